@@ -1,0 +1,1 @@
+"""What happens to pixels: grids, sources, models, inference, outputs, vectors, learning."""

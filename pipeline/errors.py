@@ -1,0 +1,82 @@
+"""Errors: one root; each says the offending value, what was required, and what to do.
+
+The exit status that the command line returns for an error is part of its class:
+2 where the user's words or input are at fault, 1 where the run failed on the way.
+"""
+
+from __future__ import annotations
+
+
+class SegmentTilesError(Exception):
+    """Root of every error that this program raises on purpose; its text is one line for the user."""
+
+    exit_status = 1
+
+
+class UsageError(SegmentTilesError):
+    """An option or a configuration has a value that cannot be accepted."""
+
+    exit_status = 2
+
+
+class SourceError(SegmentTilesError):
+    """An input is missing, is not a raster, or does not fit the request."""
+
+    exit_status = 2
+
+
+class ModelError(SegmentTilesError):
+    """A model package or a checkpoint is absent, damaged, or does not fit the input."""
+
+    exit_status = 2
+
+
+class PlanError(SegmentTilesError):
+    """The run does not fit the memory or the disk that it was given."""
+
+    exit_status = 2
+
+
+class OutputError(SegmentTilesError):
+    """The output directory belongs to another run, or cannot be written."""
+
+    exit_status = 2
+
+
+class VectorError(SegmentTilesError):
+    """A class raster cannot be turned into polygons as asked."""
+
+    exit_status = 2
+
+
+class TrainingError(SegmentTilesError):
+    """Training stopped: labels do not fit the scene, or the loss is no longer a number."""
+
+    exit_status = 2
+
+
+class MissingExtraError(SegmentTilesError):
+    """An optional dependency is needed; the text names the extra that brings it."""
+
+    exit_status = 2
+
+
+class ReadFailedError(SegmentTilesError):
+    """A source stopped answering in the middle of a run, after retries."""
+
+
+class WriteFailedError(SegmentTilesError):
+    """A result could not be written: the disk is full or became read-only."""
+
+
+class RunFailedError(SegmentTilesError):
+    """Some Regions failed; the run can be resumed."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of any exception as one line.
+
+    >>> one_line(ValueError("a\\n  b"))
+    'a b'
+    """
+    return " ".join(str(error).split()) or type(error).__name__

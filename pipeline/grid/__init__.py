@@ -1,0 +1,1 @@
+"""Where pixels are: windows, georeference, the lattice of tiles, blend weights."""

@@ -1,0 +1,89 @@
+"""GeoRef: where pixels are in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from affine import Affine
+from pyproj import CRS
+
+from segment_tiles.pipeline.grid.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class GeoRef:
+    """Affine transform and CRS, or spacing and origin with a unit.
+
+    Pixel (column, row) of the top-left *corner* maps to the world as
+    ``x = a * column + b * row + c``, ``y = d * column + e * row + f``.
+
+    >>> GeoRef.of_pixels().pixel_area
+    1.0
+    """
+
+    transform: tuple[float, float, float, float, float, float]
+    """a, b, c, d, e, f: the order of rasterio and of the Affine class."""
+    crs_wkt: str | None = None
+    """CRS as WKT 2, or None where the raster has none: coordinates are then pixels or ``unit``."""
+    unit: str = "pixel"
+    """Unit of the coordinates where there is no CRS: pixel, micrometer or millimeter."""
+
+    @classmethod
+    def of_pixels(cls) -> GeoRef:
+        """Return the georeference of a plain picture: x is the column, y the row, growing downward."""
+        return cls((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+
+    @classmethod
+    def from_affine(cls, affine: Affine, crs_wkt: str | None, unit: str = "pixel") -> GeoRef:
+        """Return the georeference of an Affine."""
+        return cls((affine.a, affine.b, affine.c, affine.d, affine.e, affine.f), crs_wkt, unit)
+
+    @property
+    def affine(self) -> Affine:
+        """The transform as an Affine."""
+        return Affine(*self.transform)
+
+    @property
+    def crs(self) -> CRS | None:
+        """The CRS as a pyproj object, or None."""
+        return None if self.crs_wkt is None else CRS.from_wkt(self.crs_wkt)
+
+    @property
+    def pixel_area(self) -> float:
+        """Area of one pixel in square units of the coordinates."""
+        a, b, _, d, e, _ = self.transform
+        return abs(a * e - b * d)
+
+    def of_window(self, window: Window) -> GeoRef:
+        """Return the georeference of a crop: same pixels, other corner."""
+        return GeoRef.from_affine(
+            self.affine * Affine.translation(window.column, window.row), self.crs_wkt, self.unit
+        )
+
+    def scaled(self, rows: float, columns: float) -> GeoRef:
+        """Return the georeference of a Level whose pixels are this many times higher and wider."""
+        return GeoRef.from_affine(self.affine * Affine.scale(columns, rows), self.crs_wkt, self.unit)
+
+    def corners(self, window: Window) -> list[tuple[float, float]]:
+        """Return the four corners of a window as (x, y), clockwise in pixels from the top left."""
+        pixel_corners = [
+            (window.column, window.row),
+            (window.column_stop, window.row),
+            (window.column_stop, window.row_stop),
+            (window.column, window.row_stop),
+        ]
+        return [self.affine * corner for corner in pixel_corners]
+
+    def bounds(self, window: Window) -> tuple[float, float, float, float]:
+        """Return min x, min y, max x, max y of a window."""
+        xs, ys = zip(*self.corners(window), strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def pixel_box(self, bounds: Sequence[float]) -> tuple[float, float, float, float]:
+        """Return the box of fractional pixels (row, column, row stop, column stop) around world bounds."""
+        min_x, min_y, max_x, max_y = bounds
+        inverse = ~self.affine
+        corners = [inverse * (x, y) for x in (min_x, max_x) for y in (min_y, max_y)]
+        columns, rows = zip(*corners, strict=True)
+        return min(rows), min(columns), max(rows), max(columns)

@@ -1,0 +1,1 @@
+"""Windows from labelled rasters, losses, metrics, the training loop."""

@@ -1,0 +1,1 @@
+"""The DeepLab family, its backbones, model packages, and import of other checkpoints."""

@@ -1,0 +1,1 @@
+"""Zarr store with ledger, COG, STAC item, preview picture."""

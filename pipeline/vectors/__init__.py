@@ -1,0 +1,1 @@
+"""Polygonise, join across seams, simplify, write."""
