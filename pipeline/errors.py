@@ -74,9 +74,9 @@ class RunFailedError(SegmentTilesError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the text of any exception as one line.
+    r"""Return the text of any exception as one line.
 
-    >>> one_line(ValueError("a\\n  b"))
+    >>> one_line(ValueError("a\n  b"))
     'a b'
     """
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,65 @@
+"""What a model package says of itself: the network, its input, its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Everything that is needed to build the network before its weights are loaded."""
+
+    arch: str
+    """deeplabv1, deeplabv2, deeplabv3, deeplabv3plus, unet, segformer, or a packaged graph."""
+    backbone: str
+    """Name of the backbone, as timm spells it."""
+    output_stride: int = 16
+    """Input pixels per feature pixel at the end of the backbone: 8, 16 or 32."""
+    atrous_rates: tuple[int, ...] = (6, 12, 18)
+    """Rates of the ASPP branches at this output stride."""
+    image_pooling: str = "off"
+    """global, window or off; global makes a pixel depend on the whole tile."""
+    image_pooling_window: int | None = None
+    """Side of the fixed pooling window in feature pixels, for ``window``."""
+    align_corners: bool = False
+    """Of every bilinear resize in head and decoder."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings of one family, such as channel counts or separable style."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelManifest:
+    """The contents of ``model.json``, parsed and checked."""
+
+    name: str
+    """Name of the model, lower case with hyphens."""
+    architecture: Architecture
+    """How to build the network."""
+    bands: tuple[str, ...]
+    """Names of the input bands, in order; their count is the number of input channels."""
+    dtype: str
+    """Type of the raster values that the model was trained on, such as uint8."""
+    mean: tuple[float, ...]
+    """Per band, in the units of the raster's values."""
+    std: tuple[float, ...]
+    """Per band, in the units of the raster's values."""
+    tile: int
+    """Side of a tile in pixels: what the model was trained for."""
+    overlap: float
+    """Recommended overlap of tiles as a fraction of the side."""
+    classes: ClassTable
+    """Codes, names and colours."""
+    pixel_size: float | None = None
+    """Pixel size that the model was trained at, in ``pixel_unit``."""
+    pixel_unit: str = "m"
+    """m, micrometer or millimeter."""
+    description: str = ""
+    """One paragraph for people: what it is for."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Scores, limits, training data and recipe, CRF parameters: kept as they are."""
+    weights_checksum: str = ""
+    """sha256 of the weights, hexadecimal; part of a run's fingerprint."""
