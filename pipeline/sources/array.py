@@ -1,0 +1,51 @@
+"""A NumPy array as a Source: for library use, and for tests of the engine without a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.validity import both, valid_pixels
+
+
+class ArraySource:
+    """An array bands x rows x columns, with an optional mask of valid pixels (rows x columns)."""
+
+    def __init__(
+        self,
+        values: NDArray[Any],
+        *,
+        valid: NDArray[np.bool_] | None = None,
+        georef: GeoRef | None = None,
+        nodata: float | None = None,
+        nodata_rule: NodataRule = "all",
+    ) -> None:
+        if values.ndim != 3:
+            msg = f"the array has shape {values.shape}; it must be bands x rows x columns"
+            raise SourceError(msg)
+        if valid is not None and valid.shape != values.shape[1:]:
+            msg = f"the mask has shape {valid.shape}; it must be {values.shape[1:]}, as the array"
+            raise SourceError(msg)
+        bands, height, width = values.shape
+        self._values, self._valid, self._rule = values, valid, nodata_rule
+        self.spec = RasterSpec(bands, height, width, values.dtype.name, georef or GeoRef.of_pixels(), nodata)
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the values of a window: bands x rows x columns."""
+        rows, columns = window.slices()
+        return self._values[:, rows, columns]
+
+    def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which pixels hold data, or None where all do."""
+        mask = None if self._valid is None else self._valid[window.slices()]
+        return both(mask, valid_pixels(values, self.spec.nodata, self._rule))
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,45 @@
+"""Source: what the engine asks of anything that it can segment."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+
+NodataRule = Literal["all", "any"]
+
+
+class Source(Protocol):
+    """An open raster, read window by window.
+
+    One handle serves one thread at a time and is never pickled: every worker opens its own. Reading
+    the same window twice gives the same values.
+    """
+
+    spec: RasterSpec
+    """Shape, type and place of what ``read`` returns."""
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the values of a window inside the raster: bands x rows x columns, native type.
+
+        Raises
+        ------
+        ReadFailedError
+            Where the source stops answering, after retries.
+        """
+        ...
+
+    def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which pixels of a window hold data: rows x columns; None where all do.
+
+        ``values`` is what ``read`` returned for the same window, so that nothing is read twice.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the handle."""
+        ...
