@@ -131,6 +131,11 @@ class Lattice:
         return LatticeAxis(self.width, self.tile, self.overlap)
 
     @property
+    def halo(self) -> int:
+        """Half the overlap, in pixels."""
+        return self.overlap // 2
+
+    @property
     def count(self) -> int:
         """Number of tiles."""
         return self.rows.count * self.columns.count

@@ -1,0 +1,148 @@
+"""The band accumulator: scores of tiles in, final class codes out; only the overlap is kept.
+
+Tiles arrive in lattice order. What no later tile can change leaves at once::
+
+      0        S        T
+    0 |--------|~~~~~~~~|      after tile (i, j): columns [0, S) are final along x,
+      |  final |  left  |      their rows [0, S) are final along y too: argmax, forget;
+    S |--------|  carry |      rows [S, T) wait in ``up`` for the row of tiles below,
+      |   up   |        |      columns [S, T) wait in ``left`` for the next tile of the row
+    T |--------|~~~~~~~~|
+
+So the memory is classes x overlap x width, not classes x height x width. The blend itself is the
+running mean of ``grid.blend``: three elementwise steps, each rounded once, so that the numbers do
+not depend on vector width, threads or where a Region starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segment_tiles.pipeline.grid.blend import overlap_ratios
+from segment_tiles.pipeline.grid.lattice import Lattice, LatticeAxis
+
+
+@dataclass(frozen=True, slots=True)
+class FinalScores:
+    """Scores that no later tile changes."""
+
+    row: int
+    """First row, in pixels of the raster."""
+    column: int
+    """First column, in pixels of the raster."""
+    scores: Tensor
+    """classes x rows x columns, float32; a view that the next tile overwrites."""
+
+
+class BandAccumulator:
+    """Blends the tiles of a Region, one row of tiles after the other.
+
+    Parameters
+    ----------
+    lattice
+        Where tiles lie.
+    column_indices
+        The tiles of a row that the Region needs.
+    classes
+        Number of classes.
+    blend
+        Name of the blend weight.
+    device
+        Where scores are.
+    """
+
+    def __init__(
+        self, lattice: Lattice, column_indices: range, classes: int, blend: str, device: torch.device
+    ) -> None:
+        self._lattice, self._columns = lattice, column_indices
+        self._crop = blend == "crop"
+        self._blend, self._device = blend, device
+        self._ratios: dict[tuple[int, int], Tensor] = {}
+        overlap, stride = lattice.overlap, lattice.columns.stride
+        width = (len(column_indices) - 1) * stride + lattice.tile
+        self._up = torch.zeros((classes, overlap, width), dtype=torch.float32, device=device)
+        self._left = torch.zeros((classes, lattice.tile, overlap), dtype=torch.float32, device=device)
+
+    @staticmethod
+    def nbytes(lattice: Lattice, width: int, classes: int) -> int:
+        """Bytes that the accumulator of a Region of this width takes."""
+        return 4 * classes * lattice.overlap * (width + 2 * lattice.tile)
+
+    def add(self, row_index: int, column_index: int, scores: Tensor) -> FinalScores:
+        """Blend one tile, in lattice order, and return what is final now.
+
+        Parameters
+        ----------
+        row_index, column_index
+            Index of the tile.
+        scores
+            classes x T x T, float32, on the device of the accumulator; changed in place.
+        """
+        rows, columns = self._lattice.rows, self._lattice.columns
+        overlap, stride = self._lattice.overlap, columns.stride
+        if column_index > self._columns[0]:
+            self._mix(scores[:, :, :overlap], self._left, columns, column_index, along_rows=False)
+        self._left.copy_(scores[:, :, stride:])
+        strip = scores[:, :, : columns.final_stop(column_index) - columns.start(column_index)]
+        offset = columns.start(column_index) - columns.start(self._columns[0])
+        up = self._up[:, :, offset : offset + strip.shape[2]]
+        if row_index > 0:
+            self._mix(strip[:, :overlap], up, rows, row_index, along_rows=True)
+        up.copy_(strip[:, stride:])
+        height = rows.final_stop(row_index) - rows.start(row_index)
+        return FinalScores(rows.start(row_index), columns.start(column_index), strip[:, :height])
+
+    def _mix(
+        self, scores: Tensor, mean: Tensor, axis: LatticeAxis, index: int, *, along_rows: bool
+    ) -> None:
+        """Put the running mean of the earlier tiles and this one into ``scores``."""
+        if self._crop:
+            halo = self._lattice.halo
+            earlier = (slice(None), slice(halo)) if along_rows else (..., slice(halo))
+            scores[earlier] = mean[earlier]
+            return
+        ratio = self._ratio(axis, index)
+        ratio = ratio[:, None] if along_rows else ratio
+        # three roundings, never a fused multiply-add: see the module's text
+        scores.sub_(mean).mul_(ratio).add_(mean)
+
+    def _ratio(self, axis: LatticeAxis, index: int) -> Tensor:
+        # tiles further inside than the overlap reaches all have the same ratios
+        reach = min(index, -(-axis.tile // axis.stride))
+        key = (axis.tile, reach)
+        if key not in self._ratios:
+            self._ratios[key] = torch.from_numpy(overlap_ratios(self._blend, axis, reach)).to(self._device)
+        return self._ratios[key]
+
+
+def class_codes(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the class of the highest score, the lowest code where scores tie, and that score.
+
+    Parameters
+    ----------
+    scores
+        classes x rows x columns, float32.
+
+    Returns
+    -------
+    codes
+        rows x columns, uint8 up to 255 classes, int32 above.
+    best
+        rows x columns, float32.
+    """
+    dtype = torch.uint8 if scores.shape[0] <= 255 else torch.int32
+    best = scores[0].clone()
+    codes = torch.zeros(best.shape, dtype=dtype, device=scores.device)
+    for code in range(1, scores.shape[0]):
+        higher = scores[code] > best
+        codes.masked_fill_(higher, code)
+        torch.maximum(best, scores[code], out=best)
+    return codes, best
+
+
+def as_byte(share: Tensor) -> Tensor:
+    """Return a share 0 to 1 as uint8 0 to 255, rounded to the nearest."""
+    return share.mul(255.0).add_(0.5).clamp_(0.0, 255.0).to(torch.uint8)

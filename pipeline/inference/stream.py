@@ -1,0 +1,254 @@
+"""The streaming loop: a Region of a Source in, finished rows of class codes out.
+
+::
+
+    read thread     band i+1           band i+2
+    this thread     tiles of band i -> batches -> network -> accumulator -> codes of rows [iS, (i+1)S)
+    caller          writes rows behind it
+
+Batches have one fixed size and run on over the end of a row of tiles; the last of the Region is
+filled up with repeated tiles, whose scores are dropped. What is finished leaves as bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.accumulator import BandAccumulator, as_byte, class_codes
+from segment_tiles.pipeline.inference.bands import BandReader, InputBand
+from segment_tiles.pipeline.sources.area_of_interest import AreaOfInterest
+from segment_tiles.pipeline.sources.protocol import Source
+
+
+class TileScorer(Protocol):
+    """What the loop asks of a Segmenter."""
+
+    device: torch.device
+    """Where scores are computed."""
+    classes: ClassTable
+    """Codes and names."""
+
+    def scores(self, values: Tensor, valid: Tensor | None) -> Tensor:
+        """Return probabilities (batch, classes, T, T), float32, of raw values (batch, bands, T, T)."""
+        ...
+
+
+@dataclass(slots=True)
+class StreamTimes:
+    """Seconds that each stage of a Region was busy, and tiles done; filled while it runs."""
+
+    read: float = 0.0
+    """Reading and decoding, in its own thread."""
+    wait: float = 0.0
+    """The network had nothing to do because the next band was not read yet."""
+    compute: float = 0.0
+    """Network, blending and argmax."""
+    computed: int = 0
+    """Tiles that went through the network."""
+    skipped: int = 0
+    """Tiles with no pixel to compute."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRows:
+    """Rows of the Region that no later tile changes, over its whole width."""
+
+    row: int
+    """First row, in pixels of the raster."""
+    classes: NDArray[Any]
+    """rows x width: class codes, nodata where there is none."""
+    confidence: NDArray[np.uint8]
+    """rows x width: highest probability x 255; 0 at nodata."""
+    scores: NDArray[np.uint8] | None
+    """classes x rows x width: probabilities x 255, where asked for; 0 at nodata."""
+
+
+@dataclass(slots=True)
+class _OpenRow:
+    """A row of tiles on its way: results gather here until its last tile is blended."""
+
+    window: Window
+    wanted: NDArray[np.bool_] | None
+    codes: Tensor
+    confidence: Tensor
+    scores: Tensor | None
+    pending: int = 0
+    queued: bool = False
+    empty: bool = False
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Tiles that wait for the network."""
+
+    values: list[Tensor] = field(default_factory=list)
+    valid: list[Tensor | None] = field(default_factory=list)
+    places: list[tuple[int, int, _OpenRow]] = field(default_factory=list)
+
+
+class RegionStream:
+    """Segments one Region; iterate it once to get its rows from top to bottom.
+
+    Parameters
+    ----------
+    source, scorer, lattice
+        What is read, what computes, and where tiles lie.
+    region
+        Window of the raster whose rows are wanted; only they are returned.
+    blend
+        Name of the blend weight.
+    batch
+        Tiles of one forward pass, the same for every pass of a run.
+    area
+        AOI, or None.
+    with_scores
+        Whether probabilities of all classes are returned too.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        scorer: TileScorer,
+        lattice: Lattice,
+        region: Window,
+        *,
+        blend: str,
+        batch: int,
+        area: AreaOfInterest | None = None,
+        with_scores: bool = False,
+    ) -> None:
+        self._scorer, self._lattice, self._region = scorer, lattice, region
+        self._batch_size, self._with_scores = batch, with_scores
+        self._reader = BandReader(source, lattice, region, area)
+        self._accumulator = BandAccumulator(
+            lattice, self._reader.column_indices, scorer.classes.count, blend, scorer.device
+        )
+        self._open: deque[_OpenRow] = deque()
+        self._batch = _Batch()
+        self.times = StreamTimes()
+
+    def __iter__(self) -> Iterator[FinishedRows]:
+        waited = perf_counter()
+        for band in self._reader.read_ahead():
+            self.times.wait += perf_counter() - waited
+            self.times.read += band.seconds
+            yield from self._through(band)
+            waited = perf_counter()
+        self._run_batch()
+        yield from self._finished()
+
+    def _through(self, band: InputBand) -> Iterator[FinishedRows]:
+        """Queue the tiles of a band, run every batch that gets full, and yield what is finished."""
+        row = self._start_row(band)
+        self._open.append(row)
+        side, columns = self._lattice.tile, self._lattice.columns
+        for index in self._reader.column_indices:
+            left = columns.start(index) - self._reader.left
+            if not band.is_wanted(left, side):
+                self.times.skipped += 1
+                continue
+            self._queue(band, index, left, row)
+            if len(self._batch.places) == self._batch_size:
+                self._run_batch()
+        row.queued = True
+        row.empty = band.values is None
+        yield from self._finished()
+
+    def _start_row(self, band: InputBand) -> _OpenRow:
+        rows, columns = self._lattice.rows, self._lattice.columns
+        first, last = self._reader.column_indices[0], self._reader.column_indices[-1]
+        window = Window.from_edges(
+            rows.start(band.row_index), columns.start(first), rows.final_stop(band.row_index),
+            columns.final_stop(last),
+        )
+        table, device = self._scorer.classes, self._scorer.device
+        dtype = torch.uint8 if table.dtype == "uint8" else torch.int32
+        return _OpenRow(
+            window,
+            None if band.wanted is None else band.wanted[: window.height, : window.width],
+            torch.full(window.shape, table.nodata, dtype=dtype, device=device),
+            torch.zeros(window.shape, dtype=torch.uint8, device=device),
+            torch.zeros((table.count, *window.shape), dtype=torch.uint8, device=device)
+            if self._with_scores
+            else None,
+        )
+
+    def _queue(self, band: InputBand, column_index: int, left: int, row: _OpenRow) -> None:
+        assert band.values is not None  # noqa: S101 - is_wanted said so
+        span = slice(left, left + self._lattice.tile)
+        # copies: the tile outlives its band where a batch runs on into the next row
+        self._batch.values.append(torch.from_numpy(band.values[:, :, span].copy()))
+        valid = None if band.valid is None else band.valid[:, span]
+        whole = valid is None or bool(valid.all())
+        self._batch.valid.append(None if whole or valid is None else torch.from_numpy(valid.copy()))
+        self._batch.places.append((band.row_index, column_index, row))
+        row.pending += 1
+
+    @torch.inference_mode()
+    def _run_batch(self) -> None:
+        """Send the waiting tiles through the network and blend them in lattice order."""
+        batch, self._batch = self._batch, _Batch()
+        if not batch.places:
+            return
+        started = perf_counter()
+        scores = self._scorer.scores(*self._stacked(batch))
+        for position, (row_index, column_index, row) in enumerate(batch.places):
+            final = self._accumulator.add(row_index, column_index, scores[position])
+            self._put(row, final.column, final.scores)
+            row.pending -= 1
+        self.times.computed += len(batch.places)
+        self.times.compute += perf_counter() - started
+
+    def _stacked(self, batch: _Batch) -> tuple[Tensor, Tensor | None]:
+        missing = self._batch_size - len(batch.places)
+        values = torch.stack(batch.values + batch.values[-1:] * missing)
+        masks = batch.valid + batch.valid[-1:] * missing
+        if all(mask is None for mask in masks):
+            return values, None
+        shape = values.shape[2:]
+        return values, torch.stack([torch.ones(shape, dtype=torch.bool) if m is None else m for m in masks])
+
+    def _put(self, row: _OpenRow, column: int, scores: Tensor) -> None:
+        """Reduce final scores to bytes at their place in the row."""
+        codes, best = class_codes(scores)
+        left = column - row.window.column
+        span = slice(left, left + codes.shape[1])
+        row.codes[:, span] = codes
+        row.confidence[:, span] = as_byte(best)
+        if row.scores is not None:
+            row.scores[:, :, span] = as_byte(scores.clone())
+
+    def _finished(self) -> Iterator[FinishedRows]:
+        while self._open and self._open[0].queued and self._open[0].pending == 0:
+            finished = self._finish(self._open.popleft())
+            if finished is not None:
+                yield finished
+
+    def _finish(self, row: _OpenRow) -> FinishedRows | None:
+        """Cut a row to the Region and put nodata where nothing is wanted."""
+        kept = row.window.intersect(self._region)
+        if kept.is_empty:
+            return None
+        rows, columns = kept.relative_to(row.window).slices()
+        table = self._scorer.classes
+        classes = row.codes[rows, columns].cpu().numpy().astype(table.dtype, copy=False)
+        confidence = row.confidence[rows, columns].cpu().numpy()
+        scores = None if row.scores is None else row.scores[:, rows, columns].cpu().numpy()
+        if row.wanted is not None:
+            unwanted = ~row.wanted[rows, columns]
+            classes[unwanted], confidence[unwanted] = table.nodata, 0
+            if scores is not None:
+                scores[:, unwanted] = 0
+        return FinishedRows(kept.row, classes, confidence, scores)
