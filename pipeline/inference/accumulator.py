@@ -95,9 +95,7 @@ class BandAccumulator:
         height = rows.final_stop(row_index) - rows.start(row_index)
         return FinalScores(rows.start(row_index), columns.start(column_index), strip[:, :height])
 
-    def _mix(
-        self, scores: Tensor, mean: Tensor, axis: LatticeAxis, index: int, *, along_rows: bool
-    ) -> None:
+    def _mix(self, scores: Tensor, mean: Tensor, axis: LatticeAxis, index: int, *, along_rows: bool) -> None:
         """Put the running mean of the earlier tiles and this one into ``scores``."""
         if self._crop:
             halo = self._lattice.halo

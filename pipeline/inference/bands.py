@@ -91,9 +91,7 @@ class BandReader:
             try:
                 for index in self.row_indices:
                     band = self.read(index) if following is None else following.result()
-                    following = (
-                        pool.submit(self.read, index + 1) if index + 1 in self.row_indices else None
-                    )
+                    following = pool.submit(self.read, index + 1) if index + 1 in self.row_indices else None
                     yield band
             finally:
                 if following is not None:
@@ -131,9 +129,7 @@ class BandReader:
             if self._previous.valid is not None:
                 valid = np.ones(inside.shape, dtype=bool)
                 valid[:carried] = self._previous.valid[stride : stride + carried, : inside.width]
-        fresh = Window.from_edges(
-            inside.row + carried, inside.column, inside.row_stop, inside.column_stop
-        )
+        fresh = Window.from_edges(inside.row + carried, inside.column, inside.row_stop, inside.column_stop)
         if not fresh.is_empty:
             read = self._source.read(fresh)
             values[:, carried : inside.height, : inside.width] = read

@@ -170,7 +170,9 @@ class RegionStream:
         rows, columns = self._lattice.rows, self._lattice.columns
         first, last = self._reader.column_indices[0], self._reader.column_indices[-1]
         window = Window.from_edges(
-            rows.start(band.row_index), columns.start(first), rows.final_stop(band.row_index),
+            rows.start(band.row_index),
+            columns.start(first),
+            rows.final_stop(band.row_index),
             columns.final_stop(last),
         )
         table, device = self._scorer.classes, self._scorer.device
@@ -186,7 +188,7 @@ class RegionStream:
         )
 
     def _queue(self, band: InputBand, column_index: int, left: int, row: _OpenRow) -> None:
-        assert band.values is not None  # noqa: S101 - is_wanted said so
+        assert band.values is not None  # is_wanted said so
         span = slice(left, left + self._lattice.tile)
         # copies: the tile outlives its band where a batch runs on into the next row
         self._batch.values.append(torch.from_numpy(band.values[:, :, span].copy()))

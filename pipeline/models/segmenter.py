@@ -41,9 +41,8 @@ class Segmenter:
         self._dtype = PRECISIONS[precision]
         folded = fold_batch_norms(network.eval())
         self.folded_batch_norms = folded.count
-        self.network = folded.network.to(
-            device=device, dtype=self._dtype, memory_format=torch.channels_last
-        ).requires_grad_(requires_grad=False)
+        network = folded.network.to(device=device, dtype=self._dtype).to(memory_format=torch.channels_last)
+        self.network = network.requires_grad_(requires_grad=False)
         shape = (1, len(manifest.bands), 1, 1)
         self._mean = torch.tensor(manifest.mean, dtype=torch.float32, device=device).reshape(shape)
         self._scale = torch.tensor(

@@ -1,0 +1,157 @@
+"""Gathers finished rows into rows of shards and writes each whole, once, behind the computation."""
+
+from __future__ import annotations
+
+import errno
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.errors import WriteFailedError, one_line
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.stream import FinishedRows
+from segment_tiles.pipeline.outputs.ledger import Ledger, LedgerEntry
+from segment_tiles.pipeline.outputs.store import array_of, shard_shape
+
+
+class ShardWriter:
+    """Writes the rows of one Region; a context manager that waits for the last write.
+
+    Two rows of shards exist at a time: one that fills up, and one that a thread compresses and
+    writes.
+
+    Parameters
+    ----------
+    group
+        The store of the run.
+    region
+        Window of the *result*, on shard edges.
+    row_offset
+        Row of the raster that is row 0 of the result: the top of the ROI.
+    ledger
+        Told after each row of shards.
+    nodata, classes
+        Code of pixels without class, and number of classes.
+    """
+
+    def __init__(
+        self, group: zarr.Group, region: Window, row_offset: int, ledger: Ledger, nodata: int, classes: int
+    ) -> None:
+        self._region, self._row_offset, self._ledger = region, row_offset, ledger
+        self._nodata, self._classes = nodata, classes
+        self._arrays = {name: array_of(group, name) for name in ("classes", "confidence")}
+        if "scores" in group:
+            self._arrays["scores"] = array_of(group, "scores")
+        self._shard_rows, self._shard_columns = shard_shape(self._arrays["classes"].shape[1])
+        self._row = region.row
+        self._filled = 0
+        self._buffers = self._new_buffers()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: Future[None] | None = None
+        self.seconds = 0.0
+        self.wait_seconds = 0.0
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+            self._wait()
+        finally:
+            self._pool.shutdown()
+
+    def append(self, rows: FinishedRows) -> None:
+        """Take rows that continue the last ones.
+
+        Raises
+        ------
+        WriteFailedError
+            Where an earlier row of shards could not be written.
+        """
+        parts = {"classes": rows.classes, "confidence": rows.confidence, "scores": rows.scores}
+        taken, height = 0, rows.classes.shape[0]
+        expected = self._row + self._filled + self._row_offset
+        if rows.row != expected:
+            msg = f"rows start at {rows.row}, but the next row of the Region is {expected}"
+            raise ValueError(msg)
+        while taken < height:
+            count = min(height - taken, self._rows_of_shard() - self._filled)
+            for name, buffer in self._buffers.items():
+                part = parts[name]
+                if part is not None:
+                    buffer[..., self._filled : self._filled + count, :] = part[..., taken : taken + count, :]
+            self._filled += count
+            taken += count
+            if self._filled == self._rows_of_shard():
+                self._flush()
+
+    def _rows_of_shard(self) -> int:
+        """Rows of the row of shards that fills up: to the next shard edge or the end of the Region."""
+        edge = (self._row // self._shard_rows + 1) * self._shard_rows
+        return min(edge, self._region.row_stop) - self._row
+
+    def _new_buffers(self) -> dict[str, NDArray[Any]]:
+        return {
+            name: np.empty((*array.shape[:-2], self._shard_rows, self._region.width), dtype=array.dtype)
+            for name, array in self._arrays.items()
+        }
+
+    def _flush(self) -> None:
+        """Hand the filled rows to the writing thread, after the ones before."""
+        if self._filled == 0:
+            return
+        self._wait()
+        window = Window(self._row, self._region.column, self._filled, self._region.width)
+        self._writing = self._pool.submit(self._write, window, self._buffers)
+        self._row += self._filled
+        self._filled = 0
+        self._buffers = self._new_buffers() if self._row < self._region.row_stop else {}
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            started = perf_counter()
+            writing, self._writing = self._writing, None
+            writing.result()
+            self.wait_seconds += perf_counter() - started
+
+    def _write(self, window: Window, buffers: dict[str, NDArray[Any]]) -> None:
+        started = perf_counter()
+        rows, columns = window.slices()
+        try:
+            for name, array in self._arrays.items():
+                array[..., rows, columns] = buffers[name][..., : window.height, :]
+        except OSError as error:
+            raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
+        self._ledger.mark(self._entry(window, buffers["classes"][: window.height]))
+        self.seconds += perf_counter() - started
+
+    def _entry(self, window: Window, codes: NDArray[Any]) -> LedgerEntry:
+        side = self._shard_columns
+        first, last = window.column // side, -(-window.column_stop // side)
+        counts = []
+        for column in range(first, last):
+            left = max(column * side, window.column) - window.column
+            part = codes[:, left : (column + 1) * side - window.column]
+            counts.append(self._counts(part))
+        return LedgerEntry(window.row // self._shard_rows, (first, last), tuple(counts))
+
+    def _counts(self, codes: NDArray[Any]) -> tuple[int, ...]:
+        counts = np.bincount(codes.ravel(), minlength=self._nodata + 1)
+        return (*(int(n) for n in counts[: self._classes]), int(counts[self._nodata]))
+
+
+def _write_message(array: zarr.Array[Any], error: OSError) -> str:
+    what = "the disk is full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else one_line(error)
+    return (
+        f"{array.store_path}: cannot be written: {what}; free space or make it writable, then start the same "
+        "command again: finished rows are kept"
+    )

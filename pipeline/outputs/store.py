@@ -1,0 +1,155 @@
+"""The Zarr store of a run: full-resolution arrays in the root group, overviews in child groups.
+
+::
+
+    classes.zarr/        Zarr 3 group
+      classes            rows x columns; uint8 with nodata 255, or uint16 with nodata 65535
+      confidence         rows x columns, uint8: highest probability x 255, 0 at nodata
+      scores             classes x rows x columns, uint8: where asked for
+      1/ 2/ ...          classes and confidence again, each level half the size of the one before
+
+A shard is 512 rows high, the step in which a run is finished and written, and up to 4096 columns
+wide; inside it chunks of 512 x 512 are what a reader decompresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import zarr
+from zarr.codecs import BloscCodec
+
+from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.outputs.conventions import DIMENSIONS, array_attributes, group_attributes
+
+CHUNK: Final = 512
+"""Side of a chunk, in pixels."""
+SHARD_ROWS: Final = 512
+"""Rows of a shard: what is written whole, once."""
+SHARD_COLUMNS_AT_MOST: Final = 8 * CHUNK
+"""Columns of a shard of a wide raster."""
+ATTRIBUTE: Final = "segment_tiles"
+"""Key of our own attributes on the root group."""
+
+
+def shard_shape(width: int) -> tuple[int, int]:
+    """Return rows and columns of a shard for a raster of this width.
+
+    >>> shard_shape(400), shard_shape(100_000)
+    ((512, 512), (512, 4096))
+    """
+    columns = -(-width // CHUNK) * CHUNK
+    return SHARD_ROWS, min(columns, SHARD_COLUMNS_AT_MOST)
+
+
+def create_store(
+    path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, *, with_scores: bool = False
+) -> zarr.Group:
+    """Create the empty arrays of a run, replacing what was there.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    shape
+        Rows and columns.
+    georef, table
+        Where it is and what its codes mean; both stand in the attributes.
+    with_scores
+        Whether the probabilities of all classes are kept too.
+    """
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.attrs.update(group_attributes(georef, shape))
+    group.attrs[ATTRIBUTE] = {
+        "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
+        "nodata": table.nodata,
+        "georef": asdict(georef) | {"transform": list(georef.transform)},
+    }
+    create_array(group, "classes", shape, table.dtype, table.nodata, array_attributes(georef, shape))
+    create_array(group, "confidence", shape, "uint8", 0, array_attributes(georef, shape))
+    if with_scores:
+        cube = (table.count, *shape)
+        create_array(group, "scores", cube, "uint8", 0, array_attributes(georef, shape))
+    return group
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    shape: Sequence[int],
+    dtype: str,
+    fill_value: int,
+    attributes: dict[str, Any],
+) -> zarr.Array[Any]:
+    """Create a sharded, compressed array whose last two dimensions are rows and columns.
+
+    Shards that hold nothing but the fill value are not stored.
+    """
+    leading = len(shape) - 2
+    return group.create_array(
+        name,
+        shape=tuple(shape),
+        dtype=dtype,
+        shards=(*shape[:leading], *shard_shape(shape[-1])),
+        chunks=(*(1,) * leading, CHUNK, CHUNK),
+        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="noshuffle"),
+        fill_value=fill_value,
+        dimension_names=(*("class",) * leading, *DIMENSIONS),
+        attributes=attributes,
+    )
+
+
+def open_store(path: Path, mode: str = "r") -> zarr.Group:
+    """Open the store of a run.
+
+    Raises
+    ------
+    OutputError
+        Where the folder is not a store of this program.
+    """
+    try:
+        group = zarr.open_group(path, mode=mode, zarr_format=3)  # type: ignore[arg-type]
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        msg = f"{path}: is not a Zarr store of a run ({one_line(error)}); give the folder made by `run`"
+        raise OutputError(msg) from error
+    if ATTRIBUTE not in group.attrs:
+        msg = f"{path}: is a Zarr group without the attribute {ATTRIBUTE!r}; give the folder made by `run`"
+        raise OutputError(msg)
+    return group
+
+
+def read_class_table(group: zarr.Group) -> ClassTable:
+    """Return what the codes of a store mean."""
+    entries: Any = _own(group)["classes"]
+    return ClassTable(tuple(MapClass(e["code"], e["name"], tuple(e["color"])) for e in entries))
+
+
+def read_georef(group: zarr.Group) -> GeoRef:
+    """Return where a store is in the world."""
+    georef: Any = _own(group)["georef"]
+    return GeoRef(tuple(georef["transform"]), georef["crs_wkt"], georef["unit"])
+
+
+def _own(group: zarr.Group) -> dict[str, Any]:
+    own: Any = group.attrs[ATTRIBUTE]
+    return dict(own)
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of a group by name.
+
+    Raises
+    ------
+    OutputError
+        Where the store has no such array.
+    """
+    array = group.get(name)
+    if not isinstance(array, zarr.Array):
+        msg = f"{group.store_path}: has no array {name!r}; run again with the option that makes it"
+        raise OutputError(msg)
+    return array
