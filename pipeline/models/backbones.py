@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import timm
-from torch import nn
+from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.models.dilation import (
+    LOW_LEVEL_STRIDE,
+    DilationScheme,
+    dilate,
+    pad_before_expansion,
+)
 from segment_tiles.pipeline.models.vgg import VGG16_CHANNELS, AtrousVGG16
-
-DilationScheme = Literal["later_blocks", "whole_stage", "next_stage"]
-LOW_LEVEL_STRIDE = 4
-"""Stride of the low-level features of the v3+ decoder (arXiv 1802.02611, section 3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ def build_backbone(
     *,
     dilation: DilationScheme = "later_blocks",
     multi_grid: tuple[int, ...] | None = None,
+    pad_expansion: bool = False,
+    pad_stem: bool = True,
+    final_convolution: int | None = None,
     pretrained: bool = False,
 ) -> Backbone:
     """Build a backbone whose last features have the output stride.
@@ -51,13 +55,15 @@ def build_backbone(
     output_stride
         8, 16 or 32: strides beyond it become dilation.
     dilation
-        Which blocks of a stage without its stride are dilated. Tensors have the same shapes in all
-        three, the functions differ:
-        ``later_blocks`` the first block keeps the rate of the stage before (timm, torchvision, VainF);
-        ``whole_stage`` every block (SMP, jfzhang95 ResNet, and TensorFlow, whose strides sit in the last
-        block of a stage); ``next_stage`` only the stages after it (jfzhang95 MobileNet).
+        Which blocks are dilated, where the source of the weights differs from timm.
     multi_grid
         Factors for the rates of the last stage's blocks, (1, 2, 4) in DeepLabv3 section 4.3.
+    pad_expansion
+        MobileNetV2 of VainF and jfzhang95: see ``pad_before_expansion``.
+    pad_stem
+        False for VainF's MobileNetV2, whose first convolution has no padding.
+    final_convolution
+        Width of the 1x1 that SMP's MobileNetV2 keeps at its end, 1280; None without it.
     pretrained
         Load timm's ImageNet weights, from its cache or the network.
 
@@ -77,8 +83,34 @@ def build_backbone(
     own_dilation = dilation != "later_blocks" or multi_grid is not None
     network = _timm_features(name, bands, 32 if own_dilation else output_stride, pretrained=pretrained)
     if own_dilation:
-        _dilate(name, network, output_stride, dilation, multi_grid)
-    return _describe(name, network, output_stride, trust_stride=own_dilation)
+        dilate(name, network, output_stride, dilation, multi_grid)
+    if pad_expansion:
+        pad_before_expansion(network)
+    if not pad_stem:
+        cast(nn.Conv2d, network.conv_stem).padding = (0, 0)
+    backbone = _describe(name, network, output_stride, trust_stride=own_dilation)
+    return backbone if final_convolution is None else _with_final_convolution(backbone, final_convolution)
+
+
+class FinalConvolution(nn.Module):
+    """The 1x1 with batch norm and ReLU6 that ends MobileNetV2 before its classifier."""
+
+    def __init__(self, stages: nn.Module, channels_in: int, channels: int):
+        super().__init__()
+        self.stages = stages
+        self.conv = nn.Conv2d(channels_in, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map (B, bands, H, W) to the features of the stages, the last one widened."""
+        features: list[Tensor] = self.stages(image)
+        widened = nn.functional.relu6(self.norm(self.conv(features[-1])))
+        return [*features[:-1], widened]
+
+
+def _with_final_convolution(backbone: Backbone, channels: int) -> Backbone:
+    network = FinalConvolution(backbone.network, backbone.channels, channels)
+    return replace(backbone, network=network, channels=channels)
 
 
 def _vgg16(bands: int, output_stride: int, *, pretrained: bool) -> Backbone:
@@ -95,14 +127,14 @@ def _timm_features(name: str, bands: int, output_stride: int, *, pretrained: boo
     return _timm_model(name, bands, pretrained=pretrained, features_only=True, **stride)
 
 
-def _timm_model(name: str, bands: int, *, pretrained: bool, **settings: bool | int) -> nn.Module:
+def _timm_model(name: str, bands: int, *, pretrained: bool, **settings: Any) -> nn.Module:
     if not timm.is_model(name.split(".", maxsplit=1)[0]):
         msg = (
             f"backbone {name!r} is not a timm model; see timm.list_models(), for example resnet50, xception65"
         )
         raise ModelError(msg)
     try:
-        return cast(nn.Module, timm.create_model(name, pretrained=pretrained, in_chans=bands, **settings))
+        return timm.create_model(name, pretrained=pretrained, in_chans=bands, **settings)
     except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError, OSError) as error:
         if pretrained:
             msg = (
@@ -127,64 +159,3 @@ def _describe(name: str, network: nn.Module, output_stride: int, *, trust_stride
     at_low = [index for index, stride in enumerate(reductions) if stride == LOW_LEVEL_STRIDE]
     low = at_low[-1] if at_low else -1
     return Backbone(network, low, channels[low] if at_low else 0, channels[-1])
-
-
-def _dilate(
-    name: str,
-    network: nn.Module,
-    output_stride: int,
-    scheme: DilationScheme,
-    multi_grid: tuple[int, ...] | None,
-) -> None:
-    """Turn the strides beyond the output stride of a ResNet or MobileNet into dilation, in place."""
-    stages = _stages(name, network)
-    stride, rate = LOW_LEVEL_STRIDE, 1
-    for number, blocks in enumerate(stages):
-        stage_stride = _stride_of(blocks)
-        before = rate
-        if stride * stage_stride > output_stride:
-            rate *= stage_stride
-            _remove_stride(blocks)
-        else:
-            stride *= stage_stride
-        last = number == len(stages) - 1
-        factors = multi_grid if last and multi_grid is not None else (1,) * len(blocks)
-        if len(factors) != len(blocks):
-            msg = f"multi_grid {factors} has {len(factors)} rates; the last stage of {name} has {len(blocks)} blocks"
-            raise ModelError(msg)
-        for index, (block, factor) in enumerate(zip(blocks, factors, strict=True)):
-            undilated = scheme == "next_stage" or (scheme == "later_blocks" and index == 0)
-            block_rate = before if undilated else rate
-            _set_rate(block, block_rate * factor)
-
-
-def _stages(name: str, network: nn.Module) -> list[list[nn.Module]]:
-    """Blocks of the stages after stride 4, in order."""
-    if hasattr(network, "layer4"):
-        return [list(getattr(network, f"layer{number}").children()) for number in (2, 3, 4)]
-    if hasattr(network, "blocks"):
-        stages = cast(Iterable[nn.Module], network.blocks)
-        return [list(stage.children()) for stage in stages][2:]
-    msg = f"backbone {name!r} is neither a ResNet nor a MobileNet: its rates cannot be set one by one"
-    raise ModelError(msg)
-
-
-def _convolutions(modules: Iterable[nn.Module]) -> list[nn.Conv2d]:
-    return [m for module in modules for m in module.modules() if isinstance(m, nn.Conv2d)]
-
-
-def _stride_of(blocks: list[nn.Module]) -> int:
-    return max(conv.stride[0] for conv in _convolutions(blocks))
-
-
-def _remove_stride(blocks: list[nn.Module]) -> None:
-    for conv in _convolutions(blocks):
-        conv.stride = (1, 1)
-
-
-def _set_rate(block: nn.Module, rate: int) -> None:
-    for conv in _convolutions([block]):
-        if conv.kernel_size[0] > 1:
-            conv.dilation = (rate, rate)
-            half = conv.kernel_size[0] // 2 * rate
-            conv.padding = (half, half)

@@ -108,6 +108,9 @@ def _deeplab(
         architecture.output_stride,
         dilation=settings.dilation,
         multi_grid=settings.multi_grid,
+        pad_expansion=settings.pad_expansion,
+        pad_stem=settings.pad_stem,
+        final_convolution=settings.final_convolution,
         pretrained=pretrained,
     )
     _set_batch_norm(backbone.network, None, settings.backbone_batch_norm_epsilon)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segment_tiles.pipeline.errors import ModelError
-from segment_tiles.pipeline.models.backbones import DilationScheme
+from segment_tiles.pipeline.models.dilation import DilationScheme
 from segment_tiles.pipeline.models.layers import ImagePoolingMode, SeparableStyle
 from segment_tiles.pipeline.models.manifest import Architecture
 
@@ -48,9 +48,15 @@ class NetworkSettings(BaseModel):
     backbone_batch_norm_epsilon: float | None = None
     """Where the source of the weights differs from timm's own."""
     dilation: DilationScheme = "later_blocks"
-    """Which blocks are dilated; see ``build_backbone``."""
+    """Which blocks of a stage without its stride are dilated."""
     multi_grid: tuple[int, ...] | None = None
     """Factors of the last stage's rates, (1, 2, 4) for ResNet in v3 section 4.3."""
+    pad_expansion: bool = False
+    """MobileNetV2 of VainF and jfzhang95 pads block inputs before the expansion."""
+    pad_stem: bool = True
+    """False: VainF's MobileNetV2, whose first convolution has no padding."""
+    final_convolution: int | None = None
+    """Width of the 1x1 at the end of SMP's MobileNetV2, 1280."""
 
 
 def default_rates(arch: str, output_stride: int) -> tuple[int, ...]:
