@@ -1,0 +1,72 @@
+"""Files that appear under their final name only when they are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from segment_tiles.pipeline.errors import WriteFailedError, one_line
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextlib.contextmanager
+def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
+    """Give a path for each target in a temporary folder beside it; on success move what was written there.
+
+    The temporary folder is on the same disk, so that the move is one rename, and files in it carry
+    their final names, because GDAL writes some of these names into others. What a killed process
+    left behind in it is removed first. Targets share one folder and move in the order given: name
+    last the one that says that all is done. A target that was not written is left as it was.
+
+    Raises
+    ------
+    WriteFailedError
+        Where the disk is full, read-only, or fails; no target has changed then, unless the last
+        renames themselves fail.
+    """
+    folder = targets[-1].parent
+    partial = folder / f".{targets[-1].name}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield tuple(partial / target.name for target in targets)
+        for target in targets:
+            written = partial / target.name
+            if written.exists():
+                written.replace(target)
+    except OSError as error:
+        raise write_failed(targets[-1], error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def finished_file(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside the target; on success move what was written there to the target.
+
+    Raises
+    ------
+    WriteFailedError
+        As in `finished_files`.
+    """
+    with finished_files(target) as (written,):
+        yield written
+
+
+def write_failed(path: object, error: OSError) -> WriteFailedError:
+    """Return the error for the user: what could not be written, why, and what to do."""
+    if error.errno in _FULL:
+        cause, remedy = "the disk is full", "free space"
+    elif error.errno in _FORBIDDEN:
+        cause, remedy = "writing there is not allowed", "make the folder writable or choose another"
+    else:
+        cause, remedy = one_line(error), "check the disk (free space, permissions)"
+    return WriteFailedError(
+        f"{path}: cannot be written: {cause}; {remedy}, then start the same command again"
+    )
