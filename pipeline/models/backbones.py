@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import timm
+from timm.models import FeatureHookNet
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
@@ -124,7 +125,12 @@ def _vgg16(bands: int, output_stride: int, *, pretrained: bool) -> Backbone:
 def _timm_features(name: str, bands: int, output_stride: int, *, pretrained: bool) -> nn.Module:
     # only dilation needs the argument, and not every model knows it
     stride = {} if output_stride == 32 else {"output_stride": output_stride}
-    return _timm_model(name, bands, pretrained=pretrained, features_only=True, **stride)
+    network = _timm_model(name, bands, pretrained=pretrained, features_only=True, **stride)
+    if isinstance(network, FeatureHookNet):
+        # hooks are invisible to torch.fx and torch.export; the getter calls the model's own method instead
+        settings = {"features_only": True, "feature_cls": "getter", **stride}
+        network = _timm_model(name, bands, pretrained=pretrained, **settings)
+    return network
 
 
 def _timm_model(name: str, bands: int, *, pretrained: bool, **settings: Any) -> nn.Module:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.backbones import Backbone, build_backbone
+from segment_tiles.pipeline.models.comparison import COMPARISON, build_comparison
 from segment_tiles.pipeline.models.heads import (
     AtrousPyramid,
     DeepLabV3Head,
@@ -65,10 +66,13 @@ def build_network(
     if bands < 1 or classes < 1:
         msg = f"a network with {bands} bands and {classes} classes: both must be at least 1"
         raise ModelError(msg)
-    settings = parse_settings(architecture)
     if architecture.arch in DEEPLAB:
+        settings = parse_settings(architecture)
         return _deeplab(architecture, settings, bands, classes, pretrained=pretrained)
-    msg = f"architecture {architecture.arch!r} is not known; use one of {', '.join(DEEPLAB)}"
+    if architecture.arch in COMPARISON:
+        return build_comparison(architecture, bands, classes, pretrained=pretrained)
+    known = ", ".join((*DEEPLAB, *COMPARISON))
+    msg = f"architecture {architecture.arch!r} is not known; use one of {known}"
     raise ModelError(msg)
 
 
