@@ -47,5 +47,15 @@ class ArraySource:
         mask = None if self._valid is None else self._valid[window.slices()]
         return both(mask, valid_pixels(values, self.spec.nodata, self._rule))
 
+    def thumbnail(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return a window decimated to ``shape`` by the nearest pixel."""
+        rows = window.row + (np.arange(shape[0]) * window.height) // shape[0]
+        columns = window.column + (np.arange(shape[1]) * window.width) // shape[1]
+        values = self._values[:, rows[:, None], columns]
+        mask = None if self._valid is None else self._valid[rows[:, None], columns]
+        return values, both(mask, valid_pixels(values, self.spec.nodata, self._rule))
+
     def close(self) -> None:
         """Nothing to release."""

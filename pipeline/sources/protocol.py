@@ -40,6 +40,15 @@ class Source(Protocol):
         """
         ...
 
+    def thumbnail(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return a window decimated to ``shape`` by the nearest pixel, from an overview where there is one.
+
+        Values are bands x rows x columns; the mask is rows x columns, or None where all hold data.
+        """
+        ...
+
     def close(self) -> None:
         """Release the handle."""
         ...

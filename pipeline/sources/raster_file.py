@@ -81,6 +81,20 @@ class RasterFile:
         mask = self._retry(lambda: self._dataset.dataset_mask(window=_rasterio_window(window)), window) > 0
         return both(None if mask.all() else mask, by_value)
 
+    def thumbnail(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return a window decimated to ``shape`` by the nearest pixel, from an overview where there is one."""
+        box, count = _rasterio_window(window), len(self._bands)
+        values = self._retry(
+            lambda: self._dataset.read(self._bands, window=box, out_shape=(count, *shape)), window
+        )
+        by_value = valid_pixels(values, self.spec.nodata, self._rule)
+        if not self._has_mask:
+            return values, by_value
+        mask = self._retry(lambda: self._dataset.dataset_mask(window=box, out_shape=shape), window) > 0
+        return values, both(None if mask.all() else mask, by_value)
+
     def close(self) -> None:
         """Release the GDAL handle."""
         self._dataset.close()

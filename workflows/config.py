@@ -1,0 +1,165 @@
+"""What the user asked of a run: words in, one frozen value out, checked before anything is opened."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.sources.protocol import NodataRule
+
+FORMATS: Final = ("zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles")
+"""What ``--format`` accepts; the Zarr store is always made."""
+DEFAULT_FORMATS: Final = ("zarr", "cog", "parquet")
+UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+                "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """One run, as asked for; None means that the model or the machine decides."""
+
+    source: str
+    """Path or URL of the raster."""
+    model: str
+    """Name of a bundled model, or folder of a model package."""
+    out: Path
+    """Output directory."""
+    tile: int | None = None
+    """Side of a tile in pixels."""
+    overlap: float | None = None
+    """Overlap as a fraction of the side."""
+    blend: str = "gaussian"
+    """gaussian, hann, linear or crop."""
+    batch: int | None = None
+    """Tiles of one forward pass."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: str = "auto"
+    """auto, fp32, bf16 or fp16."""
+    bands: tuple[int, ...] | None = None
+    """1-based bands in the order of the model."""
+    roi: tuple[float, float, float, float] | None = None
+    """min x, min y, max x, max y in the coordinates of the raster."""
+    aoi: Path | None = None
+    """Vector file whose polygons limit the result."""
+    nodata: float | None = None
+    """Value of missing pixels, in place of the declared one."""
+    nodata_rule: NodataRule = "all"
+    """Whether all or any of the bands must be missing."""
+    level: int = 0
+    """Overview level of the source."""
+    formats: tuple[str, ...] = DEFAULT_FORMATS
+    """What is made of the class map."""
+    scores: bool = False
+    """Whether the probabilities of all classes are kept."""
+    memory: int | None = None
+    """Bytes that one worker may take."""
+    restart: bool = False
+    """Throw away what an earlier run left in the output directory."""
+
+
+def parse_memory(text: str) -> int:
+    """Return bytes of a size such as 4GB, 512MiB or 2000000000.
+
+    Raises
+    ------
+    UsageError
+        Where it is no positive size.
+
+    >>> parse_memory("4GB"), parse_memory("1.5 GiB")
+    (4000000000, 1610612736)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    unit = UNITS.get(match[2].upper()) if match else None
+    if match is None or unit is None or float(match[1]) <= 0:
+        msg = f"--memory is {text!r}; give a size such as 4GB or 900MiB"
+        raise UsageError(msg)
+    return int(float(match[1]) * unit)
+
+
+def parse_bands(text: str) -> tuple[int, ...]:
+    """Return 1-based band numbers of a list such as 3,2,1.
+
+    Raises
+    ------
+    UsageError
+        Where it is no list of positive whole numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        msg = f"--bands is {text!r}; give band numbers from 1, in the order of the model, such as 3,2,1"
+        raise UsageError(msg)
+    return tuple(int(part) for part in parts)
+
+
+def parse_roi(text: str) -> tuple[float, float, float, float]:
+    """Return min x, min y, max x, max y.
+
+    Raises
+    ------
+    UsageError
+        Where it is not four numbers in that order.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
+        msg = f"--roi is {text!r}; give MINX,MINY,MAXX,MAXY in the coordinates of the raster"
+        raise UsageError(msg)
+    min_x, min_y, max_x, max_y = numbers
+    if min_x >= max_x or min_y >= max_y:
+        msg = f"--roi is {text!r}; MINX must be below MAXX and MINY below MAXY"
+        raise UsageError(msg)
+    return min_x, min_y, max_x, max_y
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return known formats of a list such as cog,parquet; the Zarr store is always among them.
+
+    Raises
+    ------
+    UsageError
+        Where one is not known.
+    """
+    names = [part.strip().lower() for part in text.split(",") if part.strip()]
+    for name in names:
+        if name not in FORMATS:
+            msg = f"--format names {name!r}; it must be of {', '.join(FORMATS)}"
+            raise UsageError(msg)
+    return tuple(name for name in FORMATS if name == "zarr" or name in names)
+
+
+def parse_batch(text: str) -> int | None:
+    """Return a number of tiles, or None for ``auto``.
+
+    Raises
+    ------
+    UsageError
+        Where it is neither.
+    """
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        msg = f"--batch is {text!r}; give auto or a number of tiles from 1"
+        raise UsageError(msg)
+    return int(text)
+
+
+def one_of(option: str, value: str, accepted: Sequence[str]) -> str:
+    """Return ``value`` if it is accepted.
+
+    Raises
+    ------
+    UsageError
+        Where it is not; the message names the option and all accepted words.
+    """
+    if value not in accepted:
+        msg = f"{option} is {value!r}; it must be one of {', '.join(accepted)}"
+        raise UsageError(msg)
+    return value

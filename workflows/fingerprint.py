@@ -1,0 +1,142 @@
+"""The fingerprint of a run: every setting that can change a byte of the result, and nothing else.
+
+Workers, memory, Regions and formats are not in it: the result does not depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.errors import OutputError, UsageError, one_line
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.probe import Probe
+from segment_tiles.workflows.scene import Scene
+
+CHOICES = ("precision", "batch", "device_name")
+"""Settings that the probe chooses: a resumed run takes them from its record."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What ``run.json`` of an output directory holds."""
+
+    settings: Mapping[str, Any]
+    """From the user, the source and the model."""
+    choices: Mapping[str, Any]
+    """From the probe: precision, batch, device name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over all of it, hexadecimal."""
+        text = json.dumps({"settings": self.settings, "choices": self.choices}, sort_keys=True)
+        return sha256(text.encode()).hexdigest()
+
+
+def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
+    """Return the settings of a run that are known before the probe, as plain JSON values."""
+    return {
+        "source": scene.uri if "://" in scene.uri else str(Path(scene.uri).absolute()),
+        "source version": source_version(scene.uri),
+        "--bands": list(scene.bands),
+        "--roi": [scene.roi.row, scene.roi.column, scene.roi.height, scene.roi.width],
+        "--aoi": None if config.aoi is None else sha256(config.aoi.read_bytes()).hexdigest(),
+        "--nodata": scene.spec.nodata,
+        "--nodata-rule": config.nodata_rule,
+        "--level": config.level,
+        "--model": scene.manifest.weights_checksum,
+        "--tile": scene.lattice.tile,
+        "--overlap": scene.lattice.overlap / scene.lattice.tile,
+        "--blend": config.blend,
+        "--scores": config.scores,
+        "program version": version("segment-tiles"),
+    }
+
+
+def choices_of(probe: Probe) -> dict[str, Any]:
+    """Return what the probe chose, as it stands in the record."""
+    return {"precision": probe.precision, "batch": probe.batch, "device_name": probe.device_name}
+
+
+def source_version(uri: str) -> list[int] | None:
+    """Return size and time of change of a local file; None for a remote one."""
+    path = Path(uri)
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def read_record(path: Path) -> RunRecord | None:
+    """Return the record of an output directory, or None where there is none.
+
+    Raises
+    ------
+    OutputError
+        Where it is there but cannot be understood.
+    """
+    if not path.exists():
+        return None
+    try:
+        fields = json.loads(path.read_text())
+        return RunRecord(fields["settings"], fields["choices"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{path}: cannot be understood ({one_line(error)}); use --restart or another --out"
+        raise OutputError(msg) from error
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write the record whole, under its final name at once."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    text = {"fingerprint": record.fingerprint, "settings": record.settings, "choices": record.choices}
+    partial.write_text(json.dumps(text, indent=2))
+    partial.replace(path)
+
+
+def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunConfig, out: Path) -> None:
+    """Refuse to go on with the work of a run that had other settings.
+
+    Raises
+    ------
+    OutputError
+        Naming the first setting that differs, what it was, and what it is.
+    """
+    plain = json.loads(json.dumps(settings))
+    asked = {"--precision": ("precision", config.precision), "--batch": ("batch", config.batch)}
+    for name in [*plain, *record.settings]:
+        if record.settings.get(name) != plain.get(name):
+            _refuse(out, name, record.settings.get(name), plain.get(name))
+    for option, (name, value) in asked.items():
+        if value not in {None, "auto", record.choices.get(name)}:
+            _refuse(out, option, record.choices.get(name), value)
+
+
+def _refuse(out: Path, name: str, before: Any, now: Any) -> None:
+    msg = (
+        f"{out}: holds a run with another setting: {name} was {before}, is now {now}; "
+        "give the same settings to go on, --restart to begin anew, or another --out"
+    )
+    raise OutputError(msg)
+
+
+def require_device(record: RunRecord, probe: Probe) -> None:
+    """Refuse to go on with a run on another kind of device: its numbers would differ.
+
+    Raises
+    ------
+    UsageError
+        Naming both devices.
+    """
+    before = record.choices.get("device_name")
+    if before != probe.device_name:
+        msg = (
+            f"the run was begun on {before}, this is {probe.device_name}: the bytes would differ; "
+            "choose the same with --device, or use --restart"
+        )
+        raise UsageError(msg)

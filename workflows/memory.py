@@ -1,0 +1,90 @@
+"""Memory of one worker, written down: bytes of everything that a Region holds at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.accumulator import BandAccumulator
+from segment_tiles.pipeline.outputs.store import SHARD_ROWS
+
+SMALLEST_READ_CACHE = 32 * 2**20
+"""Bytes of GDAL's cache where rows of source chunks are small."""
+ROWS_OF_SHARDS = 3
+"""One fills up, one is compressed and written, and its compressed form."""
+INPUT_BANDS = 3
+"""One is computed, one is read ahead, and what GDAL hands over on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes of one worker, by what takes them."""
+
+    program: int
+    """Interpreter, libraries and weights; measured."""
+    batch: int
+    """Activations of one forward pass; measured."""
+    accumulator: int
+    """classes x overlap x width, float32."""
+    input_bands: int
+    """Pixels and masks of rows of tiles."""
+    read_cache: int
+    """GDAL's cache: one row of source chunks twice, so that no chunk is decoded twice."""
+    finished_rows: int
+    """Rows of codes and confidence on their way to disk."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return (
+            self.program + self.batch + self.accumulator + self.input_bands + self.read_cache
+            + self.finished_rows
+        )  # fmt: skip
+
+
+def memory_of_region(
+    lattice: Lattice,
+    spec: RasterSpec,
+    region: Window,
+    *,
+    classes: int,
+    code_size: int,
+    with_scores: bool,
+    program: int,
+    batch: int,
+) -> MemoryPlan:
+    """Return the bytes that a Region of this width takes; its height does not matter.
+
+    Parameters
+    ----------
+    lattice, spec
+        Of the raster.
+    region
+        In pixels of the raster.
+    classes, code_size, with_scores
+        Of the result: number of classes, bytes of a code, whether scores are kept.
+    program, batch
+        Measured bytes.
+    """
+    indices = lattice.columns.covering(region.column, region.column_stop)
+    width = (len(indices) - 1) * lattice.columns.stride + lattice.tile
+    pixel = spec.bands * spec.item_size
+    per_result_pixel = code_size + 1 + (classes if with_scores else 0)
+    return MemoryPlan(
+        program,
+        batch,
+        BandAccumulator.nbytes(lattice, width, classes),
+        INPUT_BANDS * lattice.tile * width * (pixel + 2),
+        read_cache_bytes(spec, width),
+        per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width),
+    )
+
+
+def read_cache_bytes(spec: RasterSpec, width: int) -> int:
+    """Return the size of GDAL's cache for reads of this width, in whole MiB."""
+    rows, columns = spec.chunk
+    across = min(-(-width // columns) + 1, -(-spec.width // columns)) * columns
+    needed = max(SMALLEST_READ_CACHE, 2 * rows * across * spec.bands * spec.item_size)
+    return -(-needed // 2**20) * 2**20

@@ -1,0 +1,139 @@
+"""The output directory of a run: what lies where, whose it is, and who works in it now.
+
+::
+
+    out/                     results, each under its final name only when complete
+    out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from segment_tiles.pipeline.errors import OutputError, one_line
+
+OWN_FOLDER = ".segment-tiles"
+RESULTS = (
+    "classes.zarr", "classes.tif", "classes.tif.aux.xml", "preview.png", "report.json", "item.json",
+    "polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.geojsonl", "polygons.fgb",
+    "polygons.qupath.geojson", "polygons.pmtiles",
+)  # fmt: skip
+"""Names that a run gives; ``--restart`` removes these and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDirectory:
+    """Paths of one output directory."""
+
+    path: Path
+    """The directory that the user named."""
+
+    @property
+    def own(self) -> Path:
+        """Where the run keeps its books."""
+        return self.path / OWN_FOLDER
+
+    @property
+    def record(self) -> Path:
+        """Settings and fingerprint."""
+        return self.own / "run.json"
+
+    @property
+    def ledger(self) -> Path:
+        """Folder of finished rows."""
+        return self.own / "ledger"
+
+    @property
+    def store_in_work(self) -> Path:
+        """The Zarr store until it is whole."""
+        return self.own / "classes.zarr"
+
+    @property
+    def store(self) -> Path:
+        """The Zarr store, whole."""
+        return self.path / "classes.zarr"
+
+    @property
+    def report(self) -> Path:
+        """Counts, areas, timings, versions."""
+        return self.path / "report.json"
+
+    def prepare(self, *, restart: bool) -> None:
+        """Make the directory, or accept one that is empty or of an earlier run.
+
+        Raises
+        ------
+        OutputError
+            Where it is a file, holds other files, or cannot be written.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            msg = f"--out {self.path}: is a file; give a folder, new or of an earlier run"
+            raise OutputError(msg)
+        if self.path.exists() and not self.own.exists() and any(self.path.iterdir()):
+            found = sorted(entry.name for entry in self.path.iterdir())[0]
+            msg = (
+                f"--out {self.path}: holds files that are not of a run ({found}); give a new or empty folder"
+            )
+            raise OutputError(msg)
+        try:
+            self.own.mkdir(parents=True, exist_ok=True)
+            (self.own / "writable").touch()
+            (self.own / "writable").unlink()
+        except OSError as error:
+            msg = f"--out {self.path}: cannot be written ({one_line(error)}); give a folder that can"
+            raise OutputError(msg) from error
+        if restart:
+            self._clear()
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.ledger, ignore_errors=True)
+        shutil.rmtree(self.store_in_work, ignore_errors=True)
+        self.record.unlink(missing_ok=True)
+        for name in RESULTS:
+            result = self.path / name
+            if result.is_dir():
+                shutil.rmtree(result)
+            else:
+                result.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out while this one works here; a process that dies frees it.
+
+        Raises
+        ------
+        OutputError
+            Where another process holds it: says which, and since when.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.own.mkdir(exist_ok=True)
+        holder = self.own / "holder.json"
+        lock = FileLock(self.own / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            who = "another process"
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                fields = json.loads(holder.read_text())
+                who = f"process {fields['process']} on {fields['machine']}, since {fields['since']}"
+            msg = f"--out {self.path}: {who} is at work here; wait for it or give another folder"
+            raise OutputError(msg) from error
+        try:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            holder.write_text(
+                json.dumps({"process": os.getpid(), "machine": platform.node(), "since": since})
+            )
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()

@@ -1,0 +1,45 @@
+"""Memory of this process as the operating system counts it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import psutil
+
+
+def resident_bytes() -> int:
+    """Return the resident set size of this process now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_resident_bytes() -> int:
+    """Return the highest resident set size of this process, since the last reset where that is possible."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak() -> bool:
+    """Start counting the peak anew; False where the system has no such switch (it is Linux's)."""
+    switch = Path("/proc/self/clear_refs")
+    try:
+        switch.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def available_bytes() -> int:
+    """Return the memory that this machine, or this container, can still give."""
+    available = int(psutil.virtual_memory().available)
+    limit = Path("/sys/fs/cgroup/memory.max")
+    used = Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+        return min(available, int(limit.read_text()) - int(used.read_text()))
+    return available

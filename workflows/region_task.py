@@ -1,0 +1,223 @@
+"""One Region, done: everything that it takes travels as plain values, so that any worker can do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.stream import RegionStream
+from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.outputs.ledger import Ledger
+from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
+from segment_tiles.pipeline.outputs.store import open_store, shard_shape
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.protocol import NodataRule, Source
+from segment_tiles.workflows.scene import area_of_interest
+
+FAILURES_IN_A_ROW_AT_MOST = 3
+"""Rows of shards that may fail one after the other before the rest of a Region is given up."""
+
+Progress = Callable[[int, int], None]
+"""Told of tiles computed and tiles skipped since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTask:
+    """What a worker needs to know of a run, and the Region that it is to do."""
+
+    uri: str
+    """Source."""
+    bands: tuple[int, ...]
+    """1-based, in the order of the model."""
+    nodata: float | None
+    """Value of missing pixels."""
+    nodata_rule: NodataRule
+    """all or any."""
+    level: int
+    """Overview level."""
+    settings: Mapping[str, Any]
+    """GDAL configuration."""
+    aoi: Path | None
+    """Vector file, or None."""
+    model_folder: Path
+    """Model package."""
+    checksum: str
+    """Of its weights: a worker that holds an older package under this path must not use it."""
+    device: str
+    """cpu or cuda:N."""
+    precision: str
+    """fp32, bf16 or fp16."""
+    batch: int
+    """Tiles of a forward pass."""
+    lattice: Lattice
+    """Over the whole raster."""
+    blend: str
+    """Name of the blend weight."""
+    roi: Window
+    """The result, in pixels of the raster."""
+    region: Window
+    """What is to be done, in pixels of the result."""
+    store: Path
+    """Zarr store that exists."""
+    ledger: Path
+    """Folder of the ledger."""
+    with_scores: bool
+    """Whether scores are kept."""
+
+
+@dataclass(slots=True)
+class RegionReport:
+    """What became of a Region."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Busy time of each stage, and what the network waited for reading and writing."""
+    computed: int = 0
+    """Tiles that went through the network."""
+    skipped: int = 0
+    """Tiles without a pixel to compute."""
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    """Windows of the result that could not be done, each with the reason."""
+    folded_batch_norms: int = 0
+    """Batch norms that were folded into convolutions."""
+
+
+def do_region(task: RegionTask, progress: Progress | None = None) -> RegionReport:
+    """Do what the ledger does not have of a Region.
+
+    A row of shards whose source cannot be read is listed and left out; the rest goes on.
+
+    Raises
+    ------
+    WriteFailedError
+        Where the results cannot be written: no further row could be either.
+    """
+    started = perf_counter()
+    report = RegionReport()
+    segmenter = _segmenter(task.model_folder, task.checksum, task.device, task.precision)
+    report.folded_batch_norms = segmenter.folded_batch_norms
+    source = open_source(
+        task.uri,
+        bands=task.bands,
+        nodata=task.nodata,
+        nodata_rule=task.nodata_rule,
+        level=task.level,
+        settings=task.settings,
+    )
+    try:
+        for window in unfinished(task.region, task.roi.width, Ledger(task.ledger)):
+            _do_rows(task, window, source, segmenter, report, progress)
+    finally:
+        source.close()
+    report.seconds["total"] = perf_counter() - started
+    return report
+
+
+def unfinished(region: Window, width: int, ledger: Ledger) -> list[Window]:
+    """Return the parts of a Region, full in width, whose rows of shards are not all in the ledger."""
+    shard_rows, shard_columns = shard_shape(width)
+    done = ledger.finished()
+    columns = range(region.column // shard_columns, -(-region.column_stop // shard_columns))
+    parts: list[Window] = []
+    for top in range(region.row, region.row_stop, shard_rows):
+        if all((top // shard_rows, column) in done for column in columns):
+            continue
+        bottom = min(top + shard_rows, region.row_stop)
+        if parts and parts[-1].row_stop == top:
+            top = parts.pop().row  # noqa: PLW2901 - the part before grows
+        parts.append(Window.from_edges(top, region.column, bottom, region.column_stop))
+    return parts
+
+
+def _do_rows(
+    task: RegionTask,
+    window: Window,
+    source: Source,
+    segmenter: Segmenter,
+    report: RegionReport,
+    progress: Progress | None,
+) -> None:
+    """Do a window; where reading fails, list the row of shards and go on below it."""
+    shard_rows, _ = shard_shape(task.roi.width)
+    in_a_row = 0
+    while not window.is_empty:
+        done, error = _stream(task, window, source, segmenter, report, progress)
+        if error is None:
+            return
+        failed_row = (window.row + done) // shard_rows * shard_rows
+        in_a_row = in_a_row + 1 if failed_row == window.row else 1
+        gives_up = in_a_row >= FAILURES_IN_A_ROW_AT_MOST
+        stop = window.row_stop if gives_up else min(failed_row + shard_rows, window.row_stop)
+        failed = Window.from_edges(failed_row, window.column, stop, window.column_stop)
+        report.failures.append({"window": asdict(failed), "reason": one_line(error)})
+        window = Window.from_edges(stop, window.column, window.row_stop, window.column_stop)
+
+
+def _stream(
+    task: RegionTask,
+    window: Window,
+    source: Source,
+    segmenter: Segmenter,
+    report: RegionReport,
+    progress: Progress | None,
+) -> tuple[int, ReadFailedError | None]:
+    """Stream a window into the store; return the rows that came out and the error that ended it."""
+    stream = RegionStream(
+        source,
+        segmenter,
+        task.lattice,
+        window.shift(task.roi.row, task.roi.column),
+        blend=task.blend,
+        batch=task.batch,
+        area=area_of_interest(task.aoi, source.spec),
+        with_scores=task.with_scores,
+    )
+    table = segmenter.classes
+    writer = ShardWriter(
+        open_store(task.store, "r+"), window, task.roi.row, Ledger(task.ledger), table.nodata, table.count
+    )
+    done, told = 0, (0, 0)
+    try:
+        with writer:
+            for rows in stream:
+                writer.append(rows)
+                done += rows.classes.shape[0]
+                if progress is not None:
+                    progress(stream.times.computed - told[0], stream.times.skipped - told[1])
+                    told = (stream.times.computed, stream.times.skipped)
+    except ReadFailedError as error:
+        return done, error
+    finally:
+        _add_times(report, stream, writer)
+    return done, None
+
+
+def _add_times(report: RegionReport, stream: RegionStream, writer: ShardWriter) -> None:
+    times = stream.times
+    report.computed += times.computed
+    report.skipped += times.skipped
+    parts = {
+        "read": times.read,
+        "compute": times.compute,
+        "write": writer.seconds,
+        "compute waited for read": times.wait,
+        "compute waited for write": writer.wait_seconds,
+    }
+    for name, value in parts.items():
+        report.seconds[name] = report.seconds.get(name, 0.0) + value
+
+
+@lru_cache(maxsize=1)
+def _segmenter(folder: Path, checksum: str, device: str, precision: str) -> Segmenter:
+    """Load a model once per process; the checksum keys the cache, so another package is never mistaken."""
+    manifest = load_manifest(folder)
+    return Segmenter(load_network(folder, manifest), manifest, torch.device(device), precision)

@@ -1,0 +1,181 @@
+"""A source and a model brought together: checked against each other before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyproj import Geod
+
+from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.sources.area_of_interest import AreaOfInterest, read_area_of_interest
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.workflows.config import RunConfig
+
+PIXEL_SIZE_TOLERANCE = 1.5
+"""Factor between the pixel sizes of model and raster above which the user is warned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a run reads and with which model, resolved."""
+
+    uri: str
+    """Path or URL."""
+    spec: RasterSpec
+    """Of the bands that are read."""
+    bands: tuple[int, ...]
+    """1-based bands of the file, in the order of the model."""
+    roi: Window
+    """What is asked for, in pixels; the result has its shape."""
+    lattice: Lattice
+    """Over the whole raster."""
+    manifest: ModelManifest
+    """Of the model."""
+    model_folder: Path
+    """Where its package is."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know before trusting the map."""
+
+    @property
+    def georef(self) -> GeoRef:
+        """Georeference of the result."""
+        return self.spec.georef.of_window(self.roi)
+
+
+def open_scene(config: RunConfig) -> Scene:
+    """Open source and model, and check one against the other.
+
+    Raises
+    ------
+    SourceError, ModelError, UsageError
+        Where one of them is missing, damaged, or does not fit the other.
+    """
+    folder = find_model(config.model)
+    manifest = load_manifest(folder)
+    bands, spec, notes = _bands(config, manifest)
+    tile = config.tile or manifest.tile
+    if tile < 1 or tile % manifest.architecture.output_stride:
+        msg = (
+            f"--tile is {tile}; it must be a multiple of {manifest.architecture.output_stride}, "
+            f"the output stride of model {manifest.name}"
+        )
+        raise UsageError(msg)
+    fraction = manifest.overlap if config.overlap is None else config.overlap
+    overlap = overlap_pixels(tile, fraction, manifest.architecture.output_stride)
+    return Scene(
+        config.source,
+        spec,
+        bands,
+        roi_window(config.roi, spec),
+        Lattice(spec.height, spec.width, tile, overlap),
+        manifest,
+        folder,
+        (*notes, *_warnings(spec, manifest)),
+    )
+
+
+def area_of_interest(path: Path | None, spec: RasterSpec) -> AreaOfInterest | None:
+    """Return the AOI of a run in the coordinates of its raster, or None."""
+    return None if path is None else read_area_of_interest(path, spec.georef, spec.window)
+
+
+def roi_window(roi: tuple[float, float, float, float] | None, spec: RasterSpec) -> Window:
+    """Return the pixels that a box in world coordinates touches; the whole raster where there is none.
+
+    Raises
+    ------
+    UsageError
+        Where the box touches no pixel.
+    """
+    if roi is None:
+        return spec.window
+    edge = 1e-6  # a box drawn along pixel edges does not take in the next pixel by rounding
+    row, column, row_stop, column_stop = spec.georef.pixel_box(roi)
+    box = Window.from_edges(
+        math.floor(row + edge),
+        math.floor(column + edge),
+        math.ceil(row_stop - edge),
+        math.ceil(column_stop - edge),
+    ).intersect(spec.window)
+    if box.is_empty:
+        bounds = ", ".join(f"{value:.8g}" for value in spec.georef.bounds(spec.window))
+        msg = f"--roi {','.join(f'{v:.8g}' for v in roi)} lies outside the raster, which covers {bounds}"
+        raise UsageError(msg)
+    return box
+
+
+def _bands(config: RunConfig, manifest: ModelManifest) -> tuple[tuple[int, ...], RasterSpec, tuple[str, ...]]:
+    """Choose the bands: as asked, else by name, else all where their number fits."""
+    spec = _spec(config, config.bands)
+    wanted = len(manifest.bands)
+    if config.bands is None:
+        names = [name.lower() for name in spec.band_names]
+        by_name = [names.index(name.lower()) + 1 if name.lower() in names else 0 for name in manifest.bands]
+        if all(by_name) and by_name != list(range(1, spec.bands + 1)):
+            order = ",".join(str(band) for band in by_name)
+            note = (
+                f"bands {order} are read, as their names {', '.join(manifest.bands)} say; --bands overrides"
+            )
+            return tuple(by_name), _spec(config, tuple(by_name)), (note,)
+    if spec.bands != wanted:
+        msg = (
+            f"{config.source}: {spec.bands} bands are read, but model {manifest.name} takes {wanted} "
+            f"({', '.join(manifest.bands)}); choose them with --bands"
+        )
+        raise ModelError(msg)
+    return config.bands or tuple(range(1, spec.bands + 1)), spec, ()
+
+
+def _spec(config: RunConfig, bands: tuple[int, ...] | None) -> RasterSpec:
+    source = open_source(
+        config.source,
+        bands=bands,
+        nodata=config.nodata,
+        nodata_rule=config.nodata_rule,
+        level=config.level,
+    )
+    try:
+        return source.spec
+    finally:
+        source.close()
+
+
+def _warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
+    found = []
+    if spec.dtype != manifest.dtype:
+        found.append(
+            f"the raster is {spec.dtype}, but model {manifest.name} was trained on {manifest.dtype} values: "
+            "its mean and standard deviation are applied as they are, so the map may be poor"
+        )
+    size = _pixel_size_metres(spec)
+    if size is not None and manifest.pixel_size is not None and manifest.pixel_unit == "m":
+        factor = max(size / manifest.pixel_size, manifest.pixel_size / size)
+        if factor > PIXEL_SIZE_TOLERANCE:
+            found.append(
+                f"pixels are {size:.3g} m, but model {manifest.name} was trained at {manifest.pixel_size:.3g} m: "
+                "objects look unlike those it knows"
+            )
+    return found
+
+
+def _pixel_size_metres(spec: RasterSpec) -> float | None:
+    """Side of a pixel on the ground at the centre of the raster, or None without a CRS."""
+    crs = spec.georef.crs
+    if crs is None:
+        return None
+    if not crs.is_geographic:
+        factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        return math.sqrt(spec.georef.pixel_area) * factor
+    pixel = Window(spec.height // 2, spec.width // 2, 1, 1)
+    xs, ys = zip(*spec.georef.corners(pixel), strict=True)
+    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(xs, ys)
+    return math.sqrt(abs(area))
