@@ -1,0 +1,61 @@
+"""segment-tiles train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Scenes, classes, network, training.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model, logs, pictures.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where relative paths start; default: beside CONFIG."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    leave_out: Annotated[
+        str | None,
+        typer.Option("--leave-out", metavar="SCENE", help="Score this scene and never train on it."),
+    ] = None,
+    each_scene_left_out: Annotated[
+        bool,
+        typer.Option(
+            "--each-scene-left-out", help="Also train without each scene in turn; scores go into the model."
+        ),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Train a model from labelled scenes; under torchrun on several GPUs."""
+    import json
+
+    from rich.console import Console
+
+    from segment_tiles.cli.training_progress import ConsoleProgress, score_table
+    from segment_tiles.workflows.train import REPORT_FILE, train
+    from segment_tiles.workflows.training_config import read_training_config
+
+    settings = read_training_config(config)
+    with ConsoleProgress(quiet=quiet) as progress:
+        report = train(
+            settings,
+            data or config.parent,
+            out,
+            progress,
+            device_name=device,
+            resume=resume,
+            leave_out=leave_out,
+            each_scene_left_out=each_scene_left_out,
+        )
+    if not report.scores:  # a further process of torchrun: the first one speaks
+        return
+    if as_json:
+        print(json.dumps(json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))))
+        return
+    console = Console()
+    console.print(score_table(report))
+    console.print(f"Model package: {report.model}")

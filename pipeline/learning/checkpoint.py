@@ -1,0 +1,61 @@
+"""Checkpoints: everything that a training needs to go on exactly where it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segment_tiles.pipeline.errors import TrainingError, one_line
+
+CHECKPOINT_NAME = "checkpoint.pt"
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """State after ``step`` steps. Samples and dropout are drawn from the step number, so no generator is kept."""
+
+    step: int
+    network: dict[str, Any]
+    average: dict[str, Any] | None
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    best_score: float
+    scores_without_progress: int
+    kept_weights: dict[str, Any] | None
+    fingerprint: str
+    """Of the settings; another training is not gone on with."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One row per step and score, as the CSV log has them."""
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; the old one stays until the new one is complete."""
+    path = folder / CHECKPOINT_NAME
+    partial = path.with_suffix(".partial")
+    torch.save({name: getattr(checkpoint, name) for name in Checkpoint.__slots__}, partial)
+    partial.replace(path)
+
+
+def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
+    """Return the checkpoint of a folder, or None where there is none.
+
+    Raises
+    ------
+    TrainingError
+        It is damaged, or of a training with other settings.
+    """
+    path = folder / CHECKPOINT_NAME
+    if not path.exists():
+        return None
+    try:
+        checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, EOFError, OSError, ValueError) as error:
+        msg = f"{path} cannot be read as a checkpoint ({one_line(error)}); remove it to start again"
+        raise TrainingError(msg) from error
+    if checkpoint.fingerprint != fingerprint:
+        msg = f"{path} belongs to a training with other settings or data; restore them, or choose another --out"
+        raise TrainingError(msg)
+    return checkpoint

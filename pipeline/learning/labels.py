@@ -1,0 +1,275 @@
+"""Labels of a scene: a class raster or a vector file, read window by window as class codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import geopandas
+import numpy as np
+import rasterio
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.features import rasterize
+from rasterio.vrt import WarpedVRT
+
+from segment_tiles.pipeline.errors import TrainingError, one_line
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+
+VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".parquet", ".shp", ".fgb", ".gml", ".kml"})
+
+
+class LabelReader(Protocol):
+    """Class codes on the grid of a scene."""
+
+    notes: tuple[str, ...]
+    """What was repaired or left out, one line each, for the log."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return class codes, rows x columns; ``IGNORE_CODE`` where there is no label."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def open_labels(
+    scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]
+) -> LabelReader:
+    """Open the labels of a scene on the grid of its raster.
+
+    Parameters
+    ----------
+    scene
+        What the labels mean.
+    path
+        Where they are, resolved.
+    spec
+        The grid of the raster.
+    class_names
+        Names of the classes in the order of their codes.
+
+    Raises
+    ------
+    TrainingError
+        The file cannot be read, does not overlap the scene, has no CRS to be reprojected from, or
+        has a class that the configuration does not name.
+    """
+    if Path(path).suffix.lower() in VECTOR_SUFFIXES:
+        return PolygonLabels(scene, path, spec, class_names)
+    return RasterLabels(scene, path, spec, class_names)
+
+
+def _code_of(value: object, scene: SceneSettings, class_names: Sequence[str]) -> int:
+    """Return the class code of a value of the class column."""
+    name = scene.class_values.get(str(value), str(value))
+    if name not in class_names:
+        accepted = ", ".join(scene.class_values) or ", ".join(class_names)
+        msg = (
+            f"labels of scene {scene.name} have the class {value!r} in column {scene.class_column!r}; "
+            f"accepted are {accepted}: add it to class_values"
+        )
+        raise TrainingError(msg)
+    return class_names.index(name)
+
+
+def inscribed_ellipses(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return the ellipse inscribed in the box around each geometry, as a polygon of 64 sides.
+
+    ::
+
+        +--.-'''-.--+
+        | /       \\ |   a fair crown for a box that was drawn around a tree
+        |(         )|
+        | \\       / |
+        +--'-...-'--+
+    """
+    bounds = shapely.bounds(geometries)
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    ring = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    center = (bounds[:, :2] + bounds[:, 2:]) / 2
+    half = (bounds[:, 2:] - bounds[:, :2]) / 2
+    return np.asarray(shapely.polygons(center[:, None, :] + half[:, None, :] * ring[None]), dtype=object)
+
+
+class PolygonLabels:
+    """Polygons of a vector file, rasterised on the fly: a pixel has the class of the polygon over its centre.
+
+    Later polygons of the file lie above earlier ones.
+    """
+
+    def __init__(
+        self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]
+    ) -> None:
+        frame = _read_polygons(scene, path, spec)
+        column = scene.class_column
+        if column is None and len(scene.class_values) != 1:
+            msg = (
+                f"labels of scene {scene.name} name no class_column and class_values has "
+                f"{len(scene.class_values)} entries; without a column it must name exactly one class"
+            )
+            raise TrainingError(msg)
+        if column is not None and column not in frame.columns:
+            msg = f"{path} has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
+            raise TrainingError(msg)
+        geometries = np.asarray(frame.geometry.values, dtype=object)
+        values = list(frame[column]) if column else [next(iter(scene.class_values))] * len(frame)
+        geometries, values, self.notes = _usable(geometries, values, scene.name)
+        inverse = ~spec.georef.affine
+        pixels = shapely.transform(geometries, lambda xy: np.column_stack(inverse * (xy[:, 0], xy[:, 1])))
+        if scene.polygon_shape == "inscribed_ellipse":
+            pixels = inscribed_ellipses(pixels)
+        self._geometries = np.asarray(pixels, dtype=object)
+        self._codes = np.asarray([_code_of(v, scene, class_names) for v in values], dtype=np.uint8)
+        self._tree = shapely.STRtree(self._geometries)
+        self._fill = IGNORE_CODE if scene.unlabelled is None else class_names.index(scene.unlabelled)
+        if not len(self._tree.query(shapely.box(0, 0, spec.width, spec.height))):
+            msg = (
+                f"no polygon of {path} overlaps the scene {scene.name}; "
+                f"in pixels of the scene they lie in {_box_text(self._geometries)}, "
+                f"the scene is {spec.width} x {spec.height}: check the CRS of both"
+            )
+            raise TrainingError(msg)
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return class codes, rows x columns."""
+        box = shapely.box(window.column, window.row, window.column_stop, window.row_stop)
+        hits = np.sort(self._tree.query(box))
+        if not len(hits):
+            return np.full(window.shape, self._fill, dtype=np.uint8)
+        shapes = zip(self._geometries[hits], self._codes[hits].tolist(), strict=True)
+        codes = rasterize(
+            shapes,
+            out_shape=window.shape,
+            fill=self._fill,
+            transform=Affine.translation(window.column, window.row),
+            dtype="uint8",
+        )
+        return np.asarray(codes, dtype=np.uint8)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def _read_polygons(scene: SceneSettings, path: str, spec: RasterSpec) -> geopandas.GeoDataFrame:
+    """Read a vector file and bring it into the CRS of the raster."""
+    try:
+        read = geopandas.read_parquet if path.endswith(".parquet") else geopandas.read_file
+        frame = read(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"
+        raise TrainingError(msg) from error
+    if not isinstance(frame, geopandas.GeoDataFrame) or not len(frame):
+        msg = f"labels of scene {scene.name}: {path} has no polygons"
+        raise TrainingError(msg)
+    if spec.georef.crs_wkt is None:
+        return frame  # coordinates of both are pixels or the unit of the scene
+    if frame.crs is None:
+        msg = f"{path} has no CRS, the scene {scene.name} has one: write the CRS into the labels"
+        raise TrainingError(msg)
+    return frame.to_crs(spec.georef.crs_wkt)
+
+
+def _usable(
+    geometries: NDArray[np.object_], values: list[object], scene: str
+) -> tuple[NDArray[np.object_], list[object], tuple[str, ...]]:
+    """Leave out empty geometries and points and lines; repair self-crossing ones; say how many."""
+    notes = []
+    crossing = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
+    if crossing.any():
+        geometries = np.where(crossing, shapely.make_valid(geometries), geometries)
+        notes.append(f"{scene}: {int(crossing.sum())} self-crossing polygons were repaired")
+    area = shapely.area(geometries)
+    keep = ~shapely.is_missing(geometries) & ~shapely.is_empty(geometries) & (np.nan_to_num(area) > 0)
+    if not keep.all():
+        notes.append(f"{scene}: {int((~keep).sum())} labels without an area were left out")
+    if not keep.any():
+        msg = f"all {len(keep)} labels of scene {scene} are empty or have no area; polygons are needed"
+        raise TrainingError(msg)
+    return geometries[keep], [v for v, k in zip(values, keep, strict=True) if k], tuple(notes)
+
+
+def _box_text(geometries: NDArray[np.object_]) -> str:
+    left, top, right, bottom = shapely.total_bounds(geometries)
+    return f"columns {left:.0f} to {right:.0f}, rows {top:.0f} to {bottom:.0f}"
+
+
+class RasterLabels:
+    """A class raster, warped to the grid of the scene by nearest neighbour where it lies on another one."""
+
+    def __init__(
+        self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]
+    ) -> None:
+        self.notes: tuple[str, ...] = ()
+        self._scene, self._path, self._names = scene.name, path, class_names
+        try:
+            self._file = rasterio.open(path)
+        except RasterioError as error:
+            msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"
+            raise TrainingError(msg) from error
+        self._codes = _code_table(scene.class_values, class_names)
+        self._nodata = self._file.nodata
+        self._grid = self._on_grid(spec)
+
+    def _on_grid(self, spec: RasterSpec) -> rasterio.DatasetReader | WarpedVRT:
+        same_place = self._file.transform.almost_equals(spec.georef.affine) or spec.georef.crs_wkt is None
+        if self._file.shape == (spec.height, spec.width) and same_place:
+            return self._file
+        if self._file.crs is None or spec.georef.crs_wkt is None:
+            msg = (
+                f"{self._path} is {self._file.width} x {self._file.height} and has "
+                f"{'no CRS' if self._file.crs is None else 'a CRS'}; the scene {self._scene} is "
+                f"{spec.width} x {spec.height}: the same grid, or a CRS in both, is needed"
+            )
+            raise TrainingError(msg)
+        warped = WarpedVRT(
+            self._file,
+            crs=spec.georef.crs_wkt,
+            transform=spec.georef.affine,
+            width=spec.width,
+            height=spec.height,
+            resampling=Resampling.nearest,
+            nodata=self._nodata if self._nodata is not None else IGNORE_CODE,
+        )
+        self._nodata = warped.nodata
+        self.notes = (f"{self._scene}: the label raster was warped to the grid of the scene",)
+        return warped
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return class codes, rows x columns."""
+        box = rasterio.windows.Window(window.column, window.row, window.width, window.height)
+        values = self._grid.read(1, window=box)
+        codes = np.full(window.shape, IGNORE_CODE, dtype=np.uint8)
+        for value in np.unique(values).tolist():
+            if value == self._nodata:
+                continue
+            if value not in self._codes:
+                msg = (
+                    f"labels of scene {self._scene} have the code {value}; "
+                    f"accepted are {', '.join(map(str, self._codes))}: add it to class_values"
+                )
+                raise TrainingError(msg)
+            codes[values == value] = self._codes[value]
+        return codes
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._grid is not self._file:
+            self._grid.close()
+        self._file.close()
+
+
+def _code_table(class_values: Mapping[str, str], class_names: Sequence[str]) -> dict[int, int]:
+    """Return raster value -> class code."""
+    if not class_values:
+        return {code: code for code in range(len(class_names))} | {IGNORE_CODE: IGNORE_CODE}
+    try:
+        return {int(value): class_names.index(name) for value, name in class_values.items()}
+    except ValueError as error:
+        msg = f"class_values of a label raster must map numbers to class names: {one_line(error)}"
+        raise TrainingError(msg) from error

@@ -1,0 +1,62 @@
+"""Optimizer, learning-rate schedule and moving average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from segment_tiles.pipeline.learning.settings import OptimizerSettings
+
+
+def build_optimizer(settings: OptimizerSettings, network: nn.Module) -> Optimizer:
+    """Return the optimizer; norms and biases are not decayed."""
+    decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if settings.kind == "sgd":
+        return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    return AdamW(groups, lr=settings.learning_rate)
+
+
+def learning_rate_factor(settings: OptimizerSettings, steps: int) -> Callable[[int], float]:
+    """Return step -> factor: linear warm-up, then (1 - step / steps) ** power (DeepLabv3, section 4.1)."""
+
+    def factor(step: int) -> float:
+        warm_up = min(1.0, (step + 1) / (settings.warm_up_steps + 1))
+        remaining: float = max(0.0, 1 - step / steps) ** settings.poly_power
+        return warm_up * remaining
+
+    return factor
+
+
+def build_schedule(settings: OptimizerSettings, optimizer: Optimizer, steps: int) -> LambdaLR:
+    """Return the schedule of the learning rate, stepped once per training step."""
+    return LambdaLR(optimizer, learning_rate_factor(settings, steps))
+
+
+def build_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Return the exponential moving average of weights and batch-norm statistics.
+
+    The decay rises to its value, min(decay, (1 + n) / (10 + n)) after n steps, so that the first random
+    weights are soon forgotten.
+    """
+
+    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
+        done = int(steps)
+        now = min(decay, (1 + done) / (10 + done))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(list(averaged), list(current), 1 - now)
+        else:  # counters of batch norms
+            torch._foreach_copy_(list(averaged), list(current))
+
+    # torch's types know one of the two forms that it calls this with
+    return AveragedModel(network, multi_avg_fn=cast(Any, average), use_buffers=True)

@@ -1,0 +1,96 @@
+"""Pictures of a training: its curve, and maps beside their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
+from segment_tiles.pipeline.learning.validation import ValidationArea, map_of
+from segment_tiles.pipeline.models.segmenter import Segmenter
+
+SAMPLE_SIDE = 768
+"""Largest side in pixels of the part of an area that a sample shows: its middle."""
+
+
+def save_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Draw loss and scores over the steps."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    loss_axes, score_axes = figure.subplots(1, 2)
+    steps = [row for row in history if "loss" in row]
+    scores = [row for row in history if "mean_iou" in row]
+    loss = np.array([row["loss"] for row in steps])
+    number = np.array([row["step"] for row in steps])
+    loss_axes.plot(number, loss, color="0.8", linewidth=0.6, label="each step")
+    if len(loss) >= 20:
+        span = max(5, len(loss) // 50)
+        mean = np.convolve(loss, np.ones(span) / span, mode="valid")
+        loss_axes.plot(number[span - 1 :], mean, color="tab:blue", label=f"mean of {span}")
+    loss_axes.set(xlabel="step", ylabel="loss", title="Training")
+    loss_axes.legend()
+    for name in [key for key in (scores[0] if scores else {}) if key != "step"]:
+        values = [row[name] for row in scores]
+        score_axes.plot([row["step"] for row in scores], values, marker=".", label=name)
+    score_axes.set(xlabel="step", ylim=(0, 1), title="Held-out areas")
+    if scores:
+        score_axes.legend()
+    save_figure(figure, path)
+
+
+def save_samples(path: Path, areas: Sequence[ValidationArea], segmenter: Segmenter) -> None:
+    """Draw the middle of each area, its labels and its map side by side."""
+    figure = Figure(figsize=(12, 4.2 * len(areas)), layout="constrained")
+    rows = figure.subplots(len(areas), 3, squeeze=False)
+    for axes, area in zip(rows, areas, strict=True):
+        part = ValidationArea(area.scene, _middle(area.window))
+        values = part.scene.source.read(part.window)
+        picture = _stretched(values, segmenter.manifest.mean, segmenter.manifest.std)
+        labels = part.scene.labels.read(part.window)
+        _show(axes[0], picture, part.name)
+        _show(axes[1], colored(labels, segmenter.classes), "labels")
+        _show(axes[2], colored(map_of(part, segmenter), segmenter.classes), "map")
+    save_figure(figure, path)
+
+
+def colored(codes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.uint8]:
+    """Return rows x columns x 3 colours of class codes; black where there is no class."""
+    palette = np.zeros((IGNORE_CODE + 1, 3), dtype=np.uint8)
+    for entry in table.classes:
+        palette[entry.code] = entry.color
+    return palette[codes]
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG that appears complete or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, dpi=100, format="png")
+    partial.replace(path)
+
+
+def _middle(window: Window) -> Window:
+    height, width = min(window.height, SAMPLE_SIDE), min(window.width, SAMPLE_SIDE)
+    row = window.row + (window.height - height) // 2
+    column = window.column + (window.width - width) // 2
+    return Window(row, column, height, width)
+
+
+def _stretched(values: NDArray[np.generic], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.uint8]:
+    """Return a picture of the first three bands, or of the first alone, two deviations around the mean."""
+    shown = [0, 1, 2] if values.shape[0] >= 3 else [0, 0, 0]
+    low = np.array([mean[b] - 2 * std[b] for b in shown])[:, None, None]
+    high = np.array([mean[b] + 2 * std[b] for b in shown])[:, None, None]
+    share = (values[shown].astype(np.float64) - low) / (high - low)
+    return np.asarray((np.nan_to_num(share).clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _show(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
+    axes.imshow(picture, interpolation="nearest")
+    axes.set_title(title, fontsize=9)
+    axes.set_axis_off()

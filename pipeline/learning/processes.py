@@ -1,0 +1,66 @@
+"""One or several training processes (torchrun): who I am, and what is done by the first alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProcess:
+    """Place of this process among those that torchrun started; alone without torchrun."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """True in the process that validates, logs and writes."""
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return the network whose gradients are averaged over all processes."""
+        if self.count == 1:
+            return network
+        if device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            return DistributedDataParallel(network, device_ids=[device])
+        # every rank keeps its own batch statistics while training; those of the first are broadcast
+        return DistributedDataParallel(network)
+
+    def agree(self, value: bool) -> bool:
+        """Return what the first process says."""
+        if self.count == 1:
+            return value
+        word = [value]
+        distributed.broadcast_object_list(word, src=0)
+        return word[0]
+
+    def any(self, value: bool) -> bool:
+        """Return whether any process says so."""
+        if self.count == 1:
+            return value
+        words: list[bool] = [False] * self.count
+        distributed.all_gather_object(words, value)
+        return any(words)
+
+
+@contextmanager
+def training_process(device: torch.device) -> Iterator[TrainingProcess]:
+    """Join the processes that torchrun started (its environment says how many), and leave them at the end."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield TrainingProcess()
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield TrainingProcess(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,204 @@
+"""Settings of one training run: values that were checked when the configuration was parsed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+IGNORE_CODE = 255
+"""Label of a pixel that neither the loss nor a score counts."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+PositiveCount = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Base: a key that is not named here is refused, and nothing changes after parsing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassSettings(Settings):
+    """One class of the model, in the order of its code."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+class HeldOutWindow(Settings):
+    """A box of a scene that training never sees, in pixels; validation scores it."""
+
+    row: Annotated[int, Field(ge=0)]
+    column: Annotated[int, Field(ge=0)]
+    height: PositiveCount
+    width: PositiveCount
+
+
+class SceneSettings(Settings):
+    """A raster with its labels, a class raster or a vector file."""
+
+    name: str
+    """Name in logs, scores and ``--leave-out``."""
+    raster: str
+    """Path or URL of the raster; a relative path starts at the data folder."""
+    labels: str
+    """Class raster, or vector file with polygons."""
+    class_column: str | None = None
+    """Column of a vector file that says the class; None: every polygon is of the one class in ``class_values``."""
+    class_values: dict[str, str] = Field(default_factory=dict)
+    """Value of the column, or code of the raster, -> class name; empty: the values are the names or codes."""
+    polygon_shape: Literal["polygon", "inscribed_ellipse"] = "polygon"
+    """What a polygon stands for: itself, or the ellipse inscribed in its box (boxes around tree crowns)."""
+    unlabelled: str | None = None
+    """Class of pixels outside all polygons; None: they are ignored."""
+    bands: tuple[int, ...] | None = None
+    """Bands to read, counted from 1; None: all."""
+    nodata: float | None = None
+    """Value of invalid pixels where the file does not say."""
+    weight: Positive = 1.0
+    """How often windows come from this scene, relative to the others."""
+    held_out: tuple[HeldOutWindow, ...] = ()
+    """Boxes that training never sees."""
+    use: Literal["train", "validate"] = "train"
+    """validate: the whole scene is only scored."""
+
+
+class NetworkSettings(Settings):
+    """What network is built; the words are those of the model manifest."""
+
+    arch: str = "deeplabv3plus"
+    backbone: str = "resnet18"
+    output_stride: Literal[8, 16, 32] = 16
+    atrous_rates: tuple[PositiveCount, ...] = (6, 12, 18)
+    image_pooling: Literal["global", "window", "off"] = "window"
+    image_pooling_window: PositiveCount | None = None
+    """Feature pixels; None with ``window``: the training window divided by the output stride."""
+    align_corners: bool = False
+    details: dict[str, int | float | str | bool | list[int]] = Field(default_factory=dict)
+    """Further settings of one family, such as channel counts."""
+
+
+class AugmentationSettings(Settings):
+    """Random changes of a training window; every one can be switched off with 0."""
+
+    scale: tuple[Positive, Positive] = (0.5, 2.0)
+    """Range of the zoom, drawn evenly in its logarithm; 2 shows things twice as large."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
+    """Largest rotation in degrees, either way."""
+    flips: bool = True
+    band_gain: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Each band is multiplied by 1 +- this."""
+    band_offset: Annotated[float, Field(ge=0)] = 0.5
+    """Each band is moved by +- this many standard deviations."""
+    brightness: Annotated[float, Field(ge=0)] = 0.5
+    """All bands are moved together by +- this many standard deviations."""
+    gamma: tuple[Positive, Positive] = (0.7, 1.4)
+    """Range of the exponent of a contrast curve."""
+    grey: Fraction = 0.3
+    """Largest share of the mean of all bands that replaces each band: takes the colour out."""
+    noise: Annotated[float, Field(ge=0)] = 0.1
+    """Standard deviation of added noise, in standard deviations of the band."""
+    blur: Annotated[float, Field(ge=0)] = 1.0
+    """Largest sigma of a Gaussian blur, in pixels."""
+    probability: Fraction = 0.5
+    """How often each radiometric change is made."""
+
+
+class LossSettings(Settings):
+    """What is minimised."""
+
+    kind: Literal["cross_entropy", "dice_cross_entropy", "focal", "lovasz", "top_k"] = "dice_cross_entropy"
+    class_weights: tuple[Positive, ...] | None = None
+    """Of the cross-entropy part, in the order of the classes."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    """Of focal."""
+    top_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Of top_k: share of the pixels, the hardest ones, that count."""
+
+
+class OptimizerSettings(Settings):
+    """How the weights move; ``sgd`` with the defaults of ``poly_power`` is the protocol of the papers."""
+
+    kind: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of sgd."""
+    poly_power: Annotated[float, Field(ge=0)] = 0.9
+    """Learning rate = first * (1 - step / steps) ** power; 0 keeps it."""
+    warm_up_steps: Annotated[int, Field(ge=0)] = 50
+    gradient_norm: Positive | None = 5.0
+    """Gradients are scaled down to this norm; None: never."""
+
+
+class TrainingSettings(Settings):
+    """A whole training run, as its YAML file says it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    """Name of the model package."""
+    description: str = ""
+    scenes: Annotated[tuple[SceneSettings, ...], Field(min_length=1)]
+    classes: Annotated[tuple[ClassSettings, ...], Field(min_length=2)]
+    network: NetworkSettings = NetworkSettings()
+    window: PositiveCount = 256
+    """Side of a training window, in pixels."""
+    tile: PositiveCount | None = None
+    """Side of a tile of the finished model, in pixels; None: ``window``, which is what the network knows."""
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    """Overlap of tiles that validation uses and the manifest recommends."""
+    pixel_size: Positive | None = None
+    pixel_unit: Literal["m", "micrometer", "millimeter"] = "m"
+    class_balance: Fraction = 0.5
+    """0: windows fall evenly on the labelled area; 1: around every class equally often."""
+    augmentation: AugmentationSettings = AugmentationSettings()
+    loss: LossSettings = LossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    steps: PositiveCount = 2000
+    batch: Annotated[int, Field(ge=2)] = 8
+    """Windows of one step in one process."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast where the processor computes it natively, else fp32."""
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Decay of the moving average of the weights that is scored and saved; 0: the weights themselves."""
+    validate_every: PositiveCount = 250
+    """Steps between two scores, each followed by a checkpoint."""
+    keep: Literal["best", "last"] = "best"
+    """Weights of the finished model; last: no choice was made by looking at the held-out scores."""
+    patience: PositiveCount | None = None
+    """Stop after this many scores without a better mean IoU; None: never."""
+    threads: PositiveCount | None = None
+    """Processor threads of one step; None: torch decides. One is fastest where others share the machine."""
+    loader_processes: Annotated[int, Field(ge=0)] = 1
+    """Processes that read windows beside the training; 0: the training process reads."""
+    left_out_steps: PositiveCount | None = None
+    """Steps of each training with ``--each-scene-left-out``; None: ``steps``."""
+    label_rule: str = ""
+    """How the labels came to be, in words; kept in the model package."""
+    data_notice: str = ""
+    """Source and terms of the data; kept in the model package."""
+    limits: tuple[str, ...] = ()
+    """What the model is not good for; kept in the model package."""
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> TrainingSettings:
+        names = [c.name for c in self.classes]
+        if len(set(names)) != len(names):
+            msg = f"class names {names} repeat; each must be different"
+            raise ValueError(msg)
+        scenes = [s.name for s in self.scenes]
+        if len(set(scenes)) != len(scenes):
+            msg = f"scene names {scenes} repeat; each must be different"
+            raise ValueError(msg)
+        for scene in self.scenes:
+            wanted = set(scene.class_values.values()) | ({scene.unlabelled} if scene.unlabelled else set())
+            if unknown := sorted(wanted - set(names)):
+                msg = f"scene {scene.name} has the class {unknown[0]!r}; the classes are {', '.join(names)}"
+                raise ValueError(msg)
+        if self.augmentation.scale[0] > self.augmentation.scale[1]:
+            msg = f"augmentation.scale is {self.augmentation.scale}; the smaller must come first"
+            raise ValueError(msg)
+        return self
