@@ -1,0 +1,107 @@
+"""Finished features as Arrow batches: the form in which they wait for the writers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.vectors.attributes import Attributes
+from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
+from segment_tiles.pipeline.vectors.hilbert import ORDER, hilbert_distance
+from segment_tiles.pipeline.vectors.measure import Measure, areas_and_perimeters, measure_of
+from segment_tiles.pipeline.vectors.rings import Polygons, canonical
+
+PART_SCHEMA = pa.schema([
+    ("key", pa.uint64()),
+    ("hilbert", pa.uint32()),
+    ("code", pa.int64()),
+    ("pixels", pa.int64()),
+    ("area", pa.float64()),
+    ("perimeter", pa.float64()),
+    ("confidence", pa.float64()),
+    ("touches_edge", pa.bool_()),
+    ("touches_nodata", pa.bool_()),
+    ("xmin", pa.float64()),
+    ("ymin", pa.float64()),
+    ("xmax", pa.float64()),
+    ("ymax", pa.float64()),
+    ("is_multiple", pa.bool_()),
+    ("geometry", pa.binary()),
+])  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBuilder:
+    """Turns pixel geometries and attributes into rows of the output."""
+
+    spec: ClassRasterSpec
+    """The class raster."""
+    measure: Measure
+    """How to measure."""
+    exact: bool
+    """True where areas are pixel counts times the area of a pixel."""
+
+    @classmethod
+    def of(cls, spec: ClassRasterSpec, *, exact: bool) -> FeatureBuilder:
+        """Return the builder for a raster."""
+        return cls(spec, measure_of(spec.georef), exact)
+
+    def rows(self, attributes: Attributes, geometries: Polygons) -> pa.RecordBatch:
+        """Return one row for each feature, in Hilbert order, geometries as WKB in world coordinates."""
+        hilbert, key = self._hilbert(geometries), stable_keys(attributes, self.spec)
+        order = np.lexsort((key, hilbert))
+        attributes, key, hilbert = attributes.take(order), key[order], hilbert[order]
+        world = self._to_world(geometries[order])
+        exact_areas = attributes.pixels * self.spec.georef.pixel_area if self.exact else None
+        areas, perimeters = areas_and_perimeters(self.measure, world, exact_areas)
+        bounds = shapely.bounds(world).reshape(-1, 4)
+        columns = [
+            key, hilbert.astype(np.uint32), attributes.codes, attributes.pixels, areas, perimeters,
+            self._confidence(attributes), attributes.touches_edge, attributes.touches_nodata,
+            *bounds.T, _is_multiple(world), shapely.to_wkb(world),
+        ]  # fmt: skip
+        arrays = [pa.array(c, type=f.type) for c, f in zip(columns, PART_SCHEMA, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=PART_SCHEMA)
+
+    def _to_world(self, geometries: Polygons) -> Polygons:
+        a, b, c, d, e, f = self.spec.georef.transform
+
+        def affine(pixel: NDArray[np.float64]) -> NDArray[np.float64]:
+            x, y = pixel[:, 0], pixel[:, 1]
+            return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+        return canonical(shapely.transform(geometries, affine))
+
+    def _hilbert(self, geometries: Polygons) -> NDArray[np.int64]:
+        """Return the place on the curve of the middle of each bounding box."""
+        bounds = shapely.bounds(geometries).reshape(-1, 4)
+        cells = (1 << ORDER) / max(self.spec.height, self.spec.width)
+        middles = ((bounds[:, :2] + bounds[:, 2:]) / 2 * cells).astype(np.int64)
+        return hilbert_distance(middles[:, 0], middles[:, 1])
+
+    def _confidence(self, attributes: Attributes) -> NDArray[np.float64] | pa.Array:
+        if not self.spec.has_confidence:
+            return pa.nulls(len(attributes), pa.float64())
+        return attributes.confidence_sums / attributes.pixels / 255.0
+
+
+def _is_multiple(geometries: Polygons) -> NDArray[np.bool_]:
+    return np.asarray(shapely.get_type_id(geometries) == shapely.GeometryType.MULTIPOLYGON)
+
+
+def stable_keys(attributes: Attributes, spec: ClassRasterSpec) -> NDArray[np.uint64]:
+    """Return a number for each feature that depends on its class and first pixel alone.
+
+    The finaliser of splitmix64 (Steele et al. 2014) mixes class, row and column; it is one-to-one, and
+    no two features share a first pixel, so no two keys are equal.
+    """
+    rows, columns = np.divmod(attributes.first_pixels, spec.width)
+    value = attributes.codes.astype(np.uint64) & np.uint64(0xFFFF)
+    value = (value << np.uint64(48)) | (rows.astype(np.uint64) << np.uint64(24)) | columns.astype(np.uint64)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

@@ -1,0 +1,132 @@
+"""Class rasters through GDAL: GeoTIFF and anything else with integer values."""
+
+from __future__ import annotations
+
+import warnings
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.windows import Window as RasterioWindow
+
+from segment_tiles.pipeline.errors import ReadFailedError, VectorError, one_line
+from segment_tiles.pipeline.grid.classes import MapClass
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
+from segment_tiles.pipeline.vectors.palette import class_color
+
+MASKED = np.iinfo(np.int32).min
+"""Nodata code of rasters whose invalid pixels are told by a mask band and not by a value."""
+
+
+class GdalClassRaster:
+    """The first band of a raster file with integer classes.
+
+    Nodata is the declared value; where the file has a mask band instead, masked pixels read as
+    ``MASKED``. Names come from the category names, colours from the colour table, where present.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                self._dataset = rasterio.open(path)
+        except RasterioIOError as error:
+            msg = f"{path} cannot be opened as a class raster: {one_line(error)}"
+            raise VectorError(msg) from error
+        self._has_mask_band = _has_mask_band(self._dataset)
+        self.spec = _spec(path, self._dataset, has_mask_band=self._has_mask_band)
+
+    def read(self, window: Window) -> NDArray[np.integer]:
+        """Return the codes of a window, rows x columns."""
+        box = RasterioWindow(window.column, window.row, window.width, window.height)
+        try:
+            codes = self._dataset.read(1, window=box)
+            if self._has_mask_band:
+                mask = self._dataset.read_masks(1, window=box)
+                return np.where(mask == 0, MASKED, codes.astype(np.int32))
+        except RasterioIOError as error:
+            msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {one_line(error)}"
+            raise ReadFailedError(msg) from error
+        return np.asarray(codes)
+
+    def read_confidence(self, window: Window) -> NDArray[np.uint8]:
+        """Refuse: a GDAL class raster carries no confidence."""
+        msg = f"{self._path} has no confidence band; window {window}"
+        raise VectorError(msg)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
+
+
+def _has_mask_band(dataset: rasterio.DatasetReader) -> bool:
+    flags = dataset.mask_flag_enums[0]
+    return MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags
+
+
+def _spec(path: Path, dataset: rasterio.DatasetReader, *, has_mask_band: bool) -> ClassRasterSpec:
+    dtype = np.dtype(dataset.dtypes[0])
+    if dtype.kind not in "iu":
+        msg = (
+            f"{path} has values of type {dtype.name}; class codes must be integers: "
+            "save the class map as uint8 or uint16"
+        )
+        raise VectorError(msg)
+    crs = None if dataset.crs is None else dataset.crs.to_wkt(version="WKT2_2019")
+    return ClassRasterSpec(
+        height=dataset.height,
+        width=dataset.width,
+        dtype="int32" if has_mask_band else dtype.name,
+        nodata=MASKED if has_mask_band else _integer_nodata(dataset),
+        georef=GeoRef.from_affine(dataset.transform, crs),
+        classes=_classes(path, dataset),
+    )
+
+
+def _integer_nodata(dataset: rasterio.DatasetReader) -> int | None:
+    value = dataset.nodata
+    if value is None or not float(value).is_integer():
+        return None
+    return int(value)
+
+
+def _classes(path: Path, dataset: rasterio.DatasetReader) -> tuple[MapClass, ...]:
+    """Return names and colours of the codes that the file describes."""
+    names = _category_names(Path(f"{path}.aux.xml"))
+    try:
+        colors = dataset.colormap(1)
+    except ValueError:  # rasterio's word for a band without a colour table
+        colors = {}
+    codes = range(len(names)) if names else ()
+    return tuple(
+        MapClass(code, names[code] or f"class {code}", _rgb(colors.get(code), code)) for code in codes
+    ) or tuple(
+        MapClass(code, f"class {code}", _rgb(color, code))
+        for code, color in sorted(colors.items())
+        if any(color[:3])
+    )
+
+
+def _rgb(color: tuple[int, ...] | None, code: int) -> tuple[int, int, int]:
+    return class_color(code) if color is None else (color[0], color[1], color[2])
+
+
+def _category_names(sidecar: Path) -> list[str]:
+    """Return the category names of GDAL's sidecar (PAM), which rasterio does not read."""
+    if not sidecar.is_file():
+        return []
+    try:
+        root = ElementTree.parse(sidecar).getroot()
+    except ElementTree.ParseError as error:
+        msg = f"{sidecar} is not readable XML ({error}); repair or remove it"
+        raise VectorError(msg) from error
+    band = root.find("PAMRasterBand")
+    categories = None if band is None else band.find("CategoryNames")
+    return [] if categories is None else [category.text or "" for category in categories]

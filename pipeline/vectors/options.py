@@ -1,0 +1,62 @@
+"""PolygonizeOptions: what the polygons of a class raster shall be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from segment_tiles.pipeline.errors import UsageError
+
+DEFAULT_VECTOR_TILE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class PolygonizeOptions:
+    """Settings that decide which features come out; the same settings give the same features.
+
+    Areas are in pixels here; the command line turns square metres into pixels once, at the door.
+    The order in which they act: majority, sieve, hole filling, class selection, minimum area, tracing,
+    simplification, right angles.
+    """
+
+    connectivity: Literal[4, 8] = 4
+    """4: pixels that share an edge are one feature; 8: a shared corner is enough."""
+    classes: tuple[str, ...] = ()
+    """Names or codes of the classes wanted; empty for all."""
+    background: str | None = None
+    """Name or code of a class that becomes no feature."""
+    majority: int = 0
+    """Side of the window of majority smoothing in pixels, odd; 0 for none."""
+    sieve: int = 0
+    """A component with fewer pixels takes the class of its largest neighbour."""
+    minimum_hole: int = 0
+    """A hole with fewer pixels takes the class of the feature around it."""
+    minimum_area: int = 0
+    """A feature with fewer pixels is left out."""
+    simplify: float = 0.0
+    """Tolerance of the simplification in pixels; 0 keeps exact pixel edges."""
+    right_angles: tuple[str, ...] = ()
+    """Names or codes of the classes whose outlines become right-angled (buildings)."""
+    vector_tile: int = DEFAULT_VECTOR_TILE
+    """Side of a vector tile in pixels: memory and parallelism, never the features."""
+
+    def __post_init__(self) -> None:
+        if self.connectivity not in (4, 8):
+            raise UsageError(f"connectivity is {self.connectivity}; it must be 4 or 8")
+        if self.majority and (self.majority < 3 or self.majority % 2 == 0):
+            raise UsageError(f"majority is {self.majority}; it must be 0 or an odd number from 3")
+        if self.vector_tile < 1:
+            raise UsageError(f"vector tile is {self.vector_tile} pixels; it must be 1 or more")
+        for name in ("sieve", "minimum_hole", "minimum_area", "simplify"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+
+    @property
+    def changes_pixels(self) -> bool:
+        """True where the class raster itself is changed before polygons are traced."""
+        return bool(self.majority or self.sieve or self.minimum_hole)
+
+    @property
+    def is_exact(self) -> bool:
+        """True where features keep exact pixel edges."""
+        return not self.simplify and not self.right_angles

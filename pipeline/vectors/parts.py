@@ -1,0 +1,101 @@
+"""Part files: the features of one vector tile, waiting to be merged into the outputs."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.vectors.features import PART_SCHEMA
+
+ROWS_PER_BATCH = 1024
+"""Rows that are read from a part at once."""
+OPEN_BATCHES = 64
+"""Batches kept while parts are merged."""
+
+
+def write_part(path: Path, rows: pa.RecordBatch) -> None:
+    """Write the rows of one tile as an Arrow file; it has its final name only when complete."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+        for start in range(0, rows.num_rows, ROWS_PER_BATCH):
+            writer.write_batch(rows.slice(start, ROWS_PER_BATCH))
+    temporary.replace(path)
+
+
+def read_part_columns(path: Path, names: Sequence[str]) -> list[NDArray[np.generic]]:
+    """Return some columns of a part, whole."""
+    with pa.OSFile(str(path), "rb") as file:
+        options = pa.ipc.IpcReadOptions(included_fields=[PART_SCHEMA.get_field_index(n) for n in names])
+        table = pa.ipc.open_file(file, options=options).read_all()
+        return [table[name].to_numpy() for name in names]
+
+
+class PartReader:
+    """Rows of many parts by number; only the batches in use are in memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._batches: OrderedDict[tuple[int, int], pa.RecordBatch] = OrderedDict()
+
+    def rows(self, part: int, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows [start, stop) of a part."""
+        for number in range(start // ROWS_PER_BATCH, (stop - 1) // ROWS_PER_BATCH + 1):
+            first = number * ROWS_PER_BATCH
+            low, high = max(start, first), min(stop, first + ROWS_PER_BATCH)
+            yield self._batch(part, number).slice(low - first, high - low)
+
+    def _batch(self, part: int, number: int) -> pa.RecordBatch:
+        key = (part, number)
+        if key in self._batches:
+            self._batches.move_to_end(key)
+            return self._batches[key]
+        with pa.OSFile(str(self._paths[part]), "rb") as file:
+            batch = pa.ipc.open_file(file).get_batch(number)
+        self._batches[key] = batch
+        if len(self._batches) > OPEN_BATCHES:
+            self._batches.popitem(last=False)
+        return batch
+
+
+class MergedParts:
+    """The rows of all parts in one order: along the Hilbert curve, then by key.
+
+    Only the curve distance, the key and the place of each row are kept in memory, so the order does not
+    depend on how the raster was cut into tiles.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        columns = [read_part_columns(path, ["hilbert", "key"]) for path in paths]
+        sizes = [len(keys) for _, keys in columns]
+        hilbert = np.concatenate([np.empty(0, np.uint32), *(c[0] for c in columns)])
+        keys = np.concatenate([np.empty(0, np.uint64), *(c[1] for c in columns)])
+        order = np.lexsort((keys, hilbert))
+        self._part = np.repeat(np.arange(len(paths), dtype=np.int32), sizes)[order]
+        within = np.concatenate([np.empty(0, np.int64), *(np.arange(size) for size in sizes)])
+        self._row = within.astype(np.int32)[order]
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield all rows in order, at most ``rows`` at a time."""
+        reader = PartReader(self._paths)
+        for start in range(0, len(self), rows):
+            part, row = self._part[start : start + rows], self._row[start : start + rows]
+            grouped = np.lexsort((row, part))
+            pieces: list[pa.RecordBatch] = []
+            for number in np.unique(part):
+                wanted = row[grouped][part[grouped] == number]
+                low = int(wanted[0])
+                table = pa.Table.from_batches(reader.rows(int(number), low, int(wanted[-1]) + 1))
+                pieces.extend(table.take(wanted - low).to_batches())
+            back = np.empty(len(grouped), dtype=np.int64)
+            back[grouped] = np.arange(len(grouped))
+            yield pa.Table.from_batches(pieces).combine_chunks().take(back).to_batches()[0]

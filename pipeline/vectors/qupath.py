@@ -1,0 +1,68 @@
+"""GeoJSON for QuPath: pixels of the full-resolution slide, classifications, UUIDs."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.vectors.layer import Layer
+
+NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
+"""Namespace of the feature ids as version 5 UUIDs: the same feature keeps its UUID."""
+
+
+def write_qupath(path: Path, layer: Layer) -> None:
+    """Write a FeatureCollection of annotations in the terms of QuPath 0.4 and later.
+
+    Coordinates are pixels of the class raster, x to the right, y down; QuPath ignores CRSs.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type":"FeatureCollection","features":[')
+        separator = "\n"
+        for rows in layer.part_batches():
+            for text in _features(layer, rows):
+                file.write(separator + text)
+                separator = ",\n"
+        file.write("\n]}\n")
+
+
+def _features(layer: Layer, rows: pa.RecordBatch) -> Iterator[str]:
+    """Yield one Feature as text for each row."""
+    geometries = shapely.from_wkb(rows["geometry"].to_numpy(zero_copy_only=False))
+    geometries = shapely.transform(geometries, lambda world: _to_pixels(layer, world))
+    texts = shapely.to_geojson(shapely.orient_polygons(geometries, exterior_cw=False))
+    columns = [rows[name].to_pylist() for name in ("key", "code", "pixels", "confidence")]
+    for geometry, key, code, pixels, confidence in zip(texts, *columns, strict=True):
+        identity = uuid.uuid5(NAMESPACE, f"{key:016x}")
+        properties = json.dumps(_properties(layer, code, pixels, confidence))
+        yield f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
+
+
+def _properties(layer: Layer, code: int, pixels: int, confidence: float | None) -> dict[str, Any]:
+    entry = layer.map_class(code)
+    measurements: dict[str, float] = {"Area px^2": pixels}
+    if confidence is not None:
+        measurements["Mean confidence"] = confidence
+    return {
+        "objectType": "annotation",
+        "classification": {"name": entry.name, "color": list(entry.color)},
+        "isLocked": False,
+        "measurements": measurements,
+    }
+
+
+def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return pixel coordinates; corners of pixels come back as whole numbers."""
+    inverse = ~layer.georef.affine
+    x, y = world[:, 0], world[:, 1]
+    columns = inverse.a * x + inverse.b * y + inverse.c
+    rows = inverse.d * x + inverse.e * y + inverse.f
+    return np.round(np.stack([columns, rows], axis=1), 4)

@@ -1,0 +1,57 @@
+"""Which classes become features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.errors import VectorError
+from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSelection:
+    """Codes that become features: the wanted ones, or all but the unwanted."""
+
+    wanted: tuple[int, ...] | None
+    """Codes asked for, or None for every code."""
+    unwanted: tuple[int, ...]
+    """Codes that never become features: nodata and background."""
+
+    def selects(self, codes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Return True for the codes that become features."""
+        chosen = ~np.isin(codes, self.unwanted)
+        if self.wanted is not None:
+            chosen &= np.isin(codes, self.wanted)
+        return chosen
+
+
+def class_selection(spec: ClassRasterSpec, options: PolygonizeOptions) -> ClassSelection:
+    """Return the selection that the options ask for, names turned into codes."""
+    wanted = tuple(class_code(spec, name) for name in options.classes) or None
+    unwanted = [] if spec.nodata is None else [spec.nodata]
+    if options.background is not None:
+        unwanted.append(class_code(spec, options.background))
+    return ClassSelection(wanted, tuple(unwanted))
+
+
+def class_code(spec: ClassRasterSpec, name: str) -> int:
+    """Return the code of a class given by name or by code.
+
+    Raises
+    ------
+    VectorError
+        When it is neither a known name nor a number.
+    """
+    for known in spec.classes:
+        if known.name == name:
+            return known.code
+    try:
+        return int(name)
+    except ValueError:
+        names = ", ".join(c.name for c in spec.classes) or "none are known, so give codes"
+        msg = f"class {name!r} is not in the raster; its classes are: {names}"
+        raise VectorError(msg) from None

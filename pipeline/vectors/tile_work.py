@@ -1,0 +1,103 @@
+"""The two steps that a worker does for a vector tile: trace it, and join what crosses its seams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.vectors.attributes import Attributes
+from segment_tiles.pipeline.vectors.class_raster import ClassRaster, open_class_raster
+from segment_tiles.pipeline.vectors.features import FeatureBuilder
+from segment_tiles.pipeline.vectors.join import join_pieces
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.pieces import tile_pieces
+from segment_tiles.pipeline.vectors.rings import Polygons
+from segment_tiles.pipeline.vectors.selection import ClassSelection, class_selection
+from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
+from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling
+
+
+@dataclass(frozen=True, slots=True)
+class TileSetup:
+    """What a worker needs to know; small, and pickled once for each worker."""
+
+    raster: Path
+    """The class raster."""
+    ledger: Path
+    """Folder of the ledger."""
+    options: PolygonizeOptions
+    """What is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTask:
+    """Features across seams whose first pixel lies in one tile, and the pieces that make them up."""
+
+    tile: int
+    """Number of the tile, row-major."""
+    attributes: Attributes
+    """One row for each feature."""
+    piece_tiles: NDArray[np.int64]
+    """Tile of each piece."""
+    piece_labels: NDArray[np.int32]
+    """Label of each piece in its tile."""
+    piece_features: NDArray[np.int64]
+    """Row of the feature of each piece."""
+
+
+class TileWorker:
+    """Does the work of vector tiles, with its own handle on the raster."""
+
+    def __init__(self, setup: TileSetup) -> None:
+        self._options = setup.options
+        self._raster: ClassRaster = open_class_raster(setup.raster)
+        spec = self._raster.spec
+        self._selection: ClassSelection = class_selection(spec, setup.options)
+        self._tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
+        self._ledger = TileLedger(setup.ledger)
+        self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact)
+
+    def trace(self, number: int) -> int:
+        """Polygonise one tile into the ledger; return its number."""
+        tile = self._tiling.numbered(number)
+        pieces = tile_pieces(self._raster, tile.window, self._selection, self._options)
+        whole = self._builder.rows(pieces.interior, pieces.interior_geometries)
+        at_seams = pa.RecordBatch.from_pydict(
+            {
+                "label": pa.array(pieces.seams.labels, pa.int32()),
+                "geometry": pa.array(shapely.to_wkb(pieces.seam_geometries), pa.binary()),
+            }
+        )
+        self._ledger.finish_tile(tile, whole, at_seams, pieces.seams)
+        return number
+
+    def join(self, task: JoinTask) -> int:
+        """Join the features of one tile into the ledger; return its number."""
+        geometries, features = self._read_pieces(task)
+        joined = join_pieces(geometries, features, self._tiling.side, exact=self._options.is_exact)
+        rows = self._builder.rows(task.attributes, joined)
+        self._ledger.finish_joined(self._tiling.numbered(task.tile), rows)
+        return task.tile
+
+    def _read_pieces(self, task: JoinTask) -> tuple[Polygons, NDArray[np.int64]]:
+        """Return the geometries of all pieces, and the feature of each."""
+        geometries, features = [np.empty(0, np.object_)], [np.empty(0, np.int64)]
+        for number in np.unique(task.piece_tiles):
+            here = task.piece_tiles == number
+            tile: VectorTile = self._tiling.numbered(int(number))
+            with pa.OSFile(str(self._ledger.pieces(tile)), "rb") as file:
+                table = pa.ipc.open_file(file).read_all()
+                rows = np.searchsorted(table["label"].to_numpy(), task.piece_labels[here])
+                wkb = table["geometry"].take(pa.array(rows)).to_numpy()
+            geometries.append(shapely.from_wkb(wkb))
+            features.append(task.piece_features[here])
+        return np.concatenate(geometries), np.concatenate(features)
+
+    def close(self) -> None:
+        """Close the raster."""
+        self._raster.close()

@@ -1,0 +1,264 @@
+"""Polygons of a class raster: vector tiles in parallel, joined across seams, written in every format."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+
+import numpy as np
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec, open_class_raster
+from segment_tiles.pipeline.vectors.formats import VectorFormat, vector_format
+from segment_tiles.pipeline.vectors.layer import Layer
+from segment_tiles.pipeline.vectors.measure import measure_of
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.parts import MergedParts, read_part_columns
+from segment_tiles.pipeline.vectors.seams import JoinedFeatures, join_across_seams
+from segment_tiles.pipeline.vectors.selection import class_selection
+from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
+from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
+from segment_tiles.pipeline.vectors.tiling import VectorTiling
+
+Progress = Callable[[str, int, int], None]
+"""Called with the step, the number of finished tiles and the number of all tiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTotal:
+    """All features of one class."""
+
+    code: int
+    """Class code."""
+    name: str
+    """Class name."""
+    features: int
+    """Number of features."""
+    pixels: int
+    """Number of their pixels."""
+    area: float
+    """Sum of their areas, in square units of the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolygonizeReport:
+    """What a polygonisation gave."""
+
+    files: tuple[Path, ...]
+    """The files written."""
+    features: int
+    """Number of features."""
+    classes: tuple[ClassTotal, ...]
+    """Totals of each class that has a feature."""
+    unit: str
+    """Unit of length: m, px, um or mm; areas are in its square."""
+    notes: tuple[str, ...]
+    """What the user should know: pixel coordinates, reprojection."""
+    seconds: float
+    """Wall time."""
+
+
+def polygonize(
+    raster: Path,
+    out: Sequence[Path],
+    options: PolygonizeOptions | None = None,
+    *,
+    formats: Sequence[str | None] | None = None,
+    workers: int = 1,
+    restart: bool = False,
+    progress: Progress | None = None,
+) -> PolygonizeReport:
+    """Turn a class raster of any size into polygons.
+
+    Parameters
+    ----------
+    raster : Path
+        ``classes.zarr``, a folder of a finished run that holds it, or a GDAL raster of integer classes.
+    out : sequence of Path
+        Files to write; the format follows from the ending.
+    options : PolygonizeOptions, optional
+        What the features shall be; all defaults when left out.
+    formats : sequence of str or None, optional
+        A format for each file instead of the one its ending means.
+    workers : int
+        Processes that polygonise vector tiles; 1 works in this process.
+    restart : bool
+        Forget the finished tiles of an interrupted request.
+    progress : callable, optional
+        Told after each tile.
+
+    Raises
+    ------
+    VectorError
+        When the raster is not one of integer classes, or an option does not fit it.
+    UsageError
+        When a file has no known format.
+    OutputError
+        When unfinished tiles of another request lie beside the first file.
+    WriteFailedError
+        When the disk is full.
+    """
+    started = time.monotonic()
+    options = options or PolygonizeOptions()
+    targets = _targets(out, formats)
+    with closing(open_class_raster(raster)) as opened:
+        spec = opened.spec
+    class_selection(spec, options)  # names that do not exist are refused before anything is computed
+    ledger = TileLedger(out[0].parent / f".{out[0].name}.tiles")
+    ledger.begin(_settings(raster, options), restart=restart)
+    parts = _parts(TileSetup(raster, ledger.folder, options), spec, workers, progress)
+    layer = _layer(out[0], parts, spec)
+    for path, kind in targets:
+        with finished_file(path) as unfinished:
+            kind.write(unfinished, layer)
+    report = PolygonizeReport(
+        files=tuple(out),
+        features=len(layer.parts),
+        classes=_totals(parts, layer),
+        unit=layer.measure.suffix,
+        notes=_notes(spec, targets),
+        seconds=time.monotonic() - started,
+    )
+    ledger.remove()
+    return report
+
+
+def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[tuple[Path, VectorFormat]]:
+    if not out:
+        raise UsageError("no output file is named; give one such as polygons.parquet")
+    names = formats or [None] * len(out)
+    return [(path, vector_format(path, name)) for path, name in zip(out, names, strict=True)]
+
+
+def _settings(raster: Path, options: PolygonizeOptions) -> dict[str, object]:
+    """Return what the tiles depend on: the same settings may go on with the same tiles."""
+    record = raster / "zarr.json" if (raster / "zarr.json").is_file() else raster
+    status = record.stat()
+    values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
+    return {
+        "raster": str(raster.resolve()),
+        "raster_changed": status.st_mtime_ns,
+        "raster_bytes": status.st_size,
+        **values,
+    }
+
+
+def _parts(setup: TileSetup, spec: ClassRasterSpec, workers: int, progress: Progress | None) -> list[Path]:
+    """Bring every tile into the ledger and return the part files that hold all features."""
+    ledger = TileLedger(setup.ledger)
+    tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
+    with _worker_pool(setup, workers) as run:
+        waiting = [n for n in range(tiling.count) if not ledger.whole(tiling.numbered(n)).is_file()]
+        _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
+        seams = [ledger.read_seams(tile) for tile in tiling]
+        joined = join_across_seams(tiling, seams, setup.options.connectivity)
+        tasks = _join_tasks(tiling, joined, setup.options.minimum_area)
+        open_tasks = [t for t in tasks if not ledger.joined(tiling.numbered(t.tile)).is_file()]
+        _follow("join", run("join", open_tasks), len(tasks), len(open_tasks), progress)
+    homes = [ledger.joined(tiling.numbered(task.tile)) for task in tasks]
+    return [ledger.whole(tile) for tile in tiling] + homes
+
+
+def _follow(step: str, finished: Iterator[int], total: int, waiting: int, progress: Progress | None) -> None:
+    for number, _ in enumerate(finished, start=total - waiting + 1):
+        if progress is not None:
+            progress(step, number, total)
+
+
+def _join_tasks(tiling: VectorTiling, joined: JoinedFeatures, minimum_area: int) -> list[JoinTask]:
+    """Return the work of each tile that is home to features across seams."""
+    homes = tiling.numbers_of_pixels(joined.attributes.first_pixels)
+    homes[joined.attributes.pixels < minimum_area] = -1
+    home_of_piece = homes[joined.piece_features]
+    tasks = []
+    for home in np.unique(homes[homes >= 0]):
+        features = np.flatnonzero(homes == home)
+        pieces = np.flatnonzero(home_of_piece == home)
+        tasks.append(
+            JoinTask(
+                int(home),
+                joined.attributes.take(features),
+                joined.piece_tiles[pieces],
+                joined.piece_labels[pieces],
+                np.searchsorted(features, joined.piece_features[pieces]),
+            )
+        )
+    return tasks
+
+
+def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec) -> Layer:
+    codes: set[int] = set()
+    has_multiple = False
+    for part in parts:
+        code, multiple = read_part_columns(part, ["code", "is_multiple"])
+        codes.update(np.unique(code).tolist())
+        has_multiple |= bool(multiple.any())
+    unnamed = Layer("", MergedParts([]), spec.classes, spec.georef, measure_of(spec.georef), has_multiple)
+    classes = tuple(unnamed.map_class(code) for code in sorted(codes))
+    name = path.name.split(".")[0] or "polygons"
+    return Layer(name, MergedParts(parts), classes, spec.georef, unnamed.measure, has_multiple)
+
+
+def _totals(parts: Sequence[Path], layer: Layer) -> tuple[ClassTotal, ...]:
+    sums = {entry.code: np.zeros(3) for entry in layer.classes}
+    for part in parts:
+        code, pixels, area = read_part_columns(part, ["code", "pixels", "area"])
+        for value in np.unique(code):
+            chosen = code == value
+            sums[int(value)] += [chosen.sum(), pixels[chosen].sum(), area[chosen].sum()]
+    return tuple(
+        ClassTotal(entry.code, entry.name, int(sums[entry.code][0]), int(sums[entry.code][1]),
+                   float(sums[entry.code][2]))
+        for entry in layer.classes
+    )  # fmt: skip
+
+
+def _notes(spec: ClassRasterSpec, targets: Sequence[tuple[Path, VectorFormat]]) -> tuple[str, ...]:
+    if spec.georef.crs_wkt is None:
+        return (f"the raster has no CRS: coordinates are in {spec.georef.unit}s, and no file names a CRS",)
+    return tuple(
+        f"{path.name}: the format holds only {kind.fixed_crs}; coordinates were converted"
+        for path, kind in targets
+        if kind.fixed_crs is not None
+    )
+
+
+_WORKER: list[TileWorker] = []
+"""The worker of this process, when it is one of a pool."""
+
+
+def _begin_worker(setup: TileSetup) -> None:
+    _WORKER.append(TileWorker(setup))
+
+
+def _work(step: str, task: object) -> int:
+    return int(getattr(_WORKER[0], step)(task))
+
+
+@contextmanager
+def _worker_pool(
+    setup: TileSetup, workers: int
+) -> Iterator[Callable[[str, Sequence[object]], Iterator[int]]]:
+    """Give a function that runs a step for all tasks and yields each as it is finished."""
+    if workers == 1:
+        with closing(TileWorker(setup)) as worker:
+            yield lambda step, tasks: (getattr(worker, step)(task) for task in tasks)
+        return
+    # a fork server has the libraries loaded once; its children share that memory
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    context = get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__])
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(setup,))
+    try:
+        yield lambda step, tasks: (
+            future.result() for future in as_completed([pool.submit(_work, step, task) for task in tasks])
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)
