@@ -21,7 +21,8 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
     The temporary folder is on the same disk, so that the move is one rename, and files in it carry
     their final names, because GDAL writes some of these names into others. What a killed process
     left behind in it is removed first. Targets share one folder and move in the order given: name
-    last the one that says that all is done. A target that was not written is left as it was.
+    last the one that says that all is done. A target for which nothing was written is removed: an
+    older one does not belong to what is new.
 
     Raises
     ------
@@ -40,6 +41,8 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
             written = partial / target.name
             if written.exists():
                 written.replace(target)
+            else:
+                target.unlink(missing_ok=True)
     except OSError as error:
         raise write_failed(targets[-1], error) from error
     finally:
@@ -61,12 +64,19 @@ def finished_file(target: Path) -> Iterator[Path]:
 
 def write_failed(path: object, error: OSError) -> WriteFailedError:
     """Return the error for the user: what could not be written, why, and what to do."""
+    shown = str(path).removeprefix("file://")
     if error.errno in _FULL:
         cause, remedy = "the disk is full", "free space"
     elif error.errno in _FORBIDDEN:
         cause, remedy = "writing there is not allowed", "make the folder writable or choose another"
     else:
-        cause, remedy = one_line(error), "check the disk (free space, permissions)"
+        cause, remedy = one_line(error), f"{_free_space(Path(shown))} are left on that disk: check it"
     return WriteFailedError(
         f"{path}: cannot be written: {cause}; {remedy}, then start the same command again"
     )
+
+
+def _free_space(path: Path) -> str:
+    """Return the free space around a path for people; GDAL reports a full disk in vague words only."""
+    folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"

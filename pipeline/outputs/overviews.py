@@ -5,11 +5,14 @@ A pixel of a level comes from 2 x 2 pixels of the level before::
     level n      a b | e f        level n + 1    mode(a b c d)   mode(e f g h)
                  c d | g h
 
-Classes: the mode. Nodata has no vote, so a pixel is nodata only where all four are; two classes with as
-many votes each are decided for the one that is met first in reading order a, b, c, d. Both rules are those
-of GDAL's ``mode`` resampling, with which the COG is made, so that the two look alike; and unlike "the
-smallest code wins" they favour no class. Confidence: the mean over pixels that have a class, rounded half
-up. Where a side is odd, the last row or column of a level comes from two pixels, or one.
+Classes: the mode. Nodata has no vote, so a pixel is nodata only where all four are. Of classes with equally
+many votes the one wins that has them first in reading order: ``1 2 2 1`` gives 2. Both rules are those of
+GDAL's ``mode`` resampling, with which the COG is made, so that both show the same (to the pixel, while sides
+are even); and unlike "the smallest code wins" they favour no class.
+
+Confidence: the mean over pixels that have a class, rounded half up.
+
+Where a side is odd, the last row or column of a level comes from two pixels, or one.
 """
 
 from __future__ import annotations
@@ -99,16 +102,16 @@ def mode_of_four(values: NDArray[Any], nodata: int) -> NDArray[Any]:
     array([[1, 3]])
     """
     a, b, c, d = values[::2, ::2], values[::2, 1::2], values[1::2, ::2], values[1::2, 1::2]
-    # votes of a value that was met before are counted there, so later positions may undercount
-    votes = [
-        1 + (a == b).view(np.uint8) + (a == c).view(np.uint8) + (a == d).view(np.uint8),
-        1 + (b == c).view(np.uint8) + (b == d).view(np.uint8),
-        1 + (c == d).view(np.uint8),
+    # of a value, how many there are up to and with this position
+    counts = [
         np.ones(a.shape, np.uint8),
+        1 + (a == b).view(np.uint8),
+        1 + (a == c).view(np.uint8) + (b == c).view(np.uint8),
+        1 + (a == d).view(np.uint8) + (b == d).view(np.uint8) + (c == d).view(np.uint8),
     ]
     winner = np.full(a.shape, nodata, dtype=values.dtype)
     most = np.zeros(a.shape, np.uint8)
-    for candidate, count in zip((a, b, c, d), votes, strict=True):
+    for candidate, count in zip((a, b, c, d), counts, strict=True):
         wins = (candidate != nodata) & (count > most)
         np.copyto(winner, candidate, where=wins)
         np.copyto(most, count, where=wins)
@@ -161,15 +164,15 @@ def _create_level(
 def _fill_level(finer: zarr.Group, coarser: zarr.Group, nodata: int) -> None:
     classes_in, classes_out = array_of(finer, "classes"), array_of(coarser, "classes")
     confidence_in, confidence_out = array_of(finer, "confidence"), array_of(coarser, "confidence")
-    for window in _shard_windows(*_rows_and_columns(coarser)):
+    for window in shard_windows(*_rows_and_columns(coarser)):
         classes = _read_four_times(classes_in, window, nodata)
         confidence = _read_four_times(confidence_in, window, 0)
         classes_out[window.slices()] = mode_of_four(classes, nodata)
         confidence_out[window.slices()] = mean_of_four(confidence, classes != nodata)
 
 
-def _shard_windows(height: int, width: int) -> Iterator[Window]:
-    """Yield the shards of a level in reading order, cut at its edges."""
+def shard_windows(height: int, width: int) -> Iterator[Window]:
+    """Yield the shards of an array in reading order, cut at its edges."""
     whole = Window(0, 0, height, width)
     rows, columns = shard_shape(width)
     for row in range(0, height, rows):

@@ -26,14 +26,25 @@ TABLE = ClassTable(
 MakeStore = Callable[..., zarr.Group]
 
 
-def patchy_classes(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Classes in blobs, with a nodata corner."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, TABLE.count, (height // 37 + 1, width // 37 + 1), dtype=np.uint8)
-    classes = np.kron(coarse, np.ones((37, 37), np.uint8))[:height, :width].copy()
-    rows, columns = np.ogrid[:height, :width]
-    classes[rows + columns < min(height, width) // 2] = TABLE.nodata
-    return classes
+@pytest.fixture
+def table() -> ClassTable:
+    """Return three classes, one with a name that XML must escape."""
+    return TABLE
+
+
+@pytest.fixture
+def patchy_classes() -> Callable[[int, int], NDArray[np.uint8]]:
+    """Return a function that makes classes in blobs, with a nodata corner."""
+
+    def make(height: int, width: int) -> NDArray[np.uint8]:
+        rng = np.random.default_rng(0)
+        coarse = rng.integers(0, TABLE.count, (height // 37 + 1, width // 37 + 1), dtype=np.uint8)
+        classes = np.kron(coarse, np.ones((37, 37), np.uint8))[:height, :width].copy()
+        rows, columns = np.ogrid[:height, :width]
+        classes[rows + columns < min(height, width) // 2] = TABLE.nodata
+        return classes
+
+    return make
 
 
 @pytest.fixture

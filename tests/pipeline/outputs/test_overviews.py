@@ -37,10 +37,11 @@ even_maps = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(
     [
         ([[1, 1], [1, 2]], 1),
         ([[2, 1], [1, 1]], 1),
-        ([[1, 2], [2, 1]], 1),  # a tie: the first in reading order
-        ([[2, 1], [1, 2]], 2),
-        ([[0, 3], [3, 0]], 0),
-        ([[3, 0], [0, 3]], 3),  # not the smallest code
+        ([[1, 2], [2, 1]], 2),  # a tie: the one that has both votes first in reading order
+        ([[2, 1], [1, 2]], 1),
+        ([[1, 2], [1, 2]], 1),
+        ([[3, 0], [3, 0]], 3),  # not the smallest code
+        ([[3, 3], [0, 0]], 3),
         ([[1, 2], [3, 3]], 3),
         ([[1, 2], [3, 0]], 1),
         ([[NODATA, NODATA], [NODATA, 2]], 2),  # nodata has no vote
@@ -114,7 +115,9 @@ def reference_level(classes: np.ndarray) -> np.ndarray:
     for row, column in np.ndindex(result.shape):
         window = classes[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].ravel().tolist()
         votes = [code for code in window if code != NODATA]
-        result[row, column] = max(votes, key=votes.count) if votes else NODATA
+        most = max((votes.count(code) for code in votes), default=0)
+        leaders = (code for k, code in enumerate(votes) if votes[: k + 1].count(code) == most)
+        result[row, column] = next(leaders, NODATA)
     return result
 
 
