@@ -9,7 +9,9 @@ import typer
 
 
 def command(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Scenes, classes, network, training.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="Scenes, classes, network, training.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model, logs, pictures.")],
     data: Annotated[
         Path | None,

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+    from rich.table import Table
+
     from segment_tiles.workflows.train import TrainingReport
 
 
@@ -18,6 +17,9 @@ class ConsoleProgress:
     """Progress on stderr: the bar only where it is a terminal, scores and notes always, unless quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._console = Console(stderr=True, quiet=quiet)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -62,6 +64,8 @@ class ConsoleProgress:
 
 def score_table(report: TrainingReport) -> Table:
     """Return the scores of a finished training as a table."""
+    from rich.table import Table
+
     table = Table(title=f"{report.name}, {report.steps} steps")
     for column in ("area", "class", "IoU", "Dice", "precision", "recall"):
         table.add_column(column, justify="left" if column in ("area", "class") else "right")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.transforms import (
-    Compose,
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.array import (
     RandAdjustContrast,
     RandGaussianNoise,
     RandGaussianSmooth,
@@ -34,14 +34,14 @@ class Placement:
     """Mirrored left to right; with a rotation by any angle this is every flip."""
 
     def footprint(self, row: int, column: int, side: int) -> Window:
-        """Return the box of the scene that a window of ``side`` pixels around a centre needs.
+        r"""Return the box of the scene that a window of ``side`` pixels around a centre needs.
 
         ::
 
             +-----------+
-            |    /\\     |   side / scale, rotated by angle
-            |  /    \\   |
-            |  \\    /   |   one pixel more for the interpolation
+            |    /\     |   side / scale, rotated by angle
+            |  /    \   |
+            |  \    /   |   one pixel more for the interpolation
             +-----------+
         """
         reach = side / self.scale / 2 * (abs(math.cos(self.angle)) + abs(math.sin(self.angle)))
@@ -124,5 +124,3 @@ class RadiometricAugmentation:
         self._changes.set_random_state(seed=int(random.integers(2**31)))
         changed = self._changes(values)
         return torch.as_tensor(np.asarray(changed), dtype=torch.float32)
-
-

@@ -56,6 +56,8 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
         msg = f"{path} cannot be read as a checkpoint ({one_line(error)}); remove it to start again"
         raise TrainingError(msg) from error
     if checkpoint.fingerprint != fingerprint:
-        msg = f"{path} belongs to a training with other settings or data; restore them, or choose another --out"
+        msg = (
+            f"{path} belongs to a training with other settings or data; restore them, or choose another --out"
+        )
         raise TrainingError(msg)
     return checkpoint

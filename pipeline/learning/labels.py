@@ -38,9 +38,7 @@ class LabelReader(Protocol):
         """Close the file."""
 
 
-def open_labels(
-    scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]
-) -> LabelReader:
+def open_labels(scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> LabelReader:
     """Open the labels of a scene on the grid of its raster.
 
     Parameters
@@ -79,14 +77,14 @@ def _code_of(value: object, scene: SceneSettings, class_names: Sequence[str]) ->
 
 
 def inscribed_ellipses(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Return the ellipse inscribed in the box around each geometry, as a polygon of 64 sides.
+    r"""Return the ellipse inscribed in the box around each geometry, as a polygon of 64 sides.
 
     ::
 
         +--.-'''-.--+
-        | /       \\ |   a fair crown for a box that was drawn around a tree
+        | /       \ |   a fair crown for a box that was drawn around a tree
         |(         )|
-        | \\       / |
+        | \       / |
         +--'-...-'--+
     """
     bounds = shapely.bounds(geometries)
@@ -103,9 +101,7 @@ class PolygonLabels:
     Later polygons of the file lie above earlier ones.
     """
 
-    def __init__(
-        self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]
-    ) -> None:
+    def __init__(self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> None:
         frame = _read_polygons(scene, path, spec)
         column = scene.class_column
         if column is None and len(scene.class_values) != 1:
@@ -202,9 +198,7 @@ def _box_text(geometries: NDArray[np.object_]) -> str:
 class RasterLabels:
     """A class raster, warped to the grid of the scene by nearest neighbour where it lies on another one."""
 
-    def __init__(
-        self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]
-    ) -> None:
+    def __init__(self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> None:
         self.notes: tuple[str, ...] = ()
         self._scene, self._path, self._names = scene.name, path, class_names
         try:

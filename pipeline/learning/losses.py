@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from monai.losses import FocalLoss
+from monai.losses.focal_loss import FocalLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 

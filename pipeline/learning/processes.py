@@ -30,7 +30,7 @@ class TrainingProcess:
         if self.count == 1:
             return network
         if device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
             return DistributedDataParallel(network, device_ids=[device])
         # every rank keeps its own batch statistics while training; those of the first are broadcast
         return DistributedDataParallel(network)

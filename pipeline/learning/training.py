@@ -77,7 +77,9 @@ class Training:
         self._loss = build_loss(settings.loss, len(settings.classes)).to(device)
         self._optimizer = build_optimizer(settings.optimizer, self.network)
         self._schedule = build_schedule(settings.optimizer, self._optimizer, settings.steps)
-        self._average = build_average(self.network, settings.average_decay) if settings.average_decay else None
+        self._average = (
+            build_average(self.network, settings.average_decay) if settings.average_decay else None
+        )
         self.step = 0
         self.best_score, self._scores_without_progress = -math.inf, 0
         self._kept_weights: dict[str, Tensor] | None = None
@@ -151,7 +153,9 @@ class Training:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         limit = self._settings.optimizer.gradient_norm
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), math.inf if limit is None else limit).item()
+        norm = nn.utils.clip_grad_norm_(
+            self.network.parameters(), math.inf if limit is None else limit
+        ).item()
         if not math.isfinite(norm):
             raise self._not_a_number("gradient", logits, labels, numbers)
         rate = self._schedule.get_last_lr()[0]
@@ -240,4 +244,6 @@ def _seed_of(*numbers: int) -> int:
 
 def _plain_state(state: dict[str, Any]) -> dict[str, Any]:
     """Leave out the functions of the schedule: they come from the settings."""
-    return {name: value for name, value in state.items() if name != "lr_lambdas"} | {"lr_lambdas": [None, None]}
+    return {name: value for name, value in state.items() if name != "lr_lambdas"} | {
+        "lr_lambdas": [None, None]
+    }

@@ -53,9 +53,7 @@ def mapped_rows(area: ValidationArea, segmenter: Segmenter) -> Iterator[tuple[Wi
     manifest, whole = segmenter.manifest, area.scene.window
     overlap = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride)
     lattice = Lattice(whole.height, whole.width, manifest.tile, overlap)
-    stream = RegionStream(
-        area.scene.source, segmenter, lattice, area.window, blend=BLEND, batch=BATCH
-    )
+    stream = RegionStream(area.scene.source, segmenter, lattice, area.window, blend=BLEND, batch=BATCH)
     for rows in stream:
         yield Window(rows.row, area.window.column, *rows.classes.shape), rows.classes
 

@@ -1,0 +1,82 @@
+"""segment-tiles evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    class_map: Annotated[
+        Path, typer.Argument(metavar="CLASSMAP", help="Folder of a run, or a raster of class codes.")
+    ],
+    truth: Annotated[
+        Path, typer.Argument(metavar="TRUTH", help="Class raster, or vector file with polygons.")
+    ],
+    class_column: Annotated[
+        str | None, typer.Option("--class-column", help="Column of the vector file that says the class.")
+    ] = None,
+    class_value: Annotated[
+        list[str] | None,
+        typer.Option("--class-value", metavar="VALUE=CLASS", help="What a value of TRUTH means; repeat."),
+    ] = None,
+    polygon_shape: Annotated[
+        str, typer.Option("--polygon-shape", help="polygon or inscribed_ellipse.")
+    ] = "polygon",
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            "--unlabelled", metavar="CLASS", help="Class outside all polygons; default: not scored."
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes", metavar="NAME,NAME", help="Names of codes 0, 1, ... where CLASSMAP has none."
+        ),
+    ] = None,
+    boundary_width: Annotated[
+        str, typer.Option("--boundary-width", metavar="PX,PX", help="Widths of boundary IoU.")
+    ] = "1,2,5",
+    trimap_width: Annotated[
+        str, typer.Option("--trimap-width", metavar="PX,PX", help="Widths of trimap mean IoU.")
+    ] = "1,2,5",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Also write evaluation.json and confusion.png."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
+) -> None:
+    """Score a class map against the truth."""
+    import json
+
+    from rich.console import Console
+
+    from segment_tiles.cli.evaluation_table import evaluation_tables
+    from segment_tiles.cli.evaluation_words import parse_class_values, parse_polygon_shape, parse_widths
+    from segment_tiles.workflows.evaluate import TruthSettings, evaluate
+
+    document = evaluate(
+        class_map,
+        TruthSettings(
+            path=str(truth),
+            class_column=class_column,
+            class_values=parse_class_values(class_value or []),
+            polygon_shape=parse_polygon_shape(polygon_shape),
+            unlabelled=unlabelled,
+        ),
+        class_names=None if classes is None else [name.strip() for name in classes.split(",")],
+        boundary_widths=parse_widths("--boundary-width", boundary_width),
+        trimap_widths=parse_widths("--trimap-width", trimap_width),
+        out=out,
+    )
+    if as_json:
+        print(json.dumps(document, indent=2))
+        return
+    console = Console()
+    for table in evaluation_tables(document):
+        console.print(table)
+    for note in document["notes"]:
+        console.print(note)

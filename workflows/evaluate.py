@@ -1,0 +1,158 @@
+"""Evaluate: a class map and the truth in, scores out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from segment_tiles.pipeline.errors import OutputError, UsageError
+from segment_tiles.pipeline.learning.evaluation import Evaluation, evaluate_map, evaluated_classes, grid_of
+from segment_tiles.pipeline.learning.evaluation_pictures import save_confusion
+from segment_tiles.pipeline.learning.labels import open_labels
+from segment_tiles.pipeline.learning.settings import SceneSettings
+from segment_tiles.pipeline.vectors.class_raster import open_class_raster
+
+JSON_FILE = "evaluation.json"
+PICTURE_FILE = "confusion.png"
+
+
+@dataclass(frozen=True, slots=True)
+class TruthSettings:
+    """What the truth is and what it means."""
+
+    path: str
+    """Class raster or vector file."""
+    class_column: str | None = None
+    """Column of a vector file."""
+    class_values: Mapping[str, str] = field(default_factory=dict)
+    """Value of the column, or code of the raster -> class name of the map."""
+    polygon_shape: Literal["polygon", "inscribed_ellipse"] = "polygon"
+    unlabelled: str | None = None
+    """Class outside all polygons; None: not scored."""
+
+
+def evaluate(
+    class_map_path: Path,
+    truth: TruthSettings,
+    *,
+    class_names: Sequence[str] | None = None,
+    boundary_widths: Sequence[int] = (1, 2, 5),
+    trimap_widths: Sequence[int] = (1, 2, 5),
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Score a class map and return the scores as one document.
+
+    Parameters
+    ----------
+    class_map_path
+        Folder of a run, its ``classes.zarr``, or a class raster.
+    truth
+        What it is compared with.
+    class_names
+        Names of the codes 0, 1, 2, ..., for maps that do not name them.
+    boundary_widths, trimap_widths
+        Pixels.
+    out
+        Folder for ``evaluation.json`` and ``confusion.png``; None writes nothing.
+
+    Raises
+    ------
+    TrainingError
+        The truth cannot be read, does not overlap, or has unknown classes.
+    VectorError
+        The class map is none.
+    UsageError
+        A width is below 1 or above 256, or a class is not one of the map.
+    """
+    for width in (*boundary_widths, *trimap_widths):
+        if not 1 <= width <= 256:
+            msg = f"a width is {width} px; it must be from 1 to 256"
+            raise UsageError(msg)
+    class_map = open_class_raster(class_map_path)
+    try:
+        classes = evaluated_classes(class_map.spec, class_names)
+        _check_names(truth, classes.names)
+        settings = SceneSettings(
+            name="truth",
+            raster=str(class_map_path),
+            labels=truth.path,
+            class_column=truth.class_column,
+            class_values=dict(truth.class_values),
+            polygon_shape=truth.polygon_shape,
+            unlabelled=truth.unlabelled,
+        )
+        labels = open_labels(settings, truth.path, grid_of(class_map.spec), classes.names)
+        try:
+            result = evaluate_map(
+                class_map,
+                labels,
+                classes,
+                boundary_widths=boundary_widths,
+                trimap_widths=trimap_widths,
+            )
+        finally:
+            labels.close()
+    finally:
+        class_map.close()
+    document = scores_document(result)
+    if out is not None:
+        _write(out, document, result)
+    return document
+
+
+def scores_document(result: Evaluation) -> dict[str, Any]:
+    """Return all scores as a JSON document; scores that are not defined are null."""
+    matrix = result.confusion
+    per_class = {}
+    for code, name in enumerate(result.names):
+        scores = matrix.of_class(code)
+        per_class[name] = {
+            "iou": _number(scores.iou),
+            "dice": _number(scores.dice),
+            "precision": _number(scores.precision),
+            "recall": _number(scores.recall),
+            "truth_pixels": scores.truth_pixels,
+            "mapped_pixels": scores.mapped_pixels,
+            "boundary_iou": {str(b.width): _number(b.of_class(code)) for b in result.boundary},
+        }
+    calibration = result.calibration
+    return {
+        "pixels": matrix.pixels,
+        "truth_without_class": result.truth_without_class,
+        "accuracy": _number(matrix.accuracy),
+        "mean_iou": _number(matrix.mean_iou),
+        "boundary_iou": {str(b.width): _number(b.mean) for b in result.boundary},
+        "trimap_mean_iou": {str(t.width): _number(t.matrix.mean_iou) for t in result.trimap},
+        "calibration_error": None if calibration is None else _number(calibration.error),
+        "classes": per_class,
+        "confusion": {"rows": "truth", "columns": "map", "counts": matrix.counts.tolist()},
+        "notes": list(result.notes),
+    }
+
+
+def _check_names(truth: TruthSettings, names: Sequence[str]) -> None:
+    wanted = [*truth.class_values.values(), *([truth.unlabelled] if truth.unlabelled else [])]
+    for name in wanted:
+        if name not in names:
+            msg = f"the truth is said to have the class {name!r}; the map has {', '.join(names)}"
+            raise UsageError(msg)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
+
+
+def _write(out: Path, document: Mapping[str, Any], result: Evaluation) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        partial = out / f".{JSON_FILE}.partial"
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        partial.replace(out / JSON_FILE)
+        save_confusion(out / PICTURE_FILE, result.confusion, result.names)
+    except OSError as error:
+        msg = f"{out} cannot be written: {error.strerror}"
+        raise OutputError(msg) from error
