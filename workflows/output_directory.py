@@ -68,7 +68,7 @@ class OutputDirectory:
         """Counts, areas, timings, versions."""
         return self.path / "report.json"
 
-    def prepare(self, *, restart: bool) -> None:
+    def _prepare(self) -> None:
         """Make the directory, or accept one that is empty or of an earlier run.
 
         Raises
@@ -92,8 +92,6 @@ class OutputDirectory:
         except OSError as error:
             msg = f"--out {self.path}: cannot be written ({one_line(error)}); give a folder that can"
             raise OutputError(msg) from error
-        if restart:
-            self._clear()
 
     def _clear(self) -> None:
         shutil.rmtree(self.ledger, ignore_errors=True)
@@ -107,16 +105,17 @@ class OutputDirectory:
                 result.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other runs out while this one works here; a process that dies frees it.
+    def locked_for(self, *, restart: bool = False) -> Iterator[None]:
+        """Prepare the directory and keep other runs out while this one works here.
+
+        A process that dies frees the lock.
 
         Raises
         ------
         OutputError
-            Where another process holds it: says which, and since when.
+            Where the directory cannot be used, or another process holds it: says which, since when.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.own.mkdir(exist_ok=True)
+        self._prepare()
         holder = self.own / "holder.json"
         lock = FileLock(self.own / "lock")
         try:
@@ -133,6 +132,8 @@ class OutputDirectory:
             holder.write_text(
                 json.dumps({"process": os.getpid(), "machine": platform.node(), "since": since})
             )
+            if restart:
+                self._clear()
             yield
         finally:
             holder.unlink(missing_ok=True)

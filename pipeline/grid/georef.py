@@ -58,12 +58,12 @@ class GeoRef:
     def of_window(self, window: Window) -> GeoRef:
         """Return the georeference of a crop: same pixels, other corner."""
         return GeoRef.from_affine(
-            self.affine * Affine.translation(window.column, window.row), self.crs_wkt, self.unit
+            self.affine @ Affine.translation(window.column, window.row), self.crs_wkt, self.unit
         )
 
     def scaled(self, rows: float, columns: float) -> GeoRef:
         """Return the georeference of a Level whose pixels are this many times higher and wider."""
-        return GeoRef.from_affine(self.affine * Affine.scale(columns, rows), self.crs_wkt, self.unit)
+        return GeoRef.from_affine(self.affine @ Affine.scale(columns, rows), self.crs_wkt, self.unit)
 
     def corners(self, window: Window) -> list[tuple[float, float]]:
         """Return the four corners of a window as (x, y), clockwise in pixels from the top left."""
@@ -73,7 +73,7 @@ class GeoRef:
             (window.column_stop, window.row_stop),
             (window.column, window.row_stop),
         ]
-        return [self.affine * corner for corner in pixel_corners]
+        return [self.affine @ corner for corner in pixel_corners]
 
     def bounds(self, window: Window) -> tuple[float, float, float, float]:
         """Return min x, min y, max x, max y of a window."""
@@ -84,6 +84,6 @@ class GeoRef:
         """Return the box of fractional pixels (row, column, row stop, column stop) around world bounds."""
         min_x, min_y, max_x, max_y = bounds
         inverse = ~self.affine
-        corners = [inverse * (x, y) for x in (min_x, max_x) for y in (min_y, max_y)]
+        corners = [inverse @ (x, y) for x in (min_x, max_x) for y in (min_y, max_y)]
         columns, rows = zip(*corners, strict=True)
         return min(rows), min(columns), max(rows), max(columns)

@@ -1,0 +1,87 @@
+"""How a run looks on a terminal: progress and warnings on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from segment_tiles.workflows.plan import Plan
+
+
+def print_json(document: Mapping[str, Any] | list[Any]) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(document, indent=2))
+
+
+class Console:
+    """Listens to a run; shows progress only where stderr is a terminal and the user wants it."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._shows = sys.stderr.isatty() and not quiet
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._tile_pixels = 0
+        self._stage_text = "preparing"
+
+    def __enter__(self) -> Console:
+        if self._shows:
+            from rich.console import Console as RichConsole
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("tiles  {task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=RichConsole(stderr=True),
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def warn(self, text: str) -> None:
+        """Print a warning on stderr, above the progress where there is one."""
+        if self._progress is not None:
+            self._progress.console.print(f"warning: {text}", style="yellow", highlight=False)
+        else:
+            print(f"segment-tiles: warning: {text}", file=sys.stderr)
+
+    def stage(self, name: str) -> None:
+        """Show the stage that begins."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=name)
+
+    def planned(self, plan: Plan) -> None:
+        """Show the bar, now that the number of tiles is known."""
+        self._tile_pixels = plan.scene.lattice.columns.stride * plan.scene.lattice.rows.stride
+        if self._progress is not None:
+            self._task = self._progress.add_task("segmenting", total=plan.tiles, rate="")
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        """Move the bar."""
+        if self._progress is None or self._task is None:
+            return
+        task = self._progress.tasks[self._task]
+        speed = (task.speed or 0.0) * self._tile_pixels / 1e6
+        self._progress.update(self._task, advance=computed + skipped, rate=f"{speed:.2f} Mpx/s")

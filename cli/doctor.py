@@ -1,0 +1,26 @@
+"""`segment-tiles doctor`: what this machine offers."""
+
+from __future__ import annotations
+
+from segment_tiles.cli import options
+from segment_tiles.cli.console import print_json
+
+
+def command(json: options.Json = False) -> None:
+    """Say what this machine offers: devices, precisions, memory, drivers, extras."""
+    from segment_tiles.workflows.describe import describe_machine
+
+    document = describe_machine()
+    if json:
+        print_json(document)
+        return
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, value in document.items():
+        shown = ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
+        if isinstance(value, dict):
+            shown = "\n".join(f"{key}: {part}" for key, part in value.items())
+        table.add_row(name, shown)
+    RichConsole().print(table)

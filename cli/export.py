@@ -1,0 +1,28 @@
+"""`segment-tiles export`: further formats from a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segment_tiles.cli import options
+from segment_tiles.cli.console import print_json
+
+
+def command(
+    run_directory: Annotated[Path, typer.Argument(metavar="DIR", help="Output directory of a finished run.")],
+    formats: options.Format,
+    json: options.Json = False,
+) -> None:
+    """Make further formats from a finished run, without computing anything again."""
+    from segment_tiles.workflows.config import parse_formats
+    from segment_tiles.workflows.export import export_run
+
+    written = export_run(run_directory, parse_formats(formats))
+    if json:
+        print_json({"out": str(run_directory), "written": written})
+        return
+    for name in written:
+        print(run_directory / name)

@@ -1,0 +1,23 @@
+"""`segment-tiles info`: what a raster is, as `run` would read it."""
+
+from __future__ import annotations
+
+from segment_tiles.cli import options
+from segment_tiles.cli.console import print_json
+
+
+def command(source: options.Source, level: options.Level = 0, json: options.Json = False) -> None:
+    """Say what a raster is: size, bands, type, nodata, CRS, overviews."""
+    from segment_tiles.workflows.describe import describe_source
+
+    document = describe_source(source, level)
+    if json:
+        print_json(document)
+        return
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, value in document.items():
+        table.add_row(name, str(value))
+    RichConsole().print(table)

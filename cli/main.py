@@ -1,0 +1,87 @@
+"""The `segment-tiles` command: registers the commands and turns errors into exit statuses."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import click
+import typer
+
+from segment_tiles.cli import (
+    demo,
+    doctor,
+    evaluate,
+    export,
+    info,
+    model,
+    plan,
+    polygonize,
+    run,
+    train,
+)
+from segment_tiles.pipeline.errors import SegmentTilesError, one_line
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C; the run can be resumed."""
+
+app = typer.Typer(
+    name="segment-tiles",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Segment rasters of any size, satellite scenes, pathology slides and volumes, with DeepLabv3+.",
+    epilog="Exit status: 0 done; 1 something failed; 2 bad usage or input; 130 interrupted, resumable.",
+)
+for command in (demo, run, plan, export, polygonize, train, evaluate, info, doctor):
+    app.command(command.__name__.rpartition(".")[2])(command.command)
+app.add_typer(model.app, name="model")
+
+
+def _print_version(*, value: bool) -> None:
+    if value:
+        print(f"segment-tiles {version('segment-tiles')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; the entry point of the package."""
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run one command and return its exit status; errors become one line on stderr."""
+    try:
+        status = app(arguments, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    except click.ClickException as error:
+        return _fail(_with_context(error), 2)
+    except SegmentTilesError as error:
+        return _fail(one_line(error), error.exit_status)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; the same command goes on where this one stopped", INTERRUPTED)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"segment-tiles: error: {text}", file=sys.stderr)
+    return status
+
+
+def _with_context(error: click.ClickException) -> str:
+    text = one_line(Exception(error.format_message())).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{text}; see `{context.command_path} --help`" if context is not None else text

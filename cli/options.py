@@ -1,0 +1,119 @@
+"""Options that several commands share: one name, one meaning, one text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from segment_tiles.workflows.config import RunConfig
+
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Raster: a path, https:// or s3:// name, anything GDAL reads.")
+]
+Model = Annotated[str, typer.Option("--model", help="Bundled model, or folder of a model package.")]
+Out = Annotated[Path, typer.Option("--out", help="Output directory: new, empty, or of an earlier run.")]
+TileSide = Annotated[
+    int | None, typer.Option("--tile", metavar="PX", help="Tile side; default: the model's.")
+]
+Overlap = Annotated[
+    float | None,
+    typer.Option("--overlap", metavar="FRACTION", help="Shared part of a tile side, 0 to below 1."),
+]
+Blend = Annotated[str, typer.Option("--blend", help="gaussian, hann, linear or crop.")]
+Batch = Annotated[str, typer.Option("--batch", metavar="N|auto", help="Tiles of one forward pass.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+Bands = Annotated[
+    str | None,
+    typer.Option("--bands", metavar="1,2,3", help="Bands of the source, in the order of the model."),
+]
+Roi = Annotated[
+    str | None,
+    typer.Option("--roi", metavar="MINX,MINY,MAXX,MAXY", help="Box in the coordinates of the source."),
+]
+Aoi = Annotated[
+    Path | None,
+    typer.Option("--aoi", metavar="FILE", help="Polygons that limit what is computed and written."),
+]
+Nodata = Annotated[float | None, typer.Option("--nodata", metavar="V", help="Value of missing pixels.")]
+NodataRule = Annotated[
+    str, typer.Option("--nodata-rule", help="A pixel is missing where all or any of its bands are: all, any.")
+]
+Level = Annotated[
+    int, typer.Option("--level", metavar="N", help="Overview level of the source; 0 is full size.")
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="F,F",
+        help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles.",
+    ),
+]
+Scores = Annotated[bool, typer.Option("--scores", help="Keep the probabilities of all classes, as bytes.")]
+Memory = Annotated[
+    str | None, typer.Option("--memory", metavar="SIZE", help="Most memory to take, such as 4GB.")
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Throw away what an earlier run left in --out.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no summary; warnings and errors remain.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+
+DEFAULT_FORMATS = "zarr,cog,parquet"
+
+
+def run_config(
+    source: str,
+    model: str,
+    out: Path,
+    *,
+    tile: int | None,
+    overlap: float | None,
+    blend: str,
+    batch: str,
+    device: str,
+    precision: str,
+    bands: str | None,
+    roi: str | None,
+    aoi: Path | None,
+    nodata: float | None,
+    nodata_rule: str,
+    level: int,
+    formats: str,
+    scores: bool,
+    memory: str | None,
+    restart: bool = False,
+) -> RunConfig:
+    """Return the words of the command line as a checked configuration.
+
+    Raises
+    ------
+    UsageError
+        Naming the option, its value and what it accepts.
+    """
+    from segment_tiles.pipeline.sources.validity import parse_nodata_rule
+    from segment_tiles.workflows import config as words
+
+    return words.RunConfig(
+        source=source,
+        model=model,
+        out=out,
+        tile=tile,
+        overlap=overlap,
+        blend=blend,
+        batch=words.parse_batch(batch),
+        device=device,
+        precision=precision,
+        bands=None if bands is None else words.parse_bands(bands),
+        roi=None if roi is None else words.parse_roi(roi),
+        aoi=aoi,
+        nodata=nodata,
+        nodata_rule=parse_nodata_rule(nodata_rule),
+        level=level,
+        formats=words.parse_formats(formats),
+        scores=scores,
+        memory=None if memory is None else words.parse_memory(memory),
+        restart=restart,
+    )

@@ -1,0 +1,50 @@
+"""`segment-tiles plan`: what `run` would do; computes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segment_tiles.cli import options
+from segment_tiles.cli.console import print_json
+
+
+def command(
+    source: options.Source,
+    model: options.Model,
+    tile: options.TileSide = None,
+    overlap: options.Overlap = None,
+    blend: options.Blend = "gaussian",
+    batch: options.Batch = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    bands: options.Bands = None,
+    roi: options.Roi = None,
+    aoi: options.Aoi = None,
+    nodata: options.Nodata = None,
+    nodata_rule: options.NodataRule = "all",
+    level: options.Level = 0,
+    formats: options.Format = options.DEFAULT_FORMATS,
+    scores: options.Scores = False,
+    memory: options.Memory = None,
+    json: options.Json = False,
+) -> None:
+    """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""
+    config = options.run_config(
+        source, model, Path(), tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
+        precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
+        level=level, formats=formats, scores=scores, memory=memory,
+    )  # fmt: skip
+    from segment_tiles.workflows.describe import describe_plan
+    from segment_tiles.workflows.segment import plan_run
+
+    document = describe_plan(plan_run(config))
+    if json:
+        print_json(document)
+        return
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, value in document["summary"].items():
+        table.add_row(name, value)
+    RichConsole().print(table)

@@ -1,0 +1,94 @@
+"""`segment-tiles run`: a raster and a model in, maps and polygons out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from segment_tiles.cli import options
+from segment_tiles.cli.console import Console, print_json
+
+
+def command(
+    source: options.Source,
+    model: options.Model,
+    out: options.Out,
+    tile: options.TileSide = None,
+    overlap: options.Overlap = None,
+    blend: options.Blend = "gaussian",
+    batch: options.Batch = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    bands: options.Bands = None,
+    roi: options.Roi = None,
+    aoi: options.Aoi = None,
+    nodata: options.Nodata = None,
+    nodata_rule: options.NodataRule = "all",
+    level: options.Level = 0,
+    formats: options.Format = options.DEFAULT_FORMATS,
+    scores: options.Scores = False,
+    memory: options.Memory = None,
+    restart: options.Restart = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Segment a raster; a run that was stopped goes on where it was."""
+    config = options.run_config(
+        source, model, out, tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
+        precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
+        level=level, formats=formats, scores=scores, memory=memory, restart=restart,
+    )  # fmt: skip
+    from segment_tiles.workflows.segment import segment
+
+    with Console(quiet=quiet or json) as console:
+        result = segment(config, console)
+    report = {**result.report, "out": str(out), "was_finished": result.was_finished}
+    if json:
+        print_json(report)
+    elif not quiet:
+        print_summary(report)
+    if result.failures:
+        print_failures(result.failures)
+        raise typer.Exit(1)
+
+
+def print_summary(report: dict[str, Any]) -> None:
+    """Print what a run found and where it lies."""
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    table = Table("class", "pixels", f"area, {report['area_unit']}")
+    for entry in [*report["classes"], {**report["nodata"], "name": "nodata"}]:
+        table.add_row(entry["name"], f"{entry['pixels']:,}", f"{entry['area']:,.1f}")
+    console = RichConsole()
+    console.print(table)
+    if report["was_finished"]:
+        console.print("finished before; nothing was computed (use --restart to begin anew)")
+    choices, tiles = report["choices"], report["tiles"]
+    console.print(
+        f"{tiles['computed']} tiles computed, {tiles['skipped']} skipped, on {choices['device_name']} in "
+        f"{choices['precision']}, {report['seconds'].get('total', 0.0):.1f} s, "
+        f"peak memory {report['memory']['peak_bytes'] / 1e6:.0f} MB",
+        highlight=False,
+    )
+    for name in report.get("outputs", []):
+        console.print(f"  {report['out']}/{name}", highlight=False, soft_wrap=True)
+
+
+def print_failures(failures: list[dict[str, Any]]) -> None:
+    """Print on stderr what could not be done."""
+    import sys
+
+    for failure in failures:
+        window = failure["window"]
+        print(
+            f"segment-tiles: failed: rows {window['row']} to {window['row'] + window['height']}, columns "
+            f"{window['column']} to {window['column'] + window['width']}: {failure['reason']}",
+            file=sys.stderr,
+        )
+    print(
+        f"segment-tiles: error: {len(failures)} parts failed; finished rows are kept, "
+        "the same command tries the rest again",
+        file=sys.stderr,
+    )

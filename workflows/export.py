@@ -1,0 +1,45 @@
+"""Further formats from a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from segment_tiles.pipeline.errors import OutputError
+from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.workflows.finish import make_formats
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.report import write_report
+
+
+class _Silent:
+    """An export is short: nobody listens."""
+
+    def stage(self, name: str) -> None:
+        """Ignore."""
+
+    def warn(self, text: str) -> None:
+        """Ignore."""
+
+
+def export_run(path: Path, formats: Sequence[str]) -> list[str]:
+    """Make formats, replacing older files of these names, and return the names of the files.
+
+    Raises
+    ------
+    OutputError
+        Where the folder holds no finished run.
+    """
+    directory = OutputDirectory(path)
+    if not directory.store.is_dir() or not directory.report.is_file():
+        msg = f"{path}: holds no finished run; give the --out of a run that ended with exit status 0"
+        raise OutputError(msg)
+    with directory.locked_for():
+        report = json.loads(directory.report.read_text())
+        counts = [entry["pixels"] for entry in report["classes"]]
+        group = open_store(directory.store)
+        written = make_formats(directory, group, formats, counts, _Silent())
+        outputs = [*report["outputs"], *(name for name in written if name not in report["outputs"])]
+        write_report(directory, {**report, "outputs": outputs})
+    return written

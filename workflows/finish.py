@@ -1,0 +1,113 @@
+"""What follows the computation: overviews, further formats, preview, STAC item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any, Protocol
+
+import zarr
+
+from segment_tiles.pipeline.outputs.cog import write_cog
+from segment_tiles.pipeline.outputs.overviews import build_overviews
+from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.item import write_run_item
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.picture import write_run_preview
+from segment_tiles.workflows.plan import Plan
+from segment_tiles.workflows.polygonize import polygonize_run
+from segment_tiles.workflows.process_memory import peak_resident_bytes
+
+FILE_OF_FORMAT: Mapping[str, str] = {
+    "zarr": "classes.zarr",
+    "cog": "classes.tif",
+    "parquet": "polygons.parquet",
+    "gpkg": "polygons.gpkg",
+    "geojson": "polygons.geojson",
+    "geojsonl": "polygons.geojsonl",
+    "fgb": "polygons.fgb",
+    "qupath": "polygons.qupath.geojson",
+    "pmtiles": "polygons.pmtiles",
+}
+"""Name of each format in the output directory."""
+RASTER_FORMATS = ("zarr", "cog")
+
+
+class Stages(Protocol):
+    """Who wants to know which stage begins."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Something that the user should know."""
+        ...
+
+
+def missing_results(directory: OutputDirectory, formats: Sequence[str]) -> list[str]:
+    """Return the formats whose file is not in the output directory."""
+    return [name for name in formats if not (directory.path / FILE_OF_FORMAT[name]).exists()]
+
+
+def finish(
+    config: RunConfig,
+    plan: Plan,
+    directory: OutputDirectory,
+    report: dict[str, Any],
+    stages: Stages,
+    started: float,
+) -> dict[str, Any]:
+    """Make everything that is not there yet, and return the report with outputs and times.
+
+    Parameters
+    ----------
+    config, plan
+        Of the run.
+    directory
+        Where its store is, whole but for overviews, or under its final name already.
+    report
+        As it is after the computation.
+    stages
+        Told of each stage.
+    started
+        ``perf_counter`` at the start of the run.
+    """
+    begun = perf_counter()
+    if not directory.store.exists():
+        stages.stage("overviews")
+        build_overviews(open_store(directory.store_in_work, "r+"))
+        directory.store_in_work.replace(directory.store)
+    group = open_store(directory.store)
+    counts = [entry["pixels"] for entry in report["classes"]]
+    make_formats(directory, group, missing_results(directory, config.formats), counts, stages)
+    stages.stage("preview")
+    write_run_preview(directory.path / "preview.png", plan, config, group, report)
+    stages.stage("item")
+    outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), "preview.png"]
+    outputs = [name for name in outputs if (directory.path / name).exists()]
+    write_run_item(directory.path / "item.json", plan, report, outputs)
+    seconds = {**report["seconds"], "finish": round(perf_counter() - begun, 3)}
+    seconds["total"] = round(perf_counter() - started, 3)
+    memory = {**report["memory"], "peak_bytes": peak_resident_bytes()}
+    return {**report, "seconds": seconds, "memory": memory, "outputs": [*outputs, "item.json", "report.json"]}
+
+
+def make_formats(
+    directory: OutputDirectory,
+    group: zarr.Group,
+    formats: Sequence[str],
+    pixel_counts: Sequence[int],
+    stages: Stages,
+) -> list[str]:
+    """Make these formats from a finished store and return the names of their files."""
+    if "cog" in formats:
+        stages.stage("classes.tif")
+        write_cog(group, directory.path / FILE_OF_FORMAT["cog"], pixel_counts=pixel_counts)
+    vector_files = [directory.path / FILE_OF_FORMAT[name] for name in formats if name not in RASTER_FORMATS]
+    if vector_files:
+        stages.stage("polygons")
+        polygonize_run(directory.store, vector_files)
+    return [FILE_OF_FORMAT[name] for name in formats]
+

@@ -1,0 +1,116 @@
+"""report.json: what was done, with what, how long it took, and what it found."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.workflows.areas import area_unit, class_areas
+from segment_tiles.workflows.fingerprint import RunRecord
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.plan import Plan
+from segment_tiles.workflows.process_memory import peak_resident_bytes
+from segment_tiles.workflows.region_task import RegionReport
+
+LIBRARIES = ("torch", "timm", "rasterio", "zarr", "numpy", "shapely", "pyproj", "pyogrio")
+"""Versions that the report names beside our own."""
+
+
+def run_report(
+    plan: Plan,
+    record: RunRecord,
+    shards: Mapping[tuple[int, int], Sequence[int]],
+    regions: Sequence[RegionReport],
+    seconds: Mapping[str, float],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Return the report as plain JSON values.
+
+    Parameters
+    ----------
+    plan, record
+        What was to be done, and under which fingerprint.
+    shards
+        Counts by (shard row, shard column), from the ledger.
+    regions
+        What became of every Region of this start of the run.
+    seconds
+        Wall time of the stages of this start.
+    warnings
+        What the user was told.
+    """
+    scene, probe = plan.scene, plan.probe
+    failures = [failure for region in regions for failure in region.failures]
+    return {
+        "program": "segment-tiles",
+        "version": version("segment-tiles"),
+        "status": "incomplete" if failures else "complete",
+        "notice": "Class maps of medical images are for research use, not for diagnosis.",
+        "fingerprint": record.fingerprint,
+        "source": _source(plan),
+        "model": {"name": scene.manifest.name, "checksum": scene.manifest.weights_checksum},
+        "settings": dict(record.settings),
+        "choices": {**record.choices, "device": probe.device, "trials": list(probe.trials)},
+        **_classes(plan, shards),
+        "tiles": {
+            "planned": plan.tiles,
+            "computed": sum(region.computed for region in regions),
+            "skipped": sum(region.skipped for region in regions),
+        },
+        "seconds": {**{name: round(value, 3) for name, value in seconds.items()}, "stages": _stages(regions)},
+        "memory": {
+            "planned_bytes": plan.memory.total,
+            "planned": asdict(plan.memory),
+            "peak_bytes": peak_resident_bytes(),
+        },
+        "warnings": list(warnings),
+        "failures": failures,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
+
+
+def write_report(directory: OutputDirectory, report: Mapping[str, Any]) -> None:
+    """Write ``report.json`` whole."""
+    with finished_file(directory.report) as path:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _source(plan: Plan) -> dict[str, Any]:
+    spec, roi = plan.scene.spec, plan.scene.roi
+    return {
+        "uri": plan.scene.uri,
+        "bands": list(plan.scene.bands),
+        "height": spec.height,
+        "width": spec.width,
+        "dtype": spec.dtype,
+        "nodata": spec.nodata,
+        "window": [roi.row, roi.column, roi.height, roi.width],
+    }
+
+
+def _classes(plan: Plan, shards: Mapping[tuple[int, int], Sequence[int]]) -> dict[str, Any]:
+    table, georef = plan.scene.manifest.classes, plan.scene.georef
+    counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
+    areas = class_areas(shards, plan.scene.roi.shape, georef) or [0.0] * (table.count + 1)
+    return {
+        "area_unit": area_unit(georef),
+        "classes": [
+            {"code": entry.code, "name": entry.name, "pixels": counts[entry.code], "area": areas[entry.code]}
+            for entry in table.classes
+        ],
+        "nodata": {"code": table.nodata, "pixels": counts[-1], "area": areas[-1]},
+    }
+
+
+def _stages(regions: Sequence[RegionReport]) -> dict[str, float]:
+    """Sum the busy time of the stages, and name the one that the others waited for."""
+    totals: dict[str, float] = {}
+    for region in regions:
+        for name, value in region.seconds.items():
+            totals[name] = totals.get(name, 0.0) + value
+    return {name: round(value, 3) for name, value in totals.items()}

@@ -1,0 +1,211 @@
+"""The main job: a source and a model in, an output directory with class map and everything beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+
+from segment_tiles.pipeline.errors import ReadFailedError, UsageError, one_line
+from segment_tiles.pipeline.grid.blend import parse_blend
+from segment_tiles.pipeline.outputs.ledger import Ledger
+from segment_tiles.pipeline.outputs.store import create_store
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.executors import Executor, InProcess
+from segment_tiles.workflows.finish import finish, missing_results
+from segment_tiles.workflows.fingerprint import (
+    RunRecord,
+    check_same_run,
+    choices_of,
+    read_record,
+    require_device,
+    settings_of,
+    write_record,
+)
+from segment_tiles.workflows.memory import read_cache_bytes
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.plan import Plan, make_plan
+from segment_tiles.workflows.probe import ComputeChoice, Probe, check_choice, measure, remembered, sample_tile
+from segment_tiles.workflows.region_task import RegionReport, RegionTask
+from segment_tiles.workflows.report import run_report, write_report
+from segment_tiles.workflows.scene import Scene, area_of_interest, open_scene
+
+
+class Listener(Protocol):
+    """Who wants to know how a run goes."""
+
+    def warn(self, text: str) -> None:
+        """Something that the user should know before trusting the map."""
+        ...
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        ...
+
+    def planned(self, plan: Plan) -> None:
+        """The run is about to start computing."""
+        ...
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        """Tiles were done since the last call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run gives back."""
+
+    report: Mapping[str, Any]
+    """The contents of ``report.json``."""
+    was_finished: bool
+    """The output directory held this very run, finished, already."""
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Windows that could not be done."""
+        return list(self.report["failures"])
+
+
+def plan_run(config: RunConfig) -> Plan:
+    """Return what ``segment`` would do; nothing is computed but, once per model and machine, a probe.
+
+    Raises
+    ------
+    SegmentTilesError
+        Wherever ``segment`` would refuse to start.
+    """
+    scene = _checked_scene(config)
+    choice = ComputeChoice(config.device, config.precision, config.batch)
+    probe = remembered(scene, choice) or measure(scene, choice, None)
+    return make_plan(config, scene, probe, area_of_interest(config.aoi, scene.spec))
+
+
+def segment(config: RunConfig, listener: Listener, executor: Executor | None = None) -> RunResult:
+    """Run, or go on with what an earlier start of the same run left.
+
+    Raises
+    ------
+    SegmentTilesError
+        Where the run cannot start, or cannot write. Reads that fail on the way do not raise: they
+        are in ``RunResult.failures``, and starting again tries them again.
+    """
+    started = perf_counter()
+    scene = _checked_scene(config)
+    directory = OutputDirectory(config.out)
+    with directory.locked_for(restart=config.restart):
+        settings = settings_of(config, scene)
+        record = read_record(directory.record)
+        if record is not None:
+            check_same_run(record, settings, config, config.out)
+            if directory.report.exists() and not missing_results(directory, config.formats):
+                return RunResult(json.loads(directory.report.read_text()), was_finished=True)
+        return _go_on(config, scene, directory, record, listener, executor or InProcess(), started)
+
+
+def _go_on(
+    config: RunConfig,
+    scene: Scene,
+    directory: OutputDirectory,
+    record: RunRecord | None,
+    listener: Listener,
+    executor: Executor,
+    started: float,
+) -> RunResult:
+    warnings = list(scene.warnings)
+    probe = _probe(config, scene, record, warnings)
+    for text in warnings:
+        listener.warn(text)
+    if record is None:
+        record = RunRecord(settings_of(config, scene), choices_of(probe))
+    else:
+        require_device(record, probe)
+    plan = make_plan(config, scene, probe, area_of_interest(config.aoi, scene.spec))
+    if not directory.store.exists() and not directory.store_in_work.exists():
+        create_store(
+            directory.store_in_work,
+            scene.roi.shape,
+            scene.georef,
+            scene.manifest.classes,
+            with_scores=config.scores,
+        )
+    write_record(directory.record, record)
+    seconds = {"prepare": perf_counter() - started}
+    listener.planned(plan)
+    begun = perf_counter()
+    regions: list[RegionReport] = []
+    if not directory.store.exists():
+        regions = executor.run(_tasks(config, plan, directory), listener.tiles)
+    seconds["segment"] = perf_counter() - begun
+    shards = Ledger(directory.ledger).finished()
+    report = run_report(plan, record, shards, regions, seconds, warnings)
+    if report["failures"]:
+        return RunResult(report, was_finished=False)
+    report = finish(config, plan, directory, report, listener, started)
+    write_report(directory, report)
+    return RunResult(report, was_finished=False)
+
+
+def _checked_scene(config: RunConfig) -> Scene:
+    parse_blend(config.blend)
+    check_choice(ComputeChoice(config.device, config.precision, config.batch))
+    scene = open_scene(config)
+    if config.aoi is not None and not config.aoi.exists():
+        msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
+        raise UsageError(msg)
+    area_of_interest(config.aoi, scene.spec)
+    return scene
+
+
+def _probe(config: RunConfig, scene: Scene, record: RunRecord | None, warnings: list[str]) -> Probe:
+    """Measure on a tile of the scene; a resumed run keeps the precision and the batch that it had."""
+    choice = ComputeChoice(config.device, config.precision, config.batch)
+    if record is not None:
+        choice = ComputeChoice(config.device, record.choices["precision"], record.choices["batch"])
+    source = open_source(
+        scene.uri,
+        bands=scene.bands,
+        nodata=scene.spec.nodata,
+        nodata_rule=config.nodata_rule,
+        level=config.level,
+    )
+    try:
+        sample = sample_tile(scene, source)
+    except ReadFailedError as error:
+        warnings.append(f"the probe used noise, because the middle cannot be read: {one_line(error)}")
+        sample = None
+    finally:
+        source.close()
+    return measure(scene, choice, sample)
+
+
+def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory) -> list[RegionTask]:
+    scene, probe = plan.scene, plan.probe
+    widest = max(region.width for region in plan.regions) + scene.lattice.overlap
+    cache = read_cache_bytes(scene.spec, min(widest, scene.spec.width))
+    return [
+        RegionTask(
+            uri=scene.uri,
+            bands=scene.bands,
+            nodata=scene.spec.nodata,
+            nodata_rule=config.nodata_rule,
+            level=config.level,
+            settings={"GDAL_CACHEMAX": str(cache // 2**20)},
+            aoi=config.aoi,
+            model_folder=scene.model_folder,
+            checksum=scene.manifest.weights_checksum,
+            device=probe.device,
+            precision=probe.precision,
+            batch=probe.batch,
+            lattice=scene.lattice,
+            blend=config.blend,
+            roi=scene.roi,
+            region=region,
+            store=directory.store_in_work,
+            ledger=directory.ledger,
+            with_scores=config.scores,
+        )
+        for region in plan.regions
+    ]
