@@ -16,7 +16,7 @@ from segment_tiles.workflows.item import write_run_item
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.picture import write_run_preview
 from segment_tiles.workflows.plan import Plan
-from segment_tiles.workflows.polygonize import polygonize_run
+from segment_tiles.workflows.polygonize import polygonize
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 
 FILE_OF_FORMAT: Mapping[str, str] = {
@@ -108,6 +108,6 @@ def make_formats(
     vector_files = [directory.path / FILE_OF_FORMAT[name] for name in formats if name not in RASTER_FORMATS]
     if vector_files:
         stages.stage("polygons")
-        polygonize_run(directory.store, vector_files)
+        polygonize(directory.store, vector_files)
     return [FILE_OF_FORMAT[name] for name in formats]
 

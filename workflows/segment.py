@@ -192,7 +192,7 @@ def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory) -> list[Re
             nodata=scene.spec.nodata,
             nodata_rule=config.nodata_rule,
             level=config.level,
-            settings={"GDAL_CACHEMAX": str(cache // 2**20)},
+            settings={"GDAL_CACHEMAX": cache // 2**20},
             aoi=config.aoi,
             model_folder=scene.model_folder,
             checksum=scene.manifest.weights_checksum,

@@ -30,10 +30,10 @@ RETRY_SECONDS = 0.5
 
 GDAL_SETTINGS: Mapping[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of a bucket for every file opened
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_NUM_THREADS": "2",  # threads that decode compressed parts of one read
-    "VSI_CACHE": "TRUE",
+    "GDAL_HTTP_MAX_RETRY": 3,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_NUM_THREADS": 2,  # threads that decode compressed parts of one read
+    "VSI_CACHE": True,
 }
 """Set around every open and read; plain data, so that it travels to workers."""
 
