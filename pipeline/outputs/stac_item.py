@@ -1,0 +1,251 @@
+"""``item.json``: the result of a run as a STAC 1.1 item, so that catalogues can hold and search it.
+
+Extensions: projection (where), classification (what the codes mean), raster (sampling and resolution), file
+(checksum and size of every asset), processing (level L4 and the model, in the form that the best practices
+of the MLM extension give).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pystac
+from pystac.extensions.classification import Classification
+from pystac.extensions.projection import ProjectionExtension
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
+from segment_tiles.pipeline.outputs.conventions import crs_attributes
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.footprint import footprint
+
+CLASSIFICATION_SCHEMA: Final = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+FILE_SCHEMA: Final = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+PROCESSING_SCHEMA: Final = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
+RASTER_SCHEMA: Final = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
+
+_LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a result comes from."""
+
+    source: str
+    """Path or URL of the raster that was segmented."""
+    model: str
+    """Path or URL of the model's STAC item, ``model.json``."""
+    model_name: str
+    """Name of the model."""
+    created: datetime
+    """When the run ended, with a time zone."""
+    software: Mapping[str, str]
+    """Versions by name of program."""
+    acquired: datetime | tuple[datetime, datetime] | None = None
+    """When the scene was taken, or first and last moment; None where nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FileKind:
+    """What is said of a file of the output directory."""
+
+    key: str
+    title: str
+    media_type: str
+    roles: tuple[str, ...]
+    is_class_raster: bool = False
+
+
+_COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+_KINDS: Final[Mapping[str, _FileKind]] = {
+    "classes.zarr": _FileKind(
+        "classes-zarr",
+        "Class map and confidence, with overviews",
+        "application/vnd.zarr; version=3; profile=multiscales",
+        ("data",),
+        is_class_raster=True,
+    ),
+    "classes.tif": _FileKind("classes", "Class map", _COG, ("data",), is_class_raster=True),
+    "confidence.tif": _FileKind("confidence", "Highest class probability x 255", _COG, ("data",)),
+    "scores.tif": _FileKind("scores", "Class probabilities x 255", _COG, ("data",)),
+    "preview.png": _FileKind("preview", "Scene and class map", "image/png", ("overview",)),
+    "report.json": _FileKind("report", "Counts, areas, timings", "application/json", ("metadata",)),
+}
+_VECTOR_TYPES: Final[Mapping[str, str]] = {
+    ".parquet": "application/vnd.apache.parquet",
+    ".gpkg": "application/geopackage+sqlite3",
+    ".geojson": "application/geo+json",
+    ".geojsonl": "application/geo+json-seq",
+    ".fgb": "application/vnd.flatgeobuf",
+    ".pmtiles": "application/vnd.pmtiles",
+}
+
+
+def write_item(
+    path: Path,
+    files: Sequence[Path],
+    *,
+    georef: GeoRef,
+    shape: tuple[int, int],
+    table: ClassTable,
+    pixel_counts: Sequence[int],
+    provenance: Provenance,
+) -> None:
+    """Write the STAC item of a result.
+
+    Parameters
+    ----------
+    path
+        The item; its id is the name of the folder it stands in.
+    files
+        Results beside it that exist; they become the assets, in this order.
+    georef, shape
+        Where the class map is; rows and columns.
+    table, pixel_counts
+        Classes, and pixels of each in the order of codes.
+    provenance
+        Source, model, times, software.
+
+    Raises
+    ------
+    WriteFailedError
+        Where the disk is full or read-only.
+    """
+    item = _new_item(path.absolute().parent.name, georef, shape, provenance)
+    classes = _classes(table, pixel_counts)
+    for file in files:
+        item.add_asset(*_asset(file, table, classes, georef))
+    item.properties["processing:expression"] = {"format": "stac-mlm", "expression": provenance.model}
+    item.add_links(_derived_from(provenance))
+    document = item.to_dict(include_self_link=False, transform_hrefs=False)
+    with finished_file(path) as partial:
+        partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _new_item(identifier: str, georef: GeoRef, shape: tuple[int, int], provenance: Provenance) -> pystac.Item:
+    geometry, bbox = footprint(georef, shape) or (None, None)
+    moment, first, last = _times(provenance)
+    item = pystac.Item(
+        id=identifier,
+        geometry=geometry,
+        bbox=bbox,
+        datetime=moment,
+        start_datetime=first,
+        end_datetime=last,
+        properties={
+            "created": pystac.utils.datetime_to_str(provenance.created),
+            "processing:level": "L4",
+            "processing:lineage": f"semantic segmentation with the model {provenance.model_name}",
+            "processing:software": dict(provenance.software),
+        },
+        stac_extensions=[CLASSIFICATION_SCHEMA, FILE_SCHEMA, PROCESSING_SCHEMA, RASTER_SCHEMA],
+    )
+    crs = crs_attributes(georef)
+    ProjectionExtension.ext(item, add_if_missing=True).apply(
+        # null says that there is no CRS, or none with a code
+        code=crs.get("proj:code"),
+        wkt2=crs.get("proj:wkt2"),
+        shape=list(shape),
+        transform=list(georef.transform),
+        bbox=list(georef.bounds(Window(0, 0, *shape))),
+    )
+    return item
+
+
+def _times(provenance: Provenance) -> tuple[datetime | None, datetime | None, datetime | None]:
+    """Return datetime, start and end: of a scene of unknown time it is certain only that the run came later."""
+    acquired = provenance.acquired
+    if isinstance(acquired, datetime):
+        return acquired, None, None
+    first, last = acquired or (_LONG_AGO, provenance.created)
+    return None, first, last
+
+
+def _asset(
+    file: Path, table: ClassTable, classes: list[dict[str, Any]], georef: GeoRef
+) -> tuple[str, pystac.Asset]:
+    kind = _KINDS.get(file.name) or _FileKind(
+        file.name,
+        f"Polygons ({file.name})",
+        _VECTOR_TYPES.get(file.suffix, "application/octet-stream"),
+        ("data",),
+    )
+    fields: dict[str, Any] = {}
+    if file.is_file():  # a Zarr store is a folder: it has neither a checksum nor one size
+        fields["file:checksum"] = MULTIHASH_SHA256 + sha256_of_file(file)
+        fields["file:size"] = file.stat().st_size
+    if kind.is_class_raster:
+        fields["raster:sampling"] = "area"
+        resolution = _resolution_in_metres(georef)
+        if resolution is not None:
+            fields["raster:spatial_resolution"] = resolution
+        fields["bands"] = [{"name": "classes", "data_type": table.dtype, "nodata": table.nodata}]
+        fields["classification:classes"] = classes
+    asset = pystac.Asset(
+        href=f"./{file.name}",
+        title=kind.title,
+        media_type=kind.media_type,
+        roles=list(kind.roles),
+        extra_fields=fields,
+    )
+    return kind.key, asset
+
+
+def _resolution_in_metres(georef: GeoRef) -> float | None:
+    """Side of a square of a pixel's area; None where the coordinates are not in a unit of length."""
+    crs = georef.crs
+    if crs is None or not crs.is_projected:
+        return None
+    return float(georef.pixel_area**0.5 * crs.axis_info[0].unit_conversion_factor)
+
+
+def _classes(table: ClassTable, pixel_counts: Sequence[int]) -> list[dict[str, Any]]:
+    total = sum(pixel_counts)
+    slugs = _slugs(table)
+    entries = [
+        Classification.create(
+            value=entry.code,
+            name=slug,
+            title=entry.name,
+            color_hint="{:02X}{:02X}{:02X}".format(*entry.color),
+            count=count,
+            percentage=round(100 * count / total, 6) if total else 0.0,
+        )
+        for entry, slug, count in zip(table.classes, slugs, pixel_counts, strict=True)
+    ]
+    nodata = Classification.create(value=table.nodata, name="nodata", title="no class", nodata=True)
+    return [entry.to_dict() for entry in (*entries, nodata)]
+
+
+def _slugs(table: ClassTable) -> list[str]:
+    """Return names in the letters that the classification extension allows, all different.
+
+    >>> from segment_tiles.pipeline.grid.classes import MapClass
+    >>> _slugs(ClassTable((MapClass(0, "a b", (0, 0, 0)), MapClass(1, "a/b", (0, 0, 0)))))
+    ['a_b', 'a_b_1']
+    """
+    slugs: list[str] = []
+    for entry in table.classes:
+        slug = re.sub("[^0-9A-Za-z_-]", "_", entry.name) or "class"
+        slugs.append(slug if slug not in {*slugs, "nodata"} else f"{slug}_{entry.code}")
+    return slugs
+
+
+def _derived_from(provenance: Provenance) -> list[pystac.Link]:
+    model = pystac.Link(
+        rel=pystac.RelType.DERIVED_FROM,
+        target=provenance.model,
+        media_type=pystac.MediaType.GEOJSON,
+        title=f"Model {provenance.model_name}",
+        extra_fields={"mlm:name": provenance.model_name},
+    )
+    source = pystac.Link(rel=pystac.RelType.DERIVED_FROM, target=provenance.source, title="Source raster")
+    return [source, model]
