@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,8 @@ from segment_tiles.pipeline.vectors.selection import class_selection
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
+from segment_tiles.workflows.class_changes import changed_codes
+from segment_tiles.workflows.vector_pool import worker_pool
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, the number of finished tiles and the number of all tiles."""
@@ -112,7 +112,8 @@ def polygonize(
     class_selection(spec, options)  # names that do not exist are refused before anything is computed
     ledger = TileLedger(out[0].parent / f".{out[0].name}.tiles")
     ledger.begin(_settings(raster, options), restart=restart)
-    parts = _parts(TileSetup(raster, ledger.folder, options), spec, workers, progress)
+    codes = changed_codes(raster, spec, ledger, options, workers)
+    parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
     layer = _layer(out[0], parts, spec)
     for path, kind in targets:
         with finished_file(path) as unfinished:
@@ -153,7 +154,7 @@ def _parts(setup: TileSetup, spec: ClassRasterSpec, workers: int, progress: Prog
     """Bring every tile into the ledger and return the part files that hold all features."""
     ledger = TileLedger(setup.ledger)
     tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
-    with _worker_pool(setup, workers) as run:
+    with worker_pool(TileWorker, setup, workers) as run:
         waiting = [n for n in range(tiling.count) if not ledger.whole(tiling.numbered(n)).is_file()]
         _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
         seams = [ledger.read_seams(tile) for tile in tiling]
@@ -227,38 +228,3 @@ def _notes(spec: ClassRasterSpec, targets: Sequence[tuple[Path, VectorFormat]]) 
         for path, kind in targets
         if kind.fixed_crs is not None
     )
-
-
-_WORKER: list[TileWorker] = []
-"""The worker of this process, when it is one of a pool."""
-
-
-def _begin_worker(setup: TileSetup) -> None:
-    _WORKER.append(TileWorker(setup))
-
-
-def _work(step: str, task: object) -> int:
-    return int(getattr(_WORKER[0], step)(task))
-
-
-@contextmanager
-def _worker_pool(
-    setup: TileSetup, workers: int
-) -> Iterator[Callable[[str, Sequence[object]], Iterator[int]]]:
-    """Give a function that runs a step for all tasks and yields each as it is finished."""
-    if workers == 1:
-        with closing(TileWorker(setup)) as worker:
-            yield lambda step, tasks: (getattr(worker, step)(task) for task in tasks)
-        return
-    # a fork server has the libraries loaded once; its children share that memory
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    context = get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(setup,))
-    try:
-        yield lambda step, tasks: (
-            future.result() for future in as_completed([pool.submit(_work, step, task) for task in tasks])
-        )
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -79,16 +79,14 @@ def tile_pieces(
     codes = raster.read(window)
     confidence = raster.read_confidence(window) if raster.spec.has_confidence else None
     components = label_components(codes, selection, options.connectivity, confidence)
-    attributes = _attributes(components, codes, raster.spec, window)
-    on_seam = np.zeros(len(attributes) + 1, dtype=np.bool_)
-    on_seam[_seam_labels(components.labels, raster.spec, window)] = True
-    on_seam = on_seam[1:]
+    attributes = attributes_in_tile(components, codes, raster.spec, window)
+    on_seam = reaches_seam(components, raster.spec, window)
     dropped = ~on_seam & (attributes.pixels < options.minimum_area)
     labels = _without(components.labels, dropped)
     owner, polygons = _outlines(raster, window, labels, codes, options)
     geometries = gather_parts(polygons, owner - 1, len(attributes))
     interior = ~on_seam & ~dropped
-    seams = _seam_pieces(labels, codes, attributes, on_seam, raster.spec)
+    seams = seam_pieces(labels, codes, attributes, on_seam, raster.spec)
     return TilePieces(attributes.take(interior), geometries[interior], seams, geometries[on_seam])
 
 
@@ -129,9 +127,10 @@ def _with_surroundings(raster: ClassRaster, window: Window) -> NDArray[np.int64]
     return result
 
 
-def _attributes(
+def attributes_in_tile(
     components: Components, codes: NDArray[np.integer], spec: ClassRasterSpec, window: Window
 ) -> Attributes:
+    """Return the attributes of the components of a tile, as far as the tile knows them."""
     rows, columns = np.divmod(components.first_pixels, codes.shape[1])
     first = (rows + window.row) * spec.width + columns + window.column
     count = len(components.codes)
@@ -186,13 +185,19 @@ def _labels_beside_nodata(
     ])  # fmt: skip
 
 
-def _seam_pieces(
+def reaches_seam(components: Components, spec: ClassRasterSpec, window: Window) -> NDArray[np.bool_]:
+    """Return True for each component of a tile that touches a side which is not the edge of the raster."""
+    return _marked(_seam_labels(components.labels, spec, window), len(components.codes))
+
+
+def seam_pieces(
     labels: NDArray[np.int32],
     codes: NDArray[np.integer],
     attributes: Attributes,
     on_seam: NDArray[np.bool_],
     spec: ClassRasterSpec,
 ) -> SeamPieces:
+    """Return the pieces at the seams of a tile, and its four sides."""
     seam_labels = (np.flatnonzero(on_seam) + 1).astype(np.int32)
     sides = []
     for side_labels, side_codes in zip(_sides(labels), _sides(codes), strict=True):

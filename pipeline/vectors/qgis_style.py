@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import xml.etree.ElementTree as ElementTree
 from contextlib import closing
 from pathlib import Path
+from xml.etree import ElementTree
 
 from segment_tiles.pipeline.vectors.layer import Layer
 

@@ -67,6 +67,19 @@ class TileLedger:
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
+    def codes(self, step: str) -> Path:
+        """Return the path of the codes that a step makes."""
+        return self.folder / f"{step}.zarr"
+
+    def has_step(self, step: str) -> bool:
+        """Return True where the codes of a step are complete."""
+        return (self.folder / f"{step}.finished").is_file()
+
+    def finish_step(self, step: str) -> None:
+        """Record that the codes of a step are complete."""
+        with finished_file(self.folder / f"{step}.finished") as path:
+            path.touch()
+
     def whole(self, tile: VectorTile) -> Path:
         """Return the path of the features inside a tile."""
         return self.folder / f"whole-{tile.name}.arrow"

@@ -11,13 +11,13 @@ import shapely
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.attributes import Attributes
-from segment_tiles.pipeline.vectors.class_raster import ClassRaster, open_class_raster
+from segment_tiles.pipeline.vectors.change_work import open_with_changes
 from segment_tiles.pipeline.vectors.features import FeatureBuilder
 from segment_tiles.pipeline.vectors.join import join_pieces
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.pieces import tile_pieces
 from segment_tiles.pipeline.vectors.rings import Polygons
-from segment_tiles.pipeline.vectors.selection import ClassSelection, class_selection
+from segment_tiles.pipeline.vectors.selection import class_selection
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling
 
@@ -28,6 +28,8 @@ class TileSetup:
 
     raster: Path
     """The class raster."""
+    codes: Path | None
+    """Changed codes, or None for those of the raster."""
     ledger: Path
     """Folder of the ledger."""
     options: PolygonizeOptions
@@ -55,9 +57,9 @@ class TileWorker:
 
     def __init__(self, setup: TileSetup) -> None:
         self._options = setup.options
-        self._raster: ClassRaster = open_class_raster(setup.raster)
+        self._raster = open_with_changes(setup.raster, setup.codes)
         spec = self._raster.spec
-        self._selection: ClassSelection = class_selection(spec, setup.options)
+        self._selection = class_selection(spec, setup.options)
         self._tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
         self._ledger = TileLedger(setup.ledger)
         self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact)

@@ -1,0 +1,138 @@
+"""Laws of polygons: exact areas, one answer for every tiling, the answer of the whole array."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import scipy.ndimage
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.workflows.polygonize import polygonize
+
+NODATA = 9
+
+
+def write_raster(
+    path: Path, codes: np.ndarray, *, crs: str | None = "EPSG:32612", pixel: float = 0.5
+) -> Path:
+    transform = rasterio.Affine(pixel, 0, 500_000, 0, -pixel, 4_000_000)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=codes.shape[0], width=codes.shape[1], count=1,
+        dtype=codes.dtype, nodata=NODATA, crs=crs, transform=transform,
+    ) as raster:  # fmt: skip
+        raster.write(codes, 1)
+    return path
+
+
+def polygons(raster: Path, out: Path, workers: int = 1, **options) -> tuple[bytes, list[dict]]:
+    polygonize(raster, [out], PolygonizeOptions(**options), workers=workers)
+    return out.read_bytes(), pq.read_table(out).to_pylist()
+
+
+def rasters(most: int = 12, classes: int = 3):
+    """Small rasters of few classes, with nodata among them."""
+    shapes = st.tuples(st.integers(1, most), st.integers(1, most))
+    values = st.sampled_from([*range(classes), NODATA])
+    return shapes.flatmap(lambda shape: arrays(np.uint8, shape, elements=values))
+
+
+def whole_array_answer(
+    codes: np.ndarray, connectivity: int, pixel: float = 0.5
+) -> dict[tuple, shapely.Geometry]:
+    """Label each class of the whole array, and unite the squares of the pixels of each component."""
+    structure = np.ones((3, 3)) if connectivity == 8 else None
+    answer = {}
+    for code in np.unique(codes[codes != NODATA]):
+        labels, count = scipy.ndimage.label(codes == code, structure)
+        for label in range(1, count + 1):
+            rows, columns = np.nonzero(labels == label)
+            x, y = 500_000 + columns * pixel, 4_000_000 - rows * pixel
+            squares = shapely.box(x, y - pixel, x + pixel, y)
+            answer[int(code), len(rows), int(rows[0]), int(columns[0])] = shapely.union_all(squares)
+    return answer
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+@given(codes=rasters(10), side=st.integers(1, 6))
+def test_features_are_those_of_the_whole_array(tmp_path_factory, connectivity, codes, side):
+    folder = tmp_path_factory.mktemp("law")
+    raster = write_raster(folder / "classes.tif", codes)
+    _, rows = polygons(raster, folder / "out.parquet", connectivity=connectivity, vector_tile=side)
+    expected = whole_array_answer(codes, connectivity)
+    found = {}
+    for row in rows:
+        geometry = shapely.from_wkb(row["geometry"])
+        assert geometry.is_valid
+        assert row["area_m2"] == row["pixels"] * 0.25
+        assert geometry.area == row["area_m2"]
+        assert row["perimeter_m"] == geometry.length
+        found[row["class_code"], row["pixels"], geometry.normalize().wkt] = row
+    assert len(found) == len(rows) == len(expected)
+    for (code, pixels, *_), shape in expected.items():
+        simple = shapely.simplify(shape, 0)  # drops the vertices between squares, nothing else
+        match = [
+            r
+            for r in rows
+            if r["class_code"] == code and shapely.equals(shapely.from_wkb(r["geometry"]), simple)
+        ]
+        assert len(match) == 1
+        assert match[0]["pixels"] == pixels
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+@given(codes=rasters(), sides=st.tuples(st.integers(2, 7), st.integers(1, 20)))
+def test_file_is_the_same_for_every_vector_tile(tmp_path_factory, connectivity, codes, sides):
+    folder = tmp_path_factory.mktemp("law")
+    raster = write_raster(folder / "classes.tif", codes)
+    first, second = (
+        polygons(raster, folder / "out.parquet", connectivity=connectivity, vector_tile=side)[0]
+        for side in sides
+    )
+    assert first == second
+
+
+CHANGES = (
+    {"sieve": 4}, {"minimum_hole": 5}, {"majority": 3}, {"minimum_area": 3},
+    {"majority": 5, "sieve": 3, "minimum_hole": 4, "minimum_area": 2},
+)  # fmt: skip
+
+
+@given(
+    codes=rasters(10),
+    side=st.integers(2, 6),
+    change=st.sampled_from(CHANGES),
+    connectivity=st.sampled_from([4, 8]),
+)
+def test_changes_before_geometry_do_not_depend_on_the_tiling(
+    tmp_path_factory, codes, side, change, connectivity
+):
+    folder = tmp_path_factory.mktemp("law")
+    raster = write_raster(folder / "classes.tif", codes)
+    tiled, _ = polygons(raster, folder / "out.parquet", connectivity=connectivity, vector_tile=side, **change)
+    whole, _ = polygons(raster, folder / "out.parquet", connectivity=connectivity, vector_tile=64, **change)
+    assert tiled == whole
+
+
+@given(codes=rasters(classes=2))
+def test_class_areas_are_pixel_counts_times_pixel_area(tmp_path_factory, codes):
+    folder = tmp_path_factory.mktemp("law")
+    _, rows = polygons(write_raster(folder / "classes.tif", codes), folder / "out.parquet", vector_tile=5)
+    for code in (0, 1):
+        area = sum(row["area_m2"] for row in rows if row["class_code"] == code)
+        assert area == (codes == code).sum() * 0.25
+
+
+def test_worker_count_changes_nothing(tmp_path):
+    codes = np.random.default_rng(0).integers(0, 3, (150, 170)).astype(np.uint8)
+    codes = scipy.ndimage.median_filter(codes, 5)
+    raster = write_raster(tmp_path / "classes.tif", codes)
+    one, rows = polygons(raster, tmp_path / "one.parquet", vector_tile=64, sieve=5)
+    two, _ = polygons(raster, tmp_path / "two.parquet", workers=2, vector_tile=64, sieve=5)
+    assert one == two
+    assert len({row["id"] for row in rows}) == len(rows)

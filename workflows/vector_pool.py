@@ -1,0 +1,75 @@
+"""Workers for vector tiles: this process, or several that know the raster once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
+from multiprocessing import get_all_start_methods, get_context
+from typing import Any, Protocol
+
+
+class Worker(Protocol):
+    """Does steps for vector tiles: each step is a method that takes one task."""
+
+    def close(self) -> None:
+        """Release what is open."""
+        ...
+
+
+WorkerFactory = Callable[[Any], Worker]
+Run = Callable[[str, Sequence[Any]], Iterator[Any]]
+"""Runs the named step for all tasks; yields the results in the order of the tasks."""
+
+TASKS_AHEAD = 4
+"""Tasks handed to each process before their results are asked for, which bounds what waits in memory."""
+
+
+@contextmanager
+def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator[Run]:
+    """Give a function that runs steps; workers of a pool are made once and keep their raster open.
+
+    Parameters
+    ----------
+    factory : callable
+        Makes a worker from the setup; importable by name.
+    setup : object
+        Small and picklable.
+    workers : int
+        1 works in this process.
+    """
+    if workers == 1:
+        with closing(factory(setup)) as worker:
+            yield lambda step, tasks: (getattr(worker, step)(task) for task in tasks)
+        return
+    # a fork server has the libraries loaded once, and its children share that memory
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    context = get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([factory.__module__, __name__])
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(factory, setup))
+    try:
+        yield lambda step, tasks: _ordered(pool, step, tasks, workers * TASKS_AHEAD)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ordered(pool: ProcessPoolExecutor, step: str, tasks: Sequence[Any], ahead: int) -> Iterator[Any]:
+    waiting = [pool.submit(_work, step, task) for task in tasks[:ahead]]
+    for number in range(len(tasks)):
+        result = waiting.pop(0).result()
+        if number + ahead < len(tasks):
+            waiting.append(pool.submit(_work, step, tasks[number + ahead]))
+        yield result
+
+
+_WORKER: list[Worker] = []
+"""The worker of this process, where it is one of a pool."""
+
+
+def _begin(factory: WorkerFactory, setup: object) -> None:
+    _WORKER.append(factory(setup))
+
+
+def _work(step: str, task: object) -> object:
+    return getattr(_WORKER[0], step)(task)
