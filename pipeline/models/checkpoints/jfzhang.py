@@ -45,15 +45,16 @@ _HEAD = [
     (r"decoder\.bn1", "head.project_low.norm"),
     (r"decoder\.last_conv\.0", "head.decoder.0.conv"),
     (r"decoder\.last_conv\.1", "head.decoder.0.norm"),
-    (r"decoder\.last_conv\.4", "head.decoder.1.conv"),
-    (r"decoder\.last_conv\.5", "head.decoder.1.norm"),
-    (r"decoder\.last_conv\.8", "head.classifier"),
 ]
+_LAST_LAYERS = {
+    "decoder.last_conv.8.weight": ("4", "5", "8"),
+    "decoder.last_conv.6.weight": ("3", "4", "6"),  # before dropout came between the layers
+}
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
     """Say whether the names are jfzhang95's."""
-    return "aspp.aspp1.atrous_conv.weight" in state and "decoder.last_conv.8.weight" in state
+    return "aspp.aspp1.atrous_conv.weight" in state and any(last in state for last in _LAST_LAYERS)
 
 
 def translate(state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWeights:
@@ -64,7 +65,10 @@ def translate(state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWe
     ModelError
         The backbone is his Xception or DRN, for which there are no published weights.
     """
-    classes = output_classes(state, "decoder.last_conv.8.weight", SOURCE)
+    last = next(name for name in _LAST_LAYERS if name in state)
+    classes = output_classes(state, last, SOURCE)
+    conv, norm, classifier = (rf"decoder\.last_conv\.{number}" for number in _LAST_LAYERS[last])
+    ends = [(conv, "head.decoder.1.conv"), (norm, "head.decoder.1.norm"), (classifier, "head.classifier")]
     backbone, head = split_prefix(state, "backbone.")
     stride = options.output_stride or 16  # train.py --out-stride, default 16
     architecture = _architecture(backbone, stride, options)
@@ -79,7 +83,7 @@ def translate(state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWe
         architecture=architecture,
         bands=bands,
         classes=classes,
-        state_dict={**named, **rename(head, _HEAD)},
+        state_dict={**named, **rename(head, [*_HEAD, *ends])},
         assumptions=(f"output stride {stride} and rates {architecture.atrous_rates}: jfzhang95's default",),
         tile=513,
     )

@@ -12,18 +12,6 @@ smp = pytest.importorskip("segmentation_models_pytorch")
 segmentation = pytest.importorskip("torchvision.models.segmentation")
 
 
-def with_lively_norms(network: nn.Module) -> nn.Module:
-    """Give batch norms statistics that are not the identity, so that a mixed-up one shows."""
-    generator = torch.Generator().manual_seed(7)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for name, low, high in (("running_mean", -0.2, 0.2), ("running_var", 0.6, 1.4)):
-                getattr(module, name).uniform_(low, high, generator=generator)
-            module.weight.data.uniform_(0.7, 1.3, generator=generator)
-            module.bias.data.uniform_(-0.2, 0.2, generator=generator)
-    return network.eval()
-
-
 @torch.inference_mode()
 def relative_difference(ours: nn.Module, theirs: nn.Module, bands: int, height: int, width: int) -> float:
     image = torch.randn(2, bands, height, width, generator=torch.Generator().manual_seed(1))
@@ -56,7 +44,7 @@ def imported_network(path, options=None):
         ("Unet", "resnet18", {}),
     ],
 )
-def test_smp_folder(tmp_path, model, encoder, settings):
+def test_smp_folder(tmp_path, with_lively_norms, model, encoder, settings):
     torch.manual_seed(0)
     theirs = with_lively_norms(
         getattr(smp, model)(encoder_name=encoder, encoder_weights=None, classes=3, **settings)
@@ -68,7 +56,7 @@ def test_smp_folder(tmp_path, model, encoder, settings):
     assert relative_difference(ours, theirs, imported.bands, 64, 96) <= 1e-4
 
 
-def test_smp_bare_and_lightning_weights(tmp_path):
+def test_smp_bare_and_lightning_weights(tmp_path, with_lively_norms):
     torch.manual_seed(0)
     theirs = with_lively_norms(smp.DeepLabV3Plus("resnet18", encoder_weights=None, classes=2))
     lightning = {"epoch": 3, "state_dict": {f"model.{k}": v for k, v in theirs.state_dict().items()}}
@@ -81,7 +69,7 @@ def test_smp_bare_and_lightning_weights(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large"])
-def test_torchvision(tmp_path, name):
+def test_torchvision(tmp_path, with_lively_norms, name):
     torch.manual_seed(0)
     theirs = with_lively_norms(
         getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=4, aux_loss=True)
