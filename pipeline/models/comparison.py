@@ -60,7 +60,7 @@ class AnySize(nn.Module):
 
 
 def _monai_unet(architecture: Architecture, bands: int, classes: int) -> nn.Module:
-    from monai.networks.nets import BasicUNet  # noqa: PLC0415 - seconds to import, and seldom needed
+    from monai.networks.nets.basic_unet import BasicUNet  # noqa: PLC0415 - seconds to import, and seldom needed
 
     widths = tuple(architecture.details.get("widths", _UNET_WIDTHS))
     unknown = set(architecture.details) - {"widths"}

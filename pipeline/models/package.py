@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
+from segment_tiles.pipeline.models.graphs import GRAPH_FILES, load_graph
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.stac_item import MODEL_ASSET, from_stac_item, to_stac_item
 
@@ -66,6 +67,21 @@ def save_model_package(
     )
 
 
+def save_graph_package(folder: Path, manifest: ModelManifest, temporary: Path) -> ModelManifest:
+    """Write a package of a graph that was checked; `temporary` lies in `folder` and is moved to its name.
+
+    Raises
+    ------
+    ModelError
+        The manifest contradicts itself.
+    """
+    check_manifest(manifest)
+    arch = manifest.architecture.arch
+    framework = "ONNX" if arch == "onnx" else "PyTorch"
+    name = GRAPH_FILES[arch]
+    return finish_package(folder, manifest, temporary, file_name=name, parameters=None, framework=framework)
+
+
 def finish_package(
     folder: Path,
     manifest: ModelManifest,
@@ -102,13 +118,15 @@ def load_manifest(folder: Path) -> ModelManifest:
     return manifest
 
 
-def load_network(folder: Path, manifest: ModelManifest) -> nn.Module:
+def load_network(folder: Path, manifest: ModelManifest, *, trust: bool = False) -> nn.Module:
     """Build the network of a package and load its weights as float32, in evaluation mode.
+
+    A package of a TorchScript or torch.export graph may execute code when it is loaded: it needs `trust`.
 
     Raises
     ------
     ModelError
-        The weights are not those of the network, or changed since `manifest` was read.
+        The weights are not those of the network, changed since `manifest` was read, or execute code.
     """
     document = _read_document(folder)
     path = weights_path(folder, document)
@@ -116,6 +134,8 @@ def load_network(folder: Path, manifest: ModelManifest) -> nn.Module:
     if sha256_of_file(path) != manifest.weights_checksum:
         msg = f"weights in {folder} changed since the manifest was read; load the manifest again"
         raise ModelError(msg)
+    if manifest.architecture.arch in GRAPH_FILES:
+        return load_graph(path, manifest.architecture, trust=trust)
     try:
         stored = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -10,7 +10,7 @@ from torch import Tensor
 from segment_tiles.pipeline.errors import ModelError
 
 # (blocks of the four stages, shape of the first 3x3 of the first block without its kernel)
-_RESNETS = {
+_RESNETS: dict[tuple[tuple[int, ...], str, tuple[int, int]], str] = {
     ((2, 2, 2, 2), "basic", (64, 64)): "resnet18",
     ((3, 4, 6, 3), "basic", (64, 64)): "resnet34",
     ((3, 4, 6, 3), "bottleneck", (64, 64)): "resnet50",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +21,18 @@ from segment_tiles.pipeline.models.checkpoints.translation import (
 )
 from segment_tiles.pipeline.models.package import load_exactly
 
-_SOURCES = (jfzhang, vainf, torchvision, smp)
+
+class _Source(Protocol):
+    """A module that knows the names of one project."""
+
+    SOURCE: str
+
+    def recognises(self, state: Mapping[str, Tensor]) -> bool: ...
+
+    def translate(self, state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWeights: ...
+
+
+_SOURCES: tuple[_Source, ...] = (jfzhang, vainf, torchvision, smp)
 _CLASSIFIER = "head.classifier"
 
 

@@ -128,6 +128,7 @@ def _low_level_last(head: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         # a depthwise kernel has its channels first, any other has its inputs second
         axis = 0 if name.endswith("depthwise.weight") else 1
-        low, context = weight.split([LOW_CHANNELS, weight.shape[axis] - LOW_CHANNELS], dim=axis)
+        context_channels = weight.shape[axis] - LOW_CHANNELS
+        low, context = torch.split(weight, [LOW_CHANNELS, context_channels], dim=axis)
         head[name] = torch.cat([context, low], dim=axis)
     return head

@@ -1,0 +1,215 @@
+"""Packaged graphs: TorchScript, torch.export and ONNX files that bring their own network.
+
+What runs when a graph is loaded decides whether the user must say ``--trust``:
+
+============== ============================================ ==========
+kind           the file holds                               ``--trust``
+============== ============================================ ==========
+torchscript    a program that torch interprets; it may      yes
+               read and write files
+torch_export   a graph of torch operators, read with the    yes
+               help of pickles
+onnx           a graph of ONNX operators and nothing else   no
+============== ============================================ ==========
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from segment_tiles.pipeline.errors import MissingExtraError, ModelError, one_line
+from segment_tiles.pipeline.models.manifest import Architecture
+
+GRAPH_FILES = {
+    "torchscript": "graph.torchscript",
+    "torch_export": "graph.pt2",
+    "onnx": "graph.onnx",
+}
+"""Name in a model package, by architecture."""
+EXECUTES = ("torchscript", "torch_export")
+"""Architectures whose files may execute code when they are loaded."""
+
+_OUTPUT_NAMES = ("out", "logits")
+"""Keys under which torchvision and Hugging Face return logits."""
+
+
+class PackagedGraph(nn.Module):
+    """Makes a graph behave as a network: one tensor of float32 logits, whatever it returns.
+
+    It stays in float32 and in one copy: a graph may hold an open session, and its types are fixed.
+
+    Parameters
+    ----------
+    graph
+        Maps float32 (B, bands, H, W) to a tensor, or to a mapping or sequence that holds one.
+    activation
+        ``none`` where the graph returns logits, ``softmax`` or ``sigmoid`` where it returns probabilities,
+        whose logarithm is taken.
+    background
+        Adds a first class of logit 0 to a graph of one output.
+    """
+
+    def __init__(self, graph: Callable[[Tensor], Any], *, activation: str, background: bool):
+        super().__init__()
+        self.graph = graph
+        self.activation = activation
+        self.background = background
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map normalised (B, bands, H, W) to logits (B, classes, H, W)."""
+        traced: object = image
+        if isinstance(traced, fx.Proxy):
+            msg = "a packaged graph cannot be traced"
+            raise TypeError(msg)
+        scores = _logits_of(self.graph(image.float()))
+        if self.activation == "softmax":
+            scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
+        elif self.activation == "sigmoid":
+            scores = torch.logit(scores, eps=torch.finfo(torch.float32).eps)
+        return torch.cat([torch.zeros_like(scores), scores], dim=1) if self.background else scores
+
+    def train(self, mode: bool = True) -> PackagedGraph:
+        """Stay in evaluation mode, the only one that a graph has."""
+        self.training = False
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> PackagedGraph:
+        """Move to a device; the type of the numbers stays."""
+        device = kwargs.get("device") or next((arg for arg in args if not isinstance(arg, torch.dtype)), None)
+        if device is not None and isinstance(self.graph, nn.Module):
+            self.graph.to(device=device)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PackagedGraph:
+        """Return the same graph: it has no state that a user could change."""
+        return self
+
+
+def graph_kind(path: Path) -> str | None:
+    """Return the architecture that a file is a graph of, or None where it is no graph."""
+    if path.suffix == ".onnx":
+        return "onnx"
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        inner = {name.partition("/")[2] for name in archive.namelist()}
+    if "archive_format" in inner or any(name.startswith("models/") for name in inner):
+        return "torch_export"
+    return "torchscript" if any(name.startswith("code/") for name in inner) else None
+
+
+def load_graph(path: Path, architecture: Architecture, *, trust: bool) -> PackagedGraph:
+    """Load a graph.
+
+    Parameters
+    ----------
+    path
+        The file.
+    architecture
+        Its kind, and how its output is read.
+    trust
+        The user has said that the file may execute code.
+
+    Raises
+    ------
+    ModelError
+        Damaged, or of a kind that executes code and not trusted.
+    MissingExtraError
+        ONNX without onnxruntime.
+    """
+    kind, details = architecture.arch, architecture.details
+    if kind in EXECUTES and not trust:
+        msg = f"{path} is a {kind} graph, which may execute code when loaded; say --trust if you trust its author"
+        raise ModelError(msg)
+    loader = {"torchscript": _torchscript, "torch_export": _torch_export, "onnx": _onnx}[kind]
+    return PackagedGraph(
+        loader(path),
+        activation=str(details.get("activation", "none")),
+        background=bool(details.get("background", False)),
+    ).eval()
+
+
+def _torchscript(path: Path) -> Callable[[Tensor], Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)  # torch advises torch.export instead
+            script: nn.Module = torch.jit.load(str(path), map_location="cpu").eval()
+    except (RuntimeError, OSError, ValueError) as error:
+        msg = f"{path} is not a complete TorchScript file: {one_line(error)}"
+        raise ModelError(msg) from error
+    return script
+
+
+def _torch_export(path: Path) -> Callable[[Tensor], Any]:
+    try:
+        return torch.export.load(path).module()
+    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
+        msg = f"{path} is not a complete torch.export file of this or an earlier torch: {one_line(error)}"
+        raise ModelError(msg) from error
+
+
+class _OnnxSession:
+    """Runs an ONNX graph by onnxruntime, item by item where its batch is fixed to one."""
+
+    def __init__(self, session: Any):
+        self.session = session
+        tensor = session.get_inputs()[0]
+        self.name, self.one_by_one = tensor.name, tensor.shape[0] == 1
+
+    def __call__(self, image: Tensor) -> Tensor:
+        batches = torch.split(image, 1) if self.one_by_one else [image]
+        results = [torch.from_numpy(self._run(batch)) for batch in batches]
+        return torch.cat(results).to(image.device)
+
+    def _run(self, image: Tensor) -> Any:
+        outputs = self.session.run(None, {self.name: image.detach().cpu().contiguous().numpy()})
+        return next(output for output in outputs if output.ndim == 4)
+
+
+def _onnx(path: Path) -> Callable[[Tensor], Any]:
+    runtime = onnx_module("onnxruntime")
+    failures = runtime.capi.onnxruntime_pybind11_state
+    try:
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except (failures.Fail, failures.InvalidProtobuf, failures.InvalidGraph, failures.NoSuchFile) as error:
+        msg = f"{path} is not a complete ONNX file: {one_line(error)}"
+        raise ModelError(msg) from error
+    except (failures.InvalidArgument, failures.NotImplemented, failures.RuntimeException) as error:
+        msg = f"{path} cannot be run by onnxruntime {runtime.__version__}: {one_line(error)}"
+        raise ModelError(msg) from error
+    return _OnnxSession(session)
+
+
+def onnx_module(name: str) -> Any:
+    """Import a library of the extra ``onnx``.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        msg = f"ONNX graphs need {name}, which is not installed: pip install 'segment-tiles[onnx]'"
+        raise MissingExtraError(msg) from error
+
+
+def _logits_of(output: Any) -> Tensor:
+    if isinstance(output, Mapping):
+        output = next((output[name] for name in _OUTPUT_NAMES if name in output), None)
+    elif isinstance(output, tuple | list):
+        output = next((part for part in output if isinstance(part, Tensor) and part.ndim == 4), None)
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        msg = f"the graph returns {type(output).__name__}; a tensor (batch, classes, rows, columns) is needed"
+        raise ModelError(msg)
+    return output.float()
