@@ -9,6 +9,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.models.build import build_network
+from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.package import save_model_package
+from segment_tiles.workflows.demo import DEMO_SCENE
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 settings.register_profile(
@@ -31,3 +37,45 @@ def shared_data() -> Path:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model package with the real architecture, tiles of 64 px and weights drawn from one seed."""
+    architecture = Architecture("deeplabv3plus", "resnet10t", output_stride=16, image_pooling="off")
+    table = ClassTable(
+        (MapClass(0, "other", (200, 200, 180)), MapClass(1, "tree", (20, 120, 40)), MapClass(2, "water", (0, 0, 255)))
+    )
+    manifest = ModelManifest(
+        name="small",
+        architecture=architecture,
+        bands=("red", "green", "blue"),
+        dtype="uint8",
+        mean=(120.0, 120.0, 120.0),
+        std=(60.0, 60.0, 60.0),
+        tile=64,
+        overlap=0.25,
+        classes=table,
+    )
+    torch.manual_seed(7)
+    network = build_network(architecture, 3, table.count)
+    # batch norms as drawn make every tile look the same: statistics of noise spread the classes
+    network.train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.randn(4, 3, 64, 64))
+    folder = tmp_path_factory.mktemp("models") / "small"
+    save_model_package(folder, manifest, network.eval().state_dict())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def aerial_crop() -> Path:
+    """The scene that ships with the program: uint8, 3 bands, 1236 x 1149."""
+    return DEMO_SCENE
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Probes of tests are not those of the person who runs them."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))

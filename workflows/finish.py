@@ -18,6 +18,7 @@ from segment_tiles.workflows.picture import write_run_preview
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.polygonize import polygonize
 from segment_tiles.workflows.process_memory import peak_resident_bytes
+from segment_tiles.workflows.report import write_report
 
 FILE_OF_FORMAT: Mapping[str, str] = {
     "zarr": "classes.zarr",
@@ -49,6 +50,12 @@ class Stages(Protocol):
 def missing_results(directory: OutputDirectory, formats: Sequence[str]) -> list[str]:
     """Return the formats whose file is not in the output directory."""
     return [name for name in formats if not (directory.path / FILE_OF_FORMAT[name]).exists()]
+
+
+def is_finished(directory: OutputDirectory, formats: Sequence[str]) -> bool:
+    """Return whether a run came to its end here: ``item.json`` is what it writes last."""
+    last = (directory.path / "item.json").exists() and directory.report.exists()
+    return last and not missing_results(directory, formats)
 
 
 def finish(
@@ -84,14 +91,15 @@ def finish(
     make_formats(directory, group, missing_results(directory, config.formats), counts, stages)
     stages.stage("preview")
     write_run_preview(directory.path / "preview.png", plan, config, group, report)
-    stages.stage("item")
-    outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), "preview.png"]
-    outputs = [name for name in outputs if (directory.path / name).exists()]
-    write_run_item(directory.path / "item.json", plan, report, outputs)
+    outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), "preview.png", "report.json", "item.json"]
     seconds = {**report["seconds"], "finish": round(perf_counter() - begun, 3)}
     seconds["total"] = round(perf_counter() - started, 3)
     memory = {**report["memory"], "peak_bytes": peak_resident_bytes()}
-    return {**report, "seconds": seconds, "memory": memory, "outputs": [*outputs, "item.json", "report.json"]}
+    report = {**report, "seconds": seconds, "memory": memory, "outputs": outputs}
+    write_report(directory, report)
+    stages.stage("item")
+    write_run_item(directory, plan, report)
+    return report
 
 
 def make_formats(

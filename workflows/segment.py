@@ -15,7 +15,6 @@ from segment_tiles.pipeline.outputs.store import create_store
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Executor, InProcess
-from segment_tiles.workflows.finish import finish, missing_results
 from segment_tiles.workflows.fingerprint import (
     RunRecord,
     check_same_run,
@@ -25,12 +24,13 @@ from segment_tiles.workflows.fingerprint import (
     settings_of,
     write_record,
 )
+from segment_tiles.workflows.finish import finish, is_finished
 from segment_tiles.workflows.memory import read_cache_bytes
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.probe import ComputeChoice, Probe, check_choice, measure, remembered, sample_tile
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
-from segment_tiles.workflows.report import run_report, write_report
+from segment_tiles.workflows.report import run_report
 from segment_tiles.workflows.scene import Scene, area_of_interest, open_scene
 
 
@@ -100,7 +100,7 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         record = read_record(directory.record)
         if record is not None:
             check_same_run(record, settings, config, config.out)
-            if directory.report.exists() and not missing_results(directory, config.formats):
+            if is_finished(directory, config.formats):
                 return RunResult(json.loads(directory.report.read_text()), was_finished=True)
         return _go_on(config, scene, directory, record, listener, executor or InProcess(), started)
 
@@ -143,9 +143,7 @@ def _go_on(
     report = run_report(plan, record, shards, regions, seconds, warnings)
     if report["failures"]:
         return RunResult(report, was_finished=False)
-    report = finish(config, plan, directory, report, listener, started)
-    write_report(directory, report)
-    return RunResult(report, was_finished=False)
+    return RunResult(finish(config, plan, directory, report, listener, started), was_finished=False)
 
 
 def _checked_scene(config: RunConfig) -> Scene:

@@ -1,0 +1,174 @@
+"""Laws of whole runs, with real files and real processes: layouts of Regions, kill -9, ROI, resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import zarr
+
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.store import open_store, shard_shape
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
+from segment_tiles.workflows.segment import segment
+
+
+class Quiet:
+    """Listens to a run without a word, and remembers the Plan."""
+
+    plan = None
+
+    def warn(self, text: str) -> None:
+        pass
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def planned(self, plan: object) -> None:
+        self.plan = plan
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        pass
+
+
+def bytes_of(store: Path) -> dict[str, str]:
+    """Checksum of every file of a Zarr store."""
+    return {
+        str(path.relative_to(store)): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(store.rglob("*"))
+        if path.is_file()
+    }
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [str(Path(sys.executable).with_name("segment-tiles")), *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def wide_raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 x 4700 pixels: two shards wide and high."""
+    path = tmp_path_factory.mktemp("wide") / "wide.tif"
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (3, 38, 294), dtype=np.uint8)
+    values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :600, :4700]
+    values = values + rng.integers(0, 20, values.shape, dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=4700, height=600, count=3, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(0.5, 0, 400000, 0, -0.5, 5600000), tiled=True, compress="deflate",
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole_run(wide_raster: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wide raster in one Region, never interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    listener = Quiet()
+    segment(config(wide_raster, small_model, out), listener)
+    assert len(listener.plan.regions) == 1
+    return out
+
+
+def config(source: Path, model: Path, out: Path, **changes: object) -> RunConfig:
+    settings = {"tile": 128, "precision": "fp32", "device": "cpu", "formats": ("zarr",), **changes}
+    return RunConfig(str(source), str(model), out, **settings)
+
+
+class Shards:
+    """Does every shard as a Region of its own, the last first: an executor as far from one strip as can be."""
+
+    def __init__(self) -> None:
+        self.regions = 0
+
+    def run(self, tasks: Sequence[RegionTask], progress: Progress | None) -> list[RegionReport]:
+        rows, columns = shard_shape(tasks[0].roi.width)
+        reports = []
+        for task in tasks:
+            cells = [
+                Window(top, left, rows, columns).intersect(task.region)
+                for top in range(task.region.row, task.region.row_stop, rows)
+                for left in range(task.region.column, task.region.column_stop, columns)
+            ]
+            self.regions += len(cells)
+            reports += [do_region(replace(task, region=cell), progress) for cell in reversed(cells)]
+        return reports
+
+
+def test_two_layouts_of_regions_give_the_same_bytes(
+    whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
+) -> None:
+    executor = Shards()
+    segment(config(wide_raster, small_model, tmp_path), Quiet(), executor)
+    assert executor.regions == 4
+    assert bytes_of(tmp_path / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
+    counts = [json.loads((out / "report.json").read_text())["classes"] for out in (tmp_path, whole_run)]
+    assert counts[0] == counts[1]
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = command(
+        "run", wide_raster, "--model", small_model, "--out", out, "--tile", "128", "--precision", "fp32",
+        "--device", "cpu", "--format", "zarr", "--json",
+    )  # fmt: skip
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ledger = out / ".segment-tiles" / "ledger"
+    deadline = time.monotonic() + 120
+    while not list(ledger.glob("row-*.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (out / "classes.zarr").exists(), "no half-written result under its final name"
+    assert not (out / "report.json").exists()
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert 0 < report["tiles"]["computed"] < report["tiles"]["planned"], "finished rows are not done again"
+    assert bytes_of(out / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
+    again = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["was_finished"]
+
+
+def test_a_roi_is_the_crop_of_the_whole_run(
+    whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
+) -> None:
+    west, north = 400000 + 333 * 0.5, 5600000 - 77 * 0.5
+    roi = (west, north - 401 * 0.5, west + 1203 * 0.5, north)
+    segment(config(wide_raster, small_model, tmp_path, roi=roi), Quiet())
+    whole, part = open_store(whole_run / "classes.zarr"), open_store(tmp_path / "classes.zarr")
+    for name in ("classes", "confidence"):
+        array = part[name]
+        assert isinstance(array, zarr.Array)
+        assert array.shape == (401, 1203)
+        np.testing.assert_array_equal(array[:], whole[name][77 : 77 + 401, 333 : 333 + 1203])
+
+
+def test_chunks_of_the_source_change_nothing(
+    whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
+) -> None:
+    striped = tmp_path / "striped.tif"
+    with rasterio.open(wide_raster) as dataset:
+        profile = {**dataset.profile, "tiled": False, "blockysize": 7, "interleave": "band"}
+        profile.pop("blockxsize")
+        with rasterio.open(striped, "w", **profile) as other:
+            other.write(dataset.read())
+    segment(config(striped, small_model, tmp_path / "out"), Quiet())
+    assert bytes_of(tmp_path / "out" / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
