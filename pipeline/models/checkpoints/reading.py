@@ -94,7 +94,9 @@ def _culprit(path: Path) -> str:
     except (RuntimeError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError):
         # files older than torch 1.6 cannot be listed; that they are refused is known already
         return "it holds more than tensors and plain values"
-    return ", ".join(sorted(set(names))) or "it holds more than tensors and plain values"
+    shown = sorted(set(names))[:4]
+    more = ", ..." if len(set(names)) > len(shown) else ""
+    return ", ".join(shown) + more or "it holds more than tensors and plain values"
 
 
 def _find_root(loaded: object, path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,140 @@
+"""The models that a user has, and what one of them is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.models.graphs import EXECUTES, GRAPH_FILES
+from segment_tiles.pipeline.models.inspection import count_multiply_adds, count_parameters, measure_reach
+from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.registry import bundled_models, find_model
+
+
+def list_models(folders: list[Path]) -> list[dict[str, Any]]:
+    """Describe the bundled models, and the model packages in `folders`, in a line each.
+
+    Raises
+    ------
+    ModelError
+        A folder that is named is not a model package, or one is damaged.
+    """
+    found = [(name, "bundled", find_model(name)) for name in bundled_models()]
+    found += [(str(folder), "local", find_model(str(folder))) for folder in folders]
+    return [_line(name, origin, load_manifest(folder)) for name, origin, folder in found]
+
+
+def inspect_model(name_or_path: str, *, trust: bool) -> dict[str, Any]:
+    """Describe one model: architecture, cost at its tile size, reach against its halo, warnings.
+
+    Parameters
+    ----------
+    name_or_path
+        Bundled name, or folder of a model package.
+    trust
+        Load a graph that may execute code.
+
+    Returns
+    -------
+    dict
+        Plain JSON values.
+
+    Raises
+    ------
+    ModelError
+        Not a model, damaged, or a graph that executes and is not trusted.
+    """
+    folder = find_model(name_or_path)
+    manifest = load_manifest(folder)
+    network = load_network(folder, manifest, trust=trust)
+    architecture, bands, tile = manifest.architecture, len(manifest.bands), manifest.tile
+    is_graph = architecture.arch in GRAPH_FILES
+    halo = int(tile * manifest.overlap) // 2
+    reach = None if is_graph else measure_reach(network, bands, tile)
+    return {
+        "name": manifest.name,
+        "folder": str(folder),
+        "description": manifest.description,
+        "architecture": _architecture(manifest),
+        "bands": list(manifest.bands),
+        "dtype": manifest.dtype,
+        "mean": list(manifest.mean),
+        "std": list(manifest.std),
+        "classes": list(manifest.classes.names),
+        "pixel_size": manifest.pixel_size,
+        "pixel_unit": manifest.pixel_unit,
+        "tile": tile,
+        "overlap": manifest.overlap,
+        "halo": halo,
+        "parameters": None if is_graph else count_parameters(network),
+        "multiply_adds": None
+        if is_graph
+        else count_multiply_adds(architecture, bands, manifest.classes.count, tile, tile),
+        "reach": None
+        if reach is None
+        else {"effective": reach.effective, "furthest": reach.furthest, "measured": reach.measured},
+        "weights_checksum": manifest.weights_checksum,
+        "extra": dict(manifest.extra),
+        "warnings": _warnings(manifest, halo, None if reach is None else reach.effective),
+    }
+
+
+def _line(name: str, origin: str, manifest: ModelManifest) -> dict[str, Any]:
+    architecture = manifest.architecture
+    return {
+        "name": name,
+        "origin": origin,
+        "architecture": architecture.arch,
+        "backbone": architecture.backbone,
+        "bands": list(manifest.bands),
+        "classes": list(manifest.classes.names),
+        "tile": manifest.tile,
+        "pixel_size": manifest.pixel_size,
+        "pixel_unit": manifest.pixel_unit,
+        "description": manifest.description,
+    }
+
+
+def _architecture(manifest: ModelManifest) -> dict[str, Any]:
+    architecture = manifest.architecture
+    if architecture.arch in GRAPH_FILES:
+        return {
+            "arch": architecture.arch,
+            "file": architecture.backbone,
+            "details": dict(architecture.details),
+        }
+    return {
+        "arch": architecture.arch,
+        "backbone": architecture.backbone,
+        "output_stride": architecture.output_stride,
+        "atrous_rates": list(architecture.atrous_rates),
+        "image_pooling": architecture.image_pooling,
+        "image_pooling_window": architecture.image_pooling_window,
+        "align_corners": architecture.align_corners,
+        "details": dict(architecture.details),
+    }
+
+
+def _warnings(manifest: ModelManifest, halo: int, effective: int | None) -> list[str]:
+    architecture, warnings = manifest.architecture, []
+    if architecture.arch in GRAPH_FILES:
+        executes = "; it may execute code when loaded" if architecture.arch in EXECUTES else ""
+        warnings.append(f"a packaged graph: its inside, cost and reach cannot be seen{executes}")
+        return warnings
+    if architecture.image_pooling == "global":
+        warnings.append(
+            "global image pooling: every pixel depends on its whole tile, so neighbouring tiles may disagree; "
+            "blend with overlap 0.5, or train with image pooling 'window' or 'off'"
+        )
+    elif effective is not None and effective > halo:
+        warnings.append(
+            f"the effective reach is {effective} px, the halo {halo} px: pixels near tile edges see less than "
+            "they would; raise --overlap or --tile"
+        )
+    if architecture.align_corners and (manifest.tile - 1) % architecture.output_stride:
+        warnings.append(
+            f"corners are aligned, and tile {manifest.tile} is not a multiple of {architecture.output_stride} plus 1: "
+            "results depend on where tiles lie"
+        )
+    return warnings
