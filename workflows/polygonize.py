@@ -19,7 +19,7 @@ from segment_tiles.pipeline.vectors.measure import measure_of
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.parts import MergedParts, read_part_columns
 from segment_tiles.pipeline.vectors.seams import JoinedFeatures, join_across_seams
-from segment_tiles.pipeline.vectors.selection import class_selection
+from segment_tiles.pipeline.vectors.selection import check_names
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
@@ -109,7 +109,7 @@ def polygonize(
     targets = _targets(out, formats)
     with closing(open_class_raster(raster)) as opened:
         spec = opened.spec
-    class_selection(spec, options)  # names that do not exist are refused before anything is computed
+    check_names(spec, options)
     ledger = TileLedger(out[0].parent / f".{out[0].name}.tiles")
     ledger.begin(_settings(raster, options), restart=restart)
     codes = changed_codes(raster, spec, ledger, options, workers)

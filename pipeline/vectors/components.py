@@ -31,7 +31,7 @@ class Components:
 def union(pairs: tuple[NDArray[np.int64], NDArray[np.int64]], nodes: int) -> NDArray[np.int64]:
     """Return the group of each node under the pairs that belong together; groups are 0, 1, 2, ..."""
     first, second = pairs
-    graph = coo_matrix((np.ones(len(first), dtype=np.bool_), (first, second)), shape=(nodes, nodes))
+    graph = coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(nodes, nodes))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.vectors.attributes import Attributes
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.hilbert import ORDER, hilbert_distance
@@ -50,13 +51,23 @@ class FeatureBuilder:
         """Return the builder for a raster."""
         return cls(spec, measure_of(spec.georef), exact)
 
-    def rows(self, attributes: Attributes, geometries: Polygons) -> pa.RecordBatch:
-        """Return one row for each feature, in Hilbert order, geometries as WKB in world coordinates."""
-        hilbert, key = self._hilbert(geometries), stable_keys(attributes, self.spec)
+    def rows(self, attributes: Attributes, geometries: Polygons, window: Window) -> pa.RecordBatch:
+        """Return one row for each feature, in Hilbert order, geometries as WKB in world coordinates.
+
+        Parameters
+        ----------
+        attributes : Attributes
+            Whole features.
+        geometries : array of Polygons and MultiPolygons
+            In pixels of the window.
+        window : Window
+            Where in the raster.
+        """
+        hilbert, key = self._hilbert(geometries, window), stable_keys(attributes, self.spec)
         order = np.lexsort((key, hilbert))
         attributes, key, hilbert = attributes.take(order), key[order], hilbert[order]
-        world = self._to_world(geometries[order])
-        exact_areas = attributes.pixels * self.spec.georef.pixel_area if self.exact else None
+        world = self._to_world(geometries[order], window)
+        exact_areas = self._exact_areas(attributes) if self.exact else None
         areas, perimeters = areas_and_perimeters(self.measure, world, exact_areas)
         bounds = shapely.bounds(world).reshape(-1, 4)
         columns = [
@@ -67,18 +78,23 @@ class FeatureBuilder:
         arrays = [pa.array(c, type=f.type) for c, f in zip(columns, PART_SCHEMA, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=PART_SCHEMA)
 
-    def _to_world(self, geometries: Polygons) -> Polygons:
+    def _exact_areas(self, attributes: Attributes) -> NDArray[np.float64]:
+        return np.asarray(attributes.pixels * self.spec.georef.pixel_area, dtype=np.float64)
+
+    def _to_world(self, geometries: Polygons, window: Window) -> Polygons:
         a, b, c, d, e, f = self.spec.georef.transform
 
         def affine(pixel: NDArray[np.float64]) -> NDArray[np.float64]:
-            x, y = pixel[:, 0], pixel[:, 1]
+            # whole numbers first, so that a corner has the same coordinates from every tile
+            x, y = pixel[:, 0] + window.column, pixel[:, 1] + window.row
             return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
         return canonical(shapely.transform(geometries, affine))
 
-    def _hilbert(self, geometries: Polygons) -> NDArray[np.int64]:
+    def _hilbert(self, geometries: Polygons, window: Window) -> NDArray[np.int64]:
         """Return the place on the curve of the middle of each bounding box."""
-        bounds = shapely.bounds(geometries).reshape(-1, 4)
+        corner = np.array([window.column, window.row] * 2)
+        bounds = shapely.bounds(geometries).reshape(-1, 4) + corner
         cells = (1 << ORDER) / max(self.spec.height, self.spec.width)
         middles = ((bounds[:, :2] + bounds[:, 2:]) / 2 * cells).astype(np.int64)
         return hilbert_distance(middles[:, 0], middles[:, 1])
@@ -100,8 +116,10 @@ def stable_keys(attributes: Attributes, spec: ClassRasterSpec) -> NDArray[np.uin
     no two features share a first pixel, so no two keys are equal.
     """
     rows, columns = np.divmod(attributes.first_pixels, spec.width)
-    value = attributes.codes.astype(np.uint64) & np.uint64(0xFFFF)
-    value = (value << np.uint64(48)) | (rows.astype(np.uint64) << np.uint64(24)) | columns.astype(np.uint64)
+    code = attributes.codes.astype(np.uint64) & np.uint64(0xFFFF)
+    place = (rows.astype(np.uint64) << np.uint64(24)) | columns.astype(np.uint64)
+    value: NDArray[np.uint64] = (code << np.uint64(48)) | place
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    mixed: NDArray[np.uint64] = value ^ (value >> np.uint64(31))
+    return mixed

@@ -57,11 +57,13 @@ def _union_of_shells(polygons: Polygons, side: int) -> shapely.Geometry:
     if whole.geom_type != "Polygon":  # corner contacts: the holes have to take part
         return shapely.union_all(polygons)
     all_rings = np.concatenate([shapely.get_rings([whole]), rings[set_aside]])
-    return _polygons_of_rings(all_rings, np.zeros(len(all_rings), dtype=np.int64), 1)[0]
+    filled: shapely.Geometry = _polygons_of_rings(all_rings, np.zeros(len(all_rings), dtype=np.int64), 1)[0]
+    return filled
 
 
 def _collect(parts: Polygons) -> shapely.Geometry:
-    return gather_parts(parts, np.zeros(len(parts), dtype=np.int64), 1)[0]
+    whole: shapely.Geometry = gather_parts(parts, np.zeros(len(parts), dtype=np.int64), 1)[0]
+    return whole
 
 
 def _touches_seam(geometries: Polygons, side: int) -> NDArray[np.bool_]:

@@ -57,6 +57,11 @@ class PolygonizeOptions:
         return bool(self.majority or self.sieve or self.minimum_hole)
 
     @property
+    def keeps_pixel_edges(self) -> bool:
+        """True where outlines are traced along pixels and not simplified."""
+        return self.simplify == 0
+
+    @property
     def is_exact(self) -> bool:
-        """True where features keep exact pixel edges."""
-        return not self.simplify and not self.right_angles
+        """True where the area of every feature is its pixels times the area of a pixel."""
+        return self.keeps_pixel_edges and not self.right_angles

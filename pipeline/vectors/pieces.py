@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -53,7 +54,7 @@ class TilePieces:
     interior: Attributes
     """Features that touch no seam: they are whole."""
     interior_geometries: Polygons
-    """Their geometries, in pixels of the raster."""
+    """Their geometries, in pixels of the tile."""
     seams: SeamPieces
     """Pieces that may go on in a neighbouring tile."""
     seam_geometries: Polygons
@@ -87,7 +88,14 @@ def tile_pieces(
     geometries = gather_parts(polygons, owner - 1, len(attributes))
     interior = ~on_seam & ~dropped
     seams = seam_pieces(labels, codes, attributes, on_seam, raster.spec)
-    return TilePieces(attributes.take(interior), geometries[interior], seams, geometries[on_seam])
+    at_seams = _moved(geometries[on_seam], window)
+    return TilePieces(attributes.take(interior), geometries[interior], seams, at_seams)
+
+
+def _moved(geometries: Polygons, window: Window) -> Polygons:
+    """Return geometries in pixels of the raster instead of those of the tile."""
+    offset = np.array([window.column, window.row], dtype=np.float64)
+    return np.asarray(shapely.transform(geometries, lambda coordinates: coordinates + offset))
 
 
 def _without(labels: NDArray[np.int32], dropped: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -106,7 +114,7 @@ def _outlines(
     codes: NDArray[np.integer],
     options: PolygonizeOptions,
 ) -> tuple[NDArray[np.int32], Polygons]:
-    """Return the polygons of all labels, in pixels of the raster, simplified where asked for."""
+    """Return the polygons of all labels, in pixels of the tile, simplified where asked for."""
     owner, polygons = trace_outlines(labels, with_unlabelled=options.simplify > 0)
     if options.simplify > 0:
         surroundings = _with_surroundings(raster, window)
@@ -114,8 +122,7 @@ def _outlines(
         # what lies on the frame of the tile stays, so that tiles fit together (GEOS: VW by area)
         polygons = shapely.coverage_simplify(polygons, options.simplify, simplify_boundary=False)
         owner, polygons = owner[owner > 0], polygons[owner > 0]
-    offset = np.array([window.column, window.row], dtype=np.float64)
-    return owner, shapely.transform(polygons, lambda coordinates: coordinates + offset)
+    return owner, polygons
 
 
 def _with_surroundings(raster: ClassRaster, window: Window) -> NDArray[np.int64]:
@@ -150,9 +157,9 @@ def _marked(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
     return marks[1:]
 
 
-def _sides(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], ...]:
+def _sides(values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """Return the first row, the last row, the first column and the last column."""
-    return labels[0], labels[-1], labels[:, 0], labels[:, -1]
+    return values[0], values[-1], values[:, 0], values[:, -1]
 
 
 def _is_raster_edge(spec: ClassRasterSpec, window: Window) -> tuple[bool, ...]:

@@ -137,4 +137,5 @@ def insert_vertices(
 
 def canonical(geometries: Polygons) -> Polygons:
     """Return the same shapes with one order of rings, parts and vertices; shells run counter-clockwise."""
-    return np.asarray(shapely.orient_polygons(shapely.normalize(geometries), exterior_cw=False))
+    # normalize leaves shells clockwise and holes counter-clockwise (GEOS, Polygon::normalize)
+    return np.asarray(shapely.reverse(shapely.normalize(geometries)))

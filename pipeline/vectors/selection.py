@@ -38,6 +38,19 @@ def class_selection(spec: ClassRasterSpec, options: PolygonizeOptions) -> ClassS
     return ClassSelection(wanted, tuple(unwanted))
 
 
+def check_names(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
+    """Refuse class names that do not exist, before anything is computed.
+
+    Raises
+    ------
+    VectorError
+        When a name is neither known nor a number.
+    """
+    class_selection(spec, options)
+    for name in options.right_angles:
+        class_code(spec, name)
+
+
 def class_code(spec: ClassRasterSpec, name: str) -> int:
     """Return the code of a class given by name or by code.
 

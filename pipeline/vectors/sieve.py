@@ -132,7 +132,8 @@ def _is_larger(
     pixels: NDArray[np.int64], first_pixels: NDArray[np.int64], than: Attributes
 ) -> NDArray[np.bool_]:
     """Return True where a component is larger, or equal and begins earlier."""
-    return (pixels > than.pixels) | ((pixels == than.pixels) & (first_pixels < than.first_pixels))
+    is_first = (pixels == than.pixels) & (first_pixels < than.first_pixels)
+    return np.asarray((pixels > than.pixels) | is_first)
 
 
 def _follow(pointer: NDArray[np.int64]) -> NDArray[np.int64]:

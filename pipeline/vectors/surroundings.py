@@ -150,7 +150,7 @@ def whole_components(
 def adjacent_pairs(components: WholeComponents) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs of different components that share a pixel edge, both ways, without repetition."""
     index = components.index
-    count = np.int64(len(components.attributes))
+    count = max(len(components.attributes), 1)
     keys = []
     for one, other in (
         (index[:-1, 1:-1], index[1:, 1:-1]),
@@ -158,5 +158,5 @@ def adjacent_pairs(components: WholeComponents) -> tuple[NDArray[np.int64], NDAr
     ):
         differ = (one != other) & (one >= 0) & (other >= 0)
         keys.append(np.unique(one[differ] * count + other[differ]))
-    one, other = np.divmod(np.unique(np.concatenate(keys)), max(count, 1))
+    one, other = np.divmod(np.unique(np.concatenate(keys)), np.int64(count))
     return np.concatenate([one, other]), np.concatenate([other, one])

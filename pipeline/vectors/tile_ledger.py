@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,7 +106,7 @@ class TileLedger:
         try:
             write_part(self.pieces(tile), pieces)
             with finished_file(self._seams(tile)) as path, path.open("wb") as file:
-                np.savez(file, **_arrays(seams))
+                np.savez(file, allow_pickle=False, **_arrays(seams))
             write_part(self.whole(tile), whole)
         except OSError as error:
             raise write_failed(self.whole(tile), error) from error
@@ -133,6 +134,6 @@ class TileLedger:
         return self.folder / f"seams-{tile.name}.npz"
 
 
-def _arrays(seams: SeamPieces) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
+def _arrays(seams: SeamPieces) -> dict[str, Any]:
     columns = {name: getattr(seams.attributes, name) for name in _COLUMNS}
     return {"labels": seams.labels, **columns, **{side: getattr(seams, side) for side in _SIDES}}

@@ -16,8 +16,9 @@ from segment_tiles.pipeline.vectors.features import FeatureBuilder
 from segment_tiles.pipeline.vectors.join import join_pieces
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.pieces import tile_pieces
+from segment_tiles.pipeline.vectors.right_angles import right_angled
 from segment_tiles.pipeline.vectors.rings import Polygons
-from segment_tiles.pipeline.vectors.selection import class_selection
+from segment_tiles.pipeline.vectors.selection import class_code, class_selection
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling
 
@@ -60,6 +61,7 @@ class TileWorker:
         self._raster = open_with_changes(setup.raster, setup.codes)
         spec = self._raster.spec
         self._selection = class_selection(spec, setup.options)
+        self._right_angled_codes = [class_code(spec, name) for name in setup.options.right_angles]
         self._tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
         self._ledger = TileLedger(setup.ledger)
         self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact)
@@ -68,7 +70,8 @@ class TileWorker:
         """Polygonise one tile into the ledger; return its number."""
         tile = self._tiling.numbered(number)
         pieces = tile_pieces(self._raster, tile.window, self._selection, self._options)
-        whole = self._builder.rows(pieces.interior, pieces.interior_geometries)
+        geometries = self._with_right_angles(pieces.interior, pieces.interior_geometries)
+        whole = self._builder.rows(pieces.interior, geometries, tile.window)
         at_seams = pa.RecordBatch.from_pydict(
             {
                 "label": pa.array(pieces.seams.labels, pa.int32()),
@@ -81,10 +84,20 @@ class TileWorker:
     def join(self, task: JoinTask) -> int:
         """Join the features of one tile into the ledger; return its number."""
         geometries, features = self._read_pieces(task)
-        joined = join_pieces(geometries, features, self._tiling.side, exact=self._options.is_exact)
-        rows = self._builder.rows(task.attributes, joined)
+        joined = join_pieces(geometries, features, self._tiling.side, exact=self._options.keeps_pixel_edges)
+        joined = self._with_right_angles(task.attributes, joined)
+        rows = self._builder.rows(task.attributes, joined, self._raster.spec.window)
         self._ledger.finish_joined(self._tiling.numbered(task.tile), rows)
         return task.tile
+
+    def _with_right_angles(self, attributes: Attributes, geometries: Polygons) -> Polygons:
+        """Return the geometries, right-angled in the classes that shall be."""
+        chosen = np.isin(attributes.codes, self._right_angled_codes)
+        if not chosen.any():
+            return geometries
+        result = geometries.copy()
+        result[chosen] = right_angled(geometries[chosen], self._options.simplify)
+        return result
 
     def _read_pieces(self, task: JoinTask) -> tuple[Polygons, NDArray[np.int64]]:
         """Return the geometries of all pieces, and the feature of each."""

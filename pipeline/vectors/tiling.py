@@ -82,4 +82,5 @@ class VectorTiling:
     def numbers_of_pixels(self, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of the tile that holds each pixel, given by its flat, row-major index."""
         rows, columns = np.divmod(pixels, self.width)
-        return rows // self.side * self.columns + columns // self.side
+        numbers: NDArray[np.int64] = rows // self.side * self.columns + columns // self.side
+        return numbers
