@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.models.graphs import EXECUTES, GRAPH_FILES
-from segment_tiles.pipeline.models.inspection import count_multiply_adds, count_parameters, measure_reach
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.registry import bundled_models, find_model
@@ -45,6 +44,12 @@ def inspect_model(name_or_path: str, *, trust: bool) -> dict[str, Any]:
     ModelError
         Not a model, damaged, or a graph that executes and is not trusted.
     """
+    from segment_tiles.pipeline.models.inspection import (  # noqa: PLC0415 - slow to import, `model list` need not wait
+        count_multiply_adds,
+        count_parameters,
+        measure_reach,
+    )
+
     folder = find_model(name_or_path)
     manifest = load_manifest(folder)
     network = load_network(folder, manifest, trust=trust)

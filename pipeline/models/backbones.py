@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import timm
-from timm.models import FeatureHookNet
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
@@ -125,6 +123,8 @@ def _vgg16(bands: int, output_stride: int, *, pretrained: bool) -> Backbone:
 def _timm_features(name: str, bands: int, output_stride: int, *, pretrained: bool) -> nn.Module:
     # only dilation needs the argument, and not every model knows it
     stride = {} if output_stride == 32 else {"output_stride": output_stride}
+    from timm.models import FeatureHookNet  # noqa: PLC0415 - see _timm_model
+
     network = _timm_model(name, bands, pretrained=pretrained, features_only=True, **stride)
     if isinstance(network, FeatureHookNet):
         # hooks are invisible to torch.fx and torch.export; the getter calls the model's own method instead
@@ -134,6 +134,8 @@ def _timm_features(name: str, bands: int, output_stride: int, *, pretrained: boo
 
 
 def _timm_model(name: str, bands: int, *, pretrained: bool, **settings: Any) -> nn.Module:
+    import timm  # noqa: PLC0415 - brings torchvision and torch._dynamo, seconds that reading a manifest can do without
+
     if not timm.is_model(name.split(".", maxsplit=1)[0]):
         msg = (
             f"backbone {name!r} is not a timm model; see timm.list_models(), for example resnet50, xception65"

@@ -142,7 +142,8 @@ def _torchscript(path: Path) -> Callable[[Tensor], Any]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)  # torch advises torch.export instead
-            script: nn.Module = torch.jit.load(str(path), map_location="cpu").eval()
+            load: Any = torch.jit.load  # has no types of its own
+            script: nn.Module = load(str(path), map_location="cpu").eval()
     except (RuntimeError, OSError, ValueError) as error:
         msg = f"{path} is not a complete TorchScript file: {one_line(error)}"
         raise ModelError(msg) from error
