@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from segment_tiles.cli import (
@@ -25,6 +24,9 @@ from segment_tiles.pipeline.errors import SegmentTilesError, one_line
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C; the run can be resumed."""
+
+UsageProblem: type[Exception] = typer.BadParameter.__mro__[1]
+"""The usage error of click, whose own copy typer may carry: reached through what typer exports."""
 
 app = typer.Typer(
     name="segment-tiles",
@@ -64,14 +66,11 @@ def run_command_line(arguments: list[str]) -> int:
     """Run one command and return its exit status; errors become one line on stderr."""
     try:
         status = app(arguments, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
-        return 2
-    except click.ClickException as error:
-        return _fail(_with_context(error), 2)
+    except UsageProblem as error:
+        return _fail_usage(error)
     except SegmentTilesError as error:
         return _fail(one_line(error), error.exit_status)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; the same command goes on where this one stopped", INTERRUPTED)
     return status if isinstance(status, int) else 0
 
@@ -81,7 +80,12 @@ def _fail(text: str, status: int) -> int:
     return status
 
 
-def _with_context(error: click.ClickException) -> str:
-    text = one_line(Exception(error.format_message())).rstrip(".")
+def _fail_usage(error: Any) -> int:
+    """Say in one line what is wrong with the words; no word at all gets the help."""
+    message = error.format_message()
     context = getattr(error, "ctx", None)
-    return f"{text}; see `{context.command_path} --help`" if context is not None else text
+    if "\n" in message and context is not None and message.startswith(context.get_help()[:20]):
+        print(message, file=sys.stderr)
+        return 2
+    text = one_line(Exception(message)).rstrip(".")
+    return _fail(f"{text}; see `{context.command_path} --help`" if context is not None else text, 2)

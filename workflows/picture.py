@@ -1,0 +1,63 @@
+"""The preview of a run: its scene and its class map, decimated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.outputs.display_colors import display_rgb
+from segment_tiles.pipeline.outputs.preview import write_preview
+from segment_tiles.pipeline.outputs.scale_bar import ground_pixel_width
+from segment_tiles.pipeline.outputs.store import array_of
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.plan import Plan
+
+LONGEST_SIDE = 1200
+"""Rows or columns up to which a level is small enough to draw."""
+
+
+def write_run_preview(
+    path: Path, plan: Plan, config: RunConfig, group: zarr.Group, report: Mapping[str, Any]
+) -> None:
+    """Draw scene and class map from the largest overview that is small enough."""
+    scene = plan.scene
+    level, classes = _small_level(group)
+    source = open_source(
+        scene.uri,
+        bands=scene.bands,
+        nodata=scene.spec.nodata,
+        nodata_rule=config.nodata_rule,
+        level=config.level,
+    )
+    try:
+        values, valid = source.thumbnail(scene.roi, (classes.shape[0], classes.shape[1]))
+    finally:
+        source.close()
+    width, unit = ground_pixel_width(scene.georef, scene.roi.shape)
+    counts = [*(entry["pixels"] for entry in report["classes"]), report["nodata"]["pixels"]]
+    write_preview(
+        display_rgb(values, valid, scene.manifest.bands),
+        classes,
+        scene.manifest.classes,
+        path,
+        title=Path(scene.uri).name,
+        subtitle=f"model {scene.manifest.name}, {scene.roi.height:,} x {scene.roi.width:,} px",
+        pixel_width=width * 2**level,
+        unit=unit,
+        pixel_counts=counts,
+    )
+
+
+def _small_level(group: zarr.Group) -> tuple[int, NDArray[Any]]:
+    """Return the first level that is small enough, and its class codes."""
+    level, array = 0, array_of(group, "classes")
+    while max(array.shape) > LONGEST_SIDE and f"{level + 1}/classes" in group:
+        level += 1
+        array = array_of(group, f"{level}/classes")
+    return level, np.asarray(array[:])
