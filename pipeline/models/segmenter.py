@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.models.crf import crf_parameters, refine_batch
 from segment_tiles.pipeline.models.folding import fold_batch_norms
 from segment_tiles.pipeline.models.manifest import ModelManifest
 
@@ -43,6 +44,7 @@ class Segmenter:
         self.folded_batch_norms = folded.count
         network = folded.network.to(device=device, dtype=self._dtype).to(memory_format=torch.channels_last)
         self.network = network.requires_grad_(requires_grad=False)
+        self._crf = crf_parameters(manifest.extra, len(manifest.bands))
         shape = (1, len(manifest.bands), 1, 1)
         self._mean = torch.tensor(manifest.mean, dtype=torch.float32, device=device).reshape(shape)
         self._scale = torch.tensor(
@@ -77,7 +79,8 @@ class Segmenter:
                 f"but its class table has {self.classes.count}"
             )
             raise ModelError(msg)
-        return torch.softmax(logits, dim=1)
+        probabilities = torch.softmax(logits, dim=1)
+        return probabilities if self._crf is None else refine_batch(probabilities, values, self._crf)
 
     def normalized(self, values: Tensor, valid: Tensor | None) -> Tensor:
         """Return what the network sees: (value - mean) / std; 0, the band mean, where invalid or NaN."""
