@@ -99,7 +99,7 @@ def mode_of_four(values: NDArray[Any], nodata: int) -> NDArray[Any]:
         rows / 2 x columns / 2, the same type.
 
     >>> mode_of_four(np.array([[1, 2, 9, 9], [2, 1, 9, 3]]), nodata=9)
-    array([[1, 3]])
+    array([[2, 3]])
     """
     a, b, c, d = values[::2, ::2], values[::2, 1::2], values[1::2, ::2], values[1::2, 1::2]
     # of a value, how many there are up to and with this position
