@@ -134,6 +134,11 @@ def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[
     if not out:
         raise UsageError("no output file is named; give one such as polygons.parquet")
     names = formats or [None] * len(out)
+    if len(names) != len(out):
+        raise UsageError(f"{len(names)} formats for {len(out)} files; give one for each, or none")
+    twice = [path.name for path in out if list(out).count(path) > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is named twice; give each file its own name")
     return [(path, vector_format(path, name)) for path, name in zip(out, names, strict=True)]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.finished_file import write_failed
 from segment_tiles.pipeline.vectors.class_raster import ClassRaster, ClassRasterSpec
 
 
@@ -48,6 +49,15 @@ def create_codes(path: Path, spec: ClassRasterSpec, side: int) -> None:
 
 
 def write_codes(path: Path, window: Window, codes: NDArray[np.integer]) -> None:
-    """Write the changed codes of one vector tile."""
-    array: zarr.Array[Any] = zarr.open_array(path, mode="r+")
-    array[window.slices()] = codes
+    """Write the changed codes of one vector tile.
+
+    Raises
+    ------
+    WriteFailedError
+        When the disk is full or read-only.
+    """
+    try:
+        array: zarr.Array[Any] = zarr.open_array(path, mode="r+")
+        array[window.slices()] = codes
+    except OSError as error:
+        raise write_failed(path, error) from error

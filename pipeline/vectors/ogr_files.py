@@ -77,6 +77,7 @@ def _write(
         with warnings.catch_warnings():
             # a raster without CRS gives a layer without CRS: the report says so, GDAL need not
             warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
+            warnings.filterwarnings("ignore", message="No SRS set on layer", category=RuntimeWarning)
             pyogrio.write_arrow(
                 reader, path, layer=layer.name, driver=driver, geometry_name="geometry",
                 geometry_type="MultiPolygon" if layer.has_multiple else "Polygon",

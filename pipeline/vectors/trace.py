@@ -13,6 +13,8 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.outputs.finished_file import write_failed
+
 PIPELINE_NEEDS_GDAL = (3, 12)
 """First GDAL whose ``gdal pipeline`` may end in ``polygonize`` (GDALG driver documentation)."""
 
@@ -57,15 +59,15 @@ def trace_outlines(
 def _trace_by_pipeline(
     labels: NDArray[np.int32], *, with_unlabelled: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.object_]]:
+    algorithm = {"type": "gdal_streamed_alg", "command_line": "gdal pipeline read labels.vrt ! polygonize"}
     with tempfile.TemporaryDirectory(prefix="segment-tiles-") as name:
         folder = Path(name)
-        labels.astype(np.int32, copy=False).tofile(folder / "labels.raw")
-        (folder / "labels.vrt").write_text(_raw_raster_xml(labels.shape, with_unlabelled=with_unlabelled))
-        algorithm = {
-            "type": "gdal_streamed_alg",
-            "command_line": "gdal pipeline read labels.vrt ! polygonize",
-        }
-        (folder / "outlines.gdalg.json").write_text(json.dumps(algorithm))
+        try:
+            (folder / "labels.raw").write_bytes(np.ascontiguousarray(labels, dtype=np.int32).data)
+            (folder / "labels.vrt").write_text(_raw_raster_xml(labels.shape, with_unlabelled=with_unlabelled))
+            (folder / "outlines.gdalg.json").write_text(json.dumps(algorithm))
+        except OSError as error:
+            raise write_failed(folder, error) from error
         meta, table = pyogrio.read_arrow(folder / "outlines.gdalg.json")
     wkb = table[meta["geometry_name"] or "wkb_geometry"].to_numpy(zero_copy_only=False)
     return table["DN"].to_numpy().astype(np.int32), shapely.from_wkb(wkb)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import rasterio
 import scipy.ndimage
 import shapely
 from hypothesis import given
@@ -16,18 +15,6 @@ from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.polygonize import polygonize
 
 NODATA = 9
-
-
-def write_raster(
-    path: Path, codes: np.ndarray, *, crs: str | None = "EPSG:32612", pixel: float = 0.5
-) -> Path:
-    transform = rasterio.Affine(pixel, 0, 500_000, 0, -pixel, 4_000_000)
-    with rasterio.open(
-        path, "w", driver="GTiff", height=codes.shape[0], width=codes.shape[1], count=1,
-        dtype=codes.dtype, nodata=NODATA, crs=crs, transform=transform,
-    ) as raster:  # fmt: skip
-        raster.write(codes, 1)
-    return path
 
 
 def polygons(raster: Path, out: Path, workers: int = 1, **options) -> tuple[bytes, list[dict]]:
@@ -60,9 +47,9 @@ def whole_array_answer(
 
 @pytest.mark.parametrize("connectivity", [4, 8])
 @given(codes=rasters(10), side=st.integers(1, 6))
-def test_features_are_those_of_the_whole_array(tmp_path_factory, connectivity, codes, side):
+def test_features_are_those_of_the_whole_array(tmp_path_factory, class_raster, connectivity, codes, side):
     folder = tmp_path_factory.mktemp("law")
-    raster = write_raster(folder / "classes.tif", codes)
+    raster = class_raster(folder / "classes.tif", codes)
     _, rows = polygons(raster, folder / "out.parquet", connectivity=connectivity, vector_tile=side)
     expected = whole_array_answer(codes, connectivity)
     found = {}
@@ -87,9 +74,9 @@ def test_features_are_those_of_the_whole_array(tmp_path_factory, connectivity, c
 
 @pytest.mark.parametrize("connectivity", [4, 8])
 @given(codes=rasters(), sides=st.tuples(st.integers(2, 7), st.integers(1, 20)))
-def test_file_is_the_same_for_every_vector_tile(tmp_path_factory, connectivity, codes, sides):
+def test_file_is_the_same_for_every_vector_tile(tmp_path_factory, class_raster, connectivity, codes, sides):
     folder = tmp_path_factory.mktemp("law")
-    raster = write_raster(folder / "classes.tif", codes)
+    raster = class_raster(folder / "classes.tif", codes)
     first, second = (
         polygons(raster, folder / "out.parquet", connectivity=connectivity, vector_tile=side)[0]
         for side in sides
@@ -110,28 +97,28 @@ CHANGES = (
     connectivity=st.sampled_from([4, 8]),
 )
 def test_changes_before_geometry_do_not_depend_on_the_tiling(
-    tmp_path_factory, codes, side, change, connectivity
+    tmp_path_factory, class_raster, codes, side, change, connectivity
 ):
     folder = tmp_path_factory.mktemp("law")
-    raster = write_raster(folder / "classes.tif", codes)
+    raster = class_raster(folder / "classes.tif", codes)
     tiled, _ = polygons(raster, folder / "out.parquet", connectivity=connectivity, vector_tile=side, **change)
     whole, _ = polygons(raster, folder / "out.parquet", connectivity=connectivity, vector_tile=64, **change)
     assert tiled == whole
 
 
 @given(codes=rasters(classes=2))
-def test_class_areas_are_pixel_counts_times_pixel_area(tmp_path_factory, codes):
+def test_class_areas_are_pixel_counts_times_pixel_area(tmp_path_factory, class_raster, codes):
     folder = tmp_path_factory.mktemp("law")
-    _, rows = polygons(write_raster(folder / "classes.tif", codes), folder / "out.parquet", vector_tile=5)
+    _, rows = polygons(class_raster(folder / "classes.tif", codes), folder / "out.parquet", vector_tile=5)
     for code in (0, 1):
         area = sum(row["area_m2"] for row in rows if row["class_code"] == code)
         assert area == (codes == code).sum() * 0.25
 
 
-def test_worker_count_changes_nothing(tmp_path):
+def test_worker_count_changes_nothing(tmp_path, class_raster):
     codes = np.random.default_rng(0).integers(0, 3, (150, 170)).astype(np.uint8)
     codes = scipy.ndimage.median_filter(codes, 5)
-    raster = write_raster(tmp_path / "classes.tif", codes)
+    raster = class_raster(tmp_path / "classes.tif", codes)
     one, rows = polygons(raster, tmp_path / "one.parquet", vector_tile=64, sieve=5)
     two, _ = polygons(raster, tmp_path / "two.parquet", workers=2, vector_tile=64, sieve=5)
     assert one == two

@@ -1,0 +1,190 @@
+"""Bad input: one line that says what is wrong and what to do, or a file that is right all the same."""
+
+import contextlib
+import json
+import resource
+import signal
+
+import numpy as np
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import rasterio
+
+from segment_tiles.pipeline.errors import OutputError, UsageError, VectorError, WriteFailedError
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.workflows.polygonize import polygonize
+
+ALL_ENDINGS = ("parquet", "gpkg", "fgb", "geojson", "geojsonl", "qupath.geojson")
+
+
+def test_raster_of_floats_is_refused(tmp_path, class_raster, refuses):
+    raster = class_raster(tmp_path / "height.tif", np.zeros((4, 4), np.float32))
+    text = refuses(VectorError, lambda: polygonize(raster, [tmp_path / "p.parquet"]))
+    assert "float32" in text
+    assert "uint8" in text
+    assert not (tmp_path / "p.parquet").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"no raster"])
+def test_missing_or_unreadable_raster_is_refused(tmp_path, refuses, content):
+    raster = tmp_path / "classes.tif"
+    if content is not None:
+        raster.write_bytes(content)
+    text = refuses(VectorError, lambda: polygonize(raster, [tmp_path / "p.parquet"]))
+    assert "classes.tif" in text
+
+
+def test_raster_without_crs_keeps_pixel_coordinates_and_says_so(tmp_path, class_raster, land_cover):
+    raster = class_raster(tmp_path / "c.tif", land_cover, crs=None, transform=None)
+    out = [tmp_path / f"p.{ending}" for ending in ALL_ENDINGS]
+    report = polygonize(raster, out)
+    assert len(report.notes) == 1
+    assert "no CRS" in report.notes[0]
+    assert "pixels" in report.notes[0]
+    assert report.unit == "px"
+    geo = json.loads(pq.read_metadata(out[0]).metadata[b"geo"])
+    assert geo["columns"]["geometry"]["crs"] is None
+    assert geo["columns"]["geometry"]["bbox"] == [0.0, 0.0, 260.0, 300.0]
+    for path in out[1:3]:
+        frame = pyogrio.read_dataframe(path, layer="p")
+        assert frame.geometry.area.sum() == (land_cover != 9).sum()
+        assert frame.crs is None or "Undefined" in frame.crs.name
+    features = json.loads(out[3].read_text())["features"]
+    assert len(features) == report.features
+    assert max(x for f in features for x, _ in f["geometry"]["coordinates"][0]) == 260
+
+
+def test_pmtiles_without_crs_are_refused(tmp_path, class_raster, refuses):
+    raster = class_raster(tmp_path / "c.tif", np.zeros((4, 4), np.uint8), crs=None, transform=None)
+    text = refuses(VectorError, lambda: polygonize(raster, [tmp_path / "p.pmtiles"]))
+    assert "CRS" in text
+    assert ".geojson" in text
+
+
+@pytest.mark.parametrize("ending", ALL_ENDINGS)
+def test_raster_of_nodata_gives_an_empty_valid_file(tmp_path, class_raster, ending):
+    raster = class_raster(tmp_path / "c.tif", np.full((70, 80), 9, np.uint8))
+    out = tmp_path / f"p.{ending}"
+    report = polygonize(
+        raster, [out], PolygonizeOptions(vector_tile=32, simplify=1.0, sieve=3, minimum_hole=3)
+    )
+    assert report.features == 0
+    assert report.classes == ()
+    if ending == "parquet":
+        assert pq.read_table(out).num_rows == 0
+        assert "geo" in {key.decode() for key in pq.read_metadata(out).metadata}
+    elif ending == "geojsonl":
+        assert out.read_text() == ""
+    elif ending == "qupath.geojson":
+        assert json.loads(out.read_text()) == {"type": "FeatureCollection", "features": []}
+    else:
+        assert pyogrio.read_info(out, layer="p", force_feature_count=True)["features"] == 0
+
+
+def test_unknown_format_is_refused_before_work(tmp_path, class_raster, refuses):
+    raster = class_raster(tmp_path / "c.tif", np.zeros((4, 4), np.uint8))
+    text = refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.shp"]))
+    assert "'p.shp'" in text
+    assert "gpkg" in text
+    text = refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.data"], formats=["dxf"]))
+    assert "'dxf'" in text
+    assert refuses(UsageError, lambda: polygonize(raster, []))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.tif"]
+
+
+def test_format_by_name_overrides_the_ending(tmp_path, class_raster):
+    raster = class_raster(tmp_path / "c.tif", np.zeros((4, 4), np.uint8))
+    polygonize(raster, [tmp_path / "p.data"], formats=["geojson"])
+    assert len(json.loads((tmp_path / "p.data").read_text())["features"]) == 1
+
+
+def test_one_file_for_two_formats_is_refused(tmp_path, class_raster, refuses):
+    raster = class_raster(tmp_path / "c.tif", np.zeros((4, 4), np.uint8))
+    same = [tmp_path / "p.gpkg", tmp_path / "p.gpkg"]
+    assert "p.gpkg" in refuses(UsageError, lambda: polygonize(raster, same))
+    assert refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.gpkg"], formats=["gpkg", "fgb"]))
+
+
+@contextlib.contextmanager
+def full_disk(size: int):
+    """A limit on the size of a file stands for a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("ending", [*ALL_ENDINGS, "pmtiles"])
+def test_full_disk_is_said_and_no_file_appears(tmp_path, class_raster, land_cover, refuses, ending):
+    raster = class_raster(tmp_path / "c.tif", land_cover)
+    out = tmp_path / f"p.{ending}"
+
+    def write():
+        def fill_up(step, done, total):
+            if step == "join" and done == total:
+                limit()
+
+        polygonize(raster, [out], PolygonizeOptions(vector_tile=150), progress=fill_up)
+
+    with full_disk(20_000) as limit:
+        text = refuses(WriteFailedError, write)
+    assert out.name in text
+    assert not out.exists()
+    # what was finished is kept, so that the same command goes on
+    assert any((tmp_path / f".{out.name}.tiles").glob("whole-*.arrow"))
+    assert polygonize(raster, [out], PolygonizeOptions(vector_tile=150)).features > 0
+
+
+@pytest.mark.parametrize("options", [{}, {"majority": 3}])
+def test_full_disk_while_tracing(tmp_path, class_raster, land_cover, refuses, options):
+    raster = class_raster(tmp_path / "c.tif", land_cover)
+    with full_disk(2_000) as limit:
+        limit()
+        text = refuses(
+            WriteFailedError,
+            lambda: polygonize(raster, [tmp_path / "p.parquet"], PolygonizeOptions(**options)),
+        )
+    assert "full" in text
+    assert not (tmp_path / "p.parquet").exists()
+
+
+def test_masked_pixels_are_nodata(tmp_path, class_raster):
+    raster = class_raster(tmp_path / "c.tif", np.ones((6, 6), np.uint8), nodata=None)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(raster, "r+") as dataset:
+        mask = np.full((6, 6), 255, np.uint8)
+        mask[:2] = 0
+        dataset.write_mask(mask)
+    polygonize(raster, [tmp_path / "p.parquet"], PolygonizeOptions(vector_tile=4))
+    (row,) = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert row["pixels"] == 24
+    assert row["touches_nodata"]
+
+
+def test_codes_of_any_integer_type(tmp_path, class_raster):
+    codes = np.array([[-7, -7, 70_000], [9, 70_000, 70_000]], np.int32)
+    raster = class_raster(tmp_path / "c.tif", codes)
+    polygonize(raster, [tmp_path / "p.parquet"], PolygonizeOptions(vector_tile=2, majority=0, minimum_hole=2))
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert {row["class_code"]: row["pixels"] for row in rows} == {-7: 2, 70_000: 3}
+
+
+def test_leftover_of_another_request_is_refused_until_restart(tmp_path, class_raster, land_cover, refuses):
+    raster = class_raster(tmp_path / "c.tif", land_cover)
+    out = tmp_path / "p.parquet"
+
+    def stop(step, done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        polygonize(raster, [out], PolygonizeOptions(vector_tile=100), progress=stop)
+    other = PolygonizeOptions(vector_tile=100, connectivity=8)
+    text = refuses(OutputError, lambda: polygonize(raster, [out], other))
+    assert "connectivity" in text
+    assert "--restart" in text
+    assert polygonize(raster, [out], other, restart=True).features > 0
+    assert not (tmp_path / ".p.parquet.tiles").exists()
