@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -14,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.errors import WriteFailedError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.conventions import group_attributes
 from segment_tiles.pipeline.outputs.overviews import (
@@ -194,20 +196,35 @@ def test_memory_does_not_grow_with_the_height(make_store) -> None:
     assert peak(16384) < 1.2 * peak(2048)
 
 
-def test_a_failing_disk_is_one_line_and_announces_no_levels(
-    make_store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    group = make_store(np.ones((1100, 600), np.uint8))
+# A real process whose files cannot grow past a limit: what a full disk does.
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from segment_tiles.pipeline.errors import WriteFailedError
+from segment_tiles.pipeline.outputs.overviews import build_overviews
+from segment_tiles.pipeline.outputs.store import open_store
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+group = open_store(Path(sys.argv[1]), "r+")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    build_overviews(group)
+except WriteFailedError as error:
+    print(error)
+    sys.exit(7)
+"""
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    monkeypatch.setattr("zarr.storage._local._put", full)
-    with pytest.raises(WriteFailedError, match="disk is full; free space, then start") as caught:
-        build_overviews(group)
-    assert "\n" not in str(caught.value)
-    monkeypatch.undo()
-    assert "1" not in {
-        entry["asset"] for entry in group.attrs.get("multiscales", {"layout": []})["layout"][1:]
-    }
+
+@pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")
+def test_a_disk_that_becomes_full_is_one_line_and_announces_no_levels(make_store, tmp_path: Path) -> None:
+    group = make_store(np.random.default_rng(0).integers(0, 3, (1100, 1100), dtype=np.uint8))
+    store = tmp_path / "classes.zarr"
+    run = subprocess.run([sys.executable, "-c", LIMITED, store], capture_output=True, text=True, check=False)
+    assert run.returncode == 7, run.stderr
+    assert run.stdout.count("\n") == 1
+    assert f"{store}: cannot be written: the disk is full; free space, then start" in run.stdout
+    announced = zarr.open_group(store, mode="r").attrs["multiscales"]["layout"]
+    assert [entry["asset"] for entry in announced] == ["."]
+    build_overviews(group)
+    announced = zarr.open_group(store, mode="r").attrs["multiscales"]["layout"]
+    assert [entry["asset"] for entry in announced] == [".", "1", "2"]
