@@ -147,7 +147,7 @@ def _output(manifest: ModelManifest) -> dict[str, Any]:
             {
                 "value": map_class.code,
                 "name": _class_slug(map_class.name, map_class.code),
-                "title": map_class.name,
+                "description": map_class.name,
                 "color_hint": "{:02X}{:02X}{:02X}".format(*map_class.color),
             }
             for map_class in manifest.classes.classes
@@ -222,4 +222,5 @@ def _architecture(arch: str, settings: Mapping[str, Any]) -> Architecture:
 
 def _map_class(entry: Mapping[str, Any]) -> MapClass:
     color = bytes.fromhex(entry["color_hint"])
-    return MapClass(int(entry["value"]), entry["title"], (color[0], color[1], color[2]))
+    name = entry.get("description") or entry["name"]
+    return MapClass(int(entry["value"]), name, (color[0], color[1], color[2]))
