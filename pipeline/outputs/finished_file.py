@@ -12,6 +12,7 @@ from segment_tiles.pipeline.errors import WriteFailedError, one_line
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NEARLY_FULL = 1_000_000
 
 
 @contextlib.contextmanager
@@ -65,18 +66,19 @@ def finished_file(target: Path) -> Iterator[Path]:
 def write_failed(path: object, error: OSError) -> WriteFailedError:
     """Return the error for the user: what could not be written, why, and what to do."""
     shown = str(path).removeprefix("file://")
-    if error.errno in _FULL:
+    free = _free_bytes(Path(shown))
+    # GDAL's errors have words but no number; they differ with the byte at which the disk was full
+    if error.errno in _FULL or (error.errno is None and free < _NEARLY_FULL):
         cause, remedy = "the disk is full", "free space"
     elif error.errno in _FORBIDDEN:
         cause, remedy = "writing there is not allowed", "make the folder writable or choose another"
     else:
-        cause, remedy = one_line(error), f"{_free_space(Path(shown))} are left on that disk: check it"
+        cause, remedy = one_line(error), f"check the disk ({free / 1e6:,.0f} MB are free)"
     return WriteFailedError(
-        f"{path}: cannot be written: {cause}; {remedy}, then start the same command again"
+        f"{shown}: cannot be written: {cause}; {remedy}, then start the same command again"
     )
 
 
-def _free_space(path: Path) -> str:
-    """Return the free space around a path for people; GDAL reports a full disk in vague words only."""
+def _free_bytes(path: Path) -> int:
     folder = next(parent for parent in (path, *path.absolute().parents) if parent.is_dir())
-    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
+    return shutil.disk_usage(folder).free

@@ -9,7 +9,7 @@ from typing import Final
 
 import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from segment_tiles.pipeline.errors import one_line
 
@@ -33,5 +33,6 @@ def gdal_environment() -> Iterator[None]:
         with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES):
             try:
                 yield
-            except CPLE_BaseError as error:
-                raise OSError(one_line(error)) from error
+            except (CPLE_BaseError, RasterioError) as error:
+                # rasterio's own text is "see previous exception"; what GDAL said is in the cause
+                raise OSError(one_line(error.__cause__ or error)) from error
