@@ -58,14 +58,14 @@ def command(*arguments: str | Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def wide_raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 x 4700 pixels: two shards wide and high."""
+    """530 x 4150 pixels: two shards wide and high, the second ones narrow."""
     path = tmp_path_factory.mktemp("wide") / "wide.tif"
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 255, (3, 38, 294), dtype=np.uint8)
-    values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :600, :4700]
+    coarse = rng.integers(0, 255, (3, 34, 260), dtype=np.uint8)
+    values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :530, :4150]
     values = values + rng.integers(0, 20, values.shape, dtype=np.uint8)
     with rasterio.open(
-        path, "w", driver="GTiff", width=4700, height=600, count=3, dtype="uint8", crs="EPSG:32633",
+        path, "w", driver="GTiff", width=4150, height=530, count=3, dtype="uint8", crs="EPSG:32633",
         transform=rasterio.Affine(0.5, 0, 400000, 0, -0.5, 5600000), tiled=True, compress="deflate",
     ) as dataset:  # fmt: skip
         dataset.write(values)
@@ -83,7 +83,7 @@ def whole_run(wide_raster: Path, small_model: Path, tmp_path_factory: pytest.Tem
 
 
 def config(source: Path, model: Path, out: Path, **changes: object) -> RunConfig:
-    settings = {"tile": 128, "precision": "fp32", "device": "cpu", "formats": ("zarr",), **changes}
+    settings = {"tile": 256, "overlap": 0.125, "precision": "fp32", "device": "cpu", "formats": ("zarr",), **changes}
     return RunConfig(str(source), str(model), out, **settings)
 
 
@@ -123,8 +123,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 ) -> None:
     out = tmp_path / "out"
     arguments = command(
-        "run", wide_raster, "--model", small_model, "--out", out, "--tile", "128", "--precision", "fp32",
-        "--device", "cpu", "--format", "zarr", "--json",
+        "run", wide_raster, "--model", small_model, "--out", out, "--tile", "256", "--overlap", "0.125",
+        "--precision", "fp32", "--device", "cpu", "--format", "zarr", "--json",
     )  # fmt: skip
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     ledger = out / ".segment-tiles" / "ledger"
