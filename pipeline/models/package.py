@@ -112,9 +112,10 @@ def load_manifest(folder: Path) -> ModelManifest:
         A file is absent or damaged, or the manifest does not describe a model.
     """
     document = _read_document(folder)
+    path = weights_path(folder, document)
     manifest = from_stac_item(document)
     check_manifest(manifest)
-    _verify(weights_path(folder, document), document)
+    _verify(path, document)
     return manifest
 
 

@@ -59,6 +59,8 @@ def to_stac_item(
         roles=["mlm:model", "mlm:weights", "data"],
         extra_fields={
             "mlm:artifact_type": artifact,
+            # STAC 1.1 wants the bands of an item in an asset as well; MLM looks for them in the item
+            "bands": _bands(manifest),
             "file:checksum": MULTIHASH_SHA256 + manifest.weights_checksum,
             "file:size": file_size,
         },
@@ -102,7 +104,7 @@ def _properties(manifest: ModelManifest, parameters: int | None, framework: str)
         "mlm:input": [_input(manifest)],
         "mlm:output": [_output(manifest)],
         "mlm:hyperparameters": _hyperparameters(manifest.architecture),
-        "bands": [{"name": name, "data_type": manifest.dtype} for name in manifest.bands],
+        "bands": _bands(manifest),
         f"{_OWN}overlap": manifest.overlap,
         f"{_OWN}pixel_size": {"value": manifest.pixel_size, "unit": manifest.pixel_unit},
         f"{_OWN}extra": dict(manifest.extra),
@@ -114,6 +116,10 @@ def _properties(manifest: ModelManifest, parameters: int | None, framework: str)
     if manifest.pixel_size is not None and manifest.pixel_unit == "m":
         properties["gsd"] = manifest.pixel_size
     return properties
+
+
+def _bands(manifest: ModelManifest) -> list[dict[str, Any]]:
+    return [{"name": name, "data_type": manifest.dtype} for name in manifest.bands]
 
 
 def _input(manifest: ModelManifest) -> dict[str, Any]:

@@ -1,0 +1,274 @@
+"""Model packages: what goes in comes out, and what was touched is refused."""
+
+import json
+import re
+from dataclasses import replace
+
+import pystac
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
+from safetensors.torch import load_file, save_file
+
+from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.models.build import build_network
+from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
+from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.models.stac_item import from_stac_item, to_stac_item
+
+LIGHT = Architecture("deeplabv3plus", "resnet10t", 16, (1, 2), "window", 3, details={"channels": 16})
+MANIFEST = ModelManifest(
+    name="test-model",
+    architecture=LIGHT,
+    bands=("red", "nir"),
+    dtype="uint16",
+    mean=(100.5, 2000.0),
+    std=(10.0, 300.25),
+    tile=256,
+    overlap=0.25,
+    classes=ClassTable((MapClass(0, "Wasser & Eis", (0, 0, 255)), MapClass(1, "land", (1, 2, 3)))),
+    pixel_size=0.5,
+    extra={"scores": {"miou": 0.5}},
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build_network(LIGHT, bands=2, classes=2).eval()
+
+
+@pytest.fixture
+def package(tmp_path, network):
+    save_model_package(tmp_path, MANIFEST, network.state_dict())
+    return tmp_path
+
+
+def test_a_package_gives_back_manifest_and_network(package, network):
+    manifest = load_manifest(package)
+    assert manifest == replace(MANIFEST, weights_checksum=manifest.weights_checksum)
+    assert re.fullmatch("[0-9a-f]{64}", manifest.weights_checksum)
+    image = torch.randn(1, 2, 64, 48)
+    loaded = load_network(package, manifest)
+    assert not loaded.training
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), network(image))
+
+
+def test_the_same_model_is_the_same_bytes(tmp_path, network):
+    for name in ("a", "b"):
+        save_model_package(tmp_path / name, MANIFEST, network.state_dict())
+    for file in ("model.json", "weights.safetensors"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["model.json", "weights.safetensors"]
+
+
+def test_half_precision_on_disk_is_float32_in_memory(tmp_path, network):
+    save_model_package(tmp_path / "whole", MANIFEST, network.state_dict())
+    manifest = save_model_package(tmp_path / "half", MANIFEST, network.state_dict(), half=True)
+    whole, half = ((tmp_path / name / "weights.safetensors").stat().st_size for name in ("whole", "half"))
+    assert half < 0.55 * whole
+    loaded = load_network(tmp_path / "half", manifest)
+    assert {t.dtype for t in loaded.state_dict().values() if t.is_floating_point()} == {torch.float32}
+    image = torch.randn(1, 2, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(image), network(image), rtol=0.05, atol=1e-3)
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=12)
+color = st.tuples(*[st.integers(0, 255)] * 3)
+finite = st.floats(-1e6, 1e6)
+
+
+@st.composite
+def manifests(draw):
+    bands = draw(st.lists(names, min_size=1, max_size=5, unique=True))
+    classes = draw(st.lists(names, min_size=1, max_size=6, unique=True))
+    pooling = draw(st.sampled_from(["global", "window", "off"]))
+    per_band = {"min_size": len(bands), "max_size": len(bands)}
+    return ModelManifest(
+        name="any-model",
+        architecture=Architecture(
+            draw(st.sampled_from(["deeplabv1", "deeplabv3plus", "unet"])),
+            "resnet18",
+            draw(st.sampled_from([8, 16, 32])),
+            tuple(draw(st.lists(st.integers(1, 40), min_size=1, max_size=4))),
+            pooling,
+            33 if pooling == "window" else None,
+            draw(st.booleans()),
+            draw(st.dictionaries(names, st.integers() | st.text(), max_size=3)),
+        ),
+        bands=tuple(bands),
+        dtype=draw(st.sampled_from(["uint8", "uint16", "float32"])),
+        mean=tuple(draw(st.lists(finite, **per_band))),
+        std=tuple(draw(st.lists(st.floats(1e-3, 1e6), **per_band))),
+        tile=draw(st.integers(1, 4096)),
+        overlap=draw(st.floats(0, 0.99)),
+        classes=ClassTable(tuple(MapClass(i, name, draw(color)) for i, name in enumerate(classes))),
+        pixel_size=draw(st.none() | st.floats(1e-3, 1e3)),
+        pixel_unit=draw(st.sampled_from(["m", "micrometer", "millimeter"])),
+        description=draw(st.text(max_size=20)),
+        extra=draw(st.dictionaries(names, st.integers() | st.lists(finite, max_size=3), max_size=3)),
+        weights_checksum="ab" * 32,
+    )
+
+
+@given(manifests())
+def test_every_manifest_survives_the_stac_item(manifest):
+    item = to_stac_item(manifest, "weights.safetensors", 123, 7, "PyTorch")
+    document = json.loads(json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False)))
+    assert from_stac_item(document) == manifest
+
+
+@given(manifests())
+def test_every_manifest_is_a_valid_stac_item_of_the_mlm_extension(manifest):
+    item = to_stac_item(manifest, "weights.safetensors", 123, 7, "PyTorch")
+    document = item.to_dict(include_self_link=False, transform_hrefs=False)
+    JsonSchemaSTACValidator().validate_core(document, pystac.STACObjectType.ITEM, document["stac_version"])
+    check_mlm(document)
+
+
+def check_mlm(document):
+    """What the schema of MLM 1.5 asks of an item, field by field (its file is not at hand offline)."""
+    assert "https://stac-extensions.github.io/mlm/v1.5.0/schema.json" in document["stac_extensions"]
+    properties = document["properties"]
+    assert {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"} <= set(properties)
+    assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", properties["mlm:name"])
+    assert all(re.fullmatch("[0-9a-zA-Z_.-]+", key) for key in properties["mlm:hyperparameters"])
+    # named bands must be described by STAC 1.1 bands
+    assert [band["name"] for band in properties["bands"]] == properties["mlm:input"][0]["bands"]
+    (tile,), (output,) = properties["mlm:input"], properties["mlm:output"]
+    assert {scaling["type"] for scaling in tile["value_scaling"]} == {"z-score"}
+    for part in (tile["input"], output["result"]):
+        assert len(part["shape"]) == len(part["dim_order"]) == len(set(part["dim_order"]))
+        assert all(re.fullmatch("[a-z-_]+", name) for name in part["dim_order"])
+    assert all(
+        re.fullmatch("[0-9A-Za-z-_]+", c["name"]) and re.fullmatch("[0-9A-F]{6}", c["color_hint"])
+        for c in output["classification:classes"]
+    )
+    asset = document["assets"]["model"]
+    assert "mlm:model" in asset["roles"]
+    assert asset["mlm:artifact_type"]
+    assert re.fullmatch("1220[0-9a-f]{64}", asset["file:checksum"])
+
+
+def test_stac_models_own_classes_read_the_manifest():
+    schema = pytest.importorskip("stac_model.schema")
+    properties = to_stac_item(MANIFEST, "weights.safetensors", 1, 7, "PyTorch").properties
+    parsed = schema.MLModelProperties.model_validate(
+        {key: value for key, value in properties.items() if key.startswith("mlm:")}
+    )
+    assert parsed.name == "test-model"
+    assert parsed.input[0].value_scaling[1].mean == 2000.0
+
+
+def flip_a_byte(folder):
+    path = folder / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(folder):
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def edit(change):
+    def apply(folder):
+        path = folder / "model.json"
+        document = json.loads(path.read_text())
+        change(document)
+        path.write_text(json.dumps(document))
+
+    return apply
+
+
+def reseal_with(change):
+    """Change the weights and make the manifest vouch for them."""
+
+    def apply(folder):
+        path = folder / "weights.safetensors"
+        state = load_file(path)
+        change(state)
+        save_file(state, path)
+        from segment_tiles.pipeline.models.checksum import sha256_of_file  # noqa: PLC0415
+
+        def vouch(document):
+            asset = document["assets"]["model"]
+            asset["file:checksum"], asset["file:size"] = "1220" + sha256_of_file(path), path.stat().st_size
+
+        edit(vouch)(folder)
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (flip_a_byte, "checksum"),
+        (truncate, "bytes"),
+        (lambda folder: (folder / "weights.safetensors").unlink(), "cannot be read"),
+        (lambda folder: (folder / "model.json").unlink(), "not a model package"),
+        (lambda folder: (folder / "model.json").write_text("{"), "not JSON"),
+        (lambda folder: (folder / "model.json").write_text("[]"), "list"),
+        (edit(lambda d: d["properties"].pop("mlm:input")), "mlm:input"),
+        (edit(lambda d: d["properties"]["mlm:hyperparameters"].pop("backbone")), "backbone"),
+        (edit(lambda d: d["assets"].clear()), "no weights"),
+        (edit(lambda d: d["assets"]["model"].update(href="../weights.safetensors")), "beside"),
+        (edit(lambda d: d["properties"]["mlm:input"][0]["bands"].append("blue")), "3 bands"),
+        (edit(lambda d: d["properties"].update({"segment_tiles:overlap": 1.0})), "overlap"),
+        (
+            edit(lambda d: d["properties"]["mlm:hyperparameters"].update(output_stride=5)),
+            "output stride is 5",
+        ),
+        (reseal_with(lambda state: state.pop("head.classifier.bias")), "1 missing: head.classifier.bias"),
+        (reseal_with(lambda state: state.update(more=torch.zeros(1))), "1 unexpected: more"),
+        (reseal_with(lambda state: state.update({"head.classifier.bias": torch.zeros(5)})), "another shape"),
+    ],
+)
+def test_damage_is_named_and_refused(package, damage, text):
+    damage(package)
+    with pytest.raises(ModelError, match=text):
+        load_network(package, load_manifest(package))
+
+
+def test_weights_that_change_after_the_manifest_was_read_are_refused(package, network):
+    manifest = load_manifest(package)
+    other = build_network(LIGHT, 2, 2)
+    save_model_package(package, MANIFEST, other.state_dict())
+    with pytest.raises(ModelError, match="changed"):
+        load_network(package, manifest)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"name": "a b"}, "model name"),
+        ({"std": (1.0, 0.0)}, "above 0"),
+        ({"mean": (1.0,)}, "1 means"),
+        ({"tile": 0}, "tile 0"),
+        ({"architecture": replace(LIGHT, details={"multi_grid": (1, 2)})}, "multi_grid"),
+        ({"bands": ("a",), "mean": (0.0,), "std": (1.0,)}, "another shape"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_never_written(tmp_path, network, change, text):
+    with pytest.raises(ModelError, match=text):
+        save_model_package(tmp_path / "out", replace(MANIFEST, **change), network.state_dict())
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_are_found_by_folder_and_unknown_ones_are_named(package, tmp_path):
+    assert find_model(str(package)) == package
+    with pytest.raises(ModelError, match="no-such-model"):
+        find_model("no-such-model")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="holds no model"):
+        find_model(str(tmp_path / "empty"))
+    (tmp_path / "weights.pth").write_bytes(b"x")
+    with pytest.raises(ModelError, match="model import"):
+        find_model(str(tmp_path / "weights.pth"))
