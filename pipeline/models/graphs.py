@@ -38,6 +38,7 @@ GRAPH_FILES = {
 EXECUTES = ("torchscript", "torch_export")
 """Architectures whose files may execute code when they are loaded."""
 
+_SUFFIXES = {".onnx": "onnx", ".pt2": "torch_export"}
 _OUTPUT_NAMES = ("out", "logits")
 """Keys under which torchvision and Hugging Face return logits."""
 
@@ -96,8 +97,8 @@ class PackagedGraph(nn.Module):
 
 def graph_kind(path: Path) -> str | None:
     """Return the architecture that a file is a graph of, or None where it is no graph."""
-    if path.suffix == ".onnx":
-        return "onnx"
+    if path.suffix in _SUFFIXES:
+        return _SUFFIXES[path.suffix]
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
@@ -139,6 +140,7 @@ def load_graph(path: Path, architecture: Architecture, *, trust: bool) -> Packag
 
 
 def _torchscript(path: Path) -> Callable[[Tensor], Any]:
+    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)  # torch advises torch.export instead
@@ -151,11 +153,26 @@ def _torchscript(path: Path) -> Callable[[Tensor], Any]:
 
 
 def _torch_export(path: Path) -> Callable[[Tensor], Any]:
+    _check_archive(path)
     try:
-        return torch.export.load(path).module()
+        with path.open("rb") as stream:  # a name without .pt2 would be complained of
+            return torch.export.load(stream).module()
     except (RuntimeError, OSError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
         msg = f"{path} is not a complete torch.export file of this or an earlier torch: {one_line(error)}"
         raise ModelError(msg) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a damaged archive before torch writes a traceback about it to its log."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError) as error:
+        msg = f"{path} is not a complete file: {one_line(error)}"
+        raise ModelError(msg) from error
+    if damaged is not None:
+        msg = f"{path} is not a complete file: {damaged} in it is damaged"
+        raise ModelError(msg)
 
 
 class _OnnxSession:

@@ -1,0 +1,199 @@
+"""TorchScript, torch.export and ONNX files: what they compute, and what is refused."""
+
+import sys
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.export import Dim
+
+from segment_tiles.pipeline.errors import MissingExtraError, ModelError
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.models.graph_import import import_graph
+from segment_tiles.pipeline.models.graphs import GRAPH_FILES, graph_kind, load_graph
+from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.models.package import load_manifest, load_network, save_graph_package
+from segment_tiles.pipeline.models.segmenter import Segmenter
+
+
+class Net(nn.Module):
+    """Three bands in; what comes out is set by `ending`."""
+
+    def __init__(self, classes=2, ending="logits"):
+        super().__init__()
+        self.conv, self.ending = nn.Conv2d(3, classes, 3, padding=1), ending
+
+    def forward(self, x):
+        y = self.conv(x)
+        if self.ending == "softmax":
+            return y.softmax(1)
+        if self.ending == "sigmoid":
+            return y.sigmoid()
+        return y[..., ::2, ::2] if self.ending == "half" else y
+
+
+DYNAMIC = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+
+
+def write(kind, path, net, dynamic=DYNAMIC):
+    net.eval()
+    image = torch.randn(2, 3, 32, 48)
+    if kind == "torchscript":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.save(torch.jit.trace(net, image), str(path))
+    elif kind == "torch_export":
+        torch.export.save(torch.export.export(net, (image,), dynamic_shapes=dynamic), path)
+    else:
+        pytest.importorskip("onnxscript")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                net,
+                (image,),
+                str(path),
+                dynamo=True,
+                dynamic_shapes=dynamic,
+                external_data=True,
+                verbose=False,
+            )
+    return path
+
+
+def imported(kind, path, copy, classes=2, bands=3):
+    return import_graph(path, kind, copy, bands=bands, classes=classes, tile=64, trust=True)
+
+
+@pytest.fixture(params=["torchscript", "torch_export", "onnx"])
+def kind(request):
+    if request.param == "onnx":
+        pytest.importorskip("onnxruntime")
+    return request.param
+
+
+def suffix(kind):
+    return {"torchscript": "model.pt", "torch_export": "model.pt2", "onnx": "model.onnx"}[kind]
+
+
+def test_a_packaged_graph_segments_like_the_network_it_came_from(tmp_path, kind):
+    net = Net()
+    path = write(kind, tmp_path / suffix(kind), net)
+    assert graph_kind(path) == kind
+    folder = tmp_path / "package"
+    folder.mkdir()
+    graph = imported(kind, path, folder / "copy")
+    classes = ClassTable((MapClass(0, "a", (0, 0, 0)), MapClass(1, "b", (1, 1, 1))))
+    manifest = ModelManifest(
+        "a-graph", graph.architecture, ("r", "g", "b"), "uint8", (100.0,) * 3, (50.0,) * 3, 64, 0.25, classes
+    )
+    save_graph_package(folder, manifest, folder / "copy")
+    assert sorted(p.name for p in folder.iterdir()) == sorted(["model.json", GRAPH_FILES[kind]])
+    manifest = load_manifest(folder)
+    network = load_network(folder, manifest, trust=True)
+    segmenter = Segmenter(network, manifest, torch.device("cpu"), "bf16")
+    values = torch.randint(0, 255, (3, 3, 40, 56), dtype=torch.uint8)
+    with torch.inference_mode():
+        # the graph itself runs in float32; what it is shown was rounded to bfloat16
+        shown = ((values.float() - 100) / 50).to(torch.bfloat16).float()
+        expected = net(shown).softmax(1)
+    torch.testing.assert_close(segmenter.scores(values), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_graphs_that_execute_need_trust(tmp_path, kind):
+    path = write(kind, tmp_path / suffix(kind), Net())
+    architecture = imported(kind, path, tmp_path / "copy").architecture
+    if kind == "onnx":
+        load_graph(path, architecture, trust=False)
+    else:
+        with pytest.raises(ModelError, match="--trust"):
+            load_graph(path, architecture, trust=False)
+
+
+def test_probabilities_are_recognised_and_taken_back_to_logits(tmp_path, kind):
+    path = write(kind, tmp_path / suffix(kind), Net(3, "softmax"))
+    graph = imported(kind, path, tmp_path / "copy", classes=3)
+    assert graph.architecture.details == {"activation": "softmax"}
+    network = load_graph(tmp_path / "copy", graph.architecture, trust=True)
+    image = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(network(image).softmax(1), load_raw(path, kind)(image))
+
+
+def load_raw(path, kind):
+    if kind != "onnx":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.jit.load(str(path)) if kind == "torchscript" else torch.export.load(path).module()
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    return lambda image: torch.from_numpy(session.run(None, {session.get_inputs()[0].name: image.numpy()})[0])
+
+
+@pytest.mark.parametrize("ending", ["logits", "sigmoid"])
+def test_one_output_becomes_background_and_class(tmp_path, ending):
+    net = Net(1, ending)
+    graph = imported("torchscript", write("torchscript", tmp_path / "m.pt", net), tmp_path / "copy")
+    assert graph.classes == 2
+    network = load_graph(tmp_path / "copy", graph.architecture, trust=True)
+    image = torch.randn(1, 3, 32, 32)
+    raw = net(image).sigmoid() if ending == "logits" else net(image)
+    torch.testing.assert_close(network(image).softmax(1)[:, 1:], raw, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("net", "bands", "text"),
+    [(Net(), 4, "4"), (Net(ending="half"), 3, "rows and columns must stay")],
+)
+def test_graphs_that_do_not_fit_are_refused(tmp_path, kind, net, bands, text):
+    path = write(kind, tmp_path / suffix(kind), net)
+    with pytest.raises(ModelError, match=text):
+        imported(kind, path, tmp_path / "copy", bands=bands)
+
+
+@pytest.mark.parametrize("fixed", ["torch_export", "onnx"])
+def test_fixed_sizes_are_refused(tmp_path, fixed):
+    if fixed == "onnx":
+        pytest.importorskip("onnxruntime")
+    path = write(fixed, tmp_path / suffix(fixed), Net(), dynamic=None)
+    text = "fixed size 32 x 48" if fixed == "onnx" else "does not run on"
+    with pytest.raises(ModelError, match=text):
+        imported(fixed, path, tmp_path / "copy")
+
+
+def test_an_onnx_batch_fixed_to_one_runs_item_by_item(tmp_path):
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    path = write("onnx", tmp_path / "m.onnx", Net())
+    model = onnx.load(str(path))
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_value = 1
+    del model.graph.value_info[:]
+    onnx.save_model(model, str(path))
+    graph = imported("onnx", path, tmp_path / "copy.onnx")
+    network = load_graph(tmp_path / "copy.onnx", graph.architecture, trust=False)
+    assert network(torch.randn(3, 3, 16, 16)).shape == (3, 2, 16, 16)
+
+
+def test_truncated_graphs_are_refused(tmp_path, kind):
+    path = write(kind, tmp_path / suffix(kind), Net())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelError, match="complete"):
+        imported(kind, path, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "torch_export"])
+def test_damaged_graphs_are_refused_without_a_traceback_in_the_log(tmp_path, kind, caplog):
+    path = write(kind, tmp_path / suffix(kind), Net())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 255
+    path.write_bytes(data)
+    caplog.clear()
+    with pytest.raises(ModelError, match="not a complete file"):
+        imported(kind, path, tmp_path / "copy")
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_the_missing_library_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    (tmp_path / "m.onnx").write_bytes(b"")
+    with pytest.raises(MissingExtraError, match=r"segment-tiles\[onnx\]"):
+        imported("onnx", tmp_path / "m.onnx", tmp_path / "copy")
