@@ -18,6 +18,11 @@ INPUT_BANDS = 3
 """One is computed, one is read ahead, and what GDAL hands over on the way."""
 
 
+FINISHING_BYTES = 320 * 2**20
+"""What overviews, COG and polygons take after the computation, whatever the size of the raster; measured by
+``benchmarks/memory.py``."""
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
     """Bytes of one worker, by what takes them."""
@@ -34,14 +39,14 @@ class MemoryPlan:
     """GDAL's cache: one row of source chunks twice, so that no chunk is decoded twice."""
     finished_rows: int
     """Rows of codes and confidence on their way to disk."""
+    finishing: int = FINISHING_BYTES
+    """Of what follows the computation, when the rest but the program is free again."""
 
     @property
     def total(self) -> int:
-        """All of them."""
-        return (
-            self.program + self.batch + self.accumulator + self.input_bands + self.read_cache
-            + self.finished_rows
-        )  # fmt: skip
+        """The program, and the larger of computing and finishing."""
+        computing = self.batch + self.accumulator + self.input_bands + self.read_cache + self.finished_rows
+        return self.program + max(computing, self.finishing)
 
 
 def memory_of_region(

@@ -42,7 +42,7 @@ def write_run_preview(
     width, unit = ground_pixel_width(scene.georef, scene.roi.shape)
     counts = [*(entry["pixels"] for entry in report["classes"]), report["nodata"]["pixels"]]
     write_preview(
-        display_rgb(values, valid, scene.manifest.bands),
+        display_rgb(values, valid, scene.spec.band_names or scene.manifest.bands),
         classes,
         scene.manifest.classes,
         path,

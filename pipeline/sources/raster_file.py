@@ -189,7 +189,7 @@ def _spec(dataset: Any, bands: list[int], nodata: float | None, uri: str) -> Ras
     else:
         nodata = nodata_as(dtype.name, nodata)
     names = tuple(dataset.descriptions[band - 1] or "" for band in bands)
-    crs = dataset.crs.to_wkt() if dataset.crs else None
+    crs = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else None
     return RasterSpec(
         bands=len(bands),
         height=dataset.height,

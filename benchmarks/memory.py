@@ -1,0 +1,126 @@
+"""Peak memory of whole runs against their Plans, at growing sizes; and how quickly a huge Plan prints.
+
+    python benchmarks/memory.py [--sizes 4096 8192 16384] [--folder DIR]
+
+Each run is a process of its own, with every default output. The raster is synthetic, the network a light
+DeepLabv3+ (MobileNetV3-small at half width) with drawn weights: memory does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.windows import Window
+
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.models.build import build_network
+from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.package import save_model_package
+
+TILE = 512
+COMMAND = Path(sys.executable).with_name("segment-tiles")
+
+
+def make_model(folder: Path) -> Path:
+    """Save a light DeepLabv3+ of four classes."""
+    architecture = Architecture(
+        "deeplabv3plus", "mobilenetv3_small_050", output_stride=16, image_pooling="off"
+    )
+    table = ClassTable(tuple(MapClass(i, f"class {i}", (60 * i, 120, 80)) for i in range(4)))
+    manifest = ModelManifest(
+        "light", architecture, ("red", "green", "blue"), "uint8", (127.0,) * 3, (60.0,) * 3, TILE, 0.25, table
+    )
+    torch.manual_seed(0)
+    save_model_package(folder, manifest, build_network(architecture, 3, table.count).state_dict())
+    return folder
+
+
+def make_raster(path: Path, side: int) -> Path:
+    """Write a smooth scene of ``side`` x ``side`` pixels, tiled and compressed, strip by strip."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (3, side // 128 + 1, side // 128 + 1), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=side, height=side, count=3, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(0.1, 0, 400000, 0, -0.1, 5600000), tiled=True, blockxsize=512,
+        blockysize=512, compress="deflate", zlevel=1, bigtiff="if_safer",
+    ) as dataset:  # fmt: skip
+        for top in range(0, side, 512):
+            rows = coarse[:, top // 128 : top // 128 + 4].repeat(128, axis=1).repeat(128, axis=2)[:, :, :side]
+            dataset.write(rows, window=Window(0, top, side, 512))
+    return path
+
+
+def run(raster: Path, model: Path, out: Path, formats: str) -> dict[str, float]:
+    """Run once and return the peak and the Plan from the report."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [COMMAND, "run", raster, "--model", model, "--out", out, "--json", "--format", formats],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    report = json.loads(done.stdout)
+    memory = report["memory"]
+    return {
+        "seconds": time.perf_counter() - started,
+        "peak": memory["peak_bytes"],
+        "planned": memory["planned_bytes"],
+        "accumulator": memory["planned"]["accumulator"],
+    }
+
+
+def main() -> None:
+    """Print one row per size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 8192, 16384])
+    parser.add_argument("--formats", default="zarr,cog,parquet")
+    parser.add_argument("--folder", type=Path, default=None)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        model = make_model(folder / "light")
+        print(f"{'side':>6} {'peak MB':>8} {'Plan MB':>8} {'peak/Plan':>9} {'growth MB':>9} {'s':>7}")
+        first: dict[str, float] | None = None
+        for side in arguments.sizes:
+            raster = make_raster(folder / f"{side}.tif", side)
+            result = run(raster, model, folder / f"out-{side}", arguments.formats)
+            first = first or result
+            growth = (result["peak"] - first["peak"]) / 1e6
+            print(
+                f"{side:>6} {result['peak'] / 1e6:>8.0f} {result['planned'] / 1e6:>8.0f} "
+                f"{result['peak'] / result['planned']:>9.2f} {growth:>9.0f} {result['seconds']:>7.1f}",
+                flush=True,
+            )
+            raster.unlink()
+        huge = folder / "huge.tif"
+        with rasterio.open(
+            huge, "w", driver="GTiff", width=100_000, height=100_000, count=3, dtype="uint8", tiled=True,
+            blockxsize=512, blockysize=512, compress="deflate", sparse_ok=True, bigtiff="yes",
+            crs="EPSG:32633", transform=rasterio.Affine(0.1, 0, 400000, 0, -0.1, 5600000),
+        ):  # fmt: skip
+            pass
+        for attempt in ("first, with the probe", "second, probe remembered"):
+            started = time.perf_counter()
+            plan = subprocess.run(
+                [COMMAND, "plan", huge, "--model", model, "--json"],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            seconds = time.perf_counter() - started
+            document = json.loads(plan.stdout)
+            print(
+                f"Plan of 100 000 x 100 000, {attempt}: {seconds:.2f} s, {document['tiles']:,} tiles, "
+                f"{document['memory']['total'] / 1e9:.2f} GB"
+            )
+
+
+if __name__ == "__main__":
+    main()
