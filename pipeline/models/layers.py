@@ -105,10 +105,11 @@ class ImagePooling(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, channels_in, h, w) to (B, channels_out, h, w)."""
+        # mean and 1x1 convolution are linear and commute: the order with fewer numbers to add is taken
         if self.mode == "global":
-            pooled = features.mean((2, 3), keepdim=True)
+            pooled = self.conv(features.mean((2, 3), keepdim=True))
         else:
             assert self.window is not None  # checked where the architecture is parsed
-            pooled = mean_of_window(features, self.window)
-        image: Tensor = torch.relu(self.norm(self.conv(pooled)))
+            pooled = mean_of_window(self.conv(features), self.window)
+        image: Tensor = torch.relu(self.norm(pooled))
         return image.expand(-1, -1, features.shape[2], features.shape[3])
