@@ -28,9 +28,7 @@ def scene(tmp_path: Path) -> Path:
     return path
 
 
-def refused(
-    capsys: pytest.CaptureFixture[str], out: Path, *arguments: str | Path, status: int = 2
-) -> str:
+def refused(capsys: pytest.CaptureFixture[str], out: Path, *arguments: str | Path, status: int = 2) -> str:
     """Run, and return the one line on stderr."""
     assert run_command_line([*map(str, arguments)]) == status
     printed = capsys.readouterr()
@@ -64,7 +62,10 @@ CASES = {
     "nodata out of range": (["--nodata", "300"], r"--nodata is 300, but the raster is uint8"),
     "no such level": (["--level", "3"], r"no level 3"),
     "memory is a word": (["--memory", "much"], r"--memory is 'much'; give a size such as 4GB"),
-    "memory below one row of tiles": (["--memory", "1MB"], r"--memory allows 1 MB, but one row of 64 px tiles"),
+    "memory below one row of tiles": (
+        ["--memory", "1MB"],
+        r"--memory allows 1 MB, but one row of 64 px tiles",
+    ),
     "aoi is missing": (["--aoi", "nowhere.gpkg"], r"nowhere\.gpkg"),
 }
 
@@ -110,7 +111,18 @@ def test_output_directory(
     scene: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    words = ("run", scene, "--model", small_model, "--format", "zarr", "--quiet", "--precision", "fp32", "--out")
+    words = (
+        "run",
+        scene,
+        "--model",
+        small_model,
+        "--format",
+        "zarr",
+        "--quiet",
+        "--precision",
+        "fp32",
+        "--out",
+    )
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(capsys, out, *words, tmp_path / "file")
     (tmp_path / "full").mkdir()

@@ -76,6 +76,11 @@ def test_import_inspect_and_list(tmp_path, capsys, smp_network):
     assert inspected["reach"]["furthest"] > inspected["reach"]["effective"] > inspected["halo"]
     assert any("global image pooling" in warning for warning in inspected["warnings"])
 
+    line = complaint(
+        capsys, "model", "import", tmp_path / "smp", "--out", out, "--classes", "a,b,c", "--output-stride", 8
+    )
+    assert "config.json says" in line
+
     listed = answer(capsys, "model", "list", out)
     assert listed[-1]["architecture"] == "deeplabv3plus"
     assert run("model", "inspect", out) == 0
@@ -100,6 +105,25 @@ def test_mean_std_and_bands_are_the_users(tmp_path, capsys):
     with torch.inference_mode():
         # one sigmoid became two classes
         assert ours(image)[:, 0].abs().max() == 0
+
+
+def test_the_same_weights_at_a_finer_output_stride(tmp_path, capsys, bare):
+    coarse, fine = tmp_path / "at-16", tmp_path / "at-8"
+    answer(capsys, "model", "import", bare, "--out", coarse, "--classes", "a,b,c")
+    changed = answer(capsys, "model", "stride", coarse, "--out", fine, "--output-stride", 8)
+    assert changed["atrous_rates"] == [24, 48, 72]
+    before, after = (load_network(folder, load_manifest(folder)) for folder in (coarse, fine))
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert before.backbone(image)[-1].shape[-1] == 4
+        assert after.backbone(image)[-1].shape[-1] == 8
+    assert "--output-stride 7" in complaint(
+        capsys, "model", "stride", coarse, "--out", tmp_path / "x", "--output-stride", 7
+    )
+    assert "is the model itself" in complaint(
+        capsys, "model", "stride", coarse, "--out", coarse, "--output-stride", 8
+    )
 
 
 class Evil:

@@ -83,7 +83,14 @@ def whole_run(wide_raster: Path, small_model: Path, tmp_path_factory: pytest.Tem
 
 
 def config(source: Path, model: Path, out: Path, **changes: object) -> RunConfig:
-    settings = {"tile": 256, "overlap": 0.125, "precision": "fp32", "device": "cpu", "formats": ("zarr",), **changes}
+    settings = {
+        "tile": 256,
+        "overlap": 0.125,
+        "precision": "fp32",
+        "device": "cpu",
+        "formats": ("zarr",),
+        **changes,
+    }
     return RunConfig(str(source), str(model), out, **settings)
 
 

@@ -20,9 +20,7 @@ def test_weights_are_positive_and_symmetric(blend: str, tile: int, overlap: int)
     np.testing.assert_allclose(weights, weights[::-1])
 
 
-@given(
-    st.sampled_from(SMOOTH), st.sampled_from([(8, 2), (8, 6), (10, 4), (9, 8), (5, 4)]), st.integers(1, 9)
-)
+@given(st.sampled_from(SMOOTH), st.sampled_from([(8, 2), (8, 6), (10, 4), (9, 8), (5, 4)]), st.integers(1, 9))
 def test_running_mean_is_the_weighted_mean(blend: str, sides: tuple[int, int], tiles: int) -> None:
     tile, overlap = sides
     axis = LatticeAxis(overlap + tiles * (tile - overlap), tile, overlap)

@@ -34,9 +34,7 @@ def test_owned_intervals_partition_the_side(axis: LatticeAxis) -> None:
 def test_covering_names_exactly_the_tiles_that_read_a_pixel(axis: LatticeAxis, a: int, b: int) -> None:
     start, stop = min(a, b), min(max(a, b), axis.size)
     assume(start < stop)
-    expected = [
-        i for i in range(axis.count) if axis.start(i) < stop and axis.start(i) + axis.tile > start
-    ]
+    expected = [i for i in range(axis.count) if axis.start(i) < stop and axis.start(i) + axis.tile > start]
     assert list(axis.covering(start, stop)) == expected
 
 
