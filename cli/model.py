@@ -126,6 +126,33 @@ def import_command(
     _print_rows({"package": str(out), **{key: _text(value) for key, value in result.items()}})
 
 
+@app.command("stride")
+def stride_command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the new model package; its name is the model's.")
+    ],
+    output_stride: Annotated[int, typer.Option("--output-stride", help="8, 16 or 32.")],
+    json: options.Json = False,
+) -> None:
+    """Run the same weights at another output stride: rates and dilation follow."""
+    from segment_tiles.workflows.model_stride import change_output_stride
+
+    architecture = change_output_stride(model, out, output_stride).architecture
+    result = {
+        "package": str(out),
+        "output_stride": architecture.output_stride,
+        "atrous_rates": list(architecture.atrous_rates),
+        "image_pooling_window": architecture.image_pooling_window,
+    }
+    if json:
+        print_json(result)
+        return
+    _print_rows({key: _text(value) for key, value in result.items()})
+
+
 def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
     architecture = document["architecture"]
     rows = {"name": document["name"], **{key: _text(value) for key, value in architecture.items()}}

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints import jfzhang, smp, torchvision, vainf
 from segment_tiles.pipeline.models.checkpoints.reading import read_state_dict
@@ -55,12 +55,17 @@ def import_weights(path: Path, options: ImportOptions) -> ImportedWeights:
     ------
     ModelError
         Damaged, of another architecture, or with missing or unexpected tensors.
+    UsageError
+        Options for a folder that has a configuration.
     """
     if path.is_dir():
         if not smp.is_folder(path):
             files = " or ".join(smp.WEIGHT_FILES)
             msg = f"{path} holds no {smp.CONFIG_FILE} with {files}; give an SMP folder or a file"
             raise ModelError(msg)
+        if options != ImportOptions():
+            msg = f"{path / smp.CONFIG_FILE} says output stride and rates; they are for files without a configuration"
+            raise UsageError(msg)
         imported = smp.translate_folder(path)
     else:
         imported = _translate(read_state_dict(path), options, path)
