@@ -1,7 +1,7 @@
 """Polygons of a large mask: segment-tiles beside rasterio.features.shapes + GeoPandas, in one run.
 
 Each side runs in its own subprocess; its peak memory is the largest sum over its process and all of
-its children, sampled every 50 ms as proportional set size (shared pages counted once).
+its children, sampled ten times a second as proportional set size (shared pages counted once).
 
     python benchmarks/polygons.py                       8192 x 8192, both sides
     python benchmarks/polygons.py --side 32768 --growth segment-tiles alone, against its 8192 run
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ CLASSES = 5
 NODATA = 255
 STRIP = 1024
 MAP_SEED = 7
+INTERVAL = 0.1
+"""Seconds between two looks at memory."""
 
 
 def write_mask(path: Path, side: int, radius: float) -> None:
@@ -48,8 +51,9 @@ def write_mask(path: Path, side: int, radius: float) -> None:
                 # each repeat of the noise is combined with other shifts, so that no square is a copy
                 shift = (row // repeat) * 7919 + (column // repeat) * 104_729
                 width, height = min(repeat, side - column), min(STRIP, side - row)
+                top = row % repeat
                 strips = [
-                    np.roll(field, shift * (k + 1), axis=1)[row % repeat : row % repeat + height, :width]
+                    np.roll(field[top : top + height], shift * (k + 1), axis=1)[:, :width]
                     for k, field in enumerate(fields)
                 ]
                 codes = np.argmax(np.stack(strips), axis=0).astype(np.uint8)
@@ -78,23 +82,40 @@ def run_ours(mask: Path, out: Path, workers: int) -> None:
     polygonize(mask, [out], workers=workers)
 
 
-def measured(arguments: list[str]) -> tuple[float, float]:
-    """Run this script as a subprocess; return seconds and peak MiB of its process tree."""
+def measured(folder: Path, arguments: list[str]) -> dict[str, float]:
+    """Run this script as a subprocess; return its seconds, processor seconds and peak MiB, children included."""
     started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, __file__, *arguments], env={**os.environ, "PYTHONWARNINGS": "ignore"}
-    )
+    process = subprocess.Popen([sys.executable, __file__, *arguments], env=environment(folder))
     peak = 0
+    processor: dict[int, float] = {}
     while process.poll() is None:
-        peak = max(peak, tree_memory(process.pid))
-        time.sleep(0.05)
+        peak = max(peak, sample(process.pid, processor))
+        time.sleep(INTERVAL)
     if process.returncode != 0:
         raise SystemExit(f"{arguments} failed with status {process.returncode}")
-    return time.monotonic() - started, peak / 2**20
+    return {
+        "seconds": round(time.monotonic() - started, 2),
+        "processor_seconds": round(sum(processor.values()), 2),
+        "peak_mib": round(peak / 2**20),
+    }
 
 
-def tree_memory(pid: int) -> int:
-    """Return the proportional set size of a process and all of its descendants."""
+def environment(folder: Path) -> dict[str, str]:
+    """Return an environment in which both sides find compiled modules, as installed programs do."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONWARNINGS": "ignore", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+
+
+def warm_up(folder: Path, workers: int) -> None:
+    """Run both sides once on a small mask, so that modules are compiled and files are in memory."""
+    mask = folder / "small.tif"
+    write_mask(mask, 256, 10.0)
+    measured(folder, ["--as", "ours", str(mask), str(folder / "small.parquet"), "--workers", str(workers)])
+    measured(folder, ["--as", "peer", str(mask), str(folder / "small.parquet")])
+
+
+def sample(pid: int, processor: dict[int, float]) -> int:
+    """Return the proportional set size of a process tree now; note the processor time of each process."""
     total = 0
     try:
         root = psutil.Process(pid)
@@ -103,9 +124,12 @@ def tree_memory(pid: int) -> int:
         return 0
     for process in processes:
         try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied, ValueError):
-            continue  # it ended between the two calls
+            times = process.cpu_times()
+            processor[process.pid] = times.user + times.system
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            continue  # it ended between two calls
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     return total
 
 
@@ -115,33 +139,37 @@ def count(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def compare(folder: Path, side: int, radius: float, workers: int) -> dict[str, object]:
-    """Both sides on one mask."""
+def compare(folder: Path, side: int, radius: float, workers: int, repeat: int) -> dict[str, object]:
+    """Both sides on one mask, in turn."""
     mask, ours, peer = folder / f"mask-{side}.tif", folder / "ours.parquet", folder / "peer.parquet"
     write_mask(mask, side, radius)
-    our_seconds, our_memory = measured(["--as", "ours", str(mask), str(ours), "--workers", str(workers)])
-    peer_seconds, peer_memory = measured(["--as", "peer", str(mask), str(peer)])
+    warm_up(folder, workers)
+    rounds = []
+    for _ in range(repeat):
+        our = measured(folder, ["--as", "ours", str(mask), str(ours), "--workers", str(workers)])
+        other = measured(folder, ["--as", "peer", str(mask), str(peer)])
+        rounds.append({"segment-tiles": our, "rasterio + GeoPandas": other, "ratios": {
+            key: round(our[key] / other[key], 3) for key in our
+        }})  # fmt: skip
+        print(json.dumps(rounds[-1]), file=sys.stderr)
     if count(ours) != count(peer):
         raise SystemExit(f"{count(ours)} features here and {count(peer)} there")
+    median = {key: statistics.median(r["ratios"][key] for r in rounds) for key in rounds[0]["ratios"]}
     return {
-        "side": side, "features": count(ours), "workers": workers,
-        "ours": {"seconds": round(our_seconds, 2), "peak_mib": round(our_memory)},
-        "peer": {"seconds": round(peer_seconds, 2), "peak_mib": round(peer_memory)},
-        "time_ratio": round(our_seconds / peer_seconds, 3),
-        "memory_ratio": round(our_memory / peer_memory, 3),
+        "side": side, "features": count(ours), "workers": workers, "rounds": rounds, "median_ratios": median
     }  # fmt: skip
 
 
 def growth(folder: Path, side: int, radius: float, workers: int) -> dict[str, object]:
     """segment-tiles on a quarter of the side and on the side: how memory grows."""
+    warm_up(folder, workers)
     rows = []
     for length in (side // 4, side):
         mask, out = folder / f"mask-{length}.tif", folder / f"ours-{length}.parquet"
         write_mask(mask, length, radius)
-        seconds, memory = measured(["--as", "ours", str(mask), str(out), "--workers", str(workers)])
-        rows.append(
-            {"side": length, "features": count(out), "seconds": round(seconds, 1), "peak_mib": round(memory)}
-        )
+        figures = measured(folder, ["--as", "ours", str(mask), str(out), "--workers", str(workers)])
+        rows.append({"side": length, "features": count(out), **figures})
+        print(json.dumps(rows[-1]), file=sys.stderr)
     return {
         "workers": workers,
         "runs": rows,
@@ -158,6 +186,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=8192)
     parser.add_argument("--radius", type=float, default=10.0, help="of the smoothing, in pixels")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=1, help="rounds of both sides, one after the other")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     arguments = parser.parse_args()
@@ -168,12 +197,9 @@ def main() -> None:
         run_peer(*arguments.files)
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        side_by_side = growth if arguments.growth else compare
-        print(
-            json.dumps(
-                side_by_side(Path(name), arguments.side, arguments.radius, arguments.workers), indent=1
-            )
-        )
+        settings = (Path(name), arguments.side, arguments.radius, arguments.workers)
+        result = growth(*settings) if arguments.growth else compare(*settings, arguments.repeat)
+        print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def command(
             help="Side of the tiles worked on; changes memory, never the features.",
         ),
     ] = 2048,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", metavar="N", help="Processes.")] = 1,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget the finished tiles of an interrupted request.")
     ] = False,

@@ -12,7 +12,7 @@ import numpy as np
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.outputs.finished_file import finished_file
-from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec, open_class_raster
+from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec, identifying_file, open_class_raster
 from segment_tiles.pipeline.vectors.formats import VectorFormat, vector_format
 from segment_tiles.pipeline.vectors.layer import Layer
 from segment_tiles.pipeline.vectors.measure import measure_of
@@ -23,7 +23,6 @@ from segment_tiles.pipeline.vectors.selection import check_names
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
-from segment_tiles.workflows.class_changes import changed_codes
 from segment_tiles.workflows.vector_pool import worker_pool
 
 Progress = Callable[[str, int, int], None]
@@ -98,13 +97,15 @@ def polygonize(
     VectorError
         When the raster is not one of integer classes, or an option does not fit it.
     UsageError
-        When a file has no known format.
+        When a file has no known format or is named twice, or there is no worker.
     OutputError
         When unfinished tiles of another request lie beside the first file.
     WriteFailedError
         When the disk is full.
     """
     started = time.monotonic()
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; it must be 1 or more")
     options = options or PolygonizeOptions()
     targets = _targets(out, formats)
     with closing(open_class_raster(raster)) as opened:
@@ -112,18 +113,23 @@ def polygonize(
     check_names(spec, options)
     ledger = TileLedger(out[0].parent / f".{out[0].name}.tiles")
     ledger.begin(_settings(raster, options), restart=restart)
-    codes = changed_codes(raster, spec, ledger, options, workers)
+    codes = None
+    if options.changes_pixels:
+        from segment_tiles.workflows.class_changes import changed_codes  # noqa: PLC0415 - brings Zarr
+
+        codes = changed_codes(raster, spec, ledger, options, workers)
     parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
     layer = _layer(out[0], parts, spec)
+    notes = list(_notes(spec, targets))
     for path, kind in targets:
         with finished_file(path) as unfinished:
-            kind.write(unfinished, layer)
+            notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished, layer))
     report = PolygonizeReport(
         files=tuple(out),
         features=len(layer.parts),
         classes=_totals(parts, layer),
         unit=layer.measure.suffix,
-        notes=_notes(spec, targets),
+        notes=tuple(notes),
         seconds=time.monotonic() - started,
     )
     ledger.remove()
@@ -144,8 +150,7 @@ def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[
 
 def _settings(raster: Path, options: PolygonizeOptions) -> dict[str, object]:
     """Return what the tiles depend on: the same settings may go on with the same tiles."""
-    record = raster / "zarr.json" if (raster / "zarr.json").is_file() else raster
-    status = record.stat()
+    status = identifying_file(raster).stat()
     values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
     return {
         "raster": str(raster.resolve()),

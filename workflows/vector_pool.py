@@ -21,6 +21,8 @@ WorkerFactory = Callable[[Any], Worker]
 Run = Callable[[str, Sequence[Any]], Iterator[Any]]
 """Runs the named step for all tasks; yields the results in the order of the tasks."""
 
+HEAVY = ("pyogrio", "rasterio")
+"""Libraries that workers need and this process may not."""
 TASKS_AHEAD = 4
 """Tasks handed to each process before their results are asked for, which bounds what waits in memory."""
 
@@ -46,7 +48,7 @@ def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     context = get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([factory.__module__, __name__])
+        context.set_forkserver_preload([factory.__module__, __name__, *HEAVY])
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(factory, setup))
     try:
         yield lambda step, tasks: _ordered(pool, step, tasks, workers * TASKS_AHEAD)

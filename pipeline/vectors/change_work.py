@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.vectors.changed_class_raster import ChangedClassRaster, write_codes
-from segment_tiles.pipeline.vectors.class_raster import ClassRaster, open_class_raster
+from segment_tiles.pipeline.vectors.changed_class_raster import write_codes
+from segment_tiles.pipeline.vectors.class_raster import open_class_raster
 from segment_tiles.pipeline.vectors.holes import Rims, TileHoles, fill_holes, tile_holes
 from segment_tiles.pipeline.vectors.majority import majority_codes
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
@@ -43,7 +43,7 @@ class ChangeWorker:
     """Changes the codes of vector tiles, with its own handle on the raster."""
 
     def __init__(self, setup: ChangeSetup) -> None:
-        self._raster = open_with_changes(setup.raster, setup.before)
+        self._raster = open_class_raster(setup.raster, setup.before)
         self._after = setup.after
         self._options = setup.options
         spec = self._raster.spec
@@ -108,9 +108,3 @@ class ChangeWorker:
     def close(self) -> None:
         """Close the raster."""
         self._raster.close()
-
-
-def open_with_changes(raster: Path, codes: Path | None) -> ClassRaster:
-    """Open a class raster, with changed codes where there are some."""
-    opened = open_class_raster(raster)
-    return opened if codes is None else ChangedClassRaster(opened, codes)

@@ -57,14 +57,25 @@ class ClassRaster(Protocol):
         ...
 
 
-def open_class_raster(path: Path) -> ClassRaster:
+def open_class_raster(path: Path, changed_codes: Path | None = None) -> ClassRaster:
     """Open ``classes.zarr``, a folder of a finished run that holds it, or any GDAL class raster.
+
+    Parameters
+    ----------
+    path : Path
+        The raster.
+    changed_codes : Path, optional
+        Array of codes that take the place of those of the raster.
 
     Raises
     ------
     VectorError
         When there is no such raster, or its values are not integers.
     """
+    if changed_codes is not None:
+        from segment_tiles.pipeline.vectors.changed_class_raster import ChangedClassRaster  # noqa: PLC0415
+
+        return ChangedClassRaster(open_class_raster(path), changed_codes)
     if (path / "classes.zarr").is_dir():
         path = path / "classes.zarr"
     if (path / "zarr.json").is_file():
@@ -74,6 +85,14 @@ def open_class_raster(path: Path) -> ClassRaster:
     from segment_tiles.pipeline.vectors.gdal_class_raster import GdalClassRaster  # noqa: PLC0415
 
     return GdalClassRaster(path)
+
+
+def identifying_file(path: Path) -> Path:
+    """Return the file whose time and size tell whether a class raster is still the same."""
+    if (path / "classes.zarr").is_dir():
+        path = path / "classes.zarr"
+    # the metadata of the array: that of the group changes when overviews are added
+    return path / "classes" / "zarr.json" if (path / "zarr.json").is_file() else path
 
 
 class ArrayClassRaster:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import cast
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.vectors.geoparquet import write_geoparquet
 from segment_tiles.pipeline.vectors.layer import Layer
-from segment_tiles.pipeline.vectors.ogr_files import (
-    write_flatgeobuf,
-    write_geojson,
-    write_geojson_lines,
-    write_geopackage,
-    write_pmtiles,
-)
-from segment_tiles.pipeline.vectors.qupath import write_qupath
+
+Writer = Callable[[Path, Layer], tuple[str, ...]]
+_FOLDER = "segment_tiles.pipeline.vectors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +23,25 @@ class VectorFormat:
     """Name on the command line."""
     extensions: tuple[str, ...]
     """Endings of file names that mean this format."""
-    write: Callable[[Path, Layer], None]
-    """Writes a whole layer to a path."""
+    writer: str
+    """Where the function is that writes it; loaded when it is used, since GDAL and pandas are heavy."""
     fixed_crs: str | None = None
     """The only CRS that the format holds, or None where it holds any."""
 
+    def write(self, path: Path, layer: Layer) -> tuple[str, ...]:
+        """Write a whole layer to a path; return what the user should know of it."""
+        return cast(Writer, resolve_name(self.writer))(path, layer)
+
 
 VECTOR_FORMATS = (
-    VectorFormat("parquet", (".parquet", ".geoparquet"), write_geoparquet),
-    VectorFormat("gpkg", (".gpkg",), write_geopackage),
-    VectorFormat("fgb", (".fgb",), write_flatgeobuf),
-    VectorFormat("qupath", (".qupath.geojson", ".qupath.json"), write_qupath, "pixels"),
-    VectorFormat("geojson", (".geojson", ".json"), write_geojson, "WGS 84 longitude, latitude"),
-    VectorFormat("geojsonl", (".geojsonl", ".geojsons", ".ndjson"), write_geojson_lines,
+    VectorFormat("parquet", (".parquet", ".geoparquet"), f"{_FOLDER}.geoparquet:write_geoparquet"),
+    VectorFormat("gpkg", (".gpkg",), f"{_FOLDER}.ogr_files:write_geopackage"),
+    VectorFormat("fgb", (".fgb",), f"{_FOLDER}.ogr_files:write_flatgeobuf"),
+    VectorFormat("qupath", (".qupath.geojson", ".qupath.json"), f"{_FOLDER}.qupath:write_qupath", "pixels"),
+    VectorFormat("geojson", (".geojson", ".json"), f"{_FOLDER}.ogr_files:write_geojson", "WGS 84 longitude, latitude"),
+    VectorFormat("geojsonl", (".geojsonl", ".geojsons", ".ndjson"), f"{_FOLDER}.ogr_files:write_geojson_lines",
                  "WGS 84 longitude, latitude"),
-    VectorFormat("pmtiles", (".pmtiles",), write_pmtiles, "Web Mercator"),
+    VectorFormat("pmtiles", (".pmtiles",), f"{_FOLDER}.ogr_files:write_pmtiles", "Web Mercator"),
 )  # fmt: skip
 
 

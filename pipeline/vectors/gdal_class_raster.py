@@ -20,6 +20,8 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.palette import class_color
 
+CACHE_MEGABYTES = 32
+"""GDAL's cache of decoded blocks; its default, a share of the machine's memory, would grow with the raster."""
 MASKED = np.iinfo(np.int32).min
 """Nodata code of rasters whose invalid pixels are told by a mask band and not by a value."""
 
@@ -36,7 +38,8 @@ class GdalClassRaster:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._dataset = rasterio.open(path)
+                with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES):
+                    self._dataset = rasterio.open(path)
         except RasterioIOError as error:
             msg = f"{path} cannot be opened as a class raster: {one_line(error)}"
             raise VectorError(msg) from error
@@ -47,14 +50,13 @@ class GdalClassRaster:
         """Return the codes of a window, rows x columns."""
         box = RasterioWindow(window.column, window.row, window.width, window.height)
         try:
-            codes = self._dataset.read(1, window=box)
-            if self._has_mask_band:
-                mask = self._dataset.read_masks(1, window=box)
-                return np.where(mask == 0, MASKED, codes.astype(np.int32))
+            with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES):
+                codes = self._dataset.read(1, window=box)
+                mask = self._dataset.read_masks(1, window=box) if self._has_mask_band else None
         except RasterioIOError as error:
             msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {one_line(error)}"
             raise ReadFailedError(msg) from error
-        return np.asarray(codes)
+        return np.asarray(codes) if mask is None else np.where(mask == 0, MASKED, codes.astype(np.int32))
 
     def read_confidence(self, window: Window) -> NDArray[np.uint8]:
         """Refuse: a GDAL class raster carries no confidence."""

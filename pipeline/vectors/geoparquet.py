@@ -20,7 +20,7 @@ ROW_GROUP_BYTES = 32 * 2**20
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
-def write_geoparquet(path: Path, layer: Layer) -> None:
+def write_geoparquet(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write a layer as GeoParquet 1.1.0.
 
     Parameters
@@ -44,6 +44,7 @@ def write_geoparquet(path: Path, layer: Layer) -> None:
             ]
             writer.write_table(pa.Table.from_batches(batches, schema), row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata({"geo": json.dumps(_metadata(layer, bounds))})
+    return ()
 
 
 def _row_groups(layer: Layer) -> Iterator[pa.Table]:

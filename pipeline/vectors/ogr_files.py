@@ -19,36 +19,43 @@ from segment_tiles.pipeline.vectors.qgis_style import add_qgis_style
 
 WEB_MERCATOR_METRES = 156543.03392804097
 """Metres of a pixel of a 256-pixel tile at zoom 0 on the equator."""
+NEEDLESS = (
+    "'crs' was not provided",  # the report says so of the raster
+    "No SRS set on layer",
+    "The filename extension should be",  # the user has named the format
+)
+"""Beginnings of warnings that tell the user nothing new."""
 
 
-def write_geopackage(path: Path, layer: Layer) -> None:
+def write_geopackage(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write a GeoPackage with the style table that QGIS reads colours from."""
-    _write(path, layer, "GPKG", {"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"}, {})
+    notes = _write(path, layer, "GPKG", {"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"}, {})
     add_qgis_style(path, layer)
+    return notes
 
 
-def write_flatgeobuf(path: Path, layer: Layer) -> None:
+def write_flatgeobuf(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write a FlatGeobuf file with its packed Hilbert R-tree."""
-    _write(path, layer, "FlatGeobuf", {"SPATIAL_INDEX": "YES"}, {})
+    return _write(path, layer, "FlatGeobuf", {"SPATIAL_INDEX": "YES"}, {})
 
 
-def write_geojson(path: Path, layer: Layer) -> None:
+def write_geojson(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write GeoJSON after RFC 7946: longitude and latitude, shells counter-clockwise, strict JSON."""
-    _write(path, layer, "GeoJSON", {"ID_FIELD": "id", **_rfc7946(layer)}, {})
+    return _write(path, layer, "GeoJSON", {"ID_FIELD": "id", **_rfc7946(layer)}, {})
 
 
-def write_geojson_lines(path: Path, layer: Layer) -> None:
+def write_geojson_lines(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write newline-delimited GeoJSON: one feature a line."""
-    _write(path, layer, "GeoJSONSeq", {"RS": "NO", "ID_FIELD": "id", **_precision(layer)}, {})
+    return _write(path, layer, "GeoJSONSeq", {"RS": "NO", "ID_FIELD": "id", **_precision(layer)}, {})
 
 
-def write_pmtiles(path: Path, layer: Layer) -> None:
+def write_pmtiles(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write PMTiles, vector tiles in Web Mercator up to the zoom that shows single pixels."""
     if layer.georef.crs is None:
         msg = f"{path.name}: PMTiles need a CRS and this raster has none; write .geojson or .parquet instead"
         raise VectorError(msg)
     zoom = _finest_zoom(layer)
-    _write(path, layer, "PMTiles", {}, {"MINZOOM": str(max(0, zoom - 8)), "MAXZOOM": str(zoom)})
+    return _write(path, layer, "PMTiles", {}, {"MINZOOM": str(max(0, zoom - 8)), "MAXZOOM": str(zoom)})
 
 
 def _rfc7946(layer: Layer) -> dict[str, str]:
@@ -71,13 +78,12 @@ def _finest_zoom(layer: Layer) -> int:
 
 def _write(
     path: Path, layer: Layer, driver: str, layer_options: Mapping[str, str], options: Mapping[str, str]
-) -> None:
+) -> tuple[str, ...]:
+    """Write a layer; return what GDAL warned of."""
     reader = pa.RecordBatchReader.from_batches(layer.schema, _batches(layer))
     try:
-        with warnings.catch_warnings():
-            # a raster without CRS gives a layer without CRS: the report says so, GDAL need not
-            warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
-            warnings.filterwarnings("ignore", message="No SRS set on layer", category=RuntimeWarning)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             pyogrio.write_arrow(
                 reader, path, layer=layer.name, driver=driver, geometry_name="geometry",
                 geometry_type="MultiPolygon" if layer.has_multiple else "Polygon",
@@ -88,6 +94,8 @@ def _write(
             f"{path.name} cannot be written as {driver}: {one_line(error)}; check free space and permissions"
         )
         raise WriteFailedError(msg) from error
+    messages = dict.fromkeys(" ".join(str(warning.message).split()) for warning in said)
+    return tuple(message for message in messages if not message.startswith(NEEDLESS))
 
 
 def _batches(layer: Layer) -> Iterator[pa.RecordBatch]:

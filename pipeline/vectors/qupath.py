@@ -19,7 +19,7 @@ NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
 """Namespace of the feature ids as version 5 UUIDs: the same feature keeps its UUID."""
 
 
-def write_qupath(path: Path, layer: Layer) -> None:
+def write_qupath(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write a FeatureCollection of annotations in the terms of QuPath 0.4 and later.
 
     Coordinates are pixels of the class raster, x to the right, y down; QuPath ignores CRSs.
@@ -32,6 +32,7 @@ def write_qupath(path: Path, layer: Layer) -> None:
                 file.write(separator + text)
                 separator = ",\n"
         file.write("\n]}\n")
+    return ()
 
 
 def _features(layer: Layer, rows: pa.RecordBatch) -> Iterator[str]:

@@ -57,9 +57,9 @@ def main_direction(coordinates: NDArray[np.float64]) -> float:
 
 
 def _right_angled_polygon(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon:
-    smooth = polygon.simplify(tolerance)
-    if smooth.is_empty or len(smooth.exterior.coords) < 5:
-        smooth = polygon
+    simple = polygon.simplify(tolerance)
+    is_usable = isinstance(simple, shapely.Polygon) and shapely.get_num_coordinates(simple) >= 5
+    smooth = simple if is_usable and isinstance(simple, shapely.Polygon) else polygon
     direction = main_direction(shapely.get_coordinates(smooth.exterior))
     turn = np.array([[np.cos(direction), -np.sin(direction)], [np.sin(direction), np.cos(direction)]])
     origin = shapely.get_coordinates(smooth.exterior)[0]

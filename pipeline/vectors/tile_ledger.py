@@ -18,6 +18,8 @@ from segment_tiles.pipeline.vectors.parts import write_part
 from segment_tiles.pipeline.vectors.pieces import SeamPieces
 from segment_tiles.pipeline.vectors.tiling import VectorTile
 
+RASTER_KEYS = {"raster", "raster_changed", "raster_bytes"}
+"""Settings that say which raster it is, and in which state."""
 _SIDES = ("top", "bottom", "left", "right")
 _COLUMNS = ("codes", "pixels", "first_pixels", "confidence_sums", "touches_edge", "touches_nodata")
 
@@ -38,7 +40,9 @@ class TileLedger:
         self.folder = folder
 
     def begin(self, settings: Mapping[str, object], *, restart: bool) -> None:
-        """Take up the folder: go on where settings are equal, start where there is nothing.
+        """Take up the folder: go on where settings are equal, start where nothing fits.
+
+        Tiles of another state of the raster are of no use to anybody and are removed.
 
         Raises
         ------
@@ -51,14 +55,15 @@ class TileLedger:
         if record.is_file():
             found = json.loads(record.read_text())
             changed = sorted(key for key in settings if found.get(key) != settings[key])
-            if changed:
+            if not changed:
+                return
+            if not set(changed) & RASTER_KEYS:
                 key = changed[0]
                 msg = (
                     f"{self.folder} holds unfinished tiles of another request: {key} was {found.get(key)!r} "
                     f"and is now {settings[key]!r}; repeat that request, or start anew with --restart"
                 )
                 raise OutputError(msg)
-            return
         self.remove()
         with finished_file(record) as path:
             path.write_text(json.dumps(settings, indent=1))

@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pyogrio
-import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
@@ -24,6 +22,8 @@ SMALL = 4096
 
 def has_gdal_pipeline() -> bool:
     """Return True where GDAL hands polygons to Arrow."""
+    import pyogrio  # noqa: PLC0415 - brings pandas: only processes that trace pay for it
+
     return bool(pyogrio.__gdal_version__ >= PIPELINE_NEEDS_GDAL and "GDALG" in pyogrio.list_drivers())
 
 
@@ -59,6 +59,8 @@ def trace_outlines(
 def _trace_by_pipeline(
     labels: NDArray[np.int32], *, with_unlabelled: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.object_]]:
+    import pyogrio  # noqa: PLC0415 - as above
+
     algorithm = {"type": "gdal_streamed_alg", "command_line": "gdal pipeline read labels.vrt ! polygonize"}
     with tempfile.TemporaryDirectory(prefix="segment-tiles-") as name:
         folder = Path(name)
@@ -88,7 +90,9 @@ def _raw_raster_xml(shape: tuple[int, ...], *, with_unlabelled: bool) -> str:
 def _trace_by_rasterio(
     labels: NDArray[np.int32], *, with_unlabelled: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.object_]]:
+    from rasterio.features import shapes  # noqa: PLC0415 - not needed where GDAL is new enough
+
     mask = None if with_unlabelled else labels != 0
-    pairs = list(rasterio.features.shapes(labels, mask=mask, connectivity=4))
+    pairs = list(shapes(labels, mask=mask, connectivity=4))
     polygons = np.array([shapely.geometry.shape(outline) for outline, _ in pairs], dtype=np.object_)
     return np.array([label for _, label in pairs], dtype=np.int32), polygons

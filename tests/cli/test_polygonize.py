@@ -52,12 +52,12 @@ def test_amounts_are_in_square_metres_or_pixels(raster, tmp_path, capsys):
 
 def test_every_option_is_understood(raster, tmp_path):
     arguments = (
-        "--format gpkg --connectivity 8 --classes 0,1 --background 0 --majority 3 --sieve 2px --min-hole 8 "
+        "--format fgb --connectivity 8 --classes 0,1 --background 0 --majority 3 --sieve 2px --min-hole 8 "
         "--min-area 1px --simplify 1.5px --right-angles 1 --vector-tile 16 --workers 2 --restart --quiet"
     )
     out = tmp_path / "p.data"
     assert run_command_line(["polygonize", str(raster), "--out", str(out), *arguments.split()]) == 0
-    frame = geopandas.read_file(out, layer="p")
+    frame = geopandas.read_file(out)
     assert set(frame["class_code"]) == {1}
 
 

@@ -172,6 +172,21 @@ def test_codes_of_any_integer_type(tmp_path, class_raster):
     assert {row["class_code"]: row["pixels"] for row in rows} == {-7: 2, 70_000: 3}
 
 
+def test_leftover_of_a_raster_that_changed_is_not_used(tmp_path, class_raster, land_cover):
+    raster = class_raster(tmp_path / "c.tif", land_cover)
+    options = PolygonizeOptions(vector_tile=100)
+
+    def stop(step, done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        polygonize(raster, [tmp_path / "p.parquet"], options, progress=stop)
+    class_raster(raster, np.full((300, 260), 2, np.uint8))
+    report = polygonize(raster, [tmp_path / "p.parquet"], options)
+    assert [(c.code, c.pixels) for c in report.classes] == [(2, 300 * 260)]
+
+
 def test_leftover_of_another_request_is_refused_until_restart(tmp_path, class_raster, land_cover, refuses):
     raster = class_raster(tmp_path / "c.tif", land_cover)
     out = tmp_path / "p.parquet"

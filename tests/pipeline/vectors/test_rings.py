@@ -1,0 +1,61 @@
+"""Vertices in and out of pixel-edge polygons."""
+
+import numpy as np
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segment_tiles.pipeline.vectors.rings import (
+    canonical,
+    drop_straight_vertices,
+    gather_parts,
+    insert_vertices,
+    junctions,
+)
+from segment_tiles.pipeline.vectors.trace import trace_outlines
+
+CODES = arrays(np.int32, st.tuples(st.integers(1, 10), st.integers(1, 10)), elements=st.integers(1, 3))
+
+
+@given(codes=CODES)
+def test_junctions_make_a_coverage_and_can_be_taken_out_again(codes):
+    _, polygons = trace_outlines(codes, with_unlabelled=False)
+    surroundings = np.pad(codes, 1, constant_values=-1)
+    shared = insert_vertices(polygons, *junctions(surroundings), codes.shape)
+    assert shapely.coverage_is_valid(shared)
+    assert (canonical(drop_straight_vertices(shared)) == canonical(polygons)).all()
+
+
+@given(codes=CODES, tolerance=st.floats(0.5, 4))
+def test_simplified_tiles_stay_a_coverage_with_their_frame(codes, tolerance):
+    _, polygons = trace_outlines(codes, with_unlabelled=False)
+    shared = insert_vertices(polygons, *junctions(np.pad(codes, 1, constant_values=-1)), codes.shape)
+    simple = shapely.coverage_simplify(shared, tolerance, simplify_boundary=False)
+    assert shapely.coverage_is_valid(simple)
+    assert shapely.union_all(simple).equals(shapely.box(0, 0, codes.shape[1], codes.shape[0]))
+
+
+def test_straight_vertices_at_the_start_of_a_ring_go_too():
+    ring = shapely.Polygon([(1, 0), (2, 0), (2, 2), (0, 2), (0, 0), (1, 0)])
+    (simple,) = drop_straight_vertices(np.array([ring]))
+    assert len(simple.exterior.coords) == 5
+    assert simple.equals(ring)
+
+
+def test_parts_are_gathered_by_owner():
+    boxes = shapely.box(np.arange(4), 0, np.arange(4) + 0.5, 1)
+    first, second = gather_parts(boxes, np.array([1, 0, 1, 1]), 2)
+    assert first.equals(boxes[1])
+    assert first.geom_type == "Polygon"
+    assert second.geom_type == "MultiPolygon"
+    assert second.area == 1.5
+
+
+def test_canonical_form_forgets_where_rings_began():
+    one = shapely.Polygon([(0, 0), (4, 0), (4, 4), (0, 4)], [[(1, 1), (1, 2), (2, 2), (2, 1)]])
+    other = shapely.Polygon([(4, 4), (4, 0), (0, 0), (0, 4)], [[(2, 2), (1, 2), (1, 1), (2, 1)]])
+    a, b = canonical(np.array([one, other]))
+    assert a.wkb == b.wkb
+    assert a.exterior.is_ccw
+    assert not a.interiors[0].is_ccw

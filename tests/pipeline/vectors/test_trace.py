@@ -1,0 +1,48 @@
+"""Outlines by the two ways to GDAL's polygonizer."""
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segment_tiles.pipeline.vectors import trace
+from segment_tiles.pipeline.vectors.trace import has_gdal_pipeline, trace_outlines
+
+SMALL_LABELS = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3))
+
+
+def sorted_outlines(labels, **options):
+    owner, polygons = trace_outlines(labels, **options)
+    polygons = shapely.normalize(polygons)
+    return sorted(zip(owner.tolist(), (polygon.wkt for polygon in polygons), strict=True))
+
+
+@pytest.mark.skipif(not has_gdal_pipeline(), reason="this GDAL has no `gdal pipeline ! polygonize`")
+@pytest.mark.parametrize("with_unlabelled", [True, False])
+@given(labels=SMALL_LABELS)
+def test_both_ways_give_the_same_polygons(with_unlabelled, labels):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace, "SMALL", 0)
+        by_pipeline = sorted_outlines(labels, with_unlabelled=with_unlabelled)
+        patch.setattr(trace, "SMALL", labels.size)
+        by_rasterio = sorted_outlines(labels, with_unlabelled=with_unlabelled)
+    assert by_pipeline == by_rasterio
+
+
+@given(labels=SMALL_LABELS)
+def test_outlines_are_valid_and_cover_their_pixels(labels):
+    owner, polygons = trace_outlines(labels, with_unlabelled=True)
+    assert shapely.is_valid(polygons).all()
+    for label in np.unique(labels):
+        assert shapely.area(polygons[owner == label]).sum() == (labels == label).sum()
+    rows, columns = np.indices(labels.shape)
+    for polygon, label in zip(polygons, owner, strict=True):
+        inside = shapely.contains_xy(polygon, columns + 0.5, rows + 0.5)
+        assert (labels[inside] == label).all()
+
+
+def test_nothing_labelled_gives_nothing():
+    owner, polygons = trace_outlines(np.zeros((100, 90), np.int32), with_unlabelled=False)
+    assert len(owner) == len(polygons) == 0
