@@ -42,7 +42,7 @@ class ImportRequest:
     std: tuple[float, ...] | None = None
     """Like `mean`."""
     tile: int | None = None
-    """Side in pixels; None: what suits the source."""
+    """Side in pixels; None: 512."""
     bands: tuple[str, ...] | None = None
     """Names in the order of the inputs; None: red, green, blue for three."""
     dtype: str = "uint8"
@@ -116,7 +116,7 @@ def _import_weights(request: ImportRequest) -> ImportResult:
     bands = _band_names(request.bands, imported.bands)
     _check_count(request.path, "input bands", imported.bands, "--bands", bands)
     manifest = _manifest(
-        request, imported.architecture, bands, request.tile or imported.tile, imported.source
+        request, imported.architecture, bands, request.tile or _DEFAULT_TILE, imported.source
     )
     manifest = save_model_package(request.out, manifest, imported.state_dict)
     return ImportResult(manifest, imported.source, imported.assumptions, imported.dropped)
@@ -160,6 +160,9 @@ def _band_names(names: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
 def _manifest(
     request: ImportRequest, architecture: Architecture, bands: tuple[str, ...], tile: int, source: str
 ) -> ModelManifest:
+    if tile % architecture.output_stride:
+        msg = f"--tile {tile} is not a multiple of the output stride {architecture.output_stride}"
+        raise UsageError(msg)
     return ModelManifest(
         name=request.out.resolve().name,
         architecture=architecture,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.grid.lattice import overlap_pixels
 from segment_tiles.pipeline.models.graphs import EXECUTES, GRAPH_FILES
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import load_manifest, load_network
@@ -55,7 +56,7 @@ def inspect_model(name_or_path: str, *, trust: bool) -> dict[str, Any]:
     network = load_network(folder, manifest, trust=trust)
     architecture, bands, tile = manifest.architecture, len(manifest.bands), manifest.tile
     is_graph = architecture.arch in GRAPH_FILES
-    halo = int(tile * manifest.overlap) // 2
+    halo = overlap_pixels(tile, manifest.overlap, architecture.output_stride) // 2
     reach = None if is_graph else measure_reach(network, bands, tile)
     return {
         "name": manifest.name,
@@ -137,9 +138,9 @@ def _warnings(manifest: ModelManifest, halo: int, effective: int | None) -> list
             f"the effective reach is {effective} px, the halo {halo} px: pixels near tile edges see less than "
             "they would; raise --overlap or --tile"
         )
-    if architecture.align_corners and (manifest.tile - 1) % architecture.output_stride:
+    if architecture.align_corners:
         warnings.append(
-            f"corners are aligned, and tile {manifest.tile} is not a multiple of {architecture.output_stride} plus 1: "
-            "results depend on where tiles lie"
+            "corners are aligned, as where the weights come from: feature positions shift within a tile, "
+            "so results depend a little on where tiles lie"
         )
     return warnings

@@ -182,6 +182,7 @@ def test_bad_checkpoints_are_refused_in_one_line(tmp_path, capsys, bare, monkeyp
         (["--classes", "a,b,c", "--dtype", "uint16"], ["--mean is needed"]),
         (["--classes", "a,b,c", "--dtype", "text"], ["--dtype"]),
         (["--classes", "a,b,c", "--tile", "0"], ["--tile 0"]),
+        (["--classes", "a,b,c", "--tile", "500"], ["--tile 500", "multiple of the output stride 16"]),
         (["--classes", "a,b,c", "--output-stride", "7"], ["--output-stride 7"]),
         (["--classes", "a,b,c", "--atrous-rates", "6,0"], ["--atrous-rates"]),
     ],

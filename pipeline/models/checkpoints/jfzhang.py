@@ -85,7 +85,6 @@ def translate(state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWe
         classes=classes,
         state_dict={**named, **rename(head, [*_HEAD, *ends])},
         assumptions=(f"output stride {stride} and rates {architecture.atrous_rates}: jfzhang95's default",),
-        tile=513,
     )
 
 

@@ -231,7 +231,10 @@ def _keep_library(
     return ImportedWeights(
         source=SOURCE,
         architecture=Architecture(
-            arch="smp", backbone=encoder, details={"model_class": name, "config": settings}
+            arch="smp",
+            backbone=encoder,
+            output_stride=32,  # sides that every encoder takes; overlaps follow it
+            details={"model_class": name, "config": settings},
         ),
         bands=int(config.get("in_channels", 3)),
         classes=int(config.get("classes", 1)),

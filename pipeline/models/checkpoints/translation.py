@@ -48,8 +48,6 @@ class ImportedWeights:
     """What is not in the file and was taken from the source's defaults."""
     dropped: tuple[str, ...] = ()
     """Names of tensors that serve training only."""
-    tile: int = 512
-    """Side that suits the source: 513 where corners are aligned and sizes are k * stride + 1, else 512."""
 
 
 def pyramid_rules(prefix: str, rates: int = 3) -> list[Rule]:
