@@ -119,7 +119,8 @@ def _import_weights(request: ImportRequest) -> ImportResult:
         request, imported.architecture, bands, request.tile or _DEFAULT_TILE, imported.source
     )
     manifest = save_model_package(request.out, manifest, imported.state_dict)
-    return ImportResult(manifest, imported.source, imported.assumptions, imported.dropped)
+    assumptions = (*imported.assumptions, *_usual_statistics(request))
+    return ImportResult(manifest, imported.source, assumptions, imported.dropped)
 
 
 def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
@@ -142,7 +143,7 @@ def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
         manifest = save_graph_package(request.out, manifest, copy)
     finally:
         copy.unlink(missing_ok=True)
-    return ImportResult(manifest, kind, graph.assumptions, ())
+    return ImportResult(manifest, kind, (*graph.assumptions, *_usual_statistics(request)), ())
 
 
 def _check_count(path: Path, what: str, found: int, option: str, names: Sequence[str]) -> None:
@@ -176,6 +177,12 @@ def _manifest(
         description=f"Imported from {source}: {request.path.name}.",
         extra={"imported_from": {"source": source, "file": request.path.name}},
     )
+
+
+def _usual_statistics(request: ImportRequest) -> tuple[str, ...]:
+    """Say where a normalisation was not given; files do not hold it."""
+    missing = [name for name, given in (("mean", request.mean), ("std", request.std)) if given is None]
+    return (f"{' and '.join(missing)}: ImageNet's, times 255",) if missing else ()
 
 
 def _statistics(

@@ -61,6 +61,7 @@ def test_import_inspect_and_list(tmp_path, capsys, smp_network):
         capsys, "model", "import", tmp_path / "smp", "--out", out, "--classes", "a,b,c", "--tile", 96
     )
     assert imported["source"] == "segmentation_models_pytorch"
+    assert imported["assumptions"] == ["mean and std: ImageNet's, times 255"]
     manifest = load_manifest(out)
     assert manifest.mean == (123.675, 116.28, 103.53)  # ImageNet's, times 255
     assert manifest.classes.names == ("a", "b", "c")
