@@ -93,6 +93,12 @@ def command(
         ),
     ] = 2048,
     workers: Annotated[int, typer.Option("--workers", metavar="N", help="Processes.")] = 1,
+    level_scale: Annotated[
+        float,
+        typer.Option(
+            "--level-scale", metavar="F", help="QuPath: full-resolution pixels in a pixel of RASTER."
+        ),
+    ] = 1.0,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget the finished tiles of an interrupted request.")
     ] = False,
@@ -111,7 +117,14 @@ def command(
     options = options_from_words(raster, words)
     with VectorProgress(quiet=quiet or json) as progress:
         report = polygonize(
-            raster, out, options, formats=formats, workers=workers, restart=restart, progress=progress.show
+            raster,
+            out,
+            options,
+            formats=formats,
+            workers=workers,
+            level_scale=level_scale,
+            restart=restart,
+            progress=progress.show,
         )
     if json:
         print_json(report_document(report))

@@ -19,7 +19,7 @@ from segment_tiles.pipeline.vectors.measure import measure_of
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.parts import MergedParts, read_part_columns
 from segment_tiles.pipeline.vectors.seams import JoinedFeatures, join_across_seams
-from segment_tiles.pipeline.vectors.selection import check_names
+from segment_tiles.pipeline.vectors.selection import check_request
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
@@ -70,6 +70,7 @@ def polygonize(
     *,
     formats: Sequence[str | None] | None = None,
     workers: int = 1,
+    level_scale: float = 1.0,
     restart: bool = False,
     progress: Progress | None = None,
 ) -> PolygonizeReport:
@@ -87,6 +88,8 @@ def polygonize(
         A format for each file instead of the one its ending means.
     workers : int
         Processes that polygonise vector tiles; 1 works in this process.
+    level_scale : float
+        Full-resolution pixels in one pixel of a class map made on a coarser level of a slide; for QuPath.
     restart : bool
         Forget the finished tiles of an interrupted request.
     progress : callable, optional
@@ -106,11 +109,13 @@ def polygonize(
     started = time.monotonic()
     if workers < 1:
         raise UsageError(f"workers is {workers}; it must be 1 or more")
+    if not level_scale > 0:
+        raise UsageError(f"level scale is {level_scale}; it must be more than 0")
     options = options or PolygonizeOptions()
     targets = _targets(out, formats)
     with closing(open_class_raster(raster)) as opened:
         spec = opened.spec
-    check_names(spec, options)
+    check_request(spec, options)
     ledger = TileLedger(out[0].parent / f".{out[0].name}.tiles")
     ledger.begin(_settings(raster, options), restart=restart)
     codes = None
@@ -119,7 +124,7 @@ def polygonize(
 
         codes = changed_codes(raster, spec, ledger, options, workers)
     parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
-    layer = _layer(out[0], parts, spec)
+    layer = _layer(out[0], parts, spec, level_scale)
     notes = list(_notes(spec, targets))
     for path, kind in targets:
         with finished_file(path) as unfinished:
@@ -203,7 +208,7 @@ def _join_tasks(tiling: VectorTiling, joined: JoinedFeatures, minimum_area: int)
     return tasks
 
 
-def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec) -> Layer:
+def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale: float) -> Layer:
     codes: set[int] = set()
     has_multiple = False
     for part in parts:
@@ -213,7 +218,7 @@ def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec) -> Layer:
     unnamed = Layer("", MergedParts([]), spec.classes, spec.georef, measure_of(spec.georef), has_multiple)
     classes = tuple(unnamed.map_class(code) for code in sorted(codes))
     name = path.name.split(".")[0] or "polygons"
-    return Layer(name, MergedParts(parts), classes, spec.georef, unnamed.measure, has_multiple)
+    return Layer(name, MergedParts(parts), classes, spec.georef, unnamed.measure, has_multiple, level_scale)
 
 
 def _totals(parts: Sequence[Path], layer: Layer) -> tuple[ClassTotal, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from multiprocessing import get_all_start_methods, get_context
 from typing import Any, Protocol
+
+from segment_tiles.pipeline.errors import RunFailedError
 
 
 class Worker(Protocol):
@@ -39,6 +43,11 @@ def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator
         Small and picklable.
     workers : int
         1 works in this process.
+
+    Raises
+    ------
+    RunFailedError
+        When a process of the pool was killed.
     """
     if workers == 1:
         with closing(factory(setup)) as worker:
@@ -52,6 +61,12 @@ def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(factory, setup))
     try:
         yield lambda step, tasks: _ordered(pool, step, tasks, workers * TASKS_AHEAD)
+    except BrokenProcessPool as error:
+        msg = (
+            "a worker process ended by itself, probably for lack of memory; finished tiles are kept: "
+            "start the same command again with fewer workers or smaller vector tiles"
+        )
+        raise RunFailedError(msg) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -70,6 +85,7 @@ _WORKER: list[Worker] = []
 
 
 def _begin(factory: WorkerFactory, setup: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that asked
     _WORKER.append(factory(setup))
 
 

@@ -34,6 +34,8 @@ class Layer:
     """Units of the columns area and perimeter."""
     has_multiple: bool
     """True where some features have several parts (8-connectivity)."""
+    level_scale: float = 1.0
+    """Full-resolution pixels in one pixel of the raster: QuPath wants those of the full resolution."""
 
     @property
     def schema(self) -> pa.Schema:

@@ -22,7 +22,7 @@ NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
 def write_qupath(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write a FeatureCollection of annotations in the terms of QuPath 0.4 and later.
 
-    Coordinates are pixels of the class raster, x to the right, y down; QuPath ignores CRSs.
+    Coordinates are pixels of the full-resolution image, x to the right, y down; QuPath knows no CRS.
     """
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type":"FeatureCollection","features":[')
@@ -61,9 +61,11 @@ def _properties(layer: Layer, code: int, pixels: int, confidence: float | None) 
 
 
 def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return pixel coordinates; corners of pixels come back as whole numbers."""
+    """Return coordinates in pixels of the full resolution; corners of pixels are whole numbers."""
+    if layer.georef.crs_wkt is None and layer.georef.unit == "pixel":
+        return np.round(world * layer.level_scale, 4)  # a coarser level has larger pixels in its transform
     inverse = ~layer.georef.affine
     x, y = world[:, 0], world[:, 1]
     columns = inverse.a * x + inverse.b * y + inverse.c
     rows = inverse.d * x + inverse.e * y + inverse.f
-    return np.round(np.stack([columns, rows], axis=1), 4)
+    return np.round(np.stack([columns, rows], axis=1) * layer.level_scale, 4)

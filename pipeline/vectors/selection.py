@@ -11,6 +11,9 @@ from segment_tiles.pipeline.errors import VectorError
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 
+LARGEST_SIDE = 1 << 24
+"""Rows and columns that a stable id can tell apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassSelection:
@@ -38,14 +41,20 @@ def class_selection(spec: ClassRasterSpec, options: PolygonizeOptions) -> ClassS
     return ClassSelection(wanted, tuple(unwanted))
 
 
-def check_names(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
-    """Refuse class names that do not exist, before anything is computed.
+def check_request(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
+    """Refuse what cannot be done, before anything is computed.
 
     Raises
     ------
     VectorError
-        When a name is neither known nor a number.
+        When a class name is neither known nor a number, or the raster is wider or higher than the
+        stable ids can number.
     """
+    if max(spec.height, spec.width) > LARGEST_SIDE:
+        msg = (
+            f"the raster has {spec.height} x {spec.width} pixels; {LARGEST_SIDE} a side are the most: cut it"
+        )
+        raise VectorError(msg)
     class_selection(spec, options)
     for name in options.right_angles:
         class_code(spec, name)

@@ -6,12 +6,20 @@ import resource
 import signal
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import rasterio
 
-from segment_tiles.pipeline.errors import OutputError, UsageError, VectorError, WriteFailedError
+from segment_tiles.pipeline.errors import (
+    OutputError,
+    ReadFailedError,
+    RunFailedError,
+    UsageError,
+    VectorError,
+    WriteFailedError,
+)
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.polygonize import polygonize
 
@@ -80,6 +88,38 @@ def test_raster_of_nodata_gives_an_empty_valid_file(tmp_path, class_raster, endi
         assert json.loads(out.read_text()) == {"type": "FeatureCollection", "features": []}
     else:
         assert pyogrio.read_info(out, layer="p", force_feature_count=True)["features"] == 0
+
+
+def test_raster_that_breaks_off_is_said(tmp_path, class_raster, land_cover, refuses):
+    raster = class_raster(tmp_path / "c.tif", land_cover)
+    raster.write_bytes(raster.read_bytes()[:60_000])
+    text = refuses(ReadFailedError, lambda: polygonize(raster, [tmp_path / "p.parquet"]))
+    assert "c.tif" in text
+    assert "rows" in text
+
+
+def test_worker_that_is_killed_is_said_and_the_rest_is_kept(tmp_path, class_raster, land_cover, refuses):
+    raster = class_raster(tmp_path / "c.tif", land_cover)
+    options = PolygonizeOptions(vector_tile=50)
+
+    def kill_a_worker(step, done, total):
+        if done == 1:
+            server = next(p for p in psutil.Process().children() if len(p.children()) >= 2)
+            server.children()[0].kill()
+
+    def run():
+        polygonize(raster, [tmp_path / "p.parquet"], options, workers=2, progress=kill_a_worker)
+
+    assert "fewer workers" in refuses(RunFailedError, run)
+    assert any((tmp_path / ".p.parquet.tiles").glob("whole-*.arrow"))
+    assert polygonize(raster, [tmp_path / "p.parquet"], options).features > 0
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"level_scale": 0.0}])
+def test_numbers_that_make_no_sense_are_refused(tmp_path, class_raster, refuses, wrong):
+    raster = class_raster(tmp_path / "c.tif", np.zeros((4, 4), np.uint8))
+    text = refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.parquet"], **wrong))
+    assert "must be" in text
 
 
 def test_unknown_format_is_refused_before_work(tmp_path, class_raster, refuses):

@@ -282,6 +282,21 @@ def test_medical_raster_measures_in_its_unit(tmp_path):
     assert feature["properties"]["classification"] == {"name": "tumour", "color": [200, 0, 0]}
 
 
+def test_qupath_of_a_coarser_level_is_in_full_resolution_pixels(tmp_path, class_raster):
+    codes = np.zeros((8, 10), np.uint8)
+    codes[2:5, 3:7] = 1
+    raster = class_raster(tmp_path / "c.tif", codes, crs=None, transform=(4, 0, 0, 0, 4, 0))
+    out = tmp_path / "p.qupath.geojson"
+    for scale, bounds in ((1.0, (12, 8, 28, 20)), (2.0, (24, 16, 56, 40))):
+        polygonize(raster, [out], PolygonizeOptions(background="0"), level_scale=scale)
+        (feature,) = json.loads(out.read_text())["features"]
+        assert shapely.geometry.shape(feature["geometry"]).bounds == bounds
+    placed = class_raster(tmp_path / "placed.tif", codes)
+    polygonize(placed, [out], PolygonizeOptions(background="0"), level_scale=16)
+    (feature,) = json.loads(out.read_text())["features"]
+    assert shapely.geometry.shape(feature["geometry"]).bounds == (48, 32, 112, 80)
+
+
 def test_geographic_raster_is_measured_on_the_ellipsoid(tmp_path, class_raster, land_cover):
     step = 0.001
     raster = class_raster(
