@@ -8,48 +8,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
-from segment_tiles.pipeline.learning.confusion import ConfusionMatrix
+from segment_tiles.pipeline.learning.initialization import freeze, load_backbone, open_residual_branches
 from segment_tiles.pipeline.learning.logs import TrainingLog
-from segment_tiles.pipeline.learning.package import score_summary, trained_manifest
-from segment_tiles.pipeline.learning.pictures import save_curve, save_samples
 from segment_tiles.pipeline.learning.processes import TrainingProcess, training_process
 from segment_tiles.pipeline.learning.scenes import LabelledScene, open_scenes
 from segment_tiles.pipeline.learning.settings import TrainingSettings
-from segment_tiles.pipeline.learning.survey import Survey, survey_scenes
+from segment_tiles.pipeline.learning.survey import survey_scenes
 from segment_tiles.pipeline.learning.training import Training
-from segment_tiles.pipeline.learning.validation import ValidationArea, score_area, validation_areas
+from segment_tiles.pipeline.learning.validation import validation_areas
 from segment_tiles.pipeline.learning.windows import TrainingWindows
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.devices import resolve_device
-from segment_tiles.pipeline.models.manifest import ModelManifest
-from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
-from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.workflows.training_package import (
+    Packager,
+    PackagingObserver,
+    TrainingProgress,
+    add_left_out_scores,
+)
 
-MODEL_FOLDER = "model"
 REPORT_FILE = "report.json"
-
-
-class TrainingProgress(Protocol):
-    """Who wants to know how a training goes."""
-
-    def started(self, name: str, first_step: int, steps: int) -> None:
-        """A training begins, or goes on, at a step."""
-
-    def stepped(self, row: Mapping[str, float]) -> None:
-        """A step is done: step, loss, learning_rate, gradient_norm."""
-
-    def scored(self, row: Mapping[str, float]) -> None:
-        """The network was scored: step, mean_iou and more."""
-
-    def noted(self, text: str) -> None:
-        """Something was repaired or left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +98,7 @@ def train(
             without_scene(settings, scene), data_folder, folder, progress, device_name, resume=True
         )
         left_out[scene] = inner.scores[scene]
-    _add_to_package(report.model, left_out)
+    add_left_out_scores(report.model, left_out)
     report = replace(report, left_out=left_out)
     _write_json(out / REPORT_FILE, report)
     return report
@@ -188,12 +172,13 @@ def _train_on(
         raise TrainingError(msg)
     training_scenes = [s for s in scenes if s.settings.use == "train"]
     survey = survey_scenes(training_scenes, len(settings.classes))
-    packager = _Packager(settings, areas, survey, out, device)
+    packager = Packager(settings, areas, survey, out, device)
     torch.manual_seed(settings.seed)
     network = build_network(
         packager.manifest.architecture, scenes[0].source.spec.bands, len(settings.classes)
     )
-    observer = _Observer(packager, progress)
+    _prepare(network, settings, data_folder)
+    observer = PackagingObserver(packager, progress)
     training = Training(
         settings,
         network,
@@ -220,86 +205,14 @@ def _train_on(
     return report
 
 
-class _Packager:
-    """Scores networks on the held-out areas and writes them as a model package."""
-
-    def __init__(
-        self,
-        settings: TrainingSettings,
-        areas: Sequence[ValidationArea],
-        survey: Survey,
-        out: Path,
-        device: torch.device,
-    ) -> None:
-        self._settings, self._areas, self._survey = settings, areas, survey
-        self._out, self._device = out, device
-        self.folder = out / MODEL_FOLDER
-        self.manifest = self._manifest({})
-
-    def score(self, network: nn.Module) -> dict[str, float]:
-        """Return mean IoU and the IoU of each class over all held-out areas together."""
-        total = ConfusionMatrix(len(self._settings.classes))
-        segmenter = Segmenter(network, self.manifest, self._device)
-        for area in self._areas:
-            total.merge(score_area(area, segmenter))
-        ious = {f"iou {c.name}": total.of_class(c.code).iou for c in self.manifest.classes.classes}
-        return {"mean_iou": total.mean_iou} | ious
-
-    def save(self, weights: Mapping[str, Tensor], extra: Mapping[str, Any]) -> None:
-        """Write the package; it is complete at every moment."""
-        save_model_package(self.folder, self._manifest(extra), weights, half=True)
-
-    def finish(self, weights: Mapping[str, Tensor], training: Training) -> dict[str, Any]:
-        """Write the package with the scores of the weights as they were saved, and the pictures."""
-        self.save(weights, {})
-        manifest = load_manifest(self.folder)
-        segmenter = Segmenter(load_network(self.folder, manifest), manifest, self._device)
-        scores = {
-            area.name: score_summary(score_area(area, segmenter), manifest.classes) for area in self._areas
-        }
-        self.save(weights, self.extra(training.step, scores))
-        save_curve(self._out / "curve.png", training.history)
-        save_samples(self._out / "samples.png", self._areas, segmenter)
-        return scores
-
-    def extra(self, step: int, scores: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the manifest says of data, labels, scores and limits."""
-        settings = self._settings
-        return {
-            "data": settings.data_notice,
-            "label_rule": settings.label_rule,
-            "limits": list(settings.limits),
-            "scores": {"held out": dict(scores)},
-            "training": {
-                "steps": step,
-                "labelled_pixels": dict(zip(self.manifest.classes.names, self._survey.pixels, strict=True)),
-                "recipe": settings.model_dump(mode="json", exclude_defaults=True),
-            },
-        }
-
-    def _manifest(self, extra: Mapping[str, Any]) -> ModelManifest:
-        scene = self._areas[0].scene
-        return trained_manifest(self._settings, scene, self._survey.statistics, extra)
-
-
-class _Observer:
-    """Logs rows, tells the user, and keeps the package of a running training usable."""
-
-    def __init__(self, packager: _Packager, progress: TrainingProgress) -> None:
-        self._packager, self._progress = packager, progress
-        self.log: TrainingLog | None = None
-
-    def stepped(self, row: dict[str, float]) -> None:
-        if self.log is not None:
-            self.log.write(row)
-            self._progress.stepped(row)
-
-    def scored(self, row: dict[str, float], kept: dict[str, Tensor]) -> None:
-        if self.log is not None:
-            self.log.write(row)
-        rounded = {name: round(value, 4) for name, value in row.items() if name != "step"}
-        self._packager.save(kept, self._packager.extra(int(row["step"]), {"while training": rounded}))
-        self._progress.scored(row)
+def _prepare(network: nn.Module, settings: TrainingSettings, data_folder: Path) -> None:
+    """Give the network its first weights, and fix those that stay."""
+    open_residual_branches(network)
+    wanted = settings.network
+    if wanted.initial_backbone is not None:
+        load_backbone(network.get_submodule("backbone"), wanted.initial_backbone, data_folder)
+    if wanted.frozen:
+        freeze(network.get_submodule("backbone"), wanted.frozen)
 
 
 def _check_folder(out: Path, *, resume: bool) -> None:
@@ -328,18 +241,11 @@ def _reproducible(settings: TrainingSettings, device: torch.device) -> Iterator[
 
 def _fingerprint(settings: TrainingSettings, process: TrainingProcess) -> str:
     """Return what must be the same for a resume to be exact."""
-    document = settings.model_dump(mode="json", exclude={"loader_processes", "limits", "description"})
+    document = settings.model_dump(
+        mode="json", exclude={"loader_processes", "limits", "description"}, exclude_defaults=True
+    )
     text = json.dumps(document | {"processes": process.count}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _add_to_package(folder: Path, left_out: Mapping[str, Any]) -> None:
-    """Write the package again with the scores of the scenes that were left out in turn."""
-    manifest = load_manifest(folder)
-    scores = dict(manifest.extra["scores"]) | {"scene left out of training": dict(left_out)}
-    extra = dict(manifest.extra) | {"scores": scores}
-    weights = load_network(folder, manifest).state_dict()
-    save_model_package(folder, replace(manifest, extra=extra), weights, half=True)
 
 
 def _write_json(path: Path, report: TrainingReport) -> None:

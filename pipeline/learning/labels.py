@@ -116,8 +116,7 @@ class PolygonLabels:
         geometries = np.asarray(frame.geometry.values, dtype=object)
         values = list(frame[column]) if column else [next(iter(scene.class_values))] * len(frame)
         geometries, values, self.notes = _usable(geometries, values, scene.name)
-        inverse = ~spec.georef.affine
-        pixels = shapely.transform(geometries, lambda xy: np.column_stack(inverse * (xy[:, 0], xy[:, 1])))
+        pixels = _in_pixels(geometries, ~spec.georef.affine)
         if scene.polygon_shape == "inscribed_ellipse":
             pixels = inscribed_ellipses(pixels)
         self._geometries = np.asarray(pixels, dtype=object)
@@ -188,6 +187,13 @@ def _usable(
         msg = f"all {len(keep)} labels of scene {scene} are empty or have no area; polygons are needed"
         raise TrainingError(msg)
     return geometries[keep], [v for v, k in zip(values, keep, strict=True) if k], tuple(notes)
+
+
+def _in_pixels(geometries: NDArray[np.object_], to_pixels: Affine) -> NDArray[np.object_]:
+    """Return geometries in columns and rows of the scene."""
+    matrix = np.array([[to_pixels.a, to_pixels.d], [to_pixels.b, to_pixels.e]])
+    origin = np.array([to_pixels.c, to_pixels.f])
+    return np.asarray(shapely.transform(geometries, lambda xy: xy @ matrix + origin), dtype=object)
 
 
 def _box_text(geometries: NDArray[np.object_]) -> str:

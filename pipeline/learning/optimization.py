@@ -16,12 +16,19 @@ from segment_tiles.pipeline.learning.settings import OptimizerSettings
 
 def build_optimizer(settings: OptimizerSettings, network: nn.Module) -> Optimizer:
     """Return the optimizer; norms and biases are not decayed."""
-    decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups = []
+    for in_backbone in (False, True):
+        rate = settings.learning_rate * (settings.backbone_factor if in_backbone else 1.0)
+        trained = [
+            p for name, p in network.named_parameters()
+            if p.requires_grad and name.startswith("backbone.") == in_backbone
+        ]  # fmt: skip
+        for decay, chosen in (
+            (settings.weight_decay, [p for p in trained if p.ndim > 1]),
+            (0.0, [p for p in trained if p.ndim <= 1]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "lr": rate})
     if settings.kind == "sgd":
         return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
     return AdamW(groups, lr=settings.learning_rate)

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.labels import LabelReader, open_labels
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings, TrainingSettings
+from segment_tiles.pipeline.learning.settings import (
+    IGNORE_CODE,
+    SceneSettings,
+    SliceSettings,
+    TrainingSettings,
+)
+from segment_tiles.pipeline.learning.slices import ProbabilityLabels, open_sheet
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
 
@@ -55,13 +61,20 @@ class LabelledScene:
 
     def __init__(self, settings: SceneSettings, data_folder: Path, class_names: Sequence[str]) -> None:
         self.settings = settings
-        self.source: Source = open_source(
-            resolve(settings.raster, data_folder), bands=settings.bands, nodata=settings.nodata
-        )
-        self.labels: LabelReader = open_labels(
-            settings, resolve(settings.labels, data_folder), self.source.spec, class_names
-        )
+        self.source: Source
+        self.labels: LabelReader
         self.held_out = tuple(Window(w.row, w.column, w.height, w.width) for w in settings.held_out)
+        self.hidden = self.held_out
+        """Windows that training does not see: those held out and what lies too close to them."""
+        if settings.slices is not None:
+            self._open_slices(settings.slices, data_folder, class_names)
+        else:
+            self.source = open_source(
+                resolve(settings.raster, data_folder), bands=settings.bands, nodata=settings.nodata
+            )
+            self.labels = open_labels(
+                settings, resolve(settings.labels, data_folder), self.source.spec, class_names
+            )
         for window in self.held_out:
             if not self.window.contains(window):
                 msg = (
@@ -69,6 +82,16 @@ class LabelledScene:
                     f"{window.column_stop}; the scene has {self.window.height} rows and {self.window.width} columns"
                 )
                 raise TrainingError(msg)
+
+    def _open_slices(self, slices: SliceSettings, data_folder: Path, class_names: Sequence[str]) -> None:
+        self.source, layout = open_sheet(resolve(self.settings.raster, data_folder), slices)
+        volumes = {name: resolve(path, data_folder) for name, path in slices.label_probabilities.items()}
+        assert self.settings.unlabelled is not None  # checked when the configuration was parsed
+        self.labels = ProbabilityLabels(volumes, self.settings.unlabelled, slices, layout, class_names)
+        if slices.held_out is not None:
+            first, last = slices.held_out
+            self.held_out = layout.windows_of(first, last)
+            self.hidden = layout.windows_of(first - slices.guard, last + slices.guard)
 
     @property
     def window(self) -> Window:
@@ -97,7 +120,7 @@ class LabelledScene:
         valid = np.ones(inside.shape, dtype=bool) if mask is None else mask.copy()
         labels = self.labels.read(inside)
         if not with_held_out:
-            for box in self.held_out:
+            for box in self.hidden:
                 valid[box.intersect(inside).relative_to(inside).slices()] = False
         labels = np.where(valid, labels, IGNORE_CODE).astype(np.uint8)
         return _padded(LabelledWindow(values, valid, labels), inside, window)

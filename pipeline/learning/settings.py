@@ -36,15 +36,38 @@ class HeldOutWindow(Settings):
     width: PositiveCount
 
 
+class SliceSettings(Settings):
+    """Which slices of a volume make a scene."""
+
+    axis: Literal["sagittal", "coronal", "axial"] = "axial"
+    first: Annotated[int, Field(ge=0)] = 0
+    """Number of the first slice, along the axis from right, back or below."""
+    last: Annotated[int, Field(ge=0)] | None = None
+    """Number of the last slice; None: the last of the volume."""
+    step: PositiveCount = 1
+    gap: Annotated[int, Field(ge=0)] = 32
+    """Rows without data between two slices."""
+    held_out: tuple[int, int] | None = None
+    """First and last slice of the slab that training never sees."""
+    guard: Annotated[int, Field(ge=0)] = 0
+    """Slices on both sides of the slab that are neither trained on nor scored: neighbours look alike."""
+    label_probabilities: dict[str, str] = Field(default_factory=dict)
+    """Class -> volume of its probability; ``unlabelled`` of the scene has the rest."""
+    full: Positive = 255.0
+    """Value of a probability of one."""
+
+
 class SceneSettings(Settings):
-    """A raster with its labels, a class raster or a vector file."""
+    """A raster with its labels, a class raster or a vector file; or slices of a volume."""
 
     name: str
     """Name in logs, scores and ``--leave-out``."""
     raster: str
     """Path or URL of the raster; a relative path starts at the data folder."""
-    labels: str
-    """Class raster, or vector file with polygons."""
+    labels: str = ""
+    """Class raster, or vector file with polygons; empty where ``slices`` names volumes of probability."""
+    slices: SliceSettings | None = None
+    """For a volume: which slices, and what labels them."""
     class_column: str | None = None
     """Column of a vector file that says the class; None: every polygon is of the one class in ``class_values``."""
     class_values: dict[str, str] = Field(default_factory=dict)
@@ -78,6 +101,10 @@ class NetworkSettings(Settings):
     align_corners: bool = False
     details: dict[str, int | float | str | bool | list[int]] = Field(default_factory=dict)
     """Further settings of one family, such as channel counts."""
+    initial_backbone: str | None = None
+    """First weights of the backbone: a file, or ``package:name/path`` inside an installed package."""
+    frozen: tuple[str, ...] = ()
+    """Parts of the backbone whose weights stay as they are, such as ``conv_stem`` or ``blocks.0``."""
 
 
 class AugmentationSettings(Settings):
@@ -125,6 +152,8 @@ class OptimizerSettings(Settings):
     kind: Literal["sgd", "adamw"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    backbone_factor: Positive = 1.0
+    """Learning rate of the backbone as a share of that of the head; below 1 where it has first weights."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of sgd."""
     poly_power: Annotated[float, Field(ge=0)] = 0.9
@@ -195,6 +224,14 @@ class TrainingSettings(Settings):
             raise ValueError(msg)
         for scene in self.scenes:
             wanted = set(scene.class_values.values()) | ({scene.unlabelled} if scene.unlabelled else set())
+            if scene.slices is not None:
+                wanted |= set(scene.slices.label_probabilities)
+                if scene.unlabelled is None or not scene.slices.label_probabilities:
+                    msg = f"scene {scene.name} has slices: label_probabilities and unlabelled must say the classes"
+                    raise ValueError(msg)
+            elif not scene.labels:
+                msg = f"scene {scene.name} has no labels: name a class raster or a vector file"
+                raise ValueError(msg)
             if unknown := sorted(wanted - set(names)):
                 msg = f"scene {scene.name} has the class {unknown[0]!r}; the classes are {', '.join(names)}"
                 raise ValueError(msg)

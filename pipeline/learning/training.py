@@ -245,5 +245,5 @@ def _seed_of(*numbers: int) -> int:
 def _plain_state(state: dict[str, Any]) -> dict[str, Any]:
     """Leave out the functions of the schedule: they come from the settings."""
     return {name: value for name, value in state.items() if name != "lr_lambdas"} | {
-        "lr_lambdas": [None, None]
+        "lr_lambdas": [None] * len(state["lr_lambdas"])
     }

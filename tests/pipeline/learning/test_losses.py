@@ -1,0 +1,74 @@
+"""Losses: ignored pixels never count, and better logits cost less."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segment_tiles.pipeline.learning.losses import build_loss
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE, LossSettings
+
+KINDS = ["cross_entropy", "dice_cross_entropy", "focal", "lovasz", "top_k"]
+
+
+def example() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (2, 8, 8))
+    labels[0, :3] = IGNORE_CODE
+    return torch.randn(2, 3, 8, 8), labels
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ignored_pixels_do_not_count(kind: str) -> None:
+    loss = build_loss(LossSettings(kind=kind), 3)  # type: ignore[arg-type]
+    logits, labels = example()
+    changed = logits.clone()
+    changed[0, :, :3] = 100 * torch.randn(3, 3, 8)
+    assert loss(logits, labels).item() == pytest.approx(loss(changed, labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_ignored_pixels_give_zero_with_a_gradient(kind: str) -> None:
+    loss = build_loss(LossSettings(kind=kind), 3)  # type: ignore[arg-type]
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    value = loss(logits, torch.full((1, 4, 4), IGNORE_CODE))
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_descent_reaches_the_labels(kind: str) -> None:
+    loss = build_loss(LossSettings(kind=kind), 3)  # type: ignore[arg-type]
+    logits, labels = example()
+    logits = (logits * 0.1).requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(logits, labels).backward()
+        optimizer.step()
+    known = labels != IGNORE_CODE
+    assert (logits.argmax(1)[known] == labels[known]).float().mean() > 0.98
+
+
+def test_cross_entropy_is_that_of_torch() -> None:
+    logits, labels = example()
+    ours = build_loss(LossSettings(kind="cross_entropy"), 3)(logits, labels)
+    assert ours.item() == pytest.approx(F.cross_entropy(logits, labels, ignore_index=IGNORE_CODE).item())
+
+
+def test_top_k_is_the_mean_of_the_hardest() -> None:
+    logits, labels = example()
+    every = F.cross_entropy(logits, labels, ignore_index=IGNORE_CODE, reduction="none")[labels != IGNORE_CODE]
+    hardest = every.sort(descending=True).values[: int(len(every) * 0.2)]
+    ours = build_loss(LossSettings(kind="top_k", top_fraction=0.2), 3)(logits, labels)
+    assert ours.item() == pytest.approx(hardest.mean().item())
+
+
+def test_lovasz_of_a_hard_map_is_one_minus_the_mean_iou() -> None:
+    labels = torch.tensor([[[0, 0, 1, 1]]])
+    mapped = torch.tensor([[[0, 1, 1, 1]]])
+    logits = 200.0 * F.one_hot(mapped, 2).movedim(-1, 1).float()
+    mean_iou = (1 / 2 + 2 / 3) / 2
+    assert build_loss(LossSettings(kind="lovasz"), 2)(logits, labels).item() == pytest.approx(1 - mean_iou)

@@ -1,0 +1,76 @@
+"""A configuration is refused in one line that says the key and what would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.workflows import training_config
+from segment_tiles.workflows.training_config import read_training_config
+
+RECIPES = sorted((Path(training_config.__file__).parent / "recipes").glob("*.yaml"))
+
+
+def document() -> dict[str, object]:
+    return {
+        "name": "discs",
+        "scenes": [{"name": "a", "raster": "a.tif", "labels": "a.gpkg", "unlabelled": "ground"}],
+        "classes": [{"name": "ground", "color": [0, 0, 0]}, {"name": "disc", "color": [1, 1, 1]}],
+    }
+
+
+def refused(path: Path, content: object) -> str:
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    with pytest.raises(TrainingError) as caught:
+        read_training_config(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_accepted(recipe: Path) -> None:
+    assert read_training_config(recipe).name == recipe.stem
+
+
+def test_there_are_recipes() -> None:
+    assert {"canopy-rgb", "brain-tissue"} <= {path.stem for path in RECIPES}
+
+
+def test_an_unknown_key_names_the_nearest_one(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    assert "the key stepps is not known; did you mean steps?" in refused(path, document() | {"stepps": 3})
+    text = refused(path, document() | {"optimizer": {"learning_rat": 1}})
+    assert "optimizer.learning_rat is not known; did you mean learning_rate?" in text
+    scene = {"name": "a", "raster": "a.tif", "labels": "a.gpkg", "holdout": []}
+    assert "scenes.0.holdout is not known; did you mean held_out?" in refused(
+        path, document() | {"scenes": [scene]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"loss": {"kind": "hinge"}}, "loss.kind is 'hinge'"),
+        ({"classes": [{"name": "a", "color": [0, 0, 0]}]}, "at least 2"),
+        ({"name": "Two Words"}, "name is 'Two Words'"),
+        ({"scenes": [{"name": "a", "raster": "a.tif"}]}, "has no labels"),
+        ({"scenes": [{"name": "a", "raster": "a", "labels": "b", "unlabelled": "sea"}]}, "'sea'"),
+        ({"augmentation": {"scale": [2, 1]}}, "the smaller must come first"),
+    ],
+)
+def test_values_out_of_range_are_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
+    assert words in refused(tmp_path / "c.yaml", document() | change)
+
+
+def test_a_missing_key_a_missing_file_and_no_yaml_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    without = {key: value for key, value in document().items() if key != "scenes"}
+    assert "the key scenes is missing" in refused(path, without)
+    assert "is not YAML" in refused(path, "a: [1")
+    assert "holds a list" in refused(path, "- 1")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        read_training_config(tmp_path / "absent.yaml")
