@@ -67,7 +67,7 @@ def run_command_line(arguments: list[str]) -> int:
     try:
         status = app(arguments, standalone_mode=False)
     except UsageProblem as error:
-        return _fail_usage(error)
+        return _fail_usage(error, arguments)
     except SegmentTilesError as error:
         return _fail(one_line(error), error.exit_status)
     except (KeyboardInterrupt, typer.Abort):
@@ -80,7 +80,7 @@ def _fail(text: str, status: int) -> int:
     return status
 
 
-def _fail_usage(error: Any) -> int:
+def _fail_usage(error: Any, arguments: list[str]) -> int:
     """Say in one line what is wrong with the words; no word at all gets the help."""
     message = error.format_message()
     context = getattr(error, "ctx", None)
@@ -88,4 +88,18 @@ def _fail_usage(error: Any) -> int:
         print(message, file=sys.stderr)
         return 2
     text = one_line(Exception(message)).rstrip(".")
+    value = _given_value(error, arguments)
+    if value is not None and value not in text:
+        text = f"{text} (given: {value!r})"
     return _fail(f"{text}; see `{context.command_path} --help`" if context is not None else text, 2)
+
+
+def _given_value(error: Any, arguments: list[str]) -> str | None:
+    """Return what followed the option that an error is about: the parser's messages leave it out."""
+    names = getattr(getattr(error, "param", None), "opts", [])
+    for position, word in enumerate(arguments):
+        option, equals, value = word.partition("=")
+        if option in names:
+            following = arguments[position + 1 : position + 2]
+            return value if equals else (following[0] if following else None)
+    return None

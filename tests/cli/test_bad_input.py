@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import rasterio
 from shapely.geometry import box
 
 from segment_tiles.cli.main import run_command_line
+from segment_tiles.workflows.output_directory import OutputDirectory
 
 FINAL_NAMES = {"classes.zarr", "classes.tif", "polygons.parquet", "preview.png", "report.json", "item.json"}
 
@@ -44,7 +46,7 @@ def refused(capsys: pytest.CaptureFixture[str], out: Path, *arguments: str | Pat
 CASES = {
     "overlap of the whole tile": (["--overlap", "1"], r"--overlap is 1; .* below 1"),
     "negative overlap": (["--overlap", "-0.25"], r"--overlap is -0.25"),
-    "overlap is a word": (["--overlap", "half"], r"--overlap.*half.*not a valid float"),
+    "overlap is a word": (["--overlap", "half"], r"'--overlap': .*number.*given: 'half'"),
     "unknown blend": (["--blend", "cosine"], r"'cosine'.*gaussian, hann, linear, crop"),
     "unknown precision": (["--precision", "fp8"], r"'fp8'.*auto, fp32, bf16, fp16"),
     "unknown device": (["--device", "tpu"], r"'tpu'.*auto, cpu, cuda"),
@@ -77,7 +79,7 @@ def test_option(
     options, expected = CASES[case]
     out = tmp_path / "out"
     line = refused(capsys, out, "run", scene, "--model", small_model, "--out", out, *options)
-    assert __import__("re").search(expected, line), line
+    assert re.search(expected, line), line
 
 
 def test_source(scene: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +97,9 @@ def test_source(scene: Path, small_model: Path, tmp_path: Path, capsys: pytest.C
 
 def test_model(scene: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert "canopy-rgb" in refused(capsys, out, "run", scene, "--model", "no-such", "--out", out)
+    line = refused(capsys, out, "run", scene, "--model", "no-such", "--out", out)
+    assert "'no-such'" in line
+    assert "canopy-rgb" in line
     damaged = tmp_path / "damaged"
     shutil.copytree(small_model, damaged)
     weights = damaged / "weights.safetensors"
@@ -163,8 +167,6 @@ def test_aoi_outside(
 def test_a_busy_directory_says_who_works_there(
     scene: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from segment_tiles.workflows.output_directory import OutputDirectory
-
     out = tmp_path / "out"
     with OutputDirectory(out).locked_for():
         line = refused(capsys, out, "run", scene, "--model", small_model, "--out", out)

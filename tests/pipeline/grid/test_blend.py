@@ -48,6 +48,6 @@ def test_crop_takes_the_earlier_tile_on_the_first_half() -> None:
 
 
 def test_unknown_blend_names_all_known_ones() -> None:
-    with pytest.raises(UsageError, match="'cosine'.*gaussian, hann, linear, crop"):
+    with pytest.raises(UsageError, match=r"'cosine'.*gaussian, hann, linear, crop"):
         parse_blend("cosine")
     assert [parse_blend(blend) for blend in BLENDS] == list(BLENDS)

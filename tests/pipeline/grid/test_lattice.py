@@ -1,5 +1,7 @@
 """The lattice: owned windows partition the raster, and every pixel is covered by the tiles that say so."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -23,7 +25,7 @@ def test_owned_intervals_partition_the_side(axis: LatticeAxis) -> None:
     owned = [axis.owned(i) for i in range(axis.count)]
     assert owned[0][0] == 0
     assert owned[-1][1] == axis.size
-    assert all(before[1] == after[0] for before, after in zip(owned, owned[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(owned))
     for index, (first, last) in enumerate(owned):
         assert first < last
         assert axis.start(index) <= first
@@ -84,5 +86,5 @@ def test_overlap_in_pixels_is_even_and_keeps_the_sampling_grid(
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5, float("nan")])
 def test_overlap_outside_its_range_is_refused(fraction: float) -> None:
-    with pytest.raises(UsageError, match="--overlap is .* below 1"):
+    with pytest.raises(UsageError, match=r"--overlap is .* below 1"):
         overlap_pixels(512, fraction)

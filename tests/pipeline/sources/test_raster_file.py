@@ -152,7 +152,7 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path, values: NDArray[Any]) ->
     with pytest.raises(SourceError, match="complex64"):
         open_source(str(path))
     path = write(tmp_path / "a.tif", values)
-    with pytest.raises(UsageError, match="band 5, but .* bands 1 to 4"):
+    with pytest.raises(UsageError, match=r"band 5, but .* bands 1 to 4"):
         open_source(str(path), bands=(1, 5))
     for nodata in (70000, -1, 0.5, float("nan")):
         with pytest.raises(UsageError, match=r"--nodata is .* uint16"):
