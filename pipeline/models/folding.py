@@ -21,10 +21,15 @@ class Folded:
 
 
 class _Tracer(fx.Tracer):
-    """Sees batch norms of every library as one step."""
+    """Sees batch norms and every module without parts as one step.
+
+    There is nothing to fold inside such a module, and its code may decide by sizes, as timm's "same"
+    padding does, which a symbolic trace cannot follow.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+        whole = isinstance(m, nn.BatchNorm2d) or next(m.children(), None) is None
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 def fold_batch_norms(network: nn.Module) -> Folded:

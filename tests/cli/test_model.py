@@ -78,7 +78,16 @@ def test_import_inspect_and_list(tmp_path, capsys, smp_network):
     assert any("global image pooling" in warning for warning in inspected["warnings"])
 
     line = complaint(
-        capsys, "model", "import", tmp_path / "smp", "--out", out, "--classes", "a,b,c", "--output-stride", 8
+        capsys,
+        "model",
+        "import",
+        tmp_path / "smp",
+        "--out",
+        tmp_path / "new",
+        "--classes",
+        "a,b,c",
+        "--output-stride",
+        8,
     )
     assert "config.json says" in line
 

@@ -1,0 +1,66 @@
+"""The shard writer: rows of any height come out at their place, each row of shards once, with its counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.stream import FinishedRows
+from segment_tiles.pipeline.outputs.ledger import Ledger
+from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
+from segment_tiles.pipeline.outputs.store import create_store
+
+TABLE = ClassTable((MapClass(0, "a", (0, 0, 0)), MapClass(1, "b", (9, 9, 9))))
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=6), st.integers(0, 90))
+@settings(max_examples=8)
+def test_rows_of_any_height(
+    tmp_path_factory: pytest.TempPathFactory, heights: list[int], offset: int
+) -> None:
+    folder: Path = tmp_path_factory.mktemp("store")
+    shape = (sum(heights), 300)
+    rng = np.random.default_rng(0)
+    classes = rng.choice(np.array([0, 1, 255], dtype=np.uint8), shape)
+    confidence = rng.integers(0, 255, shape, dtype=np.uint8)
+    group = create_store(folder / "classes.zarr", shape, GeoRef.of_pixels(), TABLE)
+    ledger = Ledger(folder / "ledger")
+    with ShardWriter(group, Window(0, 0, *shape), offset, ledger, TABLE.nodata, TABLE.count) as writer:
+        row = 0
+        for height in heights:
+            part = slice(row, row + height)
+            writer.append(FinishedRows(row + offset, classes[part], confidence[part], None))
+            row += height
+    np.testing.assert_array_equal(group["classes"][:], classes)
+    np.testing.assert_array_equal(group["confidence"][:], confidence)
+    counts = np.sum(list(ledger.finished().values()), axis=0)
+    assert counts.tolist() == [int((classes == code).sum()) for code in (0, 1, 255)]
+    assert len(ledger.finished()) == -(-shape[0] // 512)
+
+
+def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
+    group = create_store(tmp_path / "classes.zarr", (600, 50), GeoRef.of_pixels(), TABLE)
+    rows = np.zeros((10, 50), dtype=np.uint8)
+    with (
+        pytest.raises(ValueError, match="rows start at 20, but the next row of the Region is 0"),
+        ShardWriter(group, Window(0, 0, 600, 50), 0, Ledger(tmp_path / "ledger"), 255, 2) as writer,
+    ):
+        writer.append(FinishedRows(20, rows, rows, None))
+
+
+def test_an_interrupted_row_of_shards_is_not_in_the_ledger(tmp_path: Path) -> None:
+    group = create_store(tmp_path / "classes.zarr", (1200, 50), GeoRef.of_pixels(), TABLE)
+    rows = np.zeros((700, 50), dtype=np.uint8)
+    ledger = Ledger(tmp_path / "ledger")
+    writer = ShardWriter(group, Window(0, 0, 1200, 50), 0, ledger, 255, 2)
+    writer.append(FinishedRows(0, rows, rows, None))
+    error = RuntimeError("the stream broke")
+    writer.__exit__(type(error), error, None)
+    assert list(ledger.finished()) == [(0, 0)]

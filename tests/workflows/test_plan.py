@@ -1,0 +1,165 @@
+"""Plans: Regions that fit the memory, sums that do not depend on height, and words that are parsed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+from pyproj import CRS
+
+from segment_tiles.pipeline.errors import PlanError, UsageError
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.pipeline.outputs.ledger import Ledger, LedgerEntry
+from segment_tiles.pipeline.outputs.store import shard_shape
+from segment_tiles.workflows.areas import area_unit, class_areas
+from segment_tiles.workflows.config import RunConfig, parse_bands, parse_batch, parse_formats, parse_memory
+from segment_tiles.workflows.plan import make_plan
+from segment_tiles.workflows.probe import Probe
+from segment_tiles.workflows.region_task import unfinished
+from segment_tiles.workflows.scene import Scene, roi_window
+from segment_tiles.workflows.segment import plan_run
+
+PROBE = Probe("cpu", "cpu", "fp32", 1, 0.1, 500_000_000, 100_000_000)
+GEOREF = GeoRef((0.5, 0.0, 1000.0, 0.0, -0.5, 2000.0), CRS.from_epsg(32633).to_wkt())
+
+
+def scene(small_model: Path, height: int, width: int) -> Scene:
+    spec = RasterSpec(3, height, width, "uint8", GEOREF)
+    return Scene(
+        "scene.tif", spec, (1, 2, 3), spec.window, Lattice(height, width, 512, 128),
+        load_manifest(small_model), small_model,
+    )  # fmt: skip
+
+
+def config(**changes: object) -> RunConfig:
+    return replace(RunConfig("scene.tif", "model", Path("out"), memory=64 * 10**9), **changes)
+
+
+def test_memory_does_not_grow_with_the_height(small_model: Path) -> None:
+    plans = [
+        make_plan(config(), scene(small_model, height, 20_000), PROBE, None) for height in (600, 600_000)
+    ]
+    assert plans[0].memory == plans[1].memory
+    assert plans[1].tiles > 900 * plans[0].tiles / 2
+
+
+def test_a_huge_raster_has_a_plan(small_model: Path) -> None:
+    plan = make_plan(config(), scene(small_model, 100_000, 100_000), PROBE, None)
+    assert plan.tiles == 261 * 261
+    assert len(plan.regions) == 1
+    assert plan.memory.accumulator < 3 * 128 * 102_000 * 4
+    assert plan.expected_seconds == pytest.approx(261 * 261 * 0.1)
+
+
+@given(st.integers(1, 40_000), st.integers(1, 3000), st.floats(0.0, 1.0))
+def test_regions_partition_the_result_on_shard_edges(
+    small_model: Path, width: int, height: int, share: float
+) -> None:
+    one = scene(small_model, height, width)
+    least = _least_memory(one)
+    most = make_plan(config(), one, PROBE, None).memory.total
+    plan = make_plan(config(memory=int(least + share * (most - least)) + 1), one, PROBE, None)
+    _, side = shard_shape(width)
+    assert plan.regions[0].column == 0
+    assert plan.regions[-1].column_stop == width
+    assert all(a.column_stop == b.column for a, b in zip(plan.regions, plan.regions[1:], strict=False))
+    assert all(region.column % side == 0 and region.height == height for region in plan.regions)
+    assert plan.memory.total <= plan.memory_limit
+
+
+def _least_memory(one: Scene) -> int:
+    low = 1
+    try:
+        make_plan(config(memory=low), one, PROBE, None)
+    except PlanError as error:
+        text = str(error).split(" takes ")[1].split(";")[0]
+        value, unit = text.split()
+        return int(float(value) * {"MB": 10**6, "GB": 10**9}[unit] * 1.01)
+    return low
+
+
+@pytest.mark.parametrize(
+    ("roi", "expected"),
+    [
+        (None, Window(0, 0, 400, 600)),
+        ((1000.0, 1800.0, 1300.0, 2000.0), Window(0, 0, 400, 600)),
+        ((1000.5, 1999.0, 1001.0, 1999.5), Window(1, 1, 1, 1)),
+        ((1000.6, 1999.0, 1001.1, 1999.4), Window(1, 1, 1, 2)),
+        ((900.0, 1900.0, 1001.0, 3000.0), Window(0, 0, 200, 2)),
+    ],
+)
+def test_roi_in_pixels(roi: tuple[float, float, float, float] | None, expected: Window) -> None:
+    assert roi_window(roi, RasterSpec(3, 400, 600, "uint8", GEOREF)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "4", "4 gigabytes", "-1GB", "0", "GB", "4GB2"])
+def test_sizes_that_are_none(text: str) -> None:
+    if text == "4":
+        assert parse_memory(text) == 4
+        return
+    with pytest.raises(UsageError, match="--memory"):
+        parse_memory(text)
+
+
+def test_words() -> None:
+    assert parse_memory("2.5 GiB") == int(2.5 * 2**30)
+    assert parse_bands(" 3, 2,1") == (3, 2, 1)
+    assert parse_batch("auto") is None
+    assert parse_batch("8") == 8
+    assert parse_formats("parquet,COG") == ("zarr", "cog", "parquet")
+    for bad in ("0,1", "1,,2", "a"):
+        with pytest.raises(UsageError):
+            parse_bands(bad)
+
+
+def test_unfinished_rows_are_found_by_shards(tmp_path: Path) -> None:
+    ledger, width = Ledger(tmp_path), 5000
+    rows, side = shard_shape(width)
+    region = Window(0, 0, 4 * rows + 10, width)
+    assert unfinished(region, width, ledger) == [region]
+    counts = ((rows * side, 0), (rows * (width - side), 0))
+    ledger.mark(LedgerEntry(1, (0, 2), counts))
+    ledger.mark(LedgerEntry(3, (0, 1), counts[:1]))
+    assert unfinished(region, width, ledger) == [
+        Window(0, 0, rows, width),
+        Window(2 * rows, 0, 2 * rows + 10, width),
+    ]
+    left = Window(0, 0, 4 * rows + 10, side)
+    assert [part.row for part in unfinished(left, width, ledger)] == [0, 2 * rows, 4 * rows]
+    ledger.mark(LedgerEntry(1, (0, 2), counts))
+    assert sum(sum(shard) for shard in ledger.finished().values()) == rows * (width + side)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_areas_in_metres_and_in_degrees() -> None:
+    counts = {(0, 0): (10, 2), (1, 0): (5, 0)}
+    assert class_areas(counts, (600, 500), GEOREF) == [15 * 0.25, 2 * 0.25]
+    assert area_unit(GEOREF) == "m2"
+    degree = GeoRef((0.001, 0.0, 10.0, 0.0, -0.001, 60.0), CRS.from_epsg(4326).to_wkt())
+    found = class_areas({(0, 0): (250_000, 0)}, (500, 500), degree)[0]
+    # a degree of latitude is 111.4 km at 60 degrees, one of longitude 55.6 km at 59.75 on average
+    assert found == pytest.approx(250_000 * 111.4 * 55.98, rel=0.01)
+    feet = GeoRef((1.0, 0.0, 0.0, 0.0, -1.0, 0.0), CRS.from_epsg(2263).to_wkt())
+    assert class_areas({(0, 0): (1, 0)}, (1, 1), feet)[0] == pytest.approx(0.0929, rel=1e-3)
+    assert area_unit(GeoRef.of_pixels()) == "pixels"
+
+
+def test_a_plan_of_a_sparse_file_of_a_hundred_thousand_pixels(small_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "huge.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=100_000, height=100_000, count=3, dtype="uint8", tiled=True,
+        sparse_ok=True, bigtiff="yes", crs="EPSG:32633", transform=rasterio.Affine(1, 0, 9, 0, -1, 0),
+    ):  # fmt: skip
+        pass
+    plan = plan_run(config(source=str(path), model=str(small_model), precision="fp32", tile=512))
+    assert plan.tiles == 261 * 261
+    assert np.prod(plan.scene.roi.shape) == 10**10
