@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.errors import ModelError, OutputError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights, with_background
 from segment_tiles.pipeline.models.checkpoints.translation import (
@@ -92,6 +92,8 @@ def import_model(request: ImportRequest) -> ImportResult:
         Damaged, of another architecture, executing code, or not with these bands and classes.
     UsageError
         An option cannot be used.
+    OutputError
+        The folder is taken.
     """
     if not request.path.exists():
         msg = (
@@ -101,11 +103,26 @@ def import_model(request: ImportRequest) -> ImportResult:
     if request.tile is not None and request.tile < 1:
         msg = f"--tile {request.tile}: a side in pixels, 1 or more, is needed"
         raise UsageError(msg)
+    refuse_package(request.out)
     if (request.path / MANIFEST_FILE).is_file():
         msg = f"{request.path} is a model package already; use it as --model {request.path}"
         raise ModelError(msg)
     kind = graph_kind(request.path) if request.path.is_file() else None
     return _import_weights(request) if kind is None else _import_graph(request, kind)
+
+
+def refuse_package(out: Path) -> None:
+    """Refuse a folder that holds a model package already, or a name that is a file.
+
+    Raises
+    ------
+    OutputError
+        It does.
+    """
+    if out.is_file() or (out / MANIFEST_FILE).exists():
+        what = "a file" if out.is_file() else "a model package already"
+        msg = f"--out {out} is {what}; name a new folder"
+        raise OutputError(msg)
 
 
 def _import_weights(request: ImportRequest) -> ImportResult:
@@ -143,6 +160,8 @@ def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
         manifest = save_graph_package(request.out, manifest, copy)
     finally:
         copy.unlink(missing_ok=True)
+        if not any(request.out.iterdir()):
+            request.out.rmdir()
     return ImportResult(manifest, kind, (*graph.assumptions, *_usual_statistics(request)), ())
 
 

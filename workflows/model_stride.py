@@ -11,6 +11,7 @@ from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.models.settings import DEEPLAB, OUTPUT_STRIDES
+from segment_tiles.workflows.model_import import refuse_package
 
 
 def change_output_stride(name_or_path: str, out: Path, output_stride: int) -> ModelManifest:
@@ -22,7 +23,9 @@ def change_output_stride(name_or_path: str, out: Path, output_stride: int) -> Mo
     Raises
     ------
     UsageError
-        Not an output stride, or the folder is the model's own.
+        Not an output stride.
+    OutputError
+        The folder is taken.
     ModelError
         Not a DeepLab, or its rates have no whole counterpart.
     """
@@ -30,9 +33,7 @@ def change_output_stride(name_or_path: str, out: Path, output_stride: int) -> Mo
         msg = f"--output-stride {output_stride}: use 8, 16 or 32"
         raise UsageError(msg)
     folder = find_model(name_or_path)
-    if out.resolve() == folder.resolve():
-        msg = f"--out {out} is the model itself; name a new folder"
-        raise UsageError(msg)
+    refuse_package(out)
     manifest = load_manifest(folder)
     if manifest.architecture.arch not in DEEPLAB:
         msg = f"model {manifest.name} is {manifest.architecture.arch}; only {', '.join(DEEPLAB)} have an output stride"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError, one_line
+from segment_tiles.pipeline.models.layers import refuse_tracing
 from segment_tiles.pipeline.models.manifest import Architecture
 
 COMPARISON = ("unet", "segformer", "smp")
@@ -40,21 +41,32 @@ def build_comparison(architecture: Architecture, bands: int, classes: int, *, pr
             raise ModelError(msg)
         return _monai_unet(architecture, bands, classes)
     model_class, config = _smp_request(architecture, pretrained=pretrained)
-    return AnySize(_smp_model(model_class, {**config, "in_channels": bands, "classes": classes}))
+    network = _smp_model(model_class, {**config, "in_channels": bands, "classes": classes})
+    return AnySize(network, _SMP_MULTIPLE)
 
 
 class AnySize(nn.Module):
-    """Lets a network that needs sides of a multiple of 32 take any: pads below and right, crops logits."""
+    """Lets a network of another library that needs sides of a multiple take any.
 
-    def __init__(self, network: nn.Module):
+    Parameters
+    ----------
+    network
+        Maps (B, bands, H, W) to logits of the same size, where H and W are multiples of `multiple`.
+    multiple
+        1 where the network takes any size; else it is padded below and right, and its logits are cropped.
+    """
+
+    def __init__(self, network: nn.Module, multiple: int):
         super().__init__()
         self.network = network
+        self.multiple = multiple
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (B, bands, H, W) to logits (B, classes, H, W)."""
+        refuse_tracing(image, "a network of another library")
         height, width = image.shape[-2:]
         # replicate, not reflect: an image may be narrower than what it lacks
-        padded = F.pad(image, (0, -width % _SMP_MULTIPLE, 0, -height % _SMP_MULTIPLE), mode="replicate")
+        padded = F.pad(image, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         logits: Tensor = self.network(padded)
         return logits[..., :height, :width]
 
@@ -68,7 +80,10 @@ def _monai_unet(architecture: Architecture, bands: int, classes: int) -> nn.Modu
         msg = f"U-Net details are {dict(architecture.details)}; only 'widths', 6 channel counts, can be set"
         raise ModelError(msg)
     # MONAI's default is instance norm: statistics of each tile, so that a pixel would depend on its tile
-    return BasicUNet(spatial_dims=2, in_channels=bands, out_channels=classes, features=widths, norm="batch")
+    network = BasicUNet(
+        spatial_dims=2, in_channels=bands, out_channels=classes, features=widths, norm="batch"
+    )
+    return AnySize(network, multiple=1)
 
 
 def _smp_request(architecture: Architecture, *, pretrained: bool) -> tuple[str, dict[str, Any]]:

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError, one_line
+from segment_tiles.pipeline.models.layers import refuse_tracing
 from segment_tiles.pipeline.models.manifest import Architecture
 
 GRAPH_FILES = {
@@ -67,10 +68,7 @@ class PackagedGraph(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map normalised (B, bands, H, W) to logits (B, classes, H, W)."""
-        traced: object = image
-        if isinstance(traced, fx.Proxy):
-            msg = "a packaged graph cannot be traced"
-            raise TypeError(msg)
+        refuse_tracing(image, "a packaged graph")
         scores = _logits_of(self.graph(image.float()))
         if self.activation == "softmax":
             scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()

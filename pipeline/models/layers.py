@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 SeparableStyle = Literal["none", "plain", "batch_norm_relu"]
@@ -19,6 +19,17 @@ def resize(image: Tensor, like: Tensor, *, align_corners: bool) -> Tensor:
     The size is taken from a tensor, never from a number, so that an exported graph follows its input.
     """
     return F.interpolate(image, size=like.shape[-2:], mode="bilinear", align_corners=align_corners)
+
+
+def refuse_tracing(image: Tensor, what: str) -> None:
+    """Raise TypeError where torch.fx traces a forward that decides by what its values are.
+
+    MONAI's U-Net joins its skip connections only if ``isinstance(x, Tensor)``: traced, it would lose them.
+    """
+    value: object = image
+    if isinstance(value, fx.Proxy):
+        msg = f"{what} cannot be traced"
+        raise TypeError(msg)
 
 
 class ImageBatchNorm2d(nn.BatchNorm2d):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.errors import ModelError, WriteFailedError, one_line
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
 from segment_tiles.pipeline.models.graphs import GRAPH_FILES, load_graph
@@ -53,18 +53,27 @@ def save_model_package(
     ------
     ModelError
         The manifest contradicts itself, or the weights are not those of its network.
+    WriteFailedError
+        The disk is full, or the folder cannot be written.
     """
     check_manifest(manifest)
     network = build_network(manifest.architecture, len(manifest.bands), manifest.classes.count)
     load_exactly(network, state_dict, f"weights of {manifest.name}")
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: _as_stored(tensor, half=half) for key, tensor in state_dict.items()}
-    temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
-    save_file(tensors, temporary)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return finish_package(
-        folder, manifest, temporary, file_name=WEIGHTS_FILE, parameters=parameters, framework="PyTorch"
-    )
+    temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary)
+        return finish_package(
+            folder, manifest, temporary, file_name=WEIGHTS_FILE, parameters=parameters, framework="PyTorch"
+        )
+    except (OSError, SafetensorError) as error:
+        msg = f"model package {folder} cannot be written: {one_line(error)}"
+        raise WriteFailedError(msg) from error
+    finally:
+        if folder.is_dir():
+            temporary.unlink(missing_ok=True)
 
 
 def save_graph_package(folder: Path, manifest: ModelManifest, temporary: Path) -> ModelManifest:

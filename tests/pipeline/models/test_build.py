@@ -1,15 +1,19 @@
 """Networks: the paper's costs, any size, batches of one, and what output stride and pooling do."""
 
 import sys
+import warnings
 
 import pytest
 import timm
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError
 from segment_tiles.pipeline.models.backbones import build_backbone
 from segment_tiles.pipeline.models.build import build_network, with_output_stride
+from segment_tiles.pipeline.models.folding import fold_batch_norms
 from segment_tiles.pipeline.models.inspection import count_multiply_adds, count_parameters
 from segment_tiles.pipeline.models.layers import mean_of_window
 from segment_tiles.pipeline.models.manifest import Architecture
@@ -179,13 +183,48 @@ def test_window_pooling_does_not_depend_on_the_tile(with_lively_norms, record_pr
     assert whole > 1e-3
 
 
-def test_window_mean_counts_only_what_is_inside():
-    features = torch.arange(12.0).reshape(1, 1, 3, 4)
-    found = mean_of_window(features, 3)
-    for row in range(3):
-        for column in range(4):
-            seen = features[0, 0, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-            assert found[0, 0, row, column] == pytest.approx(float(seen.mean()))
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 7), st.integers(0, 2**31))
+def test_window_mean_counts_only_what_is_inside(height, width, half, seed):
+    features = torch.randn(1, 2, height, width, generator=torch.Generator().manual_seed(seed))
+    found = mean_of_window(features, 2 * half + 1)
+    for row in range(height):
+        for column in range(width):
+            rows = slice(max(row - half, 0), row + half + 1)
+            columns = slice(max(column - half, 0), column + half + 1)
+            expected = features[:, :, rows, columns].mean((2, 3))
+            torch.testing.assert_close(found[:, :, row, column], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_onnx_takes_any_size(tmp_path):
+    """Sizes are read from tensors, so an exported graph follows its input."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network = build_network(light("window", 3), 3, 2).eval()
+    free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, (torch.randn(2, 3, 64, 96),), str(tmp_path / "net.onnx"), dynamo=True, verbose=False,
+            dynamic_shapes=(free,), external_data=False,
+        )  # fmt: skip
+    session = runtime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    image = torch.randn(1, 3, 81, 70)
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(found), network(image), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arch", "backbone"), [("unet", "basic"), ("deeplabv3plus", "xception41"), ("deeplabv2", "resnet18")]
+)
+def test_folding_batch_norms_keeps_the_function(arch, backbone, with_lively_norms):
+    """The segmenter folds batch norms by tracing; a network that tracing would change must refuse it."""
+    network = with_lively_norms(build_network(Architecture(arch, backbone, 16, (1, 2)), 3, 2))
+    folded = fold_batch_norms(network)
+    assert (folded.count > 0) is (arch != "unet")
+    image = torch.randn(1, 3, 48, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded.network(image), network(image), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from safetensors.torch import load_file, save_file
 
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, WriteFailedError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
@@ -260,6 +260,12 @@ def test_a_manifest_that_does_not_fit_is_never_written(tmp_path, network, change
     with pytest.raises(ModelError, match=text):
         save_model_package(tmp_path / "out", replace(MANIFEST, **change), network.state_dict())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, network):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(WriteFailedError, match="taken"):
+        save_model_package(tmp_path / "taken", MANIFEST, network.state_dict())
 
 
 def test_models_are_found_by_folder_and_unknown_ones_are_named(package, tmp_path):
