@@ -123,3 +123,28 @@ def test_worker_count_changes_nothing(tmp_path, class_raster):
     two, _ = polygons(raster, tmp_path / "two.parquet", workers=2, vector_tile=64, sieve=5)
     assert one == two
     assert len({row["id"] for row in rows}) == len(rows)
+
+
+@given(
+    codes=rasters(10),
+    side=st.integers(2, 6),
+    tolerance=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
+    connectivity=st.sampled_from([4, 8]),
+)
+def test_simplified_features_tile_the_same_ground(
+    tmp_path_factory, class_raster, codes, side, tolerance, connectivity
+):
+    folder = tmp_path_factory.mktemp("law")
+    raster = class_raster(folder / "classes.tif", codes)
+    _, exact = polygons(raster, folder / "exact.parquet", connectivity=connectivity)
+    _, rows = polygons(
+        raster, folder / "out.parquet", connectivity=connectivity, vector_tile=side, simplify=tolerance
+    )
+    assert {row["id"] for row in exact} == {row["id"] for row in rows}
+    shapes = shapely.from_wkb([row["geometry"] for row in rows])
+    assert shapely.is_valid(shapes).all()
+    assert shapely.coverage_is_valid(shapes)
+    covered = shapely.area(shapes).sum()
+    assert shapely.union_all(shapes).area == pytest.approx(covered, rel=1e-9)  # no overlap
+    if (codes != NODATA).all():  # the border to nodata is simplified as well, the edge of the raster is not
+        assert covered == pytest.approx(codes.size * 0.25, rel=1e-9)  # no gap
