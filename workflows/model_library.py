@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from segment_tiles.pipeline.grid.lattice import overlap_pixels
 from segment_tiles.pipeline.models.graphs import EXECUTES, GRAPH_FILES
@@ -45,19 +48,12 @@ def inspect_model(name_or_path: str, *, trust: bool) -> dict[str, Any]:
     ModelError
         Not a model, damaged, or a graph that executes and is not trusted.
     """
-    from segment_tiles.pipeline.models.inspection import (  # noqa: PLC0415 - slow to import, `model list` need not wait
-        count_multiply_adds,
-        count_parameters,
-        measure_reach,
-    )
-
     folder = find_model(name_or_path)
     manifest = load_manifest(folder)
     network = load_network(folder, manifest, trust=trust)
-    architecture, bands, tile = manifest.architecture, len(manifest.bands), manifest.tile
-    is_graph = architecture.arch in GRAPH_FILES
-    halo = overlap_pixels(tile, manifest.overlap, architecture.output_stride) // 2
-    reach = None if is_graph else measure_reach(network, bands, tile)
+    halo = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride) // 2
+    measured = _nothing() if manifest.architecture.arch in GRAPH_FILES else _measured(network, manifest)
+    reach = measured["reach"]
     return {
         "name": manifest.name,
         "folder": str(folder),
@@ -70,19 +66,35 @@ def inspect_model(name_or_path: str, *, trust: bool) -> dict[str, Any]:
         "classes": list(manifest.classes.names),
         "pixel_size": manifest.pixel_size,
         "pixel_unit": manifest.pixel_unit,
-        "tile": tile,
+        "tile": manifest.tile,
         "overlap": manifest.overlap,
         "halo": halo,
-        "parameters": None if is_graph else count_parameters(network),
-        "multiply_adds": None
-        if is_graph
-        else count_multiply_adds(architecture, bands, manifest.classes.count, tile, tile),
-        "reach": None
-        if reach is None
-        else {"effective": reach.effective, "furthest": reach.furthest, "measured": reach.measured},
+        **measured,
         "weights_checksum": manifest.weights_checksum,
         "extra": dict(manifest.extra),
-        "warnings": _warnings(manifest, halo, None if reach is None else reach.effective),
+        "warnings": _warnings(manifest, halo, None if reach is None else reach["effective"]),
+    }
+
+
+def _nothing() -> dict[str, Any]:
+    """Of a packaged graph neither cost nor reach can be seen."""
+    return {"parameters": None, "multiply_adds": None, "reach": None}
+
+
+def _measured(network: nn.Module, manifest: ModelManifest) -> dict[str, Any]:
+    from segment_tiles.pipeline.models.inspection import (  # noqa: PLC0415 - slow to import, `model list` need not wait
+        count_multiply_adds,
+        count_parameters,
+        measure_reach,
+    )
+
+    bands, tile = len(manifest.bands), manifest.tile
+    return {
+        "parameters": count_parameters(network),
+        "multiply_adds": count_multiply_adds(
+            manifest.architecture, bands, manifest.classes.count, tile, tile
+        ),
+        "reach": asdict(measure_reach(network, bands, tile)),
     }
 
 

@@ -77,18 +77,8 @@ def test_import_inspect_and_list(tmp_path, capsys, smp_network):
     assert inspected["reach"]["furthest"] > inspected["reach"]["effective"] > inspected["halo"]
     assert any("global image pooling" in warning for warning in inspected["warnings"])
 
-    line = complaint(
-        capsys,
-        "model",
-        "import",
-        tmp_path / "smp",
-        "--out",
-        tmp_path / "new",
-        "--classes",
-        "a,b,c",
-        "--output-stride",
-        8,
-    )
+    again = ("model", "import", tmp_path / "smp", "--out", tmp_path / "new", "--classes", "a,b,c")
+    line = complaint(capsys, *again, "--output-stride", 8)
     assert "config.json says" in line
 
     listed = answer(capsys, "model", "list", out)
