@@ -102,6 +102,8 @@ def _component_table(
     """Return code, number of pixels and first pixel of each component."""
     run_pixels = np.diff(first_of_run, append=codes.size)
     pixels = np.bincount(component_of_run, weights=run_pixels).astype(np.int64)
-    _, first_run = np.unique(component_of_run, return_index=True)
+    first_run = np.empty(len(pixels), dtype=np.int64)
+    # of repeated indices the last assignment stays: backwards, that is the first run
+    first_run[component_of_run[::-1]] = np.arange(len(first_of_run))[::-1]
     first_pixels = first_of_run[first_run]
     return codes.ravel()[first_pixels].astype(np.int64), pixels, first_pixels

@@ -14,7 +14,7 @@ from segment_tiles.pipeline.vectors.attributes import Attributes
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.hilbert import ORDER, hilbert_distance
 from segment_tiles.pipeline.vectors.measure import Measure, areas_and_perimeters, measure_of
-from segment_tiles.pipeline.vectors.rings import Polygons, canonical
+from segment_tiles.pipeline.vectors.rings import Polygons
 
 PART_SCHEMA = pa.schema([
     ("key", pa.uint64()),
@@ -82,6 +82,7 @@ class FeatureBuilder:
         return np.asarray(attributes.pixels * self.spec.georef.pixel_area, dtype=np.float64)
 
     def _to_world(self, geometries: Polygons, window: Window) -> Polygons:
+        """Return world coordinates in one canonical order of vertices; shells run counter-clockwise."""
         a, b, c, d, e, f = self.spec.georef.transform
 
         def affine(pixel: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -89,7 +90,10 @@ class FeatureBuilder:
             x, y = pixel[:, 0] + window.column, pixel[:, 1] + window.row
             return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
-        return canonical(shapely.transform(geometries, affine))
+        world = shapely.transform(shapely.normalize(geometries), affine)
+        # normalize leaves shells clockwise (GEOS, Polygon::normalize): a transform that mirrors turns them
+        is_mirrored = a * e - b * d < 0
+        return world if is_mirrored else np.asarray(shapely.reverse(world))
 
     def _hilbert(self, geometries: Polygons, window: Window) -> NDArray[np.int64]:
         """Return the place on the curve of the middle of each bounding box."""

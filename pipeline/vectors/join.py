@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.rings import Polygons, drop_straight_vertices, gather_parts, map_polygons
 
+SMALL = 1000
+"""Vertices of two pieces below which they are united as they are, many pairs in one call."""
+
 
 def join_pieces(pieces: Polygons, features: NDArray[np.int64], side: int, *, exact: bool) -> Polygons:
     """Return the geometry of each feature from the geometries of its pieces.
@@ -28,9 +31,14 @@ def join_pieces(pieces: Polygons, features: NDArray[np.int64], side: int, *, exa
     order = np.argsort(features, kind="stable")
     starts = np.searchsorted(features[order], np.arange(count + 1))
     joined = np.empty(count, dtype=np.object_)
-    for feature in range(count):
-        members = pieces[order[starts[feature] : starts[feature + 1]]]
-        joined[feature] = members[0] if len(members) == 1 else _union(members, side)
+    joined[:] = pieces[order[starts[:-1]]]
+    number = np.diff(starts)
+    pairs = np.flatnonzero(number == 2)
+    other = pieces[order[starts[pairs] + 1]]
+    small = shapely.get_num_coordinates(joined[pairs]) + shapely.get_num_coordinates(other) < SMALL
+    joined[pairs[small]] = shapely.union(joined[pairs[small]], other[small])
+    for feature in [*pairs[~small], *np.flatnonzero(number > 2)]:
+        joined[feature] = _union(pieces[order[starts[feature] : starts[feature + 1]]], side)
     return map_polygons(joined, drop_straight_vertices) if exact else joined
 
 

@@ -14,7 +14,7 @@ from segment_tiles.pipeline.vectors.measure import Measure
 from segment_tiles.pipeline.vectors.palette import class_color
 from segment_tiles.pipeline.vectors.parts import MergedParts
 
-BATCH_ROWS = 4096
+BATCH_ROWS = 16_384
 """Features handed to a writer at once."""
 
 

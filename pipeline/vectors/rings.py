@@ -1,4 +1,4 @@
-"""Vertices of pixel-edge polygons: shared nodes in, straight vertices out, one canonical form."""
+"""Vertices of pixel-edge polygons: shared nodes in, straight vertices out."""
 
 from __future__ import annotations
 
@@ -133,9 +133,3 @@ def insert_vertices(
     result[target, 0] = np.where(on_row, along, xs[edge])
     result[target, 1] = np.where(on_row, ys[edge], along)
     return shapely.from_ragged_array(kind, result, (place[ring_offsets], polygon_offsets))
-
-
-def canonical(geometries: Polygons) -> Polygons:
-    """Return the same shapes with one order of rings, parts and vertices; shells run counter-clockwise."""
-    # normalize leaves shells clockwise and holes counter-clockwise (GEOS, Polygon::normalize)
-    return np.asarray(shapely.reverse(shapely.normalize(geometries)))

@@ -49,8 +49,10 @@ def trace_outlines(
     polygons : array of shapely Polygons
         In pixels: x is the column and y the row, of pixel corners.
     """
-    if not labels.any() and not with_unlabelled:
-        return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.object_)
+    if not with_unlabelled:
+        if not labels.any():
+            return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.object_)
+        with_unlabelled = bool(labels.all())  # GDAL is faster where it need not look for nodata
     if labels.size > SMALL and has_gdal_pipeline():
         return _trace_by_pipeline(labels, with_unlabelled=with_unlabelled)
     return _trace_by_rasterio(labels, with_unlabelled=with_unlabelled)

@@ -315,6 +315,21 @@ def test_geographic_raster_is_measured_on_the_ellipsoid(tmp_path, class_raster, 
         assert row.perimeter_m == pytest.approx(perimeter, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "transform", [(2, 0, 5e5, 0, 2, 4e6), (0, 2, 5e5, 2, 0, 4e6), (1, 1, 5e5, 1, -1, 4e6)]
+)
+def test_shells_run_counter_clockwise_under_any_transform(tmp_path, class_raster, land_cover, transform):
+    raster = class_raster(tmp_path / "c.tif", land_cover, transform=transform)
+    first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    polygonize(raster, [first], PolygonizeOptions(vector_tile=77))
+    polygonize(raster, [second])
+    assert first.read_bytes() == second.read_bytes()
+    frame = geopandas.read_parquet(first)
+    assert frame.geometry.map(lambda g: g.exterior.is_ccw and not any(r.is_ccw for r in g.interiors)).all()
+    a, b, _, d, e, _ = transform
+    assert frame.geometry.area.sum() == pytest.approx((land_cover != 9).sum() * abs(a * e - b * d))
+
+
 def test_feet_become_metres(tmp_path, class_raster):
     raster = class_raster(
         tmp_path / "c.tif", np.zeros((4, 5), np.uint8), crs="EPSG:2263", transform=(10, 0, 9e5, 0, -10, 2e5)
