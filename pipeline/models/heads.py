@@ -33,10 +33,10 @@ class LargeFieldOfView(nn.Sequential):
         super().__init__(
             nn.Conv2d(channels_in, FC_CHANNELS, 3, padding=rate, dilation=rate),
             nn.ReLU(),
-            nn.Dropout2d(FC_DROPOUT),
+            nn.Dropout(FC_DROPOUT),
             nn.Conv2d(FC_CHANNELS, FC_CHANNELS, 1),
             nn.ReLU(),
-            nn.Dropout2d(FC_DROPOUT),
+            nn.Dropout(FC_DROPOUT),
             logits_layer(FC_CHANNELS, classes),
         )
 

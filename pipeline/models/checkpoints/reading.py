@@ -90,7 +90,8 @@ def _read_pickle(path: Path) -> object:
 def _culprit(path: Path) -> str:
     """Name what a pickle wants to import and may not."""
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals(_PLAIN_TYPES):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (RuntimeError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError):
         # files older than torch 1.6 cannot be listed; that they are refused is known already
         return "it holds more than tensors and plain values"

@@ -5,9 +5,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.crf import CrfParameters, color_image, crf_parameters, refine, refine_batch
+from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.segmenter import Segmenter
 
 SIDE = 96
 
@@ -76,6 +80,31 @@ def test_any_three_bands_of_any_type_guide_it(scene):
     assert np.array_equal(color_image(bands, parameters), image)
     batch = refine_batch(torch.from_numpy(probabilities[None]), torch.from_numpy(bands[None]), parameters)
     assert np.array_equal(batch[0].numpy(), refine(probabilities, image, CrfParameters()))
+
+
+def test_a_model_with_parameters_is_segmented_with_the_crf(scene):
+    pytest.importorskip("pydensecrf.densecrf")
+    _, image, probabilities = scene
+    logits = torch.from_numpy(np.log(probabilities))
+
+    class Fixed(nn.Module):
+        def forward(self, tile):
+            return logits.expand(tile.shape[0], -1, -1, -1) + 0 * tile[:, :1]
+
+    def scores(extra):
+        table = ClassTable((MapClass(0, "ground", (0, 0, 0)), MapClass(1, "disc", (255, 0, 0))))
+        manifest = ModelManifest(
+            "with-crf", Architecture("deeplabv2", "vgg16"), ("r", "g", "b"), "uint8", (0.0,) * 3, (1.0,) * 3,
+            SIDE, 0.5, table, extra=extra,
+        )  # fmt: skip
+        segmenter = Segmenter(Fixed(), manifest, torch.device("cpu"))
+        return segmenter.scores(torch.from_numpy(image)[None].expand(2, -1, -1, -1)).numpy()
+
+    plain, refined = scores({}), scores({"crf": {"bilateral_width": 50}})
+    np.testing.assert_allclose(plain[0], probabilities, atol=1e-6)
+    expected = refine(plain[0], image, CrfParameters(bilateral_width=50))
+    np.testing.assert_allclose(refined, np.stack([expected, expected]), atol=1e-6)
+    assert np.abs(refined - plain).max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from segment_tiles.pipeline.models.build import build_network
@@ -62,7 +63,8 @@ def test_smp_bare_and_lightning_weights(tmp_path, with_lively_norms):
     lightning = {"epoch": 3, "state_dict": {f"model.{k}": v for k, v in theirs.state_dict().items()}}
     torch.save(lightning, tmp_path / "lightning.ckpt")
     torch.save(theirs.state_dict(), tmp_path / "bare.pth")
-    for name in ("lightning.ckpt", "bare.pth"):
+    save_file(theirs.state_dict(), tmp_path / "bare.safetensors")
+    for name in ("lightning.ckpt", "bare.pth", "bare.safetensors"):
         ours, imported = imported_network(tmp_path / name)
         assert relative_difference(ours, theirs, 3, 64, 96) <= 1e-4
         assert "output stride 16 and rates (12, 24, 36)" in imported.assumptions[0]
