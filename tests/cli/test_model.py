@@ -223,6 +223,45 @@ def test_list_as_a_process_is_one_json_document():
     assert done.stderr == ""
 
 
+def write_scene(path):
+    values = np.random.default_rng(0).integers(0, 255, (3, 70, 100), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=100, height=70, count=3, dtype="uint8",
+        crs="EPSG:32633", transform=rasterio.Affine(1, 0, 1000, 0, -1, 2000),
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+    return path
+
+
+def test_an_imported_onnx_file_runs(tmp_path, capsys):
+    """Brighter than the mean is class 1: a 1x1 convolution whose answer is known."""
+    pytest.importorskip("onnxruntime")
+    conv = nn.Conv2d(3, 1, 1)
+    with torch.no_grad():
+        conv.weight.fill_(1.0)
+        conv.bias.fill_(0.0)
+    free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            conv, (torch.zeros(2, 3, 32, 48),), str(tmp_path / "m.onnx"), dynamo=True, verbose=False,
+            dynamic_shapes=(free,),
+        )  # fmt: skip
+    capsys.readouterr()
+    answer(
+        capsys, "model", "import", tmp_path / "m.onnx", "--out", tmp_path / "bright", "--classes", "dark,bright",
+        "--mean", "127,127,127", "--std", "1,1,1", "--tile", 64,
+    )  # fmt: skip
+    scene = write_scene(tmp_path / "scene.tif")
+    answer(
+        capsys, "run", scene, "--model", tmp_path / "bright", "--out", tmp_path / "out", "--format", "zarr,cog",
+        "--device", "cpu", "--batch", 2,
+    )  # fmt: skip
+    with rasterio.open(scene) as source, rasterio.open(tmp_path / "out" / "classes.tif") as found:
+        bright = source.read().astype(int).sum(0) > 3 * 127
+        assert np.array_equal(found.read(1), bright.astype(np.uint8))
+
+
 @pytest.mark.parametrize(
     ("arch", "backbone", "stride", "crf"),
     [
@@ -247,14 +286,9 @@ def test_every_version_runs(tmp_path, capsys, arch, backbone, stride, crf):
         class_table(("dark", "bright")), extra={"crf": {"iterations": 2}} if crf else {},
     )  # fmt: skip
     save_model_package(tmp_path / "model", manifest, state)
-    values = np.random.default_rng(0).integers(0, 255, (3, 70, 100), dtype=np.uint8)
-    with rasterio.open(
-        tmp_path / "scene.tif", "w", driver="GTiff", width=100, height=70, count=3, dtype="uint8",
-        crs="EPSG:32633", transform=rasterio.Affine(1, 0, 1000, 0, -1, 2000),
-    ) as dataset:  # fmt: skip
-        dataset.write(values)
+    scene = write_scene(tmp_path / "scene.tif")
     report = answer(
-        capsys, "run", tmp_path / "scene.tif", "--model", tmp_path / "model", "--out", tmp_path / "out",
+        capsys, "run", scene, "--model", tmp_path / "model", "--out", tmp_path / "out",
         "--format", "zarr,cog", "--device", "cpu", "--batch", 2,
     )  # fmt: skip
     assert report["was_finished"] is False
