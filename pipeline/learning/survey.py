@@ -56,7 +56,7 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
     Raises
     ------
     TrainingError
-        A scene has no labelled pixel, or all scenes together have only one class.
+        A scene has no labelled pixel, all scenes together have only one class, or values are infinite.
     """
     bands = scenes[0].source.spec.bands
     total, squares, count = np.zeros(bands), np.zeros(bands), 0
@@ -79,6 +79,10 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
         )
         raise TrainingError(msg)
     mean = total / count
+    if not np.isfinite(squares).all():
+        bands_at_fault = (np.flatnonzero(~np.isfinite(squares)) + 1).tolist()
+        msg = f"bands {bands_at_fault} hold infinite values; declare them as nodata, or repair the raster"
+        raise TrainingError(msg)
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
     statistics = BandStatistics(tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
     return Survey(statistics, tuple(cells), tuple(pixels.tolist()))

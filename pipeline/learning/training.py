@@ -192,6 +192,7 @@ class Training:
         """Score, keep the weights, write a checkpoint; True where the training should stop."""
         stop = False
         if self._process.is_first:
+            self._refuse_broken_weights()
             row = {"step": float(self.step)} | self._score(self.scored_network)
             best = self._kept_weights is None or row["mean_iou"] > self.best_score
             if best:
@@ -208,6 +209,16 @@ class Training:
             self._observer.scored(row, self._kept_weights or {})
             stop = self._is_exhausted
         return self._process.agree(stop)
+
+    def _refuse_broken_weights(self) -> None:
+        """Keep weights that are no numbers out of a checkpoint."""
+        if all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
+            return
+        msg = (
+            f"weights after step {self.step} are not numbers; the checkpoint before, if any, is kept: "
+            "lower optimizer.learning_rate"
+        )
+        raise TrainingError(msg)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
