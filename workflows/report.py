@@ -53,7 +53,12 @@ def run_report(
         "notice": "Class maps of medical images are for research use, not for diagnosis.",
         "fingerprint": record.fingerprint,
         "source": _source(plan),
-        "model": {"name": scene.manifest.name, "checksum": scene.manifest.weights_checksum},
+        "model": {
+            "name": scene.manifest.name,
+            "checksum": scene.manifest.weights_checksum,
+            # 0 where the graph cannot be traced: the network then runs as it is
+            "folded_batch_norms": max((region.folded_batch_norms for region in regions), default=0),
+        },
         "settings": dict(record.settings),
         "choices": {**record.choices, "device": probe.device, "trials": list(probe.trials)},
         **_classes(plan, shards),
