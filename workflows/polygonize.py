@@ -107,10 +107,7 @@ def polygonize(
         When the disk is full.
     """
     started = time.monotonic()
-    if workers < 1:
-        raise UsageError(f"workers is {workers}; it must be 1 or more")
-    if not level_scale > 0:
-        raise UsageError(f"level scale is {level_scale}; it must be more than 0")
+    _check_numbers(workers, level_scale)
     options = options or PolygonizeOptions()
     targets = _targets(out, formats)
     with closing(open_class_raster(raster)) as opened:
@@ -118,17 +115,10 @@ def polygonize(
     check_request(spec, options)
     ledger = TileLedger(out[0].parent / f".{out[0].name}.tiles")
     ledger.begin(_settings(raster, options), restart=restart)
-    codes = None
-    if options.changes_pixels:
-        from segment_tiles.workflows.class_changes import changed_codes  # noqa: PLC0415 - brings Zarr
-
-        codes = changed_codes(raster, spec, ledger, options, workers)
+    codes = _changed_codes(raster, spec, ledger, options, workers)
     parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
     layer = _layer(out[0], parts, spec, level_scale)
-    notes = list(_notes(spec, targets))
-    for path, kind in targets:
-        with finished_file(path) as unfinished:
-            notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished, layer))
+    notes = [*_notes(spec, targets), *_write(targets, layer)]
     report = PolygonizeReport(
         files=tuple(out),
         features=len(layer.parts),
@@ -139,6 +129,33 @@ def polygonize(
     )
     ledger.remove()
     return report
+
+
+def _check_numbers(workers: int, level_scale: float) -> None:
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; it must be 1 or more")
+    if not level_scale > 0:
+        raise UsageError(f"level scale is {level_scale}; it must be more than 0")
+
+
+def _changed_codes(
+    raster: Path, spec: ClassRasterSpec, ledger: TileLedger, options: PolygonizeOptions, workers: int
+) -> Path | None:
+    """Return the codes after majority, sieve and hole filling, or None where none is asked for."""
+    if not options.changes_pixels:
+        return None
+    from segment_tiles.workflows.class_changes import changed_codes  # noqa: PLC0415 - brings Zarr
+
+    return changed_codes(raster, spec, ledger, options, workers)
+
+
+def _write(targets: Sequence[tuple[Path, VectorFormat]], layer: Layer) -> list[str]:
+    """Write every file; return what the writers have to say."""
+    notes: list[str] = []
+    for path, kind in targets:
+        with finished_file(path) as unfinished:
+            notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished, layer))
+    return notes
 
 
 def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[tuple[Path, VectorFormat]]:

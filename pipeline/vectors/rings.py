@@ -104,32 +104,49 @@ def insert_vertices(
     if len(polygons) == 0:
         return polygons
     kind, coordinates, (ring_offsets, polygon_offsets) = shapely.to_ragged_array(polygons)
-    xs, ys = coordinates[:, 0].astype(np.int64), coordinates[:, 1].astype(np.int64)
     stride = max(shape) + 2
-    by_row = np.sort(rows * stride + columns)
-    by_column = np.sort(columns * stride + rows)
-    end_x, end_y = np.roll(xs, -1), np.roll(ys, -1)
-    last = ring_offsets[1:] - 1
-    end_x[last], end_y[last] = xs[last], ys[last]
-    horizontal = ys == end_y
-    line = np.where(horizontal, ys, xs) * stride
-    start, end = np.where(horizontal, xs, ys), np.where(horizontal, end_x, end_y)
-    low, high = line + np.minimum(start, end) + 1, line + np.maximum(start, end)
-    first = np.where(horizontal, np.searchsorted(by_row, low), np.searchsorted(by_column, low))
-    stop = np.where(horizontal, np.searchsorted(by_row, high), np.searchsorted(by_column, high))
-    inserted = np.maximum(stop - first, 0)
+    lines = np.sort(rows * stride + columns), np.sort(columns * stride + rows)
+    edge, corners = _corners_on_edges(coordinates.astype(np.int64), ring_offsets, lines, stride)
+    inserted = np.bincount(edge, minlength=len(coordinates))
     place = np.concatenate([[0], np.cumsum(inserted + 1)])
     result = np.empty((place[-1], 2))
     result[place[:-1]] = coordinates
-    edge = np.repeat(np.arange(len(inserted)), inserted)
-    rank = np.arange(len(edge)) - np.repeat(np.cumsum(inserted) - inserted, inserted)
-    forward = end[edge] > start[edge]
-    corner = np.where(forward, first[edge] + rank, stop[edge] - 1 - rank)
-    on_row = horizontal[edge]
-    along = np.empty(len(edge), dtype=np.int64)
-    along[on_row] = by_row[corner[on_row]] - line[edge][on_row]
-    along[~on_row] = by_column[corner[~on_row]] - line[edge][~on_row]
-    target = place[edge] + 1 + rank
-    result[target, 0] = np.where(on_row, along, xs[edge])
-    result[target, 1] = np.where(on_row, ys[edge], along)
+    result[place[edge] + 1 + _ranks(inserted)] = corners
     return shapely.from_ragged_array(kind, result, (place[ring_offsets], polygon_offsets))
+
+
+def _ranks(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 0, 1, ... n - 1 for each number n, one after the other."""
+    return np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+
+
+def _corners_on_edges(
+    vertices: NDArray[np.int64],
+    ring_offsets: NDArray[np.int64],
+    lines: tuple[NDArray[np.int64], NDArray[np.int64]],
+    stride: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the corners strictly inside edges, along the rings, and the edge of each.
+
+    ``lines`` are the corners by row and by column, each as one sorted number: line * stride + place.
+    Edge ``k`` runs from vertex ``k`` to the next; the last vertex of a ring begins none.
+    """
+    ends = np.roll(vertices, -1, axis=0)
+    last = ring_offsets[1:] - 1
+    ends[last] = vertices[last]
+    is_horizontal = vertices[:, 1] == ends[:, 1]
+    edges = np.arange(len(vertices))
+    along = np.where(is_horizontal, 0, 1)  # the coordinate that changes
+    base = vertices[edges, 1 - along] * stride
+    start, end = vertices[edges, along], ends[edges, along]
+    low, high = base + np.minimum(start, end) + 1, base + np.maximum(start, end)
+    first = np.where(is_horizontal, np.searchsorted(lines[0], low), np.searchsorted(lines[1], low))
+    stop = np.where(is_horizontal, np.searchsorted(lines[0], high), np.searchsorted(lines[1], high))
+    number = np.maximum(stop - first, 0)
+    edge, rank = np.repeat(edges, number), _ranks(number)
+    which = np.where(end[edge] > start[edge], first[edge] + rank, stop[edge] - 1 - rank)
+    corners = vertices[edge]
+    for axis, line in enumerate(lines):
+        here = along[edge] == axis
+        corners[here, axis] = line[which[here]] - base[edge[here]]
+    return edge, corners
