@@ -106,7 +106,9 @@ def insert_vertices(
     kind, coordinates, (ring_offsets, polygon_offsets) = shapely.to_ragged_array(polygons)
     stride = max(shape) + 2
     lines = np.sort(rows * stride + columns), np.sort(columns * stride + rows)
-    edge, corners = _corners_on_edges(coordinates.astype(np.int64), ring_offsets, lines, stride)
+    edge, corners = _corners_on_edges(
+        coordinates.astype(np.int64), ring_offsets.astype(np.int64), lines, stride
+    )
     inserted = np.bincount(edge, minlength=len(coordinates))
     place = np.concatenate([[0], np.cumsum(inserted + 1)])
     result = np.empty((place[-1], 2))
