@@ -27,7 +27,6 @@ class Console:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._tile_pixels = 0
-        self._stage_text = "preparing"
 
     def __enter__(self) -> Console:
         if self._shows:
@@ -52,6 +51,7 @@ class Console:
                 console=RichConsole(stderr=True),
             )
             self._progress.start()
+            self._task = self._progress.add_task("preparing", total=None, rate="")
         return self
 
     def __exit__(
@@ -75,8 +75,8 @@ class Console:
     def planned(self, plan: Plan) -> None:
         """Show the bar, now that the number of tiles is known."""
         self._tile_pixels = plan.scene.lattice.columns.stride * plan.scene.lattice.rows.stride
-        if self._progress is not None:
-            self._task = self._progress.add_task("segmenting", total=plan.tiles, rate="")
+        if self._progress is not None and self._task is not None:
+            self._progress.reset(self._task, total=plan.tiles, description="segmenting")
 
     def tiles(self, computed: int, skipped: int) -> None:
         """Move the bar."""

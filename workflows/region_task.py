@@ -180,20 +180,18 @@ def _stream(
         batch=task.batch,
         area=area_of_interest(task.aoi, source.spec),
         with_scores=task.with_scores,
+        on_tiles=progress,
     )
     table = segmenter.classes
     writer = ShardWriter(
         open_store(task.store, "r+"), window, task.roi.row, Ledger(task.ledger), table.nodata, table.count
     )
-    done, told = 0, (0, 0)
+    done = 0
     try:
         with writer:
             for rows in stream:
                 writer.append(rows)
                 done += rows.classes.shape[0]
-                if progress is not None:
-                    progress(stream.times.computed - told[0], stream.times.skipped - told[1])
-                    told = (stream.times.computed, stream.times.skipped)
     except ReadFailedError as error:
         return done, error
     finally:

@@ -13,7 +13,7 @@ filled up with repeated tiles, whose scores are dropped. What is finished leaves
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
@@ -115,6 +115,8 @@ class RegionStream:
         AOI, or None.
     with_scores
         Whether probabilities of all classes are returned too.
+    on_tiles
+        Told of tiles computed and tiles skipped, as it happens.
     """
 
     def __init__(
@@ -128,7 +130,9 @@ class RegionStream:
         batch: int,
         area: AreaOfInterest | None = None,
         with_scores: bool = False,
+        on_tiles: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._on_tiles = on_tiles
         self._scorer, self._lattice, self._region = scorer, lattice, region
         self._batch_size, self._with_scores = batch, with_scores
         self._reader = BandReader(source, lattice, region, area)
@@ -158,6 +162,7 @@ class RegionStream:
             left = columns.start(index) - self._reader.left
             if not band.is_wanted(left, side):
                 self.times.skipped += 1
+                self._tell(0, 1)
                 continue
             self._queue(band, index, left, row)
             if len(self._batch.places) == self._batch_size:
@@ -212,6 +217,11 @@ class RegionStream:
             row.pending -= 1
         self.times.computed += len(batch.places)
         self.times.compute += perf_counter() - started
+        self._tell(len(batch.places), 0)
+
+    def _tell(self, computed: int, skipped: int) -> None:
+        if self._on_tiles is not None:
+            self._on_tiles(computed, skipped)
 
     def _stacked(self, batch: _Batch) -> tuple[Tensor, Tensor | None]:
         missing = self._batch_size - len(batch.places)

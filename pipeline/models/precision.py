@@ -15,8 +15,10 @@ from segment_tiles.pipeline.models.segmenter import PRECISIONS, Segmenter
 
 REQUIRED_AGREEMENT = 0.995
 """Share of probe pixels whose class must be that of float32."""
-TIMED_PASSES = 2
+TIMED_PASSES_AT_MOST = 3
 """Timed forward passes of each candidate, after one that warms up; the fastest counts."""
+TIMED_SECONDS = 0.5
+"""Time after which no further pass is timed: on a slow machine one says enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ def timed_scores(segmenter: Segmenter, values: Tensor, valid: Tensor | None) -> 
     """Return the scores of a batch and the seconds of the fastest of some passes, warm."""
     scores = segmenter.scores(values, valid)
     synchronize(segmenter.device)
-    seconds = []
-    for _ in range(TIMED_PASSES):
+    seconds: list[float] = []
+    while len(seconds) < TIMED_PASSES_AT_MOST and sum(seconds) < TIMED_SECONDS:
         started = perf_counter()
         segmenter.scores(values, valid)
         synchronize(segmenter.device)
