@@ -35,12 +35,23 @@ def build_optimizer(settings: OptimizerSettings, network: nn.Module) -> Optimize
 
 
 def learning_rate_factor(settings: OptimizerSettings, steps: int) -> Callable[[int], float]:
-    """Return step -> factor: linear warm-up, then (1 - step / steps) ** power (DeepLabv3, section 4.1)."""
+    r"""Return step -> factor: linear warm-up, then (1 - step / steps) ** power (DeepLabv3, section 4.1).
+
+    With restarts each cycle falls from its own first rate to zero::
+
+        1    |\_
+        0.5  |  \_  |\_
+             |    \_|  \__
+             0    restart   steps
+    """
+    edges = (0, *settings.restarts, steps)
 
     def factor(step: int) -> float:
         warm_up = min(1.0, (step + 1) / (settings.warm_up_steps + 1))
-        remaining: float = max(0.0, 1 - step / steps) ** settings.poly_power
-        return warm_up * remaining
+        cycle = max(number for number, edge in enumerate(edges[:-1]) if step >= edge)
+        first, last = edges[cycle], edges[cycle + 1]
+        remaining: float = max(0.0, 1 - (step - first) / (last - first)) ** settings.poly_power
+        return warm_up * remaining * settings.restart_factor**cycle
 
     return factor
 

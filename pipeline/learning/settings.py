@@ -158,6 +158,10 @@ class OptimizerSettings(Settings):
     """Of sgd."""
     poly_power: Annotated[float, Field(ge=0)] = 0.9
     """Learning rate = first * (1 - step / steps) ** power; 0 keeps it."""
+    restarts: tuple[PositiveCount, ...] = ()
+    """Steps after which the learning rate starts anew, in rising order (warm restarts, 1608.03983)."""
+    restart_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """First learning rate of each cycle as a share of that of the one before."""
     warm_up_steps: Annotated[int, Field(ge=0)] = 50
     gradient_norm: Positive | None = 5.0
     """Gradients are scaled down to this norm; None: never."""
@@ -235,6 +239,10 @@ class TrainingSettings(Settings):
             if unknown := sorted(wanted - set(names)):
                 msg = f"scene {scene.name} has the class {unknown[0]!r}; the classes are {', '.join(names)}"
                 raise ValueError(msg)
+        edges = (0, *self.optimizer.restarts, self.steps)
+        if list(edges) != sorted(set(edges)):
+            msg = f"optimizer.restarts is {self.optimizer.restarts}; they must rise and lie below steps ({self.steps})"
+            raise ValueError(msg)
         if self.augmentation.scale[0] > self.augmentation.scale[1]:
             msg = f"augmentation.scale is {self.augmentation.scale}; the smaller must come first"
             raise ValueError(msg)

@@ -40,3 +40,14 @@ def test_average_follows_weights_and_forgets_the_first_ones() -> None:
         average.update_parameters(network)
     assert average.module.weight.item() == pytest.approx(1.0, abs=2.0)
     assert average.module.weight.item() > 1.0
+
+
+def test_each_cycle_falls_from_its_own_rate_to_zero() -> None:
+    settings = OptimizerSettings(warm_up_steps=0, poly_power=1, restarts=(60,), restart_factor=0.5)
+    factor = learning_rate_factor(settings, 100)
+    assert factor(30) == pytest.approx(0.5)
+    assert factor(60) == pytest.approx(0.5)
+    assert factor(80) == pytest.approx(0.25)
+    assert factor(100) == 0
+    first_alone = learning_rate_factor(settings.model_copy(update={"restarts": ()}), 60)
+    assert [factor(step) for step in range(60)] == [first_alone(step) for step in range(60)]
