@@ -23,7 +23,7 @@ from segment_tiles.pipeline.vectors.selection import check_request
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
-from segment_tiles.workflows.vector_pool import worker_pool
+from segment_tiles.workflows.vector_pool import start_loading, worker_pool
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, the number of finished tiles and the number of all tiles."""
@@ -110,6 +110,7 @@ def polygonize(
     _check_numbers(workers, level_scale)
     options = options or PolygonizeOptions()
     targets = _targets(out, formats)
+    start_loading(workers)
     with closing(open_class_raster(raster)) as opened:
         spec = opened.spec
     check_request(spec, options)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context
 from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import RunFailedError
@@ -25,10 +25,24 @@ WorkerFactory = Callable[[Any], Worker]
 Run = Callable[[str, Sequence[Any]], Iterator[Any]]
 """Runs the named step for all tasks; yields the results in the order of the tasks."""
 
-HEAVY = ("pyogrio", "rasterio")
-"""Libraries that workers need and this process may not."""
+PRELOADED = ("pyogrio", "rasterio", "segment_tiles.pipeline.vectors.tile_work")
+"""What every worker needs, and this process in part only."""
 TASKS_AHEAD = 4
 """Tasks handed to each process before their results are asked for, which bounds what waits in memory."""
+
+
+def _method() -> str:
+    return "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+
+
+def start_loading(workers: int) -> None:
+    """Begin to load what worker processes need, while this process does something else.
+
+    A fork server loads the libraries once, and its children share that memory.
+    """
+    if workers > 1 and _method() == "forkserver":
+        forkserver.set_forkserver_preload(list(PRELOADED))
+        forkserver.ensure_running()
 
 
 @contextmanager
@@ -53,12 +67,8 @@ def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator
         with closing(factory(setup)) as worker:
             yield lambda step, tasks: (getattr(worker, step)(task) for task in tasks)
         return
-    # a fork server has the libraries loaded once, and its children share that memory
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    context = get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([factory.__module__, __name__, *HEAVY])
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(factory, setup))
+    start_loading(workers)
+    pool = ProcessPoolExecutor(workers, get_context(_method()), initializer=_begin, initargs=(factory, setup))
     try:
         yield lambda step, tasks: _ordered(pool, step, tasks, workers * TASKS_AHEAD)
     except BrokenProcessPool as error:

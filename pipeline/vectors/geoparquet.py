@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segment_tiles.pipeline.vectors.layer import Layer
+from segment_tiles.pipeline.vectors.parts import read_ahead
 
 ROW_GROUP_ROWS = 50_000
 """Rows of a row group: the lower end of what the format's distribution guide advises."""
@@ -36,7 +37,7 @@ def write_geoparquet(path: Path, layer: Layer) -> tuple[str, ...]:
     with pq.ParquetWriter(
         path, schema, compression="zstd", write_statistics=True, use_dictionary=["class_name", "color"]
     ) as writer:
-        for table in _row_groups(layer):
+        for table in read_ahead(_row_groups(layer)):
             sides = [table[side].to_numpy() for side in _BOX]
             bounds.append(np.array([sides[0].min(), sides[1].min(), sides[2].max(), sides[3].max()]))
             batches = [

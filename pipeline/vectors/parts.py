@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.features import PART_SCHEMA
 
+Item = TypeVar("Item")
 ROWS_PER_BATCH = 1024
 """Rows that are read from a part at once."""
 OPEN_BATCHES = 64
@@ -90,12 +93,23 @@ class MergedParts:
         for start in range(0, len(self), rows):
             part, row = self._part[start : start + rows], self._row[start : start + rows]
             grouped = np.lexsort((row, part))
-            pieces: list[pa.RecordBatch] = []
-            for number in np.unique(part):
-                wanted = row[grouped][part[grouped] == number]
-                low = int(wanted[0])
-                table = pa.Table.from_batches(reader.rows(int(number), low, int(wanted[-1]) + 1))
-                pieces.extend(table.take(wanted - low).to_batches())
-            back = np.empty(len(grouped), dtype=np.int64)
-            back[grouped] = np.arange(len(grouped))
-            yield pa.Table.from_batches(pieces).combine_chunks().take(back).to_batches()[0]
+            place = np.empty(len(grouped), dtype=np.int64)
+            place[grouped] = np.arange(len(grouped))
+            # parts are in the same order, so that the rows wanted of each are one stretch
+            first = np.flatnonzero(np.diff(part[grouped], prepend=-1))
+            stop = np.append(first[1:], len(grouped)) - 1
+            stretches = zip(part[grouped][first], row[grouped][first], row[grouped][stop], strict=True)
+            batches = [
+                batch for n, low, high in stretches for batch in reader.rows(int(n), int(low), int(high) + 1)
+            ]
+            yield pa.Table.from_batches(batches).take(place).combine_chunks().to_batches()[0]
+
+
+def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the items while a thread already makes the next one."""
+    nothing = object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next, items, nothing)
+        while (item := waiting.result()) is not nothing:
+            waiting = thread.submit(next, items, nothing)
+            yield cast(Item, item)
