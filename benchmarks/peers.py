@@ -62,7 +62,7 @@ def ours(raster: Path, model: Path, out: Path, precision: str) -> Callable[[], A
     from segment_tiles.pipeline.outputs.store import create_store  # noqa: PLC0415
     from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
     from segment_tiles.workflows.memory import read_cache_bytes  # noqa: PLC0415
-    from segment_tiles.workflows.region_task import RegionTask, _segmenter, do_region  # noqa: PLC0415
+    from segment_tiles.workflows.region_task import RegionTask, do_region, load_segmenter  # noqa: PLC0415
 
     manifest = load_manifest(model)
     source = open_source(str(raster))
@@ -76,7 +76,7 @@ def ours(raster: Path, model: Path, out: Path, precision: str) -> Callable[[], A
         region=Window(0, 0, spec.height, spec.width), store=out / "classes.zarr", ledger=out / "ledger",
         with_scores=False,
     )  # fmt: skip
-    segmenter = _segmenter(model, manifest.weights_checksum, "cpu", precision)
+    segmenter = load_segmenter(model, manifest.weights_checksum, "cpu", precision)
     segmenter.scores(torch.from_numpy(source.read(Window(0, 0, TILE, TILE)))[None])
     source.close()
     return lambda: do_region(task)

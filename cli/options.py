@@ -57,6 +57,9 @@ Scores = Annotated[bool, typer.Option("--scores", help="Keep the probabilities o
 Memory = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Most memory to take, such as 4GB.")
 ]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Load a TorchScript or torch.export model, which may execute code.")
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Throw away what an earlier run left in --out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no summary; warnings and errors remain.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
@@ -84,6 +87,7 @@ def run_config(
     formats: str,
     scores: bool,
     memory: str | None,
+    trust: bool = False,
     restart: bool = False,
 ) -> RunConfig:
     """Return the words of the command line as a checked configuration.
@@ -115,5 +119,6 @@ def run_config(
         formats=words.parse_formats(formats),
         scores=scores,
         memory=None if memory is None else words.parse_memory(memory),
+        trust=trust,
         restart=restart,
     )

@@ -26,13 +26,14 @@ def command(
     formats: options.Format = options.DEFAULT_FORMATS,
     scores: options.Scores = False,
     memory: options.Memory = None,
+    trust: options.Trust = False,
     json: options.Json = False,
 ) -> None:
     """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""
     config = options.run_config(
         source, model, Path(), tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
-        level=level, formats=formats, scores=scores, memory=memory,
+        level=level, formats=formats, scores=scores, memory=memory, trust=trust,
     )  # fmt: skip
     from segment_tiles.workflows.describe import describe_plan
     from segment_tiles.workflows.segment import plan_run

@@ -29,6 +29,7 @@ def command(
     formats: options.Format = options.DEFAULT_FORMATS,
     scores: options.Scores = False,
     memory: options.Memory = None,
+    trust: options.Trust = False,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -37,7 +38,7 @@ def command(
     config = options.run_config(
         source, model, out, tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
-        level=level, formats=formats, scores=scores, memory=memory, restart=restart,
+        level=level, formats=formats, scores=scores, memory=memory, trust=trust, restart=restart,
     )  # fmt: skip
     from segment_tiles.workflows.segment import segment
 

@@ -59,6 +59,8 @@ class RunConfig:
     """Whether the probabilities of all classes are kept."""
     memory: int | None = None
     """Bytes that one worker may take."""
+    trust: bool = False
+    """Load a model package whose graph may execute code."""
     restart: bool = False
     """Throw away what an earlier run left in the output directory."""
 

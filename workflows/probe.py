@@ -66,6 +66,8 @@ class ComputeChoice:
     """auto, fp32, bf16 or fp16."""
     batch: int | None = None
     """Tiles of a forward pass."""
+    trust: bool = False
+    """Whether a graph that may execute code is loaded."""
 
 
 def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | None] | None) -> Probe:
@@ -91,7 +93,7 @@ def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | 
     from segment_tiles.pipeline.models.segmenter import Segmenter  # noqa: PLC0415
 
     device = resolve_device(choice.device)
-    network = load_network(scene.model_folder, scene.manifest)
+    network = load_network(scene.model_folder, scene.manifest, trust=choice.trust)
     make = partial(Segmenter, network, scene.manifest, device)
     values, valid = sample if sample is not None else (_noise(scene.spec, scene.lattice.tile), None)
     precision = parse_precision(choice.precision)

@@ -73,6 +73,8 @@ class RegionTask:
     """Folder of the ledger."""
     with_scores: bool
     """Whether scores are kept."""
+    trust: bool = False
+    """Whether a graph that may execute code is loaded."""
 
 
 @dataclass(slots=True)
@@ -103,7 +105,9 @@ def do_region(task: RegionTask, progress: Progress | None = None) -> RegionRepor
     """
     started = perf_counter()
     report = RegionReport()
-    segmenter = _segmenter(task.model_folder, task.checksum, task.device, task.precision)
+    segmenter = load_segmenter(
+        task.model_folder, task.checksum, task.device, task.precision, trust=task.trust
+    )
     report.folded_batch_norms = segmenter.folded_batch_norms
     source = open_source(
         task.uri,
@@ -215,7 +219,9 @@ def _add_times(report: RegionReport, stream: RegionStream, writer: ShardWriter) 
 
 
 @lru_cache(maxsize=1)
-def _segmenter(folder: Path, checksum: str, device: str, precision: str) -> Segmenter:
+def load_segmenter(
+    folder: Path, checksum: str, device: str, precision: str, *, trust: bool = False
+) -> Segmenter:
     """Load a model once per process; the checksum keys the cache, so another package is never mistaken."""
     manifest = load_manifest(folder)
-    return Segmenter(load_network(folder, manifest), manifest, torch.device(device), precision)
+    return Segmenter(load_network(folder, manifest, trust=trust), manifest, torch.device(device), precision)

@@ -78,7 +78,7 @@ def plan_run(config: RunConfig) -> Plan:
         Wherever ``segment`` would refuse to start.
     """
     scene = _checked_scene(config)
-    choice = ComputeChoice(config.device, config.precision, config.batch)
+    choice = ComputeChoice(config.device, config.precision, config.batch, config.trust)
     probe = remembered(scene, choice) or measure(scene, choice, None)
     return make_plan(config, scene, probe, area_of_interest(config.aoi, scene.spec))
 
@@ -148,7 +148,7 @@ def _go_on(
 
 def _checked_scene(config: RunConfig) -> Scene:
     parse_blend(config.blend)
-    check_choice(ComputeChoice(config.device, config.precision, config.batch))
+    check_choice(ComputeChoice(config.device, config.precision, config.batch, config.trust))
     scene = open_scene(config)
     if config.aoi is not None and not config.aoi.exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
@@ -159,9 +159,11 @@ def _checked_scene(config: RunConfig) -> Scene:
 
 def _probe(config: RunConfig, scene: Scene, record: RunRecord | None, warnings: list[str]) -> Probe:
     """Measure on a tile of the scene; a resumed run keeps the precision and the batch that it had."""
-    choice = ComputeChoice(config.device, config.precision, config.batch)
+    choice = ComputeChoice(config.device, config.precision, config.batch, config.trust)
     if record is not None:
-        choice = ComputeChoice(config.device, record.choices["precision"], record.choices["batch"])
+        choice = ComputeChoice(
+            config.device, record.choices["precision"], record.choices["batch"], config.trust
+        )
     source = open_source(
         scene.uri,
         bands=scene.bands,
@@ -204,6 +206,7 @@ def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory) -> list[Re
             store=directory.store_in_work,
             ledger=directory.ledger,
             with_scores=config.scores,
+            trust=config.trust,
         )
         for region in plan.regions
     ]

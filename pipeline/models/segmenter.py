@@ -18,6 +18,10 @@ PRECISIONS: dict[str, torch.dtype] = {
 """Types in which the network may run; softmax and everything after it is float32."""
 
 
+FOLDING_SAMPLE_SIDE = 128
+"""Side in pixels of the sample on which the folded network must answer as the network itself."""
+
+
 class Segmenter:
     """A network ready to run: batch norms folded, channels last, in one precision on one device.
 
@@ -40,7 +44,9 @@ class Segmenter:
         self.manifest, self.classes = manifest, manifest.classes
         self.device, self.precision = device, precision
         self._dtype = PRECISIONS[precision]
-        folded = fold_batch_norms(network.eval())
+        side = min(manifest.tile, FOLDING_SAMPLE_SIDE)
+        noise = torch.randn((1, len(manifest.bands), side, side), generator=torch.Generator().manual_seed(0))
+        folded = fold_batch_norms(network.eval(), noise)
         self.folded_batch_norms = folded.count
         network = folded.network.to(device=device, dtype=self._dtype).to(memory_format=torch.channels_last)
         self.network = network.requires_grad_(requires_grad=False)

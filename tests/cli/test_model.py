@@ -262,6 +262,33 @@ def test_an_imported_onnx_file_runs(tmp_path, capsys):
         assert np.array_equal(found.read(1), bright.astype(np.uint8))
 
 
+@pytest.mark.parametrize("kind", ["script.pt", "program.pt2"])
+def test_a_graph_that_may_execute_code_runs_with_trust(tmp_path, capsys, kind):
+    """The same known answer as above, through TorchScript and torch.export."""
+    conv = nn.Conv2d(3, 1, 1)
+    with torch.no_grad():
+        conv.weight.fill_(1.0)
+        conv.bias.fill_(0.0)
+    image = torch.zeros(2, 3, 64, 64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "script.pt":
+            torch.jit.save(torch.jit.trace(conv, image), str(tmp_path / kind))
+        else:
+            free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+            torch.export.save(torch.export.export(conv, (image,), dynamic_shapes=(free,)), tmp_path / kind)
+    model = tmp_path / "bright"
+    words = ("--classes", "dark,bright", "--mean", "127,127,127", "--std", "1,1,1", "--tile", 64, "--trust")
+    answer(capsys, "model", "import", tmp_path / kind, "--out", model, *words)
+    scene, out = write_scene(tmp_path / "scene.tif"), tmp_path / "out"
+    run = ("run", scene, "--model", model, "--out", out, "--format", "zarr,cog", "--device", "cpu")
+    assert "--trust" in complaint(capsys, *run)
+    answer(capsys, *run, "--trust")
+    with rasterio.open(scene) as source, rasterio.open(out / "classes.tif") as found:
+        bright = source.read().astype(int).sum(0) > 3 * 127
+        assert np.array_equal(found.read(1), bright.astype(np.uint8))
+
+
 @pytest.mark.parametrize(
     ("arch", "backbone", "stride", "crf"),
     [

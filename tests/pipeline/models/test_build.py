@@ -220,9 +220,9 @@ def test_onnx_takes_any_size(tmp_path):
 def test_folding_batch_norms_keeps_the_function(arch, backbone, with_lively_norms):
     """The segmenter folds batch norms by tracing; a network that tracing would change must refuse it."""
     network = with_lively_norms(build_network(Architecture(arch, backbone, 16, (1, 2)), 3, 2))
-    folded = fold_batch_norms(network)
-    assert (folded.count > 0) is (arch != "unet")
     image = torch.randn(1, 3, 48, 64)
+    folded = fold_batch_norms(network, image)
+    assert (folded.count > 0) is (arch != "unet")
     with torch.inference_mode():
         torch.testing.assert_close(folded.network(image), network(image), rtol=1e-3, atol=1e-5)
 

@@ -41,8 +41,8 @@ def test_folding_keeps_the_function(arch: str, backbone: str) -> None:
                 module.weight.uniform_(0.5, 1.5)
     network.eval()
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    folded = fold_batch_norms(network)
     image = torch.randn(1, 3, 96, 80)
+    folded = fold_batch_norms(network, image)
     with torch.inference_mode():
         before, after = network(image), folded.network(image)
     assert folded.count > 0.6 * norms
@@ -63,9 +63,29 @@ class Branching(nn.Module):
 
 def test_a_network_that_cannot_be_traced_runs_as_it_is() -> None:
     network = Branching()
-    folded = fold_batch_norms(network)
-    assert folded.count == 0
     image = torch.randn(1, 1, 4, 4)
+    folded = fold_batch_norms(network, image)
+    assert folded.count == 0
+    torch.testing.assert_close(folded.network(image), network(image))
+
+
+class Forgetful(nn.Module):
+    """Adds its skip connection only where the type says so: a trace, whose values have another, drops it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        found = self.norm(self.conv(image))
+        return found + image if isinstance(image, Tensor) else found
+
+
+def test_a_trace_that_drops_a_path_is_not_used() -> None:
+    network = Forgetful().eval()
+    image = torch.randn(1, 1, 8, 8)
+    folded = fold_batch_norms(network, image)
+    assert folded.count == 0
     torch.testing.assert_close(folded.network(image), network(image))
 
 
