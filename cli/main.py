@@ -71,6 +71,8 @@ def run_command_line(arguments: list[str]) -> int:
     except SegmentTilesError as error:
         return _fail(one_line(error), error.exit_status)
     except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # typer turns Ctrl-C into this status itself
         return _fail("interrupted; the same command goes on where this one stopped", INTERRUPTED)
     return status if isinstance(status, int) else 0
 

@@ -30,7 +30,7 @@ from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.probe import ComputeChoice, Probe, check_choice, measure, remembered, sample_tile
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
-from segment_tiles.workflows.report import run_report
+from segment_tiles.workflows.report import run_report, write_report
 from segment_tiles.workflows.scene import Scene, area_of_interest, open_scene
 
 
@@ -142,6 +142,9 @@ def _go_on(
     shards = Ledger(directory.ledger).finished()
     report = run_report(plan, record, shards, regions, seconds, warnings)
     if report["failures"]:
+        seconds["total"] = perf_counter() - started
+        report = {**report, "seconds": {**report["seconds"], **seconds}, "outputs": ["report.json"]}
+        write_report(directory, report)
         return RunResult(report, was_finished=False)
     return RunResult(finish(config, plan, directory, report, listener, started), was_finished=False)
 

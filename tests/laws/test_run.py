@@ -21,6 +21,7 @@ import zarr
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
 from segment_tiles.workflows.segment import segment
 
@@ -152,10 +153,33 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert 0 < report["tiles"]["computed"] < report["tiles"]["planned"], "finished rows are not done again"
+    assert report["memory"]["peak_bytes"] <= report["memory"]["planned_bytes"], "the Plan is kept"
     assert bytes_of(out / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
     again = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert again.returncode == 0
     assert json.loads(again.stdout)["was_finished"]
+
+
+def test_an_interrupted_run_says_so_and_goes_on(wide_raster: Path, small_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = command(
+        "run", wide_raster, "--model", small_model, "--out", out, "--precision", "fp32", "--format", "zarr"
+    )
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / ".segment-tiles" / "run.json").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert printed[1].strip() == (
+        "segment-tiles: error: interrupted; the same command goes on where this one stopped"
+    )
+    with OutputDirectory(out).locked_for():
+        pass  # the lock is free again
 
 
 def test_a_roi_is_the_crop_of_the_whole_run(

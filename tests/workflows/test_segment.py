@@ -183,6 +183,8 @@ def test_a_source_that_fails_is_listed_and_tried_again(
     assert [failure["window"]["row"] for failure in first.failures] == [512]
     assert all("a.tif" in failure["reason"] for failure in first.failures)
     assert not (tmp_path / "out" / "classes.zarr").exists()
+    listed = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert listed["failures"] == first.failures
     replace_bytes(scene, whole)
     again = segment(settings, Recorder())
     assert again.report["status"] == "complete"
