@@ -141,10 +141,10 @@ def one_contender(name: str, raster: Path, model: Path, precision: str) -> None:
     """Run one contender in this process and print its time and peak."""
     with tempfile.TemporaryDirectory(dir=raster.parent) as folder:
         work = CONTENDERS[name](raster, model, Path(folder), precision)
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), time.process_time()
         work()
-        seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak": peak_resident_bytes()}))
+        seconds, cpu = time.perf_counter() - started, time.process_time() - spent
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_resident_bytes()}))
 
 
 def make_raster(path: Path, side: int) -> Path:
@@ -174,7 +174,7 @@ def measure(
             )  # fmt: skip
             results[name, precision].append(json.loads(done.stdout.splitlines()[-1]))
     return {
-        job: {key: statistics.median(row[key] for row in rows) for key in ("seconds", "peak")}
+        job: {key: statistics.median(row[key] for row in rows) for key in ("seconds", "cpu", "peak")}
         for job, rows in results.items()
     }
 
@@ -201,14 +201,21 @@ def main() -> None:
             raster = make_raster(Path(folder) / f"{side}.tif", side)
             results = measure(raster, model, jobs, arguments.repeat)
             print(f"\n{side} x {side} px, median of {arguments.repeat}")
-            print(
-                f"{'':>16} {'s':>8} {'Mpx/s':>7} {'of floor':>9} {'of MONAI':>9} {'peak MB':>8} {'of MONAI':>9}"
+            heads = (
+                ("s", 8),
+                ("CPU s", 7),
+                ("Mpx/s", 7),
+                ("of floor", 9),
+                ("of MONAI", 9),
+                ("peak MB", 8),
+                ("of MONAI", 9),
             )
+            print(" " * 16, *(f"{head:>{width}}" for head, width in heads))
             monai_row = results["MONAI", "fp32"]
             for (name, precision), row in results.items():
                 base = results["floor", precision]
                 print(
-                    f"{name + ' ' + precision:>16} {row['seconds']:>8.2f} "
+                    f"{name + ' ' + precision:>16} {row['seconds']:>8.2f} {row['cpu']:>7.1f} "
                     f"{side * side / 1e6 / row['seconds']:>7.2f} {row['seconds'] / base['seconds']:>9.2f} "
                     f"{row['seconds'] / monai_row['seconds']:>9.2f} {row['peak'] / 1e6:>8.0f} "
                     f"{row['peak'] / monai_row['peak']:>9.2f}",
