@@ -118,4 +118,3 @@ def make_formats(
         stages.stage("polygons")
         polygonize(directory.store, vector_files)
     return [FILE_OF_FORMAT[name] for name in formats]
-
