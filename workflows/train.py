@@ -123,8 +123,11 @@ def without_scene(settings: TrainingSettings, scene: str) -> TrainingSettings:
         for s in settings.scenes
         if s.name == scene or s.use == "train"
     )
+    steps = settings.left_out_steps or settings.steps
+    restarts = tuple(step for step in settings.optimizer.restarts if step < steps)
+    optimizer = settings.optimizer.model_copy(update={"restarts": restarts})
     # the scene is for the score alone: nothing is chosen by it
-    changes = {"scenes": scenes, "steps": settings.left_out_steps or settings.steps, "keep": "last"}
+    changes = {"scenes": scenes, "steps": steps, "optimizer": optimizer, "keep": "last"}
     return settings.model_copy(
         update=changes | {"patience": None, "name": f"{settings.name}-without-{scene}"}
     )

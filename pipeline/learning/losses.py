@@ -109,18 +109,9 @@ def _jaccard_gradient(sorted_truth: Tensor) -> Tensor:
     return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
-def build_loss(settings: LossSettings, classes: int) -> nn.Module:
-    """Return the loss that the configuration names.
-
-    Raises
-    ------
-    ValueError
-        ``class_weights`` has not one value per class.
-    """
+def build_loss(settings: LossSettings) -> nn.Module:
+    """Return the loss that the configuration names."""
     weights = None if settings.class_weights is None else torch.tensor(settings.class_weights)
-    if weights is not None and len(weights) != classes:
-        msg = f"loss.class_weights has {len(weights)} values; the model has {classes} classes"
-        raise ValueError(msg)
     if settings.kind == "focal":
         return Focal(settings.gamma, weights)
     if settings.kind == "lovasz":

@@ -239,6 +239,10 @@ class TrainingSettings(Settings):
             if unknown := sorted(wanted - set(names)):
                 msg = f"scene {scene.name} has the class {unknown[0]!r}; the classes are {', '.join(names)}"
                 raise ValueError(msg)
+        weights = self.loss.class_weights
+        if weights is not None and len(weights) != len(names):
+            msg = f"loss.class_weights has {len(weights)} values; there are {len(names)} classes"
+            raise ValueError(msg)
         edges = (0, *self.optimizer.restarts, self.steps)
         if list(edges) != sorted(set(edges)):
             msg = f"optimizer.restarts is {self.optimizer.restarts}; they must rise and lie below steps ({self.steps})"

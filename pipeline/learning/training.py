@@ -74,7 +74,7 @@ class Training:
         self._folder, self._device, self._process, self._observer = folder, device, process, observer
         self._fingerprint = fingerprint
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self._loss = build_loss(settings.loss, len(settings.classes)).to(device)
+        self._loss = build_loss(settings.loss).to(device)
         self._optimizer = build_optimizer(settings.optimizer, self.network)
         self._schedule = build_schedule(settings.optimizer, self._optimizer, settings.steps)
         self._average = (

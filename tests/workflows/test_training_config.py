@@ -59,6 +59,8 @@ def test_an_unknown_key_names_the_nearest_one(tmp_path: Path) -> None:
         ({"name": "Two Words"}, "name is 'Two Words'"),
         ({"scenes": [{"name": "a", "raster": "a.tif"}]}, "has no labels"),
         ({"scenes": [{"name": "a", "raster": "a", "labels": "b", "unlabelled": "sea"}]}, "'sea'"),
+        ({"loss": {"class_weights": [1, 2, 3]}}, "has 3 values"),
+        ({"steps": 10, "optimizer": {"restarts": [10]}}, "lie below steps"),
         ({"augmentation": {"scale": [2, 1]}}, "the smaller must come first"),
     ],
 )

@@ -20,7 +20,7 @@ def example() -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ignored_pixels_do_not_count(kind: str) -> None:
-    loss = build_loss(LossSettings(kind=kind), 3)  # type: ignore[arg-type]
+    loss = build_loss(LossSettings(kind=kind))  # type: ignore[arg-type]
     logits, labels = example()
     changed = logits.clone()
     changed[0, :, :3] = 100 * torch.randn(3, 3, 8)
@@ -29,7 +29,7 @@ def test_ignored_pixels_do_not_count(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_ignored_pixels_give_zero_with_a_gradient(kind: str) -> None:
-    loss = build_loss(LossSettings(kind=kind), 3)  # type: ignore[arg-type]
+    loss = build_loss(LossSettings(kind=kind))  # type: ignore[arg-type]
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
     value = loss(logits, torch.full((1, 4, 4), IGNORE_CODE))
     value.backward()
@@ -40,7 +40,7 @@ def test_only_ignored_pixels_give_zero_with_a_gradient(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_descent_reaches_the_labels(kind: str) -> None:
-    loss = build_loss(LossSettings(kind=kind), 3)  # type: ignore[arg-type]
+    loss = build_loss(LossSettings(kind=kind))  # type: ignore[arg-type]
     logits, labels = example()
     logits = (logits * 0.1).requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=0.3)
@@ -54,7 +54,7 @@ def test_descent_reaches_the_labels(kind: str) -> None:
 
 def test_cross_entropy_is_that_of_torch() -> None:
     logits, labels = example()
-    ours = build_loss(LossSettings(kind="cross_entropy"), 3)(logits, labels)
+    ours = build_loss(LossSettings(kind="cross_entropy"))(logits, labels)
     assert ours.item() == pytest.approx(F.cross_entropy(logits, labels, ignore_index=IGNORE_CODE).item())
 
 
@@ -62,7 +62,7 @@ def test_top_k_is_the_mean_of_the_hardest() -> None:
     logits, labels = example()
     every = F.cross_entropy(logits, labels, ignore_index=IGNORE_CODE, reduction="none")[labels != IGNORE_CODE]
     hardest = every.sort(descending=True).values[: int(len(every) * 0.2)]
-    ours = build_loss(LossSettings(kind="top_k", top_fraction=0.2), 3)(logits, labels)
+    ours = build_loss(LossSettings(kind="top_k", top_fraction=0.2))(logits, labels)
     assert ours.item() == pytest.approx(hardest.mean().item())
 
 
@@ -71,4 +71,4 @@ def test_lovasz_of_a_hard_map_is_one_minus_the_mean_iou() -> None:
     mapped = torch.tensor([[[0, 1, 1, 1]]])
     logits = 200.0 * F.one_hot(mapped, 2).movedim(-1, 1).float()
     mean_iou = (1 / 2 + 2 / 3) / 2
-    assert build_loss(LossSettings(kind="lovasz"), 2)(logits, labels).item() == pytest.approx(1 - mean_iou)
+    assert build_loss(LossSettings(kind="lovasz"))(logits, labels).item() == pytest.approx(1 - mean_iou)
