@@ -88,7 +88,7 @@ def freeze(backbone: nn.Module, prefixes: Sequence[str]) -> None:
             raise TrainingError(msg)
     for name, parameter in backbone.named_parameters():
         if any(_is_in(name, prefix) for prefix in prefixes):
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
 
 
 def _is_in(name: str, prefix: str) -> bool:

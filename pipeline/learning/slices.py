@@ -16,7 +16,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,7 @@ def read_volume(path: str) -> tuple[NDArray[Any], float]:
     import nibabel  # noqa: PLC0415 - an extra
 
     try:
-        volume = nibabel.as_closest_canonical(nibabel.load(path))
+        volume = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
         values = np.asanyarray(volume.dataobj)
     except (OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
         msg = f"{path} cannot be read as a volume: {one_line(error)}"
@@ -157,7 +156,7 @@ class ProbabilityLabels:
             shares.append(sheet.astype(np.float32) / settings.full)
         rest = 1 - np.sum(shares, axis=0)
         codes = np.array([class_names.index(name) for name in (*volumes, remainder)], dtype=np.uint8)
-        self._codes = codes[np.argmax([*shares, rest], axis=0)]
+        self._codes: NDArray[np.uint8] = codes[np.argmax([*shares, rest], axis=0)]
         self._codes[~valid] = IGNORE_CODE
 
     def read(self, window: Window) -> NDArray[np.uint8]:
@@ -166,8 +165,3 @@ class ProbabilityLabels:
 
     def close(self) -> None:
         """Nothing stays open."""
-
-
-def is_volume(path: str) -> bool:
-    """True for NIfTI files."""
-    return "".join(Path(path).suffixes[-2:]).endswith((".nii", ".nii.gz"))
