@@ -23,6 +23,8 @@ from segment_tiles.pipeline.models.package import load_manifest, load_network, s
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 MODEL_FOLDER = "model"
+TOGETHER = "all held-out areas"
+"""Name of the scores over all areas, where there are several."""
 
 
 class TrainingProgress(Protocol):
@@ -75,9 +77,14 @@ class Packager:
         self.save(weights, {})
         manifest = load_manifest(self.folder)
         segmenter = Segmenter(load_network(self.folder, manifest), manifest, self._device)
-        scores = {
-            area.name: score_summary(score_area(area, segmenter), manifest.classes) for area in self._areas
-        }
+        total = ConfusionMatrix(manifest.classes.count)
+        scores = {}
+        for area in self._areas:
+            matrix = score_area(area, segmenter)
+            total.merge(matrix)
+            scores[area.name] = score_summary(matrix, manifest.classes)
+        if len(self._areas) > 1:
+            scores[TOGETHER] = score_summary(total, manifest.classes)
         self.save(weights, self.extra(training.step, scores))
         save_curve(self._out / "curve.png", training.history)
         save_samples(self._out / "samples.png", self._areas, segmenter)

@@ -16,6 +16,8 @@ from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.learning.validation import ValidationArea, map_of
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
+SAMPLES_AT_MOST = 6
+"""Areas that the picture shows, spread over all."""
 SAMPLE_SIDE = 768
 """Largest side in pixels of the part of an area that a sample shows: its middle."""
 
@@ -46,6 +48,8 @@ def save_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 def save_samples(path: Path, areas: Sequence[ValidationArea], segmenter: Segmenter) -> None:
     """Draw the middle of each area, its labels and its map side by side."""
+    step = -(-len(areas) // SAMPLES_AT_MOST)
+    areas = areas[::step]
     figure = Figure(figsize=(12, 4.2 * len(areas)), layout="constrained")
     rows = figure.subplots(len(areas), 3, squeeze=False)
     for axes, area in zip(rows, areas, strict=True):
