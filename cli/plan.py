@@ -36,7 +36,7 @@ def command(
         level=level, formats=formats, scores=scores, memory=memory, trust=trust,
     )  # fmt: skip
     from segment_tiles.workflows.describe import describe_plan
-    from segment_tiles.workflows.segment import plan_run
+    from segment_tiles.workflows.planning import plan_run
 
     document = describe_plan(plan_run(config))
     if json:

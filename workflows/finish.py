@@ -17,7 +17,8 @@ from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.picture import write_run_preview
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.polygonize import polygonize
-from segment_tiles.workflows.process_memory import peak_resident_bytes
+from segment_tiles.workflows.process_memory import peak_resident_bytes, release_freed_memory
+from segment_tiles.workflows.region_task import forget_segmenters
 from segment_tiles.workflows.report import write_report
 
 FILE_OF_FORMAT: Mapping[str, str] = {
@@ -82,6 +83,8 @@ def finish(
         ``perf_counter`` at the start of the run.
     """
     begun = perf_counter()
+    forget_segmenters()
+    release_freed_memory()
     if not directory.store.exists():
         stages.stage("overviews")
         build_overviews(open_store(directory.store_in_work, "r+"))
@@ -89,6 +92,7 @@ def finish(
     group = open_store(directory.store)
     counts = [entry["pixels"] for entry in report["classes"]]
     make_formats(directory, group, missing_results(directory, config.formats), counts, stages)
+    release_freed_memory()
     stages.stage("preview")
     write_run_preview(directory.path / "preview.png", plan, config, group, report)
     outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), "preview.png", "report.json", "item.json"]
@@ -115,6 +119,7 @@ def make_formats(
         write_cog(group, directory.path / FILE_OF_FORMAT["cog"], pixel_counts=pixel_counts)
     vector_files = [directory.path / FILE_OF_FORMAT[name] for name in formats if name not in RASTER_FORMATS]
     if vector_files:
+        release_freed_memory()
         stages.stage("polygons")
         polygonize(directory.store, vector_files)
     return [FILE_OF_FORMAT[name] for name in formats]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.accumulator import BandAccumulator
 from segment_tiles.pipeline.outputs.store import SHARD_ROWS
 
 SMALLEST_READ_CACHE = 32 * 2**20
@@ -18,7 +17,7 @@ INPUT_BANDS = 3
 """One is computed, one is read ahead, and what GDAL hands over on the way."""
 
 
-FINISHING_BYTES = 320 * 2**20
+FINISHING_BYTES = 448 * 2**20
 """What overviews, COG and polygons take after the computation, whatever the size of the raster; measured by
 ``benchmarks/memory.py``."""
 
@@ -80,7 +79,8 @@ def memory_of_region(
     return MemoryPlan(
         program,
         batch,
-        BandAccumulator.nbytes(lattice, width, classes),
+        # float32: `up` is as wide as the band, `left` as high as a tile, one more for the mean on its way
+        4 * classes * lattice.overlap * (width + 2 * lattice.tile),
         INPUT_BANDS * lattice.tile * width * (pixel + 2),
         read_cache_bytes(spec, width),
         per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width),

@@ -225,3 +225,8 @@ def load_segmenter(
     """Load a model once per process; the checksum keys the cache, so another package is never mistaken."""
     manifest = load_manifest(folder)
     return Segmenter(load_network(folder, manifest, trust=trust), manifest, torch.device(device), precision)
+
+
+def forget_segmenters() -> None:
+    """Free the loaded model: what follows a run needs the memory and not the network."""
+    load_segmenter.cache_clear()

@@ -14,7 +14,7 @@ from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.manifest import ModelManifest
-from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.pipeline.models.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.sources.area_of_interest import AreaOfInterest, read_area_of_interest
 from segment_tiles.pipeline.sources.open import open_source

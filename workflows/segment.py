@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
 
-from segment_tiles.pipeline.errors import ReadFailedError, UsageError, one_line
-from segment_tiles.pipeline.grid.blend import parse_blend
+from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.store import create_store
 from segment_tiles.pipeline.sources.open import open_source
@@ -28,10 +27,11 @@ from segment_tiles.workflows.finish import finish, is_finished
 from segment_tiles.workflows.memory import read_cache_bytes
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
-from segment_tiles.workflows.probe import ComputeChoice, Probe, check_choice, measure, remembered, sample_tile
+from segment_tiles.workflows.planning import checked_scene
+from segment_tiles.workflows.probe import ComputeChoice, Probe, measure, sample_tile
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import run_report, write_report
-from segment_tiles.workflows.scene import Scene, area_of_interest, open_scene
+from segment_tiles.workflows.scene import Scene, area_of_interest
 
 
 class Listener(Protocol):
@@ -69,20 +69,6 @@ class RunResult:
         return list(self.report["failures"])
 
 
-def plan_run(config: RunConfig) -> Plan:
-    """Return what ``segment`` would do; nothing is computed but, once per model and machine, a probe.
-
-    Raises
-    ------
-    SegmentTilesError
-        Wherever ``segment`` would refuse to start.
-    """
-    scene = _checked_scene(config)
-    choice = ComputeChoice(config.device, config.precision, config.batch, config.trust)
-    probe = remembered(scene, choice) or measure(scene, choice, None)
-    return make_plan(config, scene, probe, area_of_interest(config.aoi, scene.spec))
-
-
 def segment(config: RunConfig, listener: Listener, executor: Executor | None = None) -> RunResult:
     """Run, or go on with what an earlier start of the same run left.
 
@@ -93,7 +79,7 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         are in ``RunResult.failures``, and starting again tries them again.
     """
     started = perf_counter()
-    scene = _checked_scene(config)
+    scene = checked_scene(config)
     directory = OutputDirectory(config.out)
     with directory.locked_for(restart=config.restart):
         settings = settings_of(config, scene)
@@ -147,17 +133,6 @@ def _go_on(
         write_report(directory, report)
         return RunResult(report, was_finished=False)
     return RunResult(finish(config, plan, directory, report, listener, started), was_finished=False)
-
-
-def _checked_scene(config: RunConfig) -> Scene:
-    parse_blend(config.blend)
-    check_choice(ComputeChoice(config.device, config.precision, config.batch, config.trust))
-    scene = open_scene(config)
-    if config.aoi is not None and not config.aoi.exists():
-        msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
-        raise UsageError(msg)
-    area_of_interest(config.aoi, scene.spec)
-    return scene
 
 
 def _probe(config: RunConfig, scene: Scene, record: RunRecord | None, warnings: list[str]) -> Probe:

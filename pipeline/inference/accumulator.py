@@ -66,11 +66,6 @@ class BandAccumulator:
         self._up = torch.zeros((classes, overlap, width), dtype=torch.float32, device=device)
         self._left = torch.zeros((classes, lattice.tile, overlap), dtype=torch.float32, device=device)
 
-    @staticmethod
-    def nbytes(lattice: Lattice, width: int, classes: int) -> int:
-        """Bytes that the accumulator of a Region of this width takes."""
-        return 4 * classes * lattice.overlap * (width + 2 * lattice.tile)
-
     def add(self, row_index: int, column_index: int, scores: Tensor) -> FinalScores:
         """Blend one tile, in lattice order, and return what is final now.
 

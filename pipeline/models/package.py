@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,15 +15,31 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError, one_line
 from segment_tiles.pipeline.models.build import build_network
-from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
+from segment_tiles.pipeline.models.checksum import sha256_of_file
 from segment_tiles.pipeline.models.graphs import GRAPH_FILES, load_graph
 from segment_tiles.pipeline.models.manifest import ModelManifest
-from segment_tiles.pipeline.models.stac_item import MODEL_ASSET, from_stac_item, to_stac_item
+from segment_tiles.pipeline.models.manifest_file import (
+    MANIFEST_FILE,
+    check_manifest,
+    load_manifest,
+    read_document,
+    verify_weights,
+    weights_path,
+)
+from segment_tiles.pipeline.models.stac_item import to_stac_item
 
-MANIFEST_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
-_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.\-]+[a-zA-Z0-9]")
-"""Names that MLM's ``mlm:name`` allows and that are safe as a folder."""
+__all__ = [
+    "MANIFEST_FILE",
+    "WEIGHTS_FILE",
+    "check_manifest",
+    "finish_package",
+    "load_exactly",
+    "load_manifest",
+    "load_network",
+    "save_graph_package",
+    "save_model_package",
+]
 
 
 def save_model_package(
@@ -112,22 +126,6 @@ def finish_package(
     return manifest
 
 
-def load_manifest(folder: Path) -> ModelManifest:
-    """Read ``model.json`` and verify size and checksum of the weights it names; loads no weights.
-
-    Raises
-    ------
-    ModelError
-        A file is absent or damaged, or the manifest does not describe a model.
-    """
-    document = _read_document(folder)
-    path = weights_path(folder, document)
-    manifest = from_stac_item(document)
-    check_manifest(manifest)
-    _verify(path, document)
-    return manifest
-
-
 def load_network(folder: Path, manifest: ModelManifest, *, trust: bool = False) -> nn.Module:
     """Build the network of a package and load its weights as float32, in evaluation mode.
 
@@ -138,9 +136,9 @@ def load_network(folder: Path, manifest: ModelManifest, *, trust: bool = False) 
     ModelError
         The weights are not those of the network, changed since `manifest` was read, or execute code.
     """
-    document = _read_document(folder)
+    document = read_document(folder)
     path = weights_path(folder, document)
-    _verify(path, document)
+    verify_weights(path, document)
     if sha256_of_file(path) != manifest.weights_checksum:
         msg = f"weights in {folder} changed since the manifest was read; load the manifest again"
         raise ModelError(msg)
@@ -181,83 +179,6 @@ def load_exactly(network: nn.Module, state_dict: Mapping[str, Tensor], source: s
         msg = f"{source} does not fit the network; {'; '.join(complaints)}"
         raise ModelError(msg)
     network.load_state_dict(dict(state_dict))
-
-
-def check_manifest(manifest: ModelManifest) -> None:
-    """Refuse a manifest that contradicts itself.
-
-    Raises
-    ------
-    ModelError
-        Names the field.
-    """
-    bands = len(manifest.bands)
-    if not _NAME.fullmatch(manifest.name):
-        msg = f"model name {manifest.name!r}: letters, digits, '-', '_' and '.' only, from a letter on, 3 or more"
-        raise ModelError(msg)
-    if bands == 0 or len(manifest.mean) != bands or len(manifest.std) != bands:
-        msg = (
-            f"model has {bands} bands, {len(manifest.mean)} means and {len(manifest.std)} standard deviations; "
-            "each band needs one of each"
-        )
-        raise ModelError(msg)
-    if min(manifest.std) <= 0:
-        msg = f"standard deviations {manifest.std} must be above 0"
-        raise ModelError(msg)
-    if manifest.tile < 1 or not 0 <= manifest.overlap < 1:
-        msg = f"tile {manifest.tile} px with overlap {manifest.overlap}: at least 1 px, overlap from 0 to below 1"
-        raise ModelError(msg)
-
-
-def weights_path(folder: Path, document: Mapping[str, Any]) -> Path:
-    """Return the path of the weights that ``model.json`` names: a plain file name beside it.
-
-    Raises
-    ------
-    ModelError
-        The manifest names no file, or one elsewhere.
-    """
-    try:
-        name = str(document["assets"][MODEL_ASSET]["href"]).removeprefix("./")
-    except (KeyError, TypeError) as error:
-        msg = f"{folder / MANIFEST_FILE} names no weights: asset {MODEL_ASSET!r} is needed"
-        raise ModelError(msg) from error
-    if Path(name).name != name:
-        msg = f"{folder / MANIFEST_FILE} names weights {name!r}; they must lie beside it"
-        raise ModelError(msg)
-    return folder / name
-
-
-def _read_document(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST_FILE
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{folder} is not a model package: {MANIFEST_FILE} cannot be read ({error.strerror})"
-        raise ModelError(msg) from error
-    except ValueError as error:
-        msg = f"{path} is not JSON: {one_line(error)}"
-        raise ModelError(msg) from error
-    if not isinstance(document, dict):
-        msg = f"{path} holds a JSON {type(document).__name__}; a STAC item is needed"
-        raise ModelError(msg)
-    return document
-
-
-def _verify(path: Path, document: Mapping[str, Any]) -> None:
-    asset = document["assets"][MODEL_ASSET]
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        msg = f"weights {path} cannot be read: {error.strerror}"
-        raise ModelError(msg) from error
-    if size != asset.get("file:size"):
-        msg = f"weights {path} have {size} bytes, {MANIFEST_FILE} says {asset.get('file:size')}: copy the package again"
-        raise ModelError(msg)
-    checksum = MULTIHASH_SHA256 + sha256_of_file(path)
-    if checksum != asset.get("file:checksum"):
-        msg = f"weights {path} have checksum {checksum}, {MANIFEST_FILE} says {asset.get('file:checksum')}: refused"
-        raise ModelError(msg)
 
 
 def _as_stored(tensor: Tensor, *, half: bool) -> Tensor:

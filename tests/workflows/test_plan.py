@@ -23,10 +23,10 @@ from segment_tiles.pipeline.outputs.store import shard_shape
 from segment_tiles.workflows.areas import area_unit, class_areas
 from segment_tiles.workflows.config import RunConfig, parse_bands, parse_batch, parse_formats, parse_memory
 from segment_tiles.workflows.plan import make_plan
+from segment_tiles.workflows.planning import plan_run
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.region_task import unfinished
 from segment_tiles.workflows.scene import Scene, roi_window
-from segment_tiles.workflows.segment import plan_run
 
 PROBE = Probe("cpu", "cpu", "fp32", 1, 0.1, 500_000_000, 100_000_000)
 GEOREF = GeoRef((0.5, 0.0, 1000.0, 0.0, -0.5, 2000.0), CRS.from_epsg(32633).to_wkt())

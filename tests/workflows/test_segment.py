@@ -24,7 +24,8 @@ from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.sources import raster_file
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.segment import plan_run, segment
+from segment_tiles.workflows.planning import plan_run
+from segment_tiles.workflows.segment import segment
 
 
 class Recorder:

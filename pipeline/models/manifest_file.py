@@ -1,0 +1,125 @@
+"""``model.json``: read and verified without loading a weight, and without the libraries that run one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
+from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.models.stac_item import MODEL_ASSET, from_stac_item
+
+MANIFEST_FILE = "model.json"
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.\-]+[a-zA-Z0-9]")
+"""Names that MLM's ``mlm:name`` allows and that are safe as a folder."""
+
+
+def load_manifest(folder: Path) -> ModelManifest:
+    """Read ``model.json`` and verify size and checksum of the weights it names; loads no weights.
+
+    Raises
+    ------
+    ModelError
+        A file is absent or damaged, or the manifest does not describe a model.
+    """
+    document = read_document(folder)
+    path = weights_path(folder, document)
+    manifest = from_stac_item(document)
+    check_manifest(manifest)
+    verify_weights(path, document)
+    return manifest
+
+
+def check_manifest(manifest: ModelManifest) -> None:
+    """Refuse a manifest that contradicts itself.
+
+    Raises
+    ------
+    ModelError
+        Names the field.
+    """
+    bands = len(manifest.bands)
+    if not _NAME.fullmatch(manifest.name):
+        msg = f"model name {manifest.name!r}: letters, digits, '-', '_' and '.' only, from a letter on, 3 or more"
+        raise ModelError(msg)
+    if bands == 0 or len(manifest.mean) != bands or len(manifest.std) != bands:
+        msg = (
+            f"model has {bands} bands, {len(manifest.mean)} means and {len(manifest.std)} standard deviations; "
+            "each band needs one of each"
+        )
+        raise ModelError(msg)
+    if min(manifest.std) <= 0:
+        msg = f"standard deviations {manifest.std} must be above 0"
+        raise ModelError(msg)
+    if manifest.tile < 1 or not 0 <= manifest.overlap < 1:
+        msg = f"tile {manifest.tile} px with overlap {manifest.overlap}: at least 1 px, overlap from 0 to below 1"
+        raise ModelError(msg)
+
+
+def weights_path(folder: Path, document: Mapping[str, Any]) -> Path:
+    """Return the path of the weights that ``model.json`` names: a plain file name beside it.
+
+    Raises
+    ------
+    ModelError
+        The manifest names no file, or one elsewhere.
+    """
+    try:
+        name = str(document["assets"][MODEL_ASSET]["href"]).removeprefix("./")
+    except (KeyError, TypeError) as error:
+        msg = f"{folder / MANIFEST_FILE} names no weights: asset {MODEL_ASSET!r} is needed"
+        raise ModelError(msg) from error
+    if Path(name).name != name:
+        msg = f"{folder / MANIFEST_FILE} names weights {name!r}; they must lie beside it"
+        raise ModelError(msg)
+    return folder / name
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """Return the JSON of ``model.json``.
+
+    Raises
+    ------
+    ModelError
+        It is absent or no JSON object.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{folder} is not a model package: {MANIFEST_FILE} cannot be read ({error.strerror})"
+        raise ModelError(msg) from error
+    except ValueError as error:
+        msg = f"{path} is not JSON: {one_line(error)}"
+        raise ModelError(msg) from error
+    if not isinstance(document, dict):
+        msg = f"{path} holds a JSON {type(document).__name__}; a STAC item is needed"
+        raise ModelError(msg)
+    return document
+
+
+def verify_weights(path: Path, document: Mapping[str, Any]) -> None:
+    """Compare size and checksum of the weights with what ``model.json`` says.
+
+    Raises
+    ------
+    ModelError
+        They differ, or the file cannot be read.
+    """
+    asset = document["assets"][MODEL_ASSET]
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        msg = f"weights {path} cannot be read: {error.strerror}"
+        raise ModelError(msg) from error
+    if size != asset.get("file:size"):
+        msg = f"weights {path} have {size} bytes, {MANIFEST_FILE} says {asset.get('file:size')}: copy the package again"
+        raise ModelError(msg)
+    checksum = MULTIHASH_SHA256 + sha256_of_file(path)
+    if checksum != asset.get("file:checksum"):
+        msg = f"weights {path} have checksum {checksum}, {MANIFEST_FILE} says {asset.get('file:checksum')}: refused"
+        raise ModelError(msg)

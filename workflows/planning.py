@@ -1,0 +1,42 @@
+"""The Plan of a run from its configuration, without loading what only a run needs."""
+
+from __future__ import annotations
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.blend import parse_blend
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.plan import Plan, make_plan
+from segment_tiles.workflows.probe import ComputeChoice, check_choice, measure, remembered
+from segment_tiles.workflows.scene import Scene, area_of_interest, open_scene
+
+
+def plan_run(config: RunConfig) -> Plan:
+    """Return what ``segment`` would do; nothing is computed but, once per model and machine, a probe.
+
+    Raises
+    ------
+    SegmentTilesError
+        Wherever ``segment`` would refuse to start.
+    """
+    scene = checked_scene(config)
+    choice = ComputeChoice(config.device, config.precision, config.batch, config.trust)
+    probe = remembered(scene, choice) or measure(scene, choice, None)
+    return make_plan(config, scene, probe, area_of_interest(config.aoi, scene.spec))
+
+
+def checked_scene(config: RunConfig) -> Scene:
+    """Return source and model of a configuration whose words have all been checked.
+
+    Raises
+    ------
+    SegmentTilesError
+        Naming the word or the input that cannot be accepted.
+    """
+    parse_blend(config.blend)
+    check_choice(ComputeChoice(config.device, config.precision, config.batch, config.trust))
+    scene = open_scene(config)
+    if config.aoi is not None and not config.aoi.exists():
+        msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
+        raise UsageError(msg)
+    area_of_interest(config.aoi, scene.spec)
+    return scene
