@@ -35,6 +35,7 @@ GDAL_SETTINGS: Mapping[str, Any] = {
     # with more than one thread a failed range request comes back as zeros, without an error (GDAL 3.10,
     # docs/decisions/0005): a hole in the map that nobody sees. Decoding has a thread of ours already.
     "GDAL_NUM_THREADS": 1,
+    "GDAL_CACHEMAX": 64,  # MiB; GDAL's own 5 % of the machine would not stand in any Plan
     "VSI_CACHE": True,
 }
 """Set around every open and read; plain data, so that it travels to workers."""
