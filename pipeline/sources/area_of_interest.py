@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
@@ -64,6 +63,8 @@ def read_area_of_interest(path: Path, georef: GeoRef, raster: Window) -> AreaOfI
         Where the file cannot be read, holds no polygon, cannot be placed on the raster, or lies
         outside it.
     """
+    import pyogrio  # noqa: PLC0415 - brings pandas, a second of start-up that a Plan without AOI does not pay
+
     try:
         frame = pyogrio.read_dataframe(path, columns=[])
     except (pyogrio.errors.DataSourceError, OSError, ValueError) as error:
