@@ -19,6 +19,10 @@ def command(
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    pretrained: Annotated[
+        bool,
+        typer.Option("--pretrained", help="Start from timm's ImageNet weights, downloaded where needed."),
+    ] = False,
     leave_out: Annotated[
         str | None,
         typer.Option("--leave-out", metavar="SCENE", help="Score this scene and never train on it."),
@@ -39,9 +43,11 @@ def command(
 
     from segment_tiles.cli.training_progress import ConsoleProgress, score_table
     from segment_tiles.workflows.train import REPORT_FILE, train
-    from segment_tiles.workflows.training_config import read_training_config
+    from segment_tiles.workflows.training_config import read_training_config, with_pretrained_backbone
 
     settings = read_training_config(config)
+    if pretrained:
+        settings = with_pretrained_backbone(settings)
     with ConsoleProgress(quiet=quiet) as progress:
         report = train(
             settings,

@@ -15,7 +15,12 @@ from torch import nn
 
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
-from segment_tiles.pipeline.learning.initialization import freeze, load_backbone, open_residual_branches
+from segment_tiles.pipeline.learning.initialization import (
+    FROM_TIMM,
+    freeze,
+    load_backbone,
+    open_residual_branches,
+)
 from segment_tiles.pipeline.learning.logs import TrainingLog
 from segment_tiles.pipeline.learning.processes import TrainingProcess, training_process
 from segment_tiles.pipeline.learning.scenes import LabelledScene, open_scenes
@@ -178,7 +183,10 @@ def _train_on(
     packager = Packager(settings, areas, survey, out, device)
     torch.manual_seed(settings.seed)
     network = build_network(
-        packager.manifest.architecture, scenes[0].source.spec.bands, len(settings.classes)
+        packager.manifest.architecture,
+        scenes[0].source.spec.bands,
+        len(settings.classes),
+        pretrained=settings.network.initial_backbone == FROM_TIMM,
     )
     _prepare(network, settings, data_folder)
     observer = PackagingObserver(packager, progress)
@@ -212,8 +220,8 @@ def _prepare(network: nn.Module, settings: TrainingSettings, data_folder: Path) 
     """Give the network its first weights, and fix those that stay."""
     open_residual_branches(network)
     wanted = settings.network
-    if wanted.initial_backbone is not None:
-        load_backbone(network.get_submodule("backbone"), wanted.initial_backbone, data_folder)
+    if wanted.initial_backbone not in {None, FROM_TIMM}:
+        load_backbone(network.get_submodule("backbone"), str(wanted.initial_backbone), data_folder)
     if wanted.frozen:
         freeze(network.get_submodule("backbone"), wanted.frozen)
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from segment_tiles.pipeline.errors import TrainingError, one_line
+from segment_tiles.pipeline.learning.initialization import FROM_TIMM
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 
 
@@ -39,6 +40,12 @@ def read_training_config(path: Path) -> TrainingSettings:
     except ValidationError as error:
         msg = f"{path}: {_first_complaint(error)}"
         raise TrainingError(msg) from error
+
+
+def with_pretrained_backbone(settings: TrainingSettings) -> TrainingSettings:
+    """Return the configuration with timm's ImageNet weights as the first ones of its backbone."""
+    network = settings.network.model_copy(update={"initial_backbone": FROM_TIMM})
+    return settings.model_copy(update={"network": network})
 
 
 def _first_complaint(error: ValidationError) -> str:

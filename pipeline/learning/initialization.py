@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, TrainingError, one_line
 
+FROM_TIMM = "timm"
+"""Stands for timm's own weights, from its cache or the network."""
 PACKAGE_PREFIX = "package:"
 """Marks a file inside an installed Python package: ``package:name/path/in/it``."""
 

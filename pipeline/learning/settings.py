@@ -102,7 +102,8 @@ class NetworkSettings(Settings):
     details: dict[str, int | float | str | bool | list[int]] = Field(default_factory=dict)
     """Further settings of one family, such as channel counts."""
     initial_backbone: str | None = None
-    """First weights of the backbone: a file, or ``package:name/path`` inside an installed package."""
+    """First weights of the backbone: a file, ``package:name/path`` inside an installed package, or ``timm`` for
+    timm's own download."""
     frozen: tuple[str, ...] = ()
     """Parts of the backbone whose weights stay as they are, such as ``conv_stem`` or ``blocks.0``."""
 

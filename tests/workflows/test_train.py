@@ -19,11 +19,12 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.errors import ModelError, TrainingError
 from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.workflows.train import TrainingReport, train, without_scene
+from segment_tiles.workflows.training_config import with_pretrained_backbone
 
 
 class Listener:
@@ -231,3 +232,17 @@ def test_a_scene_left_out_is_only_scored(data: Path) -> None:
         without_scene(settings, "nowhere")
     with pytest.raises(TrainingError, match="two or more"):
         without_scene(TrainingSettings.model_validate(SETTINGS), "discs")
+
+
+def test_pretrained_weights_that_cannot_be_had_are_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No network: the hub's client is told so, and answers at once."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    network = SETTINGS["network"] | {"backbone": "resnet18"}
+    settings = with_pretrained_backbone(TrainingSettings.model_validate(SETTINGS | {"network": network}))
+    with pytest.raises(
+        ModelError, match="ImageNet weights of backbone 'resnet18' are neither in timm's cache"
+    ):
+        train(settings, data, tmp_path / "out", Listener(), device_name="cpu")
