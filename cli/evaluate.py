@@ -23,7 +23,7 @@ def command(
         typer.Option("--class-value", metavar="VALUE=CLASS", help="What a value of TRUTH means; repeat."),
     ] = None,
     polygon_shape: Annotated[
-        str, typer.Option("--polygon-shape", help="polygon or inscribed_ellipse.")
+        str, typer.Option("--polygon-shape", help="polygon, inscribed_ellipse or ellipse_in_ignored_box.")
     ] = "polygon",
     unlabelled: Annotated[
         str | None,

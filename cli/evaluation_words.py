@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, cast, get_args
 
 from segment_tiles.pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from segment_tiles.pipeline.learning.settings import PolygonShape
 
 
 def parse_class_values(words: Sequence[str]) -> dict[str, str]:
@@ -24,13 +27,14 @@ def parse_class_values(words: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def parse_polygon_shape(word: str) -> Literal["polygon", "inscribed_ellipse"]:
+def parse_polygon_shape(word: str) -> PolygonShape:
     """Return a known shape."""
-    if word == "polygon":
-        return "polygon"
-    if word == "inscribed_ellipse":
-        return "inscribed_ellipse"
-    msg = f"--polygon-shape is {word!r}; it must be polygon or inscribed_ellipse"
+    from segment_tiles.pipeline.learning.settings import PolygonShape
+
+    for shape in get_args(PolygonShape):
+        if word == shape:
+            return cast("PolygonShape", shape)
+    msg = f"--polygon-shape is {word!r}; it must be one of {', '.join(get_args(PolygonShape))}"
     raise UsageError(msg)
 
 

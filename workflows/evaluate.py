@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from segment_tiles.pipeline.errors import OutputError, UsageError
 from segment_tiles.pipeline.learning.evaluation import Evaluation, evaluate_map, evaluated_classes, grid_of
 from segment_tiles.pipeline.learning.evaluation_pictures import save_confusion
 from segment_tiles.pipeline.learning.labels import open_labels
-from segment_tiles.pipeline.learning.settings import SceneSettings
+from segment_tiles.pipeline.learning.settings import PolygonShape, SceneSettings
 from segment_tiles.pipeline.vectors.class_raster import open_class_raster
 
 JSON_FILE = "evaluation.json"
@@ -30,7 +30,7 @@ class TruthSettings:
     """Column of a vector file."""
     class_values: Mapping[str, str] = field(default_factory=dict)
     """Value of the column, or code of the raster -> class name of the map."""
-    polygon_shape: Literal["polygon", "inscribed_ellipse"] = "polygon"
+    polygon_shape: PolygonShape = "polygon"
     unlabelled: str | None = None
     """Class outside all polygons; None: not scored."""
 

@@ -20,7 +20,7 @@ from rasterio.vrt import WarpedVRT
 from segment_tiles.pipeline.errors import TrainingError, one_line
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE, PolygonShape, SceneSettings
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".parquet", ".shp", ".fgb", ".gml", ".kml"})
 
@@ -95,6 +95,25 @@ def inscribed_ellipses(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
     return np.asarray(shapely.polygons(center[:, None, :] + half[:, None, :] * ring[None]), dtype=object)
 
 
+def _drawn(
+    polygons: NDArray[np.object_], codes: NDArray[np.uint8], shape: PolygonShape
+) -> tuple[NDArray[np.object_], NDArray[np.uint8]]:
+    r"""Return what is rasterised, lowest first: polygons in pixels, and their codes.
+
+    ::
+
+        ellipse_in_ignored_box     +--.-'''-.--+
+                                   |i/  code \i|   i: ignored, unless the ellipse of a neighbour covers it
+                                   +--'-...-'--+
+    """
+    if shape == "polygon":
+        return polygons, codes
+    ellipses = inscribed_ellipses(polygons)
+    if shape == "inscribed_ellipse":
+        return ellipses, codes
+    return np.concatenate([polygons, ellipses]), np.concatenate([np.full_like(codes, IGNORE_CODE), codes])
+
+
 class PolygonLabels:
     """Polygons of a vector file, rasterised on the fly: a pixel has the class of the polygon over its centre.
 
@@ -117,10 +136,8 @@ class PolygonLabels:
         values = list(frame[column]) if column else [next(iter(scene.class_values))] * len(frame)
         geometries, values, self.notes = _usable(geometries, values, scene.name)
         pixels = _in_pixels(geometries, ~spec.georef.affine)
-        if scene.polygon_shape == "inscribed_ellipse":
-            pixels = inscribed_ellipses(pixels)
-        self._geometries = np.asarray(pixels, dtype=object)
-        self._codes = np.asarray([_code_of(v, scene, class_names) for v in values], dtype=np.uint8)
+        codes = np.asarray([_code_of(v, scene, class_names) for v in values], dtype=np.uint8)
+        self._geometries, self._codes = _drawn(pixels, codes, scene.polygon_shape)
         self._tree = shapely.STRtree(self._geometries)
         self._fill = IGNORE_CODE if scene.unlabelled is None else class_names.index(scene.unlabelled)
         if not len(self._tree.query(shapely.box(0, 0, spec.width, spec.height))):

@@ -57,6 +57,11 @@ class SliceSettings(Settings):
     """Value of a probability of one."""
 
 
+PolygonShape = Literal["polygon", "inscribed_ellipse", "ellipse_in_ignored_box"]
+"""A polygon stands for itself; for the ellipse inscribed in its box; or for that ellipse, and what is in the
+box but outside every ellipse is ignored, as nobody said what it is."""
+
+
 class SceneSettings(Settings):
     """A raster with its labels, a class raster or a vector file; or slices of a volume."""
 
@@ -72,8 +77,8 @@ class SceneSettings(Settings):
     """Column of a vector file that says the class; None: every polygon is of the one class in ``class_values``."""
     class_values: dict[str, str] = Field(default_factory=dict)
     """Value of the column, or code of the raster, -> class name; empty: the values are the names or codes."""
-    polygon_shape: Literal["polygon", "inscribed_ellipse"] = "polygon"
-    """What a polygon stands for: itself, or the ellipse inscribed in its box (boxes around tree crowns)."""
+    polygon_shape: PolygonShape = "polygon"
+    """What a polygon stands for; the ellipses are for boxes, such as those drawn around tree crowns."""
     unlabelled: str | None = None
     """Class of pixels outside all polygons; None: they are ignored."""
     bands: tuple[int, ...] | None = None

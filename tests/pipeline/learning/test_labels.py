@@ -45,6 +45,19 @@ def test_ellipses_in_boxes_are_the_discs(discs: Any) -> None:
     assert differing <= 4 * len(discs.centers)  # a polygon of 64 sides is not quite a circle
 
 
+def test_corners_of_boxes_can_be_ignored(discs: Any) -> None:
+    whole = open_labelled(discs, "boxes.geojson", unlabelled="ground").read(WHOLE)
+    ellipses = open_labelled(
+        discs, "boxes.geojson", polygon_shape="inscribed_ellipse", unlabelled="ground"
+    ).read(WHOLE)
+    codes = open_labelled(
+        discs, "boxes.geojson", polygon_shape="ellipse_in_ignored_box", unlabelled="ground"
+    ).read(WHOLE)
+    corners = (whole == 1) & (ellipses == 0)
+    assert corners.any()
+    assert (codes == np.where(corners, IGNORE_CODE, ellipses)).all()
+
+
 def test_without_a_rest_class_pixels_outside_polygons_are_ignored(discs: Any) -> None:
     codes = open_labelled(discs, "boxes.geojson").read(WHOLE)
     assert set(np.unique(codes)) == {1, IGNORE_CODE}
