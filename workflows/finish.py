@@ -11,6 +11,7 @@ import zarr
 from segment_tiles.pipeline.outputs.cog import write_cog
 from segment_tiles.pipeline.outputs.overviews import build_overviews
 from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.item import write_run_item
 from segment_tiles.workflows.output_directory import OutputDirectory
@@ -34,6 +35,9 @@ FILE_OF_FORMAT: Mapping[str, str] = {
 }
 """Name of each format in the output directory."""
 RASTER_FORMATS = ("zarr", "cog")
+VECTOR_TILE = 1024
+"""Side of the tiles that are polygonised after a run: half of the default of ``polygonize``, because the network's
+libraries are in memory too; the Features are the same for any."""
 
 
 class Stages(Protocol):
@@ -121,5 +125,5 @@ def make_formats(
     if vector_files:
         release_freed_memory()
         stages.stage("polygons")
-        polygonize(directory.store, vector_files)
+        polygonize(directory.store, vector_files, PolygonizeOptions(vector_tile=VECTOR_TILE))
     return [FILE_OF_FORMAT[name] for name in formats]

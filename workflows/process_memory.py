@@ -44,6 +44,9 @@ def release_freed_memory() -> bool:
     that would add up to more than any stage needs.
     """
     gc.collect()
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:  # it has a pool of its own; where it was never imported, it holds nothing
+        arrow.default_memory_pool().release_unused()
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):

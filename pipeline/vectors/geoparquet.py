@@ -16,7 +16,7 @@ from segment_tiles.pipeline.vectors.parts import read_ahead
 
 ROW_GROUP_ROWS = 50_000
 """Rows of a row group: the lower end of what the format's distribution guide advises."""
-ROW_GROUP_BYTES = 32 * 2**20
+ROW_GROUP_BYTES = 16 * 2**20
 """A row group ends earlier where its geometries are this large, which bounds memory."""
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
