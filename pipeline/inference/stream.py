@@ -1,4 +1,4 @@
-"""The streaming loop: a Region of a Source in, finished rows of class codes out.
+"""The streaming loop: a Region of a Source, or of the slices of a volume, in; finished rows of class codes out.
 
 ::
 
@@ -8,12 +8,16 @@
 
 Batches have one fixed size and run on over the end of a row of tiles; the last of the Region is
 filled up with repeated tiles, whose scores are dropped. What is finished leaves as bytes.
+
+Slices of a volume follow one another in the same loop, with the same lattice: batches run on over the end
+of a slice, and nothing else passes from one to the next. A row of tiles whose index is 0 is blended with
+nothing above it, so the accumulator needs no reset.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
@@ -73,6 +77,8 @@ class FinishedRows:
     """rows x width: highest probability x 255; 0 at nodata."""
     scores: NDArray[np.uint8] | None
     """classes x rows x width: probabilities x 255, where asked for; 0 at nodata."""
+    place: int = 0
+    """Place of the slice among those that were given; 0 for a Source."""
 
 
 @dataclass(slots=True)
@@ -87,6 +93,7 @@ class _OpenRow:
     pending: int = 0
     queued: bool = False
     empty: bool = False
+    place: int = 0
 
 
 @dataclass(slots=True)
@@ -104,7 +111,8 @@ class RegionStream:
     Parameters
     ----------
     source, scorer, lattice
-        What is read, what computes, and where tiles lie.
+        What is read, what computes, and where tiles lie; or the slices of a volume, each opened when its
+        turn comes, and where tiles lie on every one.
     region
         Window of the raster whose rows are wanted; only they are returned.
     blend
@@ -121,7 +129,7 @@ class RegionStream:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Iterable[Source],
         scorer: TileScorer,
         lattice: Lattice,
         region: Window,
@@ -135,31 +143,36 @@ class RegionStream:
         self._on_tiles = on_tiles
         self._scorer, self._lattice, self._region = scorer, lattice, region
         self._batch_size, self._with_scores = batch, with_scores
-        self._reader = BandReader(source, lattice, region, area)
+        self._sources = source if isinstance(source, Iterable) else (source,)
+        self._area = area
+        self._columns = lattice.columns.covering(region.column, region.column_stop)
         self._accumulator = BandAccumulator(
-            lattice, self._reader.column_indices, scorer.classes.count, blend, scorer.device
+            lattice, self._columns, scorer.classes.count, blend, scorer.device
         )
         self._open: deque[_OpenRow] = deque()
         self._batch = _Batch()
         self.times = StreamTimes()
 
     def __iter__(self) -> Iterator[FinishedRows]:
-        waited = perf_counter()
-        for band in self._reader.read_ahead():
-            self.times.wait += perf_counter() - waited
-            self.times.read += band.seconds
-            yield from self._through(band)
+        for place, source in enumerate(self._sources):
             waited = perf_counter()
+            reader = BandReader(source, self._lattice, self._region, self._area)
+            for band in reader.read_ahead():
+                self.times.wait += perf_counter() - waited
+                self.times.read += band.seconds
+                yield from self._through(band, place)
+                waited = perf_counter()
         self._run_batch()
         yield from self._finished()
 
-    def _through(self, band: InputBand) -> Iterator[FinishedRows]:
+    def _through(self, band: InputBand, place: int) -> Iterator[FinishedRows]:
         """Queue the tiles of a band, run every batch that gets full, and yield what is finished."""
         row = self._start_row(band)
+        row.place = place
         self._open.append(row)
         side, columns = self._lattice.tile, self._lattice.columns
-        for index in self._reader.column_indices:
-            left = columns.start(index) - self._reader.left
+        for index in self._columns:
+            left = columns.start(index) - columns.start(self._columns[0])
             if not band.is_wanted(left, side):
                 self.times.skipped += 1
                 self._tell(0, 1)
@@ -173,7 +186,7 @@ class RegionStream:
 
     def _start_row(self, band: InputBand) -> _OpenRow:
         rows, columns = self._lattice.rows, self._lattice.columns
-        first, last = self._reader.column_indices[0], self._reader.column_indices[-1]
+        first, last = self._columns[0], self._columns[-1]
         window = Window.from_edges(
             rows.start(band.row_index),
             columns.start(first),
@@ -263,4 +276,4 @@ class RegionStream:
             classes[unwanted], confidence[unwanted] = table.nodata, 0
             if scores is not None:
                 scores[:, unwanted] = 0
-        return FinishedRows(kept.row, classes, confidence, scores)
+        return FinishedRows(kept.row, classes, confidence, scores, row.place)
