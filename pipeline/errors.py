@@ -43,6 +43,10 @@ class OutputError(SegmentTilesError):
     exit_status = 2
 
 
+class ChangedRunError(OutputError):
+    """The output directory holds a run of the same place whose source or settings were others."""
+
+
 class VectorError(SegmentTilesError):
     """A class raster cannot be turned into polygons as asked."""
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from segment_tiles.pipeline.errors import OutputError, UsageError, one_line
+from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.scene import Scene
@@ -104,7 +104,7 @@ def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunCo
 
     Raises
     ------
-    OutputError
+    ChangedRunError
         Naming the first setting that differs, what it was, and what it is.
     """
     plain = json.loads(json.dumps(settings))
@@ -122,7 +122,7 @@ def _refuse(out: Path, name: str, before: Any, now: Any) -> None:
         f"{out}: holds a run with another setting: {name} was {before}, is now {now}; "
         "give the same settings to go on, --restart to begin anew, or another --out"
     )
-    raise OutputError(msg)
+    raise ChangedRunError(msg)
 
 
 def require_device(record: RunRecord, probe: Probe) -> None:
