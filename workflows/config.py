@@ -11,10 +11,14 @@ from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.view import WHOLE, View
 
-FORMATS: Final = ("zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles")
+FORMATS: Final = (
+    "zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles", "nifti", "dicom-seg",
+)  # fmt: skip
 """What ``--format`` accepts; the Zarr store is always made."""
 DEFAULT_FORMATS: Final = ("zarr", "cog", "parquet")
+"""Of a raster in two dimensions, unless told."""
 UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
                 "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 
@@ -43,8 +47,8 @@ class RunConfig:
     """auto, fp32, bf16 or fp16."""
     bands: tuple[int, ...] | None = None
     """1-based bands in the order of the model."""
-    roi: tuple[float, float, float, float] | None = None
-    """min x, min y, max x, max y in the coordinates of the raster."""
+    roi: tuple[float, ...] | None = None
+    """min x, min y, max x, max y in the coordinates of the raster; with z of both in those of a volume."""
     aoi: Path | None = None
     """Vector file whose polygons limit the result."""
     nodata: float | None = None
@@ -53,8 +57,14 @@ class RunConfig:
     """Whether all or any of the bands must be missing."""
     level: int = 0
     """Overview level of the source."""
-    formats: tuple[str, ...] = DEFAULT_FORMATS
-    """What is made of the class map."""
+    view: View = WHOLE
+    """Micrometres per pixel, plane and time point."""
+    axis: str | None = None
+    """Axis along which a volume is cut: axial, coronal, sagittal, 0, 1, 2 or all; None: axial."""
+    neighbours: int | None = None
+    """Slices of a volume on both sides that are bands too; None: as the model says."""
+    formats: tuple[str, ...] = ()
+    """What is made of the class map; empty: what suits the kind of source."""
     scores: bool = False
     """Whether the probabilities of all classes are kept."""
     memory: int | None = None
@@ -99,26 +109,29 @@ def parse_bands(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def parse_roi(text: str) -> tuple[float, float, float, float]:
-    """Return min x, min y, max x, max y.
+def parse_roi(text: str) -> tuple[float, ...]:
+    """Return min x, min y, max x, max y; or, of a volume, min x, min y, min z, max x, max y, max z.
 
     Raises
     ------
     UsageError
-        Where it is not four numbers in that order.
+        Where it is not four or six numbers in that order.
     """
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 4 or not all(math.isfinite(n) for n in numbers):
-        msg = f"--roi is {text!r}; give MINX,MINY,MAXX,MAXY in the coordinates of the raster"
+    if len(numbers) not in {4, 6} or not all(math.isfinite(n) for n in numbers):
+        msg = (
+            f"--roi is {text!r}; give MINX,MINY,MAXX,MAXY in the coordinates of the raster, or "
+            "MINX,MINY,MINZ,MAXX,MAXY,MAXZ in those of a volume"
+        )
         raise UsageError(msg)
-    min_x, min_y, max_x, max_y = numbers
-    if min_x >= max_x or min_y >= max_y:
+    axes = len(numbers) // 2
+    if any(low >= high for low, high in zip(numbers[:axes], numbers[axes:], strict=True)):
         msg = f"--roi is {text!r}; MINX must be below MAXX and MINY below MAXY"
         raise UsageError(msg)
-    return min_x, min_y, max_x, max_y
+    return tuple(numbers)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
