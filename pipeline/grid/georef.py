@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from affine import Affine
 from pyproj import CRS
@@ -28,6 +28,9 @@ class GeoRef:
     """CRS as WKT 2, or None where the raster has none: coordinates are then pixels or ``unit``."""
     unit: str = "pixel"
     """Unit of the coordinates where there is no CRS: pixel, micrometer or millimeter."""
+    full_resolution: tuple[float, float, float, float, float, float] | None = None
+    """Transform of the full-resolution pixels of a slide, whatever Level this one is of: what people type
+    and draw there (QuPath, AOI files) counts in them. None where such words are in coordinates."""
 
     @classmethod
     def of_pixels(cls) -> GeoRef:
@@ -45,6 +48,14 @@ class GeoRef:
         return Affine(*self.transform)
 
     @property
+    def from_words(self) -> Affine:
+        """From the coordinates in which users type and draw places to those of the world.
+
+        Full-resolution pixels of a slide; elsewhere both are the same.
+        """
+        return Affine.identity() if self.full_resolution is None else Affine(*self.full_resolution)
+
+    @property
     def crs(self) -> CRS | None:
         """The CRS as a pyproj object, or None."""
         return None if self.crs_wkt is None else CRS.from_wkt(self.crs_wkt)
@@ -57,13 +68,14 @@ class GeoRef:
 
     def of_window(self, window: Window) -> GeoRef:
         """Return the georeference of a crop: same pixels, other corner."""
-        return GeoRef.from_affine(
-            self.affine @ Affine.translation(window.column, window.row), self.crs_wkt, self.unit
-        )
+        return self._with(self.affine @ Affine.translation(window.column, window.row))
 
     def scaled(self, rows: float, columns: float) -> GeoRef:
         """Return the georeference of a Level whose pixels are this many times higher and wider."""
-        return GeoRef.from_affine(self.affine @ Affine.scale(columns, rows), self.crs_wkt, self.unit)
+        return self._with(self.affine @ Affine.scale(columns, rows))
+
+    def _with(self, affine: Affine) -> GeoRef:
+        return replace(self, transform=(affine.a, affine.b, affine.c, affine.d, affine.e, affine.f))
 
     def corners(self, window: Window) -> list[tuple[float, float]]:
         """Return the four corners of a window as (x, y), clockwise in pixels from the top left."""

@@ -30,6 +30,11 @@ class RasterSpec:
     """Names from the file, in the order read; empty where it has none."""
     chunk: tuple[int, int] = (256, 256)
     """Rows and columns of the unit in which the source is stored."""
+    decoded_bytes: int | None = None
+    """Bytes that the reader's cache holds for one pixel of this raster, where that is not the size of the
+    pixel itself: a slide is decoded with four channels, and a finer Level may be read and resampled."""
+    levels: tuple[tuple[int, int], ...] = ()
+    """Rows and columns of every Level of the source, full resolution first; empty where it has one only."""
 
     @property
     def window(self) -> Window:
@@ -40,6 +45,11 @@ class RasterSpec:
     def item_size(self) -> int:
         """Bytes of one value."""
         return int(np.dtype(self.dtype).itemsize)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of one pixel in the reader's cache."""
+        return self.bands * self.item_size if self.decoded_bytes is None else self.decoded_bytes
 
     @property
     def nbytes(self) -> int:

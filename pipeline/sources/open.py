@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.sources.kinds import Kind, kind_of
+from segment_tiles.pipeline.sources.ome_tiff import open_ome_tiff
+from segment_tiles.pipeline.sources.ome_zarr import open_zarr
 from segment_tiles.pipeline.sources.protocol import NodataRule, Source
-from segment_tiles.pipeline.sources.raster_file import RasterFile
+from segment_tiles.pipeline.sources.pyramid import Pyramid
+from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
+from segment_tiles.pipeline.sources.raster_file import GDAL_SETTINGS, RasterFile
+from segment_tiles.pipeline.sources.raster_pyramid import RasterPyramid
+from segment_tiles.pipeline.sources.slide import Slide
+from segment_tiles.pipeline.sources.view import WHOLE, View
+
+CACHE_SETTING: Final = "GDAL_CACHEMAX"
+"""MiB of decoded pixels that a source may keep, whichever library decodes them."""
 
 
 def open_source(
@@ -16,14 +28,16 @@ def open_source(
     nodata: float | None = None,
     nodata_rule: NodataRule = "all",
     level: int = 0,
+    view: View = WHOLE,
     settings: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Open a raster by path or URL.
+    """Open a raster, a slide or an OME image by path or URL.
 
     Parameters
     ----------
     uri
-        Path, ``https://`` or ``s3://`` name, or a GDAL name such as ``/vsicurl/...``.
+        Path, ``https://`` or ``s3://`` name, or a GDAL name such as ``/vsicurl/...``; the folder or URL of
+        an OME-Zarr image; a slide.
     bands
         1-based indices in the order wanted; None for all but an alpha band.
     nodata
@@ -31,17 +45,52 @@ def open_source(
     nodata_rule
         ``all`` or ``any`` of the bands must be missing.
     level
-        Overview level, 0 for full resolution.
+        Level, 0 for full resolution.
+    view
+        Micrometres per pixel, plane and time point.
     settings
-        GDAL configuration options, such as credentials.
+        GDAL configuration options, such as credentials; ``GDAL_CACHEMAX`` (MiB) holds for every reader.
 
     Raises
     ------
     SourceError
-        Where it cannot be opened as a raster.
+        Where it cannot be opened as any of these.
     UsageError
-        Where a band or the nodata value cannot be one of this raster.
+        Where a band, the nodata value or the view cannot be one of this source.
+    MissingExtraError
+        Where a library for this kind of source is not installed.
     """
-    return RasterFile(
-        uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, level=level, settings=settings
-    )
+    kind = kind_of(uri)
+    if kind == "raster":
+        _check_planes(uri, view)
+        if view.mpp is None and view.source_mpp is None:
+            return RasterFile(
+                uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, level=level, settings=settings
+            )
+        picture = RasterPyramid(uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, settings=settings)
+        return PyramidSource(uri, picture, level=level, view=view)
+    pyramid = _open_pyramid(uri, kind, view, settings)
+    try:
+        return PyramidSource(
+            uri, pyramid, bands=bands, nodata=nodata, nodata_rule=nodata_rule, level=level, view=view
+        )
+    except BaseException:
+        pyramid.close()
+        raise
+
+
+def _open_pyramid(uri: str, kind: Kind, view: View, settings: Mapping[str, Any] | None) -> Pyramid:
+    cache_bytes = int({**GDAL_SETTINGS, **(settings or {})}[CACHE_SETTING]) * 2**20
+    if kind == "zarr":
+        return open_zarr(uri, view, cache_bytes)
+    if kind == "ome-tiff":
+        return open_ome_tiff(uri, view, cache_bytes)
+    _check_planes(uri, view)
+    return Slide(uri, cache_bytes)
+
+
+def _check_planes(uri: str, view: View) -> None:
+    for option, index in (("--z", view.z), ("--t", view.t)):
+        if index not in {None, 0}:
+            msg = f"{option} is {index}, but {uri} has one plane only: leave it out"
+            raise UsageError(msg)

@@ -98,6 +98,11 @@ class RasterFile:
         mask = self._retry(lambda: self._dataset.dataset_mask(window=box, out_shape=shape), window) > 0
         return values, both(None if mask.all() else mask, by_value)
 
+    @property
+    def level_count(self) -> int:
+        """Levels that the file has: full resolution and its overviews."""
+        return 1 + len(self._dataset.overviews(1))
+
     def close(self) -> None:
         """Release the GDAL handle."""
         self._dataset.close()

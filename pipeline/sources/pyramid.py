@@ -1,0 +1,93 @@
+"""Pyramid: what slides and OME images are, one array of bands at several Levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.window import Window
+
+SAME_SIZE = 0.01
+"""Relative difference of pixel sizes below which a Level is read as it is, not resampled."""
+
+
+@dataclass(frozen=True, slots=True)
+class PyramidFacts:
+    """What is known of a pyramid without reading a pixel."""
+
+    kind: str
+    """What the file is, for people: vendor of a slide, or format and version."""
+    bands: int
+    """Number of bands."""
+    dtype: str
+    """NumPy name of the type of a value."""
+    levels: tuple[tuple[int, int], ...]
+    """Rows and columns of every Level, full resolution first."""
+    chunks: tuple[tuple[int, int], ...]
+    """Rows and columns of what is decoded at once, of every Level."""
+    mpp: tuple[float, float] | None
+    """Height and width of a full-resolution pixel in micrometres; None where the file does not say."""
+    band_names: tuple[str, ...] = ()
+    """Names from the file; empty where it has none."""
+    origin: tuple[float, float] = (0.0, 0.0)
+    """x and y of the top left corner, in micrometres."""
+    decoded_bytes: int | None = None
+    """Bytes of a decoded pixel in the reader's cache, where that is not bands x bytes of a value."""
+    is_slide: bool = False
+    """Whether it is a brightfield slide, glass and tissue: a tissue mask makes sense."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else ``info`` tells: vendor, magnification, axes."""
+
+    def downsample(self, level: int) -> tuple[float, float]:
+        """Return full-resolution pixels in a pixel of a Level, down and across.
+
+        A Level of 4376 rows of 17505 was made by dividing by 4: rounding of its size is not scale.
+        """
+        (height, width), (rows, columns) = self.levels[0], self.levels[level]
+        ratios = height / rows, width / columns
+        whole = round(max(ratios))
+        sides = ((height, rows), (width, columns))
+        if all(side in {full // whole, -(-full // whole)} for full, side in sides):
+            return float(whole), float(whole)
+        return ratios
+
+    def level_for(self, mpp: float, full: tuple[float, float]) -> int:
+        """Return the coarsest Level whose pixels are no larger than ``mpp``; 0 where all are larger."""
+        fine_enough = [
+            level
+            for level in range(len(self.levels))
+            if max(size * step for size, step in zip(full, self.downsample(level), strict=True))
+            <= mpp * (1 + SAME_SIZE)
+        ]
+        return max(fine_enough, default=0)
+
+
+class Pyramid(Protocol):
+    """An open pyramid: one handle, one thread at a time, never pickled."""
+
+    facts: PyramidFacts
+    """Levels, bands, type, pixel size."""
+
+    def read(
+        self, level: int, window: Window, bands: Sequence[int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return a window of a Level, bands x rows x columns, and which pixels hold data; None: all do.
+
+        ``bands`` are 0-based, in the order wanted.
+
+        A pixel has the same value in whatever window it is read.
+
+        Raises
+        ------
+        ReadFailedError
+            Where the file cannot be decoded there.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the handle."""
+        ...
