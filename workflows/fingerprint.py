@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
+from segment_tiles.pipeline.sources.volumes.dicom_series import dicom_files
+from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.volume_scene import VolumeScene
 
 CHOICES = ("precision", "batch", "device_name")
 """Settings that the probe chooses: a resumed run takes them from its record."""
@@ -56,6 +59,17 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--blend": config.blend,
         "--scores": config.scores,
         "program version": version("segment-tiles"),
+        **({} if scene.volume is None else _volume_settings(scene.volume)),
+    }
+
+
+def _volume_settings(volume: VolumeScene) -> dict[str, Any]:
+    """Return what distinguishes runs on a volume beside what all runs have."""
+    return {
+        "--axis": [direction.slicing.name for direction in volume.directions],
+        "--neighbours": volume.neighbours,
+        "--t": volume.selection.t,
+        "box": [*volume.origin, *volume.box],
     }
 
 
@@ -68,7 +82,10 @@ def source_version(uri: str) -> list[int] | None:
     """Return size and time of change of a local file; None for a remote one."""
     path = Path(uri)
     if not path.is_file():
-        return None
+        if not path.is_dir() or volume_kind(uri) is None:
+            return None
+        statuses = [file.stat() for file in dicom_files(path)]
+        return [sum(s.st_size for s in statuses), max(s.st_mtime_ns for s in statuses)]
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 

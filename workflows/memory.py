@@ -40,12 +40,14 @@ class MemoryPlan:
     """Rows of codes and confidence on their way to disk."""
     finishing: int = FINISHING_BYTES
     """Of what follows the computation, when the rest but the program is free again."""
+    volume: int = 0
+    """Voxels of a volume, which a worker holds whole, and what reading them takes on the way."""
 
     @property
     def total(self) -> int:
-        """The program, and the larger of computing and finishing."""
+        """The program, and the larger of computing, with the volume, and finishing."""
         computing = self.batch + self.accumulator + self.input_bands + self.read_cache + self.finished_rows
-        return self.program + max(computing, self.finishing)
+        return self.program + max(computing + self.volume, self.finishing)
 
 
 def memory_of_region(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyproj import Geod
@@ -18,7 +18,9 @@ from segment_tiles.pipeline.models.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.sources.area_of_interest import AreaOfInterest, read_area_of_interest
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.volume_scene import Direction, VolumeScene, open_volume, spacing_warnings
 
 PIXEL_SIZE_TOLERANCE = 1.5
 """Factor between the pixel sizes of model and raster above which the user is warned."""
@@ -44,6 +46,8 @@ class Scene:
     """Where its package is."""
     warnings: tuple[str, ...] = ()
     """What the user should know before trusting the map."""
+    volume: VolumeScene | None = None
+    """Of a volume, whose slices are segmented; spec, roi and lattice are then those of its first direction."""
 
     @property
     def georef(self) -> GeoRef:
@@ -61,16 +65,14 @@ def open_scene(config: RunConfig) -> Scene:
     """
     folder = find_model(config.model)
     manifest = load_manifest(folder)
-    bands, spec, notes = _bands(config, manifest)
-    tile = config.tile or manifest.tile
-    if tile < 1 or tile % manifest.architecture.output_stride:
-        msg = (
-            f"--tile is {tile}; it must be a multiple of {manifest.architecture.output_stride}, "
-            f"the output stride of model {manifest.name}"
-        )
+    if volume_kind(config.source) is not None:
+        return _volume_scene(config, folder, manifest)
+    if config.axis is not None or config.neighbours is not None:
+        option = "--axis" if config.axis is not None else "--neighbours"
+        msg = f"{option} is given, but {config.source} is no volume (NIfTI, NRRD, DICOM series); leave it out"
         raise UsageError(msg)
-    fraction = manifest.overlap if config.overlap is None else config.overlap
-    overlap = overlap_pixels(tile, fraction, manifest.architecture.output_stride)
+    bands, spec, notes = _bands(config, manifest)
+    tile, overlap = _tiling(config, manifest)
     return Scene(
         config.source,
         spec,
@@ -83,21 +85,53 @@ def open_scene(config: RunConfig) -> Scene:
     )
 
 
+def direction_scene(scene: Scene, direction: Direction) -> Scene:
+    """Return the slices of one direction of a volume as a scene of their own."""
+    return replace(scene, spec=direction.spec, roi=direction.roi, lattice=direction.lattice)
+
+
+def _volume_scene(config: RunConfig, folder: Path, manifest: ModelManifest) -> Scene:
+    tile, overlap = _tiling(config, manifest)
+    volume = open_volume(config, manifest, tile, overlap)
+    first = volume.directions[0]
+    warnings = [*_type_warnings(first.spec, manifest), *spacing_warnings(volume, manifest, PIXEL_SIZE_TOLERANCE)]
+    bands = config.bands or tuple(range(1, first.spec.bands + 1))
+    return Scene(
+        config.source, first.spec, bands, first.roi, first.lattice, manifest, folder, tuple(warnings), volume
+    )
+
+
+def _tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
+    """Return tile side and overlap in pixels."""
+    tile = config.tile or manifest.tile
+    if tile < 1 or tile % manifest.architecture.output_stride:
+        msg = (
+            f"--tile is {tile}; it must be a multiple of {manifest.architecture.output_stride}, "
+            f"the output stride of model {manifest.name}"
+        )
+        raise UsageError(msg)
+    fraction = manifest.overlap if config.overlap is None else config.overlap
+    return tile, overlap_pixels(tile, fraction, manifest.architecture.output_stride)
+
+
 def area_of_interest(path: Path | None, spec: RasterSpec) -> AreaOfInterest | None:
     """Return the AOI of a run in the coordinates of its raster, or None."""
     return None if path is None else read_area_of_interest(path, spec.georef, spec.window)
 
 
-def roi_window(roi: tuple[float, float, float, float] | None, spec: RasterSpec) -> Window:
+def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
     """Return the pixels that a box in world coordinates touches; the whole raster where there is none.
 
     Raises
     ------
     UsageError
-        Where the box touches no pixel.
+        Where the box touches no pixel, or has three axes.
     """
     if roi is None:
         return spec.window
+    if len(roi) != 4:
+        msg = f"--roi has {len(roi)} numbers, but the source is no volume: give MINX,MINY,MAXX,MAXY"
+        raise UsageError(msg)
     edge = 1e-6  # a box drawn along pixel edges does not take in the next pixel by rounding
     row, column, row_stop, column_stop = spec.georef.pixel_box(roi)
     box = Window.from_edges(
@@ -149,13 +183,17 @@ def _spec(config: RunConfig, bands: tuple[int, ...] | None) -> RasterSpec:
         source.close()
 
 
+def _type_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
+    if spec.dtype == manifest.dtype:
+        return []
+    return [
+        f"the raster is {spec.dtype}, but model {manifest.name} was trained on {manifest.dtype} values: "
+        "its mean and standard deviation are applied as they are, so the map may be poor"
+    ]
+
+
 def _warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
-    found = []
-    if spec.dtype != manifest.dtype:
-        found.append(
-            f"the raster is {spec.dtype}, but model {manifest.name} was trained on {manifest.dtype} values: "
-            "its mean and standard deviation are applied as they are, so the map may be poor"
-        )
+    found = _type_warnings(spec, manifest)
     size = _pixel_size_metres(spec)
     if size is not None and manifest.pixel_size is not None and manifest.pixel_unit == "m":
         factor = max(size / manifest.pixel_size, manifest.pixel_size / size)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from types import TracebackType
@@ -37,17 +39,28 @@ class ShardWriter:
         Told after each row of shards.
     nodata, classes
         Code of pixels without class, and number of classes.
+    slices
+        Slices of the result of a volume, whose rows come one slice after the other; None for a raster. The
+        rows of shards of a slice are counted after those of the slices before it.
     """
 
     def __init__(
-        self, group: zarr.Group, region: Window, row_offset: int, ledger: Ledger, nodata: int, classes: int
+        self,
+        group: zarr.Group,
+        region: Window,
+        row_offset: int,
+        ledger: Ledger,
+        nodata: int,
+        classes: int,
+        slices: Sequence[int] | None = None,
     ) -> None:
         self._region, self._row_offset, self._ledger = region, row_offset, ledger
         self._nodata, self._classes = nodata, classes
         self._arrays = {name: array_of(group, name) for name in ("classes", "confidence")}
         if "scores" in group:
             self._arrays["scores"] = array_of(group, "scores")
-        self._shard_rows, self._shard_columns = shard_shape(self._arrays["classes"].shape[1])
+        self._shard_rows, self._shard_columns = shard_shape(self._arrays["classes"].shape[-1])
+        self._is_volume, self._slices = slices is not None, deque(slices or ())
         self._row = region.row
         self._filled = 0
         self._buffers = self._new_buffers()
@@ -101,9 +114,13 @@ class ShardWriter:
 
     def _new_buffers(self) -> dict[str, NDArray[Any]]:
         return {
-            name: np.empty((*array.shape[:-2], self._shard_rows, self._region.width), dtype=array.dtype)
+            name: np.empty((*self._leading(array), self._shard_rows, self._region.width), dtype=array.dtype)
             for name, array in self._arrays.items()
         }
+
+    def _leading(self, array: zarr.Array[Any]) -> tuple[int, ...]:
+        """Return the axes before slices and rows: classes, for scores."""
+        return array.shape[: -3 if self._is_volume else -2]
 
     def _flush(self) -> None:
         """Hand the filled rows to the writing thread, after the ones before."""
@@ -111,9 +128,13 @@ class ShardWriter:
             return
         self._wait()
         window = Window(self._row, self._region.column, self._filled, self._region.width)
-        self._writing = self._pool.submit(self._write, window, self._buffers)
+        number = self._slices[0] if self._is_volume else None
+        self._writing = self._pool.submit(self._write, window, number, self._buffers)
         self._row += self._filled
         self._filled = 0
+        if self._row == self._region.row_stop and len(self._slices) > 1:
+            self._slices.popleft()
+            self._row = self._region.row
         self._buffers = self._new_buffers() if self._row < self._region.row_stop else {}
 
     def _wait(self) -> None:
@@ -123,18 +144,18 @@ class ShardWriter:
             writing.result()
             self.wait_seconds += perf_counter() - started
 
-    def _write(self, window: Window, buffers: dict[str, NDArray[Any]]) -> None:
+    def _write(self, window: Window, number: int | None, buffers: dict[str, NDArray[Any]]) -> None:
         started = perf_counter()
-        rows, columns = window.slices()
+        place = window.slices() if number is None else (number, *window.slices())
         try:
             for name, array in self._arrays.items():
-                array[..., rows, columns] = buffers[name][..., : window.height, :]
+                array[(..., *place)] = buffers[name][..., : window.height, :]
         except OSError as error:
             raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
-        self._ledger.mark(self._entry(window, buffers["classes"][: window.height]))
+        self._ledger.mark(self._entry(window, number or 0, buffers["classes"][: window.height]))
         self.seconds += perf_counter() - started
 
-    def _entry(self, window: Window, codes: NDArray[Any]) -> LedgerEntry:
+    def _entry(self, window: Window, number: int, codes: NDArray[Any]) -> LedgerEntry:
         side = self._shard_columns
         first, last = window.column // side, -(-window.column_stop // side)
         counts = []
@@ -142,7 +163,9 @@ class ShardWriter:
             left = max(column * side, window.column) - window.column
             part = codes[:, left : (column + 1) * side - window.column]
             counts.append(self._counts(part))
-        return LedgerEntry(window.row // self._shard_rows, (first, last), tuple(counts))
+        rows_of_slice = -(-self._arrays["classes"].shape[-2] // self._shard_rows)
+        shard_row = number * rows_of_slice + window.row // self._shard_rows
+        return LedgerEntry(shard_row, (first, last), tuple(counts))
 
     def _counts(self, codes: NDArray[Any]) -> tuple[int, ...]:
         counts = np.bincount(codes.ravel(), minlength=self._nodata + 1)

@@ -1,0 +1,104 @@
+"""NIfTI volumes: header without a voxel, values through MONAI's NibabelReader."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
+from segment_tiles.pipeline.sources.volumes.selection import Selection, checked_dtype, checked_shape
+
+SUFFIXES = (".nii", ".nii.gz")
+
+
+def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
+    """Return what the header says of the chosen part of a file.
+
+    Raises
+    ------
+    SourceError
+        Where it is no NIfTI file, holds colours or complex values, or leaves the choice of a time open.
+    """
+    image = _open(path)
+    header = image.header
+    if image.get_data_dtype().kind not in "uif":
+        msg = f"{path}: holds {_kind_of(image.get_data_dtype())}; one number per voxel is needed"
+        raise SourceError(msg)
+    shape, channels = checked_shape(path, image.shape, selection)
+    stored = image.get_data_dtype()
+    scaled = tuple(header.get_slope_inter()) not in {(None, None), (1.0, 0.0)}
+    _check_affine(path, image.affine)
+    binary = io.BytesIO()
+    header.write_to(binary)
+    return VolumeSpec(
+        shape,
+        channels,
+        "float32" if scaled else checked_dtype(stored),
+        as_matrix(image.affine),
+        nifti_header=binary.getvalue()[: int(header["sizeof_hdr"])],
+    )
+
+
+def read_nifti_values(path: Path, selection: Selection, dtype: str) -> NDArray[Any]:
+    """Return channels x i x j x k in the scale that the header declares.
+
+    Raises
+    ------
+    SourceError
+        Where the file ends early or is damaged.
+    """
+    image = _open(path)
+    try:
+        if len(image.shape) > 3:
+            values = np.stack(
+                [np.asarray(image.dataobj[_one_time(image.shape, t)]) for t in selection.times(image.shape)]
+            )
+        elif dtype == "float32":
+            values = image.dataobj.get_scaled(np.float32)[np.newaxis]
+        else:
+            values = np.asarray(image.dataobj)[np.newaxis]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _damaged(path, error) from error
+    # in the byte order of this machine; copied only where something changes
+    return values.astype(dtype, copy=False)
+
+
+def _open(path: Path) -> Any:
+    import nibabel  # noqa: PLC0415 - an extra
+    from monai.data.image_reader import NibabelReader  # noqa: PLC0415 - slow to import
+
+    try:
+        return NibabelReader().read(path)
+    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+        raise _damaged(path, error) from error
+
+
+def _one_time(shape: tuple[int, ...], t: int) -> tuple[Any, ...]:
+    return (slice(None), slice(None), slice(None), t, *(0 for _ in shape[4:]))
+
+
+def _check_affine(path: Path, affine: NDArray[Any]) -> None:
+    if not np.isfinite(affine).all() or abs(float(np.linalg.det(affine[:3, :3]))) < 1e-9:
+        msg = f"{path}: its affine has no volume ({affine[:3].tolist()}); repair sform or qform first"
+        raise SourceError(msg)
+
+
+def _kind_of(dtype: np.dtype[Any]) -> str:
+    if dtype.names is not None:
+        return f"colours ({', '.join(dtype.names)})"
+    return f"{dtype.name} values"
+
+
+def _damaged(path: Path, error: Exception) -> SourceError:
+    if not path.exists():
+        return SourceError(f"{path}: no such file; give a volume")
+    early = isinstance(error, (EOFError, gzip.BadGzipFile, zlib.error)) or "Expected" in str(error)
+    what = "ends early or is damaged" if early else "is not a NIfTI volume that can be read"
+    return SourceError(f"{path}: {what} ({one_line(error)}); copy the file again")

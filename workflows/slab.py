@@ -1,0 +1,29 @@
+"""Slab: the slices of a volume that one Region does, as plain data that travels to workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
+from segment_tiles.pipeline.sources.volumes.selection import Selection
+
+SLICES: int = 32
+"""Slices of a Slab, at most; a batch that is not full at its end is filled up, so few are wasted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Consecutive slices of the result of a volume."""
+
+    spec: VolumeSpec
+    """Of the whole volume."""
+    selection: Selection
+    """Which part of a file of four dimensions."""
+    slicing: Slicing
+    """How it is cut."""
+    neighbours: int
+    """Slices on both sides that are bands too."""
+    first: int
+    """Slice of the volume that is slice 0 of the result."""
+    slices: tuple[int, int]
+    """First slice of the result that is done, and the one after the last."""
