@@ -27,3 +27,12 @@ class Slab:
     """Slice of the volume that is slice 0 of the result."""
     slices: tuple[int, int]
     """First slice of the result that is done, and the one after the last."""
+
+
+def slabs_of(count: int) -> list[tuple[int, int]]:
+    """Return first and last slice of every Slab, half-open.
+
+    >>> slabs_of(70)
+    [(0, 32), (32, 64), (64, 70)]
+    """
+    return [(first, min(first + SLICES, count)) for first in range(0, count, SLICES)]

@@ -1,0 +1,120 @@
+"""The scores of three directions averaged into one class map, slab by slab.
+
+::
+
+    axial scores     classes x slices x rows x columns ---+
+    coronal scores   another order of the same voxels  ---+--> sum of bytes --> class, confidence
+    sagittal scores  another order again               ---+
+
+Scores are kept as bytes (probability x 255) in one Zarr store per direction; chunks of 64 x 64 let a slab of
+axial slices be read out of the other two without reading them whole. So memory holds one slab, and disk the
+bytes of all classes three times, until the result is whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.stream import FinishedRows
+from segment_tiles.pipeline.outputs.ledger import Ledger
+from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
+from segment_tiles.pipeline.outputs.store import array_of, open_store
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.slab_task import unfinished_slices
+from segment_tiles.workflows.volume_run import direction_paths
+from segment_tiles.workflows.volume_scene import Direction, VolumeScene
+
+SLAB_BYTES = 64 * 2**20
+"""Bytes of the sums of one slab, two for each class and voxel."""
+
+
+def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -> None:
+    """Write the slices of the result that the ledger does not have; the scores of the directions stay.
+
+    Raises
+    ------
+    WriteFailedError
+        Where the disk is full or read-only.
+    """
+    slices, rows, columns = volume.shape
+    table, ledger = scene.manifest.classes, Ledger(directory.ledger)
+    whole = Window(0, 0, rows, columns)
+    step = max(1, SLAB_BYTES // (2 * table.count * rows * columns))
+    group = open_store(directory.store_in_work, "r+")
+    for numbers in unfinished_slices((0, slices), whole, whole, ledger):
+        with ShardWriter(group, whole, 0, ledger, table.nodata, table.count, slices=numbers) as writer:
+            for first in range(numbers.start, numbers.stop, step):
+                stop = min(first + step, numbers.stop)
+                total, valid = _sum_of_slab(volume, directory, table, first, stop)
+                for place in range(stop - first):
+                    writer.append(_finished(total[:, place], valid[place], len(volume.directions), table))
+
+
+def remove_directions(volume: VolumeScene, directory: OutputDirectory) -> None:
+    """Remove the scores of the directions, when the result is whole."""
+    if volume.is_averaged:
+        for direction in volume.directions:
+            paths = direction_paths(directory, direction.slicing.name)
+            shutil.rmtree(paths.store, ignore_errors=True)
+            shutil.rmtree(paths.ledger, ignore_errors=True)
+
+
+def _sum_of_slab(
+    volume: VolumeScene, directory: OutputDirectory, table: ClassTable, first: int, stop: int
+) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    """Return summed bytes (classes x slices x rows x columns) and which voxels every direction has."""
+    result = volume.directions[0]
+    shape = (stop - first, *result.shape[1:])
+    total = np.zeros((table.count, *shape), np.uint16)
+    valid = np.ones(shape, dtype=bool)
+    for direction in volume.directions:
+        group = open_store(direction_paths(directory, direction.slicing.name).store)
+        place, turned = _slab_in(direction, result, volume.box, first, stop)
+        classes = np.asarray(array_of(group, "classes")[place])
+        valid &= _turned(classes, turned) != table.nodata
+        scores = array_of(group, "scores")
+        for code in range(table.count):
+            total[code] += _turned(np.asarray(scores[(code, *place)]), turned)
+    return total, valid
+
+
+def _slab_in(
+    direction: Direction, result: Direction, box: Sequence[int], first: int, stop: int
+) -> tuple[tuple[slice, ...], tuple[tuple[int, ...], tuple[slice, ...]]]:
+    """Return where a slab of the result lies in the array of a direction, and how that part is turned."""
+    mine, other = result.slicing, direction.slicing
+    axis = mine.order[0]
+    low, high = (box[axis] - stop, box[axis] - first) if mine.flipped[0] else (first, stop)
+    place = [slice(None)] * 3
+    where = other.order.index(axis)
+    place[where] = slice(box[axis] - high, box[axis] - low) if other.flipped[where] else slice(low, high)
+    order = tuple(other.order.index(position) for position in mine.order)
+    steps = tuple(
+        slice(None, None, -1 if other.flipped[other.order.index(position)] != flipped else 1)
+        for position, flipped in zip(mine.order, mine.flipped, strict=True)
+    )
+    return tuple(place), (order, steps)
+
+
+def _turned(
+    values: NDArray[np.uint8], turned: tuple[tuple[int, ...], tuple[slice, ...]]
+) -> NDArray[np.uint8]:
+    order, steps = turned
+    return values.transpose(order)[steps]
+
+
+def _finished(
+    total: NDArray[np.uint16], valid: NDArray[np.bool_], directions: int, table: ClassTable
+) -> FinishedRows:
+    """Return one slice: the class of the highest sum, the lowest code where sums tie."""
+    classes = np.where(valid, total.argmax(axis=0), table.nodata).astype(table.dtype)
+    scores = ((total + directions // 2) // directions).astype(np.uint8)
+    scores[:, ~valid] = 0
+    return FinishedRows(0, classes, scores.max(axis=0), scores)

@@ -1,0 +1,125 @@
+"""What follows the computation on a volume: formats and a preview. No STAC item: a body is not on the Earth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any, Protocol
+
+import zarr
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.outputs.nifti_mask import write_nifti
+from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.sources.volumes.volume import forget_volumes
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.plan import Plan
+from segment_tiles.workflows.process_memory import peak_resident_bytes, release_freed_memory
+from segment_tiles.workflows.region_task import forget_segmenters
+from segment_tiles.workflows.report import write_report
+from segment_tiles.workflows.volume_average import remove_directions
+from segment_tiles.workflows.volume_formats import FILE_OF_VOLUME_FORMAT
+from segment_tiles.workflows.volume_picture import write_volume_preview
+from segment_tiles.workflows.volume_scene import VolumeScene
+
+
+class Stages(Protocol):
+    """Who wants to know which stage begins."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        ...
+
+
+def is_volume_finished(directory: OutputDirectory, formats: Sequence[str]) -> bool:
+    """Return whether a run on a volume came to its end here: its report is written last, and is complete."""
+    if not directory.store.exists() or not directory.report.exists():
+        return False
+    report = json.loads(directory.report.read_text())
+    is_complete = report.get("status") == "complete" and "preview.png" in report.get("outputs", ())
+    return is_complete and not missing_volume_results(directory, formats)
+
+
+def missing_volume_results(directory: OutputDirectory, formats: Sequence[str]) -> list[str]:
+    """Return the formats whose file is not in the output directory."""
+    return [name for name in formats if not (directory.path / FILE_OF_VOLUME_FORMAT[name]).exists()]
+
+
+def finish_volume(
+    config: RunConfig,
+    plan: Plan,
+    volume: VolumeScene,
+    directory: OutputDirectory,
+    report: dict[str, Any],
+    stages: Stages,
+    started: float,
+) -> dict[str, Any]:
+    """Make everything that is not there yet, and return the report with outputs and times.
+
+    Parameters
+    ----------
+    config, plan, volume
+        Of the run.
+    directory
+        Where its store is, whole.
+    report
+        As it is after the computation.
+    stages
+        Told of each stage.
+    started
+        ``perf_counter`` at the start of the run.
+    """
+    begun = perf_counter()
+    forget_segmenters()
+    forget_volumes()
+    release_freed_memory()
+    if not directory.store.exists():
+        directory.store_in_work.replace(directory.store)
+    remove_directions(volume, directory)
+    group = open_store(directory.store)
+    make_volume_formats(
+        directory, group, missing_volume_results(directory, config.formats), stages, config.source
+    )
+    stages.stage("preview")
+    write_volume_preview(directory.path / "preview.png", plan.scene, volume, group, report)
+    forget_volumes()
+    outputs = [*(FILE_OF_VOLUME_FORMAT[name] for name in config.formats), "preview.png", "report.json"]
+    seconds = {**report["seconds"], "finish": round(perf_counter() - begun, 3)}
+    seconds["total"] = round(perf_counter() - started, 3)
+    memory = {**report["memory"], "peak_bytes": max(report["memory"]["peak_bytes"], peak_resident_bytes())}
+    report = {**report, "seconds": seconds, "memory": memory, "outputs": outputs}
+    write_report(directory, report)
+    return report
+
+
+def make_volume_formats(
+    directory: OutputDirectory, group: zarr.Group, formats: Sequence[str], stages: Stages, source: str
+) -> list[str]:
+    """Make these formats from a finished store and return the names of their files.
+
+    Raises
+    ------
+    UsageError
+        Where a format is not one of volumes, or cannot be made of this source.
+    """
+    if "nifti" in formats:
+        stages.stage("classes.nii.gz")
+        write_nifti(group, directory.path / FILE_OF_VOLUME_FORMAT["nifti"])
+    if "dicom-seg" in formats:
+        stages.stage("classes.seg.dcm")
+        # highdicom and its codecs are an extra
+        from segment_tiles.pipeline.outputs.dicom_seg import write_dicom_seg  # noqa: PLC0415
+
+        write_dicom_seg(group, directory.path / FILE_OF_VOLUME_FORMAT["dicom-seg"], source, _model_of(directory))
+    for name in formats:
+        if name not in FILE_OF_VOLUME_FORMAT:
+            known = ", ".join(FILE_OF_VOLUME_FORMAT)
+            msg = f"--format names {name}, but the result is a volume; choose of {known}"
+            raise UsageError(msg)
+    return [FILE_OF_VOLUME_FORMAT[name] for name in formats]
+
+
+def _model_of(directory: OutputDirectory) -> str:
+    return str(json.loads(directory.record.read_text())["settings"]["--model"])

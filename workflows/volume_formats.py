@@ -1,0 +1,51 @@
+"""Which formats a kind of source can have, and what is made unless the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.sources.volumes.volume import volume_kind
+from segment_tiles.workflows.config import DEFAULT_FORMATS
+from segment_tiles.workflows.volume_scene import VolumeScene
+
+FILE_OF_VOLUME_FORMAT: Final[Mapping[str, str]] = {
+    "zarr": "classes.zarr",
+    "nifti": "classes.nii.gz",
+    "dicom-seg": "classes.seg.dcm",
+}
+"""Name of each format in the output directory of a volume."""
+DEFAULT_VOLUME_FORMATS: Final = ("zarr", "nifti")
+
+
+def suitable_formats(formats: tuple[str, ...], uri: str, volume: VolumeScene | None) -> tuple[str, ...]:
+    """Return the formats of a run: as asked, or what suits the source.
+
+    Raises
+    ------
+    UsageError
+        Where one cannot be made of such a source.
+    """
+    if volume is None:
+        wrong = [name for name in formats if name in FILE_OF_VOLUME_FORMAT and name != "zarr"]
+        if wrong:
+            msg = f"--format names {wrong[0]}, but {uri} is no volume (NIfTI, NRRD, DICOM series)"
+            raise UsageError(msg)
+        return formats or DEFAULT_FORMATS
+    wrong = [name for name in formats if name not in FILE_OF_VOLUME_FORMAT]
+    if wrong:
+        msg = f"--format names {wrong[0]}, but {uri} is a volume; choose of {', '.join(FILE_OF_VOLUME_FORMAT)}"
+        raise UsageError(msg)
+    if "dicom-seg" in formats:
+        _check_dicom_seg(uri, volume)
+    return formats or DEFAULT_VOLUME_FORMATS
+
+
+def _check_dicom_seg(uri: str, volume: VolumeScene) -> None:
+    if volume_kind(uri) != "dicom":
+        msg = f"--format names dicom-seg, which refers to the slices of a DICOM series, but {uri} is none; use nifti"
+        raise UsageError(msg)
+    if volume.box != volume.spec.shape:
+        msg = "--format dicom-seg covers whole slices of a series; leave --roi out, or use --format nifti"
+        raise UsageError(msg)

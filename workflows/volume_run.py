@@ -1,0 +1,93 @@
+"""What a run on a volume does in place of one on a raster: stores, Slabs, a sample, and the averaging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segment_tiles.pipeline.outputs.volume_store import create_volume_store
+from segment_tiles.pipeline.sources.volumes.slices import open_slices
+from segment_tiles.pipeline.sources.volumes.volume import forget_volumes, held_volume
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.plan import Plan
+from segment_tiles.workflows.probe import sample_tile
+from segment_tiles.workflows.region_task import RegionTask
+from segment_tiles.workflows.scene import Scene, direction_scene
+from segment_tiles.workflows.slab import Slab, slabs_of
+from segment_tiles.workflows.volume_scene import VolumeScene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCORES_CHUNK = 64
+"""Side of a chunk of the scores of one direction: they are read across its slices, slab by slab."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionPaths:
+    """Where the scores of one direction lie until they are averaged."""
+
+    store: Path
+    ledger: Path
+
+
+def direction_paths(directory: OutputDirectory, name: str) -> DirectionPaths:
+    """Return store and ledger of one direction of an averaged run."""
+    return DirectionPaths(directory.own / f"{name}.zarr", directory.own / f"ledger-{name}")
+
+
+def create_volume_stores(scene: Scene, volume: VolumeScene, directory: OutputDirectory, *, scores: bool) -> None:
+    """Create the store of the result, and of the scores of every direction where they are averaged."""
+    table = scene.manifest.classes
+    if volume.is_averaged:
+        for direction in volume.directions:
+            create_volume_store(
+                direction_paths(directory, direction.slicing.name).store,
+                volume.geometry(direction),
+                table,
+                with_scores=True,
+                chunk=SCORES_CHUNK,
+            )
+    create_volume_store(directory.store_in_work, volume.geometry(), table, with_scores=scores)
+
+
+def slab_tasks(
+    plan: Plan, volume: VolumeScene, directory: OutputDirectory, task: RegionTask
+) -> list[RegionTask]:
+    """Return the Slabs of all directions.
+
+    Parameters
+    ----------
+    plan
+        Its Regions, per direction, are the columns of a slice that one worker takes.
+    task
+        A task of the run, with everything that all have in common.
+    """
+    tasks = []
+    for direction, regions in zip(volume.directions, plan.regions_of_directions, strict=True):
+        common = replace(task, lattice=direction.lattice, roi=direction.roi)
+        if volume.is_averaged:
+            paths = direction_paths(directory, direction.slicing.name)
+            common = replace(
+                common, store=paths.store.absolute(), ledger=paths.ledger.absolute(), with_scores=True
+            )
+        for slices in slabs_of(direction.shape[0]):
+            slab = Slab(
+                volume.spec, volume.selection, direction.slicing, volume.neighbours, direction.slices[0], slices
+            )
+            tasks += [replace(common, region=region, slab=slab) for region in regions]
+    return tasks
+
+
+def volume_sample(scene: Scene, volume: VolumeScene) -> tuple[Tensor, Tensor | None] | None:
+    """Return a real tile of the middle slice; the volume itself is freed, for the probe measures memory."""
+    direction = volume.directions[0]
+    values = held_volume(scene.uri, volume.selection)
+    middle = sum(direction.slices) // 2
+    (source,) = open_slices(
+        values, volume.spec, direction.slicing, [middle], neighbours=volume.neighbours
+    )
+    sample = sample_tile(direction_scene(scene, direction), source)
+    forget_volumes()
+    return sample
