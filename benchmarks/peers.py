@@ -71,12 +71,13 @@ def ours(raster: Path, model: Path, out: Path, precision: str) -> Callable[[], A
     task = RegionTask(
         uri=str(raster), bands=(1, 2, 3), nodata=None, nodata_rule="all", level=0,
         settings={"GDAL_CACHEMAX": read_cache_bytes(spec, spec.width) // 2**20}, aoi=None,
-        model_folder=model, checksum=manifest.weights_checksum, device="cpu", precision=precision, batch=1,
+        model=str(model), checksum=manifest.weights_checksum, device="cpu", device_name="cpu",
+        precision=precision, batch=1,
         lattice=Lattice(spec.height, spec.width, TILE, OVERLAP), blend="gaussian", roi=spec.window,
         region=Window(0, 0, spec.height, spec.width), store=out / "classes.zarr", ledger=out / "ledger",
         with_scores=False,
     )  # fmt: skip
-    segmenter = load_segmenter(model, manifest.weights_checksum, "cpu", precision)
+    segmenter = load_segmenter(model, manifest.weights_checksum, "cpu", precision, trust=task.trust)
     segmenter.scores(torch.from_numpy(source.read(Window(0, 0, TILE, TILE)))[None])
     source.close()
     return lambda: do_region(task)
