@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from segment_tiles.cli import (
+    batch,
     demo,
     doctor,
     evaluate,
@@ -37,7 +38,7 @@ app = typer.Typer(
     help="Segment rasters of any size, satellite scenes, pathology slides and volumes, with DeepLabv3+.",
     epilog="Exit status: 0 done; 1 something failed; 2 bad usage or input; 130 interrupted, resumable.",
 )
-for command in (demo, run, plan, export, polygonize, train, evaluate, info, doctor):
+for command in (demo, run, plan, batch, export, polygonize, train, evaluate, info, doctor):
     app.command(command.__name__.rpartition(".")[2])(command.command)
 app.add_typer(model.app, name="model")
 

@@ -1,0 +1,76 @@
+"""The STAC collection of a batch: its finished results as items, its table of jobs as assets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pystac
+
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.workflows.batch.jobs_file import JobsFile
+from segment_tiles.workflows.batch.outcome import JobOutcome
+from segment_tiles.workflows.batch.table import CSV, PARQUET
+
+COLLECTION = "collection.json"
+"""Name of the file in the results folder."""
+_WORLD = [-180.0, -90.0, 180.0, 90.0]
+
+
+def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
+    """Write the collection; its links lead to the ``item.json`` of every finished job.
+
+    Raises
+    ------
+    WriteFailedError
+        Where the disk is full or read-only.
+    """
+    finished = [outcome for outcome in outcomes if outcome.state in {"done", "skipped"}]
+    paths = [outcome.job.config.out / "item.json" for outcome in finished]
+    items = [pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    target = file.results.resolve() / COLLECTION
+    collection = pystac.Collection(
+        id=file.results.resolve().name,
+        description=f"Class maps of the jobs in {file.path.name}, made by segment-tiles.",
+        extent=_extent(items),
+        license="other",
+        href=str(target),
+    )
+    collection.remove_links(pystac.RelType.ROOT)
+    collection.add_link(pystac.Link(pystac.RelType.ROOT, f"./{COLLECTION}", media_type=pystac.MediaType.JSON))
+    for item, path, outcome in zip(items, paths, finished, strict=True):
+        collection.add_link(
+            pystac.Link(
+                pystac.RelType.ITEM,
+                pystac.utils.make_relative_href(str(path), str(target)),
+                media_type=pystac.MediaType.GEOJSON,
+                title=outcome.job.name,
+                extra_fields={"id": item.id},
+            )
+        )
+    for key, name, kind in (
+        ("jobs-parquet", PARQUET, "application/vnd.apache.parquet"),
+        ("jobs-csv", CSV, "text/csv"),
+    ):
+        collection.add_asset(
+            key, pystac.Asset(f"./{name}", title="Table of jobs", media_type=kind, roles=["metadata"])
+        )
+    document = collection.to_dict(include_self_link=False, transform_hrefs=False)
+    with finished_file(target) as path:
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _extent(items: Sequence[pystac.Item]) -> pystac.Extent:
+    """Return where and when the items lie; the whole world where none has a place on it."""
+    boxes = [item.bbox for item in items if item.bbox is not None] or [_WORLD]
+    whole = [min(box[i] for box in boxes) for i in (0, 1)] + [max(box[i] for box in boxes) for i in (2, 3)]
+    moments = [
+        moment
+        for item in items
+        for moment in (item.datetime, item.common_metadata.start_datetime, item.common_metadata.end_datetime)
+        if moment is not None
+    ]
+    now = datetime.now(UTC)
+    first, last = min(moments, default=now), max(moments, default=now)
+    return pystac.Extent(pystac.SpatialExtent([whole]), pystac.TemporalExtent([[first, last]]))

@@ -1,0 +1,188 @@
+"""The jobs of a batch: one scene or mosaic each, with settings resolved and an output directory of its own."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from segment_tiles.workflows.batch.jobs_file import JobsFile
+from segment_tiles.workflows.batch.scenes import ListedScene, list_scenes, located
+from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
+from segment_tiles.workflows.config import RunConfig, parse_formats, parse_memory
+
+MOSAIC_FOLDER = "mosaics"
+"""Where in the results folder the index of each mosaic lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """Scenes that are segmented as one raster."""
+
+    scenes: tuple[str, ...]
+    """Absolute paths or URLs; where scenes overlap, later ones lie on top."""
+    nodata: float | None
+    """Value of missing pixels, in place of the declared one."""
+    resampling: str | None
+    """How scenes on other grids are warped; None refuses them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of a batch."""
+
+    number: int
+    """Place in the batch, from 1."""
+    name: str
+    """Output directory relative to the jobs file: no two jobs share it."""
+    config: RunConfig
+    """What is run; the source of a mosaic is its index."""
+    line: int
+    """Line of the jobs file."""
+    mosaic: Mosaic | None = None
+    """What the source is made of."""
+
+
+def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
+    """Return the jobs of a file.
+
+    Raises
+    ------
+    UsageError
+        With the line: a list of scenes is empty or broken, a job has no model, `out` names an unknown field,
+        two jobs have one output directory or one inside the other.
+    """
+    jobs: list[Job] = []
+    for entry, line in zip(file.settings.jobs, file.job_lines, strict=True):
+        scenes = list_scenes(file, entry, line)
+        if entry.mosaic_settings is not None:
+            scenes, mosaic = [_mosaic_scene(file, entry)], tuple(scene.source for scene in scenes)
+        else:
+            mosaic = ()
+        for scene in scenes:
+            jobs.append(_job(file, entry, line, len(jobs) + 1, scene, mosaic, restart=restart))
+    _check_outputs(file, jobs)
+    return jobs
+
+
+def _mosaic_scene(file: JobsFile, entry: JobEntry) -> ListedScene:
+    name = entry.name or ""
+    index = file.results / MOSAIC_FOLDER / f"{_as_file_name(name)}.gti.gpkg"
+    return ListedScene(str(index), {"stem": name, "id": name, "folder": MOSAIC_FOLDER})
+
+
+def _job(
+    file: JobsFile,
+    entry: JobEntry,
+    line: int,
+    number: int,
+    scene: ListedScene,
+    mosaic: Sequence[str],
+    *,
+    restart: bool,
+) -> Job:
+    settings = {**file.settings.defaults.given(), **entry.given(), **scene.settings}
+    if "model" not in settings:
+        raise file.error(line, "no model is named, here or in defaults")
+    fields = {**scene.fields, "number": str(number), "name": entry.name or ""}
+    folders = {"results": str(file.results)}
+    out = file.folder / _filled(file, line, entry.out or file.settings.out, fields, folders)
+    made_of = None
+    if entry.mosaic_settings is not None:
+        # the index carries the nodata value to the scenes and to the run
+        made_of = Mosaic(tuple(mosaic), settings.get("nodata"), entry.mosaic_settings.resampling)
+    config = run_config(file.folder, scene.source, out.resolve(), settings, restart=restart)
+    return Job(number, _relative(config.out, file.folder.resolve()), config, line, made_of)
+
+
+def run_config(
+    folder: Path, source: str, out: Path, settings: Mapping[str, Any], *, restart: bool
+) -> RunConfig:
+    """Return the configuration of a run from checked settings, by the names of `RunSettings`.
+
+    Raises
+    ------
+    UsageError
+        Where a size of memory is none.
+    """
+    words = {name: value for name, value in settings.items() if name in RunSettings.model_fields}
+    formats = words.pop("format", None)
+    if formats is not None:
+        words["formats"] = parse_formats(",".join(formats))
+    if words.get("batch") == "auto":
+        words["batch"] = None
+    if isinstance(words.get("memory"), str):
+        words["memory"] = parse_memory(words["memory"])
+    if "aoi" in words:
+        words["aoi"] = Path(located(folder, words["aoi"]))
+    local_model = folder / words["model"]
+    if local_model.is_dir():
+        words["model"] = str(local_model)
+    return RunConfig(source=source, out=out, restart=restart, **words)
+
+
+def _filled(
+    file: JobsFile, line: int, pattern: str, fields: Mapping[str, str], folders: Mapping[str, str]
+) -> str:
+    """Return a pattern with its fields filled in."""
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(pattern) if name is not None]
+    except ValueError as error:
+        raise file.error(line, f"out {pattern!r}: {error}") from error
+    known = [*folders, *fields]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {{{near[0]}}}?" if near else f"known are {', '.join(known)}"
+            raise file.error(line, f"out {pattern!r}: the field {{{name}}} is not known; {hint}")
+        if name in fields and not fields[name]:
+            raise file.error(line, f"out {pattern!r}: the field {{{name}}} is empty for this scene")
+    safe = {name: _as_file_name(value) for name, value in fields.items()}
+    return "".join(
+        text + ({**folders, **safe}[name] if name is not None else "")
+        for text, name, _, _ in Formatter().parse(pattern)
+    )
+
+
+def _as_file_name(value: str) -> str:
+    """Return a value that cannot lead to another folder: names in lists are written by others.
+
+    >>> _as_file_name("../../etc/passwd"), _as_file_name("T32/UMA 2020")
+    ('.._.._etc_passwd', 'T32_UMA 2020')
+    """
+    name = re.sub(r"[/\\\x00-\x1f]", "_", value)
+    return name if name.strip(".") else "_" * len(name)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _check_outputs(file: JobsFile, jobs: Sequence[Job]) -> None:
+    """Refuse output directories that are shared, or inside another, or hold the results folder."""
+    by_path: dict[Path, Job] = {}
+    for job in jobs:
+        first = by_path.setdefault(job.config.out, job)
+        if first is not job:
+            msg = (
+                f"{job.config.source} would be written to {job.name}, as {first.config.source} of line "
+                f"{first.line} is; let out name a field that differs, such as {{number}} or {{folder}}"
+            )
+            raise file.error(job.line, msg)
+    results = file.results.resolve()
+    mosaics: dict[str, Job] = {}
+    for job in jobs:
+        if job.mosaic is not None and mosaics.setdefault(job.config.source, job) is not job:
+            other = mosaics[job.config.source]
+            raise file.error(job.line, f"has the name of the mosaic of line {other.line}; give another name")
+        outer = next((by_path[parent] for parent in job.config.out.parents if parent in by_path), None)
+        if outer is not None:
+            msg = f"{job.name} lies inside {outer.name}, the output of line {outer.line}; give another out"
+            raise file.error(job.line, msg)
+        if results == job.config.out or job.config.out in results.parents:
+            msg = f"{job.name} is or holds the results folder {results}; give another out or results"
+            raise file.error(job.line, msg)

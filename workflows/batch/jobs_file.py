@@ -1,0 +1,186 @@
+"""Reads the jobs file; whatever is wrong is said with the line of the file it stands on."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.workflows.batch.settings import BatchSettings, JobEntry
+
+
+@dataclass(frozen=True, slots=True)
+class JobsFile:
+    """A jobs file, checked."""
+
+    path: Path
+    """As the user named it."""
+    settings: BatchSettings
+    """What it says."""
+    job_lines: tuple[int, ...]
+    """Line at which each entry of ``jobs`` begins, from 1."""
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths start."""
+        return self.path.absolute().parent
+
+    @property
+    def results(self) -> Path:
+        """Folder of table, collection and mosaics."""
+        named = self.settings.results or f"{self.path.stem}-results"
+        return self.folder / Path(named).expanduser()
+
+    def error(self, line: int, text: str) -> UsageError:
+        """Return the error for the user about a line."""
+        return UsageError(f"{self.path}, line {line}: {text}")
+
+
+def read_jobs_file(path: Path) -> JobsFile:
+    """Read and check a jobs file.
+
+    Raises
+    ------
+    UsageError
+        With the line: it is no YAML, a key is unknown or given twice, a value cannot be accepted.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror}); give a YAML file with a list of jobs"
+        raise UsageError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not text in UTF-8 ({one_line(error)}); give a YAML file with a list of jobs"
+        raise UsageError(msg) from error
+    except yaml.YAMLError as error:
+        raise _syntax_error(path, error) from error
+    if not isinstance(document, dict) or root is None:
+        found = "nothing" if document is None else f"a {type(document).__name__}"
+        msg = f"{path}, line 1: holds {found}; a mapping with the key jobs is needed"
+        raise UsageError(msg)
+    for key in _keys_given_twice(root):
+        msg = f"{path}, line {_line(key)}: the key {key.value} is given twice; keep one"
+        raise UsageError(msg)
+    try:
+        settings = BatchSettings.model_validate(document)
+    except ValidationError as error:
+        raise UsageError(_complaint(path, root, error)) from error
+    lines = tuple(line_at(root, ("jobs", number)) for number in range(len(settings.jobs)))
+    return JobsFile(path, settings, lines)
+
+
+def line_at(root: yaml.Node, location: Sequence[int | str]) -> int:
+    """Return the line of a place in the file; of what surrounds it where it is not there."""
+    node, line = root, _line(root)
+    for part in location:
+        found = _entry(node, part)
+        if found is not None:
+            mark, node = found
+            line = _line(mark)
+    return line
+
+
+def _entry(node: yaml.Node, part: int | str) -> tuple[yaml.Node, yaml.Node] | None:
+    """Return what marks an entry and its value: a key of a mapping, an item of a sequence."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((key, value) for key, value in node.value if key.value == part), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        item = node.value[part]
+        return item, item
+    return None  # pydantic puts the name of a type into the place where a value may be of several
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _keys_given_twice(root: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    """Yield keys that a mapping already has: YAML itself silently takes the last."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            names: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in names:
+                    yield key
+                names.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+                waiting.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+
+
+def _syntax_error(path: Path, error: yaml.YAMLError) -> UsageError:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
+    problem = getattr(error, "problem", None) or one_line(error)
+    return UsageError(f"{where}: is not YAML: {problem}")
+
+
+def _complaint(path: Path, root: yaml.Node, error: ValidationError) -> str:
+    """Return the first complaint, in the order of lines, as one line."""
+    complaints = sorted(
+        # of the types that a value may have, the one that says most is the deepest
+        (line_at(root, entry["loc"]), -len(entry["loc"]), _words(dict(entry)))
+        for entry in error.errors()
+    )
+    line, _, text = complaints[0]
+    others = len({number for number, _, _ in complaints}) - 1
+    more = f" (and {others} more lines are wrong)" if others else ""
+    return f"{path}, line {line}: {text}{more}"
+
+
+def _words(entry: dict[str, Any]) -> str:
+    location = [part for part in entry["loc"] if isinstance(part, int) or _is_key(part)]
+    place = ".".join(str(part) for part in location)
+    if entry["type"] == "extra_forbidden":
+        known = _keys_at(BatchSettings, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        return f"the key {place} is not known; {hint}"
+    if entry["type"] == "missing":
+        return f"the key {place} is missing"
+    text = entry["msg"].removeprefix("Value error, ")
+    shown = entry["input"] if not isinstance(entry["input"], dict) else None
+    return f"{place}: {text}" if shown is None else f"{place} is {shown!r}: {text}"
+
+
+def _is_key(part: str) -> bool:
+    """Whether a part of a place is a key of ours or the user's, not the name of a type of pydantic."""
+    return "[" not in part and part not in {"str", "int", "bool", "MosaicSettings", "constrained-str"}
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Return the keys that are known at a place of the file."""
+    for part in location:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        if isinstance(part, str) and part in fields:
+            model = _model_in(fields[part].annotation) or model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the class of keys inside a type such as tuple[JobEntry, ...]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in {tuple, Union, types.UnionType}:
+        found = (_model_in(argument) for argument in get_args(annotation))
+        return next((model for model in found if model is not None), None)
+    return None
+
+
+def job_keys() -> list[str]:
+    """Return the names of all keys of a job."""
+    return _keys_at(JobEntry, ())

@@ -1,0 +1,126 @@
+"""What a batch would do: the Plans of its jobs, summed; computes nothing and writes nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, one_line
+from segment_tiles.workflows.batch.jobs import Job, list_jobs
+from segment_tiles.workflows.batch.jobs_file import JobsFile
+from segment_tiles.workflows.batch.mosaic import write_mosaic
+from segment_tiles.workflows.fingerprint import check_same_run, read_record, settings_of
+from segment_tiles.workflows.finish import is_finished
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.plan import Plan
+from segment_tiles.workflows.planning import checked_scene, plan_run
+from segment_tiles.workflows.scene import Scene
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """What would become of a job."""
+
+    job: Job
+    """Which."""
+    state: str
+    """planned, skipped, changed or failed."""
+    error: str | None = None
+    """Why it would fail."""
+    plan: Plan | None = None
+    """Of a job that would be computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """What would become of all jobs."""
+
+    jobs: tuple[PlannedJob, ...]
+    """In the order of the file."""
+
+    @property
+    def failures(self) -> list[PlannedJob]:
+        """Jobs that would not give a map."""
+        return [planned for planned in self.jobs if planned.state in {"changed", "failed"}]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the sums as plain values: jobs, tiles, bytes, seconds."""
+        plans = [planned.plan for planned in self.jobs if planned.plan is not None]
+        return {
+            "jobs": len(self.jobs),
+            "to_do": len(plans),
+            "finished_before": sum(planned.state == "skipped" for planned in self.jobs),
+            "would_fail": len(self.failures),
+            "pixels": sum(plan.scene.roi.area for plan in plans),
+            "tiles": sum(plan.tiles for plan in plans),
+            # a Plan with a large AOI does not count them
+            "tiles_outside_aoi": sum(plan.skipped or 0 for plan in plans),
+            "disk_bytes": sum(plan.disk_bytes for plan in plans),
+            "memory_bytes": max((plan.memory.total for plan in plans), default=0),
+            "expected_seconds": sum(plan.expected_seconds for plan in plans),
+        }
+
+
+def plan_batch(file: JobsFile, *, restart: bool = False, restart_changed: bool = False) -> BatchPlan:
+    """Return the Plans of all jobs that a batch would compute.
+
+    Raises
+    ------
+    UsageError
+        Where the file cannot be understood as jobs.
+    """
+    with tempfile.TemporaryDirectory(prefix="segment-tiles-") as folder:
+        return BatchPlan(
+            tuple(
+                _planned(job, Path(folder), restart_changed=restart_changed)
+                for job in list_jobs(file, restart=restart)
+            )
+        )
+
+
+def _planned(job: Job, folder: Path, *, restart_changed: bool) -> PlannedJob:
+    try:
+        job = _with_readable_source(job, folder)
+        if not job.config.restart and is_finished_and_same(job):
+            return PlannedJob(job, "skipped")
+    except ChangedRunError as error:
+        if not restart_changed:
+            return PlannedJob(job, "changed", one_line(error))
+    except SegmentTilesError as error:
+        return PlannedJob(job, "failed", one_line(error))
+    try:
+        return PlannedJob(job, "planned", plan=plan_run(job.config))
+    except SegmentTilesError as error:
+        return PlannedJob(job, "failed", one_line(error))
+
+
+def is_finished_and_same(job: Job) -> bool:
+    """Return whether a run of the job would find everything done.
+
+    Raises
+    ------
+    ChangedRunError
+        Where its output directory holds a run with another source or other settings.
+    SegmentTilesError
+        Where the run could not start.
+    """
+    directory = OutputDirectory(job.config.out)
+    record = read_record(directory.record)
+    if record is None:
+        return False
+    scene: Scene = checked_scene(job.config)
+    check_same_run(record, settings_of(job.config, scene), job.config, job.config.out)
+    return is_finished(directory, job.config.formats)
+
+
+def _with_readable_source(job: Job, folder: Path) -> Job:
+    """Write the index of a mosaic elsewhere where it is not there yet: a Plan leaves no files."""
+    if job.mosaic is None:
+        return job
+    index = Path(job.config.source)
+    if index.exists():
+        return job
+    elsewhere = write_mosaic(job.mosaic, folder / index.name)
+    return replace(job, config=replace(job.config, source=str(elsewhere)))

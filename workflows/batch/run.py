@@ -1,0 +1,130 @@
+"""Runs the jobs of a batch one after the other; what befalls one does not stop the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, one_line
+from segment_tiles.workflows.batch.collection import write_collection
+from segment_tiles.workflows.batch.jobs import Job, list_jobs
+from segment_tiles.workflows.batch.jobs_file import JobsFile
+from segment_tiles.workflows.batch.mosaic import write_mosaic
+from segment_tiles.workflows.batch.outcome import JobOutcome
+from segment_tiles.workflows.batch.table import write_table
+from segment_tiles.workflows.segment import Listener, RunResult, segment
+
+FAILURES = (SegmentTilesError, OSError, RuntimeError, ValueError, MemoryError)
+"""What one scene may do to the libraries that read it; an interrupt and the end of the program pass."""
+
+
+class BatchListener(Listener, Protocol):
+    """Who wants to know how a batch goes."""
+
+    def job_starts(self, job: Job, total: int) -> None:
+        """A job begins."""
+        ...
+
+    def job_ends(self, outcome: JobOutcome) -> None:
+        """A job came to its end, good or bad."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a batch gives back."""
+
+    outcomes: tuple[JobOutcome, ...]
+    """One per job, in the order of the file."""
+    results: Path
+    """Folder of ``jobs.parquet``, ``jobs.csv`` and ``collection.json``."""
+
+    @property
+    def failures(self) -> list[JobOutcome]:
+        """Jobs that the user has to look at."""
+        return [outcome for outcome in self.outcomes if outcome.has_failed]
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Jobs by state; states that no job has are left out."""
+        return dict(Counter(outcome.state for outcome in self.outcomes))
+
+
+def run_batch(
+    file: JobsFile, listener: BatchListener, *, restart: bool = False, restart_changed: bool = False
+) -> BatchResult:
+    """Run every job that is not finished, and write table and collection, also when interrupted.
+
+    Parameters
+    ----------
+    file
+        The jobs file.
+    listener
+        Told of jobs, stages, tiles and warnings.
+    restart
+        Throw away what all jobs left.
+    restart_changed
+        Throw away what jobs left whose source or settings are not what they were.
+
+    Raises
+    ------
+    UsageError
+        Where the file cannot be understood as jobs.
+    WriteFailedError
+        Where table or collection cannot be written.
+    """
+    jobs = list_jobs(file, restart=restart)
+    outcomes = [JobOutcome(job, "waiting") for job in jobs]
+    try:
+        for place, job in enumerate(jobs):
+            listener.job_starts(job, len(jobs))
+            outcomes[place] = run_job(job, listener, restart_changed=restart_changed)
+            listener.job_ends(outcomes[place])
+    finally:
+        write_results(file, outcomes)
+    return BatchResult(tuple(outcomes), file.results)
+
+
+def write_results(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
+    """Write the table of jobs and the collection of their results."""
+    write_table(file.results, outcomes)
+    write_collection(file, outcomes)
+
+
+def run_job(job: Job, listener: Listener, *, restart_changed: bool = False) -> JobOutcome:
+    """Run one job; whatever is wrong with it is in the outcome."""
+    started = perf_counter()
+    try:
+        if job.mosaic is not None:
+            write_mosaic(job.mosaic, Path(job.config.source))
+        result = _segment(job, listener, restart_changed=restart_changed)
+    except ChangedRunError as error:
+        return JobOutcome(job, "changed", one_line(error), perf_counter() - started)
+    except FAILURES as error:
+        kind = "" if isinstance(error, SegmentTilesError) else f"{type(error).__name__}: "
+        return JobOutcome(job, "failed", kind + one_line(error), perf_counter() - started)
+    seconds = perf_counter() - started
+    if result.failures:
+        return JobOutcome(job, "failed", _failed_parts(result.failures), seconds, result.report)
+    return JobOutcome(job, "skipped" if result.was_finished else "done", None, seconds, result.report)
+
+
+def _segment(job: Job, listener: Listener, *, restart_changed: bool) -> RunResult:
+    try:
+        return segment(job.config, listener)
+    except ChangedRunError as error:
+        if not restart_changed:
+            raise
+        listener.warn(f"begun anew: {one_line(error)}")
+        return segment(replace(job.config, restart=True), listener)
+
+
+def _failed_parts(failures: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first of the windows that could not be done, and how many there are."""
+    window = failures[0]["window"]
+    more = f" (and {len(failures) - 1} more parts)" if len(failures) > 1 else ""
+    return f"rows {window['row']} to {window['row'] + window['height']}: {failures[0]['reason']}{more}"

@@ -1,0 +1,111 @@
+"""Rasters that STAC documents name: items, item collections, collections, catalogs, local or remote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from json import JSONDecodeError
+from typing import Any
+from urllib.parse import urljoin
+
+import pystac
+
+from segment_tiles.pipeline.errors import UsageError, one_line
+
+RASTER_TYPES = ("image/", "application/x-hdf", "application/vnd+zarr", "application/vnd.zarr")
+"""Beginnings of the media types of rasters."""
+
+
+def stac_scenes(href: str, asset: str | None) -> list[tuple[str, dict[str, str]]]:
+    """Return the address of one raster per item, and its names: id, collection, date.
+
+    Items come in the order of the document; those of child catalogs after those of their parents.
+
+    Parameters
+    ----------
+    href
+        Absolute path or URL.
+    asset
+        Key of the asset; None where every item has one raster with the role data.
+
+    Raises
+    ------
+    UsageError
+        Where it cannot be read, is no STAC, has no items, or an item has no such asset.
+    """
+    try:
+        items = list(_items(href))
+    except (OSError, pystac.STACError, JSONDecodeError, UnicodeDecodeError, KeyError, ValueError) as error:
+        msg = f"{href}: cannot be read as STAC ({one_line(error)})"
+        raise UsageError(msg) from error
+    if not items:
+        msg = f"{href}: has no items"
+        raise UsageError(msg)
+    return [(_raster(item, asset), _names(item)) for item in items]
+
+
+def _items(href: str) -> Iterator[pystac.Item]:
+    document = pystac.StacIO.default().read_json(href)
+    if document.get("type") == "FeatureCollection":
+        yield from _pages(href, document)
+        return
+    content = pystac.read_file(href)
+    if isinstance(content, pystac.Item):
+        yield content
+    elif isinstance(content, pystac.Catalog):
+        yield from content.get_items(recursive=True)
+
+
+def _pages(href: str, document: dict[str, Any]) -> Iterator[pystac.Item]:
+    """Yield the items of an item collection and of the pages that follow it, as STAC APIs divide them."""
+    visited = set()
+    while True:
+        visited.add(href)
+        for item in pystac.ItemCollection.from_dict(document).items:
+            if item.get_self_href() is None:
+                item.set_self_href(href)
+            yield item
+        following = next((link for link in document.get("links", []) if link.get("rel") == "next"), None)
+        if following is None:
+            return
+        if following.get("method", "GET").upper() != "GET":
+            msg = "its next page wants a POST request; save the search as a file and give that"
+            raise ValueError(msg)
+        href = urljoin(href, following["href"])
+        if href in visited:
+            msg = f"its pages lead in a circle at {href}"
+            raise ValueError(msg)
+        document = pystac.StacIO.default().read_json(href)
+
+
+def _raster(item: pystac.Item, key: str | None) -> str:
+    if key is None:
+        rasters = [name for name, asset in item.assets.items() if _is_raster(asset)]
+        if len(rasters) != 1:
+            found = ", ".join(item.assets) or "none"
+            msg = (
+                f"item {item.id} has {len(rasters)} assets that are rasters with the role data (all: {found}); "
+                "name one with asset"
+            )
+            raise UsageError(msg)
+        key = rasters[0]
+    if key not in item.assets:
+        msg = f"item {item.id} has no asset {key!r}; it has {', '.join(item.assets) or 'none'}"
+        raise UsageError(msg)
+    href = item.assets[key].get_absolute_href()
+    if href is None:
+        msg = f"item {item.id}: the place of asset {key!r} is relative to an item without a place"
+        raise UsageError(msg)
+    return href.removeprefix("file://")
+
+
+def _is_raster(asset: pystac.Asset) -> bool:
+    return "data" in (asset.roles or ()) and (asset.media_type or "").startswith(RASTER_TYPES)
+
+
+def _names(item: pystac.Item) -> dict[str, str]:
+    moment = item.datetime or item.common_metadata.start_datetime
+    return {
+        "id": item.id,
+        "collection": item.collection_id or "",
+        "date": moment.strftime("%Y-%m-%d") if moment is not None else "",
+    }
