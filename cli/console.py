@@ -23,6 +23,7 @@ class Console:
     """Listens to a run; shows progress only where stderr is a terminal and the user wants it."""
 
     def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
         self._shows = sys.stderr.isatty() and not quiet
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -66,6 +67,13 @@ class Console:
             self._progress.console.print(f"warning: {text}", style="yellow", highlight=False)
         else:
             print(f"segment-tiles: warning: {text}", file=sys.stderr)
+
+    def note(self, text: str) -> None:
+        """Print a line on stderr that is no warning, where progress is shown at all."""
+        if self._progress is not None:
+            self._progress.console.print(text, highlight=False, soft_wrap=True)
+        elif not self._quiet:
+            print(f"segment-tiles: {text}", file=sys.stderr)
 
     def stage(self, name: str) -> None:
         """Show the stage that begins."""

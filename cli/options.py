@@ -55,7 +55,21 @@ Format = Annotated[
 ]
 Scores = Annotated[bool, typer.Option("--scores", help="Keep the probabilities of all classes, as bytes.")]
 Memory = Annotated[
-    str | None, typer.Option("--memory", metavar="SIZE", help="Most memory to take, such as 4GB.")
+    str | None, typer.Option("--memory", metavar="SIZE", help="Most memory of one worker, such as 4GB.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", help="Compute in N processes of this machine, one device each."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler", metavar="ADDRESS", help="Compute on the workers of a running Dask scheduler."
+    ),
+]
+Cluster = Annotated[
+    Path | None,
+    typer.Option("--cluster", metavar="FILE", help="Start the Dask cluster that a YAML file describes."),
 ]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a TorchScript or torch.export model, which may execute code.")
@@ -87,6 +101,9 @@ def run_config(
     formats: str,
     scores: bool,
     memory: str | None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    cluster: Path | None = None,
     trust: bool = False,
     restart: bool = False,
 ) -> RunConfig:
@@ -119,6 +136,9 @@ def run_config(
         formats=words.parse_formats(formats),
         scores=scores,
         memory=None if memory is None else words.parse_memory(memory),
+        workers=workers,
+        scheduler=scheduler,
+        cluster=cluster,
         trust=trust,
         restart=restart,
     )

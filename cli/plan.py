@@ -26,6 +26,7 @@ def command(
     formats: options.Format = options.DEFAULT_FORMATS,
     scores: options.Scores = False,
     memory: options.Memory = None,
+    workers: options.Workers = None,
     trust: options.Trust = False,
     json: options.Json = False,
 ) -> None:
@@ -33,7 +34,7 @@ def command(
     config = options.run_config(
         source, model, Path(), tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
-        level=level, formats=formats, scores=scores, memory=memory, trust=trust,
+        level=level, formats=formats, scores=scores, memory=memory, workers=workers, trust=trust,
     )  # fmt: skip
     from segment_tiles.workflows.describe import describe_plan
     from segment_tiles.workflows.planning import plan_run

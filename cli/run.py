@@ -29,6 +29,9 @@ def command(
     formats: options.Format = options.DEFAULT_FORMATS,
     scores: options.Scores = False,
     memory: options.Memory = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    cluster: options.Cluster = None,
     trust: options.Trust = False,
     restart: options.Restart = False,
     quiet: options.Quiet = False,
@@ -38,12 +41,14 @@ def command(
     config = options.run_config(
         source, model, out, tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
-        level=level, formats=formats, scores=scores, memory=memory, trust=trust, restart=restart,
+        level=level, formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
+        cluster=cluster, trust=trust, restart=restart,
     )  # fmt: skip
+    from segment_tiles.workflows.executors import executor_for
     from segment_tiles.workflows.segment import segment
 
-    with Console(quiet=quiet or json) as console:
-        result = segment(config, console)
+    with Console(quiet=quiet or json) as console, executor_for(config, console.note) as executor:
+        result = segment(config, console, executor)
     report = {**result.report, "out": str(out), "was_finished": result.was_finished}
     if json:
         print_json(report)

@@ -55,8 +55,12 @@ class RunConfig:
     """Value of missing pixels, in place of the declared one."""
     nodata_rule: NodataRule = "all"
     """Whether all or any of the bands must be missing."""
-    level: int = 0
-    """Overview level of the source."""
+    level: int | None = None
+    """Level of the source, 0 is full resolution; None: full resolution, or the model's microns per pixel."""
+    tissue: str = "auto"
+    """auto, otsu, off, or a file of polygons: which part of a slide is computed."""
+    labels_inside: bool = False
+    """Whether OME-Zarr labels go into the OME-Zarr source instead of beside the other results."""
     view: View = WHOLE
     """Micrometres per pixel, plane and time point."""
     axis: str | None = None
@@ -69,6 +73,12 @@ class RunConfig:
     """Whether the probabilities of all classes are kept."""
     memory: int | None = None
     """Bytes that one worker may take."""
+    workers: int | None = None
+    """Processes on this machine that do Regions; None does them in this process."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers do them."""
+    cluster: Path | None = None
+    """File that describes a Dask cluster to start."""
     trust: bool = False
     """Load a model package whose graph may execute code."""
     restart: bool = False
@@ -148,6 +158,34 @@ def parse_formats(text: str) -> tuple[str, ...]:
             msg = f"--format names {name!r}; it must be of {', '.join(FORMATS)}"
             raise UsageError(msg)
     return tuple(name for name in FORMATS if name == "zarr" or name in names)
+
+
+def check_where(config: RunConfig) -> None:
+    """Refuse more than one place to compute, and workers that are none.
+
+    Raises
+    ------
+    UsageError
+        Naming the options.
+    """
+    asked = {
+        "--workers": config.workers,
+        "--scheduler": config.scheduler,
+        "--cluster": None if config.cluster is None else str(config.cluster),
+    }
+    given = [f"{name} {value}" for name, value in asked.items() if value is not None]
+    if len(given) > 1:
+        msg = f"{' and '.join(given)} exclude each other; give one of --workers, --scheduler, --cluster"
+        raise UsageError(msg)
+    if config.workers is not None and config.workers < 1:
+        msg = f"--workers is {config.workers}; give a number of processes from 1"
+        raise UsageError(msg)
+    if config.workers is not None and config.device.startswith("cuda:"):
+        msg = (
+            f"--device {config.device} with --workers {config.workers}: every worker gets a GPU of its own; give "
+            "--device cuda, and choose among GPUs with the environment variable CUDA_VISIBLE_DEVICES"
+        )
+        raise UsageError(msg)
 
 
 def parse_batch(text: str) -> int | None:

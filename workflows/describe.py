@@ -45,6 +45,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "lattice": {"tile": lattice.tile, "overlap": lattice.overlap, "stride": lattice.columns.stride},
         "tiles": plan.tiles,
         "skipped": plan.skipped,
+        "workers": plan.workers,
         "regions": [asdict(region) for region in plan.regions],
         "memory": {**asdict(plan.memory), "total": plan.memory.total, "limit": plan.memory_limit},
         "disk_bytes": plan.disk_bytes,
@@ -55,7 +56,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "source": f"{scene.uri}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}",
             "model": f"{scene.manifest.name}, {scene.manifest.classes.count} classes",
             "tiles": f"{plan.tiles:,} of {lattice.tile} px, overlap {lattice.overlap} px, skipped {skipped}",
-            "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide",
+            "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide, "
+            f"{min(plan.workers, len(plan.regions))} at a time",
             "compute": f"{probe.device_name} in {probe.precision}, batches of {probe.batch}",
             "memory": f"{readable_bytes(plan.memory.total)} of {readable_bytes(plan.memory_limit)}: "
             + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in items.items()),

@@ -21,6 +21,7 @@ from segment_tiles.workflows.polygonize import polygonize
 from segment_tiles.workflows.process_memory import peak_resident_bytes, release_freed_memory
 from segment_tiles.workflows.region_task import forget_segmenters
 from segment_tiles.workflows.report import write_report
+from segment_tiles.workflows.volume_finish import finish_volume, is_volume_finished
 
 FILE_OF_FORMAT: Mapping[str, str] = {
     "zarr": "classes.zarr",
@@ -58,7 +59,9 @@ def missing_results(directory: OutputDirectory, formats: Sequence[str]) -> list[
 
 
 def is_finished(directory: OutputDirectory, formats: Sequence[str]) -> bool:
-    """Return whether a run came to its end here: ``item.json`` is what it writes last."""
+    """Return whether a run came to its end here: ``item.json`` is what it writes last, but of a volume."""
+    if is_volume_finished(directory, formats):
+        return True
     last = (directory.path / "item.json").exists() and directory.report.exists()
     return last and not missing_results(directory, formats)
 
@@ -86,6 +89,8 @@ def finish(
     started
         ``perf_counter`` at the start of the run.
     """
+    if plan.scene.volume is not None:
+        return finish_volume(config, plan, plan.scene.volume, directory, report, stages, started)
     begun = perf_counter()
     forget_segmenters()
     release_freed_memory()
@@ -102,7 +107,7 @@ def finish(
     outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), "preview.png", "report.json", "item.json"]
     seconds = {**report["seconds"], "finish": round(perf_counter() - begun, 3)}
     seconds["total"] = round(perf_counter() - started, 3)
-    memory = {**report["memory"], "peak_bytes": peak_resident_bytes()}
+    memory = {**report["memory"], "peak_bytes": max(report["memory"]["peak_bytes"], peak_resident_bytes())}
     report = {**report, "seconds": seconds, "memory": memory, "outputs": outputs}
     write_report(directory, report)
     stages.stage("item")

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from segment_tiles.pipeline.errors import PlanError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.store import shard_shape
-from segment_tiles.pipeline.sources.area_of_interest import AreaOfInterest
+from segment_tiles.pipeline.sources.area_of_interest import Area
+from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.memory import MemoryPlan, memory_of_region
+from segment_tiles.workflows.memory import (
+    FINISHING_BYTES,
+    MASK_TAKES,
+    READING_TAKES,
+    MemoryPlan,
+    memory_of_region,
+)
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.process_memory import available_bytes
-from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.scene import Scene, direction_scene
+from segment_tiles.workflows.slab import slabs_of
+from segment_tiles.workflows.volume_scene import VolumeScene
 
 DEFAULT_MEMORY_SHARE = 0.8
 """Share of the free memory that a run may take unless told."""
@@ -22,6 +32,12 @@ COMPRESSED_SHARE = 0.15
 """Bytes on disk per byte of codes and confidence, as seen on real class maps; an estimate."""
 AOI_TILES_AT_MOST = 200_000
 """Tiles up to which the Plan asks the AOI about every one; above, it gives no count."""
+
+
+ROUNDS_AT_MOST = 4
+"""Regions of each worker that are aimed at, at most; more would compute more borders twice."""
+WORTH_MORE_STRIPS = 1.1
+"""What more and smaller Regions may cost in time of the busiest worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +58,52 @@ class Plan:
     """Bytes of one worker on its widest Region."""
     memory_limit: int
     """Bytes that it may take."""
+    workers: int
+    """Regions that are done at the same time."""
     disk_bytes: int
     """Estimate of what the results take on disk."""
+    regions_of_directions: tuple[tuple[Window, ...], ...] = ()
+    """Of a volume: Regions on every slice of each of its directions."""
+    slices: int = 1
+    """Of a volume: slices of the result, in the order of its first direction."""
 
     @property
     def expected_seconds(self) -> float:
         """Tiles that are computed times the measured seconds of one; reading and writing hide behind."""
-        return (self.tiles - (self.skipped or 0)) * self.probe.seconds_per_tile
+        at_once = min(self.workers, len(self.regions) * len(slabs_of(self.slices)))
+        return (self.tiles - (self.skipped or 0)) * self.probe.seconds_per_tile / at_once
 
 
-def make_plan(config: RunConfig, scene: Scene, probe: Probe, area: AreaOfInterest | None) -> Plan:
-    """Divide the result into Regions that fit the memory, and count what they take.
+def make_plan(
+    config: RunConfig,
+    scene: Scene,
+    probe: Probe,
+    area: Area | None,
+    *,
+    workers: int = 1,
+    worker_memory: int | None = None,
+) -> Plan:
+    """Divide the result into Regions that fit the memory, enough for all workers, and count what they take.
+
+    Parameters
+    ----------
+    config, scene, probe, area
+        What is asked for.
+    workers
+        Regions that are done at the same time.
+    worker_memory
+        Bytes that a worker elsewhere may take at most; None for workers of this machine.
 
     Raises
     ------
     PlanError
         Where not even the narrowest Region fits.
     """
-    limit = config.memory or int(available_bytes() * DEFAULT_MEMORY_SHARE)
-    regions = _regions(config, scene, probe, limit)
+    limit = config.memory or worker_memory or int(available_bytes() * DEFAULT_MEMORY_SHARE / workers)
+    limit = min(limit, worker_memory or limit)
+    if scene.volume is not None:
+        return _volume_plan(config, scene, scene.volume, probe, limit, workers)
+    regions = in_strips(scene, _columns(config, scene, probe, limit), workers)
     in_raster = [region.shift(scene.roi.row, scene.roi.column) for region in regions]
     memory = max((_memory(config, scene, probe, window) for window in in_raster), key=lambda m: m.total)
     table = scene.manifest.classes
@@ -73,13 +116,91 @@ def make_plan(config: RunConfig, scene: Scene, probe: Probe, area: AreaOfInteres
         _skipped(scene, in_raster, area),
         memory,
         limit,
+        workers,
         # overviews take a third more; the COG repeats the codes
         int(scene.roi.area * (layers + 1) * 4 / 3 * COMPRESSED_SHARE),
     )
 
 
-def _regions(config: RunConfig, scene: Scene, probe: Probe, limit: int) -> tuple[Window, ...]:
-    """Return full-width strips where the memory allows, else the widest columns of shards that fit."""
+def _volume_plan(
+    config: RunConfig, scene: Scene, volume: VolumeScene, probe: Probe, limit: int, workers: int
+) -> Plan:
+    """Plan every direction of a volume as a slice that is done many times, beside the volume in memory."""
+    held = volume.spec.nbytes * READING_TAKES[volume_kind(scene.uri) or "nifti"]
+    left = limit - probe.program_bytes - held
+    if left <= 0:
+        msg = (
+            f"--memory allows {readable_bytes(limit)}, but a worker holds the volume ({readable_bytes(held)} while "
+            f"it is read) beside the program ({readable_bytes(probe.program_bytes)}); give more, or cut the volume"
+        )
+        raise PlanError(msg)
+    for_slices = replace(config, memory=limit - held, scores=config.scores or volume.is_averaged)
+    parts = [
+        make_plan(for_slices, replace(direction_scene(scene, direction), volume=None), probe, None)
+        for direction in volume.directions
+    ]
+    memory = max((part.memory for part in parts), key=lambda m: m.total)
+    finishing = FINISHING_BYTES + MASK_TAKES * volume.spec.voxels
+    return Plan(
+        scene,
+        probe,
+        parts[0].regions,
+        sum(part.tiles * d.shape[0] for part, d in zip(parts, volume.directions, strict=True)),
+        0,
+        replace(memory, volume=held, finishing=finishing),
+        limit,
+        workers,
+        sum(part.disk_bytes * d.shape[0] for part, d in zip(parts, volume.directions, strict=True)),
+        tuple(part.regions for part in parts),
+        volume.shape[0],
+    )
+
+
+def in_strips(scene: Scene, columns: tuple[Window, ...], workers: int) -> tuple[Window, ...]:
+    """Cut columns of shards into strips, so that all workers have work and few tiles are done twice.
+
+    A tile on the border of two strips is computed by both, so one worker gets whole columns. For more, the
+    number of strips is the one that the last worker finishes first; and where a larger number costs little,
+    that: Regions that are smaller even out workers of unequal speed.
+
+    Parameters
+    ----------
+    scene
+        Its lattice tells how many tiles a Region takes.
+    columns
+        Windows of the result, on shard edges, from its first row to its last.
+    workers
+        Regions that are done at the same time.
+    """
+    height = scene.roi.height
+    shard_rows, _ = shard_shape(scene.roi.width)
+    rows = -(-height // shard_rows)
+    if workers == 1:
+        return columns
+    layouts: dict[int, tuple[Window, ...]] = {}
+    for rounds in range(1, ROUNDS_AT_MOST + 1):
+        count = min(rows, -(-rounds * workers // len(columns)))
+        edges = [min(height, rows * strip // count * shard_rows) for strip in range(count + 1)]
+        layouts[count] = tuple(
+            Window.from_edges(top, column.column, bottom, column.column_stop)
+            for top, bottom in pairwise(edges)
+            for column in columns
+        )
+    duration = {count: _duration(scene, regions, workers) for count, regions in layouts.items()}
+    best = min(duration.values())
+    return layouts[max(count for count, tiles in duration.items() if tiles <= best * WORTH_MORE_STRIPS)]
+
+
+def _duration(scene: Scene, regions: tuple[Window, ...], workers: int) -> int:
+    """Tiles that the busiest worker computes, if all are equally fast."""
+    largest = max(
+        scene.lattice.tile_count(region.shift(scene.roi.row, scene.roi.column)) for region in regions
+    )
+    return -(-len(regions) // workers) * largest
+
+
+def _columns(config: RunConfig, scene: Scene, probe: Probe, limit: int) -> tuple[Window, ...]:
+    """Return the full width where the memory allows, else the widest columns of shards that fit."""
     height, width = scene.roi.shape
     _, side = shard_shape(width)
     shard_columns = -(-width // side)
@@ -115,7 +236,7 @@ def _memory(config: RunConfig, scene: Scene, probe: Probe, region: Window) -> Me
     )
 
 
-def _skipped(scene: Scene, regions: list[Window], area: AreaOfInterest | None) -> int | None:
+def _skipped(scene: Scene, regions: list[Window], area: Area | None) -> int | None:
     if area is None:
         return 0
     if sum(scene.lattice.tile_count(region) for region in regions) > AOI_TILES_AT_MOST:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.blend import parse_blend
-from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.computed_area import computed_area
+from segment_tiles.workflows.config import RunConfig, check_where
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.probe import ComputeChoice, check_choice, measure, remembered
-from segment_tiles.workflows.scene import Scene, area_of_interest, open_scene
+from segment_tiles.workflows.scene import Scene, open_scene
 
 
 def plan_run(config: RunConfig) -> Plan:
@@ -21,7 +22,8 @@ def plan_run(config: RunConfig) -> Plan:
     scene = checked_scene(config)
     choice = ComputeChoice(config.device, config.precision, config.batch, config.trust)
     probe = remembered(scene, choice) or measure(scene, choice, None)
-    return make_plan(config, scene, probe, area_of_interest(config.aoi, scene.spec))
+    area = computed_area(config.aoi, scene.tissue, scene.spec)
+    return make_plan(config, scene, probe, area, workers=config.workers or 1)
 
 
 def checked_scene(config: RunConfig) -> Scene:
@@ -33,10 +35,11 @@ def checked_scene(config: RunConfig) -> Scene:
         Naming the word or the input that cannot be accepted.
     """
     parse_blend(config.blend)
+    check_where(config)
     check_choice(ComputeChoice(config.device, config.precision, config.batch, config.trust))
     scene = open_scene(config)
     if config.aoi is not None and not config.aoi.exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)
-    area_of_interest(config.aoi, scene.spec)
+    computed_area(config.aoi, scene.tissue, scene.spec)
     return scene

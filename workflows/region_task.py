@@ -11,24 +11,35 @@ from typing import Any
 
 import torch
 
-from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.errors import ModelError, ReadFailedError, one_line
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import NodataRule, Source
-from segment_tiles.workflows.scene import area_of_interest
+from segment_tiles.pipeline.sources.tissue import TissueMask
+from segment_tiles.pipeline.sources.view import WHOLE, View
+from segment_tiles.workflows.computed_area import computed_area
+from segment_tiles.workflows.process_memory import peak_resident_bytes
+from segment_tiles.workflows.slab import Slab
 
 FAILURES_IN_A_ROW_AT_MOST = 3
 """Rows of shards that may fail one after the other before the rest of a Region is given up."""
 
 Progress = Callable[[int, int], None]
 """Told of tiles computed and tiles skipped since the last call."""
+IsStopped = Callable[[], bool]
+"""Whether to stop when the row of shards in work is on disk."""
+
+
+class _StoppedError(Exception):
+    """A Region was asked to stop, and the rows that it has finished are whole shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +60,14 @@ class RegionTask:
     """GDAL configuration."""
     aoi: Path | None
     """Vector file, or None."""
-    model_folder: Path
-    """Model package."""
+    model: str
+    """Name of a bundled model, or folder of a package: bundled models lie elsewhere on another machine."""
     checksum: str
     """Of its weights: a worker that holds an older package under this path must not use it."""
     device: str
     """cpu or cuda:N."""
+    device_name: str
+    """What the probe ran on: another kind of GPU gives other bytes."""
     precision: str
     """fp32, bf16 or fp16."""
     batch: int
@@ -73,8 +86,14 @@ class RegionTask:
     """Folder of the ledger."""
     with_scores: bool
     """Whether scores are kept."""
+    view: View = WHOLE
+    """Micrometres per pixel, plane and time point."""
+    tissue: TissueMask | Path | None = None
+    """Mask or vector file that limits a run on a slide."""
     trust: bool = False
     """Whether a graph that may execute code is loaded."""
+    slab: Slab | None = None
+    """Of a volume: the slices whose Region this is; lattice, roi and region are those of every slice."""
 
 
 @dataclass(slots=True)
@@ -91,22 +110,31 @@ class RegionReport:
     """Windows of the result that could not be done, each with the reason."""
     folded_batch_norms: int = 0
     """Batch norms that were folded into convolutions."""
+    peak_bytes: int = 0
+    """Highest resident set size of the process that did it."""
 
 
-def do_region(task: RegionTask, progress: Progress | None = None) -> RegionReport:
+def do_region(
+    task: RegionTask, progress: Progress | None = None, is_stopped: IsStopped = lambda: False
+) -> RegionReport:
     """Do what the ledger does not have of a Region.
 
-    A row of shards whose source cannot be read is listed and left out; the rest goes on.
+    A row of shards whose source cannot be read is listed and left out; the rest goes on. A Region that is
+    stopped ends with whole shards; the ledger tells what it has left.
 
     Raises
     ------
     WriteFailedError
         Where the results cannot be written: no further row could be either.
     """
+    if task.slab is not None:
+        from segment_tiles.workflows.slab_task import do_slab  # noqa: PLC0415 - which builds on this module
+
+        return do_slab(task, task.slab, progress, is_stopped)
     started = perf_counter()
     report = RegionReport()
     segmenter = load_segmenter(
-        task.model_folder, task.checksum, task.device, task.precision, trust=task.trust
+        find_model(task.model), task.checksum, task.device, task.precision, trust=task.trust
     )
     report.folded_batch_norms = segmenter.folded_batch_norms
     source = open_source(
@@ -115,14 +143,18 @@ def do_region(task: RegionTask, progress: Progress | None = None) -> RegionRepor
         nodata=task.nodata,
         nodata_rule=task.nodata_rule,
         level=task.level,
+        view=task.view,
         settings=task.settings,
     )
     try:
         for window in unfinished(task.region, task.roi.width, Ledger(task.ledger)):
-            _do_rows(task, window, source, segmenter, report, progress)
+            _do_rows(task, window, source, segmenter, report, progress, is_stopped)
+    except _StoppedError:
+        pass  # as asked: the report says what was done until then
     finally:
         source.close()
     report.seconds["total"] = perf_counter() - started
+    report.peak_bytes = peak_resident_bytes()
     return report
 
 
@@ -149,12 +181,13 @@ def _do_rows(
     segmenter: Segmenter,
     report: RegionReport,
     progress: Progress | None,
+    is_stopped: IsStopped,
 ) -> None:
     """Do a window; where reading fails, list the row of shards and go on below it."""
     shard_rows, _ = shard_shape(task.roi.width)
     in_a_row = 0
     while not window.is_empty:
-        done, error = _stream(task, window, source, segmenter, report, progress)
+        done, error = _stream(task, window, source, segmenter, report, progress, is_stopped)
         if error is None:
             return
         failed_row = (window.row + done) // shard_rows * shard_rows
@@ -173,8 +206,10 @@ def _stream(
     segmenter: Segmenter,
     report: RegionReport,
     progress: Progress | None,
+    is_stopped: IsStopped,
 ) -> tuple[int, ReadFailedError | None]:
     """Stream a window into the store; return the rows that came out and the error that ended it."""
+    shard_rows, _ = shard_shape(task.roi.width)
     stream = RegionStream(
         source,
         segmenter,
@@ -182,7 +217,7 @@ def _stream(
         window.shift(task.roi.row, task.roi.column),
         blend=task.blend,
         batch=task.batch,
-        area=area_of_interest(task.aoi, source.spec),
+        area=computed_area(task.aoi, task.tissue, source.spec),
         with_scores=task.with_scores,
         on_tiles=progress,
     )
@@ -195,15 +230,18 @@ def _stream(
         with writer:
             for rows in stream:
                 writer.append(rows)
-                done += rows.classes.shape[0]
+                before, done = done, done + rows.classes.shape[0]
+                if done // shard_rows > before // shard_rows and is_stopped():
+                    raise _StoppedError  # past the writer, which would write the rows it holds as whole shards
     except ReadFailedError as error:
         return done, error
     finally:
-        _add_times(report, stream, writer)
+        add_times(report, stream, writer)
     return done, None
 
 
-def _add_times(report: RegionReport, stream: RegionStream, writer: ShardWriter) -> None:
+def add_times(report: RegionReport, stream: RegionStream, writer: ShardWriter) -> None:
+    """Add what a stream and its writer took to a report."""
     times = stream.times
     report.computed += times.computed
     report.skipped += times.skipped
@@ -222,8 +260,20 @@ def _add_times(report: RegionReport, stream: RegionStream, writer: ShardWriter) 
 def load_segmenter(
     folder: Path, checksum: str, device: str, precision: str, *, trust: bool = False
 ) -> Segmenter:
-    """Load a model once per process; the checksum keys the cache, so another package is never mistaken."""
+    """Load a model once per process; the checksum keys the cache, so another package is never mistaken.
+
+    Raises
+    ------
+    ModelError
+        Where the package has other weights than the run was begun with.
+    """
     manifest = load_manifest(folder)
+    if manifest.weights_checksum != checksum:
+        msg = (
+            f"{folder}: holds weights {manifest.weights_checksum[:12]}, the run was begun with {checksum[:12]}; "
+            "give every worker the same model package"
+        )
+        raise ModelError(msg)
     return Segmenter(load_network(folder, manifest, trust=trust), manifest, torch.device(device), precision)
 
 

@@ -16,6 +16,7 @@ from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.region_task import RegionReport
+from segment_tiles.workflows.volume_report import volume_classes, volume_source
 
 LIBRARIES = ("torch", "timm", "rasterio", "zarr", "numpy", "shapely", "pyproj", "pyogrio")
 """Versions that the report names beside our own."""
@@ -52,7 +53,7 @@ def run_report(
         "status": "incomplete" if failures else "complete",
         "notice": "Class maps of medical images are for research use, not for diagnosis.",
         "fingerprint": record.fingerprint,
-        "source": _source(plan),
+        "source": _source(plan) if scene.volume is None else volume_source(scene.volume, scene.uri),
         "model": {
             "name": scene.manifest.name,
             "checksum": scene.manifest.weights_checksum,
@@ -61,7 +62,12 @@ def run_report(
         },
         "settings": dict(record.settings),
         "choices": {**record.choices, "device": probe.device, "trials": list(probe.trials)},
-        **_classes(plan, shards),
+        **(
+            _classes(plan, shards)
+            if scene.volume is None
+            else volume_classes(scene.volume, scene.manifest.classes, shards)
+        ),
+        "workers": plan.workers,
         "tiles": {
             "planned": plan.tiles,
             "computed": sum(region.computed for region in regions),
@@ -71,7 +77,8 @@ def run_report(
         "memory": {
             "planned_bytes": plan.memory.total,
             "planned": asdict(plan.memory),
-            "peak_bytes": peak_resident_bytes(),
+            # the largest of this process and of all workers
+            "peak_bytes": max([peak_resident_bytes(), *(region.peak_bytes for region in regions)]),
         },
         "warnings": list(warnings),
         "failures": failures,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.models.registry import find_model, portable_name
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.store import create_store
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.executors import Executor, InProcess
+from segment_tiles.workflows.executors import Capacity, Executor, RunPaths, executor_for
 from segment_tiles.workflows.fingerprint import (
     RunRecord,
     check_same_run,
@@ -24,6 +27,7 @@ from segment_tiles.workflows.fingerprint import (
     write_record,
 )
 from segment_tiles.workflows.finish import finish, is_finished
+from segment_tiles.workflows.interruption import interruption
 from segment_tiles.workflows.memory import read_cache_bytes
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
@@ -32,6 +36,9 @@ from segment_tiles.workflows.probe import ComputeChoice, Probe, measure, sample_
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import run_report, write_report
 from segment_tiles.workflows.scene import Scene, area_of_interest
+from segment_tiles.workflows.volume_average import average_directions
+from segment_tiles.workflows.volume_formats import suitable_formats
+from segment_tiles.workflows.volume_run import create_volume_stores, slab_tasks, volume_sample
 
 
 class Listener(Protocol):
@@ -72,14 +79,26 @@ class RunResult:
 def segment(config: RunConfig, listener: Listener, executor: Executor | None = None) -> RunResult:
     """Run, or go on with what an earlier start of the same run left.
 
+    Parameters
+    ----------
+    config
+        What is asked for.
+    listener
+        Told how it goes.
+    executor
+        Where Regions are done; it is left open. None starts what the configuration names and closes it.
+
     Raises
     ------
+    KeyboardInterrupt
+        After Ctrl-C, when what was in flight is finished; a second one raises at once.
     SegmentTilesError
         Where the run cannot start, or cannot write. Reads that fail on the way do not raise: they
         are in ``RunResult.failures``, and starting again tries them again.
     """
     started = perf_counter()
     scene = checked_scene(config)
+    config = replace(config, formats=suitable_formats(config.formats, config.source, scene.volume))
     directory = OutputDirectory(config.out)
     with directory.locked_for(restart=config.restart):
         settings = settings_of(config, scene)
@@ -88,7 +107,9 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
             check_same_run(record, settings, config, config.out)
             if is_finished(directory, config.formats):
                 return RunResult(json.loads(directory.report.read_text()), was_finished=True)
-        return _go_on(config, scene, directory, record, listener, executor or InProcess(), started)
+        with ExitStack() as stack:
+            chosen = executor or stack.enter_context(executor_for(config, listener.stage))
+            return _go_on(config, scene, directory, record, listener, chosen, started)
 
 
 def _go_on(
@@ -100,30 +121,31 @@ def _go_on(
     executor: Executor,
     started: float,
 ) -> RunResult:
-    warnings = list(scene.warnings)
-    probe = _probe(config, scene, record, warnings)
+    capacity = executor.start()
+    paths = _paths(config, scene, directory)
+    executor.check(paths)
+    probe, notes = executor.call(_probe, config, scene, paths, record)
+    warnings = [*scene.warnings, *notes]
     for text in warnings:
         listener.warn(text)
     if record is None:
         record = RunRecord(settings_of(config, scene), choices_of(probe))
     else:
         require_device(record, probe)
-    plan = make_plan(config, scene, probe, area_of_interest(config.aoi, scene.spec))
+    plan = _plan(config, scene, probe, capacity)
     if not directory.store.exists() and not directory.store_in_work.exists():
-        create_store(
-            directory.store_in_work,
-            scene.roi.shape,
-            scene.georef,
-            scene.manifest.classes,
-            with_scores=config.scores,
-        )
+        _create_stores(config, scene, directory)
     write_record(directory.record, record)
     seconds = {"prepare": perf_counter() - started}
     listener.planned(plan)
     begun = perf_counter()
     regions: list[RegionReport] = []
     if not directory.store.exists():
-        regions = executor.run(_tasks(config, plan, directory), listener.tiles)
+        with interruption(listener.warn) as asked:
+            regions = executor.run(_tasks(config, plan, directory, paths), listener.tiles, asked)
+        if scene.volume is not None and scene.volume.is_averaged:
+            listener.stage("average of directions")
+            average_directions(scene, scene.volume, directory)
     seconds["segment"] = perf_counter() - begun
     shards = Ledger(directory.ledger).finished()
     report = run_report(plan, record, shards, regions, seconds, warnings)
@@ -135,13 +157,52 @@ def _go_on(
     return RunResult(finish(config, plan, directory, report, listener, started), was_finished=False)
 
 
-def _probe(config: RunConfig, scene: Scene, record: RunRecord | None, warnings: list[str]) -> Probe:
-    """Measure on a tile of the scene; a resumed run keeps the precision and the batch that it had."""
+def _create_stores(config: RunConfig, scene: Scene, directory: OutputDirectory) -> None:
+    if scene.volume is not None:
+        create_volume_stores(scene, scene.volume, directory, scores=config.scores)
+        return
+    create_store(
+        directory.store_in_work,
+        scene.roi.shape,
+        scene.georef,
+        scene.manifest.classes,
+        with_scores=config.scores,
+    )
+
+
+def _plan(config: RunConfig, scene: Scene, probe: Probe, capacity: Capacity) -> Plan:
+    area = area_of_interest(config.aoi, scene.spec)
+    return make_plan(config, scene, probe, area, workers=capacity.workers, worker_memory=capacity.memory)
+
+
+def _paths(config: RunConfig, scene: Scene, directory: OutputDirectory) -> RunPaths:
+    """Return the names under which workers find everything: absolute, for they may work in another folder."""
+    uri = str(Path(scene.uri).absolute()) if Path(scene.uri).exists() else scene.uri
+    return RunPaths(
+        uri,
+        config.level,
+        portable_name(scene.model_folder),
+        scene.manifest.weights_checksum,
+        directory.own.absolute(),
+    )
+
+
+def _probe(
+    config: RunConfig, scene: Scene, paths: RunPaths, record: RunRecord | None
+) -> tuple[Probe, list[str]]:
+    """Measure on a tile of the scene; a resumed run keeps the precision and the batch that it had.
+
+    It runs where Regions are done, and returns what the user should know of it beside the Probe.
+    """
+    scene = replace(scene, uri=paths.uri, model_folder=find_model(paths.model))
+    warnings: list[str] = []
     choice = ComputeChoice(config.device, config.precision, config.batch, config.trust)
     if record is not None:
         choice = ComputeChoice(
             config.device, record.choices["precision"], record.choices["batch"], config.trust
         )
+    if scene.volume is not None:
+        return measure(scene, choice, volume_sample(scene, scene.volume)), warnings
     source = open_source(
         scene.uri,
         bands=scene.bands,
@@ -156,35 +217,37 @@ def _probe(config: RunConfig, scene: Scene, record: RunRecord | None, warnings: 
         sample = None
     finally:
         source.close()
-    return measure(scene, choice, sample)
+    return measure(scene, choice, sample), warnings
 
 
-def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory) -> list[RegionTask]:
+def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: RunPaths) -> list[RegionTask]:
     scene, probe = plan.scene, plan.probe
     widest = max(region.width for region in plan.regions) + scene.lattice.overlap
     cache = read_cache_bytes(scene.spec, min(widest, scene.spec.width))
-    return [
+    tasks = [
         RegionTask(
-            uri=scene.uri,
+            uri=paths.uri,
             bands=scene.bands,
             nodata=scene.spec.nodata,
             nodata_rule=config.nodata_rule,
             level=config.level,
             settings={"GDAL_CACHEMAX": cache // 2**20},
-            aoi=config.aoi,
-            model_folder=scene.model_folder,
+            aoi=None if config.aoi is None else config.aoi.absolute(),
+            model=paths.model,
             checksum=scene.manifest.weights_checksum,
             device=probe.device,
+            device_name=probe.device_name,
             precision=probe.precision,
             batch=probe.batch,
             lattice=scene.lattice,
             blend=config.blend,
             roi=scene.roi,
             region=region,
-            store=directory.store_in_work,
-            ledger=directory.ledger,
+            store=directory.store_in_work.absolute(),
+            ledger=directory.ledger.absolute(),
             with_scores=config.scores,
             trust=config.trust,
         )
         for region in plan.regions
     ]
+    return tasks if scene.volume is None else slab_tasks(plan, scene.volume, directory, tasks[0])

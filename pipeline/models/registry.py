@@ -39,3 +39,8 @@ def find_model(name_or_path: str) -> Path:
     else:
         msg = f"model {name_or_path!r} is neither a folder nor a bundled model (bundled: {known})"
     raise ModelError(msg)
+
+
+def portable_name(folder: Path) -> str:
+    """Return what `find_model` takes on any machine: the name of a bundled model, else an absolute path."""
+    return folder.name if folder.parent == _BUNDLED else str(folder.absolute())

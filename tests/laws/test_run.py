@@ -21,6 +21,8 @@ import zarr
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.executors import InProcess
+from segment_tiles.workflows.interruption import FINISHING, Interruption
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
 from segment_tiles.workflows.segment import segment
@@ -99,13 +101,15 @@ def config(source: Path, model: Path, out: Path, **changes: object) -> RunConfig
     return RunConfig(str(source), str(model), out, **settings)
 
 
-class Shards:
+class Shards(InProcess):
     """Does every shard as a Region of its own, the last first: an executor as far from one strip as can be."""
 
     def __init__(self) -> None:
         self.regions = 0
 
-    def run(self, tasks: Sequence[RegionTask], progress: Progress | None) -> list[RegionReport]:
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
         rows, columns = shard_shape(tasks[0].roi.width)
         reports = []
         for task in tasks:
@@ -171,13 +175,15 @@ def test_an_interrupted_run_says_so_and_goes_on(wide_raster: Path, small_model: 
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(1.0)
+    time.sleep(1.0)  # in the middle of the first row of shards
     process.send_signal(signal.SIGINT)
     printed = process.communicate(timeout=60)
     assert process.returncode == 130, printed
-    assert printed[1].strip() == (
-        "segment-tiles: error: interrupted; the same command goes on where this one stopped"
-    )
+    assert printed[1].splitlines() == [
+        f"segment-tiles: warning: {FINISHING}",
+        "segment-tiles: error: interrupted; the same command goes on where this one stopped",
+    ]
+    assert list((out / ".segment-tiles" / "ledger").glob("row-*.json")), "the row in flight was finished"
     with OutputDirectory(out).locked_for():
         pass  # the lock is free again
 

@@ -1,0 +1,60 @@
+"""The executor that a configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from segment_tiles.workflows.config import RunConfig, check_where
+from segment_tiles.workflows.executors.in_process import InProcess
+from segment_tiles.workflows.executors.protocol import Executor, Tell
+
+
+@contextmanager
+def executor_for(config: RunConfig, tell: Tell) -> Iterator[Executor]:
+    """Give the executor of ``--workers``, ``--scheduler`` or ``--cluster``, else this process; close it after.
+
+    Parameters
+    ----------
+    config
+        Of one run; an executor serves further runs as well.
+    tell
+        Shows the user what happens to the cluster.
+
+    Raises
+    ------
+    UsageError
+        Where the options contradict each other, or the cluster file cannot be accepted.
+    """
+    check_where(config)
+    executor = _executor(config, tell)
+    try:
+        yield executor
+    except BaseException:
+        executor.close(at_once=True)
+        raise
+    executor.close()
+
+
+def _executor(config: RunConfig, tell: Tell) -> Executor:
+    if config.workers is None and config.scheduler is None and config.cluster is None:
+        return InProcess()
+    # Dask takes most of a second to import, which a run in this process does without
+    from segment_tiles.workflows.executors.cluster_file import read_cluster_file  # noqa: PLC0415
+    from segment_tiles.workflows.executors.clusters import (  # noqa: PLC0415
+        Cluster,
+        DescribedCluster,
+        RunningScheduler,
+    )
+    from segment_tiles.workflows.executors.dask_executor import DaskExecutor  # noqa: PLC0415
+    from segment_tiles.workflows.executors.local_workers import LocalWorkers  # noqa: PLC0415
+
+    cluster: Cluster
+    if config.workers is not None:
+        cluster = LocalWorkers(config.workers, config.memory, config.device)
+    elif config.scheduler is not None:
+        cluster = RunningScheduler(config.scheduler)
+    else:
+        assert config.cluster is not None
+        cluster = DescribedCluster(read_cluster_file(config.cluster))
+    return DaskExecutor(cluster, tell)

@@ -1,0 +1,208 @@
+"""Regions on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from typing import Any
+from uuid import uuid4
+
+from distributed import Client, KilledWorker
+from distributed.comm import CommClosedError
+
+from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
+from segment_tiles.workflows.executors.clusters import Cluster
+from segment_tiles.workflows.executors.dask_settings import TRIES, silent_dask
+from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths, Tell
+from segment_tiles.workflows.executors.sliding_window import SlidingWindow
+from segment_tiles.workflows.executors.worker import RegionWorker, WorkOrder, stop_run, unseen
+from segment_tiles.workflows.interruption import Interruption
+from segment_tiles.workflows.plan import DEFAULT_MEMORY_SHARE
+from segment_tiles.workflows.process_memory import available_bytes
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, forget_segmenters
+
+PACKAGES_THAT_DECIDE_BYTES = ("segment-tiles", "torch")
+"""Of which a worker must have the same version as this process."""
+
+
+class DaskExecutor:
+    """Starts or joins a cluster when it is first needed, and gives it Regions.
+
+    Parameters
+    ----------
+    cluster
+        What is started, or joined.
+    tell
+        Shows the user the dashboard's address and what happens to workers.
+    """
+
+    def __init__(self, cluster: Cluster, tell: Tell) -> None:
+        self._cluster, self._tell = cluster, tell
+        self._name = f"segment-tiles-{uuid4().hex[:12]}"
+        self._stack = ExitStack()
+        self._client: Client | None = None
+        self._capacity = Capacity()
+        self._runs: list[str] = []
+
+    def start(self) -> Capacity:
+        """Connect, wait for the first worker, and check who is there.
+
+        Raises
+        ------
+        UsageError
+            Where no scheduler answers, no worker comes, or one has another version of this program.
+        """
+        if self._client is not None:
+            return self._capacity
+        self._stack.enter_context(silent_dask())
+        client = self._client = self._cluster.open()
+        with self._scheduler_is_there():
+            if self._cluster.has_dashboard:
+                self._tell(f"dashboard: {client.dashboard_link}")
+            self._await_first_worker(client)
+            _require_versions(client)
+            plugin = RegionWorker(self._cluster.environment, ignores_interrupts=self._cluster.is_local)
+            client.register_plugin(plugin, name=self._name)
+            self._capacity = self._measured_capacity(client)
+        return self._capacity
+
+    def check(self, paths: RunPaths) -> None:
+        """Ask every worker whether it sees source, model and output directory.
+
+        Raises
+        ------
+        UsageError
+            Naming the first that does not, and what.
+        """
+        marker = paths.own_folder / f"seen-by-workers-{uuid4().hex}"
+        marker.touch()
+        try:
+            with self._scheduler_is_there():
+                answers = self._connected().run(unseen, paths, marker.name)
+        finally:
+            marker.unlink()
+        problems = {worker: text for worker, text in answers.items() if text is not None}
+        for worker, text in problems.items():
+            msg = (
+                f"worker {worker}: {text}; {len(problems)} of {len(answers)} workers cannot do this run: every "
+                "worker needs source, model and output directory under the same names"
+            )
+            raise UsageError(msg)
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what a function returns on a worker.
+
+        Raises
+        ------
+        RunFailedError
+            Where the workers die of it.
+        """
+        with self._scheduler_is_there():
+            future = self._connected().submit(function, *arguments, pure=False)
+            try:
+                result: Result = future.result()
+            except KilledWorker as error:
+                msg = (
+                    f"{TRIES} workers ended while the model was measured; they may lack memory: see --memory"
+                )
+                raise RunFailedError(msg) from error
+        return result
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        """Do the tasks, as many at once as there are workers.
+
+        Raises
+        ------
+        RunFailedError
+            Where the scheduler or all workers are lost.
+        WriteFailedError
+            Where a Region could not be written, tried three times.
+        """
+        order = WorkOrder(f"{self._name}-{len(self._runs)}", version("segment-tiles"))
+        self._runs.append(order.run)
+        with self._scheduler_is_there():
+            window = SlidingWindow(self._connected(), order, tasks, progress, interruption, self._tell)
+            return window.run()
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Stop what was started, and leave a cluster that was there as it was found."""
+        client, self._client = self._client, None
+        if client is not None:
+            if client.status == "running" and not self._cluster.is_local:
+                self._leave(client, at_once=at_once)
+            if at_once:
+                self._cluster.close(at_once=True)
+            client.close()
+            self._cluster.close(at_once=at_once)
+        self._stack.close()
+
+    def _leave(self, client: Client, *, at_once: bool) -> None:
+        for run in self._runs if at_once else ():
+            client.run(stop_run, run, at_once=True, on_error="ignore")
+        client.run(forget_segmenters, on_error="ignore")
+        client.unregister_worker_plugin(self._name)
+
+    def _connected(self) -> Client:
+        assert self._client is not None, "start() comes first"
+        return self._client
+
+    @contextmanager
+    def _scheduler_is_there(self) -> Iterator[None]:
+        """Turn the ways in which Dask says that the scheduler is gone into one line."""
+        try:
+            yield
+        except (CommClosedError, CancelledError, TimeoutError) as error:
+            msg = (
+                f"the Dask scheduler is gone ({one_line(error)}); finished rows are kept: start the same command "
+                "again when there is one"
+            )
+            raise RunFailedError(msg) from error
+
+    def _await_first_worker(self, client: Client) -> None:
+        if client.nthreads():
+            return
+        self._tell(f"waiting for the first worker, at most {self._cluster.wait:.0f} s")
+        # a task, and not only a wait: an adaptive cluster starts workers when something is to do
+        first = client.submit(available_bytes, pure=False)
+        try:
+            first.result(timeout=self._cluster.wait)
+        except TimeoutError as error:
+            msg = (
+                f"no worker came to the scheduler {client.scheduler.address} within {self._cluster.wait:.0f} s; "
+                "start some, with `dask worker ADDRESS --nthreads 1`"
+            )
+            raise UsageError(msg) from error
+
+    def _measured_capacity(self, client: Client) -> Capacity:
+        workers = client.scheduler_info()["workers"]
+        count = self._cluster.workers or len(workers)
+        if self._cluster.memory is not None:
+            return Capacity(count, self._cluster.memory)
+        free = client.run(available_bytes)
+        hosts = [entry["host"] for entry in workers.values()]
+        limits = [
+            entry["memory_limit"] or free[address] // hosts.count(entry["host"])
+            for address, entry in workers.items()
+            if address in free
+        ]
+        return Capacity(count, int(min(limits) * DEFAULT_MEMORY_SHARE))
+
+
+def _require_versions(client: Client) -> None:
+    """Refuse workers that would give other bytes."""
+    workers = client.get_versions(packages=PACKAGES_THAT_DECIDE_BYTES)["workers"]
+    for package in PACKAGES_THAT_DECIDE_BYTES:
+        here = version(package)
+        for address, answer in workers.items():
+            there = answer["packages"].get(package)
+            # a build for CUDA and one for the CPU are one version
+            if there is None or there.partition("+")[0] != here.partition("+")[0]:
+                msg = (
+                    f"worker {address} has {package} {there or 'not at all'}, this process has {here}; "
+                    "install the same version there"
+                )
+                raise UsageError(msg)

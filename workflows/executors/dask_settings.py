@@ -1,0 +1,43 @@
+"""What a run asks of Dask: tiles never spilled, Regions tried three times, nothing on the user's terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import dask
+
+TRIES = 3
+"""How often a Region is begun before it counts as failed."""
+SETTINGS = {
+    # a worker holds no results, only the Region in work, whose memory stands in the Plan: spilling or pausing
+    # could free nothing
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 1.0,
+    "distributed.scheduler.allowed-failures": TRIES - 1,
+}
+
+
+def dask_settings() -> AbstractContextManager[object]:
+    """Apply the settings to the clusters that are made inside."""
+    settings: AbstractContextManager[object] = dask.config.set(SETTINGS)
+    return settings
+
+
+@contextmanager
+def silent_dask() -> Iterator[None]:
+    """Keep what Dask logs off the terminal: what matters of it is told in our words."""
+    before = []
+    for name in ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, logging.StreamHandler):
+                before.append((handler, handler.level))
+                handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler, level in before:
+            handler.setLevel(level)

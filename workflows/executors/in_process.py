@@ -1,0 +1,39 @@
+"""Regions in this process: one device, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths
+from segment_tiles.workflows.interruption import Interruption
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
+
+
+class InProcess:
+    """One device, one Region after the other, in this process."""
+
+    def start(self) -> Capacity:
+        """Nothing needs starting."""
+        return Capacity()
+
+    def check(self, paths: RunPaths) -> None:
+        """Nothing to ask: this process has opened everything itself."""
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call it here."""
+        return function(*arguments)
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        """Do all tasks here."""
+        reports = []
+        for task in tasks:
+            if interruption.is_requested():
+                break
+            reports.append(do_region(task, progress, interruption.is_requested))
+        return reports
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Nothing was started."""

@@ -1,0 +1,88 @@
+"""What a run asks of the place where its Regions are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from segment_tiles.workflows.interruption import Interruption
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
+
+Result = TypeVar("Result")
+Tell = Callable[[str], None]
+"""Shows the user one line, such as the address of a dashboard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much works at once."""
+
+    workers: int = 1
+    """Regions that are done at the same time."""
+    memory: int | None = None
+    """Bytes that each worker may take; None where only this machine sets a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """What every worker must see under the same name."""
+
+    uri: str
+    """Source."""
+    level: int
+    """Overview level that is read."""
+    model: str
+    """Name of a bundled model, or absolute folder of a package."""
+    checksum: str
+    """Of its weights."""
+    own_folder: Path
+    """Where the run keeps its books, in the output directory."""
+
+
+class Executor(Protocol):
+    """Does Regions; in any order, on any worker, with the same bytes.
+
+    It starts when a run first needs it and serves any number of runs, one after the other, until it is closed.
+    """
+
+    def start(self) -> Capacity:
+        """Start what is not started yet, and return what it offers.
+
+        Raises
+        ------
+        UsageError
+            Where workers are not to be had, or are of another version of this program.
+        """
+        ...
+
+    def check(self, paths: RunPaths) -> None:
+        """Refuse a run whose source, model or output directory a worker cannot see.
+
+        Raises
+        ------
+        UsageError
+            Naming the worker and what it cannot see.
+        """
+        ...
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what a function returns where Regions are done."""
+        ...
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        """Do the tasks and return their reports; after an interruption, of those that were begun.
+
+        Raises
+        ------
+        RunFailedError
+            Where nothing is left that could do them.
+        """
+        ...
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Give back what was started; ``at_once`` does not wait for work in flight."""
+        ...

@@ -1,0 +1,202 @@
+"""Regions handed to workers as others come back: as many in work as there are workers, never one graph of all."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from time import monotonic
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+
+from segment_tiles.pipeline.errors import RunFailedError, WriteFailedError, one_line
+from segment_tiles.workflows.executors.dask_settings import TRIES
+from segment_tiles.workflows.executors.protocol import Tell
+from segment_tiles.workflows.executors.worker import WorkOrder, do_region_on_worker, stop_run
+from segment_tiles.workflows.interruption import Interruption
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
+
+POLL_SECONDS = 0.2
+"""How often the scheduler and the user's Ctrl-C are looked after while nothing comes back."""
+COUNT_SECONDS = 2.0
+"""How often workers are counted: they come and go."""
+WITHOUT_WORKERS_AT_MOST = 120.0
+"""Seconds until a run gives up that has lost all workers."""
+LOG_LINES = 12
+"""Lines of a worker's log that are shown when it fails at a Region."""
+
+
+class SlidingWindow:
+    """One run's Regions on their way through a cluster.
+
+    One Region per worker is in work, and none waits on a worker: Dask blames the death of a worker on every
+    task that it was given, also on those that it had not begun.
+
+    Parameters
+    ----------
+    client
+        Connected.
+    order
+        Name and version of the run.
+    tasks
+        Its Regions.
+    progress
+        Told of tiles, in the thread that calls `run`.
+    interruption
+        Ends it early.
+    tell
+        Shows the user what happens to workers.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        order: WorkOrder,
+        tasks: Sequence[RegionTask],
+        progress: Progress | None,
+        interruption: Interruption,
+        tell: Tell,
+    ) -> None:
+        self._client, self._order, self._tasks = client, order, tasks
+        self._progress, self._interruption, self._tell = progress, interruption, tell
+        self._waiting = deque(range(len(tasks)))
+        self._in_work: dict[Future, int] = {}
+        self._reports: dict[int, RegionReport] = {}
+        self._happened: queue.SimpleQueue[Future | tuple[int, int]] = queue.SimpleQueue()
+        self._workers = 0
+        self._counted = self._had_workers = monotonic()
+        self._is_stopping = False
+
+    def run(self) -> list[RegionReport]:
+        """Do the Regions and return the reports of those that were begun, in their order.
+
+        Raises
+        ------
+        RunFailedError
+            Where the scheduler or all workers are lost.
+        WriteFailedError
+            Where a Region could not be written, tried three times.
+        """
+        self._count_workers()
+        self._client.subscribe_topic(self._order.run, lambda event: self._happened.put(tuple(event[1])))
+        try:
+            while self._in_work or (self._waiting and not self._is_stopping):
+                self._require_scheduler()
+                self._look_after()
+                if not self._is_stopping:
+                    self._submit()
+                self._take()
+            self._take_progress()
+        finally:
+            if self._client.status == "running":
+                self._client.unsubscribe_topic(self._order.run)
+        return [self._reports[index] for index in sorted(self._reports)]
+
+    def _submit(self) -> None:
+        while self._waiting and len(self._in_work) < self._workers:
+            index = self._waiting.popleft()
+            future = self._client.submit(
+                do_region_on_worker,
+                self._tasks[index],
+                self._order,
+                key=f"{self._order.run}-region-{index}",
+                retries=TRIES - 1,
+                pure=False,
+            )
+            self._in_work[future] = index
+            future.add_done_callback(self._happened.put)
+
+    def _take(self) -> None:
+        """Wait a moment for something to happen, and see to it."""
+        try:
+            event = self._happened.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return
+        if isinstance(event, tuple):
+            self._tell_progress(*event)
+        elif event in self._in_work:
+            self._finish(event, self._in_work.pop(event))
+
+    def _take_progress(self) -> None:
+        """See to what workers told before their last Region came back."""
+        while not self._happened.empty():
+            event = self._happened.get()
+            if isinstance(event, tuple):
+                self._tell_progress(*event)
+
+    def _tell_progress(self, computed: int, skipped: int) -> None:
+        if self._progress is not None:
+            self._progress(computed, skipped)
+
+    def _finish(self, future: Future, index: int) -> None:
+        self._require_scheduler()
+        error: Any = future.exception()
+        if error is None:
+            self._reports[index] = future.result()
+            return
+        if isinstance(error, WriteFailedError):
+            raise error  # no Region could be written, so going on would only cost time
+        region = self._tasks[index].region
+        reason = _reason(error)
+        self._reports[index] = RegionReport(failures=[{"window": asdict(region), "reason": reason}])
+        self._tell(
+            f"rows {region.row} to {region.row_stop}, columns {region.column} to {region.column_stop} failed: "
+            f"{reason}"
+        )
+        for line in self._log_lines(error):
+            self._tell(line)
+
+    def _log_lines(self, error: Any) -> list[str]:
+        """Return the last lines of the logs that say more: of all workers, or of the scheduler on their death."""
+        if isinstance(error, KilledWorker):
+            logs = {"scheduler": self._client.get_scheduler_logs(LOG_LINES)}
+        else:
+            logs = self._client.get_worker_logs(LOG_LINES)
+        return [
+            f"  {name}: {line}"
+            for name, entries in logs.items()
+            for level, text in reversed(entries)
+            if level in {"WARNING", "ERROR", "CRITICAL"}
+            for line in text.splitlines()
+        ]
+
+    def _require_scheduler(self) -> None:
+        if self._client.status != "running":
+            msg = (
+                f"the Dask scheduler {self._client.scheduler.address} is gone; finished rows are kept: start the "
+                "same command again when there is one"
+            )
+            raise RunFailedError(msg)
+
+    def _look_after(self) -> None:
+        """Count workers now and then, and pass on that the user wants to stop."""
+        if self._interruption.is_requested() and not self._is_stopping:
+            self._is_stopping = True
+            self._client.run(stop_run, self._order.run, on_error="ignore")
+        if monotonic() - self._counted > COUNT_SECONDS:
+            self._count_workers()
+
+    def _count_workers(self) -> None:
+        before, self._workers = self._workers, len(self._client.nthreads())
+        self._counted = monotonic()
+        if self._workers:
+            self._had_workers = self._counted
+        if self._workers < before:
+            self._tell(f"a worker is lost, {self._workers} are left; its Region is done again")
+        if self._counted - self._had_workers > WITHOUT_WORKERS_AT_MOST:
+            msg = (
+                f"all workers are gone for {WITHOUT_WORKERS_AT_MOST:.0f} s; finished rows are kept: start the same "
+                "command again when there are some"
+            )
+            raise RunFailedError(msg)
+
+
+def _reason(error: Any) -> str:
+    if isinstance(error, KilledWorker):
+        return (
+            f"{error.allowed_failures + 1} workers ended while they did it, the last was "
+            f"{error.last_worker.address}; they may lack memory: see --memory"
+        )
+    return f"{type(error).__name__}, tried {TRIES} times: {one_line(error)}"

@@ -1,0 +1,160 @@
+"""What a Dask worker does for a run: one Region at a time, with progress, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from importlib.metadata import version
+from time import monotonic
+
+import torch
+from distributed import Worker, WorkerPlugin, get_worker
+
+from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
+from segment_tiles.pipeline.models.devices import device_label, resolve_device
+from segment_tiles.pipeline.models.manifest_file import load_manifest
+from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.workflows.executors.protocol import RunPaths
+from segment_tiles.workflows.region_task import RegionReport, RegionTask, do_region
+
+SECONDS_BETWEEN_EVENTS = 0.5
+"""Progress of a worker reaches the scheduler at most this often."""
+
+_one_region_at_a_time = threading.Lock()
+"""The memory of a Plan is that of one Region, also where a worker has several threads."""
+_stopped: set[str] = set()
+"""Runs that end with the row of shards in work."""
+_aborted: set[str] = set()
+"""Runs that end with the batch in work."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """The run that a Region belongs to."""
+
+    run: str
+    """Name of this start of the run, and topic of its progress."""
+    version: str
+    """Of the program that asks: a worker of another version may give other bytes."""
+
+
+class _AbortedError(Exception):
+    """The run was stopped at once; nobody waits for the Region."""
+
+
+class ProgressEvents:
+    """Sends progress to the client, a few times a second at most."""
+
+    def __init__(self, run: str) -> None:
+        self._run, self._worker = run, get_worker()
+        self._computed = self._skipped = 0
+        self._sent = monotonic()
+
+    def __call__(self, computed: int, skipped: int) -> None:
+        """Count tiles, and tell the client now and then."""
+        if self._run in _aborted:
+            raise _AbortedError
+        self._computed += computed
+        self._skipped += skipped
+        if monotonic() - self._sent > SECONDS_BETWEEN_EVENTS:
+            self.send()
+
+    def send(self) -> None:
+        """Tell what was not told yet."""
+        if self._computed or self._skipped:
+            self._worker.log_event(self._run, (self._computed, self._skipped))
+            self._computed = self._skipped = 0
+        self._sent = monotonic()
+
+
+def do_region_on_worker(task: RegionTask, order: WorkOrder) -> RegionReport:
+    """Do a Region in this worker.
+
+    Raises
+    ------
+    UsageError
+        Where this worker has another version of the program, or another kind of device.
+    """
+    _require_version(order.version)
+    with _one_region_at_a_time:
+        _require_device(task)
+        progress = ProgressEvents(order.run)
+        try:
+            return do_region(task, progress, lambda: order.run in _stopped)
+        finally:
+            progress.send()
+
+
+def stop_run(run: str, *, at_once: bool = False) -> None:
+    """Let the Regions of a run end: with the rows in work, or with the batch in work."""
+    _stopped.add(run)
+    if at_once:
+        _aborted.add(run)
+
+
+def unseen(paths: RunPaths, marker: str) -> str | None:
+    """Return in one line what this worker cannot see of a run, or None where it sees everything.
+
+    Parameters
+    ----------
+    paths
+        Of the run.
+    marker
+        Name of a file that the client has put into the folder of the run.
+    """
+    if not (paths.own_folder / marker).is_file():
+        return f"the output directory {paths.own_folder.parent} is not the same folder there"
+    try:
+        probe = paths.own_folder / f"{marker}-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"the output directory {paths.own_folder.parent} cannot be written there ({one_line(error)})"
+    try:
+        open_source(paths.uri, level=paths.level).close()
+        checksum = load_manifest(find_model(paths.model)).weights_checksum
+    except SegmentTilesError as error:
+        return one_line(error)
+    if checksum != paths.checksum:
+        return f"model {paths.model} has other weights there"
+    return None
+
+
+class RegionWorker(WorkerPlugin):  # type: ignore[misc]
+    """Prepares a worker for Regions, also one that joins or is replaced later.
+
+    Parameters
+    ----------
+    environment
+        Variables that are set; credentials for sources, for example.
+    ignores_interrupts
+        Ctrl-C in the terminal of the client reaches its worker processes too, and is the client's business.
+    """
+
+    def __init__(self, environment: dict[str, str], *, ignores_interrupts: bool) -> None:
+        self._environment, self._ignores_interrupts = environment, ignores_interrupts
+
+    def setup(self, worker: Worker) -> None:
+        """Set environment, signals and threads of torch."""
+        os.environ.update(self._environment)
+        if self._ignores_interrupts and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Dask starts worker processes with OMP_NUM_THREADS=1, whatever their number of threads
+        torch.set_num_threads(max(torch.get_num_threads(), worker.state.nthreads))
+
+
+def _require_version(expected: str) -> None:
+    here = version("segment-tiles")
+    if here != expected:
+        msg = f"worker {get_worker().address} has segment-tiles {here}, the run needs {expected}"
+        raise UsageError(msg)
+
+
+def _require_device(task: RegionTask) -> None:
+    name = device_label(resolve_device(task.device))
+    if name != task.device_name:
+        msg = f"worker {get_worker().address} has {name}, the run was probed on {task.device_name}"
+        raise UsageError(msg)
