@@ -50,7 +50,31 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="F,F",
-        help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles.",
+        help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles; of a volume: zarr, nifti, "
+        "dicom-seg.",
+    ),
+]
+FormatOfSource = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="F,F",
+        help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles; of a volume: zarr, nifti, "
+        "dicom-seg. Default: what suits the source.",
+    ),
+]
+Axis = Annotated[
+    str | None,
+    typer.Option(
+        "--axis",
+        metavar="AXIS",
+        help="Of a volume: axial (default), coronal, sagittal, a stored axis 0, 1 or 2, or all three averaged.",
+    ),
+]
+Neighbours = Annotated[
+    int | None,
+    typer.Option(
+        "--neighbours", metavar="N", help="Of a volume: slices on both sides that are bands of the model too."
     ),
 ]
 Scores = Annotated[bool, typer.Option("--scores", help="Keep the probabilities of all classes, as bytes.")]
@@ -78,8 +102,6 @@ Restart = Annotated[bool, typer.Option("--restart", help="Throw away what an ear
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no summary; warnings and errors remain.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
-DEFAULT_FORMATS = "zarr,cog,parquet"
-
 
 def run_config(
     source: str,
@@ -98,7 +120,7 @@ def run_config(
     nodata: float | None,
     nodata_rule: str,
     level: int,
-    formats: str,
+    formats: str | None,
     scores: bool,
     memory: str | None,
     workers: int | None = None,
@@ -106,6 +128,8 @@ def run_config(
     cluster: Path | None = None,
     trust: bool = False,
     restart: bool = False,
+    axis: str | None = None,
+    neighbours: int | None = None,
 ) -> RunConfig:
     """Return the words of the command line as a checked configuration.
 
@@ -133,7 +157,9 @@ def run_config(
         nodata=nodata,
         nodata_rule=parse_nodata_rule(nodata_rule),
         level=level,
-        formats=words.parse_formats(formats),
+        axis=axis,
+        neighbours=neighbours,
+        formats=() if formats is None else words.parse_formats(formats),
         scores=scores,
         memory=None if memory is None else words.parse_memory(memory),
         workers=workers,

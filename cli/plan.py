@@ -23,7 +23,9 @@ def command(
     nodata: options.Nodata = None,
     nodata_rule: options.NodataRule = "all",
     level: options.Level = 0,
-    formats: options.Format = options.DEFAULT_FORMATS,
+    axis: options.Axis = None,
+    neighbours: options.Neighbours = None,
+    formats: options.FormatOfSource = None,
     scores: options.Scores = False,
     memory: options.Memory = None,
     workers: options.Workers = None,
@@ -35,6 +37,7 @@ def command(
         source, model, Path(), tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
         level=level, formats=formats, scores=scores, memory=memory, workers=workers, trust=trust,
+        axis=axis, neighbours=neighbours,
     )  # fmt: skip
     from segment_tiles.workflows.describe import describe_plan
     from segment_tiles.workflows.planning import plan_run

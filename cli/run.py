@@ -26,7 +26,9 @@ def command(
     nodata: options.Nodata = None,
     nodata_rule: options.NodataRule = "all",
     level: options.Level = 0,
-    formats: options.Format = options.DEFAULT_FORMATS,
+    axis: options.Axis = None,
+    neighbours: options.Neighbours = None,
+    formats: options.FormatOfSource = None,
     scores: options.Scores = False,
     memory: options.Memory = None,
     workers: options.Workers = None,
@@ -42,7 +44,7 @@ def command(
         source, model, out, tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
         level=level, formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
-        cluster=cluster, trust=trust, restart=restart,
+        cluster=cluster, trust=trust, restart=restart, axis=axis, neighbours=neighbours,
     )  # fmt: skip
     from segment_tiles.workflows.executors import executor_for
     from segment_tiles.workflows.segment import segment
@@ -64,11 +66,15 @@ def print_summary(report: dict[str, Any]) -> None:
     from rich.console import Console as RichConsole
     from rich.table import Table
 
-    table = Table("class", "pixels", f"area, {report['area_unit']}")
+    is_volume = "volume_unit" in report
+    count, size = ("voxels", "volume_ml") if is_volume else ("pixels", "area")
+    table = Table("class", count, "volume, ml" if is_volume else f"area, {report['area_unit']}")
     for entry in [*report["classes"], {**report["nodata"], "name": "nodata"}]:
-        table.add_row(entry["name"], f"{entry['pixels']:,}", f"{entry['area']:,.1f}")
+        table.add_row(entry["name"], f"{entry[count]:,}", f"{entry[size]:,.1f}")
     console = RichConsole()
     console.print(table)
+    if is_volume:
+        console.print(report["notice"], highlight=False)
     if report["was_finished"]:
         console.print("finished before; nothing was computed (use --restart to begin anew)")
     choices, tiles = report["choices"], report["tiles"]

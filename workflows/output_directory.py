@@ -25,6 +25,7 @@ from segment_tiles.pipeline.errors import OutputError, one_line
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
     "classes.zarr", "classes.tif", "classes.tif.aux.xml", "preview.png", "report.json", "item.json",
+    "classes.nii.gz", "classes.seg.dcm",
     "polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.geojsonl", "polygons.fgb",
     "polygons.qupath.geojson", "polygons.pmtiles",
 )  # fmt: skip
@@ -96,6 +97,9 @@ class OutputDirectory:
     def _clear(self) -> None:
         shutil.rmtree(self.ledger, ignore_errors=True)
         shutil.rmtree(self.store_in_work, ignore_errors=True)
+        for name in ("axial", "coronal", "sagittal"):  # scores of directions that were to be averaged
+            shutil.rmtree(self.own / f"{name}.zarr", ignore_errors=True)
+            shutil.rmtree(self.own / f"ledger-{name}", ignore_errors=True)
         self.record.unlink(missing_ok=True)
         for name in RESULTS:
             result = self.path / name
