@@ -21,6 +21,11 @@ FINISHING_BYTES = 448 * 2**20
 """What overviews, COG and polygons take after the computation, whatever the size of the raster; measured by
 ``benchmarks/memory.py``."""
 
+READING_TAKES = {"nifti": 2, "nrrd": 2, "dicom": 4}
+"""Bytes per byte of a volume at the peak of reading it: of DICOM the files, a list of slices and the stack."""
+MASK_TAKES = 4
+"""Bytes per voxel of a mask in memory with its copies, while it is written."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
