@@ -26,7 +26,7 @@ def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
     SourceError
         Where it is no NIfTI file, holds colours or complex values, or leaves the choice of a time open.
     """
-    image = _open(path)
+    image = _opened(path)
     header = image.header
     if image.get_data_dtype().kind not in "uif":
         msg = f"{path}: holds {_kind_of(image.get_data_dtype())}; one number per voxel is needed"
@@ -54,7 +54,10 @@ def read_nifti_values(path: Path, selection: Selection, dtype: str) -> NDArray[A
     SourceError
         Where the file ends early or is damaged.
     """
-    image = _open(path)
+    from monai.data.image_reader import NibabelReader  # noqa: PLC0415 - seconds to import
+
+    _opened(path)
+    image = NibabelReader().read(path)
     try:
         if len(image.shape) > 3:
             values = np.stack(
@@ -70,12 +73,12 @@ def read_nifti_values(path: Path, selection: Selection, dtype: str) -> NDArray[A
     return values.astype(dtype, copy=False)
 
 
-def _open(path: Path) -> Any:
+def _opened(path: Path) -> Any:
+    """Return the file with its header, by the library that MONAI's reader calls too."""
     import nibabel  # noqa: PLC0415 - an extra
-    from monai.data.image_reader import NibabelReader  # noqa: PLC0415 - slow to import
 
     try:
-        return NibabelReader().read(path)
+        return nibabel.load(path)
     except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
         raise _damaged(path, error) from error
 

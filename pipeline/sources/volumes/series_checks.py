@@ -75,8 +75,8 @@ def _check_alike(first: SliceHeader, other: SliceHeader) -> None:
     difference = np.abs(np.subtract(first.orientation, other.orientation)).max()
     if difference > ORIENTATION_TOLERANCE:
         msg = (
-            f"{other.file}: is oriented {_numbers(other.orientation)}, but {first.file.name} {_numbers(first.orientation)}"
-            "; a series has one orientation: leave the localizer out"
+            f"{other.file}: is oriented {_numbers(other.orientation)}, but {first.file.name} "
+            f"{_numbers(first.orientation)}; a series has one orientation: leave the localizer out"
         )
         raise SourceError(msg)
     shapes = [(header.rows, header.columns) for header in (first, other)]
