@@ -14,6 +14,7 @@ from typing import Any
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.workflows.plan import Plan, readable_bytes
 from segment_tiles.workflows.process_memory import available_bytes
+from segment_tiles.workflows.volume_describe import describe_volume, volume_summary
 
 EXTRAS = {
     "slides": ("openslide", "tifffile"),
@@ -53,7 +54,9 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "probe": asdict(probe),
         "warnings": list(scene.warnings),
         "summary": {
-            "source": f"{scene.uri}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}",
+            "source": f"{scene.uri}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}"
+            if scene.volume is None
+            else volume_summary(scene.uri, scene.volume),
             "model": f"{scene.manifest.name}, {scene.manifest.classes.count} classes",
             "tiles": f"{plan.tiles:,} of {lattice.tile} px, overlap {lattice.overlap} px, skipped {skipped}",
             "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide, "

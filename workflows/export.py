@@ -8,8 +8,11 @@ from pathlib import Path
 
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.volume_store import is_volume_store
 from segment_tiles.workflows.finish import make_formats
 from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.volume_finish import make_volume_formats
+from segment_tiles.workflows.volume_formats import suitable_formats
 from segment_tiles.workflows.report import write_report
 
 
@@ -37,9 +40,13 @@ def export_run(path: Path, formats: Sequence[str]) -> list[str]:
         raise OutputError(msg)
     with directory.locked_for():
         report = json.loads(directory.report.read_text())
-        counts = [entry["pixels"] for entry in report["classes"]]
         group = open_store(directory.store)
-        written = make_formats(directory, group, formats, counts, _Silent())
+        if is_volume_store(group):
+            written = make_volume_formats(directory, group, formats, _Silent(), report)
+        else:
+            formats = suitable_formats(tuple(formats), report["source"]["uri"], None)
+            counts = [entry["pixels"] for entry in report["classes"]]
+            written = make_formats(directory, group, formats, counts, _Silent())
         outputs = [*report["outputs"], *(name for name in written if name not in report["outputs"])]
         write_report(directory, {**report, "outputs": outputs})
     return written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -80,7 +80,7 @@ def finish_volume(
     remove_directions(volume, directory)
     group = open_store(directory.store)
     make_volume_formats(
-        directory, group, missing_volume_results(directory, config.formats), stages, config.source
+        directory, group, missing_volume_results(directory, config.formats), stages, report
     )
     stages.stage("preview")
     write_volume_preview(directory.path / "preview.png", plan.scene, volume, group, report)
@@ -95,15 +95,26 @@ def finish_volume(
 
 
 def make_volume_formats(
-    directory: OutputDirectory, group: zarr.Group, formats: Sequence[str], stages: Stages, source: str
+    directory: OutputDirectory,
+    group: zarr.Group,
+    formats: Sequence[str],
+    stages: Stages,
+    report: Mapping[str, Any],
 ) -> list[str]:
     """Make these formats from a finished store and return the names of their files.
+
+    The report tells the source, the model and the version of the program.
 
     Raises
     ------
     UsageError
         Where a format is not one of volumes, or cannot be made of this source.
     """
+    for name in formats:
+        if name not in FILE_OF_VOLUME_FORMAT:
+            known = ", ".join(FILE_OF_VOLUME_FORMAT)
+            msg = f"--format names {name}, but the result is a volume; choose of {known}"
+            raise UsageError(msg)
     if "nifti" in formats:
         stages.stage("classes.nii.gz")
         write_nifti(group, directory.path / FILE_OF_VOLUME_FORMAT["nifti"])
@@ -112,14 +123,12 @@ def make_volume_formats(
         # highdicom and its codecs are an extra
         from segment_tiles.pipeline.outputs.dicom_seg import write_dicom_seg  # noqa: PLC0415
 
-        write_dicom_seg(group, directory.path / FILE_OF_VOLUME_FORMAT["dicom-seg"], source, _model_of(directory))
-    for name in formats:
-        if name not in FILE_OF_VOLUME_FORMAT:
-            known = ", ".join(FILE_OF_VOLUME_FORMAT)
-            msg = f"--format names {name}, but the result is a volume; choose of {known}"
-            raise UsageError(msg)
+        write_dicom_seg(
+            group,
+            directory.path / FILE_OF_VOLUME_FORMAT["dicom-seg"],
+            report["settings"]["source"],
+            model=report["model"]["name"],
+            version=report["version"],
+        )
     return [FILE_OF_VOLUME_FORMAT[name] for name in formats]
 
-
-def _model_of(directory: OutputDirectory) -> str:
-    return str(json.loads(directory.record.read_text())["settings"]["--model"])

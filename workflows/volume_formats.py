@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.outputs.dicom_seg import check_voxels
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import DEFAULT_FORMATS
 from segment_tiles.workflows.volume_scene import VolumeScene
@@ -49,3 +50,4 @@ def _check_dicom_seg(uri: str, volume: VolumeScene) -> None:
     if volume.box != volume.spec.shape:
         msg = "--format dicom-seg covers whole slices of a series; leave --roi out, or use --format nifti"
         raise UsageError(msg)
+    check_voxels(volume.spec.voxels)

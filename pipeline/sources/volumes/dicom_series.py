@@ -53,7 +53,7 @@ def open_series(path: Path) -> DicomSeries:
         Where slices are missing, double, of different orientation, shape or spacing, in colour, or of
         several series.
     """
-    files = [path] if path.is_file() else dicom_files(path)
+    files = [path] if path.is_file() else (dicom_files(path) if path.is_dir() else [])
     if not files:
         msg = f"{path}: holds no DICOM file; give a folder with one series"
         raise SourceError(msg)
