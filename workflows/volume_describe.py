@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing
+from segment_tiles.pipeline.sources.volumes.nifti import parsed_header
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume_spec, volume_kind
 from segment_tiles.workflows.volume_scene import VolumeScene
@@ -14,15 +15,15 @@ AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 """Where each anatomical axis points, backward and forward."""
 
 
-def describe_volume(uri: str, selection: Selection) -> dict[str, Any]:
-    """Return what a volume is, as plain JSON values.
+def describe_volume(uri: str, t: int | None) -> dict[str, Any]:
+    """Return what a volume is, as plain JSON values; of a file of several times, the first unless told.
 
     Raises
     ------
     SourceError
         Where it cannot be read.
     """
-    spec = read_volume_spec(uri, selection)
+    spec = read_volume_spec(uri, Selection(0 if t is None else t))
     slicings = {name: Slicing.along(axis, spec.affine) for name, axis in ANATOMICAL_AXES.items()}
     letters = [""] * 3
     for (first, second), slicing in zip(AXIS_LETTERS, slicings.values(), strict=True):
@@ -32,7 +33,7 @@ def describe_volume(uri: str, selection: Selection) -> dict[str, Any]:
         "source": uri,
         "kind": volume_kind(uri),
         "voxels": list(spec.shape),
-        "channels": spec.channels,
+        "times": _times(spec.nifti_header),
         "dtype": spec.dtype,
         "spacing_mm": [round(step, 6) for step in spacing],
         "orientation": "".join(letters),
@@ -41,6 +42,12 @@ def describe_volume(uri: str, selection: Selection) -> dict[str, Any]:
         "voxel_volume_mm3": spec.voxel_volume,
         "uncompressed_bytes": spec.nbytes,
     }
+
+
+def _times(header: bytes | None) -> int:
+    """Return how many volumes a NIfTI file holds along its fourth axis."""
+    shape = () if header is None else parsed_header(header).get_data_shape()
+    return int(shape[3]) if len(shape) > 3 else 1
 
 
 def volume_summary(uri: str, volume: VolumeScene) -> str:

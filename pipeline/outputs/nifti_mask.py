@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +13,8 @@ from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.store import array_of
 from segment_tiles.pipeline.outputs.volume_store import VolumeGeometry, read_geometry
+from segment_tiles.pipeline.sources.volumes.nifti import NIFTI2_HEADER, parsed_header
 
-NIFTI2_HEADER: Final = 540
-"""Bytes of a NIfTI-2 header."""
 SCANNER: Final = 1
 """Code of sform and qform that says: coordinates of the scanner."""
 
@@ -74,9 +72,7 @@ def _header(geometry: VolumeGeometry, stored: NDArray[Any]) -> Any:
         header.set_qform(affine, code=SCANNER)
         header.set_xyzt_units("mm")
     else:
-        size = len(geometry.nifti_header)
-        kind = nibabel.Nifti2Header if size == NIFTI2_HEADER else nibabel.Nifti1Header
-        header = kind.from_fileobj(io.BytesIO(geometry.nifti_header))
+        header = parsed_header(geometry.nifti_header)
         header.set_data_shape(stored.shape)
         _move(header, geometry)
     header.set_data_dtype(stored.dtype)

@@ -16,6 +16,8 @@ from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
 from segment_tiles.pipeline.sources.volumes.selection import Selection, checked_dtype, checked_shape
 
 SUFFIXES = (".nii", ".nii.gz")
+NIFTI2_HEADER = 540
+"""Bytes of a NIfTI-2 header."""
 
 
 def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
@@ -71,6 +73,14 @@ def read_nifti_values(path: Path, selection: Selection, dtype: str) -> NDArray[A
         raise _damaged(path, error) from error
     # in the byte order of this machine; copied only where something changes
     return values.astype(dtype, copy=False)
+
+
+def parsed_header(header: bytes) -> Any:
+    """Return the header of a file, kept as bytes, as nibabel's NIfTI-1 or NIfTI-2 header."""
+    import nibabel  # noqa: PLC0415 - an extra
+
+    kind = nibabel.Nifti2Header if len(header) == NIFTI2_HEADER else nibabel.Nifti1Header
+    return kind.from_fileobj(io.BytesIO(header))
 
 
 def _opened(path: Path) -> Any:
