@@ -9,18 +9,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.workflows.output_lock import held
 
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
@@ -120,25 +115,7 @@ class OutputDirectory:
             Where the directory cannot be used, or another process holds it: says which, since when.
         """
         self._prepare()
-        holder = self.own / "holder.json"
-        lock = FileLock(self.own / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            who = "another process"
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                fields = json.loads(holder.read_text())
-                who = f"process {fields['process']} on {fields['machine']}, since {fields['since']}"
-            msg = f"--out {self.path}: {who} is at work here; wait for it or give another folder"
-            raise OutputError(msg) from error
-        try:
-            since = datetime.now(UTC).isoformat(timespec="seconds")
-            holder.write_text(
-                json.dumps({"process": os.getpid(), "machine": platform.node(), "since": since})
-            )
+        with held(self.own, self.path):
             if restart:
                 self._clear()
             yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()

@@ -1,0 +1,82 @@
+"""Two runs on one output directory: the second says who holds it, also from another machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from segment_tiles.pipeline.errors import OutputError
+from segment_tiles.workflows import output_lock
+from segment_tiles.workflows.output_directory import OutputDirectory
+
+HOLD = (
+    "import sys, time; from pathlib import Path;"
+    "from segment_tiles.workflows.output_directory import OutputDirectory;"
+    "lock = OutputDirectory(Path(sys.argv[1])).locked_for(); lock.__enter__(); print('held', flush=True);"
+    "time.sleep(60)"
+)
+
+
+def holder_of(out: Path) -> Path:
+    return out / ".segment-tiles" / "holder.json"
+
+
+def leave_holder(out: Path, machine: str, age: float) -> None:
+    """What a process on another machine leaves in a folder whose locks do not reach this one."""
+    path = holder_of(out)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"process": 77, "machine": machine, "since": "2026-01-01T00:00:00+00:00"}))
+    then = time.time() - age
+    os.utime(path, (then, then))
+
+
+def test_a_second_process_is_told_who_holds_it_and_a_killed_one_frees_it(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    who = f"process {process.pid} on {platform.node()}, since 20"
+    with pytest.raises(OutputError, match=who), OutputDirectory(tmp_path).locked_for():
+        pass
+    assert json.loads(holder_of(tmp_path).read_text())["process"] == process.pid, "the holder stays named"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with OutputDirectory(tmp_path).locked_for():
+        assert json.loads(holder_of(tmp_path).read_text())["process"] == os.getpid()
+    assert not holder_of(tmp_path).exists()
+
+
+def test_a_holder_on_another_machine_is_believed_while_it_is_fresh(tmp_path: Path) -> None:
+    leave_holder(tmp_path, "node-7", age=output_lock.GONE_SECONDS - 10)
+    with (
+        pytest.raises(OutputError, match=r"process 77 on node-7, since 2026.* free 45 s later"),
+        OutputDirectory(tmp_path).locked_for(),
+    ):
+        pass
+    assert holder_of(tmp_path).exists(), "it is not ours to remove"
+    assert sorted(path.name for path in holder_of(tmp_path).parent.iterdir()) == ["holder.json", "lock"]
+
+
+def test_a_holder_on_another_machine_that_fell_silent_is_dead(tmp_path: Path) -> None:
+    leave_holder(tmp_path, "node-7", age=output_lock.GONE_SECONDS + 10)
+    with OutputDirectory(tmp_path).locked_for():
+        pass
+
+
+def test_a_holder_stays_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output_lock, "REFRESH_SECONDS", 0.05)
+    with OutputDirectory(tmp_path).locked_for():
+        os.utime(holder_of(tmp_path), (0, 0))
+        deadline = time.monotonic() + 20
+        while holder_of(tmp_path).stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert "lock" not in [thread.name for thread in threading.enumerate()]

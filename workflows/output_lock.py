@@ -1,0 +1,127 @@
+"""One run at a time in an output directory, also where several machines see it.
+
+The lock of the file system decides; a process that dies frees it. Some network file systems keep locks to the
+machine that took them, so the holder also refreshes a file that says who it is: while that file is fresh and
+names another machine, the directory is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from segment_tiles.pipeline.errors import OutputError, one_line
+
+REFRESH_SECONDS = 10.0
+"""How often a holder says that it is still there."""
+GONE_SECONDS = 45.0
+"""After which a holder on another machine that has not said so is taken for dead."""
+
+
+@contextmanager
+def held(own: Path, out: Path) -> Iterator[None]:
+    """Hold the lock of an output directory.
+
+    Parameters
+    ----------
+    own
+        Folder inside it that exists, where the lock lies.
+    out
+        The directory as the user named it.
+
+    Raises
+    ------
+    OutputError
+        Where another process holds it: says which, on which machine, since when. Or where the file system has
+        no locks.
+    """
+    holder = own / "holder.json"
+    lock = FileLock(own / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        msg = f"--out {out}: {_who(holder)} is at work here; wait for it or give another folder"
+        raise OutputError(msg) from error
+    except (OSError, NotImplementedError) as error:
+        msg = f"--out {out}: cannot be locked ({one_line(error)}); give a folder on a file system with locks"
+        raise OutputError(msg) from error
+    try:
+        _refuse_holder_elsewhere(holder, out)
+        _write(holder)
+        try:
+            with _refreshed(holder):
+                yield
+        finally:
+            holder.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _refuse_holder_elsewhere(holder: Path, out: Path) -> None:
+    """Refuse where the lock is free, but only because this file system keeps locks to one machine."""
+    fields = _fields(holder)
+    if fields.get("machine") in {None, platform.node()}:
+        return
+    now = holder.with_name(f"now-{platform.node()}-{os.getpid()}")
+    now.touch()  # the clock of the file server, not of this machine
+    try:
+        age = now.stat().st_mtime - holder.stat().st_mtime
+    except FileNotFoundError:
+        return  # given back this moment
+    finally:
+        now.unlink()
+    if age < GONE_SECONDS:
+        msg = (
+            f"--out {out}: {_who(holder)} is at work here; wait for it or give another folder (if it was killed, "
+            f"the folder is free {GONE_SECONDS:.0f} s later)"
+        )
+        raise OutputError(msg)
+
+
+def _write(holder: Path) -> None:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    partial = holder.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps({"process": os.getpid(), "machine": platform.node(), "since": since}))
+    partial.replace(holder)
+
+
+def _fields(holder: Path) -> dict[str, object]:
+    with suppress(OSError, ValueError):
+        fields = json.loads(holder.read_text())
+        if isinstance(fields, dict):
+            return fields
+    return {}
+
+
+def _who(holder: Path) -> str:
+    fields = _fields(holder)
+    if {"process", "machine", "since"} <= fields.keys():
+        return f"process {fields['process']} on {fields['machine']}, since {fields['since']}"
+    return "another process"
+
+
+@contextmanager
+def _refreshed(holder: Path) -> Iterator[None]:
+    """Keep a file fresh from a thread of its own: Regions and formats take as long as they take."""
+    done = threading.Event()
+
+    def refresh() -> None:
+        while not done.wait(REFRESH_SECONDS):
+            with suppress(OSError):  # a network that is away for a moment; the next one counts
+                os.utime(holder)
+
+    thread = threading.Thread(target=refresh, name="lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
