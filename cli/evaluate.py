@@ -13,7 +13,12 @@ def command(
         Path, typer.Argument(metavar="CLASSMAP", help="Folder of a run, or a raster of class codes.")
     ],
     truth: Annotated[
-        Path, typer.Argument(metavar="TRUTH", help="Class raster, or vector file with polygons.")
+        str,
+        typer.Argument(
+            metavar="TRUTH",
+            help="Class raster, or vector file with polygons; of a volume: one of labels, or CLASS=FILE,CLASS=FILE "
+            "of probabilities.",
+        ),
     ],
     class_column: Annotated[
         str | None, typer.Option("--class-column", help="Column of the vector file that says the class.")
@@ -28,7 +33,9 @@ def command(
     unlabelled: Annotated[
         str | None,
         typer.Option(
-            "--unlabelled", metavar="CLASS", help="Class outside all polygons; default: not scored."
+            "--unlabelled",
+            metavar="CLASS",
+            help="Class outside all polygons, default: not scored; or what probabilities leave of one.",
         ),
     ] = None,
     classes: Annotated[
@@ -43,6 +50,10 @@ def command(
     trimap_width: Annotated[
         str, typer.Option("--trimap-width", metavar="PX,PX", help="Widths of trimap mean IoU.")
     ] = "1,2,5",
+    slices: Annotated[
+        str | None,
+        typer.Option("--slices", metavar="FIRST,LAST", help="Of a volume: score these slices alone."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Also write evaluation.json and confusion.png."),
@@ -55,13 +66,18 @@ def command(
     from rich.console import Console
 
     from segment_tiles.cli.evaluation_table import evaluation_tables
-    from segment_tiles.cli.evaluation_words import parse_class_values, parse_polygon_shape, parse_widths
+    from segment_tiles.cli.evaluation_words import (
+        parse_class_values,
+        parse_polygon_shape,
+        parse_slices,
+        parse_widths,
+    )
     from segment_tiles.workflows.evaluate import TruthSettings, evaluate
 
     document = evaluate(
         class_map,
         TruthSettings(
-            path=str(truth),
+            path=truth,
             class_column=class_column,
             class_values=parse_class_values(class_value or []),
             polygon_shape=parse_polygon_shape(polygon_shape),
@@ -70,6 +86,7 @@ def command(
         class_names=None if classes is None else [name.strip() for name in classes.split(",")],
         boundary_widths=parse_widths("--boundary-width", boundary_width),
         trimap_widths=parse_widths("--trimap-width", trimap_width),
+        slices=None if slices is None else parse_slices(slices),
         out=out,
     )
     if as_json:

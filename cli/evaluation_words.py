@@ -38,6 +38,19 @@ def parse_polygon_shape(word: str) -> PolygonShape:
     raise UsageError(msg)
 
 
+def parse_slices(text: str) -> tuple[int, int]:
+    """Return the numbers of the first and the last slice.
+
+    >>> parse_slices("85,104")
+    (85, 104)
+    """
+    first, _, last = text.partition(",")
+    if not (first.strip().isdigit() and last.strip().isdigit()):
+        msg = f"--slices is {text!r}; it must be FIRST,LAST, two slice numbers from 0, such as 85,104"
+        raise UsageError(msg)
+    return int(first), int(last)
+
+
 def parse_widths(option: str, text: str) -> tuple[int, ...]:
     """Return widths in pixels.
 

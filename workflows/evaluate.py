@@ -15,6 +15,7 @@ from segment_tiles.pipeline.learning.evaluation_pictures import save_confusion
 from segment_tiles.pipeline.learning.labels import open_labels
 from segment_tiles.pipeline.learning.settings import PolygonShape, SceneSettings
 from segment_tiles.pipeline.vectors.class_raster import open_class_raster
+from segment_tiles.workflows.evaluate_volume import evaluate_volume, open_volume_store
 
 JSON_FILE = "evaluation.json"
 PICTURE_FILE = "confusion.png"
@@ -42,6 +43,7 @@ def evaluate(
     class_names: Sequence[str] | None = None,
     boundary_widths: Sequence[int] = (1, 2, 5),
     trimap_widths: Sequence[int] = (1, 2, 5),
+    slices: tuple[int, int] | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
     """Score a class map and return the scores as one document.
@@ -56,6 +58,8 @@ def evaluate(
         Names of the codes 0, 1, 2, ..., for maps that do not name them.
     boundary_widths, trimap_widths
         Pixels.
+    slices
+        Of the class map of a volume: first and last slice that are scored; None: all.
     out
         Folder for ``evaluation.json`` and ``confusion.png``; None writes nothing.
 
@@ -72,6 +76,35 @@ def evaluate(
         if not 1 <= width <= 256:
             msg = f"a width is {width} px; it must be from 1 to 256"
             raise UsageError(msg)
+    volume = open_volume_store(class_map_path)
+    if volume is not None:
+        result = evaluate_volume(
+            volume,
+            truth.path,
+            class_values=truth.class_values,
+            unlabelled=truth.unlabelled,
+            slices=slices,
+            boundary_widths=boundary_widths,
+            trimap_widths=trimap_widths,
+        )
+    elif slices is not None:
+        msg = f"--slices is {slices[0]},{slices[1]}, but {class_map_path} is not the class map of a volume"
+        raise UsageError(msg)
+    else:
+        result = _evaluate_raster(class_map_path, truth, class_names, boundary_widths, trimap_widths)
+    document = scores_document(result)
+    if out is not None:
+        _write(out, document, result)
+    return document
+
+
+def _evaluate_raster(
+    class_map_path: Path,
+    truth: TruthSettings,
+    class_names: Sequence[str] | None,
+    boundary_widths: Sequence[int],
+    trimap_widths: Sequence[int],
+) -> Evaluation:
     class_map = open_class_raster(class_map_path)
     try:
         classes = evaluated_classes(class_map.spec, class_names)
@@ -87,7 +120,7 @@ def evaluate(
         )
         labels = open_labels(settings, truth.path, grid_of(class_map.spec), classes.names)
         try:
-            result = evaluate_map(
+            return evaluate_map(
                 class_map,
                 labels,
                 classes,
@@ -98,10 +131,6 @@ def evaluate(
             labels.close()
     finally:
         class_map.close()
-    document = scores_document(result)
-    if out is not None:
-        _write(out, document, result)
-    return document
 
 
 def scores_document(result: Evaluation) -> dict[str, Any]:

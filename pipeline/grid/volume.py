@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.window import Window
 
 ANATOMICAL_AXES: Final = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Axis of a volume in RAS+ order (to the right, to the front, upward), along which slices are cut."""
@@ -124,6 +127,28 @@ class Slicing:
     def _steps(self) -> tuple[slice, slice, slice]:
         first, second, third = (slice(None, None, -1 if flipped else 1) for flipped in self.flipped)
         return first, second, third
+
+
+def box_in_view(
+    slicing: Slicing, shape: Sequence[int], origin: Sequence[int], box: Sequence[int]
+) -> tuple[tuple[int, int], Window]:
+    """Return the slices, first and after the last, and the window of each that a box of stored voxels covers.
+
+    Parameters
+    ----------
+    slicing
+        How the volume is cut.
+    shape
+        Stored voxels of the volume.
+    origin, box
+        First stored voxel of the box, and its voxels along the three axes.
+    """
+    spans = []
+    for position, flipped in zip(slicing.order, slicing.flipped, strict=True):
+        first, stop = origin[position], origin[position] + box[position]
+        spans.append((shape[position] - stop, shape[position] - first) if flipped else (first, stop))
+    slices, rows, columns = spans
+    return slices, Window.from_edges(rows[0], columns[0], rows[1], columns[1])
 
 
 def as_matrix(affine: NDArray[Any]) -> Matrix:

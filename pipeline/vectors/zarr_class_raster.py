@@ -9,9 +9,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.errors import ReadFailedError, VectorError, one_line
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.store import array_of, open_store, read_class_table, read_georef
+from segment_tiles.pipeline.outputs.volume_store import is_volume_store
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
 
 
@@ -20,6 +21,9 @@ class ZarrClassRaster:
 
     def __init__(self, path: Path) -> None:
         group = open_store(path)
+        if is_volume_store(group):
+            msg = f"{path}: is the class map of a volume; only those of rasters have polygons (a volume has NIfTI)"
+            raise VectorError(msg)
         table = read_class_table(group)
         self._path = path
         self._codes = array_of(group, "classes")

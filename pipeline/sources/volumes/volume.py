@@ -77,6 +77,17 @@ def forget_volumes() -> None:
 
 @lru_cache(maxsize=1)
 def _held_volume(uri: str, selection: Selection, _changed: int) -> NDArray[Any]:
+    return read_volume(uri, selection)
+
+
+def read_volume(uri: str, selection: Selection) -> NDArray[Any]:
+    """Return channels x i x j x k of a volume, read now.
+
+    Raises
+    ------
+    SourceError
+        Where the values cannot be read.
+    """
     spec = read_volume_spec(uri, selection)
     kind, path = volume_kind(uri), Path(uri)
     if kind == "nifti":
