@@ -9,11 +9,11 @@ from pathlib import Path
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.outputs.volume_store import is_volume_store
-from segment_tiles.workflows.finish import make_formats
+from segment_tiles.workflows.finish import FILE_OF_FORMAT, make_formats
 from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.volume_finish import make_volume_formats
 from segment_tiles.workflows.volume_formats import suitable_formats
-from segment_tiles.workflows.report import write_report
 
 
 class _Silent:
@@ -46,7 +46,9 @@ def export_run(path: Path, formats: Sequence[str]) -> list[str]:
         else:
             formats = suitable_formats(tuple(formats), report["source"]["uri"], None)
             counts = [entry["pixels"] for entry in report["classes"]]
-            written = make_formats(directory, group, formats, counts, _Silent())
+            notes = make_formats(directory, group, formats, counts, _Silent())
+            report["warnings"] = [*report["warnings"], *(n for n in notes if n not in report["warnings"])]
+            written = [FILE_OF_FORMAT[name] for name in formats]
         outputs = [*report["outputs"], *(name for name in written if name not in report["outputs"])]
         write_report(directory, {**report, "outputs": outputs})
     return written

@@ -100,7 +100,9 @@ def finish(
         directory.store_in_work.replace(directory.store)
     group = open_store(directory.store)
     counts = [entry["pixels"] for entry in report["classes"]]
-    make_formats(directory, group, missing_results(directory, config.formats), counts, stages)
+    notes = make_formats(directory, group, missing_results(directory, config.formats), counts, stages)
+    for note in notes:
+        stages.warn(note)
     release_freed_memory()
     stages.stage("preview")
     write_run_preview(directory.path / "preview.png", plan, config, group, report)
@@ -109,6 +111,7 @@ def finish(
     seconds["total"] = round(perf_counter() - started, 3)
     memory = {**report["memory"], "peak_bytes": max(report["memory"]["peak_bytes"], peak_resident_bytes())}
     report = {**report, "seconds": seconds, "memory": memory, "outputs": outputs}
+    report["warnings"] = [*report["warnings"], *notes]
     write_report(directory, report)
     stages.stage("item")
     write_run_item(directory, plan, report)
@@ -122,7 +125,7 @@ def make_formats(
     pixel_counts: Sequence[int],
     stages: Stages,
 ) -> list[str]:
-    """Make these formats from a finished store and return the names of their files."""
+    """Make these formats from a finished store and return what the user should know of them."""
     if "cog" in formats:
         stages.stage("classes.tif")
         write_cog(group, directory.path / FILE_OF_FORMAT["cog"], pixel_counts=pixel_counts)
@@ -130,5 +133,6 @@ def make_formats(
     if vector_files:
         release_freed_memory()
         stages.stage("polygons")
-        polygonize(directory.store, vector_files, PolygonizeOptions(vector_tile=VECTOR_TILE))
-    return [FILE_OF_FORMAT[name] for name in formats]
+        made = polygonize(directory.store, vector_files, PolygonizeOptions(vector_tile=VECTOR_TILE))
+        return list(made.notes)
+    return []
