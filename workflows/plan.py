@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.process_memory import available_bytes
 from segment_tiles.workflows.scene import Scene, direction_scene
 from segment_tiles.workflows.slab import slabs_of
+from segment_tiles.workflows.strips import columns_at_least, in_strips
 from segment_tiles.workflows.volume_scene import VolumeScene
 
 DEFAULT_MEMORY_SHARE = 0.8
@@ -32,12 +32,6 @@ COMPRESSED_SHARE = 0.15
 """Bytes on disk per byte of codes and confidence, as seen on real class maps; an estimate."""
 AOI_TILES_AT_MOST = 200_000
 """Tiles up to which the Plan asks the AOI about every one; above, it gives no count."""
-
-
-ROUNDS_AT_MOST = 4
-"""Regions of each worker that are aimed at, at most; more would compute more borders twice."""
-WORTH_MORE_STRIPS = 1.1
-"""What more and smaller Regions may cost in time of the busiest worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,8 @@ def make_plan(
     limit = min(limit, worker_memory or limit)
     if scene.volume is not None:
         return _volume_plan(config, scene, scene.volume, probe, limit, workers)
-    regions = in_strips(scene, _columns(config, scene, probe, limit), workers)
+    columns = _columns(config, scene, probe, limit, columns_at_least(scene.roi, workers))
+    regions = in_strips(scene.lattice, scene.roi, columns, workers)
     in_raster = [region.shift(scene.roi.row, scene.roi.column) for region in regions]
     memory = max((_memory(config, scene, probe, window) for window in in_raster), key=lambda m: m.total)
     table = scene.manifest.classes
@@ -156,59 +151,18 @@ def _volume_plan(
     )
 
 
-def in_strips(scene: Scene, columns: tuple[Window, ...], workers: int) -> tuple[Window, ...]:
-    """Cut columns of shards into strips, so that all workers have work and few tiles are done twice.
-
-    A tile on the border of two strips is computed by both, so one worker gets whole columns. For more, the
-    number of strips is the one that the last worker finishes first; and where a larger number costs little,
-    that: Regions that are smaller even out workers of unequal speed.
-
-    Parameters
-    ----------
-    scene
-        Its lattice tells how many tiles a Region takes.
-    columns
-        Windows of the result, on shard edges, from its first row to its last.
-    workers
-        Regions that are done at the same time.
-    """
-    height = scene.roi.height
-    shard_rows, _ = shard_shape(scene.roi.width)
-    rows = -(-height // shard_rows)
-    if workers == 1:
-        return columns
-    layouts: dict[int, tuple[Window, ...]] = {}
-    for rounds in range(1, ROUNDS_AT_MOST + 1):
-        count = min(rows, -(-rounds * workers // len(columns)))
-        edges = [min(height, rows * strip // count * shard_rows) for strip in range(count + 1)]
-        layouts[count] = tuple(
-            Window.from_edges(top, column.column, bottom, column.column_stop)
-            for top, bottom in pairwise(edges)
-            for column in columns
-        )
-    duration = {count: _duration(scene, regions, workers) for count, regions in layouts.items()}
-    best = min(duration.values())
-    return layouts[max(count for count, tiles in duration.items() if tiles <= best * WORTH_MORE_STRIPS)]
-
-
-def _duration(scene: Scene, regions: tuple[Window, ...], workers: int) -> int:
-    """Tiles that the busiest worker computes, if all are equally fast."""
-    largest = max(
-        scene.lattice.tile_count(region.shift(scene.roi.row, scene.roi.column)) for region in regions
-    )
-    return -(-len(regions) // workers) * largest
-
-
-def _columns(config: RunConfig, scene: Scene, probe: Probe, limit: int) -> tuple[Window, ...]:
-    """Return the full width where the memory allows, else the widest columns of shards that fit."""
+def _columns(config: RunConfig, scene: Scene, probe: Probe, limit: int, at_least: int) -> tuple[Window, ...]:
+    """Return the full width where memory and workers allow, else the widest columns of shards that fit."""
     height, width = scene.roi.shape
     _, side = shard_shape(width)
     shard_columns = -(-width // side)
-    for pieces in range(1, shard_columns + 1):
+    for pieces in range(at_least, shard_columns + 1):
         step = -(-shard_columns // pieces) * side
         regions = tuple(
             Window.from_edges(0, left, height, min(left + step, width)) for left in range(0, width, step)
         )
+        if len(regions) < at_least:
+            continue  # whole shards do not divide into just as many columns
         needed = max(
             _memory(config, scene, probe, region.shift(scene.roi.row, scene.roi.column)).total
             for region in regions

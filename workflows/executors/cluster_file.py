@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import yaml
 from distributed.deploy import Cluster as DaskCluster
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segment_tiles.pipeline.errors import UsageError, one_line
 
@@ -24,6 +24,13 @@ class AdaptiveWorkers(BaseModel):
     """Kept even where nothing is to do."""
     maximum: int = Field(ge=1)
     """Regions are laid out for this many."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AdaptiveWorkers:
+        if self.minimum > self.maximum:
+            msg = f"minimum is {self.minimum}, above maximum {self.maximum}"
+            raise ValueError(msg)
+        return self
 
 
 class ClusterFile(BaseModel):
@@ -83,6 +90,9 @@ def read_cluster_file(path: Path) -> ClusterFile:
     if not isinstance(document, dict):
         msg = f"--cluster {path}: holds a {type(document).__name__}; the keys cluster and workers are needed"
         raise UsageError(msg)
+    if "path" in document:
+        msg = f"--cluster {path}: the key path is not known"
+        raise UsageError(msg)
     try:
         return ClusterFile.model_validate({**document, "path": path})
     except ValidationError as error:
@@ -129,4 +139,4 @@ def _first_complaint(error: ValidationError) -> str:
         return f"the key {place} is not known; {hint}"
     if first["type"] == "missing":
         return f"the key {place} is missing"
-    return f"{place} is {first['input']!r}: {first['msg']}"
+    return f"{place} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.interruption import Interruption
 from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
 
@@ -33,6 +34,8 @@ class RunPaths:
     """Source."""
     level: int
     """Overview level that is read."""
+    view: View
+    """Micrometres per pixel, plane and time point that are read."""
     model: str
     """Name of a bundled model, or absolute folder of a package."""
     checksum: str

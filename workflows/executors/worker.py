@@ -114,7 +114,7 @@ def unseen(paths: RunPaths, marker: str) -> str | None:
     except OSError as error:
         return f"the output directory {paths.own_folder.parent} cannot be written there ({one_line(error)})"
     try:
-        open_source(paths.uri, level=paths.level).close()
+        open_source(paths.uri, level=paths.level, view=paths.view).close()
         checksum = load_manifest(find_model(paths.model)).weights_checksum
     except SegmentTilesError as error:
         return one_line(error)

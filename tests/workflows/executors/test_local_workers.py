@@ -1,0 +1,154 @@
+"""Worker processes of this machine: their faults, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from segment_tiles.pipeline.errors import RunFailedError, UsageError
+from segment_tiles.workflows.executors import InProcess, executor_for
+from segment_tiles.workflows.executors.local_workers import gpu_of_worker
+from segment_tiles.workflows.interruption import FINISHING, Interruption
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.segment import segment
+
+INTERRUPTED = "segment-tiles: error: interrupted; the same command goes on where this one stopped"
+
+
+def start(words: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a command as a terminal does: Ctrl-C reaches it and every process that it starts."""
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_interrupted_twice_stops_at_once_and_once_finishes_the_rows_in_work(
+    scenario: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    ledger = out / ".segment-tiles" / "ledger"
+    process = start(scenario.command(out, "--workers", "1"))
+    scenario.wait_for_row(out, process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.3)  # the hand that comes down again
+    os.killpg(process.pid, signal.SIGINT)
+    asked = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert time.monotonic() - asked < 10
+    assert errors.splitlines()[-1] == INTERRUPTED
+    assert "Traceback" not in errors
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive, "no worker is left behind"
+    rows_before = set(ledger.iterdir())
+    process = start(scenario.command(out, "--workers", "1"))
+    deadline = time.monotonic() + 120
+    while set(ledger.iterdir()) <= rows_before:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    rows_then = set(ledger.iterdir())
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.splitlines() == [f"segment-tiles: warning: {FINISHING}", INTERRUPTED]
+    assert set(ledger.iterdir()) > rows_then, "the row in work was finished"
+    assert not (out / "classes.zarr").exists()
+    result = segment(scenario.config(out), scenario.recorder())
+    assert 0 < result.report["tiles"]["computed"] < result.report["tiles"]["planned"]
+    assert scenario.bytes_of(out) == scenario.whole
+
+
+@pytest.mark.slow
+def test_a_region_whose_workers_end_three_times_is_listed(scenario: Any, tmp_path: Path) -> None:
+    """Each of the three processes has to load everything again: half a minute."""
+    config = scenario.config(tmp_path, workers=1)
+    killed: set[int] = set()
+
+    def kill_worker() -> None:
+        for child in psutil.Process().children(recursive=True):
+            if "spawn_main" in " ".join(child.cmdline()) and child.pid not in killed:
+                child.kill()
+                killed.add(child.pid)
+
+    told: list[str] = []
+    with executor_for(config, told.append) as executor:
+        result = segment(config, scenario.recorder(kill_worker), executor)
+    assert len(killed) == 3
+    (failure,) = result.failures
+    assert failure["reason"].startswith("3 workers ended while they did it")
+    assert any("scheduler:" in line for line in told), "the log of the scheduler"
+    assert segment(scenario.config(tmp_path), scenario.recorder()).failures == []
+    assert scenario.bytes_of(tmp_path) == scenario.whole
+
+
+def test_more_memory_than_the_limit_ends_a_worker_and_not_the_machine(scenario: Any, tmp_path: Path) -> None:
+    config = scenario.config(tmp_path, workers=1, memory=900_000_000)
+    with executor_for(config, lambda text: None) as executor:
+        assert executor.start().memory == 900_000_000
+        with pytest.raises(RunFailedError, match="3 workers ended"):
+            executor.call(hoard, 2_000_000_000)
+
+
+def hoard(size: int) -> int:
+    """Take memory and keep it for a while."""
+    taken = b"x" * size
+    time.sleep(30)
+    return len(taken)
+
+
+class Collector(InProcess):
+    """Keeps the tasks of a run."""
+
+    tasks: Sequence[RegionTask] = ()
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        self.tasks = tasks
+        return super().run(tasks, progress, interruption)
+
+
+def test_a_task_is_small_plain_data(scenario: Any, tmp_path: Path) -> None:
+    collector = Collector()
+    segment(scenario.config(tmp_path), scenario.recorder(), collector)
+    (task,) = collector.tasks
+    data = pickle.dumps(task)
+    assert len(data) < 4096, "no model, no pixels"
+    assert b"torch" not in data
+    assert pickle.loads(data) == task
+
+
+def test_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu_of_worker(0, "cpu") == {}
+    if not torch.cuda.is_available():
+        assert gpu_of_worker(0, "auto") == {}
+        pytest.skip("needs a GPU: each worker would get the next one")
+    count = torch.cuda.device_count()
+    names = [gpu_of_worker(number, "cuda")["CUDA_VISIBLE_DEVICES"] for number in range(count)]
+    assert len(set(names)) == count
+
+
+def test_places_exclude_each_other(scenario: Any, tmp_path: Path) -> None:
+    for changes, words in (
+        (
+            {"workers": 2, "scheduler": "tcp://a:1"},
+            "--workers 2 and --scheduler tcp://a:1 exclude each other",
+        ),
+        ({"workers": 0}, "--workers is 0; give a number of processes from 1"),
+        ({"workers": 2, "device": "cuda:1"}, "--device cuda:1 with --workers 2"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            segment(scenario.config(tmp_path / "out", **changes), scenario.recorder())
+    assert not (tmp_path / "out").exists()
