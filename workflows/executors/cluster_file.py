@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import yaml
 from distributed.deploy import Cluster as DaskCluster
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from segment_tiles.pipeline.errors import UsageError, one_line
 
@@ -20,8 +20,8 @@ class AdaptiveWorkers(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    minimum: int = Field(1, ge=0)
-    """Kept even where nothing is to do."""
+    minimum: int = Field(1, ge=1)
+    """Kept even where nothing is to do: a run asks the workers that are there before it gives them work."""
     maximum: int = Field(ge=1)
     """Regions are laid out for this many."""
 
@@ -40,21 +40,41 @@ class ClusterFile(BaseModel):
 
     path: Path = Field(exclude=True)
     """Where it was read from."""
-    cluster: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")]
+    cluster: str
     """``module.Class``."""
     arguments: dict[str, Any] = {}
     """Of the class."""
-    workers: Annotated[int, Field(ge=1)] | AdaptiveWorkers
-    """A number, or a range for an adaptive cluster."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Their number."""
+    adapt: AdaptiveWorkers | None = None
+    """Or a range, in which the cluster chooses as work comes and goes."""
     wait_seconds: Annotated[float, Field(gt=0)] = 3600.0
     """How long the first worker may take: jobs wait in queues."""
     environment: tuple[str, ...] = ()
     """Names of variables of this process that workers get too, such as those of cloud credentials."""
 
+    @field_validator("cluster")
+    @classmethod
+    def _dotted(cls, name: str) -> str:
+        if "." not in name or not all(part.isidentifier() for part in name.split(".")):
+            msg = "give module.Class, such as dask_jobqueue.SLURMCluster"
+            raise ValueError(msg)
+        return name
+
+    @model_validator(mode="after")
+    def _one_number(self) -> ClusterFile:
+        if (self.workers is None) == (self.adapt is None):
+            msg = "give either workers, a number, or adapt, with minimum and maximum"
+            raise ValueError(msg)
+        return self
+
     @property
     def most_workers(self) -> int:
         """For how many workers Regions are laid out."""
-        return self.workers if isinstance(self.workers, int) else self.workers.maximum
+        if self.adapt is not None:
+            return self.adapt.maximum
+        assert self.workers is not None  # one of them is given
+        return self.workers
 
     def environment_values(self) -> dict[str, str]:
         """Return the variables by name.
@@ -129,7 +149,7 @@ def cluster_class(description: ClusterFile) -> type[Any]:
 
 def _first_complaint(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "AdaptiveWorkers")
+    place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = [name for name in ClusterFile.model_fields if name != "path"]
         if len(first["loc"]) > 1:
@@ -139,4 +159,7 @@ def _first_complaint(error: ValidationError) -> str:
         return f"the key {place} is not known; {hint}"
     if first["type"] == "missing":
         return f"the key {place} is missing"
-    return f"{place} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+    text = first["msg"].removeprefix("Value error, ")
+    return (
+        f"{place} is {first['input']!r}: {text}" if place and isinstance(first["input"], str | int) else text
+    )

@@ -41,6 +41,11 @@ class Cluster(Protocol):
         ...
 
     @property
+    def is_adaptive(self) -> bool:
+        """Whether it starts workers only when more Regions wait than it has workers."""
+        ...
+
+    @property
     def wait(self) -> float:
         """Seconds until the first worker must be there."""
         ...
@@ -70,6 +75,7 @@ class RunningScheduler:
 
     is_local = False
     has_dashboard = True
+    is_adaptive = False
     workers = None
     wait = WAIT_FOR_RUNNING_WORKERS
     memory = None
@@ -112,6 +118,7 @@ class DescribedCluster:
         self._cluster: Any = None
         self.environment = description.environment_values()
         self.workers = description.most_workers
+        self.is_adaptive = description.adapt is not None
         self.wait = description.wait_seconds
 
     def open(self) -> Client:
@@ -134,11 +141,11 @@ class DescribedCluster:
         except (OSError, RuntimeError) as error:
             msg = f"{self._description.path}: {name} cannot be started: {one_line(error)}"
             raise RunFailedError(msg) from error
-        scale = self._description.workers
-        if isinstance(scale, int):
-            self._cluster.scale(scale)
+        adapt = self._description.adapt
+        if adapt is None:
+            self._cluster.scale(self.workers)
         else:
-            self._cluster.adapt(minimum=scale.minimum, maximum=scale.maximum)
+            self._cluster.adapt(minimum=adapt.minimum, maximum=adapt.maximum)
         return Client(self._cluster, set_as_default=False)
 
     def close(self, *, at_once: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,11 @@ from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTa
 
 PACKAGES_THAT_DECIDE_BYTES = ("segment-tiles", "torch")
 """Of which a worker must have the same version as this process."""
+
+ASKED_AGAIN = 2
+"""How often all workers are asked once more."""
+SECONDS_TO_SETTLE = 2.0
+"""Until the scheduler knows that a worker has left."""
 
 
 class DaskExecutor:
@@ -64,7 +70,7 @@ class DaskExecutor:
             self._await_first_worker(client)
             _require_versions(client)
             plugin = RegionWorker(self._cluster.environment, ignores_interrupts=self._cluster.is_local)
-            client.register_plugin(plugin, name=self._name)
+            self._asked(lambda: client.register_plugin(plugin, name=self._name))
             self._capacity = self._measured_capacity(client)
         return self._capacity
 
@@ -80,7 +86,7 @@ class DaskExecutor:
         marker.touch()
         try:
             with self._scheduler_is_there():
-                answers = self._connected().run(unseen, paths, marker.name)
+                answers = self._asked(lambda: self._connected().run(unseen, paths, marker.name))
         finally:
             marker.unlink()
         problems = {worker: text for worker, text in answers.items() if text is not None}
@@ -125,7 +131,15 @@ class DaskExecutor:
         order = WorkOrder(f"{self._name}-{len(self._runs)}", version("segment-tiles"))
         self._runs.append(order.run)
         with self._scheduler_is_there():
-            window = SlidingWindow(self._connected(), order, tasks, progress, interruption, self._tell)
+            window = SlidingWindow(
+                self._connected(),
+                order,
+                tasks,
+                progress,
+                interruption,
+                self._tell,
+                at_least=self._capacity.workers if self._cluster.is_adaptive else 0,
+            )
             return window.run()
 
     def close(self, *, at_once: bool = False) -> None:
@@ -145,6 +159,17 @@ class DaskExecutor:
             client.run(stop_run, run, at_once=True, on_error="ignore")
         client.run(forget_segmenters, on_error="ignore")
         client.unregister_worker_plugin(self._name)
+
+    def _asked(self, ask: Callable[[], Result]) -> Result:
+        """Ask all workers; again where one of them left while it was asked, and took the answer with it."""
+        for _ in range(ASKED_AGAIN):
+            try:
+                return ask()
+            except CommClosedError:
+                if self._connected().status != "running":
+                    raise
+                time.sleep(SECONDS_TO_SETTLE)
+        return ask()
 
     def _connected(self) -> Client:
         assert self._client is not None, "start() comes first"
@@ -182,7 +207,7 @@ class DaskExecutor:
         count = self._cluster.workers or len(workers)
         if self._cluster.memory is not None:
             return Capacity(count, self._cluster.memory)
-        free = client.run(available_bytes)
+        free = self._asked(lambda: client.run(available_bytes))
         hosts = [entry["host"] for entry in workers.values()]
         limits = [
             entry["memory_limit"] or free[address] // hosts.count(entry["host"])

@@ -30,14 +30,19 @@ def dask_settings() -> AbstractContextManager[object]:
 @contextmanager
 def silent_dask() -> Iterator[None]:
     """Keep what Dask logs off the terminal: what matters of it is told in our words."""
-    before = []
+    silenced = []
     for name in ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application"):
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, logging.StreamHandler):
-                before.append((handler, handler.level))
-                handler.setLevel(logging.CRITICAL + 1)
+                # not the level, which clusters set and reset themselves
+                handler.addFilter(_reject)
+                silenced.append(handler)
     try:
         yield
     finally:
-        for handler, level in before:
-            handler.setLevel(level)
+        for handler in silenced:
+            handler.removeFilter(_reject)
+
+
+def _reject(_record: logging.LogRecord) -> bool:
+    return False

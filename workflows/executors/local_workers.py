@@ -36,6 +36,7 @@ class LocalWorkers:
     """
 
     is_local = True
+    is_adaptive = False
     has_dashboard = importlib.util.find_spec("bokeh") is not None
     """Dask draws it with bokeh, which comes with the extra `dashboard`."""
     wait = START_SECONDS

@@ -32,7 +32,8 @@ class SlidingWindow:
     """One run's Regions on their way through a cluster.
 
     One Region per worker is in work, and none waits on a worker: Dask blames the death of a worker on every
-    task that it was given, also on those that it had not begun.
+    task that it was given, also on those that it had not begun. Only an adaptive cluster gets more, for it starts
+    workers when tasks wait.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ class SlidingWindow:
         Ends it early.
     tell
         Shows the user what happens to workers.
+    at_least
+        Regions in work, however few workers there are.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class SlidingWindow:
         progress: Progress | None,
         interruption: Interruption,
         tell: Tell,
+        *,
+        at_least: int = 0,
     ) -> None:
         self._client, self._order, self._tasks = client, order, tasks
         self._progress, self._interruption, self._tell = progress, interruption, tell
@@ -65,7 +70,7 @@ class SlidingWindow:
         self._in_work: dict[Future, int] = {}
         self._reports: dict[int, RegionReport] = {}
         self._happened: queue.SimpleQueue[Future | tuple[int, int]] = queue.SimpleQueue()
-        self._workers = 0
+        self._workers, self._at_least = 0, at_least
         self._counted = self._had_workers = monotonic()
         self._is_stopping = False
 
@@ -95,7 +100,7 @@ class SlidingWindow:
         return [self._reports[index] for index in sorted(self._reports)]
 
     def _submit(self) -> None:
-        while self._waiting and len(self._in_work) < self._workers:
+        while self._waiting and len(self._in_work) < max(self._workers, self._at_least):
             index = self._waiting.popleft()
             future = self._client.submit(
                 do_region_on_worker,

@@ -15,6 +15,7 @@ from segment_tiles.workflows.segment import segment
 
 EXAMPLES = sorted((Path(segment_tiles.workflows.__file__).parent / "deploy" / "clusters").glob("*.yaml"))
 GOOD = "cluster: distributed.LocalCluster\nworkers: 1\n"
+ADAPTIVE = "cluster: distributed.LocalCluster\nadapt: {}\n"
 
 
 def test_a_described_cluster_gives_the_same_bytes_and_gets_the_named_variables(
@@ -25,7 +26,7 @@ def test_a_described_cluster_gives_the_same_bytes_and_gets_the_named_variables(
     path.write_text(
         "cluster: distributed.LocalCluster\n"
         "arguments: {n_workers: 0, threads_per_worker: 1, dashboard_address: ':0'}\n"
-        "workers: {minimum: 0, maximum: 1}\n"
+        "adapt: {maximum: 1}\n"
         "wait_seconds: 120\n"
         "environment: [AWS_SECRET_ACCESS_KEY]\n"
     )
@@ -40,12 +41,14 @@ def test_a_described_cluster_gives_the_same_bytes_and_gets_the_named_variables(
         ("", "holds a NoneType; the keys cluster and workers are needed"),
         ("a: [", "is not YAML"),
         ("workers: 2", "the key cluster is missing"),
-        ("cluster: distributed.LocalCluster", "the key workers is missing"),
+        ("cluster: distributed.LocalCluster", "give either workers, a number, or adapt"),
+        (GOOD + "adapt: {maximum: 2}", "give either workers, a number, or adapt"),
         (GOOD + "worker: 3", "the key worker is not known; did you mean workers?"),
         (GOOD + "path: elsewhere", "the key path is not known"),
-        (GOOD.replace("1", "{minimum: 0, maximal: 3}"), "is not known; did you mean maximum?"),
-        (GOOD.replace("1", "0"), "workers.*0.*greater than or equal to 1"),
-        (GOOD.replace("1", "{minimum: 3, maximum: 2}"), "minimum is 3, above maximum 2"),
+        (ADAPTIVE.format("{maximum: 3, maximal: 3}"), r"adapt\.maximal is not known; did you mean maximum?"),
+        (ADAPTIVE.format("{minimum: 3, maximum: 2}"), "minimum is 3, above maximum 2"),
+        (ADAPTIVE.format("{minimum: 3}"), r"the key adapt\.maximum is missing"),
+        (GOOD.replace("1", "0"), "workers is 0: .*greater than or equal to 1"),
         (GOOD.replace("distributed.LocalCluster", "LocalCluster"), "cluster is 'LocalCluster'"),
         (GOOD + "environment: [SURELY_NOT_SET]", "environment names SURELY_NOT_SET, which is not set here"),
     ],
