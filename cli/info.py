@@ -6,11 +6,18 @@ from segment_tiles.cli import options
 from segment_tiles.cli.console import print_json
 
 
-def command(source: options.Source, level: options.Level = 0, json: options.Json = False) -> None:
-    """Say what a raster is: size, bands, type, nodata, CRS, overviews."""
+def command(
+    source: options.Source,
+    level: options.Level = None,
+    mpp: options.Mpp = None,
+    source_mpp: options.SourceMpp = None,
+    json: options.Json = False,
+) -> None:
+    """Say what a raster is: size, bands, type, nodata, CRS, levels, micrometres per pixel."""
+    from segment_tiles.pipeline.sources.view import View
     from segment_tiles.workflows.describe import describe_source
 
-    document = describe_source(source, level)
+    document = describe_source(source, level or 0, View(mpp, source_mpp, z=0, t=0))
     if json:
         print_json(document)
         return

@@ -43,7 +43,40 @@ NodataRule = Annotated[
     str, typer.Option("--nodata-rule", help="A pixel is missing where all or any of its bands are: all, any.")
 ]
 Level = Annotated[
-    int, typer.Option("--level", metavar="N", help="Overview level of the source; 0 is full size.")
+    int | None, typer.Option("--level", metavar="N", help="Level of the source; 0 is full size.")
+]
+Mpp = Annotated[
+    float | None,
+    typer.Option(
+        "--mpp",
+        metavar="X",
+        help="Read a slide at X micrometres per pixel; default: the model's, if it has one.",
+    ),
+]
+SourceMpp = Annotated[
+    float | None,
+    typer.Option(
+        "--source-mpp",
+        metavar="X",
+        help="Micrometres per pixel of the slide itself, where it is silent or wrong.",
+    ),
+]
+Plane = Annotated[
+    int | None, typer.Option("--z", metavar="N", help="Plane of an OME image with several, from 0.")
+]
+TimePoint = Annotated[
+    int | None, typer.Option("--t", metavar="N", help="Time point of a source with several, from 0.")
+]
+Tissue = Annotated[
+    str,
+    typer.Option(
+        "--tissue",
+        metavar="auto|otsu|off|FILE",
+        help="Part of a slide that is computed: by Otsu's threshold (auto: of slides), all, or polygons.",
+    ),
+]
+LabelsInside = Annotated[
+    bool, typer.Option("--labels-inside", help="Put ome-zarr labels into the OME-Zarr source itself.")
 ]
 Format = Annotated[
     str,
@@ -119,13 +152,19 @@ def run_config(
     aoi: Path | None,
     nodata: float | None,
     nodata_rule: str,
-    level: int,
+    level: int | None,
     formats: str | None,
     scores: bool,
     memory: str | None,
     workers: int | None = None,
     scheduler: str | None = None,
     cluster: Path | None = None,
+    mpp: float | None = None,
+    source_mpp: float | None = None,
+    z: int | None = None,
+    t: int | None = None,
+    tissue: str = "auto",
+    labels_inside: bool = False,
     trust: bool = False,
     restart: bool = False,
     axis: str | None = None,
@@ -139,6 +178,7 @@ def run_config(
         Naming the option, its value and what it accepts.
     """
     from segment_tiles.pipeline.sources.validity import parse_nodata_rule
+    from segment_tiles.pipeline.sources.view import View
     from segment_tiles.workflows import config as words
 
     return words.RunConfig(
@@ -157,6 +197,9 @@ def run_config(
         nodata=nodata,
         nodata_rule=parse_nodata_rule(nodata_rule),
         level=level,
+        view=View(mpp, source_mpp, z, t),
+        tissue=tissue,
+        labels_inside=labels_inside,
         axis=axis,
         neighbours=neighbours,
         formats=() if formats is None else words.parse_formats(formats),

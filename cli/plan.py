@@ -22,7 +22,12 @@ def command(
     aoi: options.Aoi = None,
     nodata: options.Nodata = None,
     nodata_rule: options.NodataRule = "all",
-    level: options.Level = 0,
+    level: options.Level = None,
+    mpp: options.Mpp = None,
+    source_mpp: options.SourceMpp = None,
+    z: options.Plane = None,
+    t: options.TimePoint = None,
+    tissue: options.Tissue = "auto",
     axis: options.Axis = None,
     neighbours: options.Neighbours = None,
     formats: options.FormatOfSource = None,
@@ -36,7 +41,8 @@ def command(
     config = options.run_config(
         source, model, Path(), tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
-        level=level, formats=formats, scores=scores, memory=memory, workers=workers, trust=trust,
+        level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue,
+        formats=formats, scores=scores, memory=memory, workers=workers, trust=trust,
         axis=axis, neighbours=neighbours,
     )  # fmt: skip
     from segment_tiles.workflows.describe import describe_plan

@@ -25,7 +25,13 @@ def command(
     aoi: options.Aoi = None,
     nodata: options.Nodata = None,
     nodata_rule: options.NodataRule = "all",
-    level: options.Level = 0,
+    level: options.Level = None,
+    mpp: options.Mpp = None,
+    source_mpp: options.SourceMpp = None,
+    z: options.Plane = None,
+    t: options.TimePoint = None,
+    tissue: options.Tissue = "auto",
+    labels_inside: options.LabelsInside = False,
     axis: options.Axis = None,
     neighbours: options.Neighbours = None,
     formats: options.FormatOfSource = None,
@@ -43,7 +49,8 @@ def command(
     config = options.run_config(
         source, model, out, tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
-        level=level, formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
+        level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
+        formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
         cluster=cluster, trust=trust, restart=restart, axis=axis, neighbours=neighbours,
     )  # fmt: skip
     from segment_tiles.workflows.executors import executor_for

@@ -10,10 +10,13 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.store import shard_shape
 
+SQUARE_MILLIMETERS = {"micrometer": 1e-6, "millimeter": 1.0}
+"""Of a square unit in which a raster without CRS is measured."""
+
 
 def area_unit(georef: GeoRef) -> str:
-    """Return the unit of areas: m2 where there is a CRS, else the square of the pixel unit."""
-    return "m2" if georef.crs_wkt is not None else {"pixel": "pixels"}.get(georef.unit, f"{georef.unit}2")
+    """Return the unit of areas: m2 where there is a CRS, mm2 of slides, else pixels."""
+    return "m2" if georef.crs_wkt is not None else {"pixel": "pixels"}.get(georef.unit, "mm2")
 
 
 def class_areas(
@@ -37,7 +40,9 @@ def class_areas(
     areas = [0.0] * columns
     crs = georef.crs
     if crs is None or not crs.is_geographic:
-        factor = crs.axis_info[0].unit_conversion_factor ** 2 if crs is not None and crs.axis_info else 1.0
+        factor = SQUARE_MILLIMETERS.get(georef.unit, 1.0)
+        if crs is not None and crs.axis_info:
+            factor = crs.axis_info[0].unit_conversion_factor ** 2
         for i in range(columns):
             areas[i] = sum(counts[i] for counts in shards.values()) * georef.pixel_area * factor
         return areas

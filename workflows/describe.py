@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
+from segment_tiles.pipeline.sources.view import WHOLE, View
+from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.plan import Plan, readable_bytes
 from segment_tiles.workflows.process_memory import available_bytes
 from segment_tiles.workflows.volume_describe import describe_volume, volume_summary
@@ -71,7 +74,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def describe_source(uri: str, level: int = 0) -> dict[str, Any]:
+def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, Any]:
     """Return what a raster is, as plain JSON values.
 
     Raises
@@ -79,9 +82,12 @@ def describe_source(uri: str, level: int = 0) -> dict[str, Any]:
     SourceError
         Where it cannot be opened.
     """
-    source = open_source(uri, level=level)
+    if volume_kind(uri) is not None:
+        return describe_volume(uri, view.t)
+    source = open_source(uri, level=level, view=view)
     try:
         spec = source.spec
+        details = source.details if isinstance(source, PyramidSource) else {}
     finally:
         source.close()
     crs = spec.georef.crs
@@ -94,7 +100,8 @@ def describe_source(uri: str, level: int = 0) -> dict[str, Any]:
         "dtype": spec.dtype,
         "nodata": spec.nodata,
         "chunk": list(spec.chunk),
-        "level": level,
+        "level": source.level if isinstance(source, PyramidSource) else level,
+        **details,
         "crs": None if crs is None else (crs.to_string() if crs.to_epsg() else crs.name),
         "transform": list(spec.georef.transform),
         "bounds": list(spec.georef.bounds(spec.window)),

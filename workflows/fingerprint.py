@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
+from segment_tiles.pipeline.sources.kinds import ZARR_FILES
+from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.volumes.dicom_series import dicom_files
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
@@ -52,7 +54,12 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--aoi": None if config.aoi is None else sha256(config.aoi.read_bytes()).hexdigest(),
         "--nodata": scene.spec.nodata,
         "--nodata-rule": config.nodata_rule,
-        "--level": config.level,
+        "--level": scene.level,
+        "--mpp": scene.view.mpp,
+        "--source-mpp": scene.view.source_mpp,
+        "--z": scene.view.z,
+        "--t": scene.view.t,
+        "--tissue": _tissue_version(scene.tissue),
         "--model": scene.manifest.weights_checksum,
         "--tile": scene.lattice.tile,
         "--overlap": scene.lattice.overlap / scene.lattice.tile,
@@ -79,8 +86,10 @@ def choices_of(probe: Probe) -> dict[str, Any]:
 
 
 def source_version(uri: str) -> list[int] | None:
-    """Return size and time of change of a local file; None for a remote one."""
+    """Return size and time of change of a local file, of a Zarr folder those of its metadata; None: remote."""
     path = Path(uri)
+    if path.is_dir():
+        path = next((path / name for name in ZARR_FILES if (path / name).is_file()), path)
     if not path.is_file():
         if not path.is_dir() or volume_kind(uri) is None:
             return None
@@ -88,6 +97,13 @@ def source_version(uri: str) -> list[int] | None:
         return [sum(s.st_size for s in statuses), max(s.st_mtime_ns for s in statuses)]
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
+
+
+def _tissue_version(tissue: TissueMask | Path | None) -> str | None:
+    """Return the checksum of what limits a run to tissue."""
+    if tissue is None:
+        return None
+    return tissue.checksum if isinstance(tissue, TissueMask) else sha256(tissue.read_bytes()).hexdigest()
 
 
 def read_record(path: Path) -> RunRecord | None:

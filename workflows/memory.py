@@ -98,5 +98,5 @@ def read_cache_bytes(spec: RasterSpec, width: int) -> int:
     """Return the size of GDAL's cache for reads of this width, in whole MiB."""
     rows, columns = spec.chunk
     across = min(-(-width // columns) + 1, -(-spec.width // columns)) * columns
-    needed = max(SMALLEST_READ_CACHE, 2 * rows * across * spec.bands * spec.item_size)
+    needed = max(SMALLEST_READ_CACHE, 2 * rows * across * spec.cached_bytes)
     return -(-needed // 2**20) * 2**20

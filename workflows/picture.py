@@ -33,7 +33,8 @@ def write_run_preview(
         bands=scene.bands,
         nodata=scene.spec.nodata,
         nodata_rule=config.nodata_rule,
-        level=config.level,
+        level=scene.level,
+        view=scene.view,
     )
     try:
         values, valid = source.thumbnail(scene.roi, (classes.shape[0], classes.shape[1]))

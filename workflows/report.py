@@ -16,6 +16,7 @@ from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.region_task import RegionReport
+from segment_tiles.workflows.slide_scene import slide_facts
 from segment_tiles.workflows.volume_report import volume_classes, volume_source
 
 LIBRARIES = ("torch", "timm", "rasterio", "zarr", "numpy", "shapely", "pyproj", "pyogrio")
@@ -102,6 +103,7 @@ def _source(plan: Plan) -> dict[str, Any]:
         "dtype": spec.dtype,
         "nodata": spec.nodata,
         "window": [roi.row, roi.column, roi.height, roi.width],
+        **slide_facts(spec, plan.scene.level, plan.scene.tissue),
     }
 
 

@@ -16,10 +16,12 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.pipeline.sources.area_of_interest import AreaOfInterest, read_area_of_interest
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.tissue import TissueMask
+from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.slide_scene import choose_resolution, find_tissue
 from segment_tiles.workflows.volume_scene import Direction, VolumeScene, open_volume, spacing_warnings
 
 PIXEL_SIZE_TOLERANCE = 1.5
@@ -46,6 +48,12 @@ class Scene:
     """Where its package is."""
     warnings: tuple[str, ...] = ()
     """What the user should know before trusting the map."""
+    level: int = 0
+    """Level of the source that is read."""
+    view: View = WHOLE
+    """Micrometres per pixel at which it is read, plane and time point."""
+    tissue: TissueMask | Path | None = None
+    """What limits a run on a slide to tissue."""
     volume: VolumeScene | None = None
     """Of a volume, whose slices are segmented; spec, roi and lattice are then those of its first direction."""
 
@@ -71,8 +79,11 @@ def open_scene(config: RunConfig) -> Scene:
         option = "--axis" if config.axis is not None else "--neighbours"
         msg = f"{option} is given, but {config.source} is no volume (NIfTI, NRRD, DICOM series); leave it out"
         raise UsageError(msg)
+    resolution = choose_resolution(config, manifest, PIXEL_SIZE_TOLERANCE)
+    config = replace(config, level=resolution.level, view=resolution.view)
     bands, spec, notes = _bands(config, manifest)
     tile, overlap = _tiling(config, manifest)
+    tissue, tissue_notes = find_tissue(config)
     return Scene(
         config.source,
         spec,
@@ -81,7 +92,10 @@ def open_scene(config: RunConfig) -> Scene:
         Lattice(spec.height, spec.width, tile, overlap),
         manifest,
         folder,
-        (*notes, *_warnings(spec, manifest)),
+        (*notes, *resolution.notes, *_warnings(spec, manifest), *tissue_notes),
+        resolution.level,
+        resolution.view,
+        tissue,
     )
 
 
@@ -94,11 +108,15 @@ def _volume_scene(config: RunConfig, folder: Path, manifest: ModelManifest) -> S
     tile, overlap = _tiling(config, manifest)
     volume = open_volume(config, manifest, tile, overlap)
     first = volume.directions[0]
-    warnings = [*_type_warnings(first.spec, manifest), *spacing_warnings(volume, manifest, PIXEL_SIZE_TOLERANCE)]
+    warnings = [
+        *_type_warnings(first.spec, manifest),
+        *spacing_warnings(volume, manifest, PIXEL_SIZE_TOLERANCE),
+    ]
     bands = config.bands or tuple(range(1, first.spec.bands + 1))
     return Scene(
-        config.source, first.spec, bands, first.roi, first.lattice, manifest, folder, tuple(warnings), volume
-    )
+        config.source, first.spec, bands, first.roi, first.lattice, manifest, folder, tuple(warnings),
+        volume=volume,
+    )  # fmt: skip
 
 
 def _tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
@@ -114,11 +132,6 @@ def _tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
     return tile, overlap_pixels(tile, fraction, manifest.architecture.output_stride)
 
 
-def area_of_interest(path: Path | None, spec: RasterSpec) -> AreaOfInterest | None:
-    """Return the AOI of a run in the coordinates of its raster, or None."""
-    return None if path is None else read_area_of_interest(path, spec.georef, spec.window)
-
-
 def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
     """Return the pixels that a box in world coordinates touches; the whole raster where there is none.
 
@@ -132,8 +145,10 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
     if len(roi) != 4:
         msg = f"--roi has {len(roi)} numbers, but the source is no volume: give MINX,MINY,MAXX,MAXY"
         raise UsageError(msg)
+    low_x, low_y = spec.georef.from_words @ roi[:2]
+    high_x, high_y = spec.georef.from_words @ roi[2:]
     edge = 1e-6  # a box drawn along pixel edges does not take in the next pixel by rounding
-    row, column, row_stop, column_stop = spec.georef.pixel_box(roi)
+    row, column, row_stop, column_stop = spec.georef.pixel_box((low_x, low_y, high_x, high_y))
     box = Window.from_edges(
         math.floor(row + edge),
         math.floor(column + edge),
@@ -141,7 +156,9 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
         math.ceil(column_stop - edge),
     ).intersect(spec.window)
     if box.is_empty:
-        bounds = ", ".join(f"{value:.8g}" for value in spec.georef.bounds(spec.window))
+        covered = spec.georef.bounds(spec.window)
+        corners = [~spec.georef.from_words @ corner for corner in (covered[:2], covered[2:])]
+        bounds = ", ".join(f"{value:.8g}" for corner in corners for value in corner)
         msg = f"--roi {','.join(f'{v:.8g}' for v in roi)} lies outside the raster, which covers {bounds}"
         raise UsageError(msg)
     return box
@@ -175,7 +192,8 @@ def _spec(config: RunConfig, bands: tuple[int, ...] | None) -> RasterSpec:
         bands=bands,
         nodata=config.nodata,
         nodata_rule=config.nodata_rule,
-        level=config.level,
+        level=config.level or 0,
+        view=config.view,
     )
     try:
         return source.spec

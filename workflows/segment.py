@@ -15,6 +15,7 @@ from segment_tiles.pipeline.models.registry import find_model, portable_name
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.store import create_store
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.workflows.computed_area import absolute_file, computed_area
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths, executor_for
 from segment_tiles.workflows.fingerprint import (
@@ -35,7 +36,7 @@ from segment_tiles.workflows.planning import checked_scene
 from segment_tiles.workflows.probe import ComputeChoice, Probe, measure, sample_tile
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import run_report, write_report
-from segment_tiles.workflows.scene import Scene, area_of_interest
+from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.volume_average import average_directions
 from segment_tiles.workflows.volume_formats import suitable_formats
 from segment_tiles.workflows.volume_run import create_volume_stores, slab_tasks, volume_sample
@@ -171,7 +172,7 @@ def _create_stores(config: RunConfig, scene: Scene, directory: OutputDirectory) 
 
 
 def _plan(config: RunConfig, scene: Scene, probe: Probe, capacity: Capacity) -> Plan:
-    area = area_of_interest(config.aoi, scene.spec)
+    area = computed_area(config.aoi, scene.tissue, scene.spec)
     return make_plan(config, scene, probe, area, workers=capacity.workers, worker_memory=capacity.memory)
 
 
@@ -180,7 +181,8 @@ def _paths(config: RunConfig, scene: Scene, directory: OutputDirectory) -> RunPa
     uri = str(Path(scene.uri).absolute()) if Path(scene.uri).exists() else scene.uri
     return RunPaths(
         uri,
-        config.level,
+        scene.level,
+        scene.view,
         portable_name(scene.model_folder),
         scene.manifest.weights_checksum,
         directory.own.absolute(),
@@ -208,7 +210,8 @@ def _probe(
         bands=scene.bands,
         nodata=scene.spec.nodata,
         nodata_rule=config.nodata_rule,
-        level=config.level,
+        level=scene.level,
+        view=scene.view,
     )
     try:
         sample = sample_tile(scene, source)
@@ -230,7 +233,9 @@ def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: Run
             bands=scene.bands,
             nodata=scene.spec.nodata,
             nodata_rule=config.nodata_rule,
-            level=config.level,
+            level=scene.level,
+            view=scene.view,
+            tissue=absolute_file(scene.tissue),
             settings={"GDAL_CACHEMAX": cache // 2**20},
             aoi=None if config.aoi is None else config.aoi.absolute(),
             model=paths.model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
-from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing, VolumeSpec
+from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing, VolumeSpec, box_in_view
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.outputs.volume_store import VolumeGeometry, geometry_of
@@ -104,7 +103,7 @@ def open_volume(config: RunConfig, manifest: ModelManifest, tile: int, overlap: 
     for axis in _axes(config.axis or DEFAULT_AXIS, spec):
         slicing = Slicing.along(axis, spec.affine)
         of_slice = slice_spec(spec, slicing, neighbours)
-        slices, roi = _in_view(slicing, spec, origin, box)
+        slices, roi = box_in_view(slicing, spec.shape, origin, box)
         lattice = Lattice(of_slice.height, of_slice.width, tile, overlap)
         directions.append(Direction(slicing, of_slice, lattice, slices, roi))
     _check_bands(config, manifest, directions[0].spec, neighbours)
@@ -123,7 +122,7 @@ def _axes(word: str, spec: VolumeSpec) -> list[int]:
 
 def _check_options(config: RunConfig) -> None:
     name = Path(config.source).name
-    if config.level != 0:
+    if config.level not in {None, 0}:
         msg = f"--level is {config.level}, but {name} is a volume, which has only level 0"
         raise UsageError(msg)
     view = config.view
@@ -184,20 +183,6 @@ def _extent(spec: VolumeSpec) -> str:
     corners = np.array([np.asarray(spec.affine) @ (*corner, 1.0) for corner in product(*ends)])[:, :3]
     numbers = [*corners.min(axis=0), *corners.max(axis=0)]
     return ",".join(f"{value:.6g}" for value in numbers)
-
-
-def _in_view(
-    slicing: Slicing, spec: VolumeSpec, origin: Sequence[int], box: Sequence[int]
-) -> tuple[tuple[int, int], Window]:
-    """Return slices and window of a slice that a box of stored voxels covers."""
-    spans = []
-    for position, flipped in zip(slicing.order, slicing.flipped, strict=True):
-        first, stop = origin[position], origin[position] + box[position]
-        spans.append(
-            (spec.shape[position] - stop, spec.shape[position] - first) if flipped else (first, stop)
-        )
-    slices, rows, columns = spans
-    return slices, Window.from_edges(rows[0], columns[0], rows[1], columns[1])
 
 
 def spacing_warnings(scene: VolumeScene, manifest: ModelManifest, tolerance: float) -> list[str]:

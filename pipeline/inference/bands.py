@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.area_of_interest import AreaOfInterest
+from segment_tiles.pipeline.sources.area_of_interest import Area
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.validity import both
 
@@ -67,9 +67,7 @@ def reflected(length: int, size: int) -> NDArray[np.intp]:
 class BandReader:
     """Reads the bands of a Region in order; one use, one thread at a time."""
 
-    def __init__(
-        self, source: Source, lattice: Lattice, region: Window, area: AreaOfInterest | None = None
-    ) -> None:
+    def __init__(self, source: Source, lattice: Lattice, region: Window, area: Area | None = None) -> None:
         self._source, self._lattice, self._area = source, lattice, area
         self.row_indices = lattice.rows.covering(region.row, region.row_stop)
         self.column_indices = lattice.columns.covering(region.column, region.column_stop)

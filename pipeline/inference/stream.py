@@ -32,7 +32,7 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.accumulator import BandAccumulator, as_byte, class_codes
 from segment_tiles.pipeline.inference.bands import BandReader, InputBand
-from segment_tiles.pipeline.sources.area_of_interest import AreaOfInterest
+from segment_tiles.pipeline.sources.area_of_interest import Area
 from segment_tiles.pipeline.sources.protocol import Source
 
 
@@ -136,7 +136,7 @@ class RegionStream:
         *,
         blend: str,
         batch: int,
-        area: AreaOfInterest | None = None,
+        area: Area | None = None,
         with_scores: bool = False,
         on_tiles: Callable[[int, int], None] | None = None,
     ) -> None:

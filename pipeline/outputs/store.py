@@ -132,7 +132,10 @@ def read_class_table(group: zarr.Group) -> ClassTable:
 def read_georef(group: zarr.Group) -> GeoRef:
     """Return where a store is in the world."""
     georef: Any = _own(group)["georef"]
-    return GeoRef(tuple(georef["transform"]), georef["crs_wkt"], georef["unit"])
+    full = georef.get("full_resolution")
+    return GeoRef(
+        tuple(georef["transform"]), georef["crs_wkt"], georef["unit"], None if full is None else tuple(full)
+    )
 
 
 def _own(group: zarr.Group) -> dict[str, Any]:

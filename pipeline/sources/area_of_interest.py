@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import shapely
@@ -15,6 +15,18 @@ from rasterio.features import rasterize
 from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
+
+
+class Area(Protocol):
+    """What limits a run, asked window by window."""
+
+    def meets(self, window: Window) -> bool:
+        """Return whether anything of a window may be wanted; cheap."""
+        ...
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """Return which pixels of a window are wanted: rows x columns."""
+        ...
 
 
 class AreaOfInterest:
@@ -54,8 +66,13 @@ class AreaOfInterest:
         return np.asarray(drawn).astype(bool)
 
 
-def read_area_of_interest(path: Path, georef: GeoRef, raster: Window) -> AreaOfInterest:
+def read_area_of_interest(
+    path: Path, georef: GeoRef, raster: Window, option: str = "--aoi"
+) -> AreaOfInterest:
     """Read polygons from any vector file and bring them into the coordinates of a raster.
+
+    Polygons on a slide are in full-resolution pixels, as QuPath writes them. ``option`` is what the user
+    gave the file for.
 
     Raises
     ------
@@ -68,28 +85,29 @@ def read_area_of_interest(path: Path, georef: GeoRef, raster: Window) -> AreaOfI
     try:
         frame = pyogrio.read_dataframe(path, columns=[])
     except (pyogrio.errors.DataSourceError, OSError, ValueError) as error:
-        msg = f"--aoi {path}: cannot be read as a vector file ({one_line(error)})"
+        msg = f"{option} {path}: cannot be read as a vector file ({one_line(error)})"
         raise UsageError(msg) from error
     parts = shapely.get_parts(frame.geometry.to_numpy())
     polygons = shapely.make_valid(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
     if len(polygons) == 0:
-        msg = f"--aoi {path}: holds no polygon; give a file with at least one"
+        msg = f"{option} {path}: holds no polygon; give a file with at least one"
         raise UsageError(msg)
-    area = AreaOfInterest(_reproject(polygons, frame.crs, georef, path), georef)
+    area = AreaOfInterest(_reproject(polygons, frame.crs, georef, f"{option} {path}"), georef)
     if not area.meets(raster):
-        msg = f"--aoi {path}: covers {_numbers(area.bounds)}, outside the raster {_numbers(georef.bounds(raster))}"
+        msg = f"{option} {path}: covers {_numbers(area.bounds)}, outside the raster {_numbers(georef.bounds(raster))}"
         raise UsageError(msg)
     return area
 
 
-def _reproject(polygons: Any, crs: Any, georef: GeoRef, path: Path) -> Any:
+def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str) -> Any:
     target = georef.crs
     if target is None or crs is None:
         if target is not None or (crs is not None and CRS.from_user_input(crs).to_epsg() != 4326):
             which = "the raster" if target is None else "the file"
-            msg = f"--aoi {path}: {which} has no CRS, so the polygons cannot be placed; give both the same"
+            msg = f"{what}: {which} has no CRS, so the polygons cannot be placed; give both the same"
             raise UsageError(msg)
-        return polygons  # GeoJSON always says WGS84: beside a raster without CRS it holds pixels
+        # GeoJSON always says WGS84: beside a raster without CRS it holds pixels
+        return shapely.transform(polygons, lambda points: _placed(points, georef))
     source = CRS.from_user_input(crs)
     if source.equals(target, ignore_axis_order=True):
         return polygons
@@ -97,6 +115,12 @@ def _reproject(polygons: Any, crs: Any, georef: GeoRef, path: Path) -> Any:
     return shapely.transform(
         polygons, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
     )
+
+
+def _placed(points: NDArray[np.float64], georef: GeoRef) -> NDArray[np.float64]:
+    """Return the world coordinates of points as people draw them."""
+    x, y = georef.from_words @ (points[:, 0], points[:, 1])
+    return np.column_stack([x, y])
 
 
 def _numbers(bounds: Sequence[float]) -> str:

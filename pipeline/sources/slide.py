@@ -30,11 +30,6 @@ CHANNELS = 4
 """OpenSlide decodes to red, green, blue and alpha."""
 WHITE = 255.0
 
-try:
-    import openslide
-except ImportError:
-    openslide = None
-
 
 class Slide:
     """A slide that OpenSlide opens: red, green and blue; transparent pixels hold no data.
@@ -55,7 +50,7 @@ class Slide:
     """
 
     def __init__(self, path: str, cache_bytes: int) -> None:
-        _require_openslide(path)
+        self._openslide = _openslide(path)
         self._path, self._cache_bytes = path, cache_bytes
         self._slide = self._open()
         try:
@@ -97,7 +92,7 @@ class Slide:
         place = self._left + round(window.column * step), self._top + round(window.row * step)
         try:
             picture = self._slide.read_region(place, level, (window.width, window.height))
-        except openslide.OpenSlideError as error:
+        except self._openslide.OpenSlideError as error:
             self._reopen()
             msg = (
                 f"{self._path}: level {level}, rows {window.row} to {window.row_stop} cannot be decoded "
@@ -108,13 +103,13 @@ class Slide:
 
     def _open(self) -> Any:
         try:
-            slide = openslide.OpenSlide(self._path)
-        except openslide.OpenSlideUnsupportedFormatError as error:
+            slide = self._openslide.OpenSlide(self._path)
+        except self._openslide.OpenSlideUnsupportedFormatError as error:
             raise unknown_vendor(self._path) from error
-        except (openslide.OpenSlideError, OSError) as error:
+        except (self._openslide.OpenSlideError, OSError) as error:
             msg = f"{self._path}: OpenSlide cannot open it ({one_line(error)}); copy it again, with all its files"
             raise SourceError(msg) from error
-        slide.set_cache(openslide.OpenSlideCache(self._cache_bytes))
+        slide.set_cache(self._openslide.OpenSlideCache(self._cache_bytes))
         return slide
 
     def _reopen(self) -> None:
@@ -125,7 +120,10 @@ class Slide:
 
 def vendor_of(path: str) -> str | None:
     """Return what OpenSlide takes a file for, or None; None as well where it is not installed."""
-    vendor: str | None = None if openslide is None else openslide.OpenSlide.detect_format(path)
+    try:
+        vendor: str | None = _openslide(path).OpenSlide.detect_format(path)
+    except MissingExtraError:
+        return None
     return vendor
 
 
@@ -138,10 +136,14 @@ def unknown_vendor(path: str) -> SourceError:
     )
 
 
-def _require_openslide(path: str) -> None:
-    if openslide is None:
+def _openslide(path: str) -> Any:
+    """Return the library; it is an extra."""
+    try:
+        import openslide  # noqa: PLC0415
+    except ImportError as error:
         msg = f"{path}: slides need OpenSlide; pip install 'segment-tiles[slides]'"
-        raise MissingExtraError(msg)
+        raise MissingExtraError(msg) from error
+    return openslide
 
 
 def _cells(window: Window) -> list[Window]:
