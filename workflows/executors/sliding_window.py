@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from time import monotonic
 from typing import Any
@@ -51,6 +51,8 @@ class SlidingWindow:
         Shows the user what happens to workers.
     at_least
         Regions in work, however few workers there are.
+    do
+        What is done with a task on a worker.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class SlidingWindow:
         tell: Tell,
         *,
         at_least: int = 0,
+        do: Callable[[RegionTask, WorkOrder], RegionReport] = do_region_on_worker,
     ) -> None:
         self._client, self._order, self._tasks = client, order, tasks
         self._progress, self._interruption, self._tell = progress, interruption, tell
@@ -70,7 +73,7 @@ class SlidingWindow:
         self._in_work: dict[Future, int] = {}
         self._reports: dict[int, RegionReport] = {}
         self._happened: queue.SimpleQueue[Future | tuple[int, int]] = queue.SimpleQueue()
-        self._workers, self._at_least = 0, at_least
+        self._workers, self._at_least, self._do = 0, at_least, do
         self._counted = self._had_workers = monotonic()
         self._is_stopping = False
 
@@ -103,7 +106,7 @@ class SlidingWindow:
         while self._waiting and len(self._in_work) < max(self._workers, self._at_least):
             index = self._waiting.popleft()
             future = self._client.submit(
-                do_region_on_worker,
+                self._do,
                 self._tasks[index],
                 self._order,
                 key=f"{self._order.run}-region-{index}",
