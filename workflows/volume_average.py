@@ -81,7 +81,7 @@ def _sum_of_slab(
         valid &= _turned(classes, turned) != table.nodata
         scores = array_of(group, "scores")
         for code in range(table.count):
-            total[code] += _turned(np.asarray(scores[(code, *place)]), turned)
+            total[code] += _turned(np.asarray(scores[code, place[0], place[1], place[2]]), turned)
     return total, valid
 
 

@@ -46,7 +46,7 @@ def describe_volume(uri: str, t: int | None) -> dict[str, Any]:
 
 def _times(header: bytes | None) -> int:
     """Return how many volumes a NIfTI file holds along its fourth axis."""
-    shape = () if header is None else parsed_header(header).get_data_shape()
+    shape: tuple[int, ...] = () if header is None else parsed_header(header).get_data_shape()
     return int(shape[3]) if len(shape) > 3 else 1
 
 

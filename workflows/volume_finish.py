@@ -79,9 +79,7 @@ def finish_volume(
         directory.store_in_work.replace(directory.store)
     remove_directions(volume, directory)
     group = open_store(directory.store)
-    make_volume_formats(
-        directory, group, missing_volume_results(directory, config.formats), stages, report
-    )
+    make_volume_formats(directory, group, missing_volume_results(directory, config.formats), stages, report)
     stages.stage("preview")
     write_volume_preview(directory.path / "preview.png", plan.scene, volume, group, report)
     forget_volumes()
@@ -131,4 +129,3 @@ def make_volume_formats(
             version=report["version"],
         )
     return [FILE_OF_VOLUME_FORMAT[name] for name in formats]
-

@@ -36,7 +36,9 @@ def suitable_formats(formats: tuple[str, ...], uri: str, volume: VolumeScene | N
         return formats or DEFAULT_FORMATS
     wrong = [name for name in formats if name not in FILE_OF_VOLUME_FORMAT]
     if wrong:
-        msg = f"--format names {wrong[0]}, but {uri} is a volume; choose of {', '.join(FILE_OF_VOLUME_FORMAT)}"
+        msg = (
+            f"--format names {wrong[0]}, but {uri} is a volume; choose of {', '.join(FILE_OF_VOLUME_FORMAT)}"
+        )
         raise UsageError(msg)
     if "dicom-seg" in formats:
         _check_dicom_seg(uri, volume)

@@ -37,7 +37,9 @@ def direction_paths(directory: OutputDirectory, name: str) -> DirectionPaths:
     return DirectionPaths(directory.own / f"{name}.zarr", directory.own / f"ledger-{name}")
 
 
-def create_volume_stores(scene: Scene, volume: VolumeScene, directory: OutputDirectory, *, scores: bool) -> None:
+def create_volume_stores(
+    scene: Scene, volume: VolumeScene, directory: OutputDirectory, *, scores: bool
+) -> None:
     """Create the store of the result, and of the scores of every direction where they are averaged."""
     table = scene.manifest.classes
     if volume.is_averaged:
@@ -74,7 +76,12 @@ def slab_tasks(
             )
         for slices in slabs_of(direction.shape[0]):
             slab = Slab(
-                volume.spec, volume.selection, direction.slicing, volume.neighbours, direction.slices[0], slices
+                volume.spec,
+                volume.selection,
+                direction.slicing,
+                volume.neighbours,
+                direction.slices[0],
+                slices,
             )
             tasks += [replace(common, region=region, slab=slab) for region in regions]
     return tasks
@@ -85,9 +92,7 @@ def volume_sample(scene: Scene, volume: VolumeScene) -> tuple[Tensor, Tensor | N
     direction = volume.directions[0]
     values = held_volume(scene.uri, volume.selection)
     middle = sum(direction.slices) // 2
-    (source,) = open_slices(
-        values, volume.spec, direction.slicing, [middle], neighbours=volume.neighbours
-    )
+    (source,) = open_slices(values, volume.spec, direction.slicing, [middle], neighbours=volume.neighbours)
     sample = sample_tile(direction_scene(scene, direction), source)
     forget_volumes()
     return sample

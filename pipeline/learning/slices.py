@@ -86,7 +86,7 @@ def read_volume(path: str) -> tuple[NDArray[Any], float]:
     import nibabel  # noqa: PLC0415 - an extra
 
     try:
-        volume = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
+        volume = nibabel.as_closest_canonical(nibabel.load(path))
         values = np.asanyarray(volume.dataobj)
     except (OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
         msg = f"{path} cannot be read as a volume: {one_line(error)}"

@@ -124,10 +124,8 @@ def sheet_of(group: zarr.Group, slices: tuple[int, int] | None, gap: int) -> She
         Where the result has no such slices.
     """
     geometry = read_geometry(group)
-    count, rows, columns = array_of(group, "classes").shape
-    (first, stop), _ = box_in_view(
-        geometry.slicing, geometry.source_shape, geometry.origin, geometry.shape
-    )
+    _, rows, columns = array_of(group, "classes").shape
+    (first, stop), _ = box_in_view(geometry.slicing, geometry.source_shape, geometry.origin, geometry.shape)
     low, high = slices or (first, stop - 1)
     if not first <= low <= high < stop:
         msg = f"slices {low} to {high} are to be scored; the map has {first} to {stop - 1} ({geometry.slicing.name})"

@@ -56,7 +56,9 @@ def write_dicom_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
     check_voxels(geometry.spec.voxels)
     series = open_series(Path(source))
     if series.spec.shape != geometry.source_shape or not geometry.is_whole:
-        msg = f"{source}: has {series.spec.shape} voxels, the class map {geometry.shape}; they must be the same"
+        msg = (
+            f"{source}: has {series.spec.shape} voxels, the class map {geometry.shape}; they must be the same"
+        )
         raise OutputError(msg)
     table = read_class_table(group)
     frames = _frames(stored_classes(group, geometry), table)

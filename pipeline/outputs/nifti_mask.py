@@ -38,11 +38,11 @@ def write_nifti(group: zarr.Group, path: Path) -> None:
     geometry = read_geometry(group)
     stored = stored_classes(group, geometry)
     header = _header(geometry, stored)
-    kind = nibabel.Nifti2Image if int(header["sizeof_hdr"]) == NIFTI2_HEADER else nibabel.Nifti1Image
+    kind: Any = nibabel.Nifti2Image if int(header["sizeof_hdr"]) == NIFTI2_HEADER else nibabel.Nifti1Image
     image = kind(stored, None, header)
     with finished_file(path) as partial:
         nibabel.save(image, partial)
-        written = nibabel.load(partial).affine
+        written = _affine_of(partial)
     if geometry.nifti_header is not None and geometry.is_whole:
         expected = np.asarray(geometry.affine)
         if not np.array_equal(written, expected):
@@ -59,6 +59,14 @@ def stored_classes(group: zarr.Group, geometry: VolumeGeometry) -> NDArray[Any]:
     for number in range(view.shape[0]):
         view[number] = array[number]
     return stored
+
+
+def _affine_of(path: Path) -> NDArray[np.float64]:
+    import nibabel  # noqa: PLC0415 - an extra
+
+    image: Any = nibabel.load(path)
+    affine: NDArray[np.float64] = np.asarray(image.affine)
+    return affine
 
 
 def _header(geometry: VolumeGeometry, stored: NDArray[Any]) -> Any:

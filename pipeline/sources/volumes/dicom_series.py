@@ -90,7 +90,7 @@ def read_series_values(path: Path, dtype: str) -> NDArray[Any]:
     from monai.data.image_reader import PydicomReader  # noqa: PLC0415 - slow to import
 
     series = open_series(path)
-    reader = PydicomReader()
+    reader: Any = PydicomReader()
     try:
         datasets = reader.read([str(file) for file in series.files])
         if len(series.files) > 1:

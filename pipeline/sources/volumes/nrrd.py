@@ -66,7 +66,7 @@ def read_nrrd_values(path: Path, dtype: str) -> NDArray[Any]:
     from monai.data.image_reader import NrrdReader  # noqa: PLC0415 - slow to import
 
     try:
-        image = NrrdReader(dtype=np.dtype(dtype)).read(path)
+        image: Any = NrrdReader(dtype=np.dtype(dtype)).read(path)
     except (OSError, EOFError, ValueError, zlib.error, nrrd.NRRDError) as error:
         msg = f"{path}: ends early or is damaged ({one_line(error)}); copy the file again"
         raise SourceError(msg) from error
