@@ -29,6 +29,7 @@ EXTRAS = {
     "dicom": ("highdicom",),
     "prefect": ("prefect",),
     "cuda-cluster": ("dask_cuda",),
+    "dashboard": ("bokeh",),
 }
 """Modules that tell whether an extra is installed."""
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG", "PNG", "JPEG", "HFA", "NITF", "netCDF")

@@ -146,13 +146,10 @@ class SlidingWindow:
             return
         if isinstance(error, WriteFailedError):
             raise error  # no Region could be written, so going on would only cost time
-        region = self._tasks[index].region
-        reason = _reason(error)
-        self._reports[index] = RegionReport(failures=[{"window": asdict(region), "reason": reason}])
-        self._tell(
-            f"rows {region.row} to {region.row_stop}, columns {region.column} to {region.column_stop} failed: "
-            f"{reason}"
-        )
+        region, slab = self._tasks[index].region, self._tasks[index].slab
+        slices = "" if slab is None else f"slices {slab.slices[0]} to {slab.slices[1]}: "
+        failure = {"window": asdict(region), "reason": slices + _reason(error)}
+        self._reports[index] = RegionReport(failures=[failure])
         for line in self._log_lines(error):
             self._tell(line)
 

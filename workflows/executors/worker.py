@@ -7,6 +7,7 @@ import signal
 import threading
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from time import monotonic
 
 import torch
@@ -17,6 +18,7 @@ from segment_tiles.pipeline.models.devices import device_label, resolve_device
 from segment_tiles.pipeline.models.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.executors.protocol import RunPaths
 from segment_tiles.workflows.region_task import RegionReport, RegionTask, do_region
 
@@ -114,7 +116,10 @@ def unseen(paths: RunPaths, marker: str) -> str | None:
     except OSError as error:
         return f"the output directory {paths.own_folder.parent} cannot be written there ({one_line(error)})"
     try:
-        open_source(paths.uri, level=paths.level, view=paths.view).close()
+        if volume_kind(paths.uri) is None:
+            open_source(paths.uri, level=paths.level, view=paths.view).close()
+        elif not Path(paths.uri).exists():  # a volume is read whole, which the probe will do
+            return f"{paths.uri}: no such file there"
         checksum = load_manifest(find_model(paths.model)).weights_checksum
     except SegmentTilesError as error:
         return one_line(error)
