@@ -83,8 +83,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="F,F",
-        help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles; of a volume: zarr, nifti, "
-        "dicom-seg.",
+        help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles, ome-zarr, ome-tiff; of a "
+        "volume: zarr, nifti, dicom-seg.",
     ),
 ]
 FormatOfSource = Annotated[
@@ -92,8 +92,8 @@ FormatOfSource = Annotated[
     typer.Option(
         "--format",
         metavar="F,F",
-        help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles; of a volume: zarr, nifti, "
-        "dicom-seg. Default: what suits the source.",
+        help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles, ome-zarr, ome-tiff; of a "
+        "volume: zarr, nifti, dicom-seg. Default: what suits the source.",
     ),
 ]
 Axis = Annotated[

@@ -14,7 +14,8 @@ from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
 FORMATS: Final = (
-    "zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles", "nifti", "dicom-seg",
+    "zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles", "ome-zarr",
+    "ome-tiff", "nifti", "dicom-seg",
 )  # fmt: skip
 """What ``--format`` accepts; the Zarr store is always made."""
 DEFAULT_FORMATS: Final = ("zarr", "cog", "parquet")

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import OutputError
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.store import open_store, read_georef
 from segment_tiles.pipeline.outputs.volume_store import is_volume_store
 from segment_tiles.workflows.finish import FILE_OF_FORMAT, make_formats
+from segment_tiles.workflows.image_formats import check_place
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.volume_finish import make_volume_formats
@@ -26,8 +27,10 @@ class _Silent:
         """Ignore."""
 
 
-def export_run(path: Path, formats: Sequence[str]) -> list[str]:
+def export_run(path: Path, formats: Sequence[str], *, labels_inside: bool = False) -> list[str]:
     """Make formats, replacing older files of these names, and return the names of the files.
+
+    ``labels_inside`` puts OME-Zarr labels into the OME-Zarr source of the run.
 
     Raises
     ------
@@ -45,8 +48,8 @@ def export_run(path: Path, formats: Sequence[str]) -> list[str]:
             written = make_volume_formats(directory, group, formats, _Silent(), report)
         else:
             formats = suitable_formats(tuple(formats), report["source"]["uri"], None)
-            counts = [entry["pixels"] for entry in report["classes"]]
-            notes = make_formats(directory, group, formats, counts, _Silent())
+            check_place(formats, read_georef(group), report["source"]["uri"])
+            notes = make_formats(directory, group, formats, report, _Silent(), labels_inside=labels_inside)
             report["warnings"] = [*report["warnings"], *(n for n in notes if n not in report["warnings"])]
             written = [FILE_OF_FORMAT[name] for name in formats]
         outputs = [*report["outputs"], *(name for name in written if name not in report["outputs"])]

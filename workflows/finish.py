@@ -13,6 +13,7 @@ from segment_tiles.pipeline.outputs.overviews import build_overviews
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.image_formats import FILE_OF_IMAGE_FORMAT, make_image_formats
 from segment_tiles.workflows.item import write_run_item
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.picture import write_run_preview
@@ -33,9 +34,10 @@ FILE_OF_FORMAT: Mapping[str, str] = {
     "fgb": "polygons.fgb",
     "qupath": "polygons.qupath.geojson",
     "pmtiles": "polygons.pmtiles",
+    **FILE_OF_IMAGE_FORMAT,
 }
 """Name of each format in the output directory."""
-RASTER_FORMATS = ("zarr", "cog")
+RASTER_FORMATS = ("zarr", "cog", *FILE_OF_IMAGE_FORMAT)
 VECTOR_TILE = 1024
 """Side of the tiles that are polygonised after a run: half of the default of ``polygonize``, because the network's
 libraries are in memory too; the Features are the same for any."""
@@ -99,8 +101,8 @@ def finish(
         build_overviews(open_store(directory.store_in_work, "r+"))
         directory.store_in_work.replace(directory.store)
     group = open_store(directory.store)
-    counts = [entry["pixels"] for entry in report["classes"]]
-    notes = make_formats(directory, group, missing_results(directory, config.formats), counts, stages)
+    missing = missing_results(directory, config.formats)
+    notes = make_formats(directory, group, missing, report, stages, labels_inside=config.labels_inside)
     for note in notes:
         stages.warn(note)
     release_freed_memory()
@@ -122,13 +124,17 @@ def make_formats(
     directory: OutputDirectory,
     group: zarr.Group,
     formats: Sequence[str],
-    pixel_counts: Sequence[int],
+    report: Mapping[str, Any],
     stages: Stages,
+    *,
+    labels_inside: bool = False,
 ) -> list[str]:
     """Make these formats from a finished store and return what the user should know of them."""
+    make_image_formats(directory.path, group, formats, report, stages.stage, labels_inside=labels_inside)
     if "cog" in formats:
         stages.stage("classes.tif")
-        write_cog(group, directory.path / FILE_OF_FORMAT["cog"], pixel_counts=pixel_counts)
+        counts = [entry["pixels"] for entry in report["classes"]]
+        write_cog(group, directory.path / FILE_OF_FORMAT["cog"], pixel_counts=counts)
     vector_files = [directory.path / FILE_OF_FORMAT[name] for name in formats if name not in RASTER_FORMATS]
     if vector_files:
         release_freed_memory()

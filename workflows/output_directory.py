@@ -20,7 +20,7 @@ from segment_tiles.workflows.output_lock import held
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
     "classes.zarr", "classes.tif", "classes.tif.aux.xml", "preview.png", "report.json", "item.json",
-    "classes.nii.gz", "classes.seg.dcm",
+    "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm",
     "polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.geojsonl", "polygons.fgb",
     "polygons.qupath.geojson", "polygons.pmtiles",
 )  # fmt: skip
@@ -98,7 +98,7 @@ class OutputDirectory:
         self.record.unlink(missing_ok=True)
         for name in RESULTS:
             result = self.path / name
-            if result.is_dir():
+            if result.is_dir() and not result.is_symlink():  # labels inside their source are only linked
                 shutil.rmtree(result)
             else:
                 result.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.blend import parse_blend
 from segment_tiles.workflows.computed_area import computed_area
 from segment_tiles.workflows.config import RunConfig, check_where
+from segment_tiles.workflows.image_formats import check_image_formats
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.probe import ComputeChoice, check_choice, measure, remembered
 from segment_tiles.workflows.scene import Scene, open_scene
@@ -42,4 +43,5 @@ def checked_scene(config: RunConfig) -> Scene:
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)
     computed_area(config.aoi, scene.tissue, scene.spec)
+    check_image_formats(config, scene)
     return scene

@@ -28,6 +28,7 @@ from segment_tiles.workflows.fingerprint import (
     write_record,
 )
 from segment_tiles.workflows.finish import finish, is_finished
+from segment_tiles.workflows.image_formats import default_image_formats
 from segment_tiles.workflows.interruption import interruption
 from segment_tiles.workflows.memory import read_cache_bytes
 from segment_tiles.workflows.output_directory import OutputDirectory
@@ -99,7 +100,10 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
     """
     started = perf_counter()
     scene = checked_scene(config)
-    config = replace(config, formats=suitable_formats(config.formats, config.source, scene.volume))
+    config = replace(
+        config,
+        formats=suitable_formats(config.formats or default_image_formats(scene), config.source, scene.volume),
+    )
     directory = OutputDirectory(config.out)
     with directory.locked_for(restart=config.restart):
         settings = settings_of(config, scene)
