@@ -74,6 +74,12 @@ _KINDS: Final[Mapping[str, _FileKind]] = {
         is_class_raster=True,
     ),
     "classes.tif": _FileKind("classes", "Class map", _COG, ("data",), is_class_raster=True),
+    "classes.ome.tif": _FileKind(
+        "classes-ome-tiff", "Class map as a pyramidal OME-TIFF", "image/tiff; application=ome", ("data",)
+    ),
+    "classes.ome.zarr": _FileKind(
+        "classes-ome-zarr", "Class map as OME-Zarr labels", "application/vnd.zarr; version=3", ("data",)
+    ),
     "confidence.tif": _FileKind("confidence", "Highest class probability x 255", _COG, ("data",)),
     "scores.tif": _FileKind("scores", "Class probabilities x 255", _COG, ("data",)),
     "preview.png": _FileKind("preview", "Scene and class map", "image/png", ("overview",)),

@@ -43,17 +43,8 @@ class PyramidFacts:
     """What else ``info`` tells: vendor, magnification, axes."""
 
     def downsample(self, level: int) -> tuple[float, float]:
-        """Return full-resolution pixels in a pixel of a Level, down and across.
-
-        A Level of 4376 rows of 17505 was made by dividing by 4: rounding of its size is not scale.
-        """
-        (height, width), (rows, columns) = self.levels[0], self.levels[level]
-        ratios = height / rows, width / columns
-        whole = round(max(ratios))
-        sides = ((height, rows), (width, columns))
-        if all(side in {full // whole, -(-full // whole)} for full, side in sides):
-            return float(whole), float(whole)
-        return ratios
+        """Return full-resolution pixels in a pixel of a Level, down and across."""
+        return downsample(self.levels[0], self.levels[level])
 
     def level_for(self, mpp: float, full: tuple[float, float]) -> int:
         """Return the coarsest Level whose pixels are no larger than ``mpp``; 0 where all are larger."""
@@ -64,6 +55,22 @@ class PyramidFacts:
             <= mpp * (1 + SAME_SIZE)
         ]
         return max(fine_enough, default=0)
+
+
+def downsample(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:
+    """Return pixels of full resolution in a pixel of a Level, down and across, from rows and columns of both.
+
+    A Level of 4376 rows of 17505 was made by dividing by 4: rounding of its size is not scale.
+
+    >>> downsample((17505, 16384), (4376, 4096))
+    (4.0, 4.0)
+    """
+    ratios = full[0] / level[0], full[1] / level[1]
+    whole = round(max(ratios))
+    sides = zip(full, level, strict=True)
+    if all(side in {whole_side // whole, -(-whole_side // whole)} for whole_side, side in sides):
+        return float(whole), float(whole)
+    return ratios
 
 
 class Pyramid(Protocol):

@@ -40,16 +40,20 @@ def _features(layer: Layer, rows: pa.RecordBatch) -> Iterator[str]:
     geometries = shapely.from_wkb(rows["geometry"].to_numpy(zero_copy_only=False))
     geometries = shapely.transform(geometries, lambda world: _to_pixels(layer, world))
     texts = shapely.to_geojson(shapely.orient_polygons(geometries, exterior_cw=False))
-    columns = [rows[name].to_pylist() for name in ("key", "code", "pixels", "confidence")]
-    for geometry, key, code, pixels, confidence in zip(texts, *columns, strict=True):
+    columns = [rows[name].to_pylist() for name in ("key", "code", "pixels", "area", "confidence")]
+    for geometry, key, code, pixels, area, confidence in zip(texts, *columns, strict=True):
         identity = uuid.uuid5(NAMESPACE, f"{key:016x}")
-        properties = json.dumps(_properties(layer, code, pixels, confidence))
+        properties = json.dumps(_properties(layer, code, pixels, area, confidence))
         yield f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
 
 
-def _properties(layer: Layer, code: int, pixels: int, confidence: float | None) -> dict[str, Any]:
+def _properties(
+    layer: Layer, code: int, pixels: int, area: float, confidence: float | None
+) -> dict[str, Any]:
     entry = layer.map_class(code)
     measurements: dict[str, float] = {"Area px^2": pixels}
+    if layer.georef.unit == "micrometer":
+        measurements["Area µm^2"] = area
     if confidence is not None:
         measurements["Mean confidence"] = confidence
     return {
@@ -62,6 +66,9 @@ def _properties(layer: Layer, code: int, pixels: int, confidence: float | None) 
 
 def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return coordinates in pixels of the full resolution; corners of pixels are whole numbers."""
+    if layer.georef.full_resolution is not None:
+        x, y = ~layer.georef.from_words @ (world[:, 0], world[:, 1])
+        return np.round(np.column_stack([x, y]), 4)
     if layer.georef.crs_wkt is None and layer.georef.unit == "pixel":
         return np.round(world * layer.level_scale, 4)  # a coarser level has larger pixels in its transform
     inverse = ~layer.georef.affine

@@ -1,0 +1,110 @@
+"""Formats of bio-imaging: class maps beside or inside the image that they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import zarr
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.outputs.ome_tiff_mask import write_ome_tiff
+from segment_tiles.pipeline.outputs.ome_zarr_labels import (
+    check_labels_inside,
+    write_labels_inside,
+    write_ome_zarr_labels,
+)
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.scene import Scene
+
+FILE_OF_IMAGE_FORMAT: Final[Mapping[str, str]] = {
+    "ome-zarr": "classes.ome.zarr",
+    "ome-tiff": "classes.ome.tif",
+}
+"""Name of each format in the output directory."""
+DEFAULT_IMAGE_FORMATS: Final = ("zarr", "ome-zarr", "qupath")
+"""Of sources measured in micrometres, unless told."""
+
+
+def default_image_formats(scene: Scene) -> tuple[str, ...]:
+    """Return what is made of a slide unless the user says; empty for other sources."""
+    return DEFAULT_IMAGE_FORMATS if scene.georef.unit == "micrometer" else ()
+
+
+def check_image_formats(config: RunConfig, scene: Scene) -> None:
+    """Refuse formats of bio-imaging for what cannot have them, before anything is computed.
+
+    Raises
+    ------
+    UsageError
+        Naming the format and the source.
+    """
+    check_place(config.formats, scene.georef, scene.uri)
+    if config.labels_inside:
+        if "ome-zarr" not in config.formats:
+            msg = "--labels-inside says where ome-zarr labels go; add ome-zarr to --format"
+            raise UsageError(msg)
+        check_labels_inside(Path(scene.uri), scene.roi.shape, scene.spec.levels)
+
+
+def check_place(formats: Sequence[str], georef: GeoRef, uri: str) -> None:
+    """Refuse formats that hold micrometres or pixels for a raster with a CRS.
+
+    Raises
+    ------
+    UsageError
+        Naming the format and the source.
+    """
+    asked = [name for name in formats if name in FILE_OF_IMAGE_FORMAT]
+    if asked and georef.crs_wkt is not None:
+        msg = f"--format names {asked[0]}, which has no place for the CRS of {uri}; use cog"
+        raise UsageError(msg)
+
+
+def make_image_formats(
+    folder: Path,
+    group: zarr.Group,
+    formats: Sequence[str],
+    report: Mapping[str, Any],
+    stage: Callable[[str], None],
+    *,
+    labels_inside: bool = False,
+) -> None:
+    """Make these formats from a finished store.
+
+    Parameters
+    ----------
+    folder
+        Output directory.
+    group
+        The store, with overviews.
+    formats
+        Those of other kinds are passed over.
+    report
+        Of the run: source, counts per class, name of the model.
+    stage
+        Told of each file.
+    labels_inside
+        Put the labels into the source; a link to them stands in the output directory.
+    """
+    levels = [(rows, columns) for rows, columns in report["source"].get("levels", [])]
+    counts = [entry["pixels"] for entry in report["classes"]]
+    if "ome-tiff" in formats:
+        stage(FILE_OF_IMAGE_FORMAT["ome-tiff"])
+        write_ome_tiff(group, folder / FILE_OF_IMAGE_FORMAT["ome-tiff"], source_levels=levels)
+    if "ome-zarr" not in formats:
+        return
+    stage(FILE_OF_IMAGE_FORMAT["ome-zarr"])
+    target = folder / FILE_OF_IMAGE_FORMAT["ome-zarr"]
+    if target.is_symlink():
+        target.unlink()
+    if not labels_inside:
+        write_ome_zarr_labels(group, target, source_levels=levels, pixel_counts=counts)
+        return
+    source = Path(report["source"]["uri"]).absolute()
+    written = write_labels_inside(
+        group, source, report["model"]["name"], source_levels=levels, pixel_counts=counts
+    )
+    target.symlink_to(written, target_is_directory=True)
