@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj import CRS
 
 from segment_tiles.pipeline.grid.window import Window
+
+
+def transformed(affine: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points, each a row x, y, moved by a transform."""
+    x, y = points[:, 0], points[:, 1]
+    moved_x = affine.a * x + affine.b * y + affine.c
+    return np.column_stack([moved_x, affine.d * x + affine.e * y + affine.f])
 
 
 @dataclass(frozen=True, slots=True)

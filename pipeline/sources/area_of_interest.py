@@ -13,7 +13,7 @@ from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 
 from segment_tiles.pipeline.errors import UsageError, one_line
-from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.georef import GeoRef, transformed
 from segment_tiles.pipeline.grid.window import Window
 
 
@@ -107,7 +107,7 @@ def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str) -> Any:
             msg = f"{what}: {which} has no CRS, so the polygons cannot be placed; give both the same"
             raise UsageError(msg)
         # GeoJSON always says WGS84: beside a raster without CRS it holds pixels
-        return shapely.transform(polygons, lambda points: _placed(points, georef))
+        return shapely.transform(polygons, lambda points: transformed(georef.from_words, points))
     source = CRS.from_user_input(crs)
     if source.equals(target, ignore_axis_order=True):
         return polygons
@@ -115,12 +115,6 @@ def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str) -> Any:
     return shapely.transform(
         polygons, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
     )
-
-
-def _placed(points: NDArray[np.float64], georef: GeoRef) -> NDArray[np.float64]:
-    """Return the world coordinates of points as people draw them."""
-    x, y = georef.from_words @ (points[:, 0], points[:, 1])
-    return np.column_stack([x, y])
 
 
 def _numbers(bounds: Sequence[float]) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.grid.georef import transformed
 from segment_tiles.pipeline.vectors.layer import Layer
 
 NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
@@ -67,12 +68,7 @@ def _properties(
 def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return coordinates in pixels of the full resolution; corners of pixels are whole numbers."""
     if layer.georef.full_resolution is not None:
-        x, y = ~layer.georef.from_words @ (world[:, 0], world[:, 1])
-        return np.round(np.column_stack([x, y]), 4)
+        return np.round(transformed(~layer.georef.from_words, world), 4)
     if layer.georef.crs_wkt is None and layer.georef.unit == "pixel":
         return np.round(world * layer.level_scale, 4)  # a coarser level has larger pixels in its transform
-    inverse = ~layer.georef.affine
-    x, y = world[:, 0], world[:, 1]
-    columns = inverse.a * x + inverse.b * y + inverse.c
-    rows = inverse.d * x + inverse.e * y + inverse.f
-    return np.round(np.stack([columns, rows], axis=1) * layer.level_scale, 4)
+    return np.round(transformed(~layer.georef.affine, world) * layer.level_scale, 4)
