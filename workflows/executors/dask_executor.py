@@ -65,7 +65,7 @@ class DaskExecutor:
         self._stack.enter_context(silent_dask())
         client = self._client = self._cluster.open()
         with self._scheduler_is_there():
-            if self._cluster.has_dashboard:
+            if self._cluster.has_dashboard and "dashboard" in client.scheduler_info()["services"]:
                 self._tell(f"dashboard: {client.dashboard_link}")
             self._await_first_worker(client)
             _require_versions(client)

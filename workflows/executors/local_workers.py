@@ -21,6 +21,9 @@ LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0
 """Until the first process must be there, on a machine that is busy."""
 
+CLOSE_SECONDS = 10.0
+"""Until processes that do not end by themselves are killed."""
+
 
 class LocalWorkers:
     """Processes that are started for a run, replaced when they die, and stopped after it.
@@ -88,7 +91,7 @@ class LocalWorkers:
                     if nanny.pid is not None:
                         psutil.Process(nanny.pid).kill()
         with suppress(TimeoutError):
-            self._cluster.close()
+            self._cluster.close(timeout=CLOSE_SECONDS)
         self._cluster = None
 
     def _worker(self, number: int) -> dict[str, object]:
