@@ -97,7 +97,7 @@ def create_array(
         dtype=dtype,
         shards=(*shape[:leading], *shard_shape(shape[-1])),
         chunks=(*(1,) * leading, CHUNK, CHUNK),
-        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="noshuffle"),
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
         fill_value=fill_value,
         dimension_names=(*("class",) * leading, *DIMENSIONS),
         attributes=attributes,
