@@ -13,7 +13,10 @@ from segment_tiles.cli.console import print_json
 app = typer.Typer(no_args_is_help=True, help="Models: bundled, local, and other projects' checkpoints.")
 
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Load a TorchScript or torch.export graph, which may execute code.")
+    bool,
+    typer.Option(
+        "--trust", help="Load a graph, or evaluate the expressions of a MONAI bundle: both may execute code."
+    ),
 ]
 
 
@@ -69,16 +72,21 @@ def import_command(
         Path,
         typer.Argument(
             metavar="PATH",
-            help="Folder of segmentation_models_pytorch; checkpoint of it, torchvision, VainF or jfzhang95; "
-            "TorchScript, .pt2 or .onnx file.",
+            help="MONAI bundle; folder of segmentation_models_pytorch; checkpoint of it, torchvision, VainF or "
+            "jfzhang95; TorchScript, .pt2 or .onnx file.",
         ),
     ],
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the new model package; its name is the model's.")
     ],
     classes: Annotated[
-        str, typer.Option("--classes", metavar="A,B,..", help="Class names in the order of the outputs.")
-    ],
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="A,B,..",
+            help="Class names in the order of the outputs; a MONAI bundle may name its own.",
+        ),
+    ] = None,
     mean: Annotated[
         str | None,
         typer.Option(

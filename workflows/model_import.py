@@ -4,83 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from segment_tiles.pipeline.errors import ModelError, OutputError, UsageError
-from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.models.checkpoints.monai_bundle import is_bundle
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights, with_background
 from segment_tiles.pipeline.models.checkpoints.translation import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    ImportOptions,
 )
 from segment_tiles.pipeline.models.graph_import import import_graph
 from segment_tiles.pipeline.models.graphs import graph_kind
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.package import MANIFEST_FILE, save_graph_package, save_model_package
+from segment_tiles.workflows.bundle_import import import_bundle
+from segment_tiles.workflows.import_request import ImportRequest, ImportResult, class_table
+
+__all__ = ["ImportRequest", "ImportResult", "class_table", "import_model", "refuse_package"]
 
 OVERLAP = 0.5
 """Recommended overlap: DeepLab with rates (6, 12, 18) at stride 16 looks 288 px to each side."""
 _DEFAULT_TILE = 512
 _UINT8_MAX = 255.0
-
-
-@dataclass(frozen=True, slots=True)
-class ImportRequest:
-    """What a user says of a file that another project wrote."""
-
-    path: Path
-    """File, or folder of SMP's save_pretrained."""
-    out: Path
-    """Folder of the model package."""
-    classes: tuple[str, ...]
-    """Names in the order of the outputs."""
-    mean: tuple[float, ...] | None = None
-    """Per band, in the units of the raster's values; None: ImageNet's for red, green, blue in uint8."""
-    std: tuple[float, ...] | None = None
-    """Like `mean`."""
-    tile: int | None = None
-    """Side in pixels; None: 512."""
-    bands: tuple[str, ...] | None = None
-    """Names in the order of the inputs; None: red, green, blue for three."""
-    dtype: str = "uint8"
-    """Type of the raster's values."""
-    trust: bool = False
-    """Load graphs that may execute code."""
-    options: ImportOptions = field(default_factory=ImportOptions)
-    """Output stride and rates, where the file cannot say."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """A model package that was written."""
-
-    manifest: ModelManifest
-    """What it says of itself."""
-    source: str
-    """Whose file it was."""
-    assumptions: tuple[str, ...]
-    """What is not in the file."""
-    dropped: tuple[str, ...]
-    """Tensors that serve training only."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        architecture = self.manifest.architecture
-        return {
-            "name": self.manifest.name,
-            "source": self.source,
-            "architecture": architecture.arch,
-            "backbone": architecture.backbone,
-            "bands": list(self.manifest.bands),
-            "classes": list(self.manifest.classes.names),
-            "tile": self.manifest.tile,
-            "assumptions": list(self.assumptions),
-            "dropped": list(self.dropped),
-            "weights_checksum": self.manifest.weights_checksum,
-        }
 
 
 def import_model(request: ImportRequest) -> ImportResult:
@@ -97,7 +42,8 @@ def import_model(request: ImportRequest) -> ImportResult:
     """
     if not request.path.exists():
         msg = (
-            f"{request.path} does not exist; give a checkpoint, a graph, or a folder of SMP's save_pretrained"
+            f"{request.path} does not exist; give a checkpoint, a graph, a MONAI bundle, or a folder of SMP's "
+            "save_pretrained"
         )
         raise ModelError(msg)
     if request.tile is not None and request.tile < 1:
@@ -107,6 +53,11 @@ def import_model(request: ImportRequest) -> ImportResult:
     if (request.path / MANIFEST_FILE).is_file():
         msg = f"{request.path} is a model package already; use it as --model {request.path}"
         raise ModelError(msg)
+    if is_bundle(request.path):
+        return import_bundle(request)
+    if not request.classes:
+        msg = f"{request.path}: --classes is needed; name the outputs in their order, A,B,.."
+        raise UsageError(msg)
     kind = graph_kind(request.path) if request.path.is_file() else None
     return _import_weights(request) if kind is None else _import_graph(request, kind)
 
@@ -223,23 +174,3 @@ def _statistics(
         )
         raise UsageError(msg)
     return tuple(round(value * _UINT8_MAX, 4) for value in imagenet)
-
-
-def class_table(names: Sequence[str]) -> ClassTable:
-    """Give class names codes from 0 on and colours that differ.
-
-    Raises
-    ------
-    ModelError
-        A name comes twice, or there is none.
-    """
-    from matplotlib import colormaps  # noqa: PLC0415 - slow to import, and only import and training need it
-
-    palette = colormaps["tab20"]
-    colors = [palette(code % palette.N, bytes=True)[:3] for code in range(len(names))]
-    return ClassTable(
-        tuple(
-            MapClass(code, name, (int(red), int(green), int(blue)))
-            for code, (name, (red, green, blue)) in enumerate(zip(names, colors, strict=True))
-        )
-    )

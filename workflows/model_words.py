@@ -14,7 +14,7 @@ from segment_tiles.workflows.model_import import ImportRequest
 def import_request(
     path: Path,
     out: Path,
-    classes: str,
+    classes: str | None,
     *,
     mean: str | None,
     std: str | None,
@@ -38,7 +38,7 @@ def import_request(
     return ImportRequest(
         path=path,
         out=out,
-        classes=parse_names("--classes", classes),
+        classes=() if classes is None else parse_names("--classes", classes),
         mean=None if mean is None else parse_numbers("--mean", mean),
         std=None if std is None else parse_numbers("--std", std),
         tile=tile,

@@ -17,6 +17,7 @@ from segment_tiles.pipeline.models.heads import (
 )
 from segment_tiles.pipeline.models.layers import conv_norm_relu, resize
 from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.monai_networks import MONAI, build_monai
 from segment_tiles.pipeline.models.settings import DEEPLAB, NetworkSettings, parse_settings
 
 
@@ -71,7 +72,9 @@ def build_network(
         return _deeplab(architecture, settings, bands, classes, pretrained=pretrained)
     if architecture.arch in COMPARISON:
         return build_comparison(architecture, bands, classes, pretrained=pretrained)
-    known = ", ".join((*DEEPLAB, *COMPARISON))
+    if architecture.arch == MONAI:
+        return build_monai(architecture, bands, classes)
+    known = ", ".join((*DEEPLAB, *COMPARISON, MONAI))
     msg = f"architecture {architecture.arch!r} is not known; use one of {known}"
     raise ModelError(msg)
 

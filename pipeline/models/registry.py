@@ -34,6 +34,11 @@ def find_model(name_or_path: str) -> Path:
             f"model {name_or_path!r} is a file; make a package of it with: "
             f"segment-tiles model import {name_or_path} --out DIR --classes NAMES"
         )
+    elif (folder / "configs" / "metadata.json").is_file():
+        msg = (
+            f"model {name_or_path!r} is a MONAI bundle; make a package of it with: "
+            f"segment-tiles model import {name_or_path} --out DIR"
+        )
     elif folder.is_dir():
         msg = f"model folder {name_or_path!r} holds no {MANIFEST_FILE}; a model package is needed"
     else:

@@ -45,8 +45,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         The file is absent, damaged, would execute code, or holds no weights.
     """
     if path.suffix == ".safetensors":
-        return _without_common_prefix(_read_safetensors(path))
-    return _without_common_prefix(_find_root(_read_pickle(path), path))
+        return without_common_prefix(_read_safetensors(path))
+    return without_common_prefix(_find_root(_read_pickle(path), path))
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ def _all_tensors(mapping: Mapping[Any, Any]) -> bool:
     return all(isinstance(value, Tensor) for value in mapping.values())
 
 
-def _without_common_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_common_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Strip ``module.``, ``model.``, ``_orig_mod.`` and the like: whatever all names begin with."""
     while state:
         firsts = {key.split(".", maxsplit=1)[0] for key in state}
