@@ -152,7 +152,7 @@ def _create(
         dtype=dtype,
         shards=(*classes, 1, *shard_shape(shape[-1])),
         chunks=(*(1,) * len(classes), 1, chunk, chunk),
-        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="noshuffle"),
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
         fill_value=fill_value,
         dimension_names=(*("class",) * len(classes), *DIMENSIONS),
     )
