@@ -18,6 +18,7 @@ from segment_tiles.workflows.executors.clusters import Cluster
 from segment_tiles.workflows.executors.dask_settings import TRIES, silent_dask
 from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths, Tell
 from segment_tiles.workflows.executors.sliding_window import SlidingWindow
+from segment_tiles.workflows.executors.unopened import submit
 from segment_tiles.workflows.executors.worker import RegionWorker, WorkOrder, stop_run, unseen
 from segment_tiles.workflows.interruption import Interruption
 from segment_tiles.workflows.plan import DEFAULT_MEMORY_SHARE
@@ -106,7 +107,7 @@ class DaskExecutor:
             Where the workers die of it.
         """
         with self._scheduler_is_there():
-            future = self._connected().submit(function, *arguments, pure=False)
+            future = submit(self._connected(), function, *arguments)
             try:
                 result: Result = future.result()
             except KilledWorker as error:
@@ -192,7 +193,7 @@ class DaskExecutor:
             return
         self._tell(f"waiting for the first worker, at most {self._cluster.wait:.0f} s")
         # a task, and not only a wait: an adaptive cluster starts workers when something is to do
-        first = client.submit(available_bytes, pure=False)
+        first = submit(client, available_bytes)
         try:
             first.result(timeout=self._cluster.wait)
         except TimeoutError as error:

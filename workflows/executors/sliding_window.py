@@ -14,6 +14,7 @@ from distributed import Client, Future, KilledWorker
 from segment_tiles.pipeline.errors import RunFailedError, WriteFailedError, one_line
 from segment_tiles.workflows.executors.dask_settings import TRIES
 from segment_tiles.workflows.executors.protocol import Tell
+from segment_tiles.workflows.executors.unopened import submit
 from segment_tiles.workflows.executors.worker import WorkOrder, do_region_on_worker, stop_run
 from segment_tiles.workflows.interruption import Interruption
 from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
@@ -105,13 +106,13 @@ class SlidingWindow:
     def _submit(self) -> None:
         while self._waiting and len(self._in_work) < max(self._workers, self._at_least):
             index = self._waiting.popleft()
-            future = self._client.submit(
+            future = submit(
+                self._client,
                 self._do,
                 self._tasks[index],
                 self._order,
                 key=f"{self._order.run}-region-{index}",
                 retries=TRIES - 1,
-                pure=False,
             )
             self._in_work[future] = index
             future.add_done_callback(self._happened.put)
