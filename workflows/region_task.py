@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -277,6 +279,21 @@ def load_segmenter(
     return Segmenter(load_network(folder, manifest, trust=trust), manifest, torch.device(device), precision)
 
 
+_KEPT: ContextVar[bool] = ContextVar("segmenters kept", default=False)
+
+
+@contextmanager
+def segmenters_kept() -> Iterator[None]:
+    """Inside, the loaded model outlives the run that used it: the next scene of a batch needs it again."""
+    token = _KEPT.set(True)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+        forget_segmenters()
+
+
 def forget_segmenters() -> None:
     """Free the loaded model: what follows a run needs the memory and not the network."""
-    load_segmenter.cache_clear()
+    if not _KEPT.get():
+        load_segmenter.cache_clear()

@@ -15,6 +15,8 @@ from segment_tiles.workflows.batch.table import CSV, PARQUET
 
 COLLECTION = "collection.json"
 """Name of the file in the results folder."""
+ITEM = "item.json"
+"""Name of a result's item in its output directory."""
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
@@ -26,8 +28,13 @@ def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
     WriteFailedError
         Where the disk is full or read-only.
     """
-    finished = [outcome for outcome in outcomes if outcome.state in {"done", "skipped"}]
-    paths = [outcome.job.config.out / "item.json" for outcome in finished]
+    finished = [
+        outcome
+        for outcome in outcomes
+        # the map of a volume has no place on Earth, and so no item
+        if outcome.state in {"done", "skipped"} and (outcome.job.config.out / ITEM).exists()
+    ]
+    paths = [outcome.job.config.out / ITEM for outcome in finished]
     items = [pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
     target = file.results.resolve() / COLLECTION
     collection = pystac.Collection(

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.scenes import ListedScene, list_scenes, located
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
@@ -117,8 +118,12 @@ def run_config(
         words["batch"] = None
     if isinstance(words.get("memory"), str):
         words["memory"] = parse_memory(words["memory"])
-    if "aoi" in words:
-        words["aoi"] = Path(located(folder, words["aoi"]))
+    for name in ("aoi", "cluster"):
+        if name in words:
+            words[name] = Path(located(folder, words[name]))
+    if words.get("tissue", "auto") not in {"auto", "otsu", "off"}:
+        words["tissue"] = located(folder, words["tissue"])
+    words["view"] = View(*(words.pop(name, None) for name in ("mpp", "source_mpp", "z", "t")))
     local_model = folder / words["model"]
     if local_model.is_dir():
         words["model"] = str(local_model)

@@ -13,10 +13,12 @@ from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.mosaic import write_mosaic
 from segment_tiles.workflows.fingerprint import check_same_run, read_record, settings_of
 from segment_tiles.workflows.finish import is_finished
+from segment_tiles.workflows.image_formats import default_image_formats
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.planning import checked_scene, plan_run
 from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.volume_formats import suitable_formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ def is_finished_and_same(job: Job) -> bool:
         return False
     scene: Scene = checked_scene(job.config)
     check_same_run(record, settings_of(job.config, scene), job.config, job.config.out)
-    return is_finished(directory, job.config.formats)
+    formats = job.config.formats or default_image_formats(scene)
+    return is_finished(directory, suitable_formats(formats, job.config.source, scene.volume))
 
 
 def _with_readable_source(job: Job, folder: Path) -> Job:

@@ -9,13 +9,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, one_line
+from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError, SegmentTilesError, one_line
 from segment_tiles.workflows.batch.collection import write_collection
+from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.mosaic import write_mosaic
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.table import write_table
+from segment_tiles.workflows.executors import Executor
+from segment_tiles.workflows.region_task import segmenters_kept
 from segment_tiles.workflows.segment import Listener, RunResult, segment
 
 FAILURES = (SegmentTilesError, OSError, RuntimeError, ValueError, MemoryError)
@@ -24,6 +27,10 @@ FAILURES = (SegmentTilesError, OSError, RuntimeError, ValueError, MemoryError)
 
 class BatchListener(Listener, Protocol):
     """Who wants to know how a batch goes."""
+
+    def note(self, text: str) -> None:
+        """What happens to the cluster, such as the address of its dashboard."""
+        ...
 
     def job_starts(self, job: Job, total: int) -> None:
         """A job begins."""
@@ -80,10 +87,11 @@ def run_batch(
     jobs = list_jobs(file, restart=restart)
     outcomes = [JobOutcome(job, "waiting") for job in jobs]
     try:
-        for place, job in enumerate(jobs):
-            listener.job_starts(job, len(jobs))
-            outcomes[place] = run_job(job, listener, restart_changed=restart_changed)
-            listener.job_ends(outcomes[place])
+        with SharedExecutor(listener.note) as executor, segmenters_kept():
+            for place, job in enumerate(jobs):
+                listener.job_starts(job, len(jobs))
+                outcomes[place] = run_job(job, listener, executor, restart_changed=restart_changed)
+                listener.job_ends(outcomes[place])
     finally:
         write_results(file, outcomes)
     return BatchResult(tuple(outcomes), file.results)
@@ -95,16 +103,20 @@ def write_results(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
     write_collection(file, outcomes)
 
 
-def run_job(job: Job, listener: Listener, *, restart_changed: bool = False) -> JobOutcome:
+def run_job(
+    job: Job, listener: Listener, executor: SharedExecutor, *, restart_changed: bool = False
+) -> JobOutcome:
     """Run one job; whatever is wrong with it is in the outcome."""
     started = perf_counter()
     try:
         if job.mosaic is not None:
             write_mosaic(job.mosaic, Path(job.config.source))
-        result = _segment(job, listener, restart_changed=restart_changed)
+        result = _segment(job, listener, executor.of(job.config), restart_changed=restart_changed)
     except ChangedRunError as error:
         return JobOutcome(job, "changed", one_line(error), perf_counter() - started)
     except FAILURES as error:
+        if isinstance(error, RunFailedError):  # no worker is left: the next job gets new ones
+            executor.close()
         kind = "" if isinstance(error, SegmentTilesError) else f"{type(error).__name__}: "
         return JobOutcome(job, "failed", kind + one_line(error), perf_counter() - started)
     seconds = perf_counter() - started
@@ -113,14 +125,14 @@ def run_job(job: Job, listener: Listener, *, restart_changed: bool = False) -> J
     return JobOutcome(job, "skipped" if result.was_finished else "done", None, seconds, result.report)
 
 
-def _segment(job: Job, listener: Listener, *, restart_changed: bool) -> RunResult:
+def _segment(job: Job, listener: Listener, executor: Executor, *, restart_changed: bool) -> RunResult:
     try:
-        return segment(job.config, listener)
+        return segment(job.config, listener, executor)
     except ChangedRunError as error:
         if not restart_changed:
             raise
         listener.warn(f"begun anew: {one_line(error)}")
-        return segment(replace(job.config, restart=True), listener)
+        return segment(replace(job.config, restart=True), listener, executor)
 
 
 def _failed_parts(failures: Sequence[Mapping[str, Any]]) -> str:

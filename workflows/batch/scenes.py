@@ -88,8 +88,8 @@ def _matches(file: JobsFile, pattern: str, line: int) -> list[str]:
             f"{pattern}: a glob lists local files only; list URLs one by one, in a CSV file, or as STAC items"
         )
         raise file.error(line, msg)
-    matches = glob.glob(place, recursive=True)  # noqa: PTH207 - Path.glob would list hidden files too
-    found = sorted(path for path in matches if Path(path).is_file())
+    # folders too: a DICOM series or a Zarr store is one
+    found = sorted(glob.glob(place, recursive=True))  # noqa: PTH207 - Path.glob would list hidden files
     if not found:
         raise file.error(line, f"no file matches {pattern} in {file.folder}")
     return found

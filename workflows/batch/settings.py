@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.workflows.config import parse_memory
+from segment_tiles.workflows.config import parse_memory, parse_roi
 
-FormatName = Literal["zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles"]
+FormatName = Literal[
+    "zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles", "ome-zarr",
+    "ome-tiff", "nifti", "dicom-seg",
+]  # fmt: skip
 Resampling = Literal["nearest", "bilinear", "cubic", "cubicspline", "lanczos", "average", "mode"]
 SCENE_KEYS = ("source", "csv", "stac")
 """Keys that say where the scenes of a job are listed; a job has one of them."""
@@ -48,7 +51,7 @@ class RunSettings(_Keys):
     bands: tuple[PositiveInt, ...] | None = Field(
         default=None, description="Bands of the source from 1, in the order of the model."
     )
-    roi: tuple[float, float, float, float] | None = Field(
+    roi: tuple[float, ...] | None = Field(
         default=None, description="Min x, min y, max x, max y in the coordinates of the source."
     )
     aoi: str | None = Field(default=None, description="Vector file with polygons, relative to the jobs file.")
@@ -59,9 +62,36 @@ class RunSettings(_Keys):
     level: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Overview level of the source; 0 is full size."
     )
+    mpp: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Micrometres per pixel at which a slide is read."
+    )
+    source_mpp: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Micrometres per pixel of the slide itself, in place of what it says."
+    )
+    z: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Plane of an OME image, from 0.")
+    t: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Time point, from 0.")
+    tissue: str | None = Field(
+        default=None, description="auto, otsu, off, or a file of polygons: which part of a slide is computed."
+    )
+    labels_inside: bool | None = Field(
+        default=None, description="Put ome-zarr labels into the OME-Zarr source itself."
+    )
+    axis: str | None = Field(
+        default=None, description="Of a volume: axial, coronal, sagittal, 0, 1, 2 or all."
+    )
+    neighbours: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Of a volume: slices on both sides that are bands of the model too."
+    )
     format: tuple[FormatName, ...] | None = Field(default=None, description="What is made of the class map.")
     scores: bool | None = Field(default=None, description="Keep the probabilities of all classes.")
     memory: str | PositiveInt | None = Field(default=None, description="Most memory to take, such as 4GB.")
+    workers: PositiveInt | None = Field(
+        default=None, description="Compute in so many processes of this machine."
+    )
+    scheduler: str | None = Field(default=None, description="Address of a running Dask scheduler.")
+    cluster: str | None = Field(
+        default=None, description="YAML file of a Dask cluster to start, relative to the jobs file."
+    )
     trust: bool | None = Field(default=None, description="Load a model whose graph may execute code.")
 
     @field_validator("memory")
@@ -77,12 +107,13 @@ class RunSettings(_Keys):
 
     @field_validator("roi")
     @classmethod
-    def _is_a_box(
-        cls, value: tuple[float, float, float, float] | None
-    ) -> tuple[float, float, float, float] | None:
-        if value is not None and (value[0] >= value[2] or value[1] >= value[3]):
-            msg = "min x must be below max x and min y below max y"
-            raise ValueError(msg)
+    def _is_a_box(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None:
+            try:
+                parse_roi(",".join(str(number) for number in value))
+            except UsageError as error:
+                msg = str(error).split("; ", 1)[1]
+                raise ValueError(msg) from error
         return value
 
     def given(self) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def test_a_scene_in_another_crs_is_refused_or_warped(tmp_path: Path, quarters: l
         assert mosaic.crs == first.crs
         offset = round((mosaic.transform.f - first.transform.f) / first.transform.e)
         ours = mosaic.read(window=((-offset, -offset + 97), (0, 83)))
-        assert np.array_equal(ours[:, 5:-5, 5:-5], first.read()[:, 5:-5, 5:-5])
+        assert np.array_equal(ours[:, :, :60], first.read()[:, :, :60])
         theirs = mosaic.read(window=((-offset + 20, -offset + 77), (103, 170)))
         straight = second.read(window=((20, 77), (20, 87)))
         assert np.abs(theirs.astype(int) - straight.astype(int)).mean() < 12

@@ -82,7 +82,7 @@ def test_two_broken_scenes_of_twelve_stop_nothing(
     assert {item.id for item in collection.get_items()} == {
         row["job"].split("/")[1] for row in rows if row["state"] == "done"
     }
-    collection.validate_all()
+    collection.validate()
     for box in (item.bbox for item in collection.get_items()):
         west, south, east, north = collection.extent.spatial.bboxes[0]
         assert box is not None

@@ -1,0 +1,69 @@
+"""A jobs file takes the options of `run` under the same names, and its schema is the committed one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import jsonschema
+import typer
+import yaml
+
+from segment_tiles.cli.main import app, run_command_line
+from segment_tiles.workflows.batch.jobs import run_config
+from segment_tiles.workflows.batch.schema import jobs_schema
+from segment_tiles.workflows.batch.settings import FormatName, RunSettings
+from segment_tiles.workflows.config import FORMATS, RunConfig
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+OF_ONE_RUN = {"help", "source", "out", "restart", "quiet", "json"}
+
+
+def test_settings_are_the_options_of_run() -> None:
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    options = {name.removeprefix("--") for parameter in commands["run"].params for name in parameter.opts}
+    keys = {field.alias for field in RunSettings.model_fields.values()}
+    assert keys == options - OF_ONE_RUN
+    assert set(FormatName.__args__) == set(FORMATS)
+
+
+def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
+    values = {
+        "model": "canopy-rgb", "tile": 256, "overlap": 0.5, "blend": "crop", "batch": 2, "device": "cpu",
+        "precision": "fp32", "bands": [3, 2, 1], "roi": [0, 1, 2, 3], "aoi": "a.gpkg", "nodata": 0,
+        "nodata-rule": "any", "level": 1, "mpp": 0.5, "source-mpp": 0.25, "z": 1, "t": 2, "tissue": "otsu",
+        "labels-inside": True, "axis": "all", "neighbours": 1, "format": ["cog"], "scores": True,
+        "memory": "4GB", "workers": 2, "scheduler": "tcp://host:1", "cluster": "slurm.yaml", "trust": True,
+    }  # fmt: skip
+    settings = RunSettings.model_validate(values)
+    config = run_config(tmp_path, "scene.tif", tmp_path / "out", settings.given(), restart=True)
+    plain = RunConfig("", "", Path())
+    same = [
+        field.name for field in fields(RunConfig) if getattr(config, field.name) == getattr(plain, field.name)
+    ]
+    assert same == []
+    assert config.formats == ("zarr", "cog")
+    assert config.memory == 4 * 10**9
+    assert config.aoi == tmp_path / "a.gpkg"
+    assert (config.view.mpp, config.view.source_mpp, config.view.z, config.view.t) == (0.5, 0.25, 1, 2)
+
+
+def test_the_committed_schema_is_that_of_the_program(capsys: Callable[..., object]) -> None:
+    committed = json.loads((DOCS / "jobs.schema.json").read_text())
+    assert committed == jobs_schema(), "run `segment-tiles batch --schema > docs/jobs.schema.json`"
+    jsonschema.Draft202012Validator.check_schema(committed)
+    assert run_command_line(["batch", "--schema"]) == 0
+
+
+def test_the_schema_accepts_what_the_documentation_shows_and_refuses_the_rest() -> None:
+    checker = jsonschema.Draft202012Validator(jobs_schema())
+    pages = (DOCS / "batch.md").read_text()
+    examples = [part.split("```")[0] for part in pages.split("```yaml\n")[1:]]
+    assert len(examples) > 3
+    for example in examples:
+        document = yaml.safe_load(example)
+        assert not list(checker.iter_errors(document)), example
+    assert list(checker.iter_errors({"jobs": [{"source": "a.tif", "tiles": 3}]}))
+    assert list(checker.iter_errors({"jobs": []}))
