@@ -2,70 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+ClassMap = Annotated[
+    Path, typer.Argument(metavar="CLASSMAP", help="Folder of a run, or a raster of class codes.")
+]
+Truth = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRUTH",
+        help="Class raster, folder of a run, or vector file with polygons; of a volume: one of labels, or "
+        "CLASS=FILE,CLASS=FILE of probabilities.",
+    ),
+]
+ClassColumn = Annotated[
+    str | None, typer.Option("--class-column", help="Column of the vector file that says the class.")
+]
+ClassValue = Annotated[
+    list[str] | None,
+    typer.Option("--class-value", metavar="VALUE=CLASS", help="What a value of TRUTH means; repeat."),
+]
+PolygonShape = Annotated[
+    str, typer.Option("--polygon-shape", help="polygon, inscribed_ellipse or ellipse_in_ignored_box.")
+]
+Unlabelled = Annotated[
+    str | None,
+    typer.Option(
+        "--unlabelled",
+        metavar="CLASS",
+        help="Class outside all polygons, default: not scored; or what probabilities leave of one.",
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="NAME,NAME", help="Names of codes 0, 1, ... where CLASSMAP has none."),
+]
+BoundaryWidth = Annotated[
+    str, typer.Option("--boundary-width", metavar="PX,PX", help="Widths of boundary IoU.")
+]
+TrimapWidth = Annotated[
+    str, typer.Option("--trimap-width", metavar="PX,PX", help="Widths of trimap mean IoU.")
+]
+Slices = Annotated[
+    str | None, typer.Option("--slices", metavar="FIRST,LAST", help="Of a volume: score these slices alone.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Also write evaluation.json and confusion.png.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+
 
 def command(
-    class_map: Annotated[
-        Path, typer.Argument(metavar="CLASSMAP", help="Folder of a run, or a raster of class codes.")
-    ],
-    truth: Annotated[
-        str,
-        typer.Argument(
-            metavar="TRUTH",
-            help="Class raster, or vector file with polygons; of a volume: one of labels, or CLASS=FILE,CLASS=FILE "
-            "of probabilities.",
-        ),
-    ],
-    class_column: Annotated[
-        str | None, typer.Option("--class-column", help="Column of the vector file that says the class.")
-    ] = None,
-    class_value: Annotated[
-        list[str] | None,
-        typer.Option("--class-value", metavar="VALUE=CLASS", help="What a value of TRUTH means; repeat."),
-    ] = None,
-    polygon_shape: Annotated[
-        str, typer.Option("--polygon-shape", help="polygon, inscribed_ellipse or ellipse_in_ignored_box.")
-    ] = "polygon",
-    unlabelled: Annotated[
-        str | None,
-        typer.Option(
-            "--unlabelled",
-            metavar="CLASS",
-            help="Class outside all polygons, default: not scored; or what probabilities leave of one.",
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes", metavar="NAME,NAME", help="Names of codes 0, 1, ... where CLASSMAP has none."
-        ),
-    ] = None,
-    boundary_width: Annotated[
-        str, typer.Option("--boundary-width", metavar="PX,PX", help="Widths of boundary IoU.")
-    ] = "1,2,5",
-    trimap_width: Annotated[
-        str, typer.Option("--trimap-width", metavar="PX,PX", help="Widths of trimap mean IoU.")
-    ] = "1,2,5",
-    slices: Annotated[
-        str | None,
-        typer.Option("--slices", metavar="FIRST,LAST", help="Of a volume: score these slices alone."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Also write evaluation.json and confusion.png."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
+    class_map: ClassMap,
+    truth: Truth,
+    class_column: ClassColumn = None,
+    class_value: ClassValue = None,
+    polygon_shape: PolygonShape = "polygon",
+    unlabelled: Unlabelled = None,
+    classes: Classes = None,
+    boundary_width: BoundaryWidth = "1,2,5",
+    trimap_width: TrimapWidth = "1,2,5",
+    slices: Slices = None,
+    out: Out = None,
+    as_json: Json = False,
 ) -> None:
     """Score a class map against the truth."""
     import json
 
-    from rich.console import Console
-
-    from segment_tiles.cli.evaluation_table import evaluation_tables
     from segment_tiles.cli.evaluation_words import (
         parse_class_values,
         parse_polygon_shape,
@@ -91,7 +98,15 @@ def command(
     )
     if as_json:
         print(json.dumps(document, indent=2))
-        return
+    else:
+        _print_tables(document)
+
+
+def _print_tables(document: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    from segment_tiles.cli.evaluation_table import evaluation_tables
+
     console = Console()
     for table in evaluation_tables(document):
         console.print(table)

@@ -7,34 +7,42 @@ from typing import Annotated
 
 import typer
 
+Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Scenes, classes, network, training.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model, logs, pictures.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where relative paths start; default: beside CONFIG."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="Start from timm's ImageNet weights, downloaded where needed.")
+]
+LeaveOut = Annotated[
+    str | None,
+    typer.Option("--leave-out", metavar="SCENE", help="Score this scene and never train on it."),
+]
+EachSceneLeftOut = Annotated[
+    bool,
+    typer.Option(
+        "--each-scene-left-out", help="Also train without each scene in turn; scores go into the model."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
 
 def command(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG.yaml", help="Scenes, classes, network, training.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model, logs, pictures.")],
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", help="Where relative paths start; default: beside CONFIG."),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
-    pretrained: Annotated[
-        bool,
-        typer.Option("--pretrained", help="Start from timm's ImageNet weights, downloaded where needed."),
-    ] = False,
-    leave_out: Annotated[
-        str | None,
-        typer.Option("--leave-out", metavar="SCENE", help="Score this scene and never train on it."),
-    ] = None,
-    each_scene_left_out: Annotated[
-        bool,
-        typer.Option(
-            "--each-scene-left-out", help="Also train without each scene in turn; scores go into the model."
-        ),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    config: Config,
+    out: Out,
+    data: Data = None,
+    device: Device = "auto",
+    resume: Resume = False,
+    pretrained: Pretrained = False,
+    leave_out: LeaveOut = None,
+    each_scene_left_out: EachSceneLeftOut = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Train a model from labelled scenes; under torchrun on several GPUs."""
     import json

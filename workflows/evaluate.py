@@ -26,7 +26,7 @@ class TruthSettings:
     """What the truth is and what it means."""
 
     path: str
-    """Class raster or vector file."""
+    """Class raster, folder of a run, or vector file."""
     class_column: str | None = None
     """Column of a vector file."""
     class_values: Mapping[str, str] = field(default_factory=dict)
@@ -34,6 +34,18 @@ class TruthSettings:
     polygon_shape: PolygonShape = "polygon"
     unlabelled: str | None = None
     """Class outside all polygons; None: not scored."""
+
+    def as_scene(self, raster: Path) -> SceneSettings:
+        """Return the truth as the labels of a raster."""
+        return SceneSettings(
+            name="truth",
+            raster=str(raster),
+            labels=self.path,
+            class_column=self.class_column,
+            class_values=dict(self.class_values),
+            polygon_shape=self.polygon_shape,
+            unlabelled=self.unlabelled,
+        )
 
 
 def evaluate(
@@ -72,10 +84,7 @@ def evaluate(
     UsageError
         A width is below 1 or above 256, or a class is not one of the map.
     """
-    for width in (*boundary_widths, *trimap_widths):
-        if not 1 <= width <= 256:
-            msg = f"a width is {width} px; it must be from 1 to 256"
-            raise UsageError(msg)
+    widths = _Widths(tuple(boundary_widths), tuple(trimap_widths))
     volume = open_volume_store(class_map_path)
     if volume is not None:
         result = evaluate_volume(
@@ -84,48 +93,50 @@ def evaluate(
             class_values=truth.class_values,
             unlabelled=truth.unlabelled,
             slices=slices,
-            boundary_widths=boundary_widths,
-            trimap_widths=trimap_widths,
+            boundary_widths=widths.boundary,
+            trimap_widths=widths.trimap,
         )
     elif slices is not None:
         msg = f"--slices is {slices[0]},{slices[1]}, but {class_map_path} is not the class map of a volume"
         raise UsageError(msg)
     else:
-        result = _evaluate_raster(class_map_path, truth, class_names, boundary_widths, trimap_widths)
+        result = _evaluate_raster(class_map_path, truth, class_names, widths)
     document = scores_document(result)
     if out is not None:
         _write(out, document, result)
     return document
 
 
+@dataclass(frozen=True, slots=True)
+class _Widths:
+    """Pixels on both sides of an edge."""
+
+    boundary: tuple[int, ...]
+    trimap: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for width in (*self.boundary, *self.trimap):
+            if not 1 <= width <= 256:
+                msg = f"a width is {width} px; it must be from 1 to 256"
+                raise UsageError(msg)
+
+
 def _evaluate_raster(
-    class_map_path: Path,
-    truth: TruthSettings,
-    class_names: Sequence[str] | None,
-    boundary_widths: Sequence[int],
-    trimap_widths: Sequence[int],
+    class_map_path: Path, truth: TruthSettings, class_names: Sequence[str] | None, widths: _Widths
 ) -> Evaluation:
     class_map = open_class_raster(class_map_path)
     try:
         classes = evaluated_classes(class_map.spec, class_names)
         _check_names(truth, classes.names)
-        settings = SceneSettings(
-            name="truth",
-            raster=str(class_map_path),
-            labels=truth.path,
-            class_column=truth.class_column,
-            class_values=dict(truth.class_values),
-            polygon_shape=truth.polygon_shape,
-            unlabelled=truth.unlabelled,
-        )
+        settings = truth.as_scene(class_map_path)
         labels = open_labels(settings, truth.path, grid_of(class_map.spec), classes.names)
         try:
             return evaluate_map(
                 class_map,
                 labels,
                 classes,
-                boundary_widths=boundary_widths,
-                trimap_widths=trimap_widths,
+                boundary_widths=widths.boundary,
+                trimap_widths=widths.trimap,
             )
         finally:
             labels.close()
@@ -135,20 +146,7 @@ def _evaluate_raster(
 
 def scores_document(result: Evaluation) -> dict[str, Any]:
     """Return all scores as a JSON document; scores that are not defined are null."""
-    matrix = result.confusion
-    per_class = {}
-    for code, name in enumerate(result.names):
-        scores = matrix.of_class(code)
-        per_class[name] = {
-            "iou": _number(scores.iou),
-            "dice": _number(scores.dice),
-            "precision": _number(scores.precision),
-            "recall": _number(scores.recall),
-            "truth_pixels": scores.truth_pixels,
-            "mapped_pixels": scores.mapped_pixels,
-            "boundary_iou": {str(b.width): _number(b.of_class(code)) for b in result.boundary},
-        }
-    calibration = result.calibration
+    matrix, calibration = result.confusion, result.calibration
     return {
         "pixels": matrix.pixels,
         "truth_without_class": result.truth_without_class,
@@ -157,9 +155,22 @@ def scores_document(result: Evaluation) -> dict[str, Any]:
         "boundary_iou": {str(b.width): _number(b.mean) for b in result.boundary},
         "trimap_mean_iou": {str(t.width): _number(t.matrix.mean_iou) for t in result.trimap},
         "calibration_error": None if calibration is None else _number(calibration.error),
-        "classes": per_class,
+        "classes": {name: _class_document(result, code) for code, name in enumerate(result.names)},
         "confusion": {"rows": "truth", "columns": "map", "counts": matrix.counts.tolist()},
         "notes": list(result.notes),
+    }
+
+
+def _class_document(result: Evaluation, code: int) -> dict[str, Any]:
+    scores = result.confusion.of_class(code)
+    return {
+        "iou": _number(scores.iou),
+        "dice": _number(scores.dice),
+        "precision": _number(scores.precision),
+        "recall": _number(scores.recall),
+        "truth_pixels": scores.truth_pixels,
+        "mapped_pixels": scores.mapped_pixels,
+        "boundary_iou": {str(b.width): _number(b.of_class(code)) for b in result.boundary},
     }
 
 

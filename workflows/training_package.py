@@ -43,6 +43,22 @@ class TrainingProgress(Protocol):
         """Something was repaired or left out."""
 
 
+class SilentProgress:
+    """Tells nobody: of several processes the first one speaks."""
+
+    def started(self, name: str, first_step: int, steps: int) -> None:
+        """Say nothing."""
+
+    def stepped(self, row: Mapping[str, float]) -> None:
+        """Say nothing."""
+
+    def scored(self, row: Mapping[str, float]) -> None:
+        """Say nothing."""
+
+    def noted(self, text: str) -> None:
+        """Say nothing."""
+
+
 class Packager:
     """Scores networks on the held-out areas and writes them as a model package."""
 

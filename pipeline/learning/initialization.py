@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, TrainingError, one_line
 
+BACKBONE_PREFIXES = ("backbone.", "network.encoder.")
+"""How names of backbone weights begin, in DeepLab and in the networks of segmentation_models_pytorch."""
 FROM_TIMM = "timm"
 """Stands for timm's own weights, from its cache or the network."""
 PACKAGE_PREFIX = "package:"
@@ -33,6 +35,29 @@ def open_residual_branches(network: nn.Module) -> int:
             nn.init.ones_(module.weight)
             opened += 1
     return opened
+
+
+def backbone_of(network: nn.Module) -> nn.Module:
+    """Return the part of a network that ImageNet weights are published for.
+
+    Raises
+    ------
+    TrainingError
+        The network has none.
+    """
+    for prefix in BACKBONE_PREFIXES:
+        try:
+            backbone = network.get_submodule(prefix.removesuffix("."))
+        except AttributeError:
+            continue
+        # SMP wraps the networks that it takes from timm
+        inner = getattr(backbone, "model", backbone)
+        return inner if isinstance(inner, nn.Module) else backbone
+    msg = (
+        "network.initial_backbone and network.frozen speak of a backbone, which this network has not; "
+        "leave them out, or choose another network.arch"
+    )
+    raise TrainingError(msg)
 
 
 def load_backbone(backbone: nn.Module, source: str, data_folder: Path) -> None:

@@ -1,25 +1,22 @@
-"""Labels of a scene: a class raster or a vector file, read window by window as class codes."""
+"""Labels of a scene: a vector file, a class raster or the map of a run, read window by window as class codes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import geopandas
 import numpy as np
-import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.features import rasterize
-from rasterio.vrt import WarpedVRT
 
 from segment_tiles.pipeline.errors import TrainingError, one_line
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.label_rasters import ClassMapLabels, RasterLabels, class_map_store
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, PolygonShape, SceneSettings
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".parquet", ".shp", ".fgb", ".gml", ".kml"})
@@ -60,6 +57,9 @@ def open_labels(scene: SceneSettings, path: str, spec: RasterSpec, class_names: 
     """
     if Path(path).suffix.lower() in VECTOR_SUFFIXES:
         return PolygonLabels(scene, path, spec, class_names)
+    store = class_map_store(path)
+    if store is not None:
+        return ClassMapLabels(scene, store, spec, class_names)
     return RasterLabels(scene, path, spec, class_names)
 
 
@@ -216,77 +216,3 @@ def _in_pixels(geometries: NDArray[np.object_], to_pixels: Affine) -> NDArray[np
 def _box_text(geometries: NDArray[np.object_]) -> str:
     left, top, right, bottom = shapely.total_bounds(geometries)
     return f"columns {left:.0f} to {right:.0f}, rows {top:.0f} to {bottom:.0f}"
-
-
-class RasterLabels:
-    """A class raster, warped to the grid of the scene by nearest neighbour where it lies on another one."""
-
-    def __init__(self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> None:
-        self.notes: tuple[str, ...] = ()
-        self._scene, self._path, self._names = scene.name, path, class_names
-        try:
-            self._file = rasterio.open(path)
-        except RasterioError as error:
-            msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"
-            raise TrainingError(msg) from error
-        self._codes = _code_table(scene.class_values, class_names)
-        self._nodata = self._file.nodata
-        self._grid = self._on_grid(spec)
-
-    def _on_grid(self, spec: RasterSpec) -> rasterio.DatasetReader | WarpedVRT:
-        same_place = self._file.transform.almost_equals(spec.georef.affine) or spec.georef.crs_wkt is None
-        if self._file.shape == (spec.height, spec.width) and same_place:
-            return self._file
-        if self._file.crs is None or spec.georef.crs_wkt is None:
-            msg = (
-                f"{self._path} is {self._file.width} x {self._file.height} and has "
-                f"{'no CRS' if self._file.crs is None else 'a CRS'}; the scene {self._scene} is "
-                f"{spec.width} x {spec.height}: the same grid, or a CRS in both, is needed"
-            )
-            raise TrainingError(msg)
-        warped = WarpedVRT(
-            self._file,
-            crs=spec.georef.crs_wkt,
-            transform=spec.georef.affine,
-            width=spec.width,
-            height=spec.height,
-            resampling=Resampling.nearest,
-            nodata=self._nodata if self._nodata is not None else IGNORE_CODE,
-        )
-        self._nodata = warped.nodata
-        self.notes = (f"{self._scene}: the label raster was warped to the grid of the scene",)
-        return warped
-
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """Return class codes, rows x columns."""
-        box = rasterio.windows.Window(window.column, window.row, window.width, window.height)
-        values = self._grid.read(1, window=box)
-        codes = np.full(window.shape, IGNORE_CODE, dtype=np.uint8)
-        for value in np.unique(values).tolist():
-            if value == self._nodata:
-                continue
-            if value not in self._codes:
-                msg = (
-                    f"labels of scene {self._scene} have the code {value}; "
-                    f"accepted are {', '.join(map(str, self._codes))}: add it to class_values"
-                )
-                raise TrainingError(msg)
-            codes[values == value] = self._codes[value]
-        return codes
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._grid is not self._file:
-            self._grid.close()
-        self._file.close()
-
-
-def _code_table(class_values: Mapping[str, str], class_names: Sequence[str]) -> dict[int, int]:
-    """Return raster value -> class code."""
-    if not class_values:
-        return {code: code for code in range(len(class_names))} | {IGNORE_CODE: IGNORE_CODE}
-    try:
-        return {int(value): class_names.index(name) for value, name in class_values.items()}
-    except ValueError as error:
-        msg = f"class_values of a label raster must map numbers to class names: {one_line(error)}"
-        raise TrainingError(msg) from error

@@ -27,7 +27,9 @@ class TrainingLog:
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=len(history) or None)
+            # what a killed training logged after its checkpoint is logged again
+            following = int(history[-1]["step"]) + 1 if history else None
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=following)
         for row in history:
             self._write_csv(row)
 

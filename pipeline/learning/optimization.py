@@ -11,6 +11,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from segment_tiles.pipeline.learning.initialization import BACKBONE_PREFIXES
 from segment_tiles.pipeline.learning.settings import OptimizerSettings
 
 
@@ -21,7 +22,7 @@ def build_optimizer(settings: OptimizerSettings, network: nn.Module) -> Optimize
         rate = settings.learning_rate * (settings.backbone_factor if in_backbone else 1.0)
         trained = [
             p for name, p in network.named_parameters()
-            if p.requires_grad and name.startswith("backbone.") == in_backbone
+            if p.requires_grad and name.startswith(BACKBONE_PREFIXES) == in_backbone
         ]  # fmt: skip
         for decay, chosen in (
             (settings.weight_decay, [p for p in trained if p.ndim > 1]),

@@ -6,10 +6,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+Value = TypeVar("Value")
+
+PATIENCE = timedelta(days=1)
+"""How long a process waits for the first one, which scores whole scenes while the others do nothing. A process
+that dies is noticed by torchrun, not by this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +51,19 @@ class TrainingProcess:
         distributed.broadcast_object_list(word, src=0)
         return word[0]
 
-    def any(self, value: bool) -> bool:
-        """Return whether any process says so."""
+    def gather(self, value: Value) -> list[Value]:
+        """Return what each process says, in the order of ranks."""
         if self.count == 1:
-            return value
-        words: list[bool] = [False] * self.count
+            return [value]
+        words = [value] * self.count
         distributed.all_gather_object(words, value)
-        return any(words)
+        return words
+
+    def own_device(self, device: torch.device) -> torch.device:
+        """Return the device of this process: each has a GPU of its own."""
+        if device.type != "cuda" or self.count == 1:
+            return device
+        return torch.device("cuda", self.local_rank)
 
 
 @contextmanager
@@ -59,8 +73,11 @@ def training_process(device: torch.device) -> Iterator[TrainingProcess]:
     if count == 1:
         yield TrainingProcess()
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type == "cuda":
+        torch.cuda.set_device(local_rank)  # where NCCL puts what it sends
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
-        yield TrainingProcess(distributed.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+        yield TrainingProcess(distributed.get_rank(), count, local_rank)
     finally:
         distributed.destroy_process_group()

@@ -148,7 +148,7 @@ class Training:
         with autocast(self._settings.precision, self._device):
             logits = network(values)
         loss = self._loss(logits.float(), labels)
-        if self._process.any(not math.isfinite(loss.item())):
+        if not all(math.isfinite(value) for value in self._process.gather(loss.item())):
             raise self._not_a_number("loss", logits, labels, numbers)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -173,14 +173,16 @@ class Training:
     def _not_a_number(
         self, what: str, logits: Tensor, labels: Tensor, numbers: WindowNumbers
     ) -> TrainingError:
-        """Say which windows of the step are at fault; all of them where that cannot be told."""
-        places = numbers.of_step(self.step)
+        """Say which windows of the step are at fault, in any process; all of them where that cannot be told."""
+        places = list(numbers.of_step(self.step))
         losses = [
             self._loss(one[None].float(), label[None]).item()
             for one, label in zip(logits.detach(), labels, strict=True)
         ]
         guilty = [n for n, value in zip(places, losses, strict=True) if not math.isfinite(value)]
-        where = "; ".join(self._windows.describe(n) for n in (guilty or places)[:3])
+        everywhere = self._process.gather((guilty, places))
+        named = [n for found, _ in everywhere for n in found] or [n for _, all_ in everywhere for n in all_]
+        where = "; ".join(self._windows.describe(n) for n in named[:3])
         has_checkpoint = (self._folder / CHECKPOINT_NAME).exists()
         kept = "the last checkpoint is kept" if has_checkpoint else "there is no checkpoint yet"
         return TrainingError(

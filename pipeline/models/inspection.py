@@ -39,9 +39,9 @@ def count_multiply_adds(architecture: Architecture, bands: int, classes: int, he
 
     Computed on shapes alone; the papers count the same (table 5 of DeepLabv3+, "Multiply-Adds").
     """
-    with torch.device("meta"):
-        network = build_network(architecture, bands, classes).eval()
-        image = torch.empty(1, bands, height, width)
+    # built with values, then without: SegFormer's constructor reads numbers from a tensor, and meta has none
+    network = build_network(architecture, bands, classes).eval().to("meta")
+    image = torch.empty(1, bands, height, width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(image)
     return int(counter.get_total_flops()) // _MULTIPLY_ADD_FLOPS

@@ -1,0 +1,87 @@
+"""Seam disagreement of one DeepLabv3+ trained twice: image pooling over a window, and over the whole tile.
+
+    python benchmarks/seams.py --data ../shared/data/aerial --out runs/seams [--steps 200]
+
+Both trainings have the same windows, steps, optimizer, seed and first weights. Shown are the share of the pixels in
+the overlaps of neighbouring tiles to which the two tiles give different classes, and the mean absolute
+difference of their scores, before blending; on the held-out quarter and on the whole scene.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from canopy_training import Budget, held_out_area, train
+from networks import NETWORKS
+
+from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
+from segment_tiles.pipeline.learning.seam_disagreement import measure_seams
+from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.sources.open import open_source
+
+POOLINGS = ("window", "global", "off")
+
+
+def measured(pooling: str, budget: Budget, data: Path, out: Path) -> list[dict[str, Any]]:
+    """Train with one kind of pooling and return a row for each area."""
+    name = f"pooling-{pooling}"
+    document = budget.document(name, NETWORKS["DeepLab v3+"] | {"image_pooling": pooling})
+    model = train(out / name, document, data)
+    manifest = load_manifest(model)
+    segmenter = Segmenter(load_network(model, manifest), manifest, torch.device("cpu"))
+    raster, held_out, _ = held_out_area(document, data)
+    source = open_source(str(raster))
+    scene = source.spec.window
+    overlap = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride)
+    lattice = Lattice(scene.height, scene.width, manifest.tile, overlap)
+    scores = json.loads((out / name / "report.json").read_text())["scores"]
+    rows = []
+    for area, region in (("held-out quarter", held_out), ("whole scene", scene)):
+        seams = measure_seams(source, segmenter, lattice, region)
+        rows.append(
+            {
+                "pooling": pooling,
+                "area": area,
+                "pixels": seams.pixels,
+                "classes differ": seams.class_share,
+                "score difference": seams.score_difference,
+                "held-out mean IoU": next(iter(scores.values()))["mean_iou"],
+            }
+        )
+    source.close()
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/aerial"))
+    parser.add_argument("--out", type=Path, default=Path("runs/seams"))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--pooling", nargs="+", choices=POOLINGS, default=["window", "global"])
+    arguments = parser.parse_args()
+    rows = [
+        row
+        for pooling in arguments.pooling
+        for row in measured(pooling, Budget(arguments.steps), arguments.data, arguments.out)
+    ]
+    (arguments.out / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
+    print(
+        "| image pooling | area | pixels compared | classes differ | score difference | held-out mean IoU |"
+    )
+    print("|---|---|---:|---:|---:|---:|")
+    for row in rows:
+        print(
+            f"| `{row['pooling']}` | {row['area']} | {row['pixels']:,} | {row['classes differ']:.2%} "
+            f"| {row['score difference']:.4f} | {row['held-out mean IoU']:.3f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
