@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 # one thread per process, here and in the processes that tests start: many run at once on two cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
+import tifffile
 import torch
+import zarr
 from hypothesis import HealthCheck, settings
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.package import save_model_package
+from segment_tiles.pipeline.sources.array import ArraySource
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.demo import DEMO_SCENE
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -42,9 +54,9 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def _spread_classes(network: torch.nn.Module, classes: int) -> None:
+def _spread_classes(network: torch.nn.Module, classes: int, bands: int = 3) -> None:
     """Give a network with drawn weights a lively class map: laws about a map of one class say nothing."""
-    noise = torch.nn.functional.interpolate(torch.randn(8, 3, 16, 16), scale_factor=4)
+    noise = torch.nn.functional.interpolate(torch.randn(8, bands, 16, 16), scale_factor=4)
     classifier = [
         m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.out_channels == classes
     ][-1]
@@ -61,6 +73,16 @@ def _spread_classes(network: torch.nn.Module, classes: int) -> None:
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model package with the real architecture, tiles of 64 px and weights drawn from one seed."""
+    return _package(tmp_path_factory.mktemp("models") / "small", ("red", "green", "blue"))
+
+
+@pytest.fixture(scope="session")
+def grey_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for slices of a volume: one band."""
+    return _package(tmp_path_factory.mktemp("models") / "grey", ("intensity",))
+
+
+def _package(folder: Path, bands: tuple[str, ...]) -> Path:
     architecture = Architecture("deeplabv3plus", "resnet10t", output_stride=16, image_pooling="off")
     table = ClassTable(
         (
@@ -70,22 +92,65 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     manifest = ModelManifest(
-        name="small",
+        name=folder.name,
         architecture=architecture,
-        bands=("red", "green", "blue"),
+        bands=bands,
         dtype="uint8",
-        mean=(120.0, 120.0, 120.0),
-        std=(60.0, 60.0, 60.0),
+        mean=(120.0,) * len(bands),
+        std=(60.0,) * len(bands),
         tile=64,
         overlap=0.25,
         classes=table,
     )
     torch.manual_seed(7)
-    network = build_network(architecture, 3, table.count)
-    _spread_classes(network, table.count)
-    folder = tmp_path_factory.mktemp("models") / "small"
+    network = build_network(architecture, len(bands), table.count)
+    _spread_classes(network, table.count, len(bands))
     save_model_package(folder, manifest, network.eval().state_dict())
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_series() -> Callable[..., Path]:
+    """Writes i x j x k, affine in RAS+, as a DICOM series: one file per slice k, named against their order."""
+
+    def write(folder: Path, values: NDArray[np.integer], affine: NDArray[np.float64]) -> Path:
+        to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        steps = np.linalg.norm(to_lps[:3, :3], axis=0)
+        cosines = to_lps[:3, :2] / steps[:2]
+        identifiers = [
+            generate_uid(entropy_srcs=[folder.name, what]) for what in ("study", "series", "frame")
+        ]
+        folder.mkdir()
+        for number in range(values.shape[2]):
+            dataset = Dataset()
+            dataset.file_meta = FileMetaDataset()
+            dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MRImageStorage
+            dataset.SOPInstanceUID = generate_uid(entropy_srcs=[folder.name, str(number)])
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = identifiers
+            dataset.PatientName, dataset.PatientID, dataset.Modality = "Nobody^At All", "0", "MR"
+            dataset.PatientBirthDate = dataset.PatientSex = dataset.StudyID = dataset.AccessionNumber = ""
+            dataset.StudyDate, dataset.StudyTime, dataset.ReferringPhysicianName = "20260101", "000000", ""
+            dataset.PositionReferenceIndicator = ""
+            # the reader must go by position, not by number or name
+            dataset.SeriesNumber, dataset.InstanceNumber = 1, values.shape[2] - number
+            dataset.ImagePositionPatient = [f"{v:.9g}" for v in (to_lps @ [0, 0, number, 1])[:3]]
+            dataset.ImageOrientationPatient = [f"{v:.9g}" for v in (*cosines[:, 0], *cosines[:, 1])]
+            dataset.PixelSpacing, dataset.SliceThickness = (
+                [f"{steps[1]:.9g}", f"{steps[0]:.9g}"],
+                f"{steps[2]:.9g}",
+            )
+            dataset.Rows, dataset.Columns = values.shape[1], values.shape[0]
+            dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+            dataset.BitsAllocated = dataset.BitsStored = 16
+            dataset.HighBit, dataset.PixelRepresentation = 15, int(values.dtype.kind == "i")
+            dataset.PixelData = np.ascontiguousarray(values[:, :, number].T).astype("<i2").tobytes()
+            name = f"{values.shape[2] - number:04d}.dcm"
+            dataset.save_as(folder / name, enforce_file_format=True)
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +163,99 @@ def aerial_crop() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Probes of tests are not those of the person who runs them."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def write_levels(
+    path: Path, levels: list[NDArray[np.uint8]], mpp: float | None = 0.5, **options: object
+) -> Path:
+    """Write a tiled pyramidal TIFF as scanners do: every level an IFD of its own, lossless."""
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        for level, values in enumerate(levels):
+            step = levels[0].shape[0] / values.shape[0]
+            size = (
+                {} if mpp is None else {"resolution": (1e4 / mpp / step,) * 2, "resolutionunit": "CENTIMETER"}
+            )
+            settings = {"tile": (256, 256), "compression": "deflate", "metadata": None, **size, **options}
+            file.write(values, photometric="rgb", subfiletype=1 if level else 0, **settings)
+    return path
+
+
+def write_ome_zarr(
+    path: Path, levels: list[NDArray[np.uint8]], mpp: float | None = 0.5, version: int = 3
+) -> Path:
+    """Write bands x rows x columns as OME-Zarr 0.5 (Zarr 3) or 0.4 (Zarr 2), by hand as the specifications say."""
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    datasets = []
+    for level, values in enumerate(levels):
+        chunks = (1, min(64, values.shape[1]), min(96, values.shape[2]))
+        group.create_array(str(level), shape=values.shape, dtype=values.dtype, chunks=chunks)[:] = values
+        scale = [1.0, *((1.0 if mpp is None else mpp) * levels[0].shape[i] / values.shape[i] for i in (1, 2))]
+        datasets.append(
+            {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        )
+    unit = {} if mpp is None else {"unit": "micrometer"}
+    axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space", **unit} for n in "yx")]
+    image = {"name": "picture", "axes": axes, "datasets": datasets}
+    if version == 3:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+    else:
+        group.attrs["multiscales"] = [{**image, "version": "0.4"}]
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a picture, bands x rows x columns, in the way of one of the READERS; the same picture once."""
+    folder = tmp_path_factory.mktemp("pictures")
+
+    def write(reader: str, values: NDArray[np.uint8], mpp: float | None = 0.5, *steps: int) -> Path:
+        name = f"{reader}-{sha256(values.tobytes()).hexdigest()[:16]}-{values.shape}-{mpp}-{steps}"
+        bands = [values[:, ::step, ::step] for step in (1, *steps)]
+        colours = [
+            np.ascontiguousarray(np.resize(level, (3, *level.shape[1:])).transpose(1, 2, 0))
+            for level in bands
+        ]
+        if reader.startswith("ome-zarr"):
+            path = folder / f"{name}.zarr"
+            return path if path.exists() else write_ome_zarr(path, bands, mpp, 2 if "0.4" in reader else 3)
+        path = folder / (f"{name}.ome.tif" if reader == "ome-tiff" else f"{name}.tif")
+        if path.exists():
+            return path
+        if reader == "slide":
+            return write_levels(path, colours, mpp)
+        size = {} if mpp is None else {"PhysicalSizeX": mpp, "PhysicalSizeY": mpp}
+        with tifffile.TiffWriter(path, ome=True) as file:
+            settings = {"tile": (64, 96), "photometric": "minisblack", "compression": "deflate"}
+            file.write(bands[0], subifds=len(bands) - 1, metadata={"axes": "CYX", **size}, **settings)
+            for level in bands[1:]:
+                file.write(level, subfiletype=1, **settings)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def open_as(write_as: Callable[..., Path]) -> Iterator[Callable[..., Source]]:
+    """Opens a picture through one of the READERS; ``resampled``: one of this shape, made of a finer one."""
+
+    sources: list[Source] = []
+
+    def opened(reader: str, values: NDArray[np.uint8]) -> Source:
+        sources.append(fresh(reader, values))
+        return sources[-1]
+
+    def fresh(reader: str, values: NDArray[np.uint8]) -> Source:
+        bands, height, width = values.shape
+        if reader == "array":
+            return ArraySource(values)
+        chosen = tuple(range(1, bands + 1))
+        if reader != "resampled":
+            return open_source(str(write_as(reader, values)), bands=chosen)
+        finer = np.resize(values, (bands, round(1.5 * height), round(1.5 * width)))
+        source = open_source(str(write_as("slide", finer)), bands=chosen, view=View(mpp=0.75))
+        assert source.spec.window.shape == (height, width)
+        return source
+
+    yield opened
+    for source in sources:
+        source.close()

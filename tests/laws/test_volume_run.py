@@ -1,0 +1,257 @@
+"""The laws of runs, for volumes: layouts of Slabs, kill -9, ROI, readers, memory, with real files and processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import nrrd
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.executors import InProcess
+from segment_tiles.workflows.interruption import Interruption
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
+from segment_tiles.workflows.segment import segment
+
+SHAPE = (70, 60, 40)
+"""Voxels i x j x k; axial slices take two tiles of 64."""
+
+
+class Quiet:
+    """Listens without a word, and remembers the Plan."""
+
+    plan: Any = None
+
+    def warn(self, text: str) -> None:
+        pass
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def planned(self, plan: object) -> None:
+        self.plan = plan
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        pass
+
+
+class SingleSlices(InProcess):
+    """Does every slice as a Slab of its own, the last first."""
+
+    def __init__(self) -> None:
+        self.slices = 0
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        reports = []
+        for task in reversed(tasks):
+            assert task.slab is not None
+            for number in reversed(range(*task.slab.slices)):
+                self.slices += 1
+                slab = replace(task.slab, slices=(number, number + 1))
+                reports.append(do_region(replace(task, slab=slab), progress))
+        return reports
+
+
+@pytest.fixture(scope="module")
+def affine() -> NDArray[np.float64]:
+    """Oblique, anisotropic, and mirrored from left to right."""
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", [12, -7, 20], degrees=True).as_matrix() @ np.diag(
+        [-1.1, 0.9, 2.5]
+    )
+    affine[:3, 3] = [31.5, -42.25, 17.0]
+    return affine
+
+
+@pytest.fixture(scope="module")
+def voxels() -> NDArray[np.int16]:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (9, 8, 10))
+    values = coarse.repeat(8, axis=0).repeat(8, axis=1).repeat(4, axis=2)[:70, :60, :40]
+    return (values + rng.integers(0, 20, values.shape)).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def volume(
+    voxels: NDArray[np.int16], affine: NDArray[np.float64], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp("volume") / "volume.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def config(source: Path, model: Path, out: Path, **changes: Any) -> RunConfig:
+    settings: dict[str, Any] = {"precision": "fp32", "device": "cpu", "formats": ("zarr",), **changes}
+    return RunConfig(str(source), str(model), out, **settings)
+
+
+@pytest.fixture(scope="module")
+def whole_run(volume: Path, grey_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    listener = Quiet()
+    segment(config(volume, grey_model, out), listener)
+    assert listener.plan.tiles == 2 * 40
+    group = open_store(out / "classes.zarr")
+    assert group["classes"].shape == (40, 60, 70)
+    shares = np.bincount(group["classes"][:].ravel()) / np.prod(SHAPE)
+    assert (shares > 0.05).sum() == 3, "a map of one class would prove nothing"
+    return out
+
+
+def bytes_of(out: Path) -> dict[str, str]:
+    """Checksum of every shard, and of what describes the arrays."""
+    store = out / "classes.zarr"
+    files = [path for name in ("classes", "confidence") for path in sorted((store / name).rglob("*"))]
+    return {
+        str(path.relative_to(store)): sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.is_file()
+    }
+
+
+def test_two_layouts_of_slabs_give_the_same_bytes(
+    whole_run: Path, volume: Path, grey_model: Path, tmp_path: Path
+) -> None:
+    executor = SingleSlices()
+    segment(config(volume, grey_model, tmp_path), Quiet(), executor)
+    assert executor.slices == 40
+    assert bytes_of(tmp_path) == bytes_of(whole_run)
+    reports = [json.loads((out / "report.json").read_text()) for out in (tmp_path, whole_run)]
+    assert reports[0]["classes"] == reports[1]["classes"]
+    assert sum(entry["voxels"] for entry in reports[0]["classes"]) == np.prod(SHAPE)
+    assert (tmp_path / "classes.zarr" / "zarr.json").read_bytes() == (
+        whole_run / "classes.zarr" / "zarr.json"
+    ).read_bytes()
+
+
+def test_the_batch_runs_on_over_slices_and_changes_little_but_rounding(
+    whole_run: Path, volume: Path, grey_model: Path, tmp_path: Path
+) -> None:
+    """A batch of 7 tiles takes in parts of three slices; other batch sizes are other kernels of convolution."""
+    segment(config(volume, grey_model, tmp_path, batch=7), Quiet())
+    first, second = (open_store(out / "classes.zarr")["confidence"][:] for out in (tmp_path, whole_run))
+    assert np.abs(first.astype(int) - second).max() <= 1
+
+
+@pytest.mark.parametrize("reader", ["nrrd", "dicom", "uncompressed", "big-endian"])
+def test_other_readers_give_the_same_bytes(
+    reader: str,
+    whole_run: Path,
+    voxels: NDArray[np.int16],
+    affine: NDArray[np.float64],
+    grey_model: Path,
+    write_series: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    if reader == "nrrd":
+        path = tmp_path / "volume.nrrd"
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        header = {
+            "space": "left-posterior-superior",
+            "space directions": lps[:3, :3].T,
+            "space origin": lps[:3, 3],
+        }
+        nrrd.write(str(path), voxels, header)
+    elif reader == "dicom":
+        path = write_series(tmp_path / "series", voxels, affine)
+    else:
+        path = tmp_path / "volume.nii"
+        header = nibabel.Nifti1Header(endianness=">" if reader == "big-endian" else "<")
+        header.set_data_dtype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(voxels, affine, header), path)
+    segment(config(path, grey_model, tmp_path / "out"), Quiet())
+    assert bytes_of(tmp_path / "out") == bytes_of(whole_run)
+    # slices of a series are stored along their normal, so that k may count the other way
+    places = [
+        open_store(out / "classes.zarr").attrs["segment_tiles"]["slice_row_column_to_ras_mm"]
+        for out in (tmp_path / "out", whole_run)
+    ]
+    np.testing.assert_allclose(*places, atol=1e-4)
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    whole_run: Path, volume: Path, grey_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        str(Path(sys.executable).with_name("segment-tiles")), "run", str(volume), "--model", str(grey_model),
+        "--out", str(out), "--precision", "fp32", "--device", "cpu", "--format", "zarr", "--json",
+    ]  # fmt: skip
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ledger = out / ".segment-tiles" / "ledger"
+    deadline = time.monotonic() + 120
+    while not list(ledger.glob("row-*.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (out / "classes.zarr").exists(), "no half-written result under its final name"
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert 0 < report["tiles"]["computed"] < report["tiles"]["planned"], "finished slices are not done again"
+    assert report["memory"]["peak_bytes"] <= report["memory"]["planned_bytes"], "the Plan is kept"
+    assert bytes_of(out) == bytes_of(whole_run)
+    again = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert json.loads(again.stdout)["was_finished"]
+
+
+def test_a_roi_is_the_crop_of_the_whole_run(
+    whole_run: Path, voxels: NDArray[np.int16], grey_model: Path, tmp_path: Path
+) -> None:
+    """With an affine along the axes a box in millimetres is exactly a box of voxels."""
+    path = tmp_path / "straight.nii"
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-2.0, 1.5, 3.0, 1.0])), path)
+    # voxels i 20 to 59, j 11 to 49, k 5 to 16: edges lie half a step before and after the centres
+    roi = (-2.0 * 59.5, 1.5 * 10.5, 3.0 * 4.5, -2.0 * 19.5, 1.5 * 49.5, 3.0 * 16.5)
+    segment(config(path, grey_model, tmp_path / "whole"), Quiet())
+    segment(config(path, grey_model, tmp_path / "part", roi=roi, formats=("zarr", "nifti")), Quiet())
+    whole, part = (open_store(tmp_path / name / "classes.zarr") for name in ("whole", "part"))
+    for name in ("classes", "confidence"):
+        # rows count from the front, columns from the left: against j and against i
+        expected = whole[name][5:17, 60 - 50 : 60 - 11, 70 - 60 : 70 - 20]
+        np.testing.assert_array_equal(part[name][:], expected)
+    mask = nibabel.load(tmp_path / "part" / "classes.nii.gz")
+    assert mask.shape == (40, 39, 12)
+    np.testing.assert_array_equal(mask.affine[:3, 3], [-40.0, 16.5, 15.0])
+    report = json.loads((tmp_path / "part" / "report.json").read_text())
+    assert sum(entry["volume_ml"] for entry in report["classes"]) == pytest.approx(40 * 39 * 12 * 9 / 1000)
+
+
+def test_three_directions_are_averaged(volume: Path, grey_model: Path, tmp_path: Path) -> None:
+    """The class of the result is that of the highest mean of the three, in the same voxel, as they are alone."""
+    total = np.zeros((3, *SHAPE), dtype=int)
+    for axis in ("axial", "coronal", "sagittal"):
+        out = tmp_path / axis
+        segment(config(volume, grey_model, out, axis=axis, scores=True), Quiet())
+        group = open_store(out / "classes.zarr")
+        own = group.attrs["segment_tiles"]["volume"]["slicing"]
+        for code in range(3):
+            view = group["scores"][code]
+            steps = tuple(slice(None, None, -1 if flipped else 1) for flipped in own["flipped"])
+            total[code] += view[steps].transpose([own["order"].index(i) for i in range(3)])
+    out = tmp_path / "all"
+    executor = SingleSlices()
+    segment(config(volume, grey_model, out, axis="all", formats=("zarr", "nifti")), Quiet(), executor)
+    assert executor.slices == 40 + 60 + 70
+    mask = np.asarray(nibabel.load(out / "classes.nii.gz").dataobj)
+    np.testing.assert_array_equal(mask, total.argmax(axis=0))
+    assert not list((out / ".segment-tiles").glob("*.zarr")), "scores of the directions are gone in the end"
