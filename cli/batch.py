@@ -38,6 +38,12 @@ def command(
     ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what all jobs left.")] = False,
     restart_changed: RestartChanged = False,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--part", metavar="I/N", help="Every N-th job from the I-th; table and collection need them all."
+        ),
+    ] = "1/1",
     quiet: options.Quiet = False,
     json: options.Json = False,
     _schema: Annotated[
@@ -52,7 +58,9 @@ def command(
 ) -> None:
     """Segment many scenes; finished ones are skipped, failed ones tried again, one failure stops no other."""
     from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+    from segment_tiles.workflows.batch.part import parse_part
 
+    wanted = parse_part(part)
     file = read_jobs_file(jobs)
     if dry_run:
         from segment_tiles.workflows.batch.planning import plan_batch
@@ -63,7 +71,7 @@ def command(
     from segment_tiles.workflows.batch.run import run_batch
 
     with BatchConsole(quiet=quiet or json) as console:
-        result = run_batch(file, console, restart=restart, restart_changed=restart_changed)
+        result = run_batch(file, console, restart=restart, restart_changed=restart_changed, part=wanted)
     report_batch(result, quiet=quiet, json=json)
 
 

@@ -131,15 +131,22 @@ def _syntax_error(path: Path, error: yaml.YAMLError) -> UsageError:
 
 def _complaint(path: Path, root: yaml.Node, error: ValidationError) -> str:
     """Return the first complaint, in the order of lines, as one line."""
+    entries = error.errors()
     complaints = sorted(
         # of the types that a value may have, the one that says most is the deepest
         (line_at(root, entry["loc"]), -len(entry["loc"]), _words(dict(entry)))
-        for entry in error.errors()
+        for entry in entries
+        if not any(_is_inside(other["loc"], entry["loc"]) for other in entries)
     )
     line, _, text = complaints[0]
     others = len({number for number, _, _ in complaints}) - 1
     more = f" (and {others} more lines are wrong)" if others else ""
     return f"{path}, line {line}: {text}{more}"
+
+
+def _is_inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    """Whether a place lies inside another: what is wrong inside explains what is wrong outside."""
+    return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _words(entry: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.mosaic import write_mosaic
 from segment_tiles.workflows.batch.outcome import JobOutcome
+from segment_tiles.workflows.batch.part import WHOLE, Part
 from segment_tiles.workflows.batch.table import write_table
 from segment_tiles.workflows.executors import Executor
 from segment_tiles.workflows.region_task import segmenters_kept
@@ -62,7 +63,12 @@ class BatchResult:
 
 
 def run_batch(
-    file: JobsFile, listener: BatchListener, *, restart: bool = False, restart_changed: bool = False
+    file: JobsFile,
+    listener: BatchListener,
+    *,
+    restart: bool = False,
+    restart_changed: bool = False,
+    part: Part = WHOLE,
 ) -> BatchResult:
     """Run every job that is not finished, and write table and collection, also when interrupted.
 
@@ -76,6 +82,8 @@ def run_batch(
         Throw away what all jobs left.
     restart_changed
         Throw away what jobs left whose source or settings are not what they were.
+    part
+        Which of the jobs; table and collection are written where these are all.
 
     Raises
     ------
@@ -84,7 +92,7 @@ def run_batch(
     WriteFailedError
         Where table or collection cannot be written.
     """
-    jobs = list_jobs(file, restart=restart)
+    jobs = part.of(list_jobs(file, restart=restart))
     outcomes = [JobOutcome(job, "waiting") for job in jobs]
     try:
         with SharedExecutor(listener.note) as executor, segmenters_kept():
@@ -93,7 +101,8 @@ def run_batch(
                 outcomes[place] = run_job(job, listener, executor, restart_changed=restart_changed)
                 listener.job_ends(outcomes[place])
     finally:
-        write_results(file, outcomes)
+        if part == WHOLE:
+            write_results(file, outcomes)
     return BatchResult(tuple(outcomes), file.results)
 
 
