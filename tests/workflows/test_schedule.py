@@ -1,0 +1,88 @@
+"""The flow of Prefect runs for real: offline, on its own database, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import rasterio
+import yaml
+from rasterio.windows import Window
+
+from segment_tiles.cli.main import run_command_line
+
+pytest.importorskip("prefect", reason="the extra prefect is not installed")
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, aerial_crop: Path, small_model: Path) -> Path:
+    """A batch of two crops and a broken file."""
+    with rasterio.open(aerial_crop) as scene:
+        for number in range(2):
+            values = scene.read(window=Window(100 * number, 0, 96, 96))
+            profile = {"driver": "GTiff", "height": 96, "width": 96, "count": 3, "dtype": "uint8"}
+            place = {"crs": scene.crs, "transform": scene.transform}
+            with rasterio.open(tmp_path / f"crop_{number}.tif", "w", **profile, **place) as crop:
+                crop.write(values)
+    settings = {"model": str(small_model), "device": "cpu", "precision": "fp32", "format": ["zarr"]}
+    path = tmp_path / "jobs.yaml"
+    path.write_text(yaml.safe_dump({"defaults": settings, "jobs": [{"source": "crop_?.tif"}]}))
+    return path
+
+
+def run_flow(jobs: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    code = "from segment_tiles.cli.main import main; main()"
+    environment = {**os.environ, "PREFECT_HOME": str(jobs.parent / "prefect"), "NO_COLOR": "1"}
+    environment.pop("PREFECT_API_URL", None)
+    return subprocess.run(
+        [sys.executable, "-c", code, "schedule", str(jobs), "--now", *options],
+        env=environment, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+
+
+def task_states(jobs: Path) -> list[str]:
+    """Return the names of the states of all task runs in Prefect's own database, oldest first."""
+    with sqlite3.connect(jobs.parent / "prefect" / "prefect.db") as database:
+        rows = database.execute("select state_name from task_run order by created").fetchall()
+    database.close()
+    return [name for (name,) in rows]
+
+
+def test_the_second_run_of_the_flow_skips_everything(jobs: Path) -> None:
+    first = run_flow(jobs)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines() == ["jobs-results/crop_0: done", "jobs-results/crop_1: done"]
+    maps = {path: path.stat().st_mtime_ns for path in (jobs.parent / "jobs-results").glob("*/report.json")}
+    assert len(maps) == 2
+
+    (jobs.parent / "crop_2.tif").write_text("broken")
+    second = run_flow(jobs, "--retries", "1", "--retry-seconds", "0")
+    assert second.returncode == 1
+    assert re.search(
+        r"error: 1 of 3 jobs failed, .*the first: jobs-results/crop_2: .*not a raster", second.stderr
+    )
+    assert {path: path.stat().st_mtime_ns for path in maps} == maps
+    table = (jobs.parent / "jobs-results" / "jobs.csv").read_text().splitlines()
+    assert [line.split(",")[2] for line in table[1:]] == ["skipped", "skipped", "failed"]
+    assert task_states(jobs) == ["Completed", "Completed", "Cached", "Cached", "Failed"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give either --cron, such as '0 3 * * *'"),
+        (["--now", "--cron", "0 3 * * *"], "give either --cron"),
+        (["--cron", "every night"], "--cron is 'every night' in 'UTC'"),
+        (["--cron", "0 3 * * *", "--timezone", "Mars/Olympus"], "in 'Mars/Olympus'"),
+    ],
+)
+def test_bad_words(jobs: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["schedule", str(jobs), *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
