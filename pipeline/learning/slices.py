@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import MissingExtraError, TrainingError, one_line
+from segment_tiles.pipeline.errors import SourceError, TrainingError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SliceSettings
 from segment_tiles.pipeline.sources.array import ArraySource
-
-AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-"""Axis of a volume in RAS+ order, along which slices are cut."""
+from segment_tiles.pipeline.sources.volumes.selection import Selection
+from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,57 +68,51 @@ def open_sheet(path: str, settings: SliceSettings) -> tuple[ArraySource, SheetLa
     MissingExtraError
         nibabel is not installed.
     """
-    values, spacing = read_volume(path)
-    layout = _layout(values, settings, path)
-    sheet, valid = _laid_out(values, settings, layout)
+    slices, spacing = read_slices(path, settings.axis)
+    layout = _layout(slices, settings, path)
+    sheet, valid = _laid_out(slices, layout)
     georef = GeoRef((spacing, 0.0, 0.0, 0.0, spacing, 0.0), None, "millimeter")
     return ArraySource(sheet[None], valid=valid, georef=georef), layout
 
 
-def read_volume(path: str) -> tuple[NDArray[Any], float]:
-    """Return the values of a volume in RAS+ order, in their stored scale, and its spacing in mm."""
-    if importlib.util.find_spec("nibabel") is None:
-        msg = (
-            f"{path} is a volume; install the extra medical to read it: pip install 'segment-tiles[medical]'"
-        )
-        raise MissingExtraError(msg)
-    import nibabel  # noqa: PLC0415 - an extra
+def read_slices(path: str, axis: str) -> tuple[NDArray[Any], float]:
+    """Return slices x rows x columns of a volume, as people look at them, and the width of a voxel in mm.
 
+    Raises
+    ------
+    TrainingError
+        The file is no volume.
+    MissingExtraError
+        The library that reads it is not installed.
+    """
     try:
-        volume = nibabel.as_closest_canonical(nibabel.load(path))
-        values = np.asanyarray(volume.dataobj)
-    except (OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+        spec = read_volume_spec(path, Selection())
+        values = read_volume(path, Selection())[0]
+    except SourceError as error:
         msg = f"{path} cannot be read as a volume: {one_line(error)}"
         raise TrainingError(msg) from error
-    if values.ndim != 3:
-        msg = f"{path} has {values.ndim} dimensions; a volume of three is needed"
-        raise TrainingError(msg)
-    return values, float(volume.header.get_zooms()[0])
+    slicing = Slicing.along(ANATOMICAL_AXES[axis], spec.affine)
+    return slicing.view(values), slicing.spacing_of(spec.affine)[2]
 
 
-def _layout(values: NDArray[Any], settings: SliceSettings, path: str) -> SheetLayout:
-    axis = AXES[settings.axis]
-    count = values.shape[axis]
+def _layout(slices: NDArray[Any], settings: SliceSettings, path: str) -> SheetLayout:
+    count, rows, columns = slices.shape
     last = count - 1 if settings.last is None else settings.last
     if not settings.first <= last < count:
         msg = (
             f"slices {settings.first} to {last} are wanted of {path}; it has 0 to {count - 1} {settings.axis}"
         )
         raise TrainingError(msg)
-    rows, columns = (size for number, size in reversed(list(enumerate(values.shape))) if number != axis)
     return SheetLayout(tuple(range(settings.first, last + 1, settings.step)), rows, columns, settings.gap)
 
 
-def _laid_out(
-    values: NDArray[Any], settings: SliceSettings, layout: SheetLayout
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _laid_out(slices: NDArray[Any], layout: SheetLayout) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the sheet and which of its pixels belong to a slice."""
-    sheet = np.zeros((layout.height, layout.columns), dtype=values.dtype)
+    sheet = np.zeros((layout.height, layout.columns), dtype=slices.dtype)
     valid = np.zeros(sheet.shape, dtype=bool)
     for number in layout.numbers:
         (window,) = layout.windows_of(number, number)
-        # RAS+: the second axis grows upward on the page, so it is turned over
-        sheet[window.slices()] = values.take(number, axis=AXES[settings.axis]).T[::-1]
+        sheet[window.slices()] = slices[number]
         valid[window.slices()] = True
     return sheet, valid
 
@@ -148,11 +141,11 @@ class ProbabilityLabels:
         shares = []
         valid = np.zeros((layout.height, layout.columns), dtype=bool)
         for path in volumes.values():
-            values, _ = read_volume(path)
-            if _layout(values, settings, path) != layout:
-                msg = f"{path} has the shape {values.shape}; it must be that of the volume it labels"
+            slices, _ = read_slices(path, settings.axis)
+            if _layout(slices, settings, path) != layout:
+                msg = f"{path} has slices of {slices.shape[1:]}; they must be those of the volume it labels"
                 raise TrainingError(msg)
-            sheet, valid = _laid_out(values, settings, layout)
+            sheet, valid = _laid_out(slices, layout)
             shares.append(sheet.astype(np.float32) / settings.full)
         rest = 1 - np.sum(shares, axis=0)
         codes = np.array([class_names.index(name) for name in (*volumes, remainder)], dtype=np.uint8)

@@ -47,6 +47,9 @@ def read_volume_spec(uri: str, selection: Selection) -> VolumeSpec:
     if not path.exists():
         msg = f"{uri}: no such file; give the path of a volume"
         raise SourceError(msg)
+    if kind is None:
+        msg = f"{uri}: is no volume; give NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), or a DICOM series"
+        raise SourceError(msg)
     if kind == "nifti":
         return nifti.read_nifti_spec(path, selection)
     if kind == "nrrd":

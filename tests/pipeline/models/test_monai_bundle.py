@@ -87,7 +87,7 @@ def test_an_expression_is_not_evaluated_unless_trusted(tmp_path: Path, network: 
     program = f"$__import__('pathlib').Path('{trace}').write_text('x') and 3"
     definition = {"_target_": "monai.networks.nets.UNet", **ARGUMENTS, "out_channels": program}
     bundle = make_bundle(tmp_path / "bundle", network, definition)
-    with pytest.raises(ModelError, match="holds the expression .* say --trust"):
+    with pytest.raises(ModelError, match=r"holds the expression .* say --trust"):
         read_bundle(bundle)
     assert not trace.exists()
     definition["out_channels"] = "@outputs"
