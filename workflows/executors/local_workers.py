@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 from contextlib import suppress
+from multiprocessing import resource_tracker
 
 import psutil
 import torch
@@ -69,6 +70,7 @@ class LocalWorkers:
             },
         }
         try:
+            _start_silent_resource_tracker()
             with dask_settings():
                 self._cluster = SpecCluster(
                     workers={number: self._worker(number) for number in range(self.workers)},
@@ -108,6 +110,23 @@ class LocalWorkers:
                 | gpu_of_worker(number, self._device),
             },
         }
+
+
+def _start_silent_resource_tracker() -> None:
+    """Start Python's tracker of semaphores, which outlives the run, without its warning.
+
+    A worker that is killed leaves semaphores of its libraries behind. The tracker removes them, and would say so
+    on the user's terminal after everything else.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker:UserWarning"]))
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def gpu_of_worker(number: int, device: str) -> dict[str, str]:

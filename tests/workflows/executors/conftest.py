@@ -63,10 +63,11 @@ class Installation:
     def start(self, words: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
         """Start a command of Dask in a folder of its own."""
         folder.mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [str(self.python), "-m", "dask", *words], cwd=folder, env={**os.environ, **environment},
-            stdout=subprocess.DEVNULL, stderr=(folder / "log.txt").open("w"), text=True,
-        )  # fmt: skip
+        with (folder / "log.txt").open("w") as log:
+            return subprocess.Popen(
+                [str(self.python), "-m", "dask", *words], cwd=folder, env={**os.environ, **environment},
+                stdout=subprocess.DEVNULL, stderr=log, text=True,
+            )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -175,14 +176,14 @@ def two_workers(
 
 @pytest.fixture(scope="session")
 def tall_raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2060 x 900 pixels: five rows of shards, the last one short."""
+    """2060 x 300 pixels: five rows of shards, the last one short."""
     path = tmp_path_factory.mktemp("tall") / "tall.tif"
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 255, (3, 130, 57), dtype=np.uint8)
-    values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :2060, :900]
+    coarse = rng.integers(0, 255, (3, 130, 19), dtype=np.uint8)
+    values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :2060, :300]
     values = values + rng.integers(0, 20, values.shape, dtype=np.uint8)
     with rasterio.open(
-        path, "w", driver="GTiff", width=900, height=2060, count=3, dtype="uint8", crs="EPSG:32633",
+        path, "w", driver="GTiff", width=300, height=2060, count=3, dtype="uint8", crs="EPSG:32633",
         transform=rasterio.Affine(0.5, 0, 400000, 0, -0.5, 5600000), tiled=True, compress="deflate",
     ) as dataset:  # fmt: skip
         dataset.write(values)
@@ -199,7 +200,7 @@ class Scenario:
     def config(self, out: Path, **changes: Any) -> RunConfig:
         """The run as a configuration."""
         settings: dict[str, Any] = {
-            "source": str(self.raster), "model": str(self.model), "out": out, "tile": 256, "overlap": 0.5,
+            "source": str(self.raster), "model": str(self.model), "out": out, "tile": 128, "overlap": 0.25,
             "precision": "fp32", "device": "cpu", "formats": ("zarr",),
         }  # fmt: skip
         return RunConfig(**{**settings, **changes})
@@ -208,7 +209,7 @@ class Scenario:
         """The run as a command line."""
         return [
             str(Path(sys.executable).with_name("segment-tiles")), "run", str(self.raster), "--model", str(self.model),
-            "--out", str(out), "--tile", "256", "--overlap", "0.5", "--precision", "fp32", "--device", "cpu",
+            "--out", str(out), "--tile", "128", "--overlap", "0.25", "--precision", "fp32", "--device", "cpu",
             "--format", "zarr", *more,
         ]  # fmt: skip
 

@@ -90,7 +90,7 @@ def test_an_output_directory_that_workers_do_not_see_is_refused(
         pytest.skip("needs /proc")
     monkeypatch.chdir(tmp_path)
     config = scenario.config(Path("/proc/self/cwd/out"), scheduler=two_workers.address)
-    with pytest.raises(UsageError, match=r"worker tcp://.*: the output directory .* 2 of 2 workers"):
+    with pytest.raises(UsageError, match=r"worker tcp://.*: the output directory .* \d of \d workers"):
         segment(config, scenario.recorder())
     assert not list(Path("out").rglob("seen-by-workers*"))
 
@@ -104,7 +104,7 @@ def test_a_source_that_workers_do_not_see_is_refused(
     shutil.copy(scenario.raster, "scene.tif")
     source = "/proc/self/cwd/scene.tif"
     config = scenario.config(tmp_path / "out", source=source, scheduler=two_workers.address)
-    with pytest.raises(UsageError, match=r"worker tcp://.*scene\.tif: no such file.*2 of 2 workers"):
+    with pytest.raises(UsageError, match=r"worker tcp://.*scene\.tif: no such file.*\d of \d workers"):
         segment(config, scenario.recorder())
 
 
