@@ -136,7 +136,7 @@ def _complaint(path: Path, root: yaml.Node, error: ValidationError) -> str:
         # of the types that a value may have, the one that says most is the deepest
         (line_at(root, entry["loc"]), -len(entry["loc"]), _words(dict(entry)))
         for entry in entries
-        if not any(_is_inside(other["loc"], entry["loc"]) for other in entries)
+        if not any(_is_inside(_keys(other["loc"]), _keys(entry["loc"])) for other in entries)
     )
     line, _, text = complaints[0]
     others = len({number for number, _, _ in complaints}) - 1
@@ -144,13 +144,18 @@ def _complaint(path: Path, root: yaml.Node, error: ValidationError) -> str:
     return f"{path}, line {line}: {text}{more}"
 
 
-def _is_inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+def _keys(location: Sequence[int | str]) -> list[int | str]:
+    """Return a place without the names of types that pydantic puts into it."""
+    return [part for part in location if isinstance(part, int) or _is_key(part)]
+
+
+def _is_inside(place: Sequence[int | str], outer: Sequence[int | str]) -> bool:
     """Whether a place lies inside another: what is wrong inside explains what is wrong outside."""
     return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _words(entry: dict[str, Any]) -> str:
-    location = [part for part in entry["loc"] if isinstance(part, int) or _is_key(part)]
+    location = _keys(entry["loc"])
     place = ".".join(str(part) for part in location)
     if entry["type"] == "extra_forbidden":
         known = _keys_at(BatchSettings, location[:-1])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from json import JSONDecodeError
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
+from urllib.request import urlopen
 
 import pystac
 
@@ -13,6 +15,21 @@ from segment_tiles.pipeline.errors import UsageError, one_line
 
 RASTER_TYPES = ("image/", "application/x-hdf", "application/vnd+zarr", "application/vnd.zarr")
 """Beginnings of the media types of rasters."""
+
+
+SECONDS = 60
+"""How long a server may take to answer."""
+
+
+class _Documents(pystac.stac_io.DefaultStacIO):
+    """Reads as pystac does, but does not wait for ever, and fails with one kind of error."""
+
+    def read_text_from_href(self, href: str) -> str:
+        """Return the text of a path or URL."""
+        if not href.startswith(("http://", "https://")):
+            return Path(href.removeprefix("file://")).read_text(encoding="utf-8")
+        with urlopen(href, timeout=SECONDS) as answer:
+            return str(answer.read().decode("utf-8"))
 
 
 def stac_scenes(href: str, asset: str | None) -> list[tuple[str, dict[str, str]]]:
@@ -44,18 +61,19 @@ def stac_scenes(href: str, asset: str | None) -> list[tuple[str, dict[str, str]]
 
 
 def _items(href: str) -> Iterator[pystac.Item]:
-    document = pystac.StacIO.default().read_json(href)
+    documents = _Documents()
+    document = documents.read_json(href)
     if document.get("type") == "FeatureCollection":
-        yield from _pages(href, document)
+        yield from _pages(href, document, documents)
         return
-    content = pystac.read_file(href)
+    content = pystac.read_file(href, stac_io=documents)
     if isinstance(content, pystac.Item):
         yield content
     elif isinstance(content, pystac.Catalog):
         yield from content.get_items(recursive=True)
 
 
-def _pages(href: str, document: dict[str, Any]) -> Iterator[pystac.Item]:
+def _pages(href: str, document: dict[str, Any], documents: _Documents) -> Iterator[pystac.Item]:
     """Yield the items of an item collection and of the pages that follow it, as STAC APIs divide them."""
     visited = set()
     while True:
@@ -74,7 +92,7 @@ def _pages(href: str, document: dict[str, Any]) -> Iterator[pystac.Item]:
         if href in visited:
             msg = f"its pages lead in a circle at {href}"
             raise ValueError(msg)
-        document = pystac.StacIO.default().read_json(href)
+        document = documents.read_json(href)
 
 
 def _raster(item: pystac.Item, key: str | None) -> str:
