@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import zarr
 
@@ -30,16 +31,31 @@ def open_ome_tiff(path: str, view: View, cache_bytes: int) -> ImagePyramid:
     except ImportError as error:
         msg = f"{path}: OME-TIFF needs tifffile; pip install 'segment-tiles[slides]'"
         raise MissingExtraError(msg) from error
+    file = None
     try:
         file = tifffile.TiffFile(path)
         number, series = max(enumerate(file.series), key=lambda entry: entry[1].size)
         stores = [series.aszarr(level=i) for i in range(len(series.levels))]
         arrays = [zarr.open_array(store, mode="r") for store in stores]
         description = _description(tifffile.xml2dict(file.ome_metadata or ""), number, series)
-    except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, OSError) as error:
+    except (
+        tifffile.TiffFileError,
+        ParseError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        OSError,
+    ) as error:
+        if file is not None:
+            file.close()
         msg = f"{path}: is a damaged OME-TIFF ({one_line(error)}); copy or export it again"
         raise SourceError(msg) from error
-    return ImagePyramid(path, arrays, description, view, cache_bytes, file.close)
+    try:
+        return ImagePyramid(path, arrays, description, view, cache_bytes, file.close)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _description(document: Mapping[str, Any], number: int, series: Any) -> ImageDescription:

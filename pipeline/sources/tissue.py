@@ -1,8 +1,8 @@
 """Tissue mask: which part of a stained slide is not bare glass; it limits what is computed and written.
 
 Stain has colour, glass has none: the saturation of a thumbnail is divided in two by Otsu's threshold
-(N. Otsu, 1979), specks are dropped, pale tissue beside stained tissue is taken in as far as it is nearer to
-the threshold than to glass, small holes are filled, and a margin is added. As with an AOI, the network
+(N. Otsu, 1979), specks are dropped, pale tissue beside stained tissue is taken in as far as it stands
+out from glass, small holes are filled, and a margin is added. As with an AOI, the network
 still sees every pixel.
 """
 
@@ -22,6 +22,8 @@ from segment_tiles.pipeline.grid.window import Window
 
 LEAST_SATURATION: Final = 0.05
 """Threshold below which a colour is no stain but the noise of the camera."""
+NOISE_WIDTHS: Final = 6.0
+"""Median deviations of the saturation of glass beyond which a pixel is not glass."""
 GLASS_SATURATION: Final = 0.15
 GLASS_VALUE: Final = 170
 """Glass is pale and bright: where the unsaturated part is not, the picture has no glass and all of it is kept."""
@@ -113,10 +115,10 @@ def tissue_of(thumbnail: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> 
     if threshold is None:
         return _packed(held, None)
     saturation = _saturation(thumbnail)
-    glass = float(np.median(saturation[held & (saturation <= threshold)]))
     smooth = ndimage.gaussian_filter(saturation, 1.0)
     stained = _without_small((smooth > threshold) & held, SPECK)
-    tissue = ndimage.binary_propagation(stained, mask=(smooth > (glass + threshold) / 2) & held)
+    pale = smooth > _unlike_glass(saturation[held & (saturation <= threshold)], threshold)
+    tissue = ndimage.binary_propagation(stained, mask=pale & held)
     tissue = ~_without_small(~tissue, HOLE)
     tissue = ndimage.binary_dilation(tissue, iterations=MARGIN) & held
     return _packed(tissue, threshold)
@@ -142,6 +144,13 @@ def _threshold(thumbnail: NDArray[np.uint8], held: NDArray[np.bool_]) -> float |
     value = thumbnail.max(axis=0)[held]
     is_glass = np.median(saturation[pale]) <= GLASS_SATURATION and np.median(value[pale]) >= GLASS_VALUE
     return threshold if is_glass else None
+
+
+def _unlike_glass(unstained: NDArray[np.float32], threshold: float) -> float:
+    """Return the saturation above which a pixel beside stained tissue belongs to it: beyond the noise of glass."""
+    glass = float(np.median(unstained))
+    noise = float(np.median(np.abs(unstained - glass)))
+    return min(max(glass + NOISE_WIDTHS * noise, LEAST_SATURATION), threshold)
 
 
 def _saturation(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
