@@ -93,7 +93,9 @@ def test_a_region_whose_workers_end_three_times_is_listed(scenario: Any, tmp_pat
     assert scenario.bytes_of(tmp_path) == scenario.whole
 
 
+@pytest.mark.slow
 def test_more_memory_than_the_limit_ends_a_worker_and_not_the_machine(scenario: Any, tmp_path: Path) -> None:
+    """Three processes load everything, one after the other: half a minute."""
     config = scenario.config(tmp_path, workers=1, memory=900_000_000)
     with executor_for(config, lambda text: None) as executor:
         assert executor.start().memory == 900_000_000
