@@ -49,7 +49,7 @@ class ClusterFile(BaseModel):
     adapt: AdaptiveWorkers | None = None
     """Or a range, in which the cluster chooses as work comes and goes."""
     wait_seconds: Annotated[float, Field(gt=0)] = 3600.0
-    """How long the first worker may take: jobs wait in queues."""
+    """How long the first worker may take, or another when all are lost: jobs wait in queues."""
     environment: tuple[str, ...] = ()
     """Names of variables of this process that workers get too, such as those of cloud credentials."""
 

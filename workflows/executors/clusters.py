@@ -47,7 +47,7 @@ class Cluster(Protocol):
 
     @property
     def wait(self) -> float:
-        """Seconds until the first worker must be there."""
+        """Seconds until the first worker must be there, or another when all are lost."""
         ...
 
     @property

@@ -139,6 +139,7 @@ class DaskExecutor:
                 progress,
                 interruption,
                 self._tell,
+                patience=self._cluster.wait,
                 at_least=self._capacity.workers if self._cluster.is_adaptive else 0,
             )
             return window.run()

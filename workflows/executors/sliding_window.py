@@ -23,8 +23,6 @@ POLL_SECONDS = 0.2
 """How often the scheduler and the user's Ctrl-C are looked after while nothing comes back."""
 COUNT_SECONDS = 2.0
 """How often workers are counted: they come and go."""
-WITHOUT_WORKERS_AT_MOST = 120.0
-"""Seconds until a run gives up that has lost all workers."""
 LOG_LINES = 12
 """Lines of a worker's log that are shown when it fails at a Region."""
 
@@ -50,6 +48,8 @@ class SlidingWindow:
         Ends it early.
     tell
         Shows the user what happens to workers.
+    patience
+        Seconds until a run gives up that has lost all workers.
     at_least
         Regions in work, however few workers there are.
     do
@@ -65,6 +65,7 @@ class SlidingWindow:
         interruption: Interruption,
         tell: Tell,
         *,
+        patience: float = 120.0,
         at_least: int = 0,
         do: Callable[[RegionTask, WorkOrder], RegionReport] = do_region_on_worker,
     ) -> None:
@@ -74,7 +75,7 @@ class SlidingWindow:
         self._in_work: dict[Future, int] = {}
         self._reports: dict[int, RegionReport] = {}
         self._happened: queue.SimpleQueue[Future | tuple[int, int]] = queue.SimpleQueue()
-        self._workers, self._at_least, self._do = 0, at_least, do
+        self._workers, self._patience, self._at_least, self._do = 0, patience, at_least, do
         self._counted = self._had_workers = monotonic()
         self._is_stopping = False
 
@@ -191,9 +192,9 @@ class SlidingWindow:
             self._had_workers = self._counted
         if self._workers < before:
             self._tell(f"a worker is lost, {self._workers} are left; its Region is done again")
-        if self._counted - self._had_workers > WITHOUT_WORKERS_AT_MOST:
+        if self._counted - self._had_workers > self._patience:
             msg = (
-                f"all workers are gone for {WITHOUT_WORKERS_AT_MOST:.0f} s; finished rows are kept: start the same "
+                f"all workers are gone for {self._patience:.0f} s; finished rows are kept: start the same "
                 "command again when there are some"
             )
             raise RunFailedError(msg)
