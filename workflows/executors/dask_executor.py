@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -194,7 +195,7 @@ class DaskExecutor:
             return
         self._tell(f"waiting for the first worker, at most {self._cluster.wait:.0f} s")
         # a task, and not only a wait: an adaptive cluster starts workers when something is to do
-        first = submit(client, available_bytes)
+        first = submit(client, os.getpid)
         try:
             first.result(timeout=self._cluster.wait)
         except TimeoutError as error:
