@@ -69,6 +69,17 @@ class SingleSlices(InProcess):
         return reports
 
 
+class FirstTasks(InProcess):
+    """Does two Slabs and dies."""
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        for task in tasks[:2]:
+            do_region(task, progress)
+        raise ConnectionAbortedError
+
+
 @pytest.fixture(scope="module")
 def affine() -> NDArray[np.float64]:
     """Oblique, anisotropic, and mirrored from left to right."""
@@ -249,8 +260,12 @@ def test_three_directions_are_averaged(volume: Path, grey_model: Path, tmp_path:
             steps = tuple(slice(None, None, -1 if flipped else 1) for flipped in own["flipped"])
             total[code] += view[steps].transpose([own["order"].index(i) for i in range(3)])
     out = tmp_path / "all"
+    asked = config(volume, grey_model, out, axis="all", formats=("zarr", "nifti"))
+    with pytest.raises(ConnectionAbortedError):
+        segment(asked, Quiet(), FirstTasks())
     executor = SingleSlices()
-    segment(config(volume, grey_model, out, axis="all", formats=("zarr", "nifti")), Quiet(), executor)
+    report = segment(asked, Quiet(), executor).report
+    assert report["tiles"]["computed"] < report["tiles"]["planned"], "what was done before is not done again"
     assert executor.slices == 40 + 60 + 70
     mask = np.asarray(nibabel.load(out / "classes.nii.gz").dataobj)
     np.testing.assert_array_equal(mask, total.argmax(axis=0))

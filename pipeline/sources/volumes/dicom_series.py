@@ -20,7 +20,7 @@ WHOLE_SLIDE: Final = "1.2.840.10008.5.1.4.1.1.77.1.6"
 HEADER_TAGS: Final = (
     "SOPClassUID", "SeriesInstanceUID", "InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
     "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient",
+    "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
 )  # fmt: skip
 
 
@@ -128,15 +128,15 @@ def _header(file: Path) -> SliceHeader:
     except (OSError, EOFError, InvalidDicomError) as error:
         msg = f"{file}: is not a DICOM file that can be read ({one_line(error)})"
         raise SourceError(msg) from error
+    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+        msg = f"{file}: holds colours ({dataset.SamplesPerPixel} values per pixel); one number per voxel is needed"
+        raise SourceError(msg)
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"):
         if dataset.get(name) is None:
             frames = int(dataset.get("NumberOfFrames") or 1)
             what = f"holds {frames} frames in one file" if frames > 1 else f"has no {name}"
             msg = f"{file}: {what}, so it is no slice of a volume; convert it to NIfTI first"
             raise SourceError(msg)
-    if int(dataset.get("SamplesPerPixel", 1)) != 1:
-        msg = f"{file}: holds colours ({dataset.SamplesPerPixel} values per pixel); one number per voxel is needed"
-        raise SourceError(msg)
     return SliceHeader(
         file,
         str(dataset.get("SeriesInstanceUID", "none")),
@@ -146,6 +146,7 @@ def _header(file: Path) -> SliceHeader:
         _numbers(dataset.PixelSpacing),
         _numbers(dataset.ImagePositionPatient),
         _numbers(dataset.ImageOrientationPatient),
+        float(dataset.get("SliceThickness") or 1.0),
     )
 
 
@@ -170,7 +171,7 @@ def _affine(ordered: Sequence[SliceHeader]) -> NDArray[np.float64]:
     affine[:3, 0] = np.array(first.orientation[:3]) * first.spacing[1]
     affine[:3, 1] = np.array(first.orientation[3:]) * first.spacing[0]
     step = np.array(last.position) - np.array(first.position)
-    affine[:3, 2] = step / (len(ordered) - 1) if len(ordered) > 1 else first.normal
+    affine[:3, 2] = step / (len(ordered) - 1) if len(ordered) > 1 else first.normal * first.thickness
     affine[:3, 3] = first.position
     affine[:2] *= -1
     return affine

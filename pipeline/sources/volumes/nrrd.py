@@ -78,11 +78,16 @@ def _header(path: Path) -> dict[str, Any]:
     import nrrd  # noqa: PLC0415 - an extra
 
     try:
-        return dict(nrrd.read_header(str(path)))
+        header = dict(nrrd.read_header(str(path)))
     except (OSError, ValueError, KeyError, nrrd.NRRDError) as error:
         what = one_line(error) if path.exists() else "no such file"
         msg = f"{path}: is not a NRRD volume that can be read ({what})"
         raise SourceError(msg) from error
+    missing = [name for name in ("dimension", "type", "sizes") if name not in header]
+    if missing:
+        msg = f"{path}: is not a NRRD volume that can be read (its header has no {missing[0]})"
+        raise SourceError(msg)
+    return header
 
 
 def _held_type(path: Path, header: dict[str, Any]) -> str:

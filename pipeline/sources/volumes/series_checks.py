@@ -44,6 +44,8 @@ class SliceHeader:
     """Centre of the first pixel, millimetres in LPS+."""
     orientation: tuple[float, ...]
     """Direction in which columns grow, then rows."""
+    thickness: float
+    """Millimetres; the step of a series of one slice."""
 
     @property
     def normal(self) -> NDArray[np.float64]:
