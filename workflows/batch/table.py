@@ -66,9 +66,11 @@ def job_row(outcome: JobOutcome) -> dict[str, Any]:
     }
     if outcome.has_failed:  # a part of a map has areas that say nothing
         return row
+    # a volume has voxels and millilitres
+    count, size = ("voxels", "volume_ml") if "volume_unit" in report else ("pixels", "area")
     for entry in report.get("classes", []):
-        row[f"pixels {entry['name']}"] = entry["pixels"]
-        row[f"area {entry['name']}"] = entry["area"]
+        row[f"{count} {entry['name']}"] = entry[count]
+        row[f"{size} {entry['name']}"] = entry[size]
     if "nodata" in report:
-        row["pixels nodata"], row["area nodata"] = report["nodata"]["pixels"], report["nodata"]["area"]
+        row[f"{count} nodata"], row[f"{size} nodata"] = report["nodata"][count], report["nodata"][size]
     return row
