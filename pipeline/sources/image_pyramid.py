@@ -154,7 +154,9 @@ def _facts(
         levels=tuple((array.shape[row], array.shape[column]) for array in arrays),
         chunks=tuple((array.chunks[row], array.chunks[column]) for array in arrays),
         mpp=description.mpp,
-        band_names=description.channels if len(description.channels) == bands else (),
+        band_names=description.channels
+        if len(description.channels) == bands and any(description.channels)
+        else (),
         origin=description.origin,
         decoded_bytes=max(deep * sizes.get("c", 1), bands) * dtype.itemsize,
         is_slide=description.is_slide,
