@@ -188,7 +188,11 @@ def write_ome_zarr(
     datasets = []
     for level, values in enumerate(levels):
         chunks = (1, min(64, values.shape[1]), min(96, values.shape[2]))
-        group.create_array(str(level), shape=values.shape, dtype=values.dtype, chunks=chunks)[:] = values
+        names = ("c", "y", "x") if version == 3 else None
+        array = group.create_array(
+            str(level), shape=values.shape, dtype=values.dtype, chunks=chunks, dimension_names=names
+        )
+        array[:] = values
         scale = [1.0, *((1.0 if mpp is None else mpp) * levels[0].shape[i] / values.shape[i] for i in (1, 2))]
         datasets.append(
             {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]}

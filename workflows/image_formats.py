@@ -41,9 +41,10 @@ def check_image_formats(config: RunConfig, scene: Scene) -> None:
     UsageError
         Naming the format and the source.
     """
-    check_place(config.formats, scene.georef, scene.uri)
+    formats = config.formats or default_image_formats(scene)
+    check_place(formats, scene.georef, scene.uri)
     if config.labels_inside:
-        if "ome-zarr" not in config.formats:
+        if "ome-zarr" not in formats:
             msg = "--labels-inside says where ome-zarr labels go; add ome-zarr to --format"
             raise UsageError(msg)
         check_labels_inside(Path(scene.uri), scene.roi.shape, scene.spec.levels)

@@ -88,7 +88,7 @@ def _of_pyramid(
     if own is None:
         return Resolution(config.level or 0, view, notes)
     full = math.sqrt(own[0] * own[1])
-    level = config.level or 0
+    level = source.facts.level_for(view.mpp, own) if view.mpp is not None else config.level or 0
     steps = source.facts.downsample(min(level, len(source.facts.levels) - 1))
     read_at = view.mpp or full * math.sqrt(steps[0] * steps[1])
     if wanted is not None and max(read_at / wanted, wanted / read_at) > tolerance:

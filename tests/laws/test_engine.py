@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from segment_tiles.pipeline.inference.stream import FinishedRows, RegionStream
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.sources.array import ArraySource
+from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.tissue import TissueArea, TissueMask
 
 CPU = torch.device("cpu")
 TABLE = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, i)) for i in range(3)))
@@ -63,7 +65,7 @@ def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def run(
-    source: ArraySource,
+    source: Source,
     lattice: Lattice,
     region: Window,
     blend: str,
@@ -122,7 +124,23 @@ def test_constant_scores_give_exactly_that_constant(lattice: Lattice, blend: str
 @given(lattices(), st.sampled_from(BLENDS), st.data())
 @settings(max_examples=40)
 def test_a_region_equals_the_crop_of_the_whole(lattice: Lattice, blend: str, data: st.DataObject) -> None:
-    source = ArraySource(picture(lattice.height, lattice.width))
+    check_region(ArraySource(picture(lattice.height, lattice.width)), lattice, blend, data)
+
+
+READERS = ("slide", "ome-tiff", "ome-zarr-0.5", "resampled")
+"""Ways to read the same picture; the laws hold for all."""
+
+
+@pytest.mark.parametrize("reader", READERS)
+@given(lattices(), st.sampled_from(BLENDS), st.data())
+@settings(max_examples=6)
+def test_a_region_of_any_reader_equals_the_crop_of_the_whole(
+    open_as: Callable[..., Source], reader: str, lattice: Lattice, blend: str, data: st.DataObject
+) -> None:
+    check_region(open_as(reader, picture(lattice.height, lattice.width)), lattice, blend, data)
+
+
+def check_region(source: Source, lattice: Lattice, blend: str, data: st.DataObject) -> None:
     whole = run(source, lattice, Window(0, 0, lattice.height, lattice.width), blend)
     top = data.draw(st.integers(0, lattice.height - 1))
     left = data.draw(st.integers(0, lattice.width - 1))
@@ -138,9 +156,22 @@ def test_crop_with_enough_halo_equals_the_whole_image(
     sides: tuple[int, int], height: int, width: int
 ) -> None:
     tile, overlap = sides
-    lattice = Lattice(height, width, tile, overlap)
-    values = picture(height, width)
-    tiled = run(ArraySource(values), lattice, Window(0, 0, height, width), "crop")
+    check_crop(ArraySource(picture(height, width)), Lattice(height, width, tile, overlap))
+
+
+@pytest.mark.parametrize("reader", READERS)
+@given(st.integers(30, 90), st.integers(30, 90))
+@settings(max_examples=4)
+def test_crop_of_any_reader_equals_the_whole_image(
+    open_as: Callable[..., Source], reader: str, height: int, width: int
+) -> None:
+    check_crop(open_as(reader, picture(height, width)), Lattice(height, width, 32, 16))
+
+
+def check_crop(source: Source, lattice: Lattice) -> None:
+    height, width, tile = lattice.height, lattice.width, lattice.tile
+    values = source.read(Window(0, 0, height, width))
+    tiled = run(source, lattice, Window(0, 0, height, width), "crop")
     # the lattice ends beyond the last row and column, in reflected pixels: so does the whole image here
     below = lattice.rows.start(lattice.rows.count - 1) + tile - height
     beside = lattice.columns.start(lattice.columns.count - 1) + tile - width
@@ -240,6 +271,30 @@ def test_an_aoi_limits_the_result_but_never_what_the_network_sees(
     for part, all_of_it in zip(inside, whole, strict=True):
         np.testing.assert_array_equal(part[..., :stop], all_of_it[..., :stop])
     assert (inside[0][:, stop:] == TABLE.nodata).all()
+
+
+@pytest.mark.parametrize("reader", ["array", *READERS])
+@given(lattices(), st.integers(0, 99), st.sampled_from(BLENDS))
+@settings(max_examples=6)
+def test_tissue_limits_the_result_but_never_what_the_network_sees(
+    open_as: Callable[..., Source], reader: str, lattice: Lattice, seed: int, blend: str
+) -> None:
+    pixels = np.random.default_rng(seed).random((6, 5)) > 0.7
+    mask = TissueMask(6, 5, np.packbits(pixels).tobytes(), 0.2)
+    tissue = TissueArea(mask, lattice.height, lattice.width)
+    source = open_as(reader, picture(lattice.height, lattice.width))
+    window = Window(0, 0, lattice.height, lattice.width)
+    whole = run(source, lattice, window, blend)
+    stream = RegionStream(
+        source, segmenter(lattice.tile), lattice, window, blend=blend, batch=2, area=tissue, with_scores=True
+    )
+    inside = stitched(list(stream), window)
+    wanted = tissue.mask(window)
+    for part, all_of_it in zip(inside, whole, strict=True):
+        np.testing.assert_array_equal(part[..., wanted], all_of_it[..., wanted])
+    assert (inside[0][~wanted] == TABLE.nodata).all()
+    with_tissue = [tile for tile in lattice.tiles(window) if tissue.mask(tile.read.intersect(window)).any()]
+    assert stream.times.computed == len(with_tissue), "background is never computed"
 
 
 def test_nan_is_nodata_and_never_reaches_the_network() -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 import zarr
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
+from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
 from segment_tiles.workflows.interruption import FINISHING, Interruption
@@ -55,15 +59,35 @@ def bytes_of(store: Path) -> dict[str, str]:
     }
 
 
+SLIDE = "slide.tif"
+
+
+def reading(source: Path) -> dict[str, Any]:
+    """How a source is read: the slide resampled, at factor 1.6."""
+    return {"view": View(mpp=0.8), "tissue": "off"} if source.name == SLIDE else {}
+
+
+def words_of_reading(source: Path) -> list[str]:
+    """The same as words of the command line."""
+    return ["--mpp", "0.8", "--tissue", "off"] if source.name == SLIDE else []
+
+
 def command(*arguments: str | Path) -> list[str]:
     return [str(Path(sys.executable).with_name("segment-tiles")), *map(str, arguments)]
 
 
-@pytest.fixture(scope="module")
-def wide_raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """530 x 4150 pixels: two shards wide and high, the second ones narrow."""
+@pytest.fixture(scope="module", params=["raster", "slide"])
+def wide_raster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, write_as: Callable[..., Path]
+) -> Path:
+    """530 x 4150 pixels as they are read: two shards wide and high, the second ones narrow."""
     path = tmp_path_factory.mktemp("wide") / "wide.tif"
     rng = np.random.default_rng(0)
+    if request.param == "slide":  # at 0.5 micrometres per pixel, read at 0.8
+        coarse = rng.integers(0, 255, (3, 34, 266), dtype=np.uint8)
+        values = coarse.repeat(25, axis=1).repeat(25, axis=2)[:, :848, :6640]
+        written = write_as("slide", values + rng.integers(0, 20, values.shape, dtype=np.uint8), 0.5, 4)
+        return Path(shutil.copy(written, path.with_name(SLIDE)))
     coarse = rng.integers(0, 255, (3, 34, 260), dtype=np.uint8)
     values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :530, :4150]
     values = values + rng.integers(0, 20, values.shape, dtype=np.uint8)
@@ -96,6 +120,7 @@ def config(source: Path, model: Path, out: Path, **changes: object) -> RunConfig
         "precision": "fp32",
         "device": "cpu",
         "formats": ("zarr",),
+        **reading(source),
         **changes,
     }
     return RunConfig(str(source), str(model), out, **settings)
@@ -140,7 +165,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     out = tmp_path / "out"
     arguments = command(
         "run", wide_raster, "--model", small_model, "--out", out, "--tile", "256", "--overlap", "0.125",
-        "--precision", "fp32", "--device", "cpu", "--format", "zarr", "--json",
+        "--precision", "fp32", "--device", "cpu", "--format", "zarr", "--json", *words_of_reading(wide_raster),
     )  # fmt: skip
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     ledger = out / ".segment-tiles" / "ledger"
@@ -167,7 +192,17 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_an_interrupted_run_says_so_and_goes_on(wide_raster: Path, small_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = command(
-        "run", wide_raster, "--model", small_model, "--out", out, "--precision", "fp32", "--format", "zarr"
+        "run",
+        wide_raster,
+        "--model",
+        small_model,
+        "--out",
+        out,
+        "--precision",
+        "fp32",
+        "--format",
+        "zarr",
+        *words_of_reading(wide_raster),
     )
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -193,6 +228,8 @@ def test_a_roi_is_the_crop_of_the_whole_run(
 ) -> None:
     west, north = 400000 + 333 * 0.5, 5600000 - 77 * 0.5
     roi = (west, north - 401 * 0.5, west + 1203 * 0.5, north)
+    if wide_raster.name == SLIDE:  # in full-resolution pixels, 1.6 to one that is read
+        roi = (333 * 1.6, 77 * 1.6, (333 + 1203) * 1.6, (77 + 401) * 1.6)
     segment(config(wide_raster, small_model, tmp_path, roi=roi), Quiet())
     whole, part = open_store(whole_run / "classes.zarr"), open_store(tmp_path / "classes.zarr")
     for name in ("classes", "confidence"):
@@ -205,7 +242,13 @@ def test_a_roi_is_the_crop_of_the_whole_run(
 def test_chunks_of_the_source_change_nothing(
     whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
 ) -> None:
-    striped = tmp_path / "striped.tif"
+    striped = tmp_path / wide_raster.name
+    if wide_raster.name == SLIDE:
+        size = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER", "metadata": None}
+        tifffile.imwrite(striped, tifffile.imread(wide_raster), tile=(48, 112), photometric="rgb", **size)
+        segment(config(striped, small_model, tmp_path / "out"), Quiet())
+        assert bytes_of(tmp_path / "out" / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
+        return
     with rasterio.open(wide_raster) as dataset:
         profile = {**dataset.profile, "tiled": False, "blockysize": 7, "interleave": "band"}
         profile.pop("blockxsize")
