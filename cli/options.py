@@ -32,7 +32,11 @@ Bands = Annotated[
 ]
 Roi = Annotated[
     str | None,
-    typer.Option("--roi", metavar="MINX,MINY,MAXX,MAXY", help="Box in the coordinates of the source."),
+    typer.Option(
+        "--roi",
+        metavar="MINX,MINY,MAXX,MAXY",
+        help="Box in the coordinates of the source; of a volume MINX,MINY,MINZ,MAXX,MAXY,MAXZ in mm (RAS+).",
+    ),
 ]
 Aoi = Annotated[
     Path | None,

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import zarr
+
 from segment_tiles.pipeline.errors import OutputError, UsageError
 from segment_tiles.pipeline.learning.evaluation import Evaluation, evaluate_map, evaluated_classes, grid_of
 from segment_tiles.pipeline.learning.evaluation_pictures import save_confusion
@@ -87,15 +89,7 @@ def evaluate(
     widths = _Widths(tuple(boundary_widths), tuple(trimap_widths))
     volume = open_volume_store(class_map_path)
     if volume is not None:
-        result = evaluate_volume(
-            volume,
-            truth.path,
-            class_values=truth.class_values,
-            unlabelled=truth.unlabelled,
-            slices=slices,
-            boundary_widths=widths.boundary,
-            trimap_widths=widths.trimap,
-        )
+        result = _evaluate_volume(volume, truth, slices, widths)
     elif slices is not None:
         msg = f"--slices is {slices[0]},{slices[1]}, but {class_map_path} is not the class map of a volume"
         raise UsageError(msg)
@@ -142,6 +136,20 @@ def _evaluate_raster(
             labels.close()
     finally:
         class_map.close()
+
+
+def _evaluate_volume(
+    volume: zarr.Group, truth: TruthSettings, slices: tuple[int, int] | None, widths: _Widths
+) -> Evaluation:
+    return evaluate_volume(
+        volume,
+        truth.path,
+        class_values=truth.class_values,
+        unlabelled=truth.unlabelled,
+        slices=slices,
+        boundary_widths=widths.boundary,
+        trimap_widths=widths.trimap,
+    )
 
 
 def scores_document(result: Evaluation) -> dict[str, Any]:
