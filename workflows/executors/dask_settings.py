@@ -18,6 +18,12 @@ SETTINGS = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 1.0,
     "distributed.scheduler.allowed-failures": TRIES - 1,
+    # worker processes allocate as this one does, on which speed and Plan are measured: Dask's threshold for giving
+    # memory back would return the activations of every batch to the system. Threads are set per worker
+    **{
+        f"distributed.nanny.pre-spawn-environ.{name}": None
+        for name in ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    },
 }
 
 
