@@ -12,6 +12,7 @@ import numpy as np
 from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.pyramid import SAME_SIZE
@@ -62,6 +63,8 @@ def choose_resolution(config: RunConfig, manifest: ModelManifest, tolerance: flo
     if config.level is not None and config.view.mpp is not None:
         msg = f"--level {config.level} and --mpp {config.view.mpp:g} exclude each other; give one of them"
         raise UsageError(msg)
+    if kind_of(config.source) == "raster" and config.view.mpp is None and config.view.source_mpp is None:
+        return Resolution(config.level or 0, config.view, _silent_notes(config, manifest))
     source = _opened(config, replace(config.view, mpp=None))
     try:
         if not isinstance(source, PyramidSource):
@@ -109,6 +112,16 @@ def model_mpp(manifest: ModelManifest) -> float | None:
     return None if manifest.pixel_size is None or factor is None else manifest.pixel_size * factor
 
 
+def _silent_notes(config: RunConfig, manifest: ModelManifest) -> tuple[str, ...]:
+    """Return the note for a picture without micrometres that a model for slides is run on."""
+    if manifest.pixel_size is None or manifest.pixel_unit != "micrometer":
+        return ()
+    return (
+        f"{config.source}: says no micrometres per pixel, and model {manifest.name} was trained at "
+        f"{manifest.pixel_size:g}; give the picture's own with --source-mpp",
+    )
+
+
 def _override_notes(config: RunConfig, source: PyramidSource) -> tuple[str, ...]:
     given, said = config.view.source_mpp, source.facts.mpp
     if given is None:
@@ -137,6 +150,8 @@ def find_tissue(config: RunConfig) -> tuple[TissueMask | Path | None, tuple[str,
             msg = f"--tissue is {word!r}; it must be auto, otsu, off, or a file of polygons that exists"
             raise UsageError(msg)
         return Path(word), ()
+    if word == "auto" and kind_of(config.source) not in {"slide", "ome-tiff"}:
+        return None, ()
     source = _opened(config, replace(config.view, mpp=None))
     try:
         is_slide = isinstance(source, PyramidSource) and source.facts.is_slide
