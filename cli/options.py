@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="Raster: a path, https:// or s3:// name, anything GDAL reads.")
 ]
-Model = Annotated[str, typer.Option("--model", help="Bundled model, or folder of a model package.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", help="Bundled model, or folder of a model package; several, by commas: their mean."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Output directory: new, empty, or of an earlier run.")]
 TileSide = Annotated[
     int | None, typer.Option("--tile", metavar="PX", help="Tile side; default: the model's.")
@@ -26,6 +31,15 @@ Blend = Annotated[str, typer.Option("--blend", help="gaussian, hann, linear or c
 Batch = Annotated[str, typer.Option("--batch", metavar="N|auto", help="Tiles of one forward pass.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        "--backend", help="What runs the network: auto, torch, compile, openvino or onnx; auto: the fastest."
+    ),
+]
+Augmentation = Annotated[
+    str, typer.Option("--tta", help="Average over turned tiles: none, flips (4) or rotations (4).")
+]
 Bands = Annotated[
     str | None,
     typer.Option("--bands", metavar="1,2,3", help="Bands of the source, in the order of the model."),
@@ -173,6 +187,8 @@ def run_config(
     restart: bool = False,
     axis: str | None = None,
     neighbours: int | None = None,
+    backend: str = "auto",
+    augmentation: str = "none",
 ) -> RunConfig:
     """Return the words of the command line as a checked configuration.
 
@@ -185,9 +201,13 @@ def run_config(
     from segment_tiles.pipeline.sources.view import View
     from segment_tiles.workflows import config as words
 
+    first, *companions = words.parse_models(model)
     return words.RunConfig(
         source=source,
-        model=model,
+        model=first,
+        companions=tuple(companions),
+        backend=backend,
+        augmentation=augmentation,
         out=out,
         tile=tile,
         overlap=overlap,

@@ -17,6 +17,8 @@ def command(
     batch: options.Batch = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    backend: options.Backend = "auto",
+    augmentation: options.Augmentation = "none",
     bands: options.Bands = None,
     roi: options.Roi = None,
     aoi: options.Aoi = None,
@@ -43,7 +45,7 @@ def command(
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
         level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue,
         formats=formats, scores=scores, memory=memory, workers=workers, trust=trust,
-        axis=axis, neighbours=neighbours,
+        axis=axis, neighbours=neighbours, backend=backend, augmentation=augmentation,
     )  # fmt: skip
     from segment_tiles.workflows.describe import describe_plan
     from segment_tiles.workflows.planning import plan_run

@@ -20,6 +20,8 @@ def command(
     batch: options.Batch = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "auto",
+    backend: options.Backend = "auto",
+    augmentation: options.Augmentation = "none",
     bands: options.Bands = None,
     roi: options.Roi = None,
     aoi: options.Aoi = None,
@@ -52,6 +54,7 @@ def command(
         level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
         formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
         cluster=cluster, trust=trust, restart=restart, axis=axis, neighbours=neighbours,
+        backend=backend, augmentation=augmentation,
     )  # fmt: skip
     from segment_tiles.workflows.executors import executor_for
     from segment_tiles.workflows.segment import segment
@@ -87,7 +90,7 @@ def print_summary(report: dict[str, Any]) -> None:
     choices, tiles = report["choices"], report["tiles"]
     console.print(
         f"{tiles['computed']} tiles computed, {tiles['skipped']} skipped, on {choices['device_name']} in "
-        f"{choices['precision']}, {report['seconds'].get('total', 0.0):.1f} s, "
+        f"{choices['precision']} by {choices.get('backend', 'torch')}, {report['seconds'].get('total', 0.0):.1f} s, "
         f"peak memory {report['memory']['peak_bytes'] / 1e6:.0f} MB",
         highlight=False,
     )

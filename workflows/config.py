@@ -46,6 +46,12 @@ class RunConfig:
     """auto, cpu, cuda or cuda:N."""
     precision: str = "auto"
     """auto, fp32, bf16 or fp16."""
+    backend: str = "auto"
+    """auto, torch, compile, openvino or onnx."""
+    augmentation: str = "none"
+    """Turns in which every tile is seen, averaged: none, flips or rotations."""
+    companions: tuple[str, ...] = ()
+    """Further models that make one ensemble with the first."""
     bands: tuple[int, ...] | None = None
     """1-based bands in the order of the model."""
     roi: tuple[float, ...] | None = None
@@ -103,6 +109,21 @@ def parse_memory(text: str) -> int:
         msg = f"--memory is {text!r}; give a size such as 4GB or 900MiB"
         raise UsageError(msg)
     return int(float(match[1]) * unit)
+
+
+def parse_models(text: str) -> tuple[str, ...]:
+    """Return the models of a list such as canopy-rgb,./mine; a folder whose name has a comma is one model.
+
+    Raises
+    ------
+    UsageError
+        Where a name is empty or stands there twice.
+    """
+    names = (text,) if Path(text).is_dir() else tuple(part.strip() for part in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        msg = f"--model is {text!r}; give one model, or several different ones by commas"
+        raise UsageError(msg)
+    return names
 
 
 def parse_bands(text: str) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.volume_scene import VolumeScene
 
-CHOICES = ("precision", "batch", "device_name")
+CHOICES = ("precision", "batch", "device_name", "backend")
 """Settings that the probe chooses: a resumed run takes them from its record."""
 
 
@@ -35,7 +35,7 @@ class RunRecord:
     settings: Mapping[str, Any]
     """From the user, the source and the model."""
     choices: Mapping[str, Any]
-    """From the probe: precision, batch, device name."""
+    """From the probe: precision, batch, backend, device name."""
 
     @property
     def fingerprint(self) -> str:
@@ -64,10 +64,21 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--tile": scene.lattice.tile,
         "--overlap": scene.lattice.overlap / scene.lattice.tile,
         "--blend": config.blend,
+        **_looks(config, scene),
         "--scores": config.scores,
         "program version": version("segment-tiles"),
         **({} if scene.volume is None else _volume_settings(scene.volume)),
     }
+
+
+def _looks(config: RunConfig, scene: Scene) -> dict[str, Any]:
+    """Return what distinguishes averages of several looks at a tile, which most runs are not."""
+    found: dict[str, Any] = {}
+    if config.augmentation != "none":
+        found["--tta"] = config.augmentation
+    if scene.companions:
+        found["further --model"] = [manifest.weights_checksum for _, manifest in scene.companions]
+    return found
 
 
 def _volume_settings(volume: VolumeScene) -> dict[str, Any]:
@@ -82,7 +93,12 @@ def _volume_settings(volume: VolumeScene) -> dict[str, Any]:
 
 def choices_of(probe: Probe) -> dict[str, Any]:
     """Return what the probe chose, as it stands in the record."""
-    return {"precision": probe.precision, "batch": probe.batch, "device_name": probe.device_name}
+    return {
+        "precision": probe.precision,
+        "batch": probe.batch,
+        "backend": probe.backend,
+        "device_name": probe.device_name,
+    }
 
 
 def source_version(uri: str) -> list[int] | None:
@@ -141,7 +157,11 @@ def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunCo
         Naming the first setting that differs, what it was, and what it is.
     """
     plain = json.loads(json.dumps(settings))
-    asked = {"--precision": ("precision", config.precision), "--batch": ("batch", config.batch)}
+    asked = {
+        "--precision": ("precision", config.precision),
+        "--batch": ("batch", config.batch),
+        "--backend": ("backend", config.backend),
+    }
     for name in [*plain, *record.settings]:
         if record.settings.get(name) != plain.get(name):
             _refuse(out, name, record.settings.get(name), plain.get(name))

@@ -15,12 +15,12 @@ from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.image_formats import FILE_OF_IMAGE_FORMAT, make_image_formats
 from segment_tiles.workflows.item import write_run_item
+from segment_tiles.workflows.loaded_model import forget_segmenters
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.picture import write_run_preview
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.polygonize import polygonize
 from segment_tiles.workflows.process_memory import peak_resident_bytes, release_freed_memory
-from segment_tiles.workflows.region_task import forget_segmenters
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.volume_finish import finish_volume, is_volume_finished
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.blend import parse_blend
+from segment_tiles.workflows.compute_choice import check_choice
 from segment_tiles.workflows.computed_area import computed_area
 from segment_tiles.workflows.config import RunConfig, check_where
 from segment_tiles.workflows.image_formats import check_image_formats
 from segment_tiles.workflows.plan import Plan, make_plan
-from segment_tiles.workflows.probe import ComputeChoice, check_choice, measure, remembered
+from segment_tiles.workflows.probe import choice_of, measure, remembered
 from segment_tiles.workflows.scene import Scene, open_scene
 
 
@@ -21,7 +22,7 @@ def plan_run(config: RunConfig) -> Plan:
         Wherever ``segment`` would refuse to start.
     """
     scene = checked_scene(config)
-    choice = ComputeChoice(config.device, config.precision, config.batch, config.trust)
+    choice = choice_of(config)
     probe = remembered(scene, choice) or measure(scene, choice, None)
     area = computed_area(config.aoi, scene.tissue, scene.spec)
     return make_plan(config, scene, probe, area, workers=config.workers or 1)
@@ -37,7 +38,7 @@ def checked_scene(config: RunConfig) -> Scene:
     """
     parse_blend(config.blend)
     check_where(config)
-    check_choice(ComputeChoice(config.device, config.precision, config.batch, config.trust))
+    check_choice(choice_of(config))
     scene = open_scene(config)
     if config.aoi is not None and not config.aoi.exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"

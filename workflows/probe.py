@@ -7,28 +7,33 @@ What it measures is kept in the user's cache folder under the checksum of the we
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.bands import BandReader
 from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.workflows.compute_choice import ComputeChoice, Trial, choose_pair
+from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 from segment_tiles.workflows.scene import Scene
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from segment_tiles.pipeline.models.ensemble import Ensemble
     from segment_tiles.pipeline.models.segmenter import Segmenter
+    from segment_tiles.workflows.loaded_model import LoadedPackage, ModelRequest
 
 MIDDLE_FIRST = (2, 1, 3)
 """Quarters of the scene, along each side, at which the probe looks for a tile with data."""
@@ -53,21 +58,25 @@ class Probe:
     batch_bytes: int
     """What the passes added at their peak."""
     trials: tuple[dict[str, Any], ...] = ()
-    """Per precision that was tried: agreement with float32, largest difference, seconds."""
+    """Per backend and precision that was tried: agreement with float32, largest difference, seconds."""
+    backend: str = "torch"
+    """torch, compile, openvino or onnx."""
 
 
-@dataclass(frozen=True, slots=True)
-class ComputeChoice:
-    """What the user said of how to compute; auto and None leave it to the probe."""
-
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    precision: str = "auto"
-    """auto, fp32, bf16 or fp16."""
-    batch: int | None = None
-    """Tiles of a forward pass."""
-    trust: bool = False
-    """Whether a graph that may execute code is loaded."""
+def choice_of(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> ComputeChoice:
+    """Return how a run computes; one that goes on keeps what its record says was chosen."""
+    if recorded is None:
+        return ComputeChoice(
+            config.device, config.precision, config.batch, config.trust, config.backend, config.augmentation
+        )
+    return ComputeChoice(
+        config.device,
+        recorded["precision"],
+        recorded["batch"],
+        config.trust,
+        recorded.get("backend", "torch"),
+        config.augmentation,
+    )
 
 
 def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | None] | None) -> Probe:
@@ -88,27 +97,65 @@ def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | 
         Where the device is not there or a word is unknown.
     """
     from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
-    from segment_tiles.pipeline.models.package import load_network  # noqa: PLC0415
-    from segment_tiles.pipeline.models.precision import choose_precision, parse_precision  # noqa: PLC0415
-    from segment_tiles.pipeline.models.segmenter import Segmenter  # noqa: PLC0415
+    from segment_tiles.workflows.loaded_model import ModelRequest, scorer_of  # noqa: PLC0415
 
     device = resolve_device(choice.device)
-    network = load_network(scene.model_folder, scene.manifest, trust=choice.trust)
-    make = partial(Segmenter, network, scene.manifest, device)
+    packages = _packages(scene, choice)
+    request = ModelRequest(
+        (), str(device), batch=choice.batch or 1, tile=scene.lattice.tile, augmentation=choice.augmentation
+    )
+
+    def make(backend: str, precision: str) -> Segmenter | Ensemble:
+        return scorer_of(packages, device, replace(request, backend=backend, precision=precision))
+
     values, valid = sample if sample is not None else (_noise(scene.spec, scene.lattice.tile), None)
-    precision = parse_precision(choice.precision)
-    trials: tuple[dict[str, Any], ...] = ()
-    if precision == "auto":
-        chosen = choose_precision(make, values, valid, device)
-        precision, trials = chosen.precision, tuple(asdict(trial) for trial in chosen.trials)
-    segmenter = make(precision)
-    del network
-    probe = _measured(segmenter, choice.batch or 1, values, valid)
-    if choice.batch is None and device.type == "cuda":
-        probe = _larger_batch(segmenter, probe, values, valid)
-    probe = replace(probe, device=str(device), device_name=device_label(device), trials=trials)
+    values = values.repeat(request.batch, 1, 1, 1)
+    valid = None if valid is None else valid.repeat(request.batch, 1, 1)
+    trial = Trial(
+        make, values, valid, device, tuple(p.manifest for p in packages), _tiles(scene),
+        lambda backend, precision: _is_converted(packages, device, backend, precision, request),
+    )  # fmt: skip
+    pair = choose_pair(choice, trial)
+    scorer = make(pair.backend, pair.precision)
+    packages.clear()  # the networks as they were loaded are not part of what a run holds
+    probe = _measured(scorer, request.batch, values[:1], valid if valid is None else valid[:1])
+    if choice.batch is None and device.type == "cuda" and pair.backend == "torch":
+        probe = _larger_batch(scorer, probe, values, valid)
+    probe = replace(probe, device=str(device), device_name=device_label(device), trials=pair.trials)
     _remember(scene, choice, probe)
     return probe
+
+
+def _packages(scene: Scene, choice: ComputeChoice) -> list[LoadedPackage]:
+    from segment_tiles.pipeline.models.package import load_network  # noqa: PLC0415
+    from segment_tiles.workflows.loaded_model import LoadedPackage  # noqa: PLC0415
+
+    members = ((scene.model_folder, scene.manifest), *scene.companions)
+    return [
+        LoadedPackage(folder, manifest, load_network(folder, manifest, trust=choice.trust))
+        for folder, manifest in members
+    ]
+
+
+def _is_converted(
+    packages: list[LoadedPackage], device: torch.device, backend: str, precision: str, request: ModelRequest
+) -> bool:
+    from segment_tiles.pipeline.models.backends.known import BACKENDS  # noqa: PLC0415
+    from segment_tiles.pipeline.models.backends.protocol import Preparation  # noqa: PLC0415
+
+    def preparation(package: LoadedPackage) -> Preparation:
+        manifest, side = package.manifest, request.tile or package.manifest.tile
+        shape = (request.batch, len(manifest.bands), side, side)
+        return Preparation(shape, device, precision, manifest.weights_checksum, package.folder)
+
+    return all(BACKENDS[backend].is_prepared(preparation(package)) for package in packages)
+
+
+def _tiles(scene: Scene) -> int:
+    """Return the tiles of a run, counted on the whole result at once."""
+    if scene.volume is None:
+        return scene.lattice.tile_count(scene.roi)
+    return sum(d.lattice.tile_count(d.roi) * d.shape[0] for d in scene.volume.directions)
 
 
 def remembered(scene: Scene, choice: ComputeChoice) -> Probe | None:
@@ -122,7 +169,7 @@ def remembered(scene: Scene, choice: ComputeChoice) -> Probe | None:
         return None
 
 
-def _measured(segmenter: Segmenter, batch: int, values: Tensor, valid: Tensor | None) -> Probe:
+def _measured(segmenter: Segmenter | Ensemble, batch: int, values: Tensor, valid: Tensor | None) -> Probe:
     from segment_tiles.pipeline.models.precision import timed_scores  # noqa: PLC0415
 
     before = resident_bytes()
@@ -131,10 +178,15 @@ def _measured(segmenter: Segmenter, batch: int, values: Tensor, valid: Tensor | 
     masks = None if valid is None else valid.repeat(batch, 1, 1)
     _, seconds = timed_scores(segmenter, tiles, masks)
     peak = peak_resident_bytes()
-    return Probe("", "", segmenter.precision, batch, seconds / batch, before, max(0, peak - before))
+    added = max(0, peak - before)
+    return Probe(
+        "", "", segmenter.precision, batch, seconds / batch, before, added, backend=segmenter.backend
+    )
 
 
-def _larger_batch(segmenter: Segmenter, probe: Probe, values: Tensor, valid: Tensor | None) -> Probe:
+def _larger_batch(
+    segmenter: Segmenter | Ensemble, probe: Probe, values: Tensor, valid: Tensor | None
+) -> Probe:
     """Double the batch while that gains at least a twentieth and the GPU has the memory."""
     import torch  # noqa: PLC0415
 
@@ -173,13 +225,21 @@ def _remember(scene: Scene, choice: ComputeChoice, probe: Probe) -> None:
         return
 
 
+def cache_folder() -> Path:
+    """Return the folder of this program in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segment-tiles"
+
+
 def _cache_file(scene: Scene, choice: ComputeChoice) -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = cache_folder()
+    members = [scene.manifest, *(manifest for _, manifest in scene.companions)]
+    # long runs weigh backends that short ones do not
+    magnitude = math.ceil(math.log2(max(1, _tiles(scene))))
     key = json.dumps(
-        [scene.manifest.weights_checksum, scene.lattice.tile, scene.spec.bands, scene.spec.dtype,
-         asdict(choice), platform.node(), os.cpu_count()]
+        [[m.weights_checksum for m in members], scene.lattice.tile, magnitude, scene.spec.bands,
+         scene.spec.dtype, asdict(choice), platform.node(), os.cpu_count()]
     )  # fmt: skip
-    return root / "segment-tiles" / "probes" / f"{sha256(key.encode()).hexdigest()[:24]}.json"
+    return root / "probes" / f"{sha256(key.encode()).hexdigest()[:24]}.json"
 
 
 def sample_tile(scene: Scene, source: Source) -> tuple[Tensor, Tensor | None] | None:
@@ -204,20 +264,3 @@ def sample_tile(scene: Scene, source: Source) -> tuple[Tensor, Tensor | None] | 
             mask = None if band.valid is None else torch.from_numpy(band.valid[:, span].copy())[None]
             return torch.from_numpy(band.values[:, :, span].copy())[None], mask
     return None
-
-
-def check_choice(choice: ComputeChoice) -> None:
-    """Refuse words that no machine knows, before anything is loaded.
-
-    Raises
-    ------
-    UsageError
-        Where precision or device is misspelt.
-    """
-    if choice.precision not in {"auto", "fp32", "bf16", "fp16"}:
-        msg = f"--precision is {choice.precision!r}; it must be one of auto, fp32, bf16, fp16"
-        raise UsageError(msg)
-    kind, _, index = choice.device.partition(":")
-    if kind not in {"auto", "cpu", "cuda"} or (index and not index.isdigit()):
-        msg = f"--device is {choice.device!r}; it must be auto, cpu, cuda or cuda:N"
-        raise UsageError(msg)

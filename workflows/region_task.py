@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
-
-from segment_tiles.pipeline.errors import ModelError, ReadFailedError, one_line
+from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
-from segment_tiles.pipeline.models.package import load_manifest, load_network
-from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.models.ensemble import Ensemble
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
@@ -28,6 +22,7 @@ from segment_tiles.pipeline.sources.protocol import NodataRule, Source
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.computed_area import computed_area
+from segment_tiles.workflows.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.slab import Slab
 
@@ -96,6 +91,26 @@ class RegionTask:
     """Whether a graph that may execute code is loaded."""
     slab: Slab | None = None
     """Of a volume: the slices whose Region this is; lattice, roi and region are those of every slice."""
+    backend: str = "torch"
+    """torch, compile, openvino or onnx."""
+    augmentation: str = "none"
+    """none, flips or rotations."""
+    companions: tuple[tuple[str, str], ...] = ()
+    """Name or folder and checksum of the further models of an ensemble."""
+
+    @property
+    def model_request(self) -> ModelRequest:
+        """What is to be loaded."""
+        return ModelRequest(
+            ((self.model, self.checksum), *self.companions),
+            self.device,
+            self.precision,
+            self.backend,
+            self.batch,
+            self.lattice.tile,
+            self.augmentation,
+            self.trust,
+        )
 
 
 @dataclass(slots=True)
@@ -135,9 +150,7 @@ def do_region(
         return do_slab(task, task.slab, progress, is_stopped)
     started = perf_counter()
     report = RegionReport()
-    segmenter = load_segmenter(
-        find_model(task.model), task.checksum, task.device, task.precision, trust=task.trust
-    )
+    segmenter = load_scorer(task.model_request)
     report.folded_batch_norms = segmenter.folded_batch_norms
     source = open_source(
         task.uri,
@@ -180,7 +193,7 @@ def _do_rows(
     task: RegionTask,
     window: Window,
     source: Source,
-    segmenter: Segmenter,
+    segmenter: Segmenter | Ensemble,
     report: RegionReport,
     progress: Progress | None,
     is_stopped: IsStopped,
@@ -205,7 +218,7 @@ def _stream(
     task: RegionTask,
     window: Window,
     source: Source,
-    segmenter: Segmenter,
+    segmenter: Segmenter | Ensemble,
     report: RegionReport,
     progress: Progress | None,
     is_stopped: IsStopped,
@@ -256,44 +269,3 @@ def add_times(report: RegionReport, stream: RegionStream, writer: ShardWriter) -
     }
     for name, value in parts.items():
         report.seconds[name] = report.seconds.get(name, 0.0) + value
-
-
-@lru_cache(maxsize=1)
-def load_segmenter(
-    folder: Path, checksum: str, device: str, precision: str, *, trust: bool = False
-) -> Segmenter:
-    """Load a model once per process; the checksum keys the cache, so another package is never mistaken.
-
-    Raises
-    ------
-    ModelError
-        Where the package has other weights than the run was begun with.
-    """
-    manifest = load_manifest(folder)
-    if manifest.weights_checksum != checksum:
-        msg = (
-            f"{folder}: holds weights {manifest.weights_checksum[:12]}, the run was begun with {checksum[:12]}; "
-            "give every worker the same model package"
-        )
-        raise ModelError(msg)
-    return Segmenter(load_network(folder, manifest, trust=trust), manifest, torch.device(device), precision)
-
-
-_KEPT: ContextVar[bool] = ContextVar("segmenters kept", default=False)
-
-
-@contextmanager
-def segmenters_kept() -> Iterator[None]:
-    """Inside, the loaded model outlives the run that used it: the next scene of a batch needs it again."""
-    token = _KEPT.set(True)
-    try:
-        yield
-    finally:
-        _KEPT.reset(token)
-        forget_segmenters()
-
-
-def forget_segmenters() -> None:
-    """Free the loaded model: what follows a run needs the memory and not the network."""
-    if not _KEPT.get():
-        load_segmenter.cache_clear()

@@ -13,6 +13,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.models.agreement import check_members
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
@@ -56,6 +57,8 @@ class Scene:
     """What limits a run on a slide to tissue."""
     volume: VolumeScene | None = None
     """Of a volume, whose slices are segmented; spec, roi and lattice are then those of its first direction."""
+    companions: tuple[tuple[Path, ModelManifest], ...] = ()
+    """Packages of further models that make one ensemble with it."""
 
     @property
     def georef(self) -> GeoRef:
@@ -73,8 +76,9 @@ def open_scene(config: RunConfig) -> Scene:
     """
     folder = find_model(config.model)
     manifest = load_manifest(folder)
+    companions = _companions(config, manifest)
     if volume_kind(config.source) is not None:
-        return _volume_scene(config, folder, manifest)
+        return replace(_volume_scene(config, folder, manifest), companions=companions)
     if config.axis is not None or config.neighbours is not None:
         option = "--axis" if config.axis is not None else "--neighbours"
         msg = f"{option} is given, but {config.source} is no volume (NIfTI, NRRD, DICOM series); leave it out"
@@ -96,7 +100,18 @@ def open_scene(config: RunConfig) -> Scene:
         resolution.level,
         resolution.view,
         tissue,
+        companions=companions,
     )
+
+
+def _companions(config: RunConfig, manifest: ModelManifest) -> tuple[tuple[Path, ModelManifest], ...]:
+    """Return the further models of an ensemble, which agree with the first."""
+    folders = [find_model(name) for name in config.companions]
+    manifests = [load_manifest(folder) for folder in folders]
+    check_members([manifest, *manifests])
+    for other in manifests:
+        _tiling(config if config.tile else replace(config, tile=manifest.tile), other)
+    return tuple(zip(folders, manifests, strict=True))
 
 
 def direction_scene(scene: Scene, direction: Direction) -> Scene:

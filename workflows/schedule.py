@@ -45,10 +45,10 @@ from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.planning import is_finished_and_same
 from segment_tiles.workflows.batch.run import run_job, write_results
 from segment_tiles.workflows.fingerprint import settings_of
+from segment_tiles.workflows.loaded_model import segmenters_kept
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.planning import checked_scene
-from segment_tiles.workflows.region_task import segmenters_kept
 
 SERVER_SECONDS = 300
 """How long a server over the local database may take to start."""

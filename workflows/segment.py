@@ -34,7 +34,7 @@ from segment_tiles.workflows.memory import read_cache_bytes
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.planning import checked_scene
-from segment_tiles.workflows.probe import ComputeChoice, Probe, measure, sample_tile
+from segment_tiles.workflows.probe import Probe, choice_of, measure, sample_tile
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import run_report, write_report
 from segment_tiles.workflows.scene import Scene
@@ -200,13 +200,10 @@ def _probe(
 
     It runs where Regions are done, and returns what the user should know of it beside the Probe.
     """
-    scene = replace(scene, uri=paths.uri, model_folder=find_model(paths.model))
+    companions = tuple((find_model(portable_name(folder)), manifest) for folder, manifest in scene.companions)
+    scene = replace(scene, uri=paths.uri, model_folder=find_model(paths.model), companions=companions)
     warnings: list[str] = []
-    choice = ComputeChoice(config.device, config.precision, config.batch, config.trust)
-    if record is not None:
-        choice = ComputeChoice(
-            config.device, record.choices["precision"], record.choices["batch"], config.trust
-        )
+    choice = choice_of(config, None if record is None else record.choices)
     if scene.volume is not None:
         return measure(scene, choice, volume_sample(scene, scene.volume)), warnings
     source = open_source(
@@ -247,6 +244,11 @@ def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: Run
             device=probe.device,
             device_name=probe.device_name,
             precision=probe.precision,
+            backend=probe.backend,
+            augmentation=config.augmentation,
+            companions=tuple(
+                (portable_name(folder), manifest.weights_checksum) for folder, manifest in scene.companions
+            ),
             batch=probe.batch,
             lattice=scene.lattice,
             blend=config.blend,

@@ -8,13 +8,14 @@ from time import perf_counter
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
-from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.models.ensemble import Ensemble
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
 from segment_tiles.pipeline.sources.volumes.slices import open_slices
 from segment_tiles.pipeline.sources.volumes.volume import held_volume
+from segment_tiles.workflows.loaded_model import load_scorer
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.region_task import (
     IsStopped,
@@ -22,7 +23,6 @@ from segment_tiles.workflows.region_task import (
     RegionReport,
     RegionTask,
     add_times,
-    load_segmenter,
 )
 from segment_tiles.workflows.slab import Slab
 
@@ -39,9 +39,7 @@ def do_slab(task: RegionTask, slab: Slab, progress: Progress | None, is_stopped:
     """
     started = perf_counter()
     report = RegionReport()
-    segmenter = load_segmenter(
-        find_model(task.model), task.checksum, task.device, task.precision, trust=task.trust
-    )
+    segmenter = load_scorer(task.model_request)
     report.folded_batch_norms = segmenter.folded_batch_norms
     for numbers in unfinished_slices(slab.slices, task.region, task.roi, Ledger(task.ledger)):
         if is_stopped():
@@ -72,7 +70,7 @@ def _stream(
     task: RegionTask,
     slab: Slab,
     numbers: Sequence[int],
-    segmenter: Segmenter,
+    segmenter: Segmenter | Ensemble,
     report: RegionReport,
     progress: Progress | None,
     is_stopped: IsStopped,

@@ -14,10 +14,10 @@ from segment_tiles.pipeline.outputs.nifti_mask import write_nifti
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.sources.volumes.volume import forget_volumes
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.loaded_model import forget_segmenters
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.process_memory import peak_resident_bytes, release_freed_memory
-from segment_tiles.workflows.region_task import forget_segmenters
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.volume_average import remove_directions
 from segment_tiles.workflows.volume_formats import FILE_OF_VOLUME_FORMAT

@@ -1,17 +1,18 @@
-"""The precision of a run: the fastest one whose class map agrees with float32 on real tiles."""
+"""Precision and backend of a run: the fastest pair whose class map agrees with float32 on real tiles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.models.backends.torch_eager import TorchEager
 from segment_tiles.pipeline.models.devices import synchronize
-from segment_tiles.pipeline.models.segmenter import PRECISIONS, Segmenter
 
 REQUIRED_AGREEMENT = 0.995
 """Share of probe pixels whose class must be that of float32."""
@@ -21,9 +22,20 @@ TIMED_SECONDS = 0.5
 """Time after which no further pass is timed: on a slow machine one says enough."""
 
 
+class Scorer(Protocol):
+    """What is measured: a Segmenter, or several as one."""
+
+    device: torch.device
+    """Where scores are computed."""
+
+    def scores(self, values: Tensor, valid: Tensor | None) -> Tensor:
+        """Return probabilities (batch, classes, T, T), float32, of raw values (batch, bands, T, T)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PrecisionTrial:
-    """What the probe measured of one precision."""
+    """What the probe measured of one precision of one backend."""
 
     precision: str
     """fp32, bf16 or fp16."""
@@ -33,16 +45,10 @@ class PrecisionTrial:
     """Largest difference of a probability from float32."""
     seconds: float
     """Of one batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrecisionChoice:
-    """The precision of a run and why."""
-
-    precision: str
-    """fp32, bf16 or fp16."""
-    trials: tuple[PrecisionTrial, ...] = ()
-    """All that were measured; empty where the user named the precision."""
+    backend: str = "torch"
+    """What ran the network."""
+    refused: str = ""
+    """Why it was not measured; agreement, difference and seconds then say nothing."""
 
 
 def candidates(device: torch.device) -> tuple[str, ...]:
@@ -50,50 +56,10 @@ def candidates(device: torch.device) -> tuple[str, ...]:
 
     float16 has no fast path on CPUs.
     """
-    return ("fp32", "bf16") if device.type == "cpu" else ("fp32", "bf16", "fp16")
+    return TorchEager().precisions(device)
 
 
-def parse_precision(value: str) -> str:
-    """Return a known precision or ``auto``.
-
-    Raises
-    ------
-    UsageError
-        Where the word is not known.
-    """
-    if value != "auto" and value not in PRECISIONS:
-        msg = f"--precision is {value!r}; it must be one of auto, {', '.join(PRECISIONS)}"
-        raise UsageError(msg)
-    return value
-
-
-def choose_precision(
-    make: Callable[[str], Segmenter], values: Tensor, valid: Tensor | None, device: torch.device
-) -> PrecisionChoice:
-    """Measure every candidate on one batch of real tiles and choose.
-
-    Parameters
-    ----------
-    make
-        Gives the Segmenter of a precision.
-    values, valid
-        A probe batch as ``Segmenter.scores`` takes it; only valid pixels are compared.
-    device
-        Where it runs.
-    """
-    trials: list[PrecisionTrial] = []
-    reference: Tensor | None = None
-    for precision in candidates(device):
-        segmenter = make(precision)
-        scores, seconds = timed_scores(segmenter, values, valid)
-        reference = scores if reference is None else reference
-        trials.append(_compare(precision, scores, reference, valid, seconds))
-    agreeing = [t for t in trials if t.agreement >= REQUIRED_AGREEMENT]
-    fastest = min(agreeing, key=lambda trial: trial.seconds)
-    return PrecisionChoice(fastest.precision, tuple(trials))
-
-
-def timed_scores(segmenter: Segmenter, values: Tensor, valid: Tensor | None) -> tuple[Tensor, float]:
+def timed_scores(segmenter: Scorer, values: Tensor, valid: Tensor | None) -> tuple[Tensor, float]:
     """Return the scores of a batch and the seconds of the fastest of some passes, warm."""
     scores = segmenter.scores(values, valid)
     synchronize(segmenter.device)
@@ -106,14 +72,79 @@ def timed_scores(segmenter: Segmenter, values: Tensor, valid: Tensor | None) -> 
     return scores, min(seconds)
 
 
-def _compare(
-    precision: str, scores: Tensor, reference: Tensor, valid: Tensor | None, seconds: float
+def try_backends(
+    make: Callable[[str, str], Scorer],
+    pairs: Iterable[tuple[str, str]],
+    reference: Tensor,
+    values: Tensor,
+    valid: Tensor | None,
+) -> tuple[PrecisionTrial, ...]:
+    """Measure pairs of backend and precision on one batch of real tiles.
+
+    Parameters
+    ----------
+    make
+        Gives the scorer of a backend and a precision.
+    pairs
+        What is tried. A backend that cannot convert the network is not measured; its trial says why.
+    reference
+        Scores of float32 in torch.
+    values, valid
+        The batch.
+    """
+    trials: list[PrecisionTrial] = []
+    for backend, precision in pairs:
+        try:
+            scorer = make(backend, precision)
+            scores, seconds = timed_scores(scorer, values, valid)
+        except ModelError as error:
+            trials.append(PrecisionTrial(precision, 0.0, 1.0, 0.0, backend, str(error)))
+            continue
+        trials.append(compare(precision, scores, reference, valid, seconds, backend))
+    return tuple(trials)
+
+
+def fastest_agreeing(trials: Sequence[PrecisionTrial]) -> PrecisionTrial | None:
+    """Return the fastest trial whose classes are those of float32 on enough pixels, or None."""
+    agreeing = [t for t in trials if not t.refused and t.agreement >= REQUIRED_AGREEMENT]
+    return min(agreeing, key=lambda trial: trial.seconds, default=None)
+
+
+def require_agreement(trials: Sequence[PrecisionTrial]) -> PrecisionTrial:
+    """Return the fastest agreeing trial of a backend that the user named.
+
+    Raises
+    ------
+    ModelError
+        Where none agrees, with what was measured, or why nothing was.
+    """
+    fastest = fastest_agreeing(trials)
+    if fastest is None:
+        best = max(trials, key=lambda trial: trial.agreement)
+        if best.refused:
+            raise ModelError(best.refused)
+        msg = (
+            f"--backend {best.backend} gives {best.agreement:.2%} of the pixels of real tiles the class that float32 "
+            f"gives, {REQUIRED_AGREEMENT:.1%} are required; use --backend torch"
+        )
+        raise ModelError(msg)
+    return fastest
+
+
+def compare(
+    precision: str,
+    scores: Tensor,
+    reference: Tensor,
+    valid: Tensor | None,
+    seconds: float,
+    backend: str = "torch",
 ) -> PrecisionTrial:
+    """Return the trial of scores, against those of float32; only valid pixels count."""
     same = scores.argmax(1) == reference.argmax(1)
     difference = (scores - reference).abs().amax(1)
     if valid is not None:
         keep = valid.to(same.device)
         same, difference = same[keep], difference[keep]
     if same.numel() == 0:
-        return PrecisionTrial(precision, 1.0, 0.0, seconds)
-    return PrecisionTrial(precision, float(same.float().mean()), float(difference.max()), seconds)
+        return PrecisionTrial(precision, 1.0, 0.0, seconds, backend)
+    return PrecisionTrial(precision, float(same.float().mean()), float(difference.max()), seconds, backend)

@@ -48,4 +48,9 @@ def find_model(name_or_path: str) -> Path:
 
 def portable_name(folder: Path) -> str:
     """Return what `find_model` takes on any machine: the name of a bundled model, else an absolute path."""
-    return folder.name if folder.parent == _BUNDLED else str(folder.absolute())
+    return folder.name if is_bundled(folder) else str(folder.absolute())
+
+
+def is_bundled(folder: Path) -> bool:
+    """Return whether a package came with the program: its folder is not the user's to write into."""
+    return folder.parent == _BUNDLED

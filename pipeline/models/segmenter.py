@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.models.backends.known import require_backend
+from segment_tiles.pipeline.models.backends.protocol import Preparation
+from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
 from segment_tiles.pipeline.models.crf import crf_parameters, refine_batch
 from segment_tiles.pipeline.models.folding import fold_batch_norms
 from segment_tiles.pipeline.models.manifest import ModelManifest
 
-PRECISIONS: dict[str, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
-"""Types in which the network may run; softmax and everything after it is float32."""
-
-
+__all__ = ["PRECISIONS", "Segmenter"]
 FOLDING_SAMPLE_SIDE = 128
 """Side in pixels of the sample on which the folded network must answer as the network itself."""
 
 
 class Segmenter:
-    """A network ready to run: batch norms folded, channels last, in one precision on one device.
+    """A network ready to run: batch norms folded, by one backend, in one precision on one device.
 
     Parameters
     ----------
@@ -36,20 +34,48 @@ class Segmenter:
         Where it runs.
     precision
         fp32, bf16 or fp16.
+    backend
+        torch, compile, openvino or onnx; all but the first run tiles of one number and one side.
+    batch, tile
+        That number, and that side; the model's where it is None.
+    folder
+        Package of the model, beside which a conversion may be kept.
+
+    Raises
+    ------
+    MissingExtraError, UsageError, ModelError
+        Where the backend is not installed or cannot run this network.
     """
 
     def __init__(
-        self, network: nn.Module, manifest: ModelManifest, device: torch.device, precision: str = "fp32"
+        self,
+        network: nn.Module,
+        manifest: ModelManifest,
+        device: torch.device,
+        precision: str = "fp32",
+        *,
+        backend: str = "torch",
+        batch: int = 1,
+        tile: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.manifest, self.classes = manifest, manifest.classes
-        self.device, self.precision = device, precision
-        self._dtype = PRECISIONS[precision]
+        self.device, self.precision, self.backend = device, precision, backend
+        runs = require_backend(backend, device, manifest)
         side = min(manifest.tile, FOLDING_SAMPLE_SIDE)
         noise = torch.randn((1, len(manifest.bands), side, side), generator=torch.Generator().manual_seed(0))
         folded = fold_batch_norms(network.eval(), noise)
         self.folded_batch_norms = folded.count
-        network = folded.network.to(device=device, dtype=self._dtype).to(memory_format=torch.channels_last)
-        self.network = network.requires_grad_(requires_grad=False)
+        tile = tile or manifest.tile
+        preparation = Preparation(
+            (batch, len(manifest.bands), tile, tile), device, precision, manifest.weights_checksum, folder
+        )
+        parameters = sum(p.numel() for p in folded.network.parameters())
+        self.parameter_bytes = parameters * PRECISIONS[precision].itemsize
+        """Bytes of the weights in this precision."""
+        self.network = runs.prepare(folded.network, preparation)
+        self._dtype = runs.input_type(precision, device)
+        self._layout = torch.channels_last if runs.channels_last else torch.contiguous_format
         self._crf = crf_parameters(manifest.extra, len(manifest.bands))
         shape = (1, len(manifest.bands), 1, 1)
         self._mean = torch.tensor(manifest.mean, dtype=torch.float32, device=device).reshape(shape)
@@ -98,9 +124,4 @@ class Segmenter:
         if valid is not None:
             keep = valid.to(self.device, non_blocking=True).unsqueeze(1)
             image = image.masked_fill_(~keep, 0.0)
-        return image.to(dtype=self._dtype, memory_format=torch.channels_last)
-
-    @property
-    def parameter_bytes(self) -> int:
-        """Bytes of the weights in this precision."""
-        return sum(p.numel() * p.element_size() for p in self.network.parameters())
+        return image.to(dtype=self._dtype, memory_format=self._layout)

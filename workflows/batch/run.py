@@ -19,7 +19,7 @@ from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.part import WHOLE, Part
 from segment_tiles.workflows.batch.table import write_table
 from segment_tiles.workflows.executors import Executor
-from segment_tiles.workflows.region_task import segmenters_kept
+from segment_tiles.workflows.loaded_model import segmenters_kept
 from segment_tiles.workflows.segment import Listener, RunResult, segment
 
 FAILURES = (SegmentTilesError, OSError, RuntimeError, ValueError, MemoryError)

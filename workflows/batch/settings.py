@@ -48,6 +48,12 @@ class RunSettings(_Keys):
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(
         default=None, description="Number format of the network."
     )
+    backend: Literal["auto", "torch", "compile", "openvino", "onnx"] | None = Field(
+        default=None, description="What runs the network."
+    )
+    augmentation: Literal["none", "flips", "rotations"] | None = Field(
+        default=None, alias="tta", description="Turns in which every tile is seen, averaged."
+    )
     bands: tuple[PositiveInt, ...] | None = Field(
         default=None, description="Bands of the source from 1, in the order of the model."
     )

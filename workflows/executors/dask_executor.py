@@ -22,9 +22,10 @@ from segment_tiles.workflows.executors.sliding_window import SlidingWindow
 from segment_tiles.workflows.executors.unopened import submit
 from segment_tiles.workflows.executors.worker import RegionWorker, WorkOrder, stop_run, unseen
 from segment_tiles.workflows.interruption import Interruption
+from segment_tiles.workflows.loaded_model import forget_segmenters
 from segment_tiles.workflows.plan import DEFAULT_MEMORY_SHARE
 from segment_tiles.workflows.process_memory import available_bytes
-from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, forget_segmenters
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
 
 PACKAGES_THAT_DECIDE_BYTES = ("segment-tiles", "torch")
 """Of which a worker must have the same version as this process."""

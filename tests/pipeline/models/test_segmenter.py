@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -126,33 +126,42 @@ def test_a_network_of_another_class_count_is_refused(small_model: Path) -> None:
         wrong.scores(torch.zeros(1, 3, 8, 8))
 
 
+def trials_of(
+    make: Callable[[str, str], Segmenter], values: torch.Tensor
+) -> tuple[precision.PrecisionTrial, ...]:
+    reference = make("torch", "fp32").scores(values)
+    return precision.try_backends(make, [("torch", "fp32"), ("torch", "bf16")], reference, values, None)
+
+
 def test_precision_is_fast_and_agrees(small_model: Path) -> None:
     manifest = load_manifest(small_model)
-    make = partial(Segmenter, load_network(small_model, manifest), manifest, CPU)
+    network = load_network(small_model, manifest)
     values = torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8)
-    choice = precision.choose_precision(make, values, None, CPU)
-    trials = {trial.precision: trial for trial in choice.trials}
-    assert set(trials) == {"fp32", "bf16"}
-    assert trials["fp32"].agreement == 1.0
-    assert 0.9 < trials["bf16"].agreement <= 1.0
-    agreeing = [t for t in choice.trials if t.agreement >= precision.REQUIRED_AGREEMENT]
-    assert choice.precision == min(agreeing, key=lambda trial: trial.seconds).precision
+    trials = trials_of(lambda backend, name: Segmenter(network, manifest, CPU, name), values)
+    assert trials[0].agreement == 1.0
+    assert 0.9 < trials[1].agreement <= 1.0
+    agreeing = [t for t in trials if t.agreement >= precision.REQUIRED_AGREEMENT]
+    assert precision.fastest_agreeing(trials) == min(agreeing, key=lambda trial: trial.seconds)
 
 
 def test_a_precision_that_disagrees_is_never_chosen(small_model: Path) -> None:
     manifest = load_manifest(small_model)
     network = load_network(small_model, manifest)
 
-    def make(name: str) -> Segmenter:
+    def make(backend: str, name: str) -> Segmenter:
         if name == "fp32":
             return Segmenter(network, manifest, CPU)
         return Segmenter(nn.Conv2d(3, 3, 1), manifest, CPU)  # quick, and another map
 
     values = torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8)
-    choice = precision.choose_precision(make, values, None, CPU)
-    assert choice.trials[1].seconds < choice.trials[0].seconds
-    assert choice.trials[1].agreement < precision.REQUIRED_AGREEMENT
-    assert choice.precision == "fp32"
+    trials = trials_of(make, values)
+    assert trials[1].seconds < trials[0].seconds
+    assert trials[1].agreement < precision.REQUIRED_AGREEMENT
+    chosen = precision.fastest_agreeing(trials)
+    assert chosen is not None
+    assert chosen.precision == "fp32"
+    with pytest.raises(ModelError, match=r"--backend torch gives .* 99.5% are required"):
+        precision.require_agreement(trials[1:])
 
 
 def test_devices() -> None:

@@ -1,0 +1,103 @@
+"""OpenVINO on the processor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.models.backends.conversions import Conversion, conversion
+from segment_tiles.pipeline.models.backends.protocol import CONVERSION_FAILURES, Preparation, Runner
+
+FILE = "network.xml"
+
+
+class OpenVino:
+    """The network as OpenVINO's graph; its CPU plugin chooses kernels at every start, in about a second."""
+
+    name = "openvino"
+    channels_last = False
+    conversion_seconds = 5.0
+
+    def unavailable(self, device: torch.device) -> str | None:
+        """Return what to install, or that it computes on the CPU alone."""
+        if find_spec("openvino") is None:
+            return "it is not installed: pip install 'segment-tiles[openvino]'"
+        return None if device.type == "cpu" else f"it runs on the CPU, not on {device}; give --device cpu"
+
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        """Return float32, and bfloat16 where the processor has instructions for it."""
+        import openvino  # noqa: PLC0415 - an extra
+
+        able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return ("fp32", "bf16") if "BF16" in able else ("fp32",)
+
+    def input_type(self, precision: str, device: torch.device) -> torch.dtype:
+        """Return float32: OpenVINO converts by itself."""
+        return torch.float32
+
+    def is_prepared(self, preparation: Preparation) -> bool:
+        """Return whether it was converted before."""
+        return _conversion(preparation).is_complete
+
+    def prepare(self, network: nn.Module, preparation: Preparation) -> Runner:
+        """Convert, or read what was converted, and choose kernels."""
+        import openvino  # noqa: PLC0415 - an extra
+
+        def convert_into(folder: Path) -> None:
+            _convert(network, torch.zeros(preparation.shape), folder / FILE)
+
+        folder = _conversion(preparation).made(convert_into)
+        compiled = openvino.Core().compile_model(
+            str(folder / FILE),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[preparation.precision],
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": 1,
+                # as many as torch, which waits meanwhile; pinned ones would push the reader and the writer aside
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+        return _Request(compiled)
+
+
+class _Request:
+    """One request that is used again and again, by one thread at a time."""
+
+    def __init__(self, compiled: Any):
+        self._request = compiled.create_infer_request()
+        self._lock = Lock()
+
+    def __call__(self, image: Tensor) -> Tensor:
+        with self._lock:
+            results = self._request.infer([image.contiguous().numpy()], share_inputs=True)
+            return torch.from_numpy(results[0])
+
+
+def _conversion(preparation: Preparation) -> Conversion:
+    import openvino  # noqa: PLC0415 - an extra
+
+    # one graph serves all precisions: the plugin converts when it chooses kernels
+    return conversion(
+        replace(preparation, precision="fp32"), "openvino", openvino.__version__, executes=False
+    )
+
+
+def _convert(network: nn.Module, sample: Tensor, path: Path) -> None:
+    import openvino  # noqa: PLC0415 - an extra
+
+    try:
+        with torch.inference_mode(mode=False), torch.no_grad():
+            converted = openvino.convert_model(torch.export.export(network, (sample,)))
+        openvino.save_model(converted, str(path), compress_to_fp16=False)
+    except CONVERSION_FAILURES as error:
+        msg = f"--backend openvino: OpenVINO cannot convert this network ({one_line(error)}); use --backend torch"
+        raise ModelError(msg) from error

@@ -1,0 +1,78 @@
+"""What all backends have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+Runner = Callable[[Tensor], Tensor]
+"""Maps normalised (batch, bands, T, T) to logits (batch, classes, T, T) on the same device."""
+
+CONVERSION_FAILURES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AssertionError,
+    LookupError,
+    AttributeError,
+    OSError,
+)
+"""What exporters raise for a network that they cannot convert; every library has classes of its own below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """For what a backend prepares a network."""
+
+    shape: tuple[int, int, int, int]
+    """Of every input: batch, bands, T, T."""
+    device: torch.device
+    """Where it runs."""
+    precision: str
+    """fp32, bf16 or fp16."""
+    checksum: str
+    """Of the weights; empty: the network is not that of a package, and nothing is kept."""
+    folder: Path | None = None
+    """Package beside which a converted model may be kept; None: in the user's cache folder."""
+
+
+class Backend(Protocol):
+    """One way to run a network."""
+
+    name: str
+    """As ``--backend`` spells it."""
+    channels_last: bool
+    """Whether its input lies in memory as batch, row, column, band."""
+    conversion_seconds: float
+    """What the first preparation of a network takes, roughly; ``auto`` weighs it against the run."""
+
+    def unavailable(self, device: torch.device) -> str | None:
+        """Return why it cannot run here and what to do, or None where it can."""
+        ...
+
+    def precisions(self, device: torch.device) -> tuple[str, ...]:
+        """Return what it can compute in on a device; the first is the one closest to float32."""
+        ...
+
+    def input_type(self, precision: str, device: torch.device) -> torch.dtype:
+        """Return the type of its input."""
+        ...
+
+    def is_prepared(self, preparation: Preparation) -> bool:
+        """Return whether `prepare` finds its conversion of an earlier start."""
+        ...
+
+    def prepare(self, network: nn.Module, preparation: Preparation) -> Runner:
+        """Convert a float32 network in evaluation mode, or load what was converted before.
+
+        Raises
+        ------
+        ModelError
+            Where this network cannot be converted.
+        """
+        ...
