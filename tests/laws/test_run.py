@@ -198,6 +198,8 @@ def test_an_interrupted_run_says_so_and_goes_on(wide_raster: Path, small_model: 
         small_model,
         "--out",
         out,
+        "--tile",
+        "128",
         "--precision",
         "fp32",
         "--format",
@@ -212,7 +214,7 @@ def test_an_interrupted_run_says_so_and_goes_on(wide_raster: Path, small_model: 
         time.sleep(0.02)
     time.sleep(1.0)  # in the middle of the first row of shards
     process.send_signal(signal.SIGINT)
-    printed = process.communicate(timeout=60)
+    printed = process.communicate(timeout=200)
     assert process.returncode == 130, printed
     assert printed[1].splitlines() == [
         f"segment-tiles: warning: {FINISHING}",
