@@ -104,9 +104,8 @@ def _key_of(_context: Any, parameters: Mapping[str, Any]) -> str | None:
 
 
 def _is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
-    """Say no where the same settings would be refused again."""
-    error = state.result(raise_on_failure=False)
-    return not (isinstance(error, SegmentTilesError) and error.exit_status == UsageError.exit_status)
+    """Say no where the next attempt would be refused too; a source may be there again in a minute."""
+    return not isinstance(state.result(raise_on_failure=False), ChangedRunError)
 
 
 @task(
