@@ -49,6 +49,7 @@ def task_ends(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
     return re.findall(r"Task run 'jobs-results/(\w+)' - Finished in state (\w+)", done.stderr)
 
 
+@pytest.mark.slow  # Prefect's own server starts twice
 def test_the_second_run_of_the_flow_skips_everything(jobs: Path) -> None:
     first = run_flow(jobs)
     assert first.returncode == 0, first.stderr
