@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -54,6 +54,7 @@ class DaskExecutor:
         self._client: Client | None = None
         self._capacity = Capacity()
         self._runs: list[str] = []
+        self._has_prepared_workers = False
 
     def start(self) -> Capacity:
         """Connect, wait for the first worker, and check who is there.
@@ -74,6 +75,7 @@ class DaskExecutor:
             _require_versions(client)
             plugin = RegionWorker(self._cluster.environment, ignores_interrupts=self._cluster.is_local)
             self._asked(lambda: client.register_plugin(plugin, name=self._name))
+            self._has_prepared_workers = True
             self._capacity = self._measured_capacity(client)
         return self._capacity
 
@@ -150,8 +152,9 @@ class DaskExecutor:
         """Stop what was started, and leave a cluster that was there as it was found."""
         client, self._client = self._client, None
         if client is not None:
-            if client.status == "running" and not self._cluster.is_local:
-                self._leave(client, at_once=at_once)
+            if self._has_prepared_workers and client.status == "running" and not self._cluster.is_local:
+                with suppress(OSError, CancelledError):  # a scheduler that goes now needs no farewell
+                    self._leave(client, at_once=at_once)
             if at_once:
                 self._cluster.close(at_once=True)
             client.close()
