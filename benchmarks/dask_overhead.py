@@ -115,7 +115,7 @@ def drive(client: Client, scheduler: psutil.Process, name: str, tasks: list[Regi
     assert sum(report.computed for report in reports) == done[0], "no tile and no progress is lost"
     print(
         f"{done[0]:,} tiles as {len(tasks):,} {name}: {seconds:.2f} s, driver {time.process_time() - processor:.2f} s "
-        f"of processor; scheduler {after / 1e6:.0f} MB, {(after - before) / 1e6:+.1f} MB (asked: under 60 s)",
+        f"of processor; scheduler {after / 1e6:.0f} MB, {(after - before) / 1e6:+.1f} MB",
         flush=True,
     )
 
@@ -149,8 +149,9 @@ def many_tiles(folder: Path, tiles: int) -> None:
             client.wait_for_workers(WORKERS)
             scheduler = psutil.Process(client.run_on_scheduler(_pid))
             drive(client, scheduler, "Regions (first, loads the program)", tasks_of(lattice, strips))
-            drive(client, scheduler, "Regions of the Plan", tasks_of(lattice, strips))
-            drive(client, scheduler, "Regions of one shard", tasks_of(lattice, shards))
+            drive(client, scheduler, "Regions of the Plan (asked: under 60 s)", tasks_of(lattice, strips))
+            # far more and smaller Regions than any run has, with their borders computed twice
+            drive(client, scheduler, "Regions of one shard (no run does this)", tasks_of(lattice, shards))
 
 
 def _pid() -> int:
