@@ -15,12 +15,13 @@ def evaluation_tables(document: Mapping[str, Any]) -> list[Table]:
 
 
 def _class_table(document: Mapping[str, Any]) -> Table:
+    from rich import box
     from rich.table import Table
 
     widths = list(document["boundary_iou"])
-    table = Table(title=f"{document['pixels']:,} pixels")
+    table = Table(title=f"{document['pixels']:,} pixels", box=box.SIMPLE_HEAD)
     table.add_column("class")
-    for name in ("IoU", "Dice", "precision", "recall", *(f"boundary IoU {w} px" for w in widths)):
+    for name in ("IoU", "Dice", "precision", "recall", *(f"boundary\nIoU {w} px" for w in widths)):
         table.add_column(name, justify="right")
     for name, scores in document["classes"].items():
         numbers = [scores[key] for key in ("iou", "dice", "precision", "recall")]
@@ -30,9 +31,10 @@ def _class_table(document: Mapping[str, Any]) -> Table:
 
 
 def _summary_table(document: Mapping[str, Any]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="whole map")
+    table = Table(title="whole map", box=box.SIMPLE_HEAD)
     table.add_column("score")
     table.add_column("value", justify="right")
     table.add_row("mean IoU", _text(document["mean_iou"]))

@@ -51,13 +51,19 @@ def inspect_command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")
     ],
+    scene: Annotated[
+        str | None,
+        typer.Option(
+            "--scene", metavar="SOURCE", help="Also measure how far its tiles disagree on this raster."
+        ),
+    ] = None,
     trust: Trust = False,
     json: options.Json = False,
 ) -> None:
     """Say what a model is: network, parameters, multiply-adds of a tile, reach against the halo."""
     from segment_tiles.workflows.model_library import inspect_model
 
-    document = inspect_model(model, trust=trust)
+    document = inspect_model(model, trust=trust, scene=scene)
     if json:
         print_json(document)
         return
@@ -174,6 +180,12 @@ def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
         rows["reach"] = (
             f"{reach['effective']} px hold 99 % of the gradient, furthest {reach['furthest']} px "
             f"(measured to {reach['measured']} px)"
+        )
+    if document["seams"] is not None:
+        seams = document["seams"]
+        rows["seams"] = (
+            f"neighbouring tiles give {seams['class_share']:.2%} of the pixels of their overlaps different classes; "
+            f"scores differ by {seams['score_difference']:.4f} on average"
         )
     rows["weights"] = f"sha256 {document['weights_checksum']}"
     return rows

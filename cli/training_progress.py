@@ -73,6 +73,6 @@ def score_table(report: TrainingReport) -> Table:
     for area, scores in {**report.scores, **left_out}.items():
         for name, values in scores.items():
             if isinstance(values, dict):
-                numbers = [f"{values[key]:.3f}" for key in ("iou", "dice", "precision", "recall")]
-                table.add_row(area, name, *numbers)
+                numbers = [values[key] for key in ("iou", "dice", "precision", "recall")]
+                table.add_row(area, name, *("-" if n is None else f"{n:.3f}" for n in numbers))
     return table

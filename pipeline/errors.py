@@ -54,9 +54,15 @@ class VectorError(SegmentTilesError):
 
 
 class TrainingError(SegmentTilesError):
-    """Training stopped: labels do not fit the scene, or the loss is no longer a number."""
+    """A training or an evaluation cannot be made of what was given: labels do not fit the scene, say."""
 
     exit_status = 2
+
+
+class TrainingFailedError(TrainingError):
+    """Training stopped on the way: the loss or the weights are no longer numbers."""
+
+    exit_status = 1
 
 
 class MissingExtraError(SegmentTilesError):

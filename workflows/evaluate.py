@@ -40,7 +40,7 @@ class TruthSettings:
     def as_scene(self, raster: Path) -> SceneSettings:
         """Return the truth as the labels of a raster."""
         return SceneSettings(
-            name="truth",
+            name=raster.name,
             raster=str(raster),
             labels=self.path,
             class_column=self.class_column,

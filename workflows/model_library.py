@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from segment_tiles.pipeline.grid.lattice import overlap_pixels
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.models.graphs import EXECUTES, GRAPH_FILES
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import load_manifest, load_network
@@ -28,8 +29,8 @@ def list_models(folders: list[Path]) -> list[dict[str, Any]]:
     return [_line(name, origin, load_manifest(folder)) for name, origin, folder in found]
 
 
-def inspect_model(name_or_path: str, *, trust: bool) -> dict[str, Any]:
-    """Describe one model: architecture, cost at its tile size, reach against its halo, warnings.
+def inspect_model(name_or_path: str, *, trust: bool, scene: str | None = None) -> dict[str, Any]:
+    """Describe one model in JSON values: architecture, cost at its tile size, reach against its halo, warnings.
 
     Parameters
     ----------
@@ -37,16 +38,15 @@ def inspect_model(name_or_path: str, *, trust: bool) -> dict[str, Any]:
         Bundled name, or folder of a model package.
     trust
         Load a graph that may execute code.
-
-    Returns
-    -------
-    dict
-        Plain JSON values.
+    scene
+        Raster on which it is measured how far neighbouring tiles disagree; None: not measured.
 
     Raises
     ------
     ModelError
         Not a model, damaged, or a graph that executes and is not trusted.
+    SourceError, UsageError
+        The scene cannot be opened, or does not fit the model.
     """
     folder = find_model(name_or_path)
     manifest = load_manifest(folder)
@@ -70,6 +70,7 @@ def inspect_model(name_or_path: str, *, trust: bool) -> dict[str, Any]:
         "overlap": manifest.overlap,
         "halo": halo,
         **measured,
+        "seams": None if scene is None else _seams(network, manifest, scene),
         "weights_checksum": manifest.weights_checksum,
         "extra": dict(manifest.extra),
         "warnings": _warnings(manifest, halo, None if reach is None else reach["effective"]),
@@ -95,6 +96,37 @@ def _measured(network: nn.Module, manifest: ModelManifest) -> dict[str, Any]:
             manifest.architecture, bands, manifest.classes.count, tile, tile
         ),
         "reach": asdict(measure_reach(network, bands, tile)),
+    }
+
+
+def _seams(network: nn.Module, manifest: ModelManifest, scene: str) -> dict[str, Any]:
+    """Measure how far neighbouring tiles disagree on a scene, at the tile and overlap of the model."""
+    from segment_tiles.pipeline.learning.seam_disagreement import measure_seams  # noqa: PLC0415 - as above
+    from segment_tiles.pipeline.models.devices import resolve_device  # noqa: PLC0415
+    from segment_tiles.pipeline.models.segmenter import Segmenter  # noqa: PLC0415
+    from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
+
+    source = open_source(scene)
+    try:
+        spec = source.spec
+        if spec.bands != len(manifest.bands):
+            names = ", ".join(manifest.bands)
+            msg = f"--scene {scene} has {spec.bands} bands; the model has {len(manifest.bands)}: {names}"
+            raise UsageError(msg)
+        overlap = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride)
+        lattice = Lattice(spec.height, spec.width, manifest.tile, overlap)
+        segmenter = Segmenter(network, manifest, resolve_device("auto"))
+        seams = measure_seams(source, segmenter, lattice, spec.window)
+    finally:
+        source.close()
+    if not seams.pixels:
+        msg = f"--scene {scene} is one tile of {manifest.tile} px, without neighbours; name a larger one"
+        raise UsageError(msg)
+    return {
+        "scene": scene,
+        "pixels": seams.pixels,
+        "class_share": seams.class_share,
+        "score_difference": seams.score_difference,
     }
 
 

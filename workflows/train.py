@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.errors import OutputError, TrainingError
 from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.learning.logs import TrainingLog
 from segment_tiles.pipeline.learning.processes import TrainingProcess, training_process
@@ -199,6 +199,10 @@ def _held_out_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:
     if not areas:
         msg = "no scene has a held_out window or use: validate; a training without held-out scores is refused"
         raise TrainingError(msg)
+    if not any(area.has_labels() for area in areas):
+        names = ", ".join(area.name for area in areas[:3])
+        msg = f"what is held out has no labelled pixel ({names}), so nothing could be scored: move held_out"
+        raise TrainingError(msg)
     return areas
 
 
@@ -216,7 +220,11 @@ def _run_and_report(
 
 
 def _check_folder(out: Path, *, resume: bool) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"--out {out} cannot be a folder: {error.strerror}"
+        raise OutputError(msg) from error
     if (out / CHECKPOINT_NAME).exists() and not resume:
         msg = f"{out} has the checkpoint of a training; go on with it by --resume, or choose another --out"
         raise TrainingError(msg)

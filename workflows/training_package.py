@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +144,11 @@ class PackagingObserver:
         """Log the scores and write the package as it is now."""
         if self.log is not None:
             self.log.write(row)
-        rounded = {name: round(value, 4) for name, value in row.items() if name != "step"}
+        rounded = {
+            name: None if math.isnan(value) else round(value, 4)
+            for name, value in row.items()
+            if name != "step"
+        }
         self._packager.save(kept, self._packager.extra(int(row["step"]), {"while training": rounded}))
         self._progress.scored(row)
 

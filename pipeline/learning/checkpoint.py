@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from segment_tiles.pipeline.errors import TrainingError, one_line
+from segment_tiles.pipeline.errors import TrainingError, WriteFailedError, one_line
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
@@ -32,11 +32,21 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; the old one stays until the new one is complete."""
+    """Write a checkpoint; the old one stays until the new one is complete.
+
+    Raises
+    ------
+    WriteFailedError
+        The disk is full or cannot be written.
+    """
     path = folder / CHECKPOINT_NAME
     partial = path.with_suffix(".partial")
-    torch.save({name: getattr(checkpoint, name) for name in Checkpoint.__slots__}, partial)
-    partial.replace(path)
+    try:
+        torch.save({name: getattr(checkpoint, name) for name in Checkpoint.__slots__}, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+        msg = f"{path} cannot be written ({one_line(error)}); free some space and go on with --resume"
+        raise WriteFailedError(msg) from error
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:

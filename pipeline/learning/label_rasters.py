@@ -112,7 +112,8 @@ class RasterLabels:
             if value not in self._codes:
                 msg = (
                     f"labels of scene {self._scene} have the code {value}; "
-                    f"accepted are {', '.join(map(str, self._codes))}: add it to class_values"
+                    f"accepted are {', '.join(map(str, self._codes))}: "
+                    "name it in class_values (--class-value of evaluate)"
                 )
                 raise TrainingError(msg)
             codes[values == value] = self._codes[value]
@@ -188,7 +189,7 @@ class ClassMapLabels:
         if name not in self._names:
             msg = (
                 f"labels of scene {self._scene.name} have the class {found!r}; accepted are "
-                f"{', '.join(self._names)}: add it to class_values"
+                f"{', '.join(self._names)}: name it in class_values (--class-value of evaluate)"
             )
             raise TrainingError(msg)
         return self._names.index(name)

@@ -70,7 +70,7 @@ def _code_of(value: object, scene: SceneSettings, class_names: Sequence[str]) ->
         accepted = ", ".join(scene.class_values) or ", ".join(class_names)
         msg = (
             f"labels of scene {scene.name} have the class {value!r} in column {scene.class_column!r}; "
-            f"accepted are {accepted}: add it to class_values"
+            f"accepted are {accepted}: name it in class_values (--class-value of evaluate)"
         )
         raise TrainingError(msg)
     return class_names.index(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,14 +64,19 @@ def class_table(settings: TrainingSettings) -> ClassTable:
 
 
 def score_summary(matrix: ConfusionMatrix, table: ClassTable) -> dict[str, Any]:
-    """Return scores as they stand in a manifest: numbers rounded to four places."""
-    summary: dict[str, Any] = {"mean_iou": round(matrix.mean_iou, 4), "pixels": matrix.pixels}
+    """Return scores as they stand in a manifest: rounded to four places, None where one is not defined."""
+    summary: dict[str, Any] = {"mean_iou": _rounded(matrix.mean_iou), "pixels": matrix.pixels}
     for entry in table.classes:
         scores = matrix.of_class(entry.code)
         summary[entry.name] = {
-            "iou": round(scores.iou, 4),
-            "dice": round(scores.dice, 4),
-            "precision": round(scores.precision, 4),
-            "recall": round(scores.recall, 4),
+            "iou": _rounded(scores.iou),
+            "dice": _rounded(scores.dice),
+            "precision": _rounded(scores.precision),
+            "recall": _rounded(scores.recall),
         }
     return summary
+
+
+def _rounded(score: float) -> float | None:
+    """Return a score as JSON has it: there is no NaN in JSON, and null for what is not defined."""
+    return None if math.isnan(score) else round(score, 4)

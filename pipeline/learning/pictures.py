@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.classes import ClassTable
@@ -18,6 +19,8 @@ from segment_tiles.pipeline.models.segmenter import Segmenter
 
 SAMPLES_AT_MOST = 6
 """Areas that the picture shows, spread over all."""
+SHOWN_LOW, SHOWN_HIGH = 1, 99
+"""Percents of the values of a sample between which its picture goes from black to white."""
 SAMPLE_SIDE = 768
 """Largest side in pixels of the part of an area that a sample shows: its middle."""
 
@@ -39,8 +42,10 @@ def save_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     loss_axes.legend()
     for name in [key for key in (scores[0] if scores else {}) if key != "step"]:
         values = [row[name] for row in scores]
-        score_axes.plot([row["step"] for row in scores], values, marker=".", label=name)
-    score_axes.set(xlabel="step", ylim=(0, 1), title="Held-out areas")
+        label = name.replace("mean_iou", "mean IoU").replace("iou ", "IoU ")
+        score_axes.plot([row["step"] for row in scores], values, marker=".", label=label)
+    score_axes.set(xlabel="step", ylabel="IoU", ylim=(0, 1), title="Held-out areas")
+    score_axes.set_xlim(loss_axes.get_xlim())
     if scores:
         score_axes.legend()
     save_figure(figure, path)
@@ -50,16 +55,17 @@ def save_samples(path: Path, areas: Sequence[ValidationArea], segmenter: Segment
     """Draw the middle of each area, its labels and its map side by side."""
     step = -(-len(areas) // SAMPLES_AT_MOST)
     areas = areas[::step]
-    figure = Figure(figsize=(12, 4.2 * len(areas)), layout="constrained")
+    figure = Figure(figsize=(12, 4.3 * len(areas) + 0.5), layout="constrained")
     rows = figure.subplots(len(areas), 3, squeeze=False)
     for axes, area in zip(rows, areas, strict=True):
         part = ValidationArea(area.scene, _middle(area.window))
         values = part.scene.source.read(part.window)
-        picture = _stretched(values, segmenter.manifest.mean, segmenter.manifest.std)
+        picture = _stretched(values)
         labels = part.scene.labels.read(part.window)
         _show(axes[0], picture, part.name)
         _show(axes[1], colored(labels, segmenter.classes), "labels")
         _show(axes[2], colored(map_of(part, segmenter), segmenter.classes), "map")
+    _name_colors(figure, segmenter.classes)
     save_figure(figure, path)
 
 
@@ -85,13 +91,23 @@ def _middle(window: Window) -> Window:
     return Window(row, column, height, width)
 
 
-def _stretched(values: NDArray[np.generic], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.uint8]:
-    """Return a picture of the first three bands, or of the first alone, two deviations around the mean."""
-    shown = [0, 1, 2] if values.shape[0] >= 3 else [0, 0, 0]
-    low = np.array([mean[b] - 2 * std[b] for b in shown])[:, None, None]
-    high = np.array([mean[b] + 2 * std[b] for b in shown])[:, None, None]
-    share = (values[shown].astype(np.float64) - low) / (high - low)
+def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return a picture of the first three bands, or of the first alone, without the outermost percents."""
+    shown = values[[0, 1, 2] if values.shape[0] >= 3 else [0, 0, 0]].astype(np.float64)
+    low, high = np.nanpercentile(shown, [SHOWN_LOW, SHOWN_HIGH], axis=(1, 2), keepdims=True)
+    share = (shown - low) / np.maximum(high - low, 1e-12)
     return np.asarray((np.nan_to_num(share).clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _name_colors(figure: Figure, table: ClassTable) -> None:
+    """Say below the pictures which colour is which class."""
+    named = [
+        (f"#{red:02x}{green:02x}{blue:02x}", c.name) for c in table.classes for red, green, blue in [c.color]
+    ]
+    handles = [
+        Patch(facecolor=color, edgecolor="0.5", label=name) for color, name in [*named, ("black", "no label")]
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
 
 
 def _show(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:

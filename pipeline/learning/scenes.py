@@ -19,7 +19,7 @@ from segment_tiles.pipeline.learning.settings import (
     SliceSettings,
     TrainingSettings,
 )
-from segment_tiles.pipeline.learning.slices import ProbabilityLabels, open_sheet
+from segment_tiles.pipeline.learning.slices import ProbabilityLabels, SheetLayout, open_sheet
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
 
@@ -66,6 +66,7 @@ class LabelledScene:
         self.held_out = tuple(Window(w.row, w.column, w.height, w.width) for w in settings.held_out)
         self.hidden = self.held_out
         """Windows that training does not see: those held out and what lies too close to them."""
+        self._layout: SheetLayout | None = None
         if settings.slices is not None:
             self._open_slices(settings.slices, data_folder, class_names)
         else:
@@ -85,6 +86,7 @@ class LabelledScene:
 
     def _open_slices(self, slices: SliceSettings, data_folder: Path, class_names: Sequence[str]) -> None:
         self.source, layout = open_sheet(resolve(self.settings.raster, data_folder), slices)
+        self._layout = layout
         volumes = {name: resolve(path, data_folder) for name, path in slices.label_probabilities.items()}
         assert self.settings.unlabelled is not None  # checked when the configuration was parsed
         self.labels = ProbabilityLabels(volumes, self.settings.unlabelled, slices, layout, class_names)
@@ -97,6 +99,18 @@ class LabelledScene:
     def window(self) -> Window:
         """The whole scene."""
         return self.source.spec.window
+
+    def name_of(self, window: Window) -> str:
+        """Return what people call a part of the scene: a slice, or rows and columns."""
+        if window == self.window:
+            return self.settings.name
+        number = None if self._layout is None else self._layout.number_at(window)
+        if number is not None:
+            return f"{self.settings.name} slice {number}"
+        return (
+            f"{self.settings.name} rows {window.row}-{window.row_stop} "
+            f"columns {window.column}-{window.column_stop}"
+        )
 
     def read(self, window: Window, *, with_held_out: bool) -> LabelledWindow:
         """Return a window of any place and size.

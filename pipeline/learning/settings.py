@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 IGNORE_CODE = 255
 """Label of a pixel that neither the loss nor a score counts."""
@@ -104,8 +104,8 @@ class NetworkSettings(Settings):
     image_pooling_window: PositiveCount | None = None
     """Feature pixels; None with ``window``: the training window divided by the output stride."""
     align_corners: bool = False
-    details: dict[str, int | float | str | bool | list[int]] = Field(default_factory=dict)
-    """Further settings of one family, such as channel counts."""
+    details: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further settings of one family, such as channel counts; checked where the network is built."""
     initial_backbone: str | None = None
     """First weights of the backbone: a file, ``package:name/path`` inside an installed package, or ``timm`` for
     timm's own download."""
@@ -176,8 +176,8 @@ class OptimizerSettings(Settings):
 class TrainingSettings(Settings):
     """A whole training run, as its YAML file says it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    """Name of the model package."""
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,}$")]
+    """Name of the model package: three or more lower-case letters, digits and hyphens, from a letter on."""
     description: str = ""
     scenes: Annotated[tuple[SceneSettings, ...], Field(min_length=1)]
     classes: Annotated[tuple[ClassSettings, ...], Field(min_length=2)]

@@ -48,6 +48,11 @@ class SheetLayout:
         """Rows of the sheet."""
         return len(self.numbers) * (self.rows + self.gap) - self.gap
 
+    def number_at(self, window: Window) -> int | None:
+        """Return the number of the slice that a window is, or is a part of; None where it is of several."""
+        place, row = divmod(window.row, self.rows + self.gap)
+        return self.numbers[place] if row + window.height <= self.rows else None
+
     def windows_of(self, first: int, last: int) -> tuple[Window, ...]:
         """Return the boxes of the slices with these numbers, both included."""
         step = self.rows + self.gap

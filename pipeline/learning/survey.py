@@ -59,15 +59,16 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
         A scene has no labelled pixel, all scenes together have only one class, or values are infinite.
     """
     bands = scenes[0].source.spec.bands
-    total, squares, count = np.zeros(bands), np.zeros(bands), 0
+    total, squares, count = np.zeros(bands), np.zeros(bands), np.zeros(bands)
     cells = []
     for scene in scenes:
         parts = []
         for strip, labelled in scene.training_strips():
             values = labelled.values[:, labelled.valid].astype(np.float64)
-            total += values.sum(axis=1)
-            squares += (values**2).sum(axis=1)
-            count += values.shape[1]
+            # NaN is no value, as for the engine
+            total += np.nansum(values, axis=1)
+            squares += np.nansum(values**2, axis=1)
+            count += (~np.isnan(values)).sum(axis=1)
             parts.append(_cells_of_strip(strip, labelled, classes))
         cells.append(_joined(parts, scene))
     pixels = np.sum([c.counts.sum(axis=0) for c in cells], axis=0)
@@ -77,6 +78,10 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
             f"the training scenes have labels of {len(present)} class (code {present.tolist()}); "
             "two or more are needed: check class_values, unlabelled and held_out"
         )
+        raise TrainingError(msg)
+    if not count.all():
+        bands_at_fault = (np.flatnonzero(count == 0) + 1).tolist()
+        msg = f"bands {bands_at_fault} hold no value where training may look; choose others by bands"
         raise TrainingError(msg)
     mean = total / count
     if not np.isfinite(squares).all():

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.errors import TrainingFailedError
 from segment_tiles.pipeline.learning.checkpoint import (
     CHECKPOINT_NAME,
     Checkpoint,
@@ -111,7 +111,7 @@ class Training:
 
         Raises
         ------
-        TrainingError
+        TrainingFailedError
             The loss or the gradients are no longer numbers; the last checkpoint stays.
         """
         settings = self._settings
@@ -172,7 +172,7 @@ class Training:
 
     def _not_a_number(
         self, what: str, logits: Tensor, labels: Tensor, numbers: WindowNumbers
-    ) -> TrainingError:
+    ) -> TrainingFailedError:
         """Say which windows of the step are at fault, in any process; all of them where that cannot be told."""
         places = list(numbers.of_step(self.step))
         losses = [
@@ -185,7 +185,7 @@ class Training:
         where = "; ".join(self._windows.describe(n) for n in named[:3])
         has_checkpoint = (self._folder / CHECKPOINT_NAME).exists()
         kept = "the last checkpoint is kept" if has_checkpoint else "there is no checkpoint yet"
-        return TrainingError(
+        return TrainingFailedError(
             f"the {what} of step {self.step + 1} is not a number at {where}; {kept}: "
             "look at the values there, or lower optimizer.learning_rate"
         )
@@ -220,7 +220,7 @@ class Training:
             f"weights after step {self.step} are not numbers; the checkpoint before, if any, is kept: "
             "lower optimizer.learning_rate"
         )
-        raise TrainingError(msg)
+        raise TrainingFailedError(msg)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(

@@ -13,7 +13,8 @@ from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.learning.confusion import ConfusionMatrix
-from segment_tiles.pipeline.learning.scenes import LabelledScene
+from segment_tiles.pipeline.learning.scenes import STRIP_ROWS, LabelledScene
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 BLEND = "gaussian"
@@ -30,11 +31,16 @@ class ValidationArea:
 
     @property
     def name(self) -> str:
-        """Scene, and its window where it is not the whole."""
-        if self.window == self.scene.window:
-            return self.scene.settings.name
-        w = self.window
-        return f"{self.scene.settings.name} rows {w.row}-{w.row_stop} columns {w.column}-{w.column_stop}"
+        """Scene, and its part where it is not the whole."""
+        return self.scene.name_of(self.window)
+
+    def has_labels(self) -> bool:
+        """Return whether any pixel can be scored; read in strips, up to the first that can."""
+        for row in range(self.window.row, self.window.row_stop, STRIP_ROWS):
+            strip = Window(row, self.window.column, STRIP_ROWS, self.window.width).intersect(self.window)
+            if (self.scene.read(strip, with_held_out=True).labels != IGNORE_CODE).any():
+                return True
+        return False
 
 
 def validation_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:

@@ -56,7 +56,7 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
         labelled = scene.read(footprint, with_held_out=False)
         values = (labelled.values.astype(np.float32) - self._mean) / self._std
         # what the engine does with pixels without data: the mean of the band
-        values = np.where(labelled.valid, values, np.float32(0))
+        values = np.where(labelled.valid & ~np.isnan(values), values, np.float32(0))
         image, labels = place(
             torch.from_numpy(values), torch.from_numpy(labelled.labels), placement, self._settings.window
         )

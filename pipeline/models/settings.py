@@ -83,6 +83,10 @@ def parse_settings(architecture: Architecture) -> NetworkSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(set(NetworkSettings.model_fields) - {"image_pooling"}))
+            msg = f"architecture detail {name} is not known; known are {known}"
+            raise ModelError(msg) from error
         msg = f"architecture detail {name} is {first['input']!r}: {first['msg']}"
         raise ModelError(msg) from error
 

@@ -323,3 +323,22 @@ def test_every_version_runs(tmp_path, capsys, arch, backbone, stride, crf):
         classes = dataset.read(1)
     assert classes.shape == (70, 100)
     assert set(np.unique(classes)) <= {0, 1}
+
+
+def test_inspect_measures_the_seams_of_a_scene(small_model, tmp_path, capsys):
+    place = {"crs": "EPSG:32612", "transform": rasterio.Affine(1, 0, 5e5, 0, -1, 4e6)}
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", **place}
+    values = np.random.default_rng(0).integers(0, 255, (3, 100, 100), dtype=np.uint8)
+    for side, path in ((100, tmp_path / "scene.tif"), (40, tmp_path / "small.tif")):
+        with rasterio.open(path, "w", height=side, width=side, **profile) as file:
+            file.write(values[:, :side, :side])
+    seams = answer(capsys, "model", "inspect", small_model, "--scene", tmp_path / "scene.tif")["seams"]
+    # two by two tiles of 64 px, 16 of them shared, and 52 of the second ones inside
+    assert seams["pixels"] == 2 * 16 * (64 + 52)
+    assert 0 < seams["score_difference"] < 1
+    assert 0 <= seams["class_share"] < 1
+    assert run("model", "inspect", small_model, "--scene", tmp_path / "scene.tif") == 0
+    assert "neighbouring tiles give" in " ".join(capsys.readouterr().out.split())
+    said = complaint(capsys, "model", "inspect", small_model, "--scene", tmp_path / "small.tif")
+    assert "one tile of 64 px" in said
+    assert answer(capsys, "model", "inspect", small_model)["seams"] is None

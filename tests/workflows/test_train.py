@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +20,9 @@ import rasterio
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segment_tiles.pipeline.errors import ModelError, TrainingError
+from segment_tiles.pipeline.errors import ModelError, TrainingError, TrainingFailedError
 from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.models.package import load_manifest, load_network
@@ -128,6 +131,11 @@ def test_a_training_leaves_everything_a_user_is_promised(data: Path, tmp_path: P
     assert len((tmp_path / "out/steps.csv").read_text().splitlines()) == 1 + 6
     assert len((tmp_path / "out/scores.csv").read_text().splitlines()) == 1 + 3
     assert json.loads((tmp_path / "out/report.json").read_text())["scores"] == report.scores
+    board = EventAccumulator(str(tmp_path / "out/tensorboard")).Reload()
+    with (tmp_path / "out/steps.csv").open(newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert [event.value for event in board.Scalars("loss")] == pytest.approx(losses, rel=1e-5)
+    assert [event.step for event in board.Scalars("mean_iou")] == [2, 4, 6]
     for name in ("curve.png", "samples.png"):
         with Image.open(tmp_path / "out" / name) as picture:
             assert min(picture.size) > 200
@@ -199,7 +207,7 @@ def test_a_loss_that_is_no_number_stops_with_its_place(data: Path, tmp_path: Pat
     wild = {"kind": "sgd", "learning_rate": 1e30, "gradient_norm": None, "warm_up_steps": 0}
     run(data, tmp_path / "out", steps=2)
     good = (tmp_path / "out" / CHECKPOINT_NAME).read_bytes()
-    with pytest.raises(TrainingError, match=r"not a number at scene discs, rows .* checkpoint"):
+    with pytest.raises(TrainingFailedError, match=r"not a number at scene discs, rows .* checkpoint"):
         run(data, tmp_path / "wild", steps=8, validate_every=8, optimizer=wild)
     assert not (tmp_path / "wild" / CHECKPOINT_NAME).exists()
     assert (tmp_path / "out" / CHECKPOINT_NAME).read_bytes() == good
@@ -213,6 +221,39 @@ def test_infinite_values_are_refused(data: Path, tmp_path: Path) -> None:
         file.write(values)
     scene = SETTINGS["scenes"][0] | {"raster": str(tmp_path / "scene.tif")}
     with pytest.raises(TrainingError, match=r"bands \[2\] hold infinite values"):
+        run(data, tmp_path / "out", scenes=[scene])
+
+
+def test_a_value_that_is_no_number_counts_as_missing(data: Path, tmp_path: Path) -> None:
+    with rasterio.open(data / "scene.tif") as file:
+        profile, values = file.profile, file.read().astype(np.float32)
+    mean = values[1].mean()
+    values[1, :20, :20] = np.nan
+    with rasterio.open(tmp_path / "scene.tif", "w", **(profile | {"dtype": "float32"})) as file:
+        file.write(values)
+    scene = SETTINGS["scenes"][0] | {"raster": str(tmp_path / "scene.tif")}
+    report = run(data, tmp_path / "out", scenes=[scene], steps=2)
+    assert load_manifest(report.model).mean[1] == pytest.approx(mean, rel=0.1)
+
+
+def test_scores_that_are_not_defined_are_null(data: Path, tmp_path: Path) -> None:
+    """JSON has no NaN: a held-out corner without discs, and a map without any."""
+    scene = SETTINGS["scenes"][0] | {"held_out": [{"row": 0, "column": 0, "height": 4, "width": 4}]}
+    report = run(data, tmp_path / "out", scenes=[scene], steps=2)
+    for path in (tmp_path / "out/report.json", report.model / "model.json"):
+        assert not re.search(r"\bNaN\b", path.read_text())
+    (scores,) = report.scores.values()
+    assert None in (scores["disc"]["precision"], scores["disc"]["recall"])
+
+
+def test_a_held_out_area_without_labels_is_refused(data: Path, tmp_path: Path) -> None:
+    with rasterio.open(data / "codes.tif") as file:
+        profile, codes = file.profile, file.read(1)
+    codes[64:, 64:] = 255
+    with rasterio.open(tmp_path / "codes.tif", "w", **profile) as file:
+        file.write(codes, 1)
+    scene = SETTINGS["scenes"][0] | {"labels": str(tmp_path / "codes.tif")}
+    with pytest.raises(TrainingError, match=r"no labelled pixel .*discs rows 64-96 columns 64-96"):
         run(data, tmp_path / "out", scenes=[scene])
 
 

@@ -1,0 +1,71 @@
+"""Label rasters that lie elsewhere, say no place, or hold what is no class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+
+from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.labels import LabelReader, open_labels
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.sources.open import open_source
+
+WHOLE = Window(0, 0, 160, 160)
+
+
+def labels_of(discs: Any, path: Path) -> LabelReader:
+    source = open_source(str(discs.folder / "scene.tif"))
+    settings = SceneSettings(name="discs", raster="scene.tif", labels=str(path))
+    try:
+        return open_labels(settings, str(path), source.spec, ("ground", "disc"))
+    finally:
+        source.close()
+
+
+def codes_of(discs: Any) -> tuple[dict[str, Any], np.ndarray]:
+    with rasterio.open(discs.folder / "codes.tif") as file:
+        return dict(file.profile), file.read(1)
+
+
+def test_a_picture_of_the_same_size_is_taken_pixel_for_pixel(discs: Any, tmp_path: Path) -> None:
+    _, codes = codes_of(discs)
+    Image.fromarray(codes).save(tmp_path / "codes.png")
+    reader = labels_of(discs, tmp_path / "codes.png")
+    assert (reader.read(WHOLE) == codes).all()
+    assert "pixel for pixel" in reader.notes[0]
+
+
+def test_a_picture_of_another_size_is_refused(discs: Any, tmp_path: Path) -> None:
+    Image.fromarray(codes_of(discs)[1][:99]).save(tmp_path / "codes.png")
+    with pytest.raises(TrainingError, match="160 x 99 and has no CRS"):
+        labels_of(discs, tmp_path / "codes.png")
+
+
+@pytest.mark.parametrize("change", [{"crs": "EPSG:32613"}, {"transform": rasterio.Affine(1, 0, 100, 0, -1, 50)}])
+def test_a_raster_that_lies_elsewhere_is_refused(discs: Any, tmp_path: Path, change: dict[str, Any]) -> None:
+    """Six degrees further east the same numbers are another place: the same transform is not the same grid."""
+    profile, codes = codes_of(discs)
+    with rasterio.open(tmp_path / "far.tif", "w", **(profile | change)) as file:
+        file.write(codes, 1)
+    with pytest.raises(TrainingError, match=r"does not overlap the scene discs.* check the CRS") as caught:
+        labels_of(discs, tmp_path / "far.tif")
+    assert "\n" not in str(caught.value)
+
+
+def test_not_a_number_is_no_label(discs: Any, tmp_path: Path) -> None:
+    profile, codes = codes_of(discs)
+    values = codes.astype(np.float32)
+    values[:50] = np.nan
+    for nodata in (None, np.nan):
+        path = tmp_path / f"{nodata}.tif"
+        with rasterio.open(path, "w", **(profile | {"dtype": "float32", "nodata": nodata})) as file:
+            file.write(values, 1)
+        read = labels_of(discs, path).read(WHOLE)
+        assert (read[:50] == IGNORE_CODE).all()
+        assert (read[50:] == codes[50:]).all()
