@@ -21,6 +21,7 @@ from segment_tiles.cli import (
     run,
     schedule,
     train,
+    tune,
 )
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
 
@@ -39,7 +40,7 @@ app = typer.Typer(
     help="Segment rasters of any size, satellite scenes, pathology slides and volumes, with DeepLabv3+.",
     epilog="Exit status: 0 done; 1 something failed; 2 bad usage or input; 130 interrupted, resumable.",
 )
-for command in (demo, run, plan, batch, schedule, export, polygonize, train, evaluate, info, doctor):
+for command in (demo, run, plan, tune, batch, schedule, export, polygonize, train, evaluate, info, doctor):
     app.command(command.__name__.rpartition(".")[2])(command.command)
 app.add_typer(model.app, name="model")
 

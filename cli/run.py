@@ -94,6 +94,10 @@ def print_summary(report: dict[str, Any]) -> None:
         f"peak memory {report['memory']['peak_bytes'] / 1e6:.0f} MB",
         highlight=False,
     )
+    stages, limit = report["seconds"].get("stages", {}), report["seconds"].get("limit")
+    if limit is not None:
+        busy = ", ".join(f"{name} {stages.get(name, 0.0):.1f} s" for name in ("read", "compute", "write"))
+        console.print(f"busy: {busy}; the limit is {limit}", highlight=False)
     for name in report.get("outputs", []):
         console.print(f"  {report['out']}/{name}", highlight=False, soft_wrap=True)
 

@@ -52,6 +52,8 @@ class RunConfig:
     """Turns in which every tile is seen, averaged: none, flips or rotations."""
     companions: tuple[str, ...] = ()
     """Further models that make one ensemble with the first."""
+    tuned: bool = False
+    """Tile, overlap, batch, precision and backend are what `tune` kept, not what the user said."""
     bands: tuple[int, ...] | None = None
     """1-based bands in the order of the model."""
     roi: tuple[float, ...] | None = None

@@ -7,10 +7,12 @@ from segment_tiles.pipeline.grid.blend import parse_blend
 from segment_tiles.workflows.compute_choice import check_choice
 from segment_tiles.workflows.computed_area import computed_area
 from segment_tiles.workflows.config import RunConfig, check_where
+from segment_tiles.workflows.fingerprint import RunRecord
 from segment_tiles.workflows.image_formats import check_image_formats
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.probe import choice_of, measure, remembered
 from segment_tiles.workflows.scene import Scene, open_scene
+from segment_tiles.workflows.tuning import with_tuning
 
 
 def plan_run(config: RunConfig) -> Plan:
@@ -21,11 +23,24 @@ def plan_run(config: RunConfig) -> Plan:
     SegmentTilesError
         Wherever ``segment`` would refuse to start.
     """
-    scene = checked_scene(config)
+    config, scene = tuned_scene(config, None)
     choice = choice_of(config)
     probe = remembered(scene, choice) or measure(scene, choice, None)
     area = computed_area(config.aoi, scene.tissue, scene.spec)
     return make_plan(config, scene, probe, area, workers=config.workers or 1)
+
+
+def tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig, Scene]:
+    """Return the checked scene, and the configuration with what `tune` kept where the user left it open.
+
+    Raises
+    ------
+    SegmentTilesError
+        As `checked_scene`.
+    """
+    scene = checked_scene(config)
+    tuned = with_tuning(config, scene, record)
+    return (tuned, checked_scene(tuned)) if tuned.tuned else (config, scene)
 
 
 def checked_scene(config: RunConfig) -> Scene:

@@ -109,6 +109,11 @@ def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | 
         return scorer_of(packages, device, replace(request, backend=backend, precision=precision))
 
     values, valid = sample if sample is not None else (_noise(scene.spec, scene.lattice.tile), None)
+    if choice.batch is None and device.type == "cuda":
+        # float32 takes the most memory: what fits in it fits in all
+        start = make("torch", "fp32" if choice.precision == "auto" else choice.precision)
+        larger = _larger_batch(start, _measured(start, 1, values, valid), values, valid)
+        request = replace(request, batch=larger.batch)
     values = values.repeat(request.batch, 1, 1, 1)
     valid = None if valid is None else valid.repeat(request.batch, 1, 1)
     trial = Trial(
@@ -119,8 +124,6 @@ def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | 
     scorer = make(pair.backend, pair.precision)
     packages.clear()  # the networks as they were loaded are not part of what a run holds
     probe = _measured(scorer, request.batch, values[:1], valid if valid is None else valid[:1])
-    if choice.batch is None and device.type == "cuda" and pair.backend == "torch":
-        probe = _larger_batch(scorer, probe, values, valid)
     probe = replace(probe, device=str(device), device_name=device_label(device), trials=pair.trials)
     _remember(scene, choice, probe)
     return probe

@@ -74,7 +74,11 @@ def run_report(
             "computed": sum(region.computed for region in regions),
             "skipped": sum(region.skipped for region in regions),
         },
-        "seconds": {**{name: round(value, 3) for name, value in seconds.items()}, "stages": _stages(regions)},
+        "seconds": {
+            **{name: round(value, 3) for name, value in seconds.items()},
+            "stages": _stages(regions),
+            "limit": limiting_stage(regions),
+        },
         "memory": {
             "planned_bytes": plan.memory.total,
             "planned": asdict(plan.memory),
@@ -122,9 +126,25 @@ def _classes(plan: Plan, shards: Mapping[tuple[int, int], Sequence[int]]) -> dic
 
 
 def _stages(regions: Sequence[RegionReport]) -> dict[str, float]:
-    """Sum the busy time of the stages, and name the one that the others waited for."""
+    """Sum the busy time of the stages."""
     totals: dict[str, float] = {}
     for region in regions:
         for name, value in region.seconds.items():
             totals[name] = totals.get(name, 0.0) + value
     return {name: round(value, 3) for name, value in totals.items()}
+
+
+def limiting_stage(regions: Sequence[RegionReport]) -> str | None:
+    """Return the stage that the others waited for: read, compute or write; None where nothing was done.
+
+    Reading and writing run beside the network. What the network waited for either of them, where that is
+    longer than it computed, makes that one the limit.
+    """
+    stages = _stages(regions)
+    waited = {
+        "read": stages.get("compute waited for read", 0.0),
+        "write": stages.get("compute waited for write", 0.0),
+    }
+    candidates = {"compute": stages.get("compute", 0.0), **waited}
+    longest = max(candidates, key=lambda name: candidates[name])
+    return longest if candidates[longest] > 0 else None

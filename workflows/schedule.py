@@ -190,6 +190,7 @@ def job_key(job: Job) -> str | None:
     except SegmentTilesError:
         return None  # the task says what is wrong
     words = [settings, str(config.out), config.formats, config.device, config.precision, config.batch]
+    words += [config.backend, config.augmentation]
     return sha256(json.dumps(words, sort_keys=True, default=str).encode()).hexdigest()
 
 

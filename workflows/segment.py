@@ -33,7 +33,7 @@ from segment_tiles.workflows.interruption import interruption
 from segment_tiles.workflows.memory import read_cache_bytes
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
-from segment_tiles.workflows.planning import checked_scene
+from segment_tiles.workflows.planning import tuned_scene
 from segment_tiles.workflows.probe import Probe, choice_of, measure, sample_tile
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import run_report, write_report
@@ -99,12 +99,14 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         are in ``RunResult.failures``, and starting again tries them again.
     """
     started = perf_counter()
-    scene = checked_scene(config)
+    directory = OutputDirectory(config.out)
+    begun = None if config.restart else read_record(directory.record)
+    config, scene = tuned_scene(config, begun)
     config = replace(
         config,
         formats=suitable_formats(config.formats or default_image_formats(scene), config.source, scene.volume),
+        companions=tuple(portable_name(folder) for folder, _ in scene.companions),
     )
-    directory = OutputDirectory(config.out)
     with directory.locked_for(restart=config.restart):
         settings = settings_of(config, scene)
         record = read_record(directory.record)
@@ -134,7 +136,9 @@ def _go_on(
     for text in warnings:
         listener.warn(text)
     if record is None:
-        record = RunRecord(settings_of(config, scene), choices_of(probe))
+        record = RunRecord(
+            settings_of(config, scene), {**choices_of(probe), **({"tuned": True} if config.tuned else {})}
+        )
     else:
         require_device(record, probe)
     plan = _plan(config, scene, probe, capacity)
@@ -200,7 +204,8 @@ def _probe(
 
     It runs where Regions are done, and returns what the user should know of it beside the Probe.
     """
-    companions = tuple((find_model(portable_name(folder)), manifest) for folder, manifest in scene.companions)
+    members = zip(config.companions, scene.companions, strict=True)
+    companions = tuple((find_model(name), manifest) for name, (_, manifest) in members)
     scene = replace(scene, uri=paths.uri, model_folder=find_model(paths.model), companions=companions)
     warnings: list[str] = []
     choice = choice_of(config, None if record is None else record.choices)
@@ -247,7 +252,8 @@ def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: Run
             backend=probe.backend,
             augmentation=config.augmentation,
             companions=tuple(
-                (portable_name(folder), manifest.weights_checksum) for folder, manifest in scene.companions
+                (name, manifest.weights_checksum)
+                for name, (_, manifest) in zip(config.companions, scene.companions, strict=True)
             ),
             batch=probe.batch,
             lattice=scene.lattice,

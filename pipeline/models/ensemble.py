@@ -65,12 +65,14 @@ class Ensemble:
     @torch.inference_mode()
     def scores(self, values: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return the mean probabilities (batch, classes, T, T), float32, in the order members and turns have."""
-        total: Tensor | None = None
+        # torch turns signed numbers and bytes alone
+        wider = {torch.uint16: torch.int32, torch.uint32: torch.int64}.get(values.dtype, values.dtype)
+        values, total = values.to(wider), None
         for turn in self.turns:
             seen = turn.applied(values)
             mask = None if valid is None else turn.applied(valid)
             for member in self.members:
                 scores = turn.undone(member.scores(seen, mask))
                 total = scores if total is None else total.add_(scores)
-        assert total is not None  # there is a turn and a member
+        assert isinstance(total, Tensor)  # there is a turn and a member
         return total.div_(len(self.turns) * len(self.members))

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, WriteFailedError
 from segment_tiles.pipeline.models.backends.torch_eager import TorchEager
 from segment_tiles.pipeline.models.devices import synchronize
 
@@ -97,7 +97,7 @@ def try_backends(
         try:
             scorer = make(backend, precision)
             scores, seconds = timed_scores(scorer, values, valid)
-        except ModelError as error:
+        except (ModelError, WriteFailedError) as error:
             trials.append(PrecisionTrial(precision, 0.0, 1.0, 0.0, backend, str(error)))
             continue
         trials.append(compare(precision, scores, reference, valid, seconds, backend))

@@ -16,7 +16,7 @@ from segment_tiles.workflows.finish import is_finished
 from segment_tiles.workflows.image_formats import default_image_formats
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
-from segment_tiles.workflows.planning import checked_scene, plan_run
+from segment_tiles.workflows.planning import plan_run, tuned_scene
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.volume_formats import suitable_formats
 
@@ -112,8 +112,9 @@ def is_finished_and_same(job: Job) -> bool:
     record = read_record(directory.record)
     if record is None:
         return False
-    scene: Scene = checked_scene(job.config)
-    check_same_run(record, settings_of(job.config, scene), job.config, job.config.out)
+    scene: Scene
+    config, scene = tuned_scene(job.config, record)
+    check_same_run(record, settings_of(config, scene), config, config.out)
     formats = job.config.formats or default_image_formats(scene)
     return is_finished(directory, suitable_formats(formats, job.config.source, scene.volume))
 
