@@ -14,7 +14,7 @@ from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.scenes import ListedScene, list_scenes, located
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
-from segment_tiles.workflows.config import RunConfig, parse_formats, parse_memory
+from segment_tiles.workflows.config import RunConfig, parse_formats, parse_memory, parse_models
 
 MOSAIC_FOLDER = "mosaics"
 """Where in the results folder the index of each mosaic lies."""
@@ -124,10 +124,13 @@ def run_config(
     if words.get("tissue", "auto") not in {"auto", "otsu", "off"}:
         words["tissue"] = located(folder, words["tissue"])
     words["view"] = View(*(words.pop(name, None) for name in ("mpp", "source_mpp", "z", "t")))
-    local_model = folder / words["model"]
-    if local_model.is_dir():
-        words["model"] = str(local_model)
-    return RunConfig(source=source, out=out, restart=restart, **words)
+    words["model"], *companions = (_model(folder, name) for name in parse_models(words["model"]))
+    return RunConfig(source=source, out=out, companions=tuple(companions), restart=restart, **words)
+
+
+def _model(folder: Path, name: str) -> str:
+    """Return the path of a model beside the jobs file, else the name as it is."""
+    return str(folder / name) if (folder / name).is_dir() else name
 
 
 def _filled(

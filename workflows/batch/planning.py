@@ -115,8 +115,8 @@ def is_finished_and_same(job: Job) -> bool:
     scene: Scene
     config, scene = tuned_scene(job.config, record)
     check_same_run(record, settings_of(config, scene), config, config.out)
-    formats = job.config.formats or default_image_formats(scene)
-    return is_finished(directory, suitable_formats(formats, job.config.source, scene.volume))
+    formats = config.formats or default_image_formats(scene)
+    return is_finished(directory, suitable_formats(formats, config.source, scene.volume))
 
 
 def _with_readable_source(job: Job, folder: Path) -> Job:

@@ -31,7 +31,10 @@ class _Keys(BaseModel):
 class RunSettings(_Keys):
     """How a scene is run: the options of `segment-tiles run`, under the same names."""
 
-    model: str | None = Field(default=None, description="Bundled model, or folder of a model package.")
+    model: str | None = Field(
+        default=None,
+        description="Bundled model, or folder of a model package; several, by commas: their mean.",
+    )
     tile: PositiveInt | None = Field(default=None, description="Tile side in pixels; default: the model's.")
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=None, description="Shared part of a tile side, 0 to below 1."

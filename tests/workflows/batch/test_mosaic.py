@@ -129,7 +129,8 @@ def test_a_scene_in_another_crs_is_refused_or_warped(tmp_path: Path, quarters: l
         assert np.array_equal(ours[:, :, :60], first.read()[:, :, :60])
         theirs = mosaic.read(window=((-offset + 20, -offset + 77), (103, 170)))
         straight = second.read(window=((20, 77), (20, 87)))
-        assert np.abs(theirs.astype(int) - straight.astype(int)).mean() < 12
+        # a pixel beside its place gives 0.6
+        assert np.corrcoef(theirs.ravel(), straight.ravel())[0, 1] > 0.8
 
 
 def change(path: Path, **profile: Any) -> None:

@@ -104,11 +104,11 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def test_items_of_a_collection_and_what_is_below_it(catalog: Path, jobs: Callable[..., list[Job]]) -> None:
-    found = jobs({"stac": "stac/collection.json", "asset": "visual"}, out="maps/{collection}-{date}-{id}")
+    found = jobs({"stac": "stac/collection.json", "asset": "visual"}, out="maps/{date}-{id}")
     assert [job.config.source for job in found] == [
         str(catalog / folder / "scene.tif") for folder in ("first", "second", "below/third")
     ]
-    assert found[0].name == "maps/aerial-2020-05-18-first"
+    assert found[0].name == "maps/2020-05-18-first"
 
 
 def test_documents_on_a_server_and_their_pages(catalog: Path, server: str) -> None:
