@@ -1,11 +1,16 @@
-"""One map, several ways, in one run: the floor, ours, MONAI, and the loop that a user would write.
+"""One map, several ways, in one run: floors, ours, MONAI, pytorch-toolbelt, and the loop that a user would write.
 
-    python benchmarks/peers.py [--sizes 2048 4096] [--repeat 3] [--model canopy-rgb] [--precision fp32 bf16]
+    python benchmarks/peers.py [--sizes 2048 4096] [--repeat 3] [--model canopy-rgb]
+        [--backends torch compile openvino onnx] [--precision fp32 bf16] [--contenders ours MONAI] [--device cuda]
 
 The same weights, tiles of 512 px, 25 % overlap, from a GeoTIFF on disk to a class map on disk. Every
-contender runs in a process of its own, in turn, ``--repeat`` times; medians are shown. Imports, loading the
-model and one warm-up pass are not counted, for anybody. The floor is the bare forward pass, in the form in
-which ours runs the network, of as many tiles as the lattice has.
+contender runs in a process of its own, in turn, ``--repeat`` times; medians are shown. Imports, loading and
+converting the model and one warm-up pass are not counted, for anybody. A floor is the bare forward pass, in
+the backend and precision in which ours runs the network, of as many tiles as the lattice has; "of floor"
+compares ours with the floor of its own backend and precision, and peers with that of torch in float32. A
+backend that is not installed, or does not compute in a precision, is left out and named.
+
+On a GPU, "GPU %" is the share of time in which a kernel ran, as the driver counts it (needs nvidia-ml-py).
 """
 
 from __future__ import annotations
@@ -16,136 +21,66 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
 import torch
-from rasterio.windows import Window as RasterioWindow
+from contenders import OF_A_BACKEND, OVERLAP, PEERS, TILE, Job
 
-from segment_tiles.pipeline.grid.lattice import Lattice
-from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.backends.known import BACKENDS
+from segment_tiles.pipeline.models.devices import device_label, resolve_device, synchronize
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 
-TILE, OVERLAP = 512, 128
-STRIDE = TILE - OVERLAP
-CPU = torch.device("cpu")
+Key = tuple[str, str, str]
+"""Contender, backend, precision."""
+NAMES = (*OF_A_BACKEND, *PEERS)
 
 
-def floor(raster: Path, model: Path, out: Path, precision: str) -> Callable[[], Any]:
-    """The network alone: as many tiles as the lattice has."""
-    manifest = load_manifest(model)
-    segmenter = Segmenter(load_network(model, manifest), manifest, CPU, precision)
-    with rasterio.open(raster) as dataset:
-        tiles = Lattice(dataset.height, dataset.width, TILE, OVERLAP).count
-        values = torch.from_numpy(dataset.read(window=RasterioWindow(0, 0, TILE, TILE)))[None]
-    image = segmenter.normalized(values, None)
+class BusyShare:
+    """Asks the driver twenty times a second how busy the GPU is."""
 
-    @torch.inference_mode()
-    def work() -> None:
-        for _ in range(tiles):
-            segmenter.network(image)
+    def __init__(self, device: torch.device):
+        self._device, self._samples = device, list[float]()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    with torch.inference_mode():
-        segmenter.network(image)
-    return work
+    def __enter__(self) -> BusyShare:
+        if self._device.type == "cuda":
+            self._thread.start()
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
-def ours(raster: Path, model: Path, out: Path, precision: str) -> Callable[[], Any]:
-    """A Region task over the whole raster: read, network, blend, argmax, Zarr with confidence."""
-    from segment_tiles.pipeline.outputs.store import create_store  # noqa: PLC0415
-    from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
-    from segment_tiles.workflows.memory import read_cache_bytes  # noqa: PLC0415
-    from segment_tiles.workflows.region_task import RegionTask, do_region, load_segmenter  # noqa: PLC0415
+    def _watch(self) -> None:
+        while not self._stop.wait(0.05):
+            self._samples.append(torch.cuda.utilization(self._device))
 
-    manifest = load_manifest(model)
-    source = open_source(str(raster))
-    spec = source.spec
-    create_store(out / "classes.zarr", (spec.height, spec.width), spec.georef, manifest.classes)
-    task = RegionTask(
-        uri=str(raster), bands=(1, 2, 3), nodata=None, nodata_rule="all", level=0,
-        settings={"GDAL_CACHEMAX": read_cache_bytes(spec, spec.width) // 2**20}, aoi=None,
-        model=str(model), checksum=manifest.weights_checksum, device="cpu", device_name="cpu",
-        precision=precision, batch=1,
-        lattice=Lattice(spec.height, spec.width, TILE, OVERLAP), blend="gaussian", roi=spec.window,
-        region=Window(0, 0, spec.height, spec.width), store=out / "classes.zarr", ledger=out / "ledger",
-        with_scores=False,
-    )  # fmt: skip
-    segmenter = load_segmenter(model, manifest.weights_checksum, "cpu", precision, trust=task.trust)
-    segmenter.scores(torch.from_numpy(source.read(Window(0, 0, TILE, TILE)))[None])
-    source.close()
-    return lambda: do_region(task)
+    @property
+    def percent(self) -> float:
+        """Mean over the work; 0 on a processor."""
+        return statistics.fmean(self._samples) if self._samples else 0.0
 
 
-def _plain_network(model: Path) -> tuple[Any, torch.Tensor, torch.Tensor]:
-    manifest = load_manifest(model)
-    mean = torch.tensor(manifest.mean).reshape(1, -1, 1, 1)
-    std = torch.tensor(manifest.std).reshape(1, -1, 1, 1)
-    network = load_network(model, manifest).eval()
-    with torch.inference_mode():
-        network(torch.zeros(1, len(manifest.bands), TILE, TILE))
-    return network, mean, std
-
-
-def monai(raster: Path, model: Path, out: Path, precision: str) -> Callable[[], Any]:
-    """sliding_window_inference, gaussian, as its documentation shows it."""
-    from monai.inferers import sliding_window_inference  # noqa: PLC0415
-
-    network, mean, std = _plain_network(model)
-
-    @torch.inference_mode()
-    def work() -> None:
-        with rasterio.open(raster) as dataset:
-            image = torch.from_numpy(dataset.read()).float()[None]
-            profile = dataset.profile
-        image = (image - mean) / std
-        logits = sliding_window_inference(image, (TILE, TILE), 4, network, overlap=0.25, mode="gaussian")
-        codes = logits.argmax(1)[0].to(torch.uint8).numpy()
-        with rasterio.open(out / "classes.tif", "w", **{**profile, "count": 1}) as dataset:
-            dataset.write(codes, 1)
-
-    return work
-
-
-def plain_loop(raster: Path, model: Path, out: Path, precision: str) -> Callable[[], Any]:
-    """Read a window with its halo, run the network, keep the middle, write it."""
-    network, mean, std = _plain_network(model)
-    halo = OVERLAP // 2
-
-    @torch.inference_mode()
-    def work() -> None:
-        with rasterio.open(raster) as dataset:
-            profile = {**dataset.profile, "count": 1}
-            with rasterio.open(out / "classes.tif", "w", **profile) as result:
-                for top in range(0, dataset.height, STRIDE):
-                    for left in range(0, dataset.width, STRIDE):
-                        window = RasterioWindow(left - halo, top - halo, TILE, TILE)
-                        values = torch.from_numpy(dataset.read(window=window, boundless=True)).float()[None]
-                        codes = network((values - mean) / std).argmax(1)[0].to(torch.uint8).numpy()
-                        height, width = min(STRIDE, dataset.height - top), min(STRIDE, dataset.width - left)
-                        middle = codes[halo : halo + height, halo : halo + width]
-                        result.write(middle, 1, window=RasterioWindow(left, top, width, height))
-
-    return work
-
-
-CONTENDERS = {"floor": floor, "ours": ours, "MONAI": monai, "plain loop": plain_loop}
-
-
-def one_contender(name: str, raster: Path, model: Path, precision: str) -> None:
+def one_contender(words: list[str]) -> None:
     """Run one contender in this process and print its time and peak."""
-    with tempfile.TemporaryDirectory(dir=raster.parent) as folder:
-        work = CONTENDERS[name](raster, model, Path(folder), precision)
-        started, spent = time.perf_counter(), time.process_time()
-        work()
-        seconds, cpu = time.perf_counter() - started, time.process_time() - spent
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_resident_bytes()}))
+    name, raster, model, backend, precision, batch, device = words
+    where = resolve_device(device)
+    with tempfile.TemporaryDirectory(dir=Path(raster).parent) as folder:
+        job = Job(Path(raster), Path(model), Path(folder), backend, precision, int(batch), where)
+        work = (OF_A_BACKEND | PEERS)[name](job)
+        with BusyShare(where) as busy:
+            started, spent = time.perf_counter(), time.process_time()
+            work()
+            synchronize(where)
+            seconds, cpu = time.perf_counter() - started, time.process_time() - spent
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_resident_bytes(), "gpu": busy.percent}))
 
 
 def make_raster(path: Path, side: int) -> Path:
@@ -156,72 +91,109 @@ def make_raster(path: Path, side: int) -> Path:
         scene, profile = dataset.read(), dataset.profile
     extra = [(0, 0), (0, max(0, side - scene.shape[1])), (0, max(0, side - scene.shape[2]))]
     values = np.pad(scene, extra, mode="symmetric")[:, :side, :side]
-    profile.update(driver="GTiff", width=side, height=side, compress="deflate")
+    profile.update(driver="GTiff", width=side, height=side, compress="deflate", bigtiff="if_safer")
     with rasterio.open(path, "w", **profile) as dataset:
         dataset.write(values)
     return path
 
 
+def jobs_of(arguments: argparse.Namespace, device: torch.device) -> list[Key]:
+    """Return what is run: ours and its floor by backend and precision, peers as they are."""
+    jobs: list[Key] = []
+    for backend in arguments.backends:
+        reason = BACKENDS[backend].unavailable(device)
+        if reason is not None:
+            print(f"left out: {backend}: {reason}")
+            continue
+        for precision in arguments.precision:
+            if precision in BACKENDS[backend].precisions(device):
+                jobs += [(name, backend, precision) for name in OF_A_BACKEND if name in arguments.contenders]
+            else:
+                print(f"left out: {backend} {precision}: not computed in on {device}")
+    return jobs + [(name, "torch", "fp32") for name in PEERS if name in arguments.contenders]
+
+
 def measure(
-    raster: Path, model: Path, jobs: list[tuple[str, str]], repeat: int
-) -> dict[Any, dict[str, float]]:
+    raster: Path, model: Path, jobs: list[Key], arguments: argparse.Namespace
+) -> dict[Key, dict[str, float]]:
     """Run all contenders in turn, several times, and return the medians."""
-    results: dict[tuple[str, str], list[dict[str, float]]] = {job: [] for job in jobs}
-    for _ in range(repeat):
-        for name, precision in jobs:
+    results: dict[Key, list[dict[str, float]]] = {job: [] for job in jobs}
+    for _ in range(arguments.repeat):
+        for name, backend, precision in jobs:
+            words = [
+                name,
+                str(raster),
+                str(model),
+                backend,
+                precision,
+                str(arguments.batch),
+                arguments.device,
+            ]
             done = subprocess.run(
-                [sys.executable, __file__, "--as", name, str(raster), str(model), precision],
-                capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            results[name, precision].append(json.loads(done.stdout.splitlines()[-1]))
+                [sys.executable, __file__, "--as", *words], stdout=subprocess.PIPE, text=True, check=True
+            )
+            results[name, backend, precision].append(json.loads(done.stdout.splitlines()[-1]))
     return {
-        job: {key: statistics.median(row[key] for row in rows) for key in ("seconds", "cpu", "peak")}
+        job: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
         for job, rows in results.items()
     }
+
+
+def ratio(row: dict[str, float], base: dict[str, float] | None, key: str) -> str:
+    """Return a quotient, or a dash where there is nothing to divide by."""
+    return "-" if base is None else f"{row[key] / base[key]:.2f}"
+
+
+def print_table(results: dict[Key, dict[str, float]], side: int) -> None:
+    """Print one line per contender."""
+    heads = (
+        ("s", 8), ("CPU s", 7), ("Mpx/s", 7), ("of floor", 9), ("of toolbelt", 12), ("of MONAI", 9),
+        ("peak MB", 8), ("of MONAI", 9), ("GPU %", 6),
+    )  # fmt: skip
+    print(" " * 24, *(f"{head:>{width}}" for head, width in heads))
+    peers = {name: results.get((name, "torch", "fp32")) for name in PEERS}
+    for (name, backend, precision), row in results.items():
+        own = results.get(("floor", backend, precision))
+        figures = (
+            f"{row['seconds']:.2f}", f"{row['cpu']:.1f}", f"{side * side / 1e6 / row['seconds']:.2f}",
+            ratio(row, own, "seconds"), ratio(row, peers["pytorch-toolbelt"], "seconds"),
+            ratio(row, peers["MONAI"], "seconds"), f"{row['peak'] / 1e6:.0f}",
+            ratio(row, peers["MONAI"], "peak"), f"{row['gpu']:.0f}",
+        )  # fmt: skip
+        label = name if name in PEERS else f"{name} {backend} {precision}"
+        cells = (f"{text:>{width}}" for text, (_, width) in zip(figures, heads, strict=True))
+        print(f"{label:>24}", *cells, flush=True)
 
 
 def main() -> None:
     """Print one table per size."""
     if "--as" in sys.argv:
-        _, _, name, raster, model, precision = sys.argv
-        one_contender(name, Path(raster), Path(model), precision)
+        one_contender(sys.argv[2:])
         return
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--model", default="canopy-rgb")
-    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=list(BACKENDS))
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--contenders", nargs="+", default=list(NAMES), choices=NAMES, metavar="NAME")
+    parser.add_argument("--batch", type=int, default=1, help="tiles of a forward pass, of floors and ours")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, default=None)
     arguments = parser.parse_args()
-    model = find_model(arguments.model)
-    jobs = [(name, precision) for precision in arguments.precision for name in ("floor", "ours")]
-    jobs += [("MONAI", "fp32"), ("plain loop", "fp32")]
-    print(f"model {arguments.model}, tile {TILE}, overlap {OVERLAP} px, {torch.get_num_threads()} threads")
+    model, device = find_model(arguments.model), resolve_device(arguments.device)
+    jobs = jobs_of(arguments, device)
+    print(
+        f"model {arguments.model}, tile {TILE}, overlap {OVERLAP} px, batch {arguments.batch}, on "
+        f"{device_label(device)}, {torch.get_num_threads()} threads"
+    )
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for side in arguments.sizes:
             raster = make_raster(Path(folder) / f"{side}.tif", side)
-            results = measure(raster, model, jobs, arguments.repeat)
             print(f"\n{side} x {side} px, median of {arguments.repeat}")
-            heads = (
-                ("s", 8),
-                ("CPU s", 7),
-                ("Mpx/s", 7),
-                ("of floor", 9),
-                ("of MONAI", 9),
-                ("peak MB", 8),
-                ("of MONAI", 9),
-            )
-            print(" " * 16, *(f"{head:>{width}}" for head, width in heads))
-            monai_row = results["MONAI", "fp32"]
-            for (name, precision), row in results.items():
-                base = results["floor", precision]
-                print(
-                    f"{name + ' ' + precision:>16} {row['seconds']:>8.2f} {row['cpu']:>7.1f} "
-                    f"{side * side / 1e6 / row['seconds']:>7.2f} {row['seconds'] / base['seconds']:>9.2f} "
-                    f"{row['seconds'] / monai_row['seconds']:>9.2f} {row['peak'] / 1e6:>8.0f} "
-                    f"{row['peak'] / monai_row['peak']:>9.2f}",
-                    flush=True,
-                )
+            print_table(measure(raster, model, jobs, arguments), side)
 
 
 if __name__ == "__main__":

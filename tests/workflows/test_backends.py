@@ -45,7 +45,7 @@ def raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     coarse = rng.integers(0, 255, (3, HEIGHT // 10, WIDTH // 10), dtype=np.uint8)
     with rasterio.open(
         path, "w", driver="GTiff", width=WIDTH, height=HEIGHT, count=3, dtype="uint8", crs="EPSG:32633",
-        transform=rasterio.Affine(1, 0, 0, 0, -1, 0),
+        transform=rasterio.Affine(1, 0, 1000, 0, -1, 2000),
     ) as dataset:  # fmt: skip
         dataset.write(coarse.repeat(10, 1).repeat(10, 2))
     return path

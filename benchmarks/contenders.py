@@ -1,0 +1,180 @@
+"""The contenders of peers.py: each gets a raster and a model ready, and returns the work that is timed.
+
+Peers are written as their own documentation shows them, with the same weights, normalisation and tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.windows import Window as RasterioWindow
+
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.models.devices import device_label, synchronize
+from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.segmenter import Segmenter
+
+TILE, OVERLAP = 512, 128
+STRIDE = TILE - OVERLAP
+Work = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a contender is to do."""
+
+    raster: Path
+    model: Path
+    out: Path
+    backend: str
+    precision: str
+    batch: int
+    device: torch.device
+
+
+def floor(job: Job) -> Work:
+    """The network alone: as many tiles as the lattice has, in the same batches."""
+    manifest = load_manifest(job.model)
+    segmenter = Segmenter(
+        load_network(job.model, manifest), manifest, job.device, job.precision,
+        backend=job.backend, batch=job.batch, tile=TILE, folder=job.model,
+    )  # fmt: skip
+    with rasterio.open(job.raster) as dataset:
+        batches = -(-Lattice(dataset.height, dataset.width, TILE, OVERLAP).count // job.batch)
+        values = torch.from_numpy(dataset.read(window=RasterioWindow(0, 0, TILE, TILE)))[None]
+    image = segmenter.normalized(values.repeat(job.batch, 1, 1, 1), None)
+
+    @torch.inference_mode()
+    def work() -> None:
+        for _ in range(batches):
+            segmenter.network(image)
+        synchronize(job.device)
+
+    with torch.inference_mode():
+        segmenter.network(image)
+    synchronize(job.device)
+    return work
+
+
+def ours(job: Job) -> Work:
+    """A Region task over the whole raster: read, network, blend, argmax, Zarr with confidence."""
+    from segment_tiles.pipeline.outputs.store import create_store  # noqa: PLC0415
+    from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
+    from segment_tiles.workflows.loaded_model import load_scorer  # noqa: PLC0415
+    from segment_tiles.workflows.memory import read_cache_bytes  # noqa: PLC0415
+    from segment_tiles.workflows.region_task import RegionTask, do_region  # noqa: PLC0415
+
+    manifest = load_manifest(job.model)
+    source = open_source(str(job.raster))
+    spec = source.spec
+    create_store(job.out / "classes.zarr", (spec.height, spec.width), spec.georef, manifest.classes)
+    task = RegionTask(
+        uri=str(job.raster), bands=tuple(range(1, spec.bands + 1)), nodata=None, nodata_rule="all", level=0,
+        settings={"GDAL_CACHEMAX": read_cache_bytes(spec, spec.width) // 2**20}, aoi=None,
+        model=str(job.model), checksum=manifest.weights_checksum, device=str(job.device),
+        device_name=device_label(job.device), precision=job.precision, backend=job.backend, batch=job.batch,
+        lattice=Lattice(spec.height, spec.width, TILE, OVERLAP), blend="gaussian", roi=spec.window,
+        region=Window(0, 0, spec.height, spec.width), store=job.out / "classes.zarr", ledger=job.out / "ledger",
+        with_scores=False,
+    )  # fmt: skip
+    values = torch.from_numpy(source.read(Window(0, 0, TILE, TILE)))[None]
+    load_scorer(task.model_request).scores(values.repeat(job.batch, 1, 1, 1))
+    source.close()
+    return lambda: do_region(task)
+
+
+def _plain_network(job: Job) -> tuple[Any, torch.Tensor, torch.Tensor, int]:
+    manifest = load_manifest(job.model)
+    mean = torch.tensor(manifest.mean).reshape(1, -1, 1, 1).to(job.device)
+    std = torch.tensor(manifest.std).reshape(1, -1, 1, 1).to(job.device)
+    network = load_network(job.model, manifest).eval().to(job.device)
+    with torch.inference_mode():
+        network(torch.zeros(1, len(manifest.bands), TILE, TILE, device=job.device))
+    return network, mean, std, manifest.classes.count
+
+
+def _write(job: Job, profile: Any, codes: np.ndarray[Any, Any]) -> None:
+    with rasterio.open(job.out / "classes.tif", "w", **{**profile, "count": 1}) as dataset:
+        dataset.write(codes, 1)
+
+
+def monai(job: Job) -> Work:
+    """sliding_window_inference, gaussian, as its documentation shows it."""
+    from monai.inferers import sliding_window_inference  # noqa: PLC0415
+
+    network, mean, std, _ = _plain_network(job)
+
+    @torch.inference_mode()
+    def work() -> None:
+        with rasterio.open(job.raster) as dataset:
+            image = torch.from_numpy(dataset.read()).to(job.device).float()[None]
+            profile = dataset.profile
+        image = (image - mean) / std
+        logits = sliding_window_inference(image, (TILE, TILE), 4, network, overlap=0.25, mode="gaussian")
+        _write(job, profile, logits.argmax(1)[0].to(torch.uint8).cpu().numpy())
+
+    return work
+
+
+def pytorch_toolbelt(job: Job) -> Work:
+    """ImageSlicer and TileMerger, pyramid weights, as its README shows them."""
+    from pytorch_toolbelt.inference.tiles import ImageSlicer, TileMerger  # noqa: PLC0415
+    from pytorch_toolbelt.utils.torch_utils import tensor_from_rgb_image, to_numpy  # noqa: PLC0415
+    from torch.utils.data import DataLoader  # noqa: PLC0415
+
+    network, mean, std, classes = _plain_network(job)
+
+    @torch.inference_mode()
+    def work() -> None:
+        with rasterio.open(job.raster) as dataset:
+            image, profile = np.moveaxis(dataset.read(), 0, -1), dataset.profile
+        tiler = ImageSlicer(image.shape, tile_size=(TILE, TILE), tile_step=(STRIDE, STRIDE), weight="pyramid")
+        tiles = [tensor_from_rgb_image(tile) for tile in tiler.split(image)]
+        merger = TileMerger(tiler.target_shape, classes, tiler.weight, device=job.device)
+        pinned = job.device.type == "cuda"
+        for batch, places in DataLoader(list(zip(tiles, tiler.crops, strict=True)), 8, pin_memory=pinned):
+            merger.integrate_batch(network((batch.to(job.device).float() - mean) / std), places)
+        merged = np.moveaxis(to_numpy(merger.merge()), 0, -1)
+        _write(job, profile, tiler.crop_to_orignal_size(merged).argmax(-1).astype(np.uint8))
+
+    return work
+
+
+def plain_loop(job: Job) -> Work:
+    """Read a window with its halo, run the network, keep the middle, write it."""
+    network, mean, std, _ = _plain_network(job)
+    halo = OVERLAP // 2
+
+    @torch.inference_mode()
+    def work() -> None:
+        with rasterio.open(job.raster) as dataset:
+            profile = {**dataset.profile, "count": 1}
+            with rasterio.open(job.out / "classes.tif", "w", **profile) as result:
+                for top in range(0, dataset.height, STRIDE):
+                    for left in range(0, dataset.width, STRIDE):
+                        window = RasterioWindow(left - halo, top - halo, TILE, TILE)
+                        values = torch.from_numpy(dataset.read(window=window, boundless=True))
+                        image = (values.to(job.device).float()[None] - mean) / std
+                        codes = network(image).argmax(1)[0].to(torch.uint8).cpu().numpy()
+                        height, width = min(STRIDE, dataset.height - top), min(STRIDE, dataset.width - left)
+                        middle = codes[halo : halo + height, halo : halo + width]
+                        result.write(middle, 1, window=RasterioWindow(left, top, width, height))
+
+    return work
+
+
+OF_A_BACKEND: dict[str, Callable[[Job], Work]] = {"floor": floor, "ours": ours}
+"""Run once for every backend and precision."""
+PEERS: dict[str, Callable[[Job], Work]] = {
+    "MONAI": monai,
+    "pytorch-toolbelt": pytorch_toolbelt,
+    "plain loop": plain_loop,
+}
+"""Run in float32 in torch, as their documentation shows them."""

@@ -1,0 +1,126 @@
+"""Tuning: cost per useful pixel, the side by the size of the raster, and runs that take what was kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.planning import plan_run
+from segment_tiles.workflows.region_task import RegionReport
+from segment_tiles.workflows.report import limiting_stage
+from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.tune import tune
+from segment_tiles.workflows.tuning import Tuning, _file, store_tuning, stored_tuning
+
+
+class Quiet:
+    """Listens to a run without a word."""
+
+    def warn(self, text: str) -> None:
+        pass
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def planned(self, plan: Any) -> None:
+        pass
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        pass
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.floats(0.5, 2.0))
+def test_the_side_is_the_one_with_which_the_raster_is_done_soonest(
+    height: int, width: int, factor: float
+) -> None:
+    seconds = {512: 1.0, 1024: 4.0 * factor}
+    tuning = Tuning("torch", "fp32", 1, 128, seconds, "cpu")
+    side = tuning.tile_for(height, width)
+    cost = {tile: Lattice(height, width, tile, 128).count * value for tile, value in seconds.items()}
+    assert cost[side] == min(cost.values())
+
+
+def test_small_rasters_keep_small_tiles() -> None:
+    tuning = Tuning("torch", "fp32", 1, 128, {512: 1.0, 1024: 3.9}, "cpu")
+    assert tuning.tile_for(512, 512) == 512
+    assert tuning.tile_for(20_000, 20_000) == 1024  # 3.9 seconds for 896 x 896, against 1 for 384 x 384
+
+
+@pytest.fixture
+def model(small_model: Path) -> Any:
+    """The small model, for which nothing is kept afterwards."""
+    checksum = load_manifest(small_model).weights_checksum
+    yield small_model
+    _file(checksum).unlink(missing_ok=True)
+
+
+def test_what_tune_kept_is_taken_and_a_run_that_goes_on_keeps_its_own(
+    model: Path, aerial_crop: Path, tmp_path: Path
+) -> None:
+    checksum = load_manifest(model).weights_checksum
+    config = RunConfig(str(aerial_crop), str(model), tmp_path / "out", device="cpu", formats=("zarr",))
+    box = (0.0, 0.0, 300.0, 200.0)
+    bounds = plan_run(config).scene.spec.georef.bounds(plan_run(config).scene.spec.window)
+    config = replace(config, roi=(bounds[0], bounds[1], bounds[0] + box[2], bounds[1] + box[3]))
+    store_tuning(checksum, Tuning("torch", "bf16", 2, 16, {64: 1.0, 128: 1.1}, "cpu"))
+    report = segment(config, Quiet()).report
+    chosen = {name: report["choices"][name] for name in ("tuned", "precision", "batch", "backend")}
+    assert chosen == {"tuned": True, "precision": "bf16", "batch": 2, "backend": "torch"}
+    assert report["settings"]["--tile"] == 128
+    assert report["settings"]["--overlap"] * 128 == 16
+    assert report["seconds"]["limit"] in {"read", "compute", "write"}
+
+    store_tuning(checksum, Tuning("torch", "fp32", 1, 16, {64: 1.0}, "cpu"))
+    assert segment(config, Quiet()).was_finished, "another tuning must not make it another run"
+    named = plan_run(replace(config, batch=1))
+    assert named.scene.lattice.tile == 64, "a word of the user leaves the tuning aside"
+    assert named.probe.batch == 1
+    elsewhere = plan_run(replace(config, scheduler=None, augmentation="flips"))
+    assert elsewhere.scene.lattice.tile == 64
+
+
+def test_a_damaged_record_is_no_record(model: Path) -> None:
+    checksum = load_manifest(model).weights_checksum
+    tuning = Tuning("torch", "fp32", 1, 16, {64: 1.0}, "cpu")
+    path = store_tuning(checksum, tuning)
+    assert stored_tuning(checksum) == tuning
+    path.write_text(path.read_text()[:-9])
+    assert stored_tuning(checksum) is None
+    path.write_text(json.dumps({"backend": "torch"}))
+    assert stored_tuning(checksum) is None
+
+
+def test_tune_measures_and_keeps_the_cheapest_per_useful_pixel(model: Path) -> None:
+    document = tune(str(model), device="cpu", seconds=8)
+    accepted = [row for row in document["measured"] if not row["refused"]]
+    assert {(row["backend"], row["tile"]) for row in accepted} >= {("torch", 64)}
+    for row in accepted:
+        useful = (row["tile"] - document["overlap_pixels"]) ** 2
+        assert row["nanoseconds_per_pixel"] == pytest.approx(1e9 * row["seconds_per_tile"] / useful)
+        assert row["agreement"] >= 0.995
+    # what is new has to be 3 % cheaper, at each of some dozen steps
+    cheapest = min(row["nanoseconds_per_pixel"] for row in accepted)
+    assert document["chosen"]["nanoseconds_per_pixel"] <= cheapest / 0.97
+    kept = stored_tuning(document["checksum"])
+    assert kept is not None
+    assert kept.backend == document["chosen"]["backend"]
+    assert document["chosen"]["tile"] in kept.seconds_per_tile
+
+
+def test_the_limit_is_what_the_others_waited_for() -> None:
+    def limit(**seconds: float) -> str | None:
+        return limiting_stage([RegionReport({name.replace("_", " "): s for name, s in seconds.items()})])
+
+    assert limit(read=1.0, compute=9.0, write=2.0, compute_waited_for_read=0.5) == "compute"
+    assert limit(read=9.0, compute=1.0, compute_waited_for_read=8.0) == "read"
+    assert limit(compute=1.0, write=7.0, compute_waited_for_write=6.0) == "write"
+    assert limiting_stage([]) is None
