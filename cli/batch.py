@@ -83,7 +83,8 @@ def report_batch(result: BatchResult, *, quiet: bool, json: bool) -> None:
         rows = [job_row(outcome) for outcome in result.outcomes]
         print_json({"results": str(result.results), "states": result.states, "jobs": rows})
     elif not quiet:
-        print(_sentence(result.states) + f"; table and collection in {result.results}")
+        table = (result.results / "jobs.csv").exists()
+        print(_sentence(result.states) + (f"; table and collection in {result.results}" if table else ""))
     _leave_with_failures([(outcome.job.name, outcome.error) for outcome in result.failures], "failed")
 
 
