@@ -68,6 +68,8 @@ class Trial:
     """Of the run."""
     is_converted: Callable[[str, str], bool] = field(default=lambda backend, precision: False)
     """Whether an earlier start left a conversion for a backend and a precision."""
+    may_convert: bool = True
+    """Whether ``auto`` may convert; a Plan only looks at what is there."""
 
 
 def choose_pair(choice: ComputeChoice, trial: Trial) -> Pair:
@@ -142,7 +144,7 @@ def _worth_trying(choice: ComputeChoice, trial: Trial, seconds: float) -> list[t
         for precision in BACKENDS[name].precisions(trial.device):
             if choice.precision not in {"auto", precision}:
                 continue
-            worth = seconds >= WORTH_CONVERTING * BACKENDS[name].conversion_seconds
+            worth = trial.may_convert and seconds >= WORTH_CONVERTING * BACKENDS[name].conversion_seconds
             if worth or trial.is_converted(name, precision):
                 pairs.append((name, precision))
     return pairs

@@ -25,7 +25,7 @@ def plan_run(config: RunConfig) -> Plan:
     """
     config, scene = tuned_scene(config, None)
     choice = choice_of(config)
-    probe = remembered(scene, choice) or measure(scene, choice, None)
+    probe = remembered(scene, choice) or measure(scene, choice, None, may_convert=False)
     area = computed_area(config.aoi, scene.tissue, scene.spec)
     return make_plan(config, scene, probe, area, workers=config.workers or 1)
 

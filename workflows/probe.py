@@ -79,7 +79,13 @@ def choice_of(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> C
     )
 
 
-def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | None] | None) -> Probe:
+def measure(
+    scene: Scene,
+    choice: ComputeChoice,
+    sample: tuple[Tensor, Tensor | None] | None,
+    *,
+    may_convert: bool = True,
+) -> Probe:
     """Load the model, choose what is still open, run one batch, and remember what it took.
 
     Parameters
@@ -90,6 +96,8 @@ def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | 
         The user's words.
     sample
         One real tile (1, bands, T, T) and its valid mask; None measures on noise.
+    may_convert
+        Whether ``--backend auto`` may convert the model for a backend that pays; else it takes what is there.
 
     Raises
     ------
@@ -118,7 +126,7 @@ def measure(scene: Scene, choice: ComputeChoice, sample: tuple[Tensor, Tensor | 
     valid = None if valid is None else valid.repeat(request.batch, 1, 1)
     trial = Trial(
         make, values, valid, device, tuple(p.manifest for p in packages), _tiles(scene),
-        lambda backend, precision: _is_converted(packages, device, backend, precision, request),
+        lambda backend, precision: _is_converted(packages, device, backend, precision, request), may_convert,
     )  # fmt: skip
     pair = choose_pair(choice, trial)
     scorer = make(pair.backend, pair.precision)
