@@ -84,31 +84,13 @@ def choose_pair(choice: ComputeChoice, trial: Trial) -> Pair:
     UsageError
         Where the backend does not compute in the named precision.
     """
-    from segment_tiles.pipeline.models.backends.known import require_backend  # noqa: PLC0415
-    from segment_tiles.pipeline.models.precision import (  # noqa: PLC0415
-        fastest_agreeing,
-        require_agreement,
-        timed_scores,
-        try_backends,
-    )
+    from segment_tiles.pipeline.models.precision import fastest_agreeing, try_backends  # noqa: PLC0415
 
     named = choice.backend
     if named == "torch" and choice.precision != "auto":
         return Pair("torch", choice.precision)
     if named not in {"auto", "torch"}:
-        backends = [require_backend(named, trial.device, manifest) for manifest in trial.manifests]
-        precisions = backends[0].precisions(trial.device)
-        if choice.precision != "auto" and choice.precision not in precisions:
-            msg = (
-                f"--backend {named} does not compute in --precision {choice.precision} on {trial.device}; "
-                f"it offers {', '.join(precisions)}"
-            )
-            raise UsageError(msg)
-        wanted = precisions if choice.precision == "auto" else (choice.precision,)
-        reference, _ = timed_scores(trial.make("torch", "fp32"), trial.values, trial.valid)
-        pairs = [(named, precision) for precision in wanted]
-        trials = try_backends(trial.make, pairs, reference, trial.values, trial.valid)
-        return _pair(require_agreement(trials), trials)
+        return _named_pair(choice, trial)
     reference, trials = _torch_trials(choice, trial)
     if named == "auto":
         fastest = fastest_agreeing(trials) or trials[0]
@@ -116,6 +98,26 @@ def choose_pair(choice: ComputeChoice, trial: Trial) -> Pair:
         trials = (*trials, *try_backends(trial.make, pairs, reference, trial.values, trial.valid))
     # a precision that the user names is taken in torch as it is: agreement decides among what we choose
     return _pair(fastest_agreeing(trials) or trials[0], trials)
+
+
+def _named_pair(choice: ComputeChoice, trial: Trial) -> Pair:
+    """Return the fastest agreeing precision of a backend that the user named."""
+    from segment_tiles.pipeline.models.backends.known import require_backend  # noqa: PLC0415
+    from segment_tiles.pipeline.models.precision import require_agreement, try_backends  # noqa: PLC0415
+
+    backends = [require_backend(choice.backend, trial.device, manifest) for manifest in trial.manifests]
+    precisions = backends[0].precisions(trial.device)
+    if choice.precision != "auto" and choice.precision not in precisions:
+        msg = (
+            f"--backend {choice.backend} does not compute in --precision {choice.precision} on {trial.device}; "
+            f"it offers {', '.join(precisions)}"
+        )
+        raise UsageError(msg)
+    wanted = precisions if choice.precision == "auto" else (choice.precision,)
+    reference = trial.make("torch", "fp32").scores(trial.values, trial.valid)
+    pairs = [(choice.backend, precision) for precision in wanted]
+    trials = try_backends(trial.make, pairs, reference, trial.values, trial.valid)
+    return _pair(require_agreement(trials), trials)
 
 
 def _torch_trials(choice: ComputeChoice, trial: Trial) -> tuple[Tensor, tuple[PrecisionTrial, ...]]:
