@@ -1,8 +1,9 @@
 """Seam disagreement of one DeepLabv3+ trained twice: image pooling over a window, and over the whole tile.
 
-    python benchmarks/seams.py --data ../shared/data/aerial --out runs/seams [--steps 200]
+    python benchmarks/seams.py --data ../shared/data/aerial --out runs/networks [--steps 200]
 
-Both trainings have the same windows, steps, optimizer, seed and first weights. Shown are the share of the pixels in
+Both trainings have the same windows, steps, optimizer, seed and first weights; the one with a window is the
+DeepLab v3+ of benchmarks/networks.py, and is taken from there if it is in ``--out``. Shown are the share of the pixels in
 the overlaps of neighbouring tiles to which the two tiles give different classes, and the mean absolute
 difference of their scores, before blending; on the held-out quarter and on the whole scene.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from canopy_training import Budget, held_out_area, train
-from networks import NETWORKS
+from networks import NETWORKS, name_of
 
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.learning.seam_disagreement import measure_seams
@@ -29,8 +30,9 @@ POOLINGS = ("window", "global", "off")
 
 def measured(pooling: str, budget: Budget, data: Path, out: Path) -> list[dict[str, Any]]:
     """Train with one kind of pooling and return a row for each area."""
-    name = f"pooling-{pooling}"
-    document = budget.document(name, NETWORKS["DeepLab v3+"] | {"image_pooling": pooling})
+    title = "DeepLab v3+"
+    name = name_of(title) if pooling == "window" else f"{name_of(title)}-{pooling}"
+    document = budget.document(name, NETWORKS[title] | {"image_pooling": pooling})
     model = train(out / name, document, data)
     manifest = load_manifest(model)
     segmenter = Segmenter(load_network(model, manifest), manifest, torch.device("cpu"))
@@ -62,7 +64,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/aerial"))
-    parser.add_argument("--out", type=Path, default=Path("runs/seams"))
+    parser.add_argument("--out", type=Path, default=Path("runs/networks"))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--pooling", nargs="+", choices=POOLINGS, default=["window", "global"])
     arguments = parser.parse_args()
@@ -71,7 +73,7 @@ def main() -> None:
         for pooling in arguments.pooling
         for row in measured(pooling, Budget(arguments.steps), arguments.data, arguments.out)
     ]
-    (arguments.out / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (arguments.out / "seams.json").write_text(json.dumps(rows, indent=2) + "\n")
     print(
         "| image pooling | area | pixels compared | classes differ | score difference | held-out mean IoU |"
     )

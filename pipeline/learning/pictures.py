@@ -19,6 +19,8 @@ from segment_tiles.pipeline.models.segmenter import Segmenter
 
 SAMPLES_AT_MOST = 6
 """Areas that the picture shows, spread over all."""
+MEAN_FROM = 20
+"""Steps from which on a running mean of the loss is drawn over the steps."""
 SHOWN_LOW, SHOWN_HIGH = 1, 99
 """Percents of the values of a sample between which its picture goes from black to white."""
 SAMPLE_SIDE = 768
@@ -33,8 +35,9 @@ def save_curve(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     scores = [row for row in history if "mean_iou" in row]
     loss = np.array([row["loss"] for row in steps])
     number = np.array([row["step"] for row in steps])
-    loss_axes.plot(number, loss, color="0.8", linewidth=0.6, label="each step")
-    if len(loss) >= 20:
+    has_mean = len(loss) >= MEAN_FROM
+    loss_axes.plot(number, loss, color="0.8" if has_mean else "tab:blue", linewidth=0.6, label="each step")
+    if has_mean:
         span = max(5, len(loss) // 50)
         mean = np.convolve(loss, np.ones(span) / span, mode="valid")
         loss_axes.plot(number[span - 1 :], mean, color="tab:blue", label=f"mean of {span}")

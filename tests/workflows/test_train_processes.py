@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import rasterio
 import torch
@@ -83,7 +83,7 @@ class Pair:
         return self.folder / "out"
 
     def start(self, *words: str, keep_weights: bool = False) -> subprocess.Popen[str]:
-        """Start both processes as the documentation says, in a session of their own."""
+        """Start both processes as the documentation says."""
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         if keep_weights:
             (self.folder / "command.py").write_text(SCRIPT)
@@ -93,7 +93,7 @@ class Pair:
         command = ["train", self.config, "--data", self.data, "--out", self.out, "--device", "cpu", "--json"]
         return subprocess.Popen(
             [*torchrun, *map(str, command), *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | {"WEIGHTS": str(self.folder), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
@@ -111,7 +111,10 @@ class Pair:
         while not (self.out / CHECKPOINT_NAME).exists() and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
+        # torchrun starts each of its processes in a session of its own: they are killed one by one
+        torchrun = psutil.Process(process.pid)
+        for one in [*torchrun.children(recursive=True), torchrun]:
+            one.kill()
         process.communicate()
 
     def checkpoint(self) -> dict[str, Any]:
@@ -167,11 +170,10 @@ def test_two_processes_train_the_network_of_one(
     assert len((whole.out / "steps.csv").read_text().splitlines()) == 1 + 8
 
     killed = pair_in(tmp_path_factory.mktemp("killed"), data)
-    killed.kill_after_first_checkpoint("--each-scene-left-out")
+    killed.kill_after_first_checkpoint()
     assert not (killed.out / "report.json").exists()
-    resumed, _ = killed.finish("--each-scene-left-out", "--resume")
+    resumed, _ = killed.finish("--resume")
     assert resumed["scores"] == document["scores"]
-    assert resumed["left_out"] == document["left_out"]
     assert_close(whole.checkpoint()["network"], killed.checkpoint()["network"], tolerance=0)
 
     single = whole.folder / "single.yaml"
