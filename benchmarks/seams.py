@@ -3,8 +3,8 @@
     python benchmarks/seams.py --data ../shared/data/aerial --out runs/networks [--steps 200]
 
 Both trainings have the same windows, steps, optimizer, seed and first weights; the one with a window is the
-DeepLab v3+ of benchmarks/networks.py, and is taken from there if it is in ``--out``. Shown are the share of the pixels in
-the overlaps of neighbouring tiles to which the two tiles give different classes, and the mean absolute
+DeepLab v3+ of benchmarks/networks.py, and is taken from there if it is in ``--out``. Shown are the share of the
+pixels in the overlaps of neighbouring tiles to which the two tiles give different classes, and the mean absolute
 difference of their scores, before blending; on the held-out quarter and on the whole scene.
 """
 
