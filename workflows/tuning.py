@@ -50,7 +50,7 @@ class Tuning:
 
 def store_tuning(checksum: str, tuning: Tuning) -> Path:
     """Keep a tuning, whole, in place of an earlier one of the same weights."""
-    path = _file(checksum)
+    path = tuning_file(checksum)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps(asdict(tuning), indent=2))
@@ -61,7 +61,7 @@ def store_tuning(checksum: str, tuning: Tuning) -> Path:
 def stored_tuning(checksum: str) -> Tuning | None:
     """Return what was tuned for these weights on this machine, or None."""
     try:
-        fields = json.loads(_file(checksum).read_text())
+        fields = json.loads(tuning_file(checksum).read_text())
         seconds = {int(side): float(value) for side, value in fields["seconds_per_tile"].items()}
         return Tuning(**{**fields, "seconds_per_tile": seconds})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -113,6 +113,7 @@ def _fits(tuning: Tuning, config: RunConfig) -> bool:
     return config.device in {"auto", tuning.device} and (library is None or find_spec(library) is not None)
 
 
-def _file(checksum: str) -> Path:
+def tuning_file(checksum: str) -> Path:
+    """Return where the tuning of these weights on this machine is kept, if there is one."""
     key = json.dumps([checksum, platform.node(), os.cpu_count()])
     return cache_folder() / "tunings" / f"{sha256(key.encode()).hexdigest()[:24]}.json"

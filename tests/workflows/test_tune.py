@@ -19,7 +19,7 @@ from segment_tiles.workflows.region_task import RegionReport
 from segment_tiles.workflows.report import limiting_stage
 from segment_tiles.workflows.segment import segment
 from segment_tiles.workflows.tune import tune
-from segment_tiles.workflows.tuning import Tuning, _file, store_tuning, stored_tuning
+from segment_tiles.workflows.tuning import Tuning, store_tuning, stored_tuning, tuning_file
 
 
 class Quiet:
@@ -60,7 +60,7 @@ def model(small_model: Path) -> Any:
     """The small model, for which nothing is kept afterwards."""
     checksum = load_manifest(small_model).weights_checksum
     yield small_model
-    _file(checksum).unlink(missing_ok=True)
+    tuning_file(checksum).unlink(missing_ok=True)
 
 
 def test_what_tune_kept_is_taken_and_a_run_that_goes_on_keeps_its_own(
