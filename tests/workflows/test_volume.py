@@ -86,7 +86,8 @@ def test_the_mask_has_the_header_of_nibabels_own_volumes(
         assert entry["voxels"] == counts[entry["code"]]
         assert entry["volume_ml"] == pytest.approx(counts[entry["code"]] * volume)
     assert "not for diagnosis" in report["notice"]
-    assert Image.open(tmp_path / "out" / "preview.png").size[0] > 600
+    with Image.open(tmp_path / "out" / "preview.png") as picture:
+        assert picture.size[0] > 600
 
 
 def test_every_voxel_of_the_mask_lies_where_the_network_saw_it(grey_model: Path, tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_brain_tissue_scores_as_its_package_says(shared_data: Path, tmp_path: Pa
         np.asarray(nibabel.load(folder / f"{name}.nii.gz").dataobj)[:, :, 85:105].astype(np.float32) / 255
         for name in ("gm", "wm")
     )
-    true = np.argmax([grey, white, 1 - grey - white], axis=0)
+    true = np.argmax([grey, white, 1 - (grey + white)], axis=0)
     for place, (name, code, expected) in enumerate((("grey matter", 1, 0.8966), ("white matter", 2, 0.9067))):
         mine, theirs = mask == code, true == place
         dice = 2 * (mine & theirs).sum() / (mine.sum() + theirs.sum())
