@@ -72,7 +72,12 @@ def _trace_by_pipeline(
             (folder / "outlines.gdalg.json").write_text(json.dumps(algorithm))
         except OSError as error:
             raise write_failed(folder, error) from error
-        meta, table = pyogrio.read_arrow(folder / "outlines.gdalg.json")
+        # GDAL keeps polygons on their way in a file, by default in the folder that the user works in
+        pyogrio.set_gdal_config_options({"CPL_TMPDIR": name})
+        try:
+            meta, table = pyogrio.read_arrow(folder / "outlines.gdalg.json")
+        finally:
+            pyogrio.set_gdal_config_options({"CPL_TMPDIR": None})
     wkb = table[meta["geometry_name"] or "wkb_geometry"].to_numpy(zero_copy_only=False)
     return table["DN"].to_numpy().astype(np.int32), shapely.from_wkb(wkb)
 

@@ -46,3 +46,14 @@ def test_outlines_are_valid_and_cover_their_pixels(labels):
 def test_nothing_labelled_gives_nothing():
     owner, polygons = trace_outlines(np.zeros((100, 90), np.int32), with_unlabelled=False)
     assert len(owner) == len(polygons) == 0
+
+
+@pytest.mark.skipif(not has_gdal_pipeline(), reason="this GDAL has no `gdal pipeline ! polygonize`")
+def test_nothing_is_written_where_the_user_works(tmp_path, monkeypatch):
+    labels = np.indices((90, 80)).sum(axis=0).astype(np.int32) // 7
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()  # no file can be made in this folder, not even by root
+    owner, _ = trace_outlines(labels, with_unlabelled=True)
+    assert len(owner) == labels.max() + 1
