@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 IGNORE_CODE = 255
 """Label of a pixel that neither the loss nor a score counts."""
+
+
+def _package_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{2,}", name):
+        msg = "a model has a name of three or more lower-case letters, digits and hyphens, from a letter on"
+        raise ValueError(msg)
+    return name
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -176,8 +185,8 @@ class OptimizerSettings(Settings):
 class TrainingSettings(Settings):
     """A whole training run, as its YAML file says it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,}$")]
-    """Name of the model package: three or more lower-case letters, digits and hyphens, from a letter on."""
+    name: Annotated[str, AfterValidator(_package_name)]
+    """Name of the model package."""
     description: str = ""
     scenes: Annotated[tuple[SceneSettings, ...], Field(min_length=1)]
     classes: Annotated[tuple[ClassSettings, ...], Field(min_length=2)]

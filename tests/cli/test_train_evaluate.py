@@ -36,7 +36,7 @@ def test_train_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.Capture
     out = str(tmp_path / "out")
     assert "cannot be read" in refused(capsys, "train", str(tmp_path / "no.yaml"), "--out", out)
     config = tmp_path / "c.yaml"
-    config.write_text("name: a\nscene: []\n")
+    config.write_text("name: abc\nscene: []\n")
     assert "scene" in refused(capsys, "train", str(config), "--out", out)
     config.write_text(
         "name: abc\n"

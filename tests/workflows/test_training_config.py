@@ -57,6 +57,7 @@ def test_an_unknown_key_names_the_nearest_one(tmp_path: Path) -> None:
         ({"loss": {"kind": "hinge"}}, "loss.kind is 'hinge'"),
         ({"classes": [{"name": "a", "color": [0, 0, 0]}]}, "at least 2"),
         ({"name": "Two Words"}, "name is 'Two Words'"),
+        ({"name": "v1"}, "name is 'v1': a model has a name of three or more"),
         ({"scenes": [{"name": "a", "raster": "a.tif"}]}, "has no labels"),
         ({"scenes": [{"name": "a", "raster": "a", "labels": "b", "unlabelled": "sea"}]}, "'sea'"),
         ({"loss": {"class_weights": [1, 2, 3]}}, "has 3 values"),
