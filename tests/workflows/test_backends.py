@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import rasterio
 from segment_tiles.pipeline.errors import ChangedRunError, ModelError, UsageError
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.workflows.config import RunConfig, parse_models
+from segment_tiles.workflows.executors import Capacity, InProcess
+from segment_tiles.workflows.interruption import Interruption
 from segment_tiles.workflows.planning import plan_run
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
 from segment_tiles.workflows.segment import segment
 
-HEIGHT, WIDTH = 150, 2300  # two shards wide
+HEIGHT, WIDTH = 560, 200  # two shards high
 
 
 class Quiet:
@@ -37,6 +41,18 @@ class Quiet:
 
     def tiles(self, computed: int, skipped: int) -> None:
         pass
+
+
+class TwoAtOnce(InProcess):
+    """Asks for Regions for two workers, and does the last one first."""
+
+    def start(self) -> Capacity:
+        return Capacity(workers=2)
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        return super().run(tasks[::-1], progress, interruption)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +90,7 @@ BACKENDS = [  # torch: tests/laws/test_run.py
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_bytes_do_not_depend_on_workers_and_the_record_keeps_the_backend(
+def test_bytes_do_not_depend_on_regions_and_the_record_keeps_the_backend(
     backend: str, raster: Path, small_model: Path, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -82,7 +98,7 @@ def test_bytes_do_not_depend_on_workers_and_the_record_keeps_the_backend(
     assert result.report["choices"]["backend"] == backend
     assert json.loads((whole / ".segment-tiles" / "run.json").read_text())["choices"]["backend"] == backend
     listener = Quiet()
-    segment(config(raster, small_model, cut, backend=backend, workers=2), listener)
+    segment(config(raster, small_model, cut, backend=backend), listener, TwoAtOnce())
     assert len(listener.plan.regions) > 1
     for ours, theirs in zip(arrays(whole), arrays(cut), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -110,7 +126,7 @@ def test_an_average_of_turns_and_models_obeys_the_laws(
     segment(config(raster, small_model, alone, augmentation="flips"), Quiet())
     settings = {"augmentation": "flips", "companions": (str(twin),)}
     segment(config(raster, small_model, both, **settings), Quiet())
-    segment(config(raster, small_model, cut, workers=2, **settings), Quiet())
+    segment(config(raster, small_model, cut, **settings), Quiet(), TwoAtOnce())
     for ours, theirs in zip(arrays(both), arrays(cut), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     # a model and its twin are the model
