@@ -28,7 +28,9 @@ from segment_tiles.pipeline.sources.open import open_source
 POOLINGS = ("window", "global", "off")
 
 
-def measured(pooling: str, budget: Budget, data: Path, out: Path) -> list[dict[str, Any]]:
+def measured(
+    pooling: str, budget: Budget, data: Path, out: Path, tile: int | None, share: float | None
+) -> list[dict[str, Any]]:
     """Train with one kind of pooling and return a row for each area."""
     title = "DeepLab v3+"
     name = name_of(title) if pooling == "window" else f"{name_of(title)}-{pooling}"
@@ -39,8 +41,9 @@ def measured(pooling: str, budget: Budget, data: Path, out: Path) -> list[dict[s
     raster, held_out, _ = held_out_area(document, data)
     source = open_source(str(raster))
     scene = source.spec.window
-    overlap = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride)
-    lattice = Lattice(scene.height, scene.width, manifest.tile, overlap)
+    side = tile or manifest.tile
+    overlap = overlap_pixels(side, share or manifest.overlap, manifest.architecture.output_stride)
+    lattice = Lattice(scene.height, scene.width, side, overlap)
     scores = json.loads((out / name / "report.json").read_text())["scores"]
     rows = []
     for area, region in (("held-out quarter", held_out), ("whole scene", scene)):
@@ -66,14 +69,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/aerial"))
     parser.add_argument("--out", type=Path, default=Path("runs/networks"))
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--tile", type=int, default=None, help="pixels; default: the training window")
+    parser.add_argument(
+        "--overlap", type=float, default=None, help="share of a tile; default: the model's, 0.25"
+    )
     parser.add_argument("--pooling", nargs="+", choices=POOLINGS, default=["window", "global"])
     arguments = parser.parse_args()
     rows = [
         row
         for pooling in arguments.pooling
-        for row in measured(pooling, Budget(arguments.steps), arguments.data, arguments.out)
+        for row in measured(
+            pooling, Budget(arguments.steps), arguments.data, arguments.out, arguments.tile, arguments.overlap
+        )
     ]
-    (arguments.out / "seams.json").write_text(json.dumps(rows, indent=2) + "\n")
+    name = f"seams-{arguments.tile or 'window'}-{arguments.overlap or 'model'}.json"
+    (arguments.out / name).write_text(json.dumps(rows, indent=2) + "\n")
     print(
         "| image pooling | area | pixels compared | classes differ | score difference | held-out mean IoU |"
     )

@@ -47,7 +47,9 @@ def test_a_picture_of_another_size_is_refused(discs: Any, tmp_path: Path) -> Non
         labels_of(discs, tmp_path / "codes.png")
 
 
-@pytest.mark.parametrize("change", [{"crs": "EPSG:32613"}, {"transform": rasterio.Affine(1, 0, 100, 0, -1, 50)}])
+@pytest.mark.parametrize(
+    "change", [{"crs": "EPSG:32613"}, {"transform": rasterio.Affine(1, 0, 100, 0, -1, 50)}]
+)
 def test_a_raster_that_lies_elsewhere_is_refused(discs: Any, tmp_path: Path, change: dict[str, Any]) -> None:
     """Six degrees further east the same numbers are another place: the same transform is not the same grid."""
     profile, codes = codes_of(discs)
