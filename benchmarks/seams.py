@@ -5,7 +5,8 @@
 Both trainings have the same windows, steps, optimizer, seed and first weights; the one with a window is the
 DeepLab v3+ of benchmarks/networks.py, and is taken from there if it is in ``--out``. Shown are the share of the
 pixels in the overlaps of neighbouring tiles to which the two tiles give different classes, and the mean absolute
-difference of their scores, before blending; on the held-out quarter and on the whole scene.
+difference of their scores, before blending; on the held-out quarter and on the whole scene. ``narrow`` is a window
+of 5 feature pixels, where ``window`` is as wide as the training window.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.sources.open import open_source
 
-POOLINGS = ("window", "global", "off")
+POOLINGS: dict[str, dict[str, Any]] = {
+    "window": {"image_pooling": "window"},
+    # 80 px: tiles of 192 px with an overlap of 96 px have pixels that see the whole of it twice
+    "narrow": {"image_pooling": "window", "image_pooling_window": 5},
+    "global": {"image_pooling": "global"},
+    "off": {"image_pooling": "off"},
+}
 
 
 def measured(
@@ -34,7 +41,7 @@ def measured(
     """Train with one kind of pooling and return a row for each area."""
     title = "DeepLab v3+"
     name = name_of(title) if pooling == "window" else f"{name_of(title)}-{pooling}"
-    document = budget.document(name, NETWORKS[title] | {"image_pooling": pooling})
+    document = budget.document(name, NETWORKS[title] | POOLINGS[pooling])
     model = train(out / name, document, data)
     manifest = load_manifest(model)
     segmenter = Segmenter(load_network(model, manifest), manifest, torch.device("cpu"))
@@ -73,7 +80,7 @@ def main() -> None:
     parser.add_argument(
         "--overlap", type=float, default=None, help="share of a tile; default: the model's, 0.25"
     )
-    parser.add_argument("--pooling", nargs="+", choices=POOLINGS, default=["window", "global"])
+    parser.add_argument("--pooling", nargs="+", choices=list(POOLINGS), default=["window", "global"])
     arguments = parser.parse_args()
     rows = [
         row
