@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.area_of_interest import Area
-from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source
 from segment_tiles.pipeline.sources.validity import both
 
 
@@ -100,7 +100,8 @@ class BandReader:
         started = perf_counter()
         rows = self._lattice.rows
         inside = Window.from_edges(rows.start(row_index), self._left, rows.stop(row_index), self._right)
-        if self._area is not None and not self._area.meets(inside):
+        outside = self._area is not None and not self._area.meets(inside)
+        if outside or (isinstance(self._source, KnowsHoles) and self._source.is_surely_empty(inside)):
             self._previous = None
             return InputBand(row_index, None, None, None, perf_counter() - started)
         values, valid = self._read_pixels(inside)

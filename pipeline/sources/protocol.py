@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+
+
+@runtime_checkable
+class KnowsHoles(Protocol):
+    """A Source that can tell without decoding where it has no data."""
+
+    def is_surely_empty(self, window: Window) -> bool:
+        """Return True only where every pixel of a window is missing; False says nothing."""
+        ...
+
 
 NodataRule = Literal["all", "any"]
 

@@ -67,6 +67,7 @@ class RasterFile:
             self._bands = _chosen_bands(self._dataset, bands, uri)
             self._has_mask = _has_mask(self._dataset)
             self.spec = _spec(self._dataset, self._bands, nodata, uri)
+            self._may_be_sparse = level == 0 and _holes_are_nodata(self._dataset, self._bands, self.spec)
         except BaseException:
             self._dataset.close()
             raise
@@ -83,6 +84,22 @@ class RasterFile:
             return by_value
         mask = self._retry(lambda: self._dataset.dataset_mask(window=_rasterio_window(window)), window) > 0
         return both(None if mask.all() else mask, by_value)
+
+    def is_surely_empty(self, window: Window) -> bool:
+        """Return whether the file says, without decoding, that a window holds no data.
+
+        True only of GeoTIFFs with holes: where no chunk was ever written, GDAL reads the declared nodata
+        value. False says nothing.
+        """
+        if not self._may_be_sparse or window.is_empty:
+            return False
+        for band in self._bands:
+            rows, columns = self._dataset.block_shapes[band - 1]
+            for down in range(window.row // rows, (window.row_stop - 1) // rows + 1):
+                for across in range(window.column // columns, (window.column_stop - 1) // columns + 1):
+                    if self._dataset.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band):
+                        return False
+        return True
 
     def thumbnail(
         self, window: Window, shape: tuple[int, int]
@@ -208,6 +225,12 @@ def _spec(dataset: Any, bands: list[int], nodata: float | None, uri: str) -> Ras
         band_names=names if any(names) else (),
         chunk=tuple(dataset.block_shapes[0]),
     )
+
+
+def _holes_are_nodata(dataset: Any, bands: list[int], spec: RasterSpec) -> bool:
+    """Return whether a chunk that the file does not have reads as missing pixels in all bands."""
+    declared = [dataset.nodatavals[band - 1] for band in bands]
+    return dataset.driver == "GTiff" and spec.nodata is not None and all(v == spec.nodata for v in declared)
 
 
 def _representable(value: float, dtype: np.dtype[Any]) -> bool:
