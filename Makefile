@@ -44,11 +44,12 @@ bench: install  ## memory, speed and polygons side by side with peers; results o
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/polygons.py
+	$(BIN)/python benchmarks/dask_overhead.py
 
 lock: install  ## resolve the newest versions into requirements.lock; names no registry
 	$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \
 		--extra dev --extra slides --extra openvino --extra onnx --extra crf --extra networks \
-		--extra medical --extra dicom --extra prefect --extra benchmarks \
+		--extra medical --extra dicom --extra prefect --extra object-store --extra benchmarks \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
 
 reference: install  ## write docs/command-line.md from the commands

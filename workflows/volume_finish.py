@@ -38,6 +38,8 @@ def is_volume_finished(directory: OutputDirectory, formats: Sequence[str]) -> bo
     if not directory.store.exists() or not directory.report.exists():
         return False
     report = json.loads(directory.report.read_text())
+    if "volume_unit" not in report:  # the run of a raster
+        return False
     is_complete = report.get("status") == "complete" and "preview.png" in report.get("outputs", ())
     return is_complete and not missing_volume_results(directory, formats)
 
