@@ -247,7 +247,7 @@ def test_chunks_of_the_source_change_nothing(
     striped = tmp_path / wide_raster.name
     if wide_raster.name == SLIDE:
         size = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER", "metadata": None}
-        tifffile.imwrite(striped, tifffile.imread(wide_raster), tile=(48, 112), photometric="rgb", **size)
+        tifffile.imwrite(striped, tifffile.imread(wide_raster), tile=(64, 128), photometric="rgb", **size)
         segment(config(striped, small_model, tmp_path / "out"), Quiet())
         assert bytes_of(tmp_path / "out" / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
         return
