@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from segment_tiles.pipeline.errors import MissingExtraError
 from segment_tiles.pipeline.grid.window import Window
@@ -110,6 +109,8 @@ def tissue_of(thumbnail: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> 
     MissingExtraError
         Where scikit-image is not installed.
     """
+    from scipy import ndimage  # noqa: PLC0415 - as long to import as the rest of a Plan, and only slides need it
+
     held = np.ones(thumbnail.shape[1:], dtype=bool) if valid is None else valid
     threshold = _threshold(thumbnail, held)
     if threshold is None:
@@ -163,6 +164,8 @@ def _saturation(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _without_small(mask: NDArray[np.bool_], smallest: int) -> NDArray[np.bool_]:
     """Return a mask without its connected parts of fewer pixels."""
+    from scipy import ndimage  # noqa: PLC0415 - as above
+
     labels: Any
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())
