@@ -16,8 +16,10 @@ from segment_tiles.pipeline.vectors.parts import read_ahead
 
 ROW_GROUP_ROWS = 50_000
 """Rows of a row group: the lower end of what the format's distribution guide advises."""
-ROW_GROUP_BYTES = 16 * 2**20
-"""A row group ends earlier where its geometries are this large, which bounds memory."""
+ROW_GROUP_BYTES = 8 * 2**20
+"""A row group ends earlier where its geometries are this large: several copies of it exist while it is written."""
+BATCH_ROWS = 2048
+"""Features that are merged at once: a row group is made of several, and large ones end it early."""
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -52,7 +54,7 @@ def _row_groups(layer: Layer) -> Iterator[pa.Table]:
     """Yield tables of one row group each."""
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in layer.part_batches():
+    for batch in layer.part_batches(BATCH_ROWS):
         waiting.append(batch)
         rows, size = rows + batch.num_rows, size + batch.nbytes
         if rows + batch.num_rows > ROW_GROUP_ROWS or size > ROW_GROUP_BYTES:
