@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # before Prefect is imported: it reads its settings then. On a busy machine its server takes long to start
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
@@ -213,8 +214,9 @@ def serve(
     """
     list_jobs(read_jobs_file(path))
     try:
+        ZoneInfo(timezone)  # Prefect would find out only after its server has started
         schedule = Cron(cron, timezone=timezone)
-    except ValueError as error:
+    except (ValueError, ZoneInfoNotFoundError) as error:
         msg = (
             f"--cron is {cron!r} in {timezone!r}: {one_line(error)}; "
             "give minute, hour, day, month and weekday such as '0 3 * * *', and a time zone such as UTC"

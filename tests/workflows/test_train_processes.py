@@ -156,6 +156,7 @@ def assert_close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
         torch.testing.assert_close(values, second[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # three starts of torchrun, each of three processes
 def test_two_processes_train_the_network_of_one(
     data: Path, tmp_path_factory: pytest.TempPathFactory, capfd: pytest.CaptureFixture[str]

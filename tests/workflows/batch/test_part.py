@@ -34,6 +34,7 @@ def test_what_is_no_part_is_refused(text: str) -> None:
         parse_part(text)
 
 
+@pytest.mark.slow
 def test_the_array_script_of_slurm_does_every_job_once(
     tmp_path: Path, aerial_crop: Path, jobs_file: Callable[..., Path], write_crop: Callable[..., Path]
 ) -> None:

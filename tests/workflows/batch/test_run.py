@@ -172,6 +172,7 @@ def test_dry_run_sums_the_plans_and_writes_nothing(
     assert "would fail: jobs-results/crop_1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_batch_goes_on(
     tmp_path: Path,
     two: Path,

@@ -18,6 +18,7 @@ GOOD = "cluster: distributed.LocalCluster\nworkers: 1\n"
 ADAPTIVE = "cluster: distributed.LocalCluster\nadapt: {}\n"
 
 
+@pytest.mark.slow
 def test_a_described_cluster_gives_the_same_bytes_and_gets_the_named_variables(
     scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def start(words: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_interrupted_twice_stops_at_once_and_once_finishes_the_rows_in_work(
     scenario: Any, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ class Tiny(nn.Module):
         return self.second(torch.relu(self.first(image)))
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_loaded_at_the_second_start(small_model: Path) -> None:
     runs = BACKENDS["compile"]
     reason = runs.unavailable(CPU)
