@@ -50,7 +50,7 @@ lock: install  ## resolve the newest versions into requirements.lock; names no r
 	$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \
 		--extra dev --extra slides --extra openvino --extra onnx --extra crf --extra networks \
 		--extra medical --extra dicom --extra prefect --extra object-store --extra benchmarks \
-		--generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
+		--generate-hashes --no-annotate --no-header -o requirements.lock
 
 reference: install  ## write docs/command-line.md from the commands
 	$(BIN)/python -m segment_tiles.cli.reference docs/command-line.md
