@@ -76,60 +76,65 @@ def polygonize(
 ) -> PolygonizeReport:
     """Turn a class raster of any size into polygons.
 
-    Parameters
-    ----------
-    raster : Path
-        ``classes.zarr``, a folder of a finished run that holds it, or a GDAL raster of integer classes.
-    out : sequence of Path
-        Files to write; the format follows from the ending.
-    options : PolygonizeOptions, optional
-        What the features shall be; all defaults when left out.
-    formats : sequence of str or None, optional
-        A format for each file instead of the one its ending means.
-    workers : int
-        Processes that polygonise vector tiles; 1 works in this process.
-    level_scale : float
-        Full-resolution pixels in one pixel of a class map made on a coarser level of a slide; for QuPath.
-    restart : bool
-        Forget the finished tiles of an interrupted request.
-    progress : callable, optional
-        Told after each tile.
+    ``raster`` is ``classes.zarr``, the folder of a finished run, or a GDAL raster of integer classes.
+    Every file of ``out`` has the format that its ending means, or the one in ``formats`` at its place.
+    ``level_scale``, for QuPath, is the number of full-resolution pixels in a pixel of a class map made
+    on a coarser level of a slide. ``restart`` forgets the finished tiles of an interrupted request.
 
     Raises
     ------
-    VectorError
-        When the raster is not one of integer classes, or an option does not fit it.
-    UsageError
-        When a file has no known format or is named twice, or there is no worker.
-    OutputError
-        When unfinished tiles of another request lie beside the first file.
-    WriteFailedError
-        When the disk is full.
+    VectorError, UsageError
+        When the raster is not one of integer classes, or an option, a file or a number does not fit.
+    OutputError, WriteFailedError
+        When unfinished tiles of another request lie beside the first file; when the disk is full.
     """
     started = time.monotonic()
     _check_numbers(workers, level_scale)
     options = options or PolygonizeOptions()
     targets = _targets(out, formats)
     start_loading(workers)
+    spec = _checked_spec(raster, options)
+    ledger = _begun_ledger(out[0], _settings(raster, options), restart=restart)
+    codes = _changed_codes(raster, spec, ledger, options, workers)
+    parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
+    report = _written(targets, parts, spec, level_scale, started)
+    ledger.remove()
+    return report
+
+
+def _checked_spec(raster: Path, options: PolygonizeOptions) -> ClassRasterSpec:
+    """Return what is known of the raster; refuse options that do not fit it."""
     with closing(open_class_raster(raster)) as opened:
         spec = opened.spec
     check_request(spec, options)
-    ledger = TileLedger(out[0].parent / f".{out[0].name}.tiles")
-    ledger.begin(_settings(raster, options), restart=restart)
-    codes = _changed_codes(raster, spec, ledger, options, workers)
-    parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
-    layer = _layer(out[0], parts, spec, level_scale)
+    return spec
+
+
+def _begun_ledger(first: Path, settings: dict[str, object], *, restart: bool) -> TileLedger:
+    """Return the ledger beside the first file, with the finished tiles of the same request."""
+    ledger = TileLedger(first.parent / f".{first.name}.tiles")
+    ledger.begin(settings, restart=restart)
+    return ledger
+
+
+def _written(
+    targets: Sequence[tuple[Path, VectorFormat]],
+    parts: Sequence[Path],
+    spec: ClassRasterSpec,
+    level_scale: float,
+    started: float,
+) -> PolygonizeReport:
+    """Write every file; return what it gave."""
+    layer = _layer(targets[0][0], parts, spec, level_scale)
     notes = [*_notes(spec, targets), *_write(targets, layer)]
-    report = PolygonizeReport(
-        files=tuple(out),
+    return PolygonizeReport(
+        files=tuple(path for path, _ in targets),
         features=len(layer.parts),
         classes=_totals(parts, layer),
         unit=layer.measure.suffix,
         notes=tuple(notes),
         seconds=time.monotonic() - started,
     )
-    ledger.remove()
-    return report
 
 
 def _check_numbers(workers: int, level_scale: float) -> None:
