@@ -62,7 +62,7 @@ Simplify = Annotated[
     typer.Option(
         "--simplify",
         metavar="LENGTH",
-        help="Simplify shared borders: 2px, or metres. Default: exact pixel edges.",
+        help="Simplify shared borders; none moves farther than this: 2px, or metres. Default: exact pixel edges.",
     ),
 ]
 RightAngles = Annotated[

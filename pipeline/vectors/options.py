@@ -34,7 +34,7 @@ class PolygonizeOptions:
     minimum_area: int = 0
     """A feature with fewer pixels is left out."""
     simplify: float = 0.0
-    """Tolerance of the simplification in pixels; 0 keeps exact pixel edges."""
+    """Distance in pixels that simplification may move a border; 0 keeps exact pixel edges."""
     right_angles: tuple[str, ...] = ()
     """Names or codes of the classes whose outlines become right-angled (buildings)."""
     vector_tile: int = DEFAULT_VECTOR_TILE

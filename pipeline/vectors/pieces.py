@@ -21,6 +21,7 @@ from segment_tiles.pipeline.vectors.rings import (
     junctions,
 )
 from segment_tiles.pipeline.vectors.selection import ClassSelection
+from segment_tiles.pipeline.vectors.simplify import simplify_coverage
 from segment_tiles.pipeline.vectors.trace import trace_outlines
 
 NO_FEATURE = 0
@@ -117,12 +118,19 @@ def _outlines(
     """Return the polygons of all labels, in pixels of the tile, simplified where asked for."""
     owner, polygons = trace_outlines(labels, with_unlabelled=options.simplify > 0)
     if options.simplify > 0:
-        surroundings = _with_surroundings(raster, window)
-        polygons = insert_vertices(polygons, *junctions(surroundings), codes.shape)
-        # what lies on the frame of the tile stays, so that tiles fit together (GEOS: VW by area)
-        polygons = shapely.coverage_simplify(polygons, options.simplify, simplify_boundary=False)
+        rows, columns = junctions(_with_surroundings(raster, window))
+        polygons = insert_vertices(polygons, rows, columns, codes.shape)
+        polygons = simplify_coverage(polygons, _nodes(rows, columns, codes.shape), options.simplify)
         owner, polygons = owner[owner > 0], polygons[owner > 0]
     return owner, polygons
+
+
+def _nodes(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mark the corners that simplification may not move: junctions, and the frame, so that tiles fit together."""
+    nodes = np.ones((shape[0] + 1, shape[1] + 1), dtype=np.bool_)
+    nodes[1:-1, 1:-1] = False
+    nodes[rows, columns] = True
+    return nodes
 
 
 def _with_surroundings(raster: ClassRaster, window: Window) -> NDArray[np.int64]:

@@ -113,11 +113,11 @@ def insert_vertices(
     place = np.concatenate([[0], np.cumsum(inserted + 1)])
     result = np.empty((place[-1], 2))
     result[place[:-1]] = coordinates
-    result[place[edge] + 1 + _ranks(inserted)] = corners
+    result[place[edge] + 1 + ranks(inserted)] = corners
     return shapely.from_ragged_array(kind, result, (place[ring_offsets], polygon_offsets))
 
 
-def _ranks(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def ranks(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return 0, 1, ... n - 1 for each number n, one after the other."""
     return np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
 
@@ -145,7 +145,7 @@ def _corners_on_edges(
     first = np.where(is_horizontal, np.searchsorted(lines[0], low), np.searchsorted(lines[1], low))
     stop = np.where(is_horizontal, np.searchsorted(lines[0], high), np.searchsorted(lines[1], high))
     number = np.maximum(stop - first, 0)
-    edge, rank = np.repeat(edges, number), _ranks(number)
+    edge, rank = np.repeat(edges, number), ranks(number)
     which = np.where(end[edge] > start[edge], first[edge] + rank, stop[edge] - 1 - rank)
     corners = vertices[edge]
     for axis, line in enumerate(lines):

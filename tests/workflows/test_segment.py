@@ -14,6 +14,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 import zarr
 from pyproj import CRS
 from rio_cogeo.cogeo import cog_validate
@@ -22,9 +23,11 @@ from shapely.geometry import box
 from segment_tiles.pipeline.errors import OutputError, PlanError, WriteFailedError
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.sources import raster_file
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.planning import plan_run
+from segment_tiles.workflows.polygonize import polygonize
 from segment_tiles.workflows.segment import segment
 
 
@@ -115,6 +118,24 @@ def test_the_demo_map_is_a_map_of_trees(demo_run: tuple[Path, Recorder], shared_
     hits = float(np.mean(np.array(samples) == 1))
     assert len(samples) > 50
     assert hits > share + 0.25
+
+
+def test_two_pixels_of_tolerance_leave_a_fifth_of_the_vertices_of_the_demo_map(
+    demo_run: tuple[Path, Recorder], tmp_path: Path
+) -> None:
+    out, _ = demo_run
+    layers = []
+    for tolerance in (0.0, 2.0):
+        options = PolygonizeOptions(simplify=tolerance)
+        report = polygonize(out, [tmp_path / f"{tolerance}.parquet"], options)
+        layers.append(gpd.read_parquet(report.files[0]).set_index("id").sort_index())
+    exact, simple = layers
+    assert exact.count_coordinates().sum() >= 5 * simple.count_coordinates().sum()
+    assert (exact.index == simple.index).all()
+    assert simple.is_valid.all()
+    assert shapely.coverage_is_valid(simple.geometry.array)
+    assert simple.area.sum() == pytest.approx(exact.area.sum())
+    assert exact.boundary.hausdorff_distance(simple.boundary).max() <= 2 * 0.1 + 1e-6  # pixels of 0.1 m
 
 
 def test_a_scene_of_another_kind_runs_with_one_warning(shared_data: Path, tmp_path: Path) -> None:

@@ -26,15 +26,6 @@ def test_junctions_make_a_coverage_and_can_be_taken_out_again(codes):
     assert (shapely.normalize(drop_straight_vertices(shared)) == shapely.normalize(polygons)).all()
 
 
-@given(codes=CODES, tolerance=st.floats(0.5, 4))
-def test_simplified_tiles_stay_a_coverage_with_their_frame(codes, tolerance):
-    _, polygons = trace_outlines(codes, with_unlabelled=False)
-    shared = insert_vertices(polygons, *junctions(np.pad(codes, 1, constant_values=-1)), codes.shape)
-    simple = shapely.coverage_simplify(shared, tolerance, simplify_boundary=False)
-    assert shapely.coverage_is_valid(simple)
-    assert shapely.union_all(simple).equals(shapely.box(0, 0, codes.shape[1], codes.shape[0]))
-
-
 def test_straight_vertices_at_the_start_of_a_ring_go_too():
     ring = shapely.Polygon([(1, 0), (2, 0), (2, 2), (0, 2), (0, 0), (1, 0)])
     (simple,) = drop_straight_vertices(np.array([ring]))
