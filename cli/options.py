@@ -102,7 +102,7 @@ Format = Annotated[
         "--format",
         metavar="F,F",
         help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles, ome-zarr, ome-tiff; of a "
-        "volume: zarr, nifti, dicom-seg.",
+        "volume: zarr, nifti; of a DICOM slide or series also dicom-seg.",
     ),
 ]
 FormatOfSource = Annotated[
@@ -111,7 +111,7 @@ FormatOfSource = Annotated[
         "--format",
         metavar="F,F",
         help="Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles, ome-zarr, ome-tiff; of a "
-        "volume: zarr, nifti, dicom-seg. Default: what suits the source.",
+        "volume: zarr, nifti; of a DICOM slide or series also dicom-seg. Default: what suits the source.",
     ),
 ]
 Axis = Annotated[

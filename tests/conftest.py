@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 # one thread per process, here and in the processes that tests start: many run at once on two cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -68,6 +69,31 @@ def _spread_classes(network: torch.nn.Module, classes: int, bands: int = 3) -> N
         classifier.weight.mul_(3 / logits.std(dim=(0, 2, 3))[:, None, None, None])
         assert classifier.bias is not None
         classifier.bias.sub_(network(noise).mean(dim=(0, 2, 3)))
+
+
+class Quiet:
+    """Listens to a run without a word, and remembers the last Plan."""
+
+    plan: Any = None
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""
+
+    def stage(self, name: str) -> None:
+        """Say nothing."""
+
+    def planned(self, plan: object) -> None:
+        """Keep it."""
+        self.plan = plan
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Quiet:
+    """A listener for runs of which nothing needs to be heard but the Plan."""
+    return Quiet()
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import OutputError
-from segment_tiles.pipeline.outputs.store import open_store, read_georef
+from segment_tiles.pipeline.outputs.store import array_of, open_store, read_georef
 from segment_tiles.pipeline.outputs.volume_store import is_volume_store
 from segment_tiles.workflows.finish import FILE_OF_FORMAT, make_formats
-from segment_tiles.workflows.image_formats import check_place
+from segment_tiles.workflows.image_formats import check_dicom_seg, check_place
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.volume_finish import make_volume_formats
@@ -49,6 +50,8 @@ def export_run(path: Path, formats: Sequence[str], *, labels_inside: bool = Fals
         else:
             formats = suitable_formats(tuple(formats), report["source"]["uri"], None)
             check_place(formats, read_georef(group), report["source"]["uri"])
+            if "dicom-seg" in formats:
+                check_dicom_seg(report["source"]["uri"], math.prod(array_of(group, "classes").shape))
             notes = make_formats(directory, group, formats, report, _Silent(), labels_inside=labels_inside)
             report["warnings"] = [*report["warnings"], *(n for n in notes if n not in report["warnings"])]
             written = [FILE_OF_FORMAT[name] for name in formats]

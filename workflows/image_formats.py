@@ -10,18 +10,22 @@ import zarr
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.outputs.dicom_labelmap import require_highdicom
+from segment_tiles.pipeline.outputs.dicom_seg_slide import check_slide_pixels, write_slide_seg
 from segment_tiles.pipeline.outputs.ome_tiff_mask import write_ome_tiff
 from segment_tiles.pipeline.outputs.ome_zarr_labels import (
     check_labels_inside,
     write_labels_inside,
     write_ome_zarr_labels,
 )
+from segment_tiles.pipeline.sources.dicom_slide import is_dicom_slide
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scene import Scene
 
 FILE_OF_IMAGE_FORMAT: Final[Mapping[str, str]] = {
     "ome-zarr": "classes.ome.zarr",
     "ome-tiff": "classes.ome.tif",
+    "dicom-seg": "classes.seg.dcm",
 }
 """Name of each format in the output directory."""
 DEFAULT_IMAGE_FORMATS: Final = ("zarr", "ome-zarr", "qupath")
@@ -43,6 +47,11 @@ def check_image_formats(config: RunConfig, scene: Scene) -> None:
     """
     formats = config.formats or default_image_formats(scene)
     check_place(formats, scene.georef, scene.uri)
+    if "dicom-seg" in formats and scene.volume is None:
+        check_dicom_seg(scene.uri, scene.roi.area)
+        if scene.roi != scene.spec.window:
+            msg = "--format dicom-seg covers whole slides; leave --roi out, or use --format ome-tiff"
+            raise UsageError(msg)
     if config.labels_inside:
         if "ome-zarr" not in formats:
             msg = "--labels-inside says where ome-zarr labels go; add ome-zarr to --format"
@@ -62,6 +71,28 @@ def check_place(formats: Sequence[str], georef: GeoRef, uri: str) -> None:
     if asked and georef.crs_wkt is not None:
         msg = f"--format names {asked[0]}, which has no place for the CRS of {uri}; use cog"
         raise UsageError(msg)
+
+
+def check_dicom_seg(uri: str, pixels: int) -> None:
+    """Refuse DICOM SEG for what it cannot refer to, or cannot hold.
+
+    Raises
+    ------
+    UsageError
+        Where the source is no DICOM slide.
+    OutputError
+        Where the map has too many pixels to be made in memory.
+    MissingExtraError
+        Where highdicom is not installed.
+    """
+    if not is_dicom_slide(uri):
+        msg = (
+            f"--format names dicom-seg, which refers to DICOM images, but {uri} is no DICOM slide or series; "
+            "use ome-tiff or ome-zarr"
+        )
+        raise UsageError(msg)
+    check_slide_pixels(pixels)
+    require_highdicom()
 
 
 def make_image_formats(
@@ -95,6 +126,15 @@ def make_image_formats(
     if "ome-tiff" in formats:
         stage(FILE_OF_IMAGE_FORMAT["ome-tiff"])
         write_ome_tiff(group, folder / FILE_OF_IMAGE_FORMAT["ome-tiff"], source_levels=levels)
+    if "dicom-seg" in formats:
+        stage(FILE_OF_IMAGE_FORMAT["dicom-seg"])
+        write_slide_seg(
+            group,
+            folder / FILE_OF_IMAGE_FORMAT["dicom-seg"],
+            report["source"]["uri"],
+            model=report["model"]["name"],
+            version=report["version"],
+        )
     if "ome-zarr" not in formats:
         return
     stage(FILE_OF_IMAGE_FORMAT["ome-zarr"])

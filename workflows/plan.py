@@ -8,6 +8,7 @@ import numpy as np
 
 from segment_tiles.pipeline.errors import PlanError
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.dicom_labelmap import TAKES
 from segment_tiles.pipeline.outputs.store import shard_shape
 from segment_tiles.pipeline.sources.area_of_interest import Area
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
@@ -97,6 +98,7 @@ def make_plan(
     limit = min(limit, worker_memory or limit)
     if scene.volume is not None:
         return _volume_plan(config, scene, scene.volume, probe, limit, workers)
+    _check_finishing(config, scene, probe, limit)
     columns = _columns(config, scene, probe, limit, columns_at_least(scene.roi, workers))
     regions = in_strips(scene.lattice, scene.roi, columns, workers)
     in_raster = [region.shift(scene.roi.row, scene.roi.column) for region in regions]
@@ -129,7 +131,8 @@ def _volume_plan(
             f"it is read) beside the program ({readable_bytes(probe.program_bytes)}); give more, or cut the volume"
         )
         raise PlanError(msg)
-    for_slices = replace(config, memory=limit - held, scores=config.scores or volume.is_averaged)
+    # the formats are those of the volume, whose memory is counted below
+    for_slices = replace(config, memory=limit - held, scores=config.scores or volume.is_averaged, formats=())
     parts = [
         make_plan(for_slices, replace(direction_scene(scene, direction), volume=None), probe, None)
         for direction in volume.directions
@@ -176,9 +179,28 @@ def _columns(config: RunConfig, scene: Scene, probe: Probe, limit: int, at_least
     raise PlanError(msg)
 
 
+def _check_finishing(config: RunConfig, scene: Scene, probe: Probe, limit: int) -> None:
+    """Refuse a DICOM SEG of a slide that memory cannot hold, before its computation."""
+    finishing = _finishing(config, scene)
+    if finishing > FINISHING_BYTES and probe.program_bytes + finishing > limit:
+        msg = (
+            f"--memory allows {readable_bytes(limit)}, but DICOM SEG is made in memory and takes "
+            f"{readable_bytes(finishing)} beside the program ({readable_bytes(probe.program_bytes)}); give more, "
+            "a coarser --mpp or --level, or --format ome-tiff"
+        )
+        raise PlanError(msg)
+
+
+def _finishing(config: RunConfig, scene: Scene) -> int:
+    """Return bytes of what follows the computation: of a slide with a whole map in memory for DICOM SEG."""
+    if "dicom-seg" not in config.formats:
+        return FINISHING_BYTES
+    return FINISHING_BYTES + TAKES * scene.roi.area * int(np.dtype(scene.manifest.classes.dtype).itemsize)
+
+
 def _memory(config: RunConfig, scene: Scene, probe: Probe, region: Window) -> MemoryPlan:
     table = scene.manifest.classes
-    return memory_of_region(
+    memory = memory_of_region(
         scene.lattice,
         scene.spec,
         region,
@@ -188,6 +210,7 @@ def _memory(config: RunConfig, scene: Scene, probe: Probe, region: Window) -> Me
         program=probe.program_bytes,
         batch=probe.batch_bytes,
     )
+    return replace(memory, finishing=_finishing(config, scene))
 
 
 def _skipped(scene: Scene, regions: list[Window], area: Area | None) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.outputs.dicom_labelmap import require_highdicom
 from segment_tiles.pipeline.outputs.dicom_seg import check_voxels
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import DEFAULT_FORMATS
@@ -17,6 +18,8 @@ FILE_OF_VOLUME_FORMAT: Final[Mapping[str, str]] = {
     "dicom-seg": "classes.seg.dcm",
 }
 """Name of each format in the output directory of a volume."""
+ONLY_OF_VOLUMES: Final = ("nifti",)
+"""What nothing else can have; DICOM SEG slides have too."""
 DEFAULT_VOLUME_FORMATS: Final = ("zarr", "nifti")
 
 
@@ -29,7 +32,7 @@ def suitable_formats(formats: tuple[str, ...], uri: str, volume: VolumeScene | N
         Where one cannot be made of such a source.
     """
     if volume is None:
-        wrong = [name for name in formats if name in FILE_OF_VOLUME_FORMAT and name != "zarr"]
+        wrong = [name for name in formats if name in ONLY_OF_VOLUMES]
         if wrong:
             msg = f"--format names {wrong[0]}, but {uri} is no volume (NIfTI, NRRD, DICOM series)"
             raise UsageError(msg)
@@ -53,3 +56,4 @@ def _check_dicom_seg(uri: str, volume: VolumeScene) -> None:
         msg = "--format dicom-seg covers whole slices of a series; leave --roi out, or use --format nifti"
         raise UsageError(msg)
     check_voxels(volume.spec.voxels)
+    require_highdicom()

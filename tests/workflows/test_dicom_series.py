@@ -13,64 +13,25 @@ import nibabel.testing
 import numpy as np
 import pydicom
 import pytest
-from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
-from segment_tiles.pipeline.outputs.dicom_seg import VOXELS_AT_MOST, check_voxels
+from segment_tiles.pipeline.outputs.dicom_labelmap import PIXELS_AT_MOST
+from segment_tiles.pipeline.outputs.dicom_seg import check_voxels
 from segment_tiles.pipeline.sources.volumes.dicom_series import open_series, read_series_values
-from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.segment import segment
 
+Call = Callable[..., Any]
 NIBABEL = Path(str(nibabel.testing.data_path))
 
 
-class Quiet:
-    """Listens without a word."""
-
-    def warn(self, text: str) -> None:
-        pass
-
-    def stage(self, name: str) -> None:
-        pass
-
-    def planned(self, plan: object) -> None:
-        pass
-
-    def tiles(self, computed: int, skipped: int) -> None:
-        pass
-
-
-def run(source: Path | str, model: Path, out: Path, **changes: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {"precision": "fp32", "device": "cpu", **changes}
-    return dict(segment(RunConfig(str(source), str(model), out, **settings), Quiet()).report)
-
-
-def scan(shape: tuple[int, int, int] = (40, 36, 6), seed: int = 0) -> NDArray[np.int16]:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, [-(-side // 6) for side in shape])
-    smooth = coarse.repeat(6, 0).repeat(6, 1).repeat(6, 2)[: shape[0], : shape[1], : shape[2]]
-    return (smooth + rng.integers(0, 15, shape)).astype(np.int16)
-
-
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], *words: str) -> None:
-    assert run_command_line(arguments) == 2
-    printed = capsys.readouterr().err.splitlines()
-    lines = [line for line in printed if line and not line.startswith("segment-tiles: warning: ")]
-    assert len(lines) == 1, printed
-    assert lines[0].startswith("segment-tiles: error: ")
-    for word in words:
-        assert word in lines[0]
-
-
 def test_dicom_seg_read_again_is_the_mask(
-    grey_model: Path, write_series: Callable[..., Path], tmp_path: Path
+    grey_model: Path, write_series: Call, run_on: Call, scan: Call, tmp_path: Path
 ) -> None:
     affine = np.diag([0.8, -0.9, 2.0, 1.0])
     affine[:3, 3] = [10, 20, -30]
     series = write_series(tmp_path / "series", scan(), affine)
-    run(series, grey_model, tmp_path / "out", formats=("zarr", "nifti", "dicom-seg"))
+    run_on(series, grey_model, tmp_path / "out", formats=("zarr", "nifti", "dicom-seg"))
     segmentation = highdicom.seg.segread(tmp_path / "out" / "classes.seg.dcm")
     assert segmentation.SegmentationType == "LABELMAP"
     assert segmentation.segment_numbers == [1, 2] or list(segmentation.segment_numbers) == [1, 2]
@@ -90,9 +51,9 @@ def test_dicom_seg_read_again_is_the_mask(
 
 
 def test_a_mask_too_large_for_dicom_seg_is_refused() -> None:
-    check_voxels(VOXELS_AT_MOST)
+    check_voxels(PIXELS_AT_MOST)
     with pytest.raises(SegmentTilesError, match="use --format nifti"):
-        check_voxels(VOXELS_AT_MOST + 1)
+        check_voxels(PIXELS_AT_MOST + 1)
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm"])
@@ -105,7 +66,7 @@ def test_pydicoms_own_slices_are_read_in_their_scale(name: str) -> None:
     np.testing.assert_allclose(values[0, :, :, 0].T, dataset.pixel_array * slope + offset)
 
 
-def test_the_affine_of_a_series_is_monais(write_series: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_affine_of_a_series_is_monais(write_series: Call, scan: Call, tmp_path: Path) -> None:
     from monai.data.image_reader import PydicomReader  # noqa: PLC0415
 
     affine = nibabel.load(NIBABEL / "example4d.nii.gz").affine
@@ -120,7 +81,7 @@ def test_the_affine_of_a_series_is_monais(write_series: Callable[..., Path], tmp
 
 
 def test_series_that_are_not_whole_are_refused(
-    write_series: Callable[..., Path], grey_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write_series: Call, grey_model: Path, scan: Call, refused: Call, tmp_path: Path
 ) -> None:
     good = write_series(tmp_path / "good", scan((12, 10, 7)), np.diag([1.0, 1.0, 2.0, 1.0]))
 
@@ -156,8 +117,6 @@ def test_series_that_are_not_whole_are_refused(
         (two, ("holds 2 series",)),
         (wide, ("0002.dcm", "one shape")),
     ):
-        refused(
-            ["run", str(folder), "--model", str(grey_model), "--out", str(tmp_path / "out")], capsys, *words
-        )
+        refused(["run", str(folder), "--model", str(grey_model), "--out", str(tmp_path / "out")], *words)
     colours = str(get_testdata_file("examples_rgb_color.dcm", download=False))
-    refused(["info", colours], capsys, "holds colours (3 values per pixel)")
+    refused(["info", colours], "holds colours (3 values per pixel)")
