@@ -7,11 +7,9 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,34 +29,7 @@ from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
 from segment_tiles.workflows.segment import segment
 
-
-class Quiet:
-    """Listens to a run without a word, and remembers the Plan."""
-
-    plan = None
-
-    def warn(self, text: str) -> None:
-        pass
-
-    def stage(self, name: str) -> None:
-        pass
-
-    def planned(self, plan: object) -> None:
-        self.plan = plan
-
-    def tiles(self, computed: int, skipped: int) -> None:
-        pass
-
-
-def bytes_of(store: Path) -> dict[str, str]:
-    """Checksum of every file of a Zarr store."""
-    return {
-        str(path.relative_to(store)): sha256(path.read_bytes()).hexdigest()
-        for path in sorted(store.rglob("*"))
-        if path.is_file()
-    }
-
-
+Call = Callable[..., Any]
 SLIDE = "slide.tif"
 
 
@@ -72,13 +43,9 @@ def words_of_reading(source: Path) -> list[str]:
     return ["--mpp", "0.8", "--tissue", "off"] if source.name == SLIDE else []
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [str(Path(sys.executable).with_name("segment-tiles")), *map(str, arguments)]
-
-
 @pytest.fixture(scope="module", params=["raster", "slide"])
 def wide_raster(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, write_as: Callable[..., Path]
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, write_as: Call
 ) -> Path:
     """530 x 4150 pixels as they are read: two shards wide and high, the second ones narrow."""
     path = tmp_path_factory.mktemp("wide") / "wide.tif"
@@ -100,12 +67,13 @@ def wide_raster(
 
 
 @pytest.fixture(scope="module")
-def whole_run(wide_raster: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_run(
+    quiet: Any, wide_raster: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The wide raster in one Region, never interrupted."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    listener = Quiet()
-    segment(config(wide_raster, small_model, out), listener)
-    assert len(listener.plan.regions) == 1
+    segment(config(wide_raster, small_model, out), quiet)
+    assert len(quiet.plan.regions) == 1
     group = open_store(out / "classes.zarr")
     shares = np.bincount(group["classes"][:].ravel()) / (530 * 4150)
     assert (shares > 0.02).sum() == 3, "a map of one class would prove nothing"
@@ -149,10 +117,10 @@ class Shards(InProcess):
 
 
 def test_two_layouts_of_regions_give_the_same_bytes(
-    whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
+    quiet: Any, bytes_of: Call, whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
 ) -> None:
     executor = Shards()
-    segment(config(wide_raster, small_model, tmp_path), Quiet(), executor)
+    segment(config(wide_raster, small_model, tmp_path), quiet, executor)
     assert executor.regions == 4
     assert bytes_of(tmp_path / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
     counts = [json.loads((out / "report.json").read_text())["classes"] for out in (tmp_path, whole_run)]
@@ -160,7 +128,7 @@ def test_two_layouts_of_regions_give_the_same_bytes(
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(
-    whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
+    bytes_of: Call, command: Call, whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     arguments = command(
@@ -189,7 +157,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert json.loads(again.stdout)["was_finished"]
 
 
-def test_an_interrupted_run_says_so_and_goes_on(wide_raster: Path, small_model: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_says_so_and_goes_on(
+    command: Call, wide_raster: Path, small_model: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     arguments = command(
         "run",
@@ -226,13 +196,13 @@ def test_an_interrupted_run_says_so_and_goes_on(wide_raster: Path, small_model: 
 
 
 def test_a_roi_is_the_crop_of_the_whole_run(
-    whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
+    quiet: Any, whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
 ) -> None:
     west, north = 400000 + 333 * 0.5, 5600000 - 77 * 0.5
     roi = (west, north - 401 * 0.5, west + 1203 * 0.5, north)
     if wide_raster.name == SLIDE:  # in full-resolution pixels, 1.6 to one that is read
         roi = (333 * 1.6, 77 * 1.6, (333 + 1203) * 1.6, (77 + 401) * 1.6)
-    segment(config(wide_raster, small_model, tmp_path, roi=roi), Quiet())
+    segment(config(wide_raster, small_model, tmp_path, roi=roi), quiet)
     whole, part = open_store(whole_run / "classes.zarr"), open_store(tmp_path / "classes.zarr")
     for name in ("classes", "confidence"):
         array = part[name]
@@ -242,13 +212,13 @@ def test_a_roi_is_the_crop_of_the_whole_run(
 
 
 def test_chunks_of_the_source_change_nothing(
-    whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
+    quiet: Any, bytes_of: Call, whole_run: Path, wide_raster: Path, small_model: Path, tmp_path: Path
 ) -> None:
     striped = tmp_path / wide_raster.name
     if wide_raster.name == SLIDE:
         size = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER", "metadata": None}
         tifffile.imwrite(striped, tifffile.imread(wide_raster), tile=(64, 128), photometric="rgb", **size)
-        segment(config(striped, small_model, tmp_path / "out"), Quiet())
+        segment(config(striped, small_model, tmp_path / "out"), quiet)
         assert bytes_of(tmp_path / "out" / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
         return
     with rasterio.open(wide_raster) as dataset:
@@ -256,5 +226,5 @@ def test_chunks_of_the_source_change_nothing(
         profile.pop("blockxsize")
         with rasterio.open(striped, "w", **profile) as other:
             other.write(dataset.read())
-    segment(config(striped, small_model, tmp_path / "out"), Quiet())
+    segment(config(striped, small_model, tmp_path / "out"), quiet)
     assert bytes_of(tmp_path / "out" / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
