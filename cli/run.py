@@ -83,7 +83,7 @@ def print_summary(report: dict[str, Any]) -> None:
         table.add_row(entry["name"], f"{entry[count]:,}", f"{entry[size]:,.1f}")
     console = RichConsole()
     console.print(table)
-    if is_volume:
+    if "notice" in report:
         console.print(report["notice"], highlight=False)
     if report["was_finished"]:
         console.print("finished before; nothing was computed (use --restart to begin anew)")

@@ -12,6 +12,7 @@ from typing import Any
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.workflows.areas import area_unit, class_areas
 from segment_tiles.workflows.fingerprint import RunRecord
+from segment_tiles.workflows.notice import notice_of
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.process_memory import peak_resident_bytes
@@ -52,7 +53,7 @@ def run_report(
         "program": "segment-tiles",
         "version": version("segment-tiles"),
         "status": "incomplete" if failures else "complete",
-        "notice": "Class maps of medical images are for research use, not for diagnosis.",
+        **notice_of(scene),
         "fingerprint": record.fingerprint,
         "source": _source(plan) if scene.volume is None else volume_source(scene.volume, scene.uri),
         "model": {

@@ -30,6 +30,7 @@ from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.export import export_run
+from segment_tiles.workflows.notice import NOTICE, notice_of
 from segment_tiles.workflows.scene import open_scene
 from segment_tiles.workflows.segment import segment
 
@@ -161,7 +162,7 @@ def test_the_report_tells_of_resolution_tissue_and_area(tissue_run: Path) -> Non
     assert report["area_unit"] == "mm2"
     for entry in report["classes"]:
         assert entry["area"] == pytest.approx(entry["pixels"] * 1e-6)
-    assert "research use" in report["notice"]
+    assert report["notice"] == NOTICE
     assert any("of the slide is tissue" in text for text in report["warnings"])
 
 
@@ -329,6 +330,19 @@ def test_bad_words_and_sources_end_in_one_line(
     assert len(lines) == 1
     assert re.search(words, lines[0]), lines[0]
     assert not (out / "report.json").exists()
+
+
+def test_only_medical_images_have_the_notice(
+    aerial_crop: Path, slide: Path, small_model: Path, model: Path
+) -> None:
+    """Of a raster with a CRS and a model for it nothing is said; a model for slides makes any picture medical."""
+    out = Path("unused")
+    for source, package, expected in (
+        (aerial_crop, small_model, {}),
+        (slide, small_model, {"notice": NOTICE}),
+        (aerial_crop, model, {"notice": NOTICE}),
+    ):
+        assert notice_of(open_scene(config(source, package, out, tissue="off"))) == expected
 
 
 def test_a_raster_with_a_crs_has_no_ome_formats(aerial_crop: Path, small_model: Path, tmp_path: Path) -> None:
