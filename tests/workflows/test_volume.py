@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +19,12 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.sources.view import View
-from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.demo import DEMO_VOLUME
 from segment_tiles.workflows.describe import describe_source
 from segment_tiles.workflows.evaluate import TruthSettings, evaluate
-from segment_tiles.workflows.segment import segment
 
+Call = Callable[..., Any]
 NIBABEL = Path(str(nibabel.testing.data_path))
-
-
-class Quiet:
-    """Listens without a word."""
-
-    def warn(self, text: str) -> None:
-        pass
-
-    def stage(self, name: str) -> None:
-        pass
-
-    def planned(self, plan: object) -> None:
-        pass
-
-    def tiles(self, computed: int, skipped: int) -> None:
-        pass
-
-
-def run(source: Path | str, model: Path, out: Path, **changes: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {"precision": "fp32", "device": "cpu", **changes}
-    return dict(segment(RunConfig(str(source), str(model), out, **settings), Quiet()).report)
-
-
-def scan(shape: tuple[int, int, int] = (40, 36, 6), seed: int = 0) -> NDArray[np.int16]:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, [-(-side // 6) for side in shape])
-    smooth = coarse.repeat(6, 0).repeat(6, 1).repeat(6, 2)[: shape[0], : shape[1], : shape[2]]
-    return (smooth + rng.integers(0, 15, shape)).astype(np.int16)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +37,17 @@ def scan(shape: tuple[int, int, int] = (40, 36, 6), seed: int = 0) -> NDArray[np
 )
 @pytest.mark.parametrize("axis", ["axial", "coronal"])
 def test_the_mask_has_the_header_of_nibabels_own_volumes(
-    name: str, t: int | None, shape: tuple[int, int, int], axis: str, grey_model: Path, tmp_path: Path
+    name: str,
+    t: int | None,
+    shape: tuple[int, int, int],
+    axis: str,
+    grey_model: Path,
+    run_on: Call,
+    tmp_path: Path,
 ) -> None:
     if axis == "coronal" and name == "example4d.nii.gz":
         pytest.skip("96 slices more would show nothing that the small volumes do not")
-    report = run(NIBABEL / name, grey_model, tmp_path / "out", view=View(t=t), axis=axis)
+    report = run_on(NIBABEL / name, grey_model, tmp_path / "out", view=View(t=t), axis=axis)
     assert report["outputs"] == ["classes.zarr", "classes.nii.gz", "preview.png", "report.json"]
     source, mask = nibabel.load(NIBABEL / name), nibabel.load(tmp_path / "out" / "classes.nii.gz")
     assert mask.shape == shape
@@ -90,7 +68,9 @@ def test_the_mask_has_the_header_of_nibabels_own_volumes(
         assert picture.size[0] > 600
 
 
-def test_every_voxel_of_the_mask_lies_where_the_network_saw_it(grey_model: Path, tmp_path: Path) -> None:
+def test_every_voxel_of_the_mask_lies_where_the_network_saw_it(
+    grey_model: Path, run_on: Call, scan: Call, tmp_path: Path
+) -> None:
     """A bright corner of the body is in the same voxels of mask and scan, however the scan is stored."""
     values = scan()
     straight = nibabel.Nifti1Image(values, np.eye(4))
@@ -98,7 +78,7 @@ def test_every_voxel_of_the_mask_lies_where_the_network_saw_it(grey_model: Path,
     masks = []
     for name, image in (("straight", straight), ("turned", turned)):
         nibabel.save(image, tmp_path / f"{name}.nii")
-        run(tmp_path / f"{name}.nii", grey_model, tmp_path / name)
+        run_on(tmp_path / f"{name}.nii", grey_model, tmp_path / name)
         masks.append(nibabel.load(tmp_path / name / "classes.nii.gz"))
     back = np.asarray(nibabel.as_closest_canonical(masks[1]).dataobj)
     np.testing.assert_array_equal(back, np.asarray(masks[0].dataobj))
@@ -113,35 +93,25 @@ def _turned_affine(shape: tuple[int, ...]) -> NDArray[np.float64]:
     return affine
 
 
-def test_neighbouring_slices_are_bands(small_model: Path, grey_model: Path, tmp_path: Path) -> None:
+def test_neighbouring_slices_are_bands(small_model: Path, run_on: Call, scan: Call, tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(scan(), np.eye(4)), tmp_path / "scan.nii")
     with pytest.raises(SegmentTilesError, match="1 values per voxel are read, but model small takes 3 bands"):
-        run(tmp_path / "scan.nii", small_model, tmp_path / "none")
-    report = run(tmp_path / "scan.nii", small_model, tmp_path / "out", neighbours=1)
+        run_on(tmp_path / "scan.nii", small_model, tmp_path / "none")
+    report = run_on(tmp_path / "scan.nii", small_model, tmp_path / "out", neighbours=1)
     assert report["source"]["neighbours"] == 1
     # the same three slices as channels of a file of four dimensions give the same map of the middle one
     values = scan()
     stacked = np.stack([values[..., [max(k - 1, 0), k, min(k + 1, 5)]] for k in range(6)], axis=2)
     nibabel.save(nibabel.Nifti1Image(stacked, np.eye(4)), tmp_path / "bands.nii")
-    run(tmp_path / "bands.nii", small_model, tmp_path / "bands", bands=(1, 2, 3))
+    run_on(tmp_path / "bands.nii", small_model, tmp_path / "bands", bands=(1, 2, 3))
     first, second = (
         np.asarray(nibabel.load(tmp_path / name / "classes.nii.gz").dataobj) for name in ("out", "bands")
     )
     np.testing.assert_array_equal(first, second)
 
 
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], *words: str) -> None:
-    assert run_command_line(arguments) == 2
-    printed = capsys.readouterr().err.splitlines()
-    lines = [line for line in printed if line and not line.startswith("segment-tiles: warning: ")]
-    assert len(lines) == 1, printed
-    assert lines[0].startswith("segment-tiles: error: ")
-    for word in words:
-        assert word in lines[0]
-
-
 def test_bad_words_and_files_are_refused_in_one_line(
-    grey_model: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    grey_model: Path, small_model: Path, scan: Call, refused: Call, tmp_path: Path
 ) -> None:
     model, out = str(grey_model), str(tmp_path / "out")
     nibabel.save(nibabel.Nifti1Image(scan(), np.eye(4)), tmp_path / "scan.nii.gz")
@@ -173,8 +143,8 @@ def test_bad_words_and_files_are_refused_in_one_line(
         ([good, "--memory", "300MB"], ("--memory allows 300 MB",)),
     ]
     for words, expected in cases:
-        refused(["run", *words, "--model", model, "--out", out, "--precision", "fp32"], capsys, *expected)
-    refused(["run", good, "--model", str(small_model), "--out", out], capsys, "1 values per voxel are read")
+        refused(["run", *words, "--model", model, "--out", out, "--precision", "fp32"], *expected)
+    refused(["run", good, "--model", str(small_model), "--out", out], "1 values per voxel are read")
 
 
 def test_plan_and_info_of_a_volume(grey_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,9 +168,11 @@ def test_plan_and_info_of_a_volume(grey_model: Path, capsys: pytest.CaptureFixtu
     assert plan["memory"]["volume"] == 2 * 2 * 33 * 41 * 25
 
 
-def test_evaluate_counts_what_numpy_counts(grey_model: Path, tmp_path: Path) -> None:
+def test_evaluate_counts_what_numpy_counts(
+    grey_model: Path, run_on: Call, scan: Call, tmp_path: Path
+) -> None:
     nibabel.save(nibabel.Nifti1Image(scan(), np.eye(4)), tmp_path / "scan.nii")
-    run(tmp_path / "scan.nii", grey_model, tmp_path / "out", axis="coronal")
+    run_on(tmp_path / "scan.nii", grey_model, tmp_path / "out", axis="coronal")
     mask = np.asarray(nibabel.load(tmp_path / "out" / "classes.nii.gz").dataobj)
     truth = np.random.default_rng(5).integers(0, 3, mask.shape).astype(np.uint8)
     turned = nibabel.Nifti1Image(truth[::-1, :, ::-1].transpose(2, 0, 1), _turned_affine(truth.shape))
@@ -219,21 +191,21 @@ def test_evaluate_counts_what_numpy_counts(grey_model: Path, tmp_path: Path) -> 
 
 
 def test_polygons_of_a_volume_are_refused(
-    grey_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    grey_model: Path, run_on: Call, scan: Call, refused: Call, tmp_path: Path
 ) -> None:
     nibabel.save(nibabel.Nifti1Image(scan(), np.eye(4)), tmp_path / "scan.nii")
-    run(tmp_path / "scan.nii", grey_model, tmp_path / "out")
+    run_on(tmp_path / "scan.nii", grey_model, tmp_path / "out")
     out = str(tmp_path / "out")
-    refused(["polygonize", out, "--out", str(tmp_path / "p.gpkg")], capsys, "class map of a volume")
-    refused(["export", out, "--format", "cog"], capsys, "--format names cog")
+    refused(["polygonize", out, "--out", str(tmp_path / "p.gpkg")], "class map of a volume")
+    refused(["export", out, "--format", "cog"], "--format names cog")
 
 
 @pytest.mark.shared
-def test_brain_tissue_scores_as_its_package_says(shared_data: Path, tmp_path: Path) -> None:
-    """Dice through the command line's evaluate = Dice by NumPy, and near the score of training.
+def test_brain_tissue_scores_as_its_page_says(shared_data: Path, tmp_path: Path) -> None:
+    """Dice through the command line's evaluate = Dice by NumPy, and what docs/volumes.md says.
 
-    Training scores a sheet on which slices lie below each other, so tiles fall otherwise on each slice:
-    0.8966 and 0.9067 there.
+    The package says 0.8966 and 0.9067: of a sheet of slices, where edges of tiles fall on most of them
+    (benchmarks/brain_tiles.py).
     """
     folder = shared_data / "brain"
     slab = "-98.5,-134.5,12.5,98.5,98.5,32.5"
@@ -251,11 +223,11 @@ def test_brain_tissue_scores_as_its_package_says(shared_data: Path, tmp_path: Pa
         for name in ("gm", "wm")
     )
     true = np.argmax([grey, white, 1 - (grey + white)], axis=0)
-    for place, (name, code, expected) in enumerate((("grey matter", 1, 0.8966), ("white matter", 2, 0.9067))):
+    for place, (name, code, expected) in enumerate((("grey matter", 1, 0.8925), ("white matter", 2, 0.9011))):
         mine, theirs = mask == code, true == place
         dice = 2 * (mine & theirs).sum() / (mine.sum() + theirs.sum())
         assert document["classes"][name]["dice"] == pytest.approx(dice, abs=1e-6)
-        assert dice == pytest.approx(expected, abs=0.01)
+        assert dice == pytest.approx(expected, abs=0.001)
 
 
 def test_the_demo_volume_ships_with_its_notice() -> None:
