@@ -126,7 +126,7 @@ def monai(job: Job) -> Work:
 def pytorch_toolbelt(job: Job) -> Work:
     """ImageSlicer and TileMerger, pyramid weights, as its README shows them."""
     from pytorch_toolbelt.inference.tiles import ImageSlicer, TileMerger  # noqa: PLC0415
-    from pytorch_toolbelt.utils.torch_utils import tensor_from_rgb_image, to_numpy  # noqa: PLC0415
+    from pytorch_toolbelt.utils.torch_utils import image_to_tensor, to_numpy  # noqa: PLC0415
     from torch.utils.data import DataLoader  # noqa: PLC0415
 
     network, mean, std, classes = _plain_network(job)
@@ -136,7 +136,7 @@ def pytorch_toolbelt(job: Job) -> Work:
         with rasterio.open(job.raster) as dataset:
             image, profile = np.moveaxis(dataset.read(), 0, -1), dataset.profile
         tiler = ImageSlicer(image.shape, tile_size=(TILE, TILE), tile_step=(STRIDE, STRIDE), weight="pyramid")
-        tiles = [tensor_from_rgb_image(tile) for tile in tiler.split(image)]
+        tiles = [image_to_tensor(tile) for tile in tiler.split(image)]
         merger = TileMerger(tiler.target_shape, classes, tiler.weight, device=job.device)
         pinned = job.device.type == "cuda"
         for batch, places in DataLoader(list(zip(tiles, tiler.crops, strict=True)), 8, pin_memory=pinned):

@@ -1,9 +1,10 @@
 """One map, several ways, in one run: floors, ours, MONAI, pytorch-toolbelt, and the loop that a user would write.
 
-    python benchmarks/peers.py [--sizes 2048 4096] [--repeat 3] [--model canopy-rgb]
+    python benchmarks/peers.py [--sizes 2048 4096] [--repeat 3] [--model canopy-rgb | --backbone resnet50]
         [--backends torch compile openvino onnx] [--precision fp32 bf16] [--contenders ours MONAI] [--device cuda]
 
-The same weights, tiles of 512 px, 25 % overlap, from a GeoTIFF on disk to a class map on disk. Every
+The same weights, tiles of 512 px, 25 % overlap, from a GeoTIFF on disk to a class map on disk. The network is
+a DeepLabv3+ on MobileNetV2 with drawn weights, unless another is named. Every
 contender runs in a process of its own, in turn, ``--repeat`` times; medians are shown. Imports, loading and
 converting the model and one warm-up pass are not counted, for anybody. A floor is the bare forward pass, in
 the backend and precision in which ours runs the network, of as many tiles as the lattice has; "of floor"
@@ -29,6 +30,7 @@ import numpy as np
 import rasterio
 import torch
 from contenders import OF_A_BACKEND, OVERLAP, PEERS, TILE, Job
+from drawn_model import save_drawn_model
 
 from segment_tiles.pipeline.models.backends.known import BACKENDS
 from segment_tiles.pipeline.models.devices import device_label, resolve_device, synchronize
@@ -175,7 +177,10 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--model", default="canopy-rgb")
+    parser.add_argument("--model", help="bundled model, or folder of a model package")
+    parser.add_argument(
+        "--backbone", default="mobilenetv2_100", help="of the network where no model is named"
+    )
     parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=list(BACKENDS))
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--contenders", nargs="+", default=list(NAMES), choices=NAMES, metavar="NAME")
@@ -183,13 +188,18 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, default=None)
     arguments = parser.parse_args()
-    model, device = find_model(arguments.model), resolve_device(arguments.device)
+    device = resolve_device(arguments.device)
     jobs = jobs_of(arguments, device)
+    network = arguments.model or f"DeepLabv3+ on {arguments.backbone}"
     print(
-        f"model {arguments.model}, tile {TILE}, overlap {OVERLAP} px, batch {arguments.batch}, on "
+        f"model {network}, tile {TILE}, overlap {OVERLAP} px, batch {arguments.batch}, on "
         f"{device_label(device)}, {torch.get_num_threads()} threads"
     )
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        if arguments.model is not None:
+            model = find_model(arguments.model)
+        else:
+            model = save_drawn_model(Path(folder) / "drawn", arguments.backbone)
         for side in arguments.sizes:
             raster = make_raster(Path(folder) / f"{side}.tif", side)
             print(f"\n{side} x {side} px, median of {arguments.repeat}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -62,6 +63,9 @@ def _options(
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
+    # Arrow's own pool keeps what was freed: 40 MB at 84 000 polygons beside the network's libraries, for no gain in
+    # time; the C library gives it back. Read when Arrow is loaded; a user's choice stands.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     sys.exit(run_command_line(sys.argv[1:]))
 
 

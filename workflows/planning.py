@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.blend import parse_blend
 from segment_tiles.workflows.compute_choice import check_choice
@@ -12,7 +14,7 @@ from segment_tiles.workflows.image_formats import check_image_formats
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.probe import choice_of, measure, remembered
 from segment_tiles.workflows.scene import Scene, open_scene
-from segment_tiles.workflows.tuning import with_tuning
+from segment_tiles.workflows.tuning import lost_tuning, with_tuning
 
 
 def plan_run(config: RunConfig) -> Plan:
@@ -40,7 +42,10 @@ def tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig,
     """
     scene = checked_scene(config)
     tuned = with_tuning(config, scene, record)
-    return (tuned, checked_scene(tuned)) if tuned.tuned else (config, scene)
+    if tuned.tuned:
+        return tuned, checked_scene(tuned)
+    lost = lost_tuning(config, scene, record)
+    return config, scene if lost is None else replace(scene, warnings=(*scene.warnings, lost))
 
 
 def checked_scene(config: RunConfig) -> Scene:

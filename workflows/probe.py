@@ -24,7 +24,7 @@ from segment_tiles.pipeline.inference.bands import BandReader
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.workflows.compute_choice import ComputeChoice, Trial, choose_pair
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.process_memory import peak_resident_bytes, reset_peak, resident_bytes
+from segment_tiles.workflows.process_memory import peak_since_reset, reset_peak, resident_bytes
 from segment_tiles.workflows.scene import Scene
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _measured(segmenter: Segmenter | Ensemble, batch: int, values: Tensor, valid
     tiles = values.repeat(batch, 1, 1, 1)
     masks = None if valid is None else valid.repeat(batch, 1, 1)
     _, seconds = timed_scores(segmenter, tiles, masks)
-    peak = peak_resident_bytes()
+    peak = peak_since_reset()
     added = max(0, peak - before)
     return Probe(
         "", "", segmenter.precision, batch, seconds / batch, before, added, backend=segmenter.backend

@@ -16,8 +16,17 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+_before_reset = 0
+"""Highest resident set size of this process before ``reset_peak`` was last called."""
+
+
 def peak_resident_bytes() -> int:
-    """Return the highest resident set size of this process, since the last reset where that is possible."""
+    """Return the highest resident set size of this process."""
+    return max(_before_reset, peak_since_reset())
+
+
+def peak_since_reset() -> int:
+    """Return the highest resident set size since ``reset_peak``, or of all time where it does nothing."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
@@ -29,6 +38,8 @@ def peak_resident_bytes() -> int:
 
 def reset_peak() -> bool:
     """Start counting the peak anew; False where the system has no such switch (it is Linux's)."""
+    global _before_reset  # noqa: PLW0603 - the system has one such counter for the process, too
+    _before_reset = peak_resident_bytes()
     switch = Path("/proc/self/clear_refs")
     try:
         switch.write_text("5")

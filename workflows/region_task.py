@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+import torch
 
 from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.grid.lattice import Lattice
@@ -17,8 +20,10 @@ from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
-from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.kinds import kind_of
+from segment_tiles.pipeline.sources.open import CACHE_SETTING, open_source
 from segment_tiles.pipeline.sources.protocol import NodataRule, Source
+from segment_tiles.pipeline.sources.several_handles import SeveralHandles
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.computed_area import computed_area
@@ -26,6 +31,10 @@ from segment_tiles.workflows.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.slab import Slab
 
+HANDLES_AT_MOST = 4
+"""Handles of the source that decode at once."""
+CORES_PER_HANDLE = 4
+"""Threads of torch for which one more handle is opened: fewer cores are better left to the network."""
 FAILURES_IN_A_ROW_AT_MOST = 3
 """Rows of shards that may fail one after the other before the rest of a Region is given up."""
 
@@ -152,15 +161,7 @@ def do_region(
     report = RegionReport()
     segmenter = load_scorer(task.model_request)
     report.folded_batch_norms = segmenter.folded_batch_norms
-    source = open_source(
-        task.uri,
-        bands=task.bands,
-        nodata=task.nodata,
-        nodata_rule=task.nodata_rule,
-        level=task.level,
-        view=task.view,
-        settings=task.settings,
-    )
+    source = _open_handles(task)
     try:
         for window in unfinished(task.region, task.roi.width, Ledger(task.ledger)):
             _do_rows(task, window, source, segmenter, report, progress, is_stopped)
@@ -171,6 +172,32 @@ def do_region(
     report.seconds["total"] = perf_counter() - started
     report.peak_bytes = peak_resident_bytes()
     return report
+
+
+def _open_handles(task: RegionTask) -> Source:
+    """Open the source, as often as this process has groups of cores: a GPU waits for one decoding thread."""
+    count = min(HANDLES_AT_MOST, max(1, torch.get_num_threads() // CORES_PER_HANDLE))
+    with ExitStack() as opened:
+        handles: list[Source] = []
+        for _ in range(count):
+            handles.append(_open_handle(task, count))
+            opened.callback(handles[-1].close)
+        opened.pop_all()
+    return handles[0] if count == 1 else SeveralHandles(handles)
+
+
+def _open_handle(task: RegionTask, count: int) -> Source:
+    """Open one of several: GDAL's handles share one cache, those of other libraries have one each."""
+    shares = {} if kind_of(task.uri) == "raster" else {CACHE_SETTING: task.settings[CACHE_SETTING] // count}
+    return open_source(
+        task.uri,
+        bands=task.bands,
+        nodata=task.nodata,
+        nodata_rule=task.nodata_rule,
+        level=task.level,
+        view=task.view,
+        settings={**task.settings, **shares},
+    )
 
 
 def unfinished(region: Window, width: int, ledger: Ledger) -> list[Window]:

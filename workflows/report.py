@@ -80,15 +80,21 @@ def run_report(
             "stages": _stages(regions),
             "limit": limiting_stage(regions),
         },
-        "memory": {
-            "planned_bytes": plan.memory.total,
-            "planned": asdict(plan.memory),
-            # the largest of this process and of all workers
-            "peak_bytes": max([peak_resident_bytes(), *(region.peak_bytes for region in regions)]),
-        },
+        "memory": _memory(plan, regions),
         "warnings": list(warnings),
         "failures": failures,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _memory(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, Any]:
+    """Return bytes; the peak, of this process or a worker, may rise once more in what follows the computation."""
+    peak = max([peak_resident_bytes(), *(region.peak_bytes for region in regions)])
+    return {
+        "planned_bytes": plan.memory.total,
+        "planned": asdict(plan.memory),
+        "computing_peak_bytes": peak,
+        "peak_bytes": peak,
     }
 
 

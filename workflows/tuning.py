@@ -97,6 +97,19 @@ def with_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> Ru
     )
 
 
+def lost_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> str | None:
+    """Return what to tell the user where a new run would be tuned, but for a library that is gone."""
+    if not _is_open(config) or scene.volume is not None or record is not None:
+        return None
+    tuning = stored_tuning(scene.manifest.weights_checksum)
+    if tuning is None or _is_installed(tuning.backend):
+        return None
+    return (
+        f"{scene.manifest.name} was tuned to run by {tuning.backend}, which is not installed any more; "
+        f"the tuning is left out: install it, or start `segment-tiles tune {scene.manifest.name}` again"
+    )
+
+
 def _is_open(config: RunConfig) -> bool:
     """Return whether the user left all to the program that a tuning decides, on this machine."""
     named: tuple[Any, ...] = (
@@ -109,8 +122,12 @@ def _is_open(config: RunConfig) -> bool:
 
 
 def _fits(tuning: Tuning, config: RunConfig) -> bool:
-    library = LIBRARIES.get(tuning.backend)
-    return config.device in {"auto", tuning.device} and (library is None or find_spec(library) is not None)
+    return config.device in {"auto", tuning.device} and _is_installed(tuning.backend)
+
+
+def _is_installed(backend: str) -> bool:
+    library = LIBRARIES.get(backend)
+    return library is None or find_spec(library) is not None
 
 
 def tuning_file(checksum: str) -> Path:

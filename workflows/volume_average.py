@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.stream import FinishedRows
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import array_of, open_store

@@ -26,6 +26,10 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.area_of_interest import Area
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source
 from segment_tiles.pipeline.sources.validity import both
+from segment_tiles.pipeline.sources.window_parts import parts_of
+
+READ_AT_ONCE = 4096
+"""Columns of one read: what a source hands over is a copy, which need not be as wide as the band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +133,14 @@ class BandReader:
                 valid = np.ones(inside.shape, dtype=bool)
                 valid[:carried] = self._previous.valid[stride : stride + carried, : inside.width]
         fresh = Window.from_edges(inside.row + carried, inside.column, inside.row_stop, inside.column_stop)
-        if not fresh.is_empty:
-            read = self._source.read(fresh)
-            values[:, carried : inside.height, : inside.width] = read
-            fresh_valid = self._source.valid(fresh, read)
-            if fresh_valid is not None:
+        for part in () if fresh.is_empty else parts_of(fresh, spec.chunk, -(-fresh.width // READ_AT_ONCE)):
+            box = part.relative_to(inside).slices()
+            read = self._source.read(part)
+            values[(slice(None), *box)] = read
+            part_valid = self._source.valid(part, read)
+            if part_valid is not None:
                 valid = np.ones(inside.shape, dtype=bool) if valid is None else valid
-                valid[carried:] = fresh_valid
+                valid[box] = part_valid
         self._reflect(values, inside)
         return values, valid if valid is None or not valid.all() else None
 

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.accumulator import BandAccumulator, as_byte, class_codes
 from segment_tiles.pipeline.inference.bands import BandReader, InputBand
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows, LeavingRow
+from segment_tiles.pipeline.inference.transfers import transfers_for
 from segment_tiles.pipeline.sources.area_of_interest import Area
 from segment_tiles.pipeline.sources.protocol import Source
 
@@ -65,22 +67,6 @@ class StreamTimes:
     """Tiles with no pixel to compute."""
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRows:
-    """Rows of the Region that no later tile changes, over its whole width."""
-
-    row: int
-    """First row, in pixels of the raster."""
-    classes: NDArray[Any]
-    """rows x width: class codes, nodata where there is none."""
-    confidence: NDArray[np.uint8]
-    """rows x width: highest probability x 255; 0 at nodata."""
-    scores: NDArray[np.uint8] | None
-    """classes x rows x width: probabilities x 255, where asked for; 0 at nodata."""
-    place: int = 0
-    """Place of the slice among those that were given; 0 for a Source."""
-
-
 @dataclass(slots=True)
 class _OpenRow:
     """A row of tiles on its way: results gather here until its last tile is blended."""
@@ -92,7 +78,6 @@ class _OpenRow:
     scores: Tensor | None
     pending: int = 0
     queued: bool = False
-    empty: bool = False
     place: int = 0
 
 
@@ -150,6 +135,8 @@ class RegionStream:
             lattice, self._columns, scorer.classes.count, blend, scorer.device
         )
         self._open: deque[_OpenRow] = deque()
+        self._leaving: deque[LeavingRow] = deque()
+        self._transfers = transfers_for(scorer.device)
         self._batch = _Batch()
         self.times = StreamTimes()
 
@@ -163,7 +150,7 @@ class RegionStream:
                 yield from self._through(band, place)
                 waited = perf_counter()
         self._run_batch()
-        yield from self._finished()
+        yield from self._finished(rows_behind=0)
 
     def _through(self, band: InputBand, place: int) -> Iterator[FinishedRows]:
         """Queue the tiles of a band, run every batch that gets full, and yield what is finished."""
@@ -181,8 +168,7 @@ class RegionStream:
             if len(self._batch.places) == self._batch_size:
                 self._run_batch()
         row.queued = True
-        row.empty = band.values is None
-        yield from self._finished()
+        yield from self._finished(self._transfers.rows_behind)
 
     def _start_row(self, band: InputBand) -> _OpenRow:
         rows, columns = self._lattice.rows, self._lattice.columns
@@ -238,12 +224,13 @@ class RegionStream:
 
     def _stacked(self, batch: _Batch) -> tuple[Tensor, Tensor | None]:
         missing = self._batch_size - len(batch.places)
-        values = torch.stack(batch.values + batch.values[-1:] * missing)
+        values = self._transfers.up(torch.stack(batch.values + batch.values[-1:] * missing))
         masks = batch.valid + batch.valid[-1:] * missing
         if all(mask is None for mask in masks):
             return values, None
         shape = values.shape[2:]
-        return values, torch.stack([torch.ones(shape, dtype=torch.bool) if m is None else m for m in masks])
+        whole = [torch.ones(shape, dtype=torch.bool) if mask is None else mask for mask in masks]
+        return values, self._transfers.up(torch.stack(whole))
 
     def _put(self, row: _OpenRow, column: int, scores: Tensor) -> None:
         """Reduce final scores to bytes at their place in the row."""
@@ -255,25 +242,26 @@ class RegionStream:
         if row.scores is not None:
             row.scores[:, :, span] = as_byte(scores.clone())
 
-    def _finished(self) -> Iterator[FinishedRows]:
+    def _finished(self, rows_behind: int) -> Iterator[FinishedRows]:
+        """Yield the rows that are done, but for the last ones, which are still being copied."""
         while self._open and self._open[0].queued and self._open[0].pending == 0:
-            finished = self._finish(self._open.popleft())
-            if finished is not None:
-                yield finished
+            self._leave(self._open.popleft())
+        while len(self._leaving) > rows_behind:
+            yield self._leaving.popleft().arrived(self._scorer.classes)
 
-    def _finish(self, row: _OpenRow) -> FinishedRows | None:
-        """Cut a row to the Region and put nodata where nothing is wanted."""
+    def _leave(self, row: _OpenRow) -> None:
+        """Cut a row to the Region and begin to bring it to the host."""
         kept = row.window.intersect(self._region)
         if kept.is_empty:
-            return None
-        rows, columns = kept.relative_to(row.window).slices()
-        table = self._scorer.classes
-        classes = row.codes[rows, columns].cpu().numpy().astype(table.dtype, copy=False)
-        confidence = row.confidence[rows, columns].cpu().numpy()
-        scores = None if row.scores is None else row.scores[:, rows, columns].cpu().numpy()
-        if row.wanted is not None:
-            unwanted = ~row.wanted[rows, columns]
-            classes[unwanted], confidence[unwanted] = table.nodata, 0
-            if scores is not None:
-                scores[:, unwanted] = 0
-        return FinishedRows(kept.row, classes, confidence, scores, row.place)
+            return
+        box, down = kept.relative_to(row.window).slices(), self._transfers.down
+        self._leaving.append(
+            LeavingRow(
+                kept.row,
+                None if row.wanted is None else ~row.wanted[box],
+                down(row.codes[box]),
+                down(row.confidence[box]),
+                None if row.scores is None else down(row.scores[(slice(None), *box)]),
+                row.place,
+            )
+        )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.stream import FinishedRows
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.store import array_of, shard_shape
 

@@ -18,7 +18,8 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.accumulator import BandAccumulator, as_byte
-from segment_tiles.pipeline.inference.stream import FinishedRows, RegionStream
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows
+from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.sources.array import ArraySource

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.workflows import tuning
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.planning import plan_run
 from segment_tiles.workflows.region_task import RegionReport
@@ -43,16 +44,16 @@ def test_the_side_is_the_one_with_which_the_raster_is_done_soonest(
     height: int, width: int, factor: float
 ) -> None:
     seconds = {512: 1.0, 1024: 4.0 * factor}
-    tuning = Tuning("torch", "fp32", 1, 128, seconds, "cpu")
-    side = tuning.tile_for(height, width)
+    tuned = Tuning("torch", "fp32", 1, 128, seconds, "cpu")
+    side = tuned.tile_for(height, width)
     cost = {tile: Lattice(height, width, tile, 128).count * value for tile, value in seconds.items()}
     assert cost[side] == min(cost.values())
 
 
 def test_small_rasters_keep_small_tiles() -> None:
-    tuning = Tuning("torch", "fp32", 1, 128, {512: 1.0, 1024: 3.9}, "cpu")
-    assert tuning.tile_for(512, 512) == 512
-    assert tuning.tile_for(20_000, 20_000) == 1024  # 3.9 seconds for 896 x 896, against 1 for 384 x 384
+    tuned = Tuning("torch", "fp32", 1, 128, {512: 1.0, 1024: 3.9}, "cpu")
+    assert tuned.tile_for(512, 512) == 512
+    assert tuned.tile_for(20_000, 20_000) == 1024  # 3.9 seconds for 896 x 896, against 1 for 384 x 384
 
 
 @pytest.fixture
@@ -88,11 +89,24 @@ def test_what_tune_kept_is_taken_and_a_run_that_goes_on_keeps_its_own(
     assert elsewhere.scene.lattice.tile == 64
 
 
+def test_a_tuning_whose_library_is_gone_is_left_out_and_the_user_is_told(
+    model: Path, aerial_crop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checksum = load_manifest(model).weights_checksum
+    store_tuning(checksum, Tuning("openvino", "fp32", 1, 16, {128: 1.0}, "cpu"))
+    monkeypatch.setattr(tuning, "find_spec", lambda name: None)
+    config = RunConfig(str(aerial_crop), str(model), tmp_path / "out", device="cpu")
+    told = [text for text in plan_run(config).scene.warnings if "tuned" in text]
+    assert len(told) == 1
+    assert "openvino, which is not installed any more" in told[0]
+    assert plan_run(replace(config, backend="torch")).scene.warnings == ()
+
+
 def test_a_damaged_record_is_no_record(model: Path) -> None:
     checksum = load_manifest(model).weights_checksum
-    tuning = Tuning("torch", "fp32", 1, 16, {64: 1.0}, "cpu")
-    path = store_tuning(checksum, tuning)
-    assert stored_tuning(checksum) == tuning
+    kept = Tuning("torch", "fp32", 1, 16, {64: 1.0}, "cpu")
+    path = store_tuning(checksum, kept)
+    assert stored_tuning(checksum) == kept
     path.write_text(path.read_text()[:-9])
     assert stored_tuning(checksum) is None
     path.write_text(json.dumps({"backend": "torch"}))

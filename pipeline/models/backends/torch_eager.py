@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from segment_tiles.pipeline.models.backends.cuda_graph import CudaGraphRunner
 from segment_tiles.pipeline.models.backends.protocol import Preparation, Runner
 
 PRECISIONS: dict[str, torch.dtype] = {
@@ -39,7 +40,8 @@ class TorchEager:
         return True
 
     def prepare(self, network: nn.Module, preparation: Preparation) -> Runner:
-        """Move the network to the device."""
+        """Move the network to the device; on a GPU batches of the run's shape are one CUDA graph."""
         dtype = PRECISIONS[preparation.precision]
         moved = network.to(device=preparation.device, dtype=dtype).to(memory_format=torch.channels_last)
-        return moved.requires_grad_(requires_grad=False)
+        moved.requires_grad_(requires_grad=False)
+        return CudaGraphRunner(moved, preparation.shape) if preparation.device.type == "cuda" else moved

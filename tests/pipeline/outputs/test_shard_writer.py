@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.stream import FinishedRows
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import create_store

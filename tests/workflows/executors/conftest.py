@@ -177,13 +177,23 @@ def two_workers(
 @pytest.fixture(scope="session")
 def tall_raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2060 x 300 pixels: five rows of shards, the last one short."""
-    path = tmp_path_factory.mktemp("tall") / "tall.tif"
+    return write_raster(tmp_path_factory.mktemp("tall") / "tall.tif", 2060)
+
+
+@pytest.fixture(scope="session")
+def taller_raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 000 x 300 pixels: two dozen rows of shards."""
+    return write_raster(tmp_path_factory.mktemp("taller") / "taller.tif", 12_000)
+
+
+def write_raster(path: Path, height: int) -> Path:
+    """Write blocks of colour with noise, 300 pixels wide."""
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 255, (3, 130, 19), dtype=np.uint8)
-    values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :2060, :300]
+    coarse = rng.integers(0, 255, (3, -(-height // 16), 19), dtype=np.uint8)
+    values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :300]
     values = values + rng.integers(0, 20, values.shape, dtype=np.uint8)
     with rasterio.open(
-        path, "w", driver="GTiff", width=300, height=2060, count=3, dtype="uint8", crs="EPSG:32633",
+        path, "w", driver="GTiff", width=300, height=height, count=3, dtype="uint8", crs="EPSG:32633",
         transform=rasterio.Affine(0.5, 0, 400000, 0, -0.5, 5600000), tiled=True, compress="deflate",
     ) as dataset:  # fmt: skip
         dataset.write(values)
@@ -196,6 +206,10 @@ class Scenario:
     def __init__(self, raster: Path, model: Path) -> None:
         self.raster, self.model = raster, model
         self.whole: dict[str, str] = {}
+
+    def of(self, raster: Path) -> Scenario:
+        """The same run of another raster."""
+        return Scenario(raster, self.model)
 
     def config(self, out: Path, **changes: Any) -> RunConfig:
         """The run as a configuration."""

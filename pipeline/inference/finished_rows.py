@@ -1,0 +1,57 @@
+"""Rows that no later tile changes: on their way from the device, and on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.inference.transfers import Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRows:
+    """Rows of the Region that no later tile changes, over its whole width."""
+
+    row: int
+    """First row, in pixels of the raster."""
+    classes: NDArray[Any]
+    """rows x width: class codes, nodata where there is none."""
+    confidence: NDArray[np.uint8]
+    """rows x width: highest probability x 255; 0 at nodata."""
+    scores: NDArray[np.uint8] | None
+    """classes x rows x width: probabilities x 255, where asked for; 0 at nodata."""
+    place: int = 0
+    """Place of the slice among those that were given; 0 for a Source."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeavingRow:
+    """A row of tiles that is finished, cut to the Region, on its way to the host."""
+
+    row: int
+    """First row, in pixels of the raster."""
+    unwanted: NDArray[np.bool_] | None
+    """rows x width: pixels that become nodata; None where none does."""
+    codes: Arrival
+    """rows x width: class codes."""
+    confidence: Arrival
+    """rows x width: highest probability x 255."""
+    scores: Arrival | None
+    """classes x rows x width: probabilities x 255, where asked for."""
+    place: int
+    """Which of the sources it comes from: the slice of a volume."""
+
+    def arrived(self, table: ClassTable) -> FinishedRows:
+        """Wait for the rows and put nodata where nothing is wanted."""
+        classes = self.codes.array().astype(table.dtype, copy=False)
+        confidence = self.confidence.array()
+        scores = None if self.scores is None else self.scores.array()
+        if self.unwanted is not None:
+            classes[self.unwanted], confidence[self.unwanted] = table.nodata, 0
+            if scores is not None:
+                scores[:, self.unwanted] = 0
+        return FinishedRows(self.row, classes, confidence, scores, self.place)

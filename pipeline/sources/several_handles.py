@@ -1,0 +1,94 @@
+"""One raster read by several handles at once: decoding in as many threads, each in a part of its own.
+
+::
+
+    window of a band      chunks    0       1       2       3
+                                |-------|-------|-------|-------|
+                                   handle 0     |    handle 1         parts end at edges of chunks,
+                                                                      so that no chunk is decoded twice
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source
+from segment_tiles.pipeline.sources.window_parts import parts_of
+
+
+class SeveralHandles:
+    """A Source made of several handles of the same raster; the values do not depend on how many.
+
+    Parameters
+    ----------
+    handles
+        Sources that were opened alike, two or more.
+    """
+
+    def __init__(self, handles: Sequence[Source]) -> None:
+        self._handles = handles
+        self.spec: RasterSpec = handles[0].spec
+        self._pool = ThreadPoolExecutor(len(handles), thread_name_prefix="decode")
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the values of a window: bands x rows x columns, native type.
+
+        Raises
+        ------
+        ReadFailedError
+            Where a part cannot be read, after retries.
+        """
+        values = np.empty((self.spec.bands, *window.shape), dtype=self.spec.dtype)
+
+        def read_part(handle: Source, part: Window) -> None:
+            values[(slice(None), *part.relative_to(window).slices())] = handle.read(part)
+
+        self._in_parts(window, read_part)
+        return values
+
+    def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which pixels of a window hold data: rows x columns; None where all do."""
+        mask = np.ones(window.shape, dtype=bool)
+
+        def read_part(handle: Source, part: Window) -> None:
+            box = part.relative_to(window).slices()
+            found = handle.valid(part, values[(slice(None), *box)])
+            if found is not None:
+                mask[box] = found
+
+        self._in_parts(window, read_part)
+        return None if mask.all() else mask
+
+    def is_surely_empty(self, window: Window) -> bool:
+        """Return whether the first handle says, without decoding, that a window holds no data."""
+        first = self._handles[0]
+        return isinstance(first, KnowsHoles) and first.is_surely_empty(window)
+
+    def thumbnail(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return a window decimated to ``shape``, by the first handle."""
+        return self._handles[0].thumbnail(window, shape)
+
+    def close(self) -> None:
+        """Release all handles."""
+        self._pool.shutdown()
+        for handle in self._handles:
+            handle.close()
+
+    def _in_parts(self, window: Window, work: Callable[[Source, Window], None]) -> None:
+        """Do each part with a handle of its own; where one fails, the others come to their end first."""
+        parts = parts_of(window, self.spec.chunk, len(self._handles))
+        waiting = [
+            self._pool.submit(work, handle, part) for handle, part in zip(self._handles, parts, strict=False)
+        ]
+        wait(waiting)
+        for part in waiting:
+            part.result()
