@@ -1,7 +1,9 @@
 """TorchScript, torch.export and ONNX files: what they compute, and what is refused."""
 
+import struct
 import sys
 import warnings
+import zipfile
 
 import pytest
 import torch
@@ -190,6 +192,18 @@ def test_damaged_graphs_are_refused_without_a_traceback_in_the_log(tmp_path, kin
     with pytest.raises(ModelError, match="not a complete file"):
         imported(kind, path, tmp_path / "copy")
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_a_damaged_compressed_part_is_refused(tmp_path):
+    path = write("torchscript", tmp_path / suffix("torchscript"), Net())
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        part = next(info for info in archive.infolist() if info.compress_type == zipfile.ZIP_DEFLATED)
+    name, extra = struct.unpack_from("<HH", data, part.header_offset + 26)
+    data[part.header_offset + 30 + name + extra] = 0xFF  # no kind of block begins so
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"not a complete file: .*invalid block type"):
+        imported("torchscript", path, tmp_path / "copy")
 
 
 def test_the_missing_library_is_named(tmp_path, monkeypatch):
