@@ -8,6 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.models import drn, hrnet, xception
 from segment_tiles.pipeline.models.dilation import (
     LOW_LEVEL_STRIDE,
     DilationScheme,
@@ -15,6 +16,16 @@ from segment_tiles.pipeline.models.dilation import (
     pad_before_expansion,
 )
 from segment_tiles.pipeline.models.vgg import VGG16_CHANNELS, AtrousVGG16
+
+_AS_PUBLISHED: dict[str, tuple[int, ...]] = {
+    "drn_d_54": (8,),
+    "xception_jfzhang": (8, 16),
+    "xception_vainf": (8, 16),
+    # the stride of its coarsest branch, to which tiles keep; its features come at stride 4
+    "hrnetv2_32": (32,),
+    "hrnetv2_48": (32,),
+}
+"""Backbones that jfzhang95 and VainF wrote for themselves, with the output strides that they have there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,8 @@ class Backbone:
     """Channels at stride 4, 0 if there are none."""
     channels: int
     """Channels of the last features, at the output stride."""
+    smallest_side: int = 1
+    """Rows and columns that an image needs, in pixels."""
 
 
 def build_backbone(
@@ -48,7 +61,9 @@ def build_backbone(
     Parameters
     ----------
     name
-        Any timm model that gives features, or ``vgg16`` as DeepLab v1 and v2 change it.
+        Any timm model that gives features, ``vgg16`` as DeepLab v1 and v2 change it, or one that other
+        projects wrote for themselves: ``drn_d_54``, ``xception_jfzhang``, ``xception_vainf``,
+        ``hrnetv2_32`` and ``hrnetv2_48``.
     bands
         Number of input channels.
     output_stride
@@ -73,6 +88,8 @@ def build_backbone(
     """
     if name == "vgg16":
         return _vgg16(bands, output_stride, pretrained=pretrained)
+    if name in _AS_PUBLISHED:
+        return _as_published(name, bands, output_stride, pretrained=pretrained)
     if name.startswith("xception71") and output_stride == 8:
         msg = (
             f"backbone {name} at output stride 8 loses the convolution of a shortcut that its weights have "
@@ -118,6 +135,31 @@ def _vgg16(bands: int, output_stride: int, *, pretrained: bool) -> Backbone:
         weights = _timm_model("vgg16", bands, pretrained=True).state_dict()
         network.load_state_dict({key: weights[key] for key in network.state_dict()})
     return Backbone(network, low_index=0, low_channels=0, channels=VGG16_CHANNELS)
+
+
+def _as_published(name: str, bands: int, output_stride: int, *, pretrained: bool) -> Backbone:
+    strides = _AS_PUBLISHED[name]
+    if output_stride not in strides:
+        known = " or ".join(str(stride) for stride in strides)
+        msg = f"backbone {name} at output stride {output_stride}: its source has it at {known} only; use {known}"
+        raise ModelError(msg)
+    if name.startswith("hrnetv2_"):
+        width = int(name.removeprefix("hrnetv2_"))
+        branches = {"features_only": True, "feature_location": ""}
+        timm_network = _timm_model(f"hrnet_w{width}", bands, pretrained=pretrained, **branches)
+        network: nn.Module = hrnet.HighResolutionFeatures(timm_network)
+        return Backbone(network, 0, hrnet.LOW_CHANNELS, hrnet.joined_channels(width))
+    if pretrained:
+        msg = f"backbone {name} has no ImageNet weights here; train without pretrained weights, or take xception65"
+        raise ModelError(msg)
+    if name == "drn_d_54":
+        return Backbone(drn.DilatedResNet54(bands), 0, drn.LOW_CHANNELS, drn.CHANNELS)
+    if name == "xception_jfzhang":
+        network = xception.AlignedXception(bands, output_stride)
+        return Backbone(network, 0, xception.LOW_CHANNELS, xception.CHANNELS)
+    network = xception.PlainXception(bands, output_stride)
+    side = xception.smallest_side(output_stride)
+    return Backbone(network, 0, xception.LOW_CHANNELS, xception.CHANNELS, smallest_side=side)
 
 
 def _timm_features(name: str, bands: int, output_stride: int, *, pretrained: bool) -> nn.Module:

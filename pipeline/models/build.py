@@ -29,6 +29,7 @@ class DeepLab(nn.Module):
         self.backbone = backbone.network
         self.head = head
         self.low_index = backbone.low_index
+        self.smallest_side = backbone.smallest_side
         self.align_corners = align_corners
 
     def forward(self, image: Tensor) -> Tensor:

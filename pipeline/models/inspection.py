@@ -54,7 +54,7 @@ def measure_reach(network: nn.Module, bands: int, side: int) -> Reach:
 
         |<------------ measured ------------>|<--------- ... -------->|
                    |<------ effective ------>| 99 % of the gradient
-        ------------------------------------- o -----------------------  strip of 64 rows
+        ------------------------------------- o -----------------------  strip of 64 rows or more
 
     A strip shows the reach along columns at a fraction of the cost of a square; rows reach as far,
     because kernels and rates are square. The effective reach depends on the weights, so it is measured,
@@ -71,7 +71,8 @@ def measure_reach(network: nn.Module, bands: int, side: int) -> Reach:
     """
     width = 4 * side + 1
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, bands, _STRIP_ROWS, width, generator=generator, requires_grad=True)
+    rows = max(_STRIP_ROWS, getattr(network, "smallest_side", 1))
+    image = torch.randn(1, bands, rows, width, generator=generator, requires_grad=True)
     middle = width // 2
     network(image)[..., middle].sum().backward()
     assert image.grad is not None

@@ -16,9 +16,9 @@ class Architecture:
     arch: str
     """deeplabv1, deeplabv2, deeplabv3, deeplabv3plus, unet, segformer, or a packaged graph."""
     backbone: str
-    """Name of the backbone, as timm spells it."""
+    """Name of the backbone, as timm spells it, or as ``backbones.py`` where timm has no such one."""
     output_stride: int = 16
-    """Input pixels per feature pixel at the end of the backbone: 8, 16 or 32."""
+    """Input pixels per feature pixel at the end of the backbone: 8, 16 or 32. HRNetV2: 32, of its coarsest branch."""
     atrous_rates: tuple[int, ...] = (6, 12, 18)
     """Rates of the ASPP branches at this output stride."""
     image_pooling: str = "off"

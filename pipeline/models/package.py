@@ -66,12 +66,17 @@ def save_model_package(
     Raises
     ------
     ModelError
-        The manifest contradicts itself, or the weights are not those of its network.
+        The manifest contradicts itself, its tiles are too small for the network, or the weights are not its own.
     WriteFailedError
         The disk is full, or the folder cannot be written.
     """
     check_manifest(manifest)
     network = build_network(manifest.architecture, len(manifest.bands), manifest.classes.count)
+    smallest = getattr(network, "smallest_side", 1)
+    if manifest.tile < smallest:
+        backbone = manifest.architecture.backbone
+        msg = f"tile side {manifest.tile} px is too small for backbone {backbone}; {smallest} px or more are needed"
+        raise ModelError(msg)
     load_exactly(network, state_dict, f"weights of {manifest.name}")
     tensors = {key: _as_stored(tensor, half=half) for key, tensor in state_dict.items()}
     parameters = sum(parameter.numel() for parameter in network.parameters())
