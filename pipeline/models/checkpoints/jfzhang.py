@@ -1,4 +1,4 @@
-"""jfzhang95/pytorch-deeplab-xception: v3+ on ResNet-101 and MobileNetV2 (modeling/*.py)."""
+"""jfzhang95/pytorch-deeplab-xception: v3+ on all its backbones (modeling/*.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints.backbone_names import (
     input_bands,
@@ -22,6 +22,7 @@ from segment_tiles.pipeline.models.checkpoints.translation import (
     rename_in_order,
     split_prefix,
 )
+from segment_tiles.pipeline.models.checkpoints.xception_names import block_rules, separable_rules, stem_rules
 from segment_tiles.pipeline.models.manifest import Architecture
 
 SOURCE = "jfzhang95/pytorch-deeplab-xception"
@@ -46,6 +47,15 @@ _HEAD = [
     (r"decoder\.last_conv\.0", "head.decoder.0.conv"),
     (r"decoder\.last_conv\.1", "head.decoder.0.norm"),
 ]
+_XCEPTION = [
+    *stem_rules(),
+    *block_rules("[12]", after_relu=False),
+    *block_rules("[3-9]|1[0-9]|20", after_relu=True),
+    *(rule for n in (3, 4, 5) for rule in separable_rules(f"conv{n}", f"exit.{n - 3}")),
+    *((f"bn{n}", f"exit.{n - 3}.norm") for n in (3, 4, 5)),
+]
+_FIRST_CONVOLUTION = {"mobilenetv2_100": "features.0.0.weight", "drn_d_54": "layer0.0.weight"}
+"""Where it is not conv1."""
 _LAST_LAYERS = {
     "decoder.last_conv.8.weight": ("4", "5", "8"),
     "decoder.last_conv.6.weight": ("3", "4", "6"),  # before dropout came between the layers
@@ -53,7 +63,9 @@ _LAST_LAYERS = {
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Say whether the names are jfzhang95's."""
+    """Say whether the names are jfzhang95's, of modeling/ or of networks/ before it."""
+    if _is_early(state):
+        return True
     return "aspp.aspp1.atrous_conv.weight" in state and any(last in state for last in _LAST_LAYERS)
 
 
@@ -63,57 +75,94 @@ def translate(state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWe
     Raises
     ------
     ModelError
-        The backbone is his Xception or DRN, for which there are no published weights.
+        The backbone is not known, or the weights are older than modeling/.
+    UsageError
+        Another output stride than 8 for DRN.
     """
+    if _is_early(state):
+        msg = (
+            f"{SOURCE}: weights of networks/*.py, from before modeling/*.py, are refused: its versions compute "
+            "different functions from the same names; export the network itself, as ONNX or TorchScript, with "
+            "the code that trained it"
+        )
+        raise ModelError(msg)
     last = next(name for name in _LAST_LAYERS if name in state)
     classes = output_classes(state, last, SOURCE)
     conv, norm, classifier = (rf"decoder\.last_conv\.{number}" for number in _LAST_LAYERS[last])
     ends = [(conv, "head.decoder.1.conv"), (norm, "head.decoder.1.norm"), (classifier, "head.classifier")]
     backbone, head = split_prefix(state, "backbone.")
-    stride = options.output_stride or 16  # train.py --out-stride, default 16
-    architecture = _architecture(backbone, stride, options)
-    if is_resnet(backbone):
-        bands = input_bands(backbone, "conv1.weight", SOURCE)
-        named = {f"backbone.{key}": tensor for key, tensor in backbone.items()}
-    else:
-        bands = input_bands(backbone, "features.0.0.weight", SOURCE)
-        named = _mobilenet(_without_copies(backbone), architecture, bands, classes)
+    name = _backbone_name(backbone)
+    bands = input_bands(backbone, _FIRST_CONVOLUTION.get(name, "conv1.weight"), SOURCE)
+    architecture = _architecture(name, options)
+    named = _named_backbone(backbone, architecture, bands, classes)
+    default = f"output stride {architecture.output_stride} and rates {architecture.atrous_rates}"
     return ImportedWeights(
         source=SOURCE,
         architecture=architecture,
         bands=bands,
         classes=classes,
         state_dict={**named, **rename(head, [*_HEAD, *ends])},
-        assumptions=(f"output stride {stride} and rates {architecture.atrous_rates}: jfzhang95's default",),
+        assumptions=(f"{default}: jfzhang95's default",),
     )
 
 
-def _architecture(backbone: Mapping[str, Tensor], stride: int, options: ImportOptions) -> Architecture:
-    details: dict[str, object] = {"aspp_separable": "none", "decoder_separable": "none", "dropout": 0.5}
+def _is_early(state: Mapping[str, Tensor]) -> bool:
+    return "aspp1.atrous_convolution.weight" in state and any(
+        key.startswith(("xception_features.", "resnet_features.")) for key in state
+    )
+
+
+def _backbone_name(backbone: Mapping[str, Tensor]) -> str:
     if is_resnet(backbone):
-        name = resnet_name(backbone, SOURCE)
+        return resnet_name(backbone, SOURCE)
+    if "features.0.0.weight" in backbone:
+        return "mobilenetv2_100"
+    if "block20.rep.1.conv1.weight" in backbone:
+        return "xception_jfzhang"
+    if "layer0.0.weight" in backbone and "layer8.0.weight" in backbone:
+        return "drn_d_54"  # the only one that build_backbone takes; another one is refused for its tensors
+    found = ", ".join(list(backbone)[:3])
+    msg = (
+        f"{SOURCE}: the backbone is not known; known are ResNet, MobileNetV2, Xception and DRN-D-54, its tensors "
+        f"begin with {found}"
+    )
+    raise ModelError(msg)
+
+
+def _architecture(backbone: str, options: ImportOptions) -> Architecture:
+    details: dict[str, object] = {"aspp_separable": "none", "decoder_separable": "none", "dropout": 0.5}
+    if backbone not in ("mobilenetv2_100", "drn_d_54", "xception_jfzhang"):
         details |= {"dilation": "whole_stage", "multi_grid": MULTI_GRID}
-    elif "features.0.0.weight" in backbone:
-        name = "mobilenetv2_100"
+    if backbone == "mobilenetv2_100":
         # mobilenet.py: a stage takes the rate before its own, and pads block inputs
         details |= {"dilation": "next_stage", "pad_expansion": True}
-    else:
-        msg = (
-            f"{SOURCE}: the backbone is neither ResNet nor MobileNetV2; his Xception and DRN are not supported "
-            "(no weights of them were published)"
-        )
-        raise ModelError(msg)
+    stride = options.output_stride or (
+        8 if backbone == "drn_d_54" else 16
+    )  # train.py --out-stride, default 16
+    if backbone == "drn_d_54" and stride != 8:
+        msg = f"--output-stride {stride}: {SOURCE} runs DRN at 8 whatever is asked (modeling/deeplab.py); leave it out"
+        raise UsageError(msg)
     # modeling/aspp.py: dilations by output stride
     rates = options.atrous_rates or ((12, 24, 36) if stride == 8 else (6, 12, 18))
     return Architecture(
         arch="deeplabv3plus",
-        backbone=name,
+        backbone=backbone,
         output_stride=stride,
         atrous_rates=rates,
         image_pooling="global",
         align_corners=True,
         details=details,
     )
+
+
+def _named_backbone(
+    backbone: Mapping[str, Tensor], architecture: Architecture, bands: int, classes: int
+) -> dict[str, Tensor]:
+    if architecture.backbone == "mobilenetv2_100":
+        return _mobilenet(_without_copies(backbone), architecture, bands, classes)
+    if architecture.backbone == "xception_jfzhang":
+        backbone = rename(backbone, _XCEPTION)
+    return {f"backbone.{key}": tensor for key, tensor in backbone.items()}
 
 
 def _without_copies(backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:

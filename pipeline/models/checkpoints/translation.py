@@ -70,18 +70,30 @@ def rename(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Tens
     """Rename every tensor by the first rule that its module matches; others keep their name.
 
     A name that no rule knows stays and is refused, with all others like it, when weights are loaded.
+
+    Raises
+    ------
+    ModelError
+        Two tensors would have the same name, so that one of them would be lost.
     """
     renamed: dict[str, Tensor] = {}
+    origins: dict[str, str] = {}
     for key, tensor in state.items():
-        module, _, leaf = key.rpartition(".")
-        for pattern, replacement in rules:
-            match = re.fullmatch(pattern, module)
-            if match is not None:
-                renamed[f"{match.expand(replacement)}.{leaf}"] = tensor
-                break
-        else:
-            renamed[key] = tensor
+        name = _renamed(key, rules)
+        if name in origins:
+            msg = f"{origins[name]} and {key} are both {name}; a file with one of the two is needed"
+            raise ModelError(msg)
+        renamed[name], origins[name] = tensor, key
     return renamed
+
+
+def _renamed(key: str, rules: Sequence[Rule]) -> str:
+    module, _, leaf = key.rpartition(".")
+    for pattern, replacement in rules:
+        match = re.fullmatch(pattern, module)
+        if match is not None:
+            return f"{match.expand(replacement)}.{leaf}"
+    return key
 
 
 def rename_in_order(

@@ -7,7 +7,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from segment_tiles.pipeline.errors import ModelError
-from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
 
@@ -94,90 +93,27 @@ class MobileNet(nn.Module):
         return self.high_level_features(low), low
 
 
-class Branch(nn.Module):
-    def __init__(self, cin, kernel, rate):
-        super().__init__()
-        padding = 0 if kernel == 1 else rate
-        self.atrous_conv = nn.Conv2d(cin, 256, kernel, padding=padding, dilation=rate, bias=False)
-        self.bn = nn.BatchNorm2d(256)
-
-    def forward(self, x):
-        return torch.relu(self.bn(self.atrous_conv(x)))
-
-
-class Pyramid(nn.Module):
-    def __init__(self, cin, rates):
-        super().__init__()
-        self.aspp1 = Branch(cin, 1, 1)
-        self.aspp2, self.aspp3, self.aspp4 = (Branch(cin, 3, rate) for rate in rates)
-        pooled = nn.Conv2d(cin, 256, 1, bias=False)
-        self.global_avg_pool = nn.Sequential(
-            nn.AdaptiveAvgPool2d((1, 1)), pooled, nn.BatchNorm2d(256), nn.ReLU()
-        )
-        self.conv1 = nn.Conv2d(1280, 256, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(256)
-
-    def forward(self, x):
-        image = F.interpolate(self.global_avg_pool(x), size=x.shape[2:], mode="bilinear", align_corners=True)
-        joined = torch.cat((self.aspp1(x), self.aspp2(x), self.aspp3(x), self.aspp4(x), image), 1)
-        return torch.relu(self.bn1(self.conv1(joined)))
-
-
-class Decoder(nn.Module):
-    def __init__(self, low, classes):
-        super().__init__()
-        self.conv1 = nn.Conv2d(low, 48, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(48)
-        first, second = (nn.Conv2d(c, 256, 3, padding=1, bias=False) for c in (304, 256))
-        layers = [first, nn.BatchNorm2d(256), nn.ReLU(), nn.Dropout(0.5)]
-        layers += [second, nn.BatchNorm2d(256), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(256, classes, 1)]
-        self.last_conv = nn.Sequential(*layers)
-
-    def forward(self, x, low):
-        low = torch.relu(self.bn1(self.conv1(low)))
-        x = F.interpolate(x, size=low.shape[2:], mode="bilinear", align_corners=True)
-        return self.last_conv(torch.cat((x, low), 1))
-
-
-class DeepLab(nn.Module):
-    def __init__(self, backbone, output_stride, classes=4):
-        super().__init__()
-        self.backbone = MobileNet(output_stride) if backbone == "mobilenet" else ResNet(output_stride)
-        cin, low = (320, 24) if backbone == "mobilenet" else (2048, 256)
-        self.aspp = Pyramid(cin, (6, 12, 18) if output_stride == 16 else (12, 24, 36))
-        self.decoder = Decoder(low, classes)
-
-    def forward(self, image):
-        x, low = self.backbone(image)
-        logits = self.decoder(self.aspp(x), low)
-        return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
-
-
-@pytest.mark.parametrize(
-    ("backbone", "stride"), [("resnet", 16), ("resnet", 8), ("mobilenet", 16), ("mobilenet", 8)]
-)
-@torch.inference_mode()
-def test_logits(tmp_path, with_lively_norms, backbone, stride):
+@pytest.mark.parametrize("stride", [16, 8])
+@pytest.mark.parametrize("backbone", [ResNet, MobileNet])
+def test_logits(tmp_path, assert_same, jfzhang_network, backbone, stride):
     torch.manual_seed(0)
-    theirs = with_lively_norms(DeepLab(backbone, stride))
-    weights = {
-        f"module.{key}": tensor
-        for key, tensor in theirs.state_dict().items()
-        if not key.endswith("num_batches_tracked")  # his files come from torch 0.4.0
-    }
-    checkpoint = {"epoch": 50, "state_dict": weights, "optimizer": {}, "best_pred": np.float64(0.78)}
-    torch.save(checkpoint, tmp_path / "model_best.pth.tar", _use_new_zipfile_serialization=False)
-    imported = import_weights(tmp_path / "model_best.pth.tar", ImportOptions(output_stride=stride))
-    ours = build_network(imported.architecture, imported.bands, imported.classes)
-    ours.load_state_dict(dict(imported.state_dict))
-    image = torch.randn(1, 3, 65, 97, generator=torch.Generator().manual_seed(1))
-    expected, found = theirs(image), ours.eval()(image)
-    assert found.shape == expected.shape == (1, 4, 65, 97)
-    assert (found - expected).abs().max() <= 1e-4 * (expected.max() - expected.min())
+    channels = (320, 24) if backbone is MobileNet else (2048, 256)
+
+    def read(state):
+        weights = {
+            f"module.{key}": tensor
+            for key, tensor in state.items()
+            if not key.endswith("num_batches_tracked")  # his files come from torch 0.4.0
+        }
+        checkpoint = {"epoch": 50, "state_dict": weights, "optimizer": {}, "best_pred": np.float64(0.78)}
+        torch.save(checkpoint, tmp_path / "model_best.pth.tar", _use_new_zipfile_serialization=False)
+        return import_weights(tmp_path / "model_best.pth.tar", ImportOptions(output_stride=stride))
+
+    assert_same(jfzhang_network(backbone(stride), *channels, stride), read, (65, 97))
 
 
-def test_copies_of_the_mobilenet_that_differ_are_refused(tmp_path):
-    state = DeepLab("mobilenet", 16).state_dict()
+def test_copies_of_the_mobilenet_that_differ_are_refused(tmp_path, jfzhang_network):
+    state = jfzhang_network(MobileNet(16), 320, 24, 16).state_dict()
     state["backbone.low_level_features.0.0.weight"] = state["backbone.features.0.0.weight"] + 1
     torch.save({"state_dict": state}, tmp_path / "odd.pth")
     with pytest.raises(ModelError, match="differs from"):
