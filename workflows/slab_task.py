@@ -8,6 +8,7 @@ from time import perf_counter
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
+from segment_tiles.pipeline.models.backends.torch_threads import torch_beside
 from segment_tiles.pipeline.models.ensemble import Ensemble
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.ledger import Ledger
@@ -41,10 +42,11 @@ def do_slab(task: RegionTask, slab: Slab, progress: Progress | None, is_stopped:
     report = RegionReport()
     segmenter = load_scorer(task.model_request)
     report.folded_batch_norms = segmenter.folded_batch_norms
-    for numbers in unfinished_slices(slab.slices, task.region, task.roi, Ledger(task.ledger)):
-        if is_stopped():
-            break
-        _stream(task, slab, numbers, segmenter, report, progress, is_stopped)
+    with torch_beside(task.backend):
+        for numbers in unfinished_slices(slab.slices, task.region, task.roi, Ledger(task.ledger)):
+            if is_stopped():
+                break
+            _stream(task, slab, numbers, segmenter, report, progress, is_stopped)
     report.seconds["total"] = perf_counter() - started
     report.peak_bytes = peak_resident_bytes()
     return report

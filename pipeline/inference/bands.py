@@ -28,8 +28,9 @@ from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source
 from segment_tiles.pipeline.sources.validity import both
 from segment_tiles.pipeline.sources.window_parts import parts_of
 
-READ_AT_ONCE = 4096
-"""Columns of one read: what a source hands over is a copy, which need not be as wide as the band."""
+READ_AT_ONCE = 2048
+"""Columns of one read: what a source hands over is a copy, which need not be as wide as the band, and parts that
+hold no data are not decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class BandReader:
         rows = self._lattice.rows
         inside = Window.from_edges(rows.start(row_index), self._left, rows.stop(row_index), self._right)
         outside = self._area is not None and not self._area.meets(inside)
-        if outside or (isinstance(self._source, KnowsHoles) and self._source.is_surely_empty(inside)):
+        if outside or self._is_surely_empty(inside):
             self._previous = None
             return InputBand(row_index, None, None, None, perf_counter() - started)
         values, valid = self._read_pixels(inside)
@@ -135,14 +136,24 @@ class BandReader:
         fresh = Window.from_edges(inside.row + carried, inside.column, inside.row_stop, inside.column_stop)
         for part in () if fresh.is_empty else parts_of(fresh, spec.chunk, -(-fresh.width // READ_AT_ONCE)):
             box = part.relative_to(inside).slices()
-            read = self._source.read(part)
-            values[(slice(None), *box)] = read
-            part_valid = self._source.valid(part, read)
+            part_values, part_valid = self._read_part(part)
+            values[(slice(None), *box)] = part_values
             if part_valid is not None:
                 valid = np.ones(inside.shape, dtype=bool) if valid is None else valid
                 valid[box] = part_valid
         self._reflect(values, inside)
         return values, valid if valid is None or not valid.all() else None
+
+    def _read_part(self, part: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return values and mask; where there is surely no data nothing is decoded, and no value is seen."""
+        if self._is_surely_empty(part):
+            spec = self._source.spec
+            return np.zeros((spec.bands, 1, 1), dtype=spec.dtype), np.zeros(part.shape, dtype=bool)
+        values = self._source.read(part)
+        return values, self._source.valid(part, values)
+
+    def _is_surely_empty(self, window: Window) -> bool:
+        return isinstance(self._source, KnowsHoles) and self._source.is_surely_empty(window)
 
     def _reflect(self, values: NDArray[Any], inside: Window) -> None:
         """Fill what lies beyond the right and the bottom edge of the raster."""

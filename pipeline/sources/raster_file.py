@@ -65,7 +65,7 @@ class RasterFile:
         self._dataset = self._open()
         try:
             self._bands = _chosen_bands(self._dataset, bands, uri)
-            self._has_mask = _has_mask(self._dataset)
+            self._has_mask, self._has_mask_apart = _has_mask(self._dataset), _has_mask_apart(self._dataset)
             self.spec = _spec(self._dataset, self._bands, nodata, uri)
             self._may_be_sparse = level == 0 and _holes_are_nodata(self._dataset, self._bands, self.spec)
         except BaseException:
@@ -82,16 +82,25 @@ class RasterFile:
         by_value = valid_pixels(values, self.spec.nodata, self._rule)
         if not self._has_mask:
             return by_value
-        mask = self._retry(lambda: self._dataset.dataset_mask(window=_rasterio_window(window)), window) > 0
+        mask = self._mask(window)
         return both(None if mask.all() else mask, by_value)
 
-    def is_surely_empty(self, window: Window) -> bool:
-        """Return whether the file says, without decoding, that a window holds no data.
+    def _mask(self, window: Window) -> NDArray[np.bool_]:
+        """Return the mask or alpha band of a window."""
+        box = _rasterio_window(window)
+        return np.asarray(self._retry(lambda: self._dataset.dataset_mask(window=box), window) > 0)
 
-        True only of GeoTIFFs with holes: where no chunk was ever written, GDAL reads the declared nodata
-        value. False says nothing.
+    def is_surely_empty(self, window: Window) -> bool:
+        """Return whether the file says, without decoding its values, that a window holds no data.
+
+        True only where a mask of its own says so, and in holes of GeoTIFFs: where no chunk was ever written,
+        GDAL reads the declared nodata value. False says nothing.
         """
-        if not self._may_be_sparse or window.is_empty:
+        if window.is_empty:
+            return False
+        if self._has_mask_apart and not self._mask(window).any():
+            return True
+        if not self._may_be_sparse:
             return False
         for band in self._bands:
             rows, columns = self._dataset.block_shapes[band - 1]
@@ -198,6 +207,12 @@ def _has_mask(dataset: Any) -> bool:
     """Whether validity is stored apart from the values: in an alpha band or a mask band."""
     flags = {flag for band in dataset.mask_flag_enums for flag in band}
     return MaskFlags.alpha in flags or MaskFlags.per_dataset in flags
+
+
+def _has_mask_apart(dataset: Any) -> bool:
+    """Whether there is a mask that can be read without the values; alpha lies among them."""
+    flags = {flag for band in dataset.mask_flag_enums for flag in band}
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 
 def _spec(dataset: Any, bands: list[int], nodata: float | None, uri: str) -> RasterSpec:

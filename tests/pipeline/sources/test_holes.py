@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference import bands
 from segment_tiles.pipeline.inference.bands import BandReader
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.package import load_manifest, load_network
@@ -92,3 +94,55 @@ def test_a_hole_is_not_read_and_the_map_is_the_same(files: tuple[Path, Path], sm
     assert unread[0] > 5
     assert unread[1] == 0
     assert skipped[0] == skipped[1]
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raster of lively values whose own mask says that only a box of them is data."""
+    path = tmp_path_factory.mktemp("masked") / "masked.tif"
+    values = np.random.default_rng(0).integers(1, 255, (3, HEIGHT, WIDTH), dtype=np.uint8)
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[DATA[1:]] = True
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            path, "w", driver="GTiff", width=WIDTH, height=HEIGHT, count=3, dtype="uint8", tiled=True,
+            blockxsize=SIDE, blockysize=SIDE, crs="EPSG:32633", transform=rasterio.Affine(1, 0, 1000, 0, -1, 2000),
+        ) as dataset,
+    ):  # fmt: skip
+        dataset.write(values)
+        dataset.write_mask(mask)
+    return path
+
+
+def test_a_mask_of_its_own_tells_what_is_empty(masked: Path) -> None:
+    with closing(RasterFile(str(masked))) as source:
+        assert source.is_surely_empty(Window(0, 0, 130, WIDTH))
+        assert source.is_surely_empty(Window(0, 0, HEIGHT, 70))
+        assert not source.is_surely_empty(Window(0, 0, 131, 71))
+        assert not source.is_surely_empty(Window(0, 0, 0, 0))
+
+
+def test_parts_of_a_band_without_data_are_not_decoded(masked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lattice, region = Lattice(HEIGHT, WIDTH, SIDE, 16), Window(0, 0, HEIGHT, WIDTH)
+    with closing(RasterFile(str(masked))) as source:
+        whole = list(BandReader(source, lattice, region).read_ahead())
+    monkeypatch.setattr(bands, "READ_AT_ONCE", SIDE)
+    decoded: list[Window] = []
+    with closing(RasterFile(str(masked))) as source:
+        read = source.read
+        monkeypatch.setattr(source, "read", lambda window: (decoded.append(window), read(window))[1])
+        in_parts = list(BandReader(source, lattice, region).read_ahead())
+    data = Window.from_edges(DATA[1].start, DATA[2].start, DATA[1].stop, DATA[2].stop)
+    assert decoded
+    assert all(not window.intersect(data).is_empty for window in decoded)
+    assert any(window.column >= SIDE for window in decoded)
+    assert not any(window.column_stop <= SIDE for window in decoded), "columns 0 to 64 hold no data"
+    for one, other in zip(whole, in_parts, strict=True):
+        assert (one.values is None) == (other.values is None)
+        if one.values is None or other.values is None:
+            continue
+        assert one.valid is not None
+        np.testing.assert_array_equal(one.valid, other.valid)
+        np.testing.assert_array_equal(one.wanted, other.wanted)
+        np.testing.assert_array_equal(one.values * one.valid, other.values * one.valid)
