@@ -1,11 +1,12 @@
 """What a cluster costs: one worker process against this process, and a Plan of many tiles that cost nothing.
 
-    python benchmarks/dask_overhead.py [--side 4096] [--tiles 100000] [--rounds 1] [--folder DIR]
+    python benchmarks/dask_overhead.py [--side 4096] [--tiles 100000] [--rounds 1] [--backbones resnet50]
+        [--folder DIR]
 
-First the same scene is run in one process and with ``--workers 1``, one after the other, every default output;
-the seconds are those of whole commands. Then the Regions of a Plan, and one Region for every shard of it, go through
-a scheduler and two workers that are processes of their own, with a network that costs nothing: what is left is what
-the driver and the scheduler do.
+First the Regions of a Plan, and one Region for every shard of it, go through a scheduler and two workers that are
+processes of their own, with a network that costs nothing: what is left is what the driver and the scheduler do. Then
+the same scene is run in one process and with ``--workers 1``, one after the other, every default output, float32 in
+torch, by a DeepLabv3+ with drawn weights on each backbone; the seconds are those of whole commands.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import psutil
 from distributed import Client
+from drawn_model import save_drawn_model
 from memory import make_raster
 
 from segment_tiles.pipeline.grid.lattice import Lattice
@@ -40,28 +42,29 @@ TILE, OVERLAP = 512, 128
 WORKERS = 2
 
 
-def seconds_of(raster: Path, model: str, out: Path, *more: str) -> float:
+def seconds_of(raster: Path, model: Path, out: Path, *more: str) -> float:
     """Run once and return the wall time of the command."""
     started = time.perf_counter()
     subprocess.run(
-        [COMMAND, "run", raster, "--model", model, "--out", out, "--quiet", "--precision", "fp32", *more], check=True
+        [COMMAND, "run", raster, "--model", model, "--out", out, "--quiet", "--precision", "fp32",
+         "--backend", "torch", *more], check=True,
     )  # fmt: skip
     return time.perf_counter() - started
 
 
-def compare_with_one_process(folder: Path, side: int, model: str, rounds: int) -> None:
+def compare_with_one_process(folder: Path, raster: Path, backbone: str, rounds: int) -> None:
     """Print the ratio of one worker to none; which of them goes first changes from round to round."""
-    raster = make_raster(folder / "scene.tif", side)
+    model = save_drawn_model(folder / backbone, backbone)
     ratios = []
     for number in range(rounds):
         order = [("process", ()), ("worker", ("--workers", "1"))]
         seconds = {
-            name: seconds_of(raster, model, folder / f"{name}-{number}", *more)
+            name: seconds_of(raster, model, folder / f"{backbone}-{name}-{number}", *more)
             for name, more in (order if number % 2 == 0 else reversed(order))
         }
         ratios.append(seconds["worker"] / seconds["process"])
         print(
-            f"{side} x {side}, {model}: in process {seconds['process']:.1f} s, --workers 1 {seconds['worker']:.1f} s, "
+            f"{raster.stem}, {backbone}: in process {seconds['process']:.1f} s, --workers 1 {seconds['worker']:.1f} s, "
             f"ratio {ratios[-1]:.3f}",
             flush=True,
         )
@@ -162,14 +165,16 @@ def main() -> None:
     """Print both comparisons."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=4096)
-    parser.add_argument("--model", default="canopy-rgb")
+    parser.add_argument("--backbones", nargs="+", default=["resnet50"])
     parser.add_argument("--tiles", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=None)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         many_tiles(Path(name), arguments.tiles)
-        compare_with_one_process(Path(name), arguments.side, arguments.model, arguments.rounds)
+        raster = make_raster(Path(name) / f"{arguments.side} px.tif", arguments.side)
+        for backbone in arguments.backbones:
+            compare_with_one_process(Path(name), raster, backbone, arguments.rounds)
 
 
 if __name__ == "__main__":

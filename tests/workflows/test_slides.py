@@ -396,3 +396,25 @@ def test_a_large_slide_keeps_to_its_plan(model: Path, tmp_path: Path) -> None:
         with_tissue += sum(band[:, left : left + 512].any() for left in range(0, 10240 - 64, stride))
     assert report["tiles"]["computed"] == with_tissue
     assert report["tiles"]["skipped"] > 0.5 * report["tiles"]["planned"]
+    # the stained picture comes again every 512 px, so its columns tell how often classes change where no tile ends
+    borders = np.array(
+        [column for start in range(stride, 10240 - 64, stride) for column in (start, start + 64)]
+    )
+    changes, pairs = changes_of_class(codes)
+    phase = np.arange(10240) % 512
+    usual = np.bincount(phase, changes) / np.bincount(phase, pairs)
+    assert changes[borders].sum() > 1000
+    assert changes[borders].sum() <= 1.1 * (usual[phase] * pairs)[borders].sum(), (
+        "classes change at borders of tiles"
+    )
+
+
+def changes_of_class(codes: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return for every column how many pixels have another class than their left neighbour, and of how many."""
+    changes, pairs = np.zeros(codes.shape[1]), np.zeros(codes.shape[1])
+    for top in range(0, codes.shape[0], 512):
+        left, right = codes[top : top + 512, :-1], codes[top : top + 512, 1:]
+        both = (left != 255) & (right != 255)
+        changes[1:] += ((left != right) & both).sum(axis=0)
+        pairs[1:] += both.sum(axis=0)
+    return changes, pairs

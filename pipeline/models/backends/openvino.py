@@ -78,9 +78,7 @@ class _Request:
 
     def __call__(self, image: Tensor) -> Tensor:
         with self._lock:
-            results = self._request.infer(
-                [image.contiguous().numpy()], share_inputs=True, share_outputs=True
-            )
+            results = self._request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)
             # a view of memory that the next call writes to: softmax makes a copy of it before
             return torch.from_numpy(results[0])
 
