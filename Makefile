@@ -25,6 +25,8 @@ demo: install  ## a real scene through the bundled model; results in segment-til
 	$(BIN)/segment-tiles demo --out segment-tiles-demo
 
 test: install  ## the whole suite, under 15 minutes on 2 cores
+	@# hundreds of tests start the program: where PYTHONDONTWRITEBYTECODE is set each would compile it again
+	$(BIN)/python -m compileall -q pipeline workflows cli
 	$(BIN)/python -m pytest
 
 test-slow: install  ## checks that take minutes each

@@ -17,6 +17,8 @@ SETTINGS = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 1.0,
+    # stacks would be sampled a hundred times a second, for a page that shows one long task
+    "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": TRIES - 1,
     # worker processes allocate as this one does, on which speed and Plan are measured: Dask's threshold for giving
     # memory back would return the activations of every batch to the system. Threads are set per worker

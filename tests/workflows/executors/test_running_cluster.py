@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.executors import executor_for
 from segment_tiles.workflows.segment import segment
@@ -165,3 +168,26 @@ def test_an_unreachable_scheduler_is_refused_in_seconds(
             executor.start()
         assert time.monotonic() - started < 20
     assert capfd.readouterr().err == "", "Dask says nothing of its own"
+
+
+def test_all_scenes_of_a_batch_go_to_one_cluster(
+    scenario: Any, two_workers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = {
+        "defaults": {
+            "model": str(scenario.model), "tile": 128, "overlap": 0.25, "precision": "fp32", "device": "cpu",
+            "format": ["zarr"], "scheduler": two_workers.address,
+        },
+        "out": "maps/{stem}",
+        "jobs": [{"source": "scenes/*.tif"}],
+        "results": "maps",
+    }  # fmt: skip
+    (tmp_path / "scenes").mkdir()
+    for name in ("a", "b"):
+        shutil.copy(scenario.raster, tmp_path / "scenes" / f"{name}.tif")
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump(jobs))
+    assert run_command_line(["batch", str(tmp_path / "jobs.yaml"), "--json"]) == 0, capsys.readouterr().err
+    for name in ("a", "b"):
+        report = json.loads((tmp_path / "maps" / name / "report.json").read_text())
+        assert report["workers"] == 2
+        assert scenario.bytes_of(tmp_path / "maps" / name) == scenario.whole
