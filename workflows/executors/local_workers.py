@@ -106,13 +106,7 @@ class LocalWorkers:
                 "host": LOOPBACK,
                 "dashboard": False,
                 "silence_logs": logging.CRITICAL,
-                "env": {
-                    "OMP_NUM_THREADS": str(threads),
-                    "MKL_NUM_THREADS": str(threads),
-                    # Dask computes in a thread: glibc would give it an arena of heaps of 64 MB, and return and fault
-                    # in again the activations of every batch
-                    "MALLOC_ARENA_MAX": "1",
-                }
+                "env": {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
                 | gpu_of_worker(number, self._device),
             },
         }
