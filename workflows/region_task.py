@@ -22,7 +22,7 @@ from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
 from segment_tiles.pipeline.sources.kinds import kind_of
-from segment_tiles.pipeline.sources.open import CACHE_SETTING, open_source
+from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import NodataRule, Source
 from segment_tiles.pipeline.sources.several_handles import SeveralHandles
 from segment_tiles.pipeline.sources.tissue import TissueMask
@@ -177,20 +177,22 @@ def do_region(
 
 
 def _open_handles(task: RegionTask) -> Source:
-    """Open the source, as often as this process has groups of cores: a GPU waits for one decoding thread."""
-    count = min(HANDLES_AT_MOST, max(1, torch.get_num_threads() // CORES_PER_HANDLE))
+    """Open a raster as often as this process has groups of cores, for a GPU waits for one decoding thread.
+
+    A slide or an OME image is opened once: each handle of theirs has a cache of its own.
+    """
+    groups = min(HANDLES_AT_MOST, max(1, torch.get_num_threads() // CORES_PER_HANDLE))
+    count = groups if kind_of(task.uri) == "raster" else 1
     with ExitStack() as opened:
         handles: list[Source] = []
         for _ in range(count):
-            handles.append(_open_handle(task, count))
+            handles.append(_open_handle(task))
             opened.callback(handles[-1].close)
         opened.pop_all()
     return handles[0] if count == 1 else SeveralHandles(handles)
 
 
-def _open_handle(task: RegionTask, count: int) -> Source:
-    """Open one of several: GDAL's handles share one cache, those of other libraries have one each."""
-    shares = {} if kind_of(task.uri) == "raster" else {CACHE_SETTING: task.settings[CACHE_SETTING] // count}
+def _open_handle(task: RegionTask) -> Source:
     return open_source(
         task.uri,
         bands=task.bands,
@@ -198,7 +200,7 @@ def _open_handle(task: RegionTask, count: int) -> Source:
         nodata_rule=task.nodata_rule,
         level=task.level,
         view=task.view,
-        settings={**task.settings, **shares},
+        settings=task.settings,
     )
 
 
