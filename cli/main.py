@@ -63,8 +63,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
-    # Arrow's own pool keeps what was freed: 40 MB at 84 000 polygons beside the network's libraries, for no gain in
-    # time; the C library gives it back. Read when Arrow is loaded; a user's choice stands.
+    # Arrow's own pool keeps what was freed, beside the network's libraries; the C library gives it back. Read when
+    # Arrow is loaded; a user's choice stands.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     sys.exit(run_command_line(sys.argv[1:]))
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-import torch
 
 from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.grid.lattice import Lattice
@@ -21,21 +18,15 @@ from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
-from segment_tiles.pipeline.sources.kinds import kind_of
-from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import NodataRule, Source
-from segment_tiles.pipeline.sources.several_handles import SeveralHandles
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.computed_area import computed_area
 from segment_tiles.workflows.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.process_memory import peak_resident_bytes
+from segment_tiles.workflows.region_source import open_region_source
 from segment_tiles.workflows.slab import Slab
 
-HANDLES_AT_MOST = 4
-"""Handles of the source that decode at once."""
-CORES_PER_HANDLE = 4
-"""Threads of torch for which one more handle is opened: fewer cores are better left to the network."""
 FAILURES_IN_A_ROW_AT_MOST = 3
 """Rows of shards that may fail one after the other before the rest of a Region is given up."""
 
@@ -162,7 +153,7 @@ def do_region(
     report = RegionReport()
     segmenter = load_scorer(task.model_request)
     report.folded_batch_norms = segmenter.folded_batch_norms
-    source = _open_handles(task)
+    source = open_region_source(task)
     try:
         with torch_beside(task.backend):
             for window in unfinished(task.region, task.roi.width, Ledger(task.ledger)):
@@ -174,34 +165,6 @@ def do_region(
     report.seconds["total"] = perf_counter() - started
     report.peak_bytes = peak_resident_bytes()
     return report
-
-
-def _open_handles(task: RegionTask) -> Source:
-    """Open a raster as often as this process has groups of cores, for a GPU waits for one decoding thread.
-
-    A slide or an OME image is opened once: each handle of theirs has a cache of its own.
-    """
-    groups = min(HANDLES_AT_MOST, max(1, torch.get_num_threads() // CORES_PER_HANDLE))
-    count = groups if kind_of(task.uri) == "raster" else 1
-    with ExitStack() as opened:
-        handles: list[Source] = []
-        for _ in range(count):
-            handles.append(_open_handle(task))
-            opened.callback(handles[-1].close)
-        opened.pop_all()
-    return handles[0] if count == 1 else SeveralHandles(handles)
-
-
-def _open_handle(task: RegionTask) -> Source:
-    return open_source(
-        task.uri,
-        bands=task.bands,
-        nodata=task.nodata,
-        nodata_rule=task.nodata_rule,
-        level=task.level,
-        view=task.view,
-        settings=task.settings,
-    )
 
 
 def unfinished(region: Window, width: int, ledger: Ledger) -> list[Window]:

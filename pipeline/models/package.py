@@ -72,11 +72,7 @@ def save_model_package(
     """
     check_manifest(manifest)
     network = build_network(manifest.architecture, len(manifest.bands), manifest.classes.count)
-    smallest = getattr(network, "smallest_side", 1)
-    if manifest.tile < smallest:
-        backbone = manifest.architecture.backbone
-        msg = f"tile side {manifest.tile} px is too small for backbone {backbone}; {smallest} px or more are needed"
-        raise ModelError(msg)
+    _check_tile(manifest, getattr(network, "smallest_side", 1))
     load_exactly(network, state_dict, f"weights of {manifest.name}")
     tensors = {key: _as_stored(tensor, half=half) for key, tensor in state_dict.items()}
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -93,6 +89,13 @@ def save_model_package(
     finally:
         if folder.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+def _check_tile(manifest: ModelManifest, smallest: int) -> None:
+    if manifest.tile < smallest:
+        backbone = manifest.architecture.backbone
+        msg = f"tile side {manifest.tile} px is too small for backbone {backbone}; {smallest} px or more are needed"
+        raise ModelError(msg)
 
 
 def save_graph_package(folder: Path, manifest: ModelManifest, temporary: Path) -> ModelManifest:

@@ -6,14 +6,15 @@ their own. highdicom needs the whole map in memory, so there is a limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.util import find_spec
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import MissingExtraError, OutputError
+from segment_tiles.pipeline.errors import MissingExtraError, OutputError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable
 
 PIXELS_AT_MOST: Final = 2**30
@@ -61,6 +62,29 @@ def require_highdicom() -> None:
     if find_spec("highdicom") is None:
         msg = "DICOM SEG needs the extra dicom: pip install 'segment-tiles[dicom]'"
         raise MissingExtraError(msg)
+
+
+@contextmanager
+def refusing_bad_references(source: str, kind: str, instead: str) -> Iterator[None]:
+    """Turn what highdicom raises inside, for images that lack what such an object must say, into words.
+
+    Parameters
+    ----------
+    source, kind
+        Name of the images, and what they are: series, slide.
+    instead
+        Format to use in place of it.
+
+    Raises
+    ------
+    OutputError
+        Naming the source and what it lacks.
+    """
+    try:
+        yield
+    except (AttributeError, ValueError, TypeError, KeyError) as error:
+        msg = f"{source}: DICOM SEG cannot refer to this {kind} ({one_line(error)}); use --format {instead}"
+        raise OutputError(msg) from error
 
 
 def labelmap(

@@ -13,9 +13,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.classes import ClassTable
-from segment_tiles.pipeline.outputs.dicom_labelmap import check_size, labelmap
+from segment_tiles.pipeline.outputs.dicom_labelmap import check_size, labelmap, refusing_bad_references
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.nifti_mask import stored_classes
 from segment_tiles.pipeline.outputs.store import read_class_table
@@ -56,11 +56,8 @@ def write_dicom_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
         raise OutputError(msg)
     table = read_class_table(group)
     frames = _frames(stored_classes(group, geometry), table)
-    try:
+    with refusing_bad_references(source, "series", "nifti"):
         segmentation = labelmap(_headers(series.files), frames, table, model=model, version=version)
-    except (AttributeError, ValueError, TypeError, KeyError) as error:
-        msg = f"{source}: DICOM SEG cannot refer to this series ({one_line(error)}); use --format nifti"
-        raise OutputError(msg) from error
     with finished_file(path) as partial:
         segmentation.save_as(partial)
 

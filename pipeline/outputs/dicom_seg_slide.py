@@ -21,9 +21,14 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.dicom_labelmap import check_size, labelmap, require_highdicom
+from segment_tiles.pipeline.outputs.dicom_labelmap import (
+    check_size,
+    labelmap,
+    refusing_bad_references,
+    require_highdicom,
+)
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.store import SHARD_ROWS, array_of, read_class_table, read_georef
 from segment_tiles.pipeline.sources.dicom_slide import DicomLevel, dicom_levels
@@ -68,7 +73,7 @@ def write_slide_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
         )
         raise OutputError(msg)
     table, level = read_class_table(group), _level_read(levels, step)
-    try:
+    with refusing_bad_references(source, "slide", "ome-tiff"):
         segmentation = labelmap(
             [level.header()],
             _matrix(array, table.nodata)[np.newaxis],
@@ -79,9 +84,6 @@ def write_slide_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
             dimension_organization_type="TILED_FULL",
             pixel_measures=None if level.shape == (rows, columns) else _measures(levels[0].header(), step),
         )
-    except (AttributeError, ValueError, TypeError, KeyError) as error:
-        msg = f"{source}: DICOM SEG cannot refer to this slide ({one_line(error)}); use --format ome-tiff"
-        raise OutputError(msg) from error
     with finished_file(path) as partial:
         segmentation.save_as(partial)
 
