@@ -57,9 +57,11 @@ def command(
         backend=backend, augmentation=augmentation,
     )  # fmt: skip
     from segment_tiles.workflows.executors import executor_for
-    from segment_tiles.workflows.segment import segment
 
     with Console(quiet=quiet or json) as console, executor_for(config, console.note) as executor:
+        # after the executor, whose worker processes start while this process imports torch
+        from segment_tiles.workflows.segment import segment
+
         result = segment(config, console, executor)
     report = {**result.report, "out": str(out), "was_finished": result.was_finished}
     if json:

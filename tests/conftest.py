@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 # one thread per process, here and in the processes that tests start: many run at once on two cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -25,10 +26,6 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.package import save_model_package
-from segment_tiles.pipeline.sources.array import ArraySource
-from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.protocol import Source
-from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.demo import DEMO_SCENE
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -233,6 +230,13 @@ def write_ome_zarr(
     return path
 
 
+def write_slices(path: Path, values: NDArray[np.uint8]) -> Path:
+    """Write bands as axial slices of a volume; rows count from the front, columns from the left."""
+    voxels = np.ascontiguousarray(values.transpose(2, 1, 0)[:, ::-1])
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def write_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a picture, bands x rows x columns, in the way of one of the READERS; the same picture once."""
@@ -248,6 +252,8 @@ def write_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if reader.startswith("ome-zarr"):
             path = folder / f"{name}.zarr"
             return path if path.exists() else write_ome_zarr(path, bands, mpp, 2 if "0.4" in reader else 3)
+        if reader == "volume":
+            return write_slices(folder / f"{name}.nii", values)
         path = folder / (f"{name}.ome.tif" if reader == "ome-tiff" else f"{name}.tif")
         if path.exists():
             return path
@@ -262,30 +268,3 @@ def write_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def open_as(write_as: Callable[..., Path]) -> Iterator[Callable[..., Source]]:
-    """Opens a picture through one of the READERS; ``resampled``: one of this shape, made of a finer one."""
-
-    sources: list[Source] = []
-
-    def opened(reader: str, values: NDArray[np.uint8]) -> Source:
-        sources.append(fresh(reader, values))
-        return sources[-1]
-
-    def fresh(reader: str, values: NDArray[np.uint8]) -> Source:
-        bands, height, width = values.shape
-        if reader == "array":
-            return ArraySource(values)
-        chosen = tuple(range(1, bands + 1))
-        if reader != "resampled":
-            return open_source(str(write_as(reader, values)), bands=chosen)
-        finer = np.resize(values, (bands, round(1.5 * height), round(1.5 * width)))
-        source = open_source(str(write_as("slide", finer)), bands=chosen, view=View(mpp=0.75))
-        assert source.spec.window.shape == (height, width)
-        return source
-
-    yield opened
-    for source in sources:
-        source.close()

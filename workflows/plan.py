@@ -21,14 +21,12 @@ from segment_tiles.workflows.memory import (
     memory_of_region,
 )
 from segment_tiles.workflows.probe import Probe
-from segment_tiles.workflows.process_memory import available_bytes
+from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 from segment_tiles.workflows.scene import Scene, direction_scene
 from segment_tiles.workflows.slab import slabs_of
 from segment_tiles.workflows.strips import columns_at_least, in_strips
 from segment_tiles.workflows.volume_scene import VolumeScene
 
-DEFAULT_MEMORY_SHARE = 0.8
-"""Share of the free memory that a run may take unless told."""
 COMPRESSED_SHARE = 0.15
 """Bytes on disk per byte of codes and confidence, as seen on real class maps; an estimate."""
 AOI_TILES_AT_MOST = 200_000

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import psutil
 
+DEFAULT_MEMORY_SHARE = 0.8
+"""Share of the free memory that a run may take unless told."""
+
 
 def resident_bytes() -> int:
     """Return the resident set size of this process now."""

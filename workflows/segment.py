@@ -10,11 +10,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from segment_tiles.pipeline.errors import ReadFailedError, one_line
-from segment_tiles.pipeline.models.registry import find_model, portable_name
+from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.store import create_store
-from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.workflows.computed_area import absolute_file, computed_area
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths, executor_for
@@ -34,13 +32,14 @@ from segment_tiles.workflows.memory import read_cache_bytes
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.planning import tuned_scene
-from segment_tiles.workflows.probe import Probe, choice_of, measure, sample_tile
+from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import run_report, write_report
 from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.scene_probe import probe_scene
 from segment_tiles.workflows.volume_average import average_directions
 from segment_tiles.workflows.volume_formats import suitable_formats
-from segment_tiles.workflows.volume_run import create_volume_stores, slab_tasks, volume_sample
+from segment_tiles.workflows.volume_run import create_volume_stores, slab_tasks
 
 
 class Listener(Protocol):
@@ -131,7 +130,7 @@ def _go_on(
     capacity = executor.start()
     paths = _paths(config, scene, directory)
     executor.check(paths)
-    probe, notes = executor.call(_probe, config, scene, paths, record)
+    probe, notes = executor.call(probe_scene, config, scene, paths, record)
     warnings = [*scene.warnings, *notes]
     for text in warnings:
         listener.warn(text)
@@ -195,38 +194,6 @@ def _paths(config: RunConfig, scene: Scene, directory: OutputDirectory) -> RunPa
         scene.manifest.weights_checksum,
         directory.own.absolute(),
     )
-
-
-def _probe(
-    config: RunConfig, scene: Scene, paths: RunPaths, record: RunRecord | None
-) -> tuple[Probe, list[str]]:
-    """Measure on a tile of the scene; a resumed run keeps the precision and the batch that it had.
-
-    It runs where Regions are done, and returns what the user should know of it beside the Probe.
-    """
-    members = zip(config.companions, scene.companions, strict=True)
-    companions = tuple((find_model(name), manifest) for name, (_, manifest) in members)
-    scene = replace(scene, uri=paths.uri, model_folder=find_model(paths.model), companions=companions)
-    warnings: list[str] = []
-    choice = choice_of(config, None if record is None else record.choices)
-    if scene.volume is not None:
-        return measure(scene, choice, volume_sample(scene, scene.volume)), warnings
-    source = open_source(
-        scene.uri,
-        bands=scene.bands,
-        nodata=scene.spec.nodata,
-        nodata_rule=config.nodata_rule,
-        level=scene.level,
-        view=scene.view,
-    )
-    try:
-        sample = sample_tile(scene, source)
-    except ReadFailedError as error:
-        warnings.append(f"the probe used noise, because the middle cannot be read: {one_line(error)}")
-        sample = None
-    finally:
-        source.close()
-    return measure(scene, choice, sample), warnings
 
 
 def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: RunPaths) -> list[RegionTask]:

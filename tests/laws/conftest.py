@@ -1,13 +1,243 @@
-"""What the laws of runs on rasters, slides and volumes share."""
+"""What the laws of runs hold for: a raster, a slide that is resampled, and a volume, in the same words."""
 
 from __future__ import annotations
 
+import gzip
 import sys
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, ClassVar
 
+import nibabel
+import numpy as np
 import pytest
+import rasterio
+import tifffile
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.volume import Slicing
+from segment_tiles.pipeline.sources.array import ArraySource
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.view import View
+from segment_tiles.pipeline.sources.volumes.selection import Selection
+from segment_tiles.pipeline.sources.volumes.slices import open_slices
+from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec
+from segment_tiles.workflows.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Scene(ABC):
+    """An image of one kind, and how a run of it is asked for."""
+
+    source: Path
+    model: Path
+
+    kind: ClassVar[str]
+    shape: ClassVar[tuple[int, ...]]
+    """Of the arrays of the result."""
+    pieces: ClassVar[int]
+    """How many Regions it is when every shard, or every slice, is one of its own."""
+    crop: ClassVar[tuple[slice, ...]]
+    """Of the result, what the ROI covers."""
+    roi: ClassVar[tuple[float, ...]]
+    """The same in what users give to --roi."""
+    reading: ClassVar[dict[str, Any]] = {}
+    words_of_reading: ClassVar[tuple[str, ...]] = ()
+    """Both: what a run of this kind needs to be told."""
+    dense: ClassVar[tuple[str, ...]] = ("--tile", "128")
+    """A lattice that takes many seconds."""
+
+    def config(self, out: Path, **changes: Any) -> RunConfig:
+        """The run as a configuration."""
+        settings: dict[str, Any] = {"source": str(self.source), "model": str(self.model), "out": out}
+        settings |= {"precision": "fp32", "device": "cpu", "formats": ("zarr",), **self.reading, **changes}
+        return RunConfig(**settings)
+
+    def words(self, out: Path) -> list[str]:
+        """The run as words of the command line."""
+        words = [
+            "run",
+            str(self.source),
+            "--model",
+            str(self.model),
+            "--out",
+            str(out),
+            "--precision",
+            "fp32",
+        ]
+        return [*words, "--device", "cpu", "--format", "zarr", *self.words_of_reading]
+
+    @abstractmethod
+    def stored_otherwise(self, folder: Path) -> Scene:
+        """The same pixels under the same name in a file of other chunks."""
+
+
+class RasterScene(Scene):
+    """530 x 4150 pixels: two shards wide and high, the second ones narrow."""
+
+    kind = "raster"
+    shape = (530, 4150)
+    pieces = 4
+    crop = (slice(77, 77 + 401), slice(333, 333 + 1203))
+    roi = (
+        400000 + 333 * 0.5,
+        5600000 - (77 + 401) * 0.5,
+        400000 + (333 + 1203) * 0.5,
+        5600000 - 77 * 0.5,
+    )
+    reading: ClassVar = {"tile": 256, "overlap": 0.125}
+    words_of_reading = ("--tile", "256", "--overlap", "0.125")
+
+    @classmethod
+    def write(cls, folder: Path, model: Path) -> RasterScene:
+        """Write one."""
+        rng = np.random.default_rng(0)
+        coarse = rng.integers(0, 255, (3, 34, 260), dtype=np.uint8)
+        values = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, : cls.shape[0], : cls.shape[1]]
+        values = values + rng.integers(0, 20, values.shape, dtype=np.uint8)
+        with rasterio.open(
+            folder / "wide.tif", "w", driver="GTiff", width=4150, height=530, count=3, dtype="uint8",
+            crs="EPSG:32633", transform=rasterio.Affine(0.5, 0, 400000, 0, -0.5, 5600000),
+            tiled=True, compress="deflate",
+        ) as dataset:  # fmt: skip
+            dataset.write(values)
+        return cls(folder / "wide.tif", model)
+
+    def stored_otherwise(self, folder: Path) -> Scene:
+        """In strips of 7 rows, band by band."""
+        with rasterio.open(self.source) as dataset:
+            profile = {**dataset.profile, "tiled": False, "blockysize": 7, "interleave": "band"}
+            profile.pop("blockxsize")
+            with rasterio.open(folder / self.source.name, "w", **profile) as other:
+                other.write(dataset.read())
+        return RasterScene(folder / self.source.name, self.model)
+
+
+class SlideScene(Scene):
+    """848 x 6640 pixels at 0.5 micrometres each, read at 0.8: 530 x 4150."""
+
+    kind = "slide"
+    shape = RasterScene.shape
+    pieces = RasterScene.pieces
+    crop = RasterScene.crop
+    # in full-resolution pixels, 1.6 to one that is read
+    roi = (333 * 1.6, 77 * 1.6, (333 + 1203) * 1.6, (77 + 401) * 1.6)
+    reading: ClassVar = {**RasterScene.reading, "view": View(mpp=0.8), "tissue": "off"}
+    words_of_reading = (*RasterScene.words_of_reading, "--mpp", "0.8", "--tissue", "off")
+
+    @classmethod
+    def write(cls, model: Path, write_as: Callable[..., Path]) -> SlideScene:
+        """Write one with two levels."""
+        rng = np.random.default_rng(0)
+        coarse = rng.integers(0, 255, (3, 34, 266), dtype=np.uint8)
+        values = coarse.repeat(25, axis=1).repeat(25, axis=2)[:, :848, :6640]
+        return cls(
+            write_as("slide", values + rng.integers(0, 20, values.shape, dtype=np.uint8), 0.5, 4), model
+        )
+
+    def stored_otherwise(self, folder: Path) -> Scene:
+        """In tiles of 64 x 128, without the second level."""
+        size = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER", "metadata": None}
+        values = tifffile.imread(self.source)
+        tifffile.imwrite(folder / self.source.name, values, tile=(64, 128), photometric="rgb", **size)
+        return SlideScene(folder / self.source.name, self.model)
+
+
+class VolumeScene(Scene):
+    """70 x 60 x 40 voxels along i, j, k: 40 axial slices of two tiles of 64."""
+
+    kind = "volume"
+    shape = (40, 60, 70)
+    pieces = 40
+    # voxels i 20 to 59, j 11 to 49, k 5 to 16: rows count against j, from the front, and columns against i,
+    # from the left; edges in millimetres lie half a step before and after the centres
+    crop = (slice(5, 17), slice(60 - 50, 60 - 11), slice(70 - 60, 70 - 20))
+    roi = (-2.0 * 59.5, 1.5 * 10.5, 3.0 * 4.5, -2.0 * 19.5, 1.5 * 49.5, 3.0 * 16.5)
+    dense = ("--tile", "32", "--overlap", "0.75")
+
+    @classmethod
+    def write(cls, folder: Path, model: Path, voxels: NDArray[np.int16]) -> VolumeScene:
+        """Write one as NIfTI with axes along those of the body, mirrored from left to right."""
+        image = nibabel.Nifti1Image(voxels, np.diag([-2.0, 1.5, 3.0, 1.0]))
+        (folder / "volume.nii.gz").write_bytes(gzip.compress(image.to_bytes(), mtime=0))
+        return cls(folder / "volume.nii.gz", model)
+
+    def stored_otherwise(self, folder: Path) -> Scene:
+        """In many members of gzip, as parallel compressors write them."""
+        whole = gzip.decompress(self.source.read_bytes())
+        members = [gzip.compress(whole[start : start + 5000], 1) for start in range(0, len(whole), 5000)]
+        (folder / self.source.name).write_bytes(b"".join(members))
+        return VolumeScene(folder / self.source.name, self.model)
+
+
+@pytest.fixture(scope="session")
+def voxels() -> NDArray[np.int16]:
+    """Blocks with noise, i x j x k."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (9, 8, 10))
+    values = coarse.repeat(8, axis=0).repeat(8, axis=1).repeat(4, axis=2)[:70, :60, :40]
+    return (values + rng.integers(0, 20, values.shape)).astype(np.int16)
+
+
+@pytest.fixture(scope="module", params=["raster", "slide", "volume"])
+def scene(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    write_as: Callable[..., Path],
+    voxels: NDArray[np.int16],
+    small_model: Path,
+    grey_model: Path,
+) -> Scene:
+    """One scene of every kind: each law is tried on all of them."""
+    if request.param == "slide":
+        return SlideScene.write(small_model, write_as)
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "volume":
+        return VolumeScene.write(folder, grey_model, voxels)
+    return RasterScene.write(folder, small_model)
+
+
+def middle_slice(path: Path) -> Source:
+    """Open the second axial slice of a volume with its neighbours as bands."""
+    spec = read_volume_spec(str(path), Selection())
+    slicing = Slicing.along(2, spec.affine)
+    return next(open_slices(read_volume(str(path), Selection()), spec, slicing, [1], neighbours=1))
+
+
+@pytest.fixture(scope="session")
+def open_as(write_as: Callable[..., Path]) -> Iterator[Callable[..., Source]]:
+    """Opens a picture through one of the READERS.
+
+    ``resampled``: one of this shape, made of a finer one; ``volume``: the middle slice of three, with its neighbours.
+    """
+
+    sources: list[Source] = []
+
+    def opened(reader: str, values: NDArray[np.uint8]) -> Source:
+        sources.append(fresh(reader, values))
+        return sources[-1]
+
+    def fresh(reader: str, values: NDArray[np.uint8]) -> Source:
+        bands, height, width = values.shape
+        if reader == "array":
+            return ArraySource(values)
+        if reader == "volume":
+            return middle_slice(write_as(reader, values))
+        chosen = tuple(range(1, bands + 1))
+        if reader != "resampled":
+            return open_source(str(write_as(reader, values)), bands=chosen)
+        finer = np.resize(values, (bands, round(1.5 * height), round(1.5 * width)))
+        source = open_source(str(write_as("slide", finer)), bands=chosen, view=View(mpp=0.75))
+        assert source.spec.window.shape == (height, width)
+        return source
+
+    yield opened
+    for source in sources:
+        source.close()
 
 
 @pytest.fixture(scope="session")

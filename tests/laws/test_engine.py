@@ -33,7 +33,7 @@ TABLE = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, i)) for i in range(3))
 class ExactNetwork(nn.Module):
     """Two 3 x 3 convolutions of small whole numbers: exact in float32, in any order of sums."""
 
-    def __init__(self, bands: int = 2) -> None:
+    def __init__(self, bands: int = 3) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(1)
         self.first = nn.Conv2d(bands, 4, 3, padding=1, bias=False)
@@ -50,10 +50,10 @@ def segmenter(tile: int, network: nn.Module | None = None) -> Segmenter:
     manifest = ModelManifest(
         name="exact",
         architecture=Architecture("test", "none", output_stride=8),
-        bands=("a", "b"),
+        bands=("a", "b", "c"),
         dtype="uint8",
-        mean=(0.0, 0.0),
-        std=(1.0, 1.0),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
         tile=tile,
         overlap=0.25,
         classes=TABLE,
@@ -62,7 +62,7 @@ def segmenter(tile: int, network: nn.Module | None = None) -> Segmenter:
 
 
 def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 8, (2, height, width), dtype=np.uint8)
+    return np.random.default_rng(seed).integers(0, 8, (3, height, width), dtype=np.uint8)
 
 
 def run(
@@ -128,7 +128,7 @@ def test_a_region_equals_the_crop_of_the_whole(lattice: Lattice, blend: str, dat
     check_region(ArraySource(picture(lattice.height, lattice.width)), lattice, blend, data)
 
 
-READERS = ("slide", "ome-tiff", "ome-zarr-0.5", "resampled")
+READERS = ("slide", "ome-tiff", "ome-zarr-0.5", "resampled", "volume")
 """Ways to read the same picture; the laws hold for all."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from segment_tiles.workflows.config import RunConfig, check_where
 from segment_tiles.workflows.executors.in_process import InProcess
@@ -27,16 +27,17 @@ def executor_for(config: RunConfig, tell: Tell) -> Iterator[Executor]:
         Where the options contradict each other, or the cluster file cannot be accepted.
     """
     check_where(config)
-    executor = _executor(config, tell)
-    try:
-        yield executor
-    except BaseException:
-        executor.close(at_once=True)
-        raise
-    executor.close()
+    with ExitStack() as stack:
+        executor = _executor(config, tell, stack)
+        try:
+            yield executor
+        except BaseException:
+            executor.close(at_once=True)
+            raise
+        executor.close()
 
 
-def _executor(config: RunConfig, tell: Tell) -> Executor:
+def _executor(config: RunConfig, tell: Tell, stack: ExitStack) -> Executor:
     if config.workers is None and config.scheduler is None and config.cluster is None:
         return InProcess()
     # Dask takes most of a second to import, which a run in this process does without
@@ -46,15 +47,20 @@ def _executor(config: RunConfig, tell: Tell) -> Executor:
         DescribedCluster,
         RunningScheduler,
     )
-    from segment_tiles.workflows.executors.dask_executor import DaskExecutor  # noqa: PLC0415
+    from segment_tiles.workflows.executors.dask_settings import silent_dask  # noqa: PLC0415
     from segment_tiles.workflows.executors.local_workers import LocalWorkers  # noqa: PLC0415
 
     cluster: Cluster
+    stack.enter_context(silent_dask())
     if config.workers is not None:
         cluster = LocalWorkers(config.workers, config.memory, config.device)
+        cluster.begin()
     elif config.scheduler is not None:
         cluster = RunningScheduler(config.scheduler)
     else:
         assert config.cluster is not None
         cluster = DescribedCluster(read_cluster_file(config.cluster))
+    # after the processes are on their way: it brings torch
+    from segment_tiles.workflows.executors.dask_executor import DaskExecutor  # noqa: PLC0415
+
     return DaskExecutor(cluster, tell)

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -16,15 +16,14 @@ from distributed.comm import CommClosedError
 
 from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
 from segment_tiles.workflows.executors.clusters import Cluster
-from segment_tiles.workflows.executors.dask_settings import TRIES, silent_dask
+from segment_tiles.workflows.executors.dask_settings import TRIES
 from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths, Tell
 from segment_tiles.workflows.executors.sliding_window import SlidingWindow
 from segment_tiles.workflows.executors.unopened import submit
 from segment_tiles.workflows.executors.worker import RegionWorker, WorkOrder, stop_run, unseen
 from segment_tiles.workflows.interruption import Interruption
 from segment_tiles.workflows.loaded_model import forget_segmenters
-from segment_tiles.workflows.plan import DEFAULT_MEMORY_SHARE
-from segment_tiles.workflows.process_memory import available_bytes
+from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
 
 PACKAGES_THAT_DECIDE_BYTES = ("segment-tiles", "torch")
@@ -50,7 +49,6 @@ class DaskExecutor:
     def __init__(self, cluster: Cluster, tell: Tell) -> None:
         self._cluster, self._tell = cluster, tell
         self._name = f"segment-tiles-{uuid4().hex[:12]}"
-        self._stack = ExitStack()
         self._client: Client | None = None
         self._capacity = Capacity()
         self._runs: list[str] = []
@@ -66,7 +64,6 @@ class DaskExecutor:
         """
         if self._client is not None:
             return self._capacity
-        self._stack.enter_context(silent_dask())
         client = self._client = self._cluster.open()
         with self._scheduler_is_there():
             if self._cluster.has_dashboard and "dashboard" in client.scheduler_info()["services"]:
@@ -158,8 +155,7 @@ class DaskExecutor:
             if at_once:
                 self._cluster.close(at_once=True)
             client.close()
-            self._cluster.close(at_once=at_once)
-        self._stack.close()
+        self._cluster.close(at_once=at_once)
 
     def _leave(self, client: Client, *, at_once: bool) -> None:
         for run in self._runs if at_once else ():

@@ -20,11 +20,22 @@ SETTINGS = {
     # stacks would be sampled a hundred times a second, for a page that shows one long task
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": TRIES - 1,
-    # worker processes allocate as this one does, on which speed and Plan are measured: Dask's threshold for giving
-    # memory back would return the activations of every batch to the system. Threads are set per worker
-    **{
-        f"distributed.nanny.pre-spawn-environ.{name}": None
-        for name in ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    # what looks at event loops and memory many times a second takes three percent of two cores; a worker over its
+    # memory limit is ended as surely after half a second
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.memory.monitor-interval": "500ms",
+    "distributed.nanny.pre-spawn-environ": {
+        # the activations of one batch are freed and taken again by the next. Dask's own threshold would return them
+        # to the system each time, and so would glibc's heaps for threads, in one of which a worker computes: the
+        # faults cost a tenth of the run. 32 MiB is the largest threshold that every glibc accepts
+        "MALLOC_ARENA_MAX": 1,
+        "MALLOC_MMAP_THRESHOLD_": 2**25,
+        "MALLOC_TRIM_THRESHOLD_": 2**30,
+        # threads are set per worker
+        "OMP_NUM_THREADS": None,
+        "MKL_NUM_THREADS": None,
+        "OPENBLAS_NUM_THREADS": None,
     },
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths
 from segment_tiles.workflows.interruption import Interruption
-from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
+
+if TYPE_CHECKING:
+    from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
 
 
 class InProcess:
@@ -28,6 +30,8 @@ class InProcess:
         self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
     ) -> list[RegionReport]:
         """Do all tasks here."""
+        from segment_tiles.workflows.region_task import do_region  # noqa: PLC0415 - brings torch: see protocol
+
         reports = []
         for task in tasks:
             if interruption.is_requested():

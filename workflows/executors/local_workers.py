@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import logging
 import os
+import signal
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import resource_tracker
 
 import psutil
-import torch
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
 from segment_tiles.pipeline.errors import RunFailedError, one_line
 from segment_tiles.workflows.executors.dask_settings import dask_settings
-from segment_tiles.workflows.plan import DEFAULT_MEMORY_SHARE
-from segment_tiles.workflows.process_memory import available_bytes
+from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 
 LOOPBACK = "127.0.0.1"
 """Nobody else can reach what runs here: who reaches a scheduler can run code."""
 START_SECONDS = 120.0
 """Until the first process must be there, on a machine that is busy."""
 
+PRELOADED = ("segment_tiles.workflows.executors.worker", "segment_tiles.workflows.scene_probe", "timm.models")
+"""What a worker imports while the client is still importing the same."""
 CLOSE_SECONDS = 10.0
 """Until processes that do not end by themselves are killed."""
 
 
 class LocalWorkers:
     """Processes that are started for a run, replaced when they die, and stopped after it.
+
+    They come up behind the client, each importing what it needs::
+
+        client   begin |- torch, source, plan inputs -| open |- probe -|- Regions
+        worker         |- torch, timm ----------------|
 
     Parameters
     ----------
@@ -47,19 +56,39 @@ class LocalWorkers:
 
     def __init__(self, count: int, memory: int | None, device: str) -> None:
         self._device = device
-        self._cluster: SpecCluster | None = None
+        self._starting: Future[SpecCluster] | None = None
         self.environment: dict[str, str] = {}
         self.workers = count
         self.memory = memory or int(available_bytes() * DEFAULT_MEMORY_SHARE / count)
 
+    def begin(self) -> None:
+        """Start scheduler and workers without waiting for them."""
+        if self._starting is None:
+            _start_silent_resource_tracker()
+            pool = ThreadPoolExecutor(1, "start-workers")
+            self._starting = pool.submit(self._start)
+            pool.shutdown(wait=False)
+
     def open(self) -> Client:
-        """Start scheduler and workers, and connect.
+        """Connect to the scheduler, once the workers are there.
 
         Raises
         ------
         RunFailedError
             Where the processes do not come up.
         """
+        self.begin()
+        assert self._starting is not None
+        try:
+            return Client(self._starting.result(), set_as_default=False)
+        except (OSError, RuntimeError) as error:
+            msg = f"--workers {self.workers}: the processes do not come up: {one_line(error)}"
+            raise RunFailedError(msg) from error
+
+    def _start(self) -> SpecCluster:
+        if hasattr(signal, "pthread_sigmask"):
+            # worker processes inherit the mask: Ctrl-C in the terminal reaches them too, but is the client's business
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         scheduler = {
             "cls": Scheduler,
             "options": {
@@ -69,35 +98,31 @@ class LocalWorkers:
                 "dashboard_address": f"{LOOPBACK}:0",
             },
         }
-        try:
-            _start_silent_resource_tracker()
-            with dask_settings():
-                self._cluster = SpecCluster(
-                    workers={number: self._worker(number) for number in range(self.workers)},
-                    scheduler=scheduler,
-                    silence_logs=logging.CRITICAL,
-                )
-            return Client(self._cluster, set_as_default=False)
-        except (OSError, RuntimeError) as error:
-            msg = f"--workers {self.workers}: the processes do not come up: {one_line(error)}"
-            raise RunFailedError(msg) from error
+        with dask_settings():
+            return SpecCluster(
+                workers={number: self._worker(number) for number in range(self.workers)},
+                scheduler=scheduler,
+                silence_logs=logging.CRITICAL,
+            )
 
     def close(self, *, at_once: bool) -> None:
-        """Stop the processes; ``at_once`` kills those that are in the middle of a Region."""
-        if self._cluster is None:
+        """Stop the processes, which hold nothing: what is done is on disk, and no farewell takes a second."""
+        if self._starting is None:
             return
-        if at_once:
-            for nanny in self._cluster.workers.values():
-                nanny.auto_restart = False
-                with suppress(psutil.NoSuchProcess):
-                    if nanny.pid is not None:
-                        psutil.Process(nanny.pid).kill()
+        starting, self._starting = self._starting, None
+        try:
+            cluster = starting.result()
+        except (OSError, RuntimeError):  # open() has told
+            return
+        for nanny in cluster.workers.values():
+            nanny.auto_restart = False
+            with suppress(psutil.NoSuchProcess):
+                if nanny.pid is not None:
+                    psutil.Process(nanny.pid).kill()
         with suppress(TimeoutError):
-            self._cluster.close(timeout=CLOSE_SECONDS)
-        self._cluster = None
+            cluster.close(timeout=CLOSE_SECONDS)
 
     def _worker(self, number: int) -> dict[str, object]:
-        threads = max(1, torch.get_num_threads() // self.workers)
         return {
             "cls": Nanny,
             "options": {
@@ -106,8 +131,8 @@ class LocalWorkers:
                 "host": LOOPBACK,
                 "dashboard": False,
                 "silence_logs": logging.CRITICAL,
-                "env": {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-                | gpu_of_worker(number, self._device),
+                "preload": list(PRELOADED),
+                "env": threads_of_worker(self.workers) | gpu_of_worker(number, self._device),
             },
         }
 
@@ -129,9 +154,32 @@ def _start_silent_resource_tracker() -> None:
             os.environ["PYTHONWARNINGS"] = before
 
 
+def threads_of_worker(workers: int) -> dict[str, str]:
+    """Return the variables that give each worker its share of the cores; a single one takes what torch takes."""
+    if workers == 1:
+        return {}
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    cores = min(psutil.cpu_count(logical=False) or allowed, allowed)
+    threads = str(max(1, int(os.environ.get("OMP_NUM_THREADS", cores)) // workers))
+    return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+
+
+def _has_cuda_driver() -> bool:
+    """Return whether NVIDIA's driver library is there; without it torch cannot use a GPU either."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def gpu_of_worker(number: int, device: str) -> dict[str, str]:
     """Return the variable that leaves a worker one GPU, one after the other; nothing where there is none."""
-    if device == "cpu" or not torch.cuda.is_available():
+    if device == "cpu" or not _has_cuda_driver():
+        return {}
+    import torch  # noqa: PLC0415 - takes seconds, in which the workers could be starting
+
+    if not torch.cuda.is_available():
         return {}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]

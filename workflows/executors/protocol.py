@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.interruption import Interruption
-from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
+
+if TYPE_CHECKING:  # worker processes are started before this process has spent seconds on importing torch
+    from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
 
 Result = TypeVar("Result")
 Tell = Callable[[str], None]

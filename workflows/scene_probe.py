@@ -1,0 +1,52 @@
+"""The Probe of a run: measured on a tile of its own scene, where its Regions will be done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.executors import RunPaths
+from segment_tiles.workflows.fingerprint import RunRecord
+from segment_tiles.workflows.probe import Probe, choice_of, measure, sample_tile
+from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.volume_run import volume_sample
+
+
+def probe_scene(
+    config: RunConfig, scene: Scene, paths: RunPaths, record: RunRecord | None
+) -> tuple[Probe, list[str]]:
+    """Measure on a tile of the scene; a resumed run keeps the precision and the batch that it had.
+
+    It runs where Regions are done, and returns what the user should know of it beside the Probe.
+
+    Raises
+    ------
+    SegmentTilesError
+        Where the source or the model cannot be opened there.
+    """
+    members = zip(config.companions, scene.companions, strict=True)
+    companions = tuple((find_model(name), manifest) for name, (_, manifest) in members)
+    scene = replace(scene, uri=paths.uri, model_folder=find_model(paths.model), companions=companions)
+    warnings: list[str] = []
+    choice = choice_of(config, None if record is None else record.choices)
+    if scene.volume is not None:
+        return measure(scene, choice, volume_sample(scene, scene.volume)), warnings
+    source = open_source(
+        scene.uri,
+        bands=scene.bands,
+        nodata=scene.spec.nodata,
+        nodata_rule=config.nodata_rule,
+        level=scene.level,
+        view=scene.view,
+    )
+    try:
+        sample = sample_tile(scene, source)
+    except ReadFailedError as error:
+        warnings.append(f"the probe used noise, because the middle cannot be read: {one_line(error)}")
+        sample = None
+    finally:
+        source.close()
+    return measure(scene, choice, sample), warnings
