@@ -18,6 +18,7 @@ from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.workflows.process_memory import keep_freed_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def scorer_of(
     packages: list[LoadedPackage], device: torch.device, request: ModelRequest
 ) -> Segmenter | Ensemble:
     """Make what scores tiles of loaded packages; `request` says how."""
+    keep_freed_memory()
     members = [
         Segmenter(
             package.network,

@@ -69,6 +69,28 @@ def release_freed_memory() -> bool:
     return True
 
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+"""Numbers of settings in glibc's malloc.h."""
+
+
+def keep_freed_memory() -> bool:
+    """Let this process use again what a batch has freed; False where the C library has no such call (glibc has).
+
+    What a batch frees, the next one needs. glibc would return it to the system and have it cleared and mapped anew,
+    tile after tile, at the cost of up to a third of the time of a light network: blocks beyond a threshold
+    are returned at once, the end of the heap when it is large, and the heaps of threads, 64 MiB each, when they are
+    empty. 32 MiB is the highest threshold that every glibc accepts.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    mallopt(M_MMAP_THRESHOLD, 2**25)
+    mallopt(M_TRIM_THRESHOLD, 2**30)
+    mallopt(M_TOP_PAD, 2**26)
+    return True
+
+
 def available_bytes() -> int:
     """Return the memory that this machine, or this container, can still give."""
     available = int(psutil.virtual_memory().available)

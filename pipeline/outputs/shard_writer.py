@@ -20,6 +20,9 @@ from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.store import array_of, shard_shape
 
+COUNTED_ONE_BY_ONE = 16
+"""Classes up to which a pass for each is quicker than a histogram, for which every code becomes 64 bits wide."""
+
 
 class ShardWriter:
     """Writes the rows of one Region; a context manager that waits for the last write.
@@ -168,8 +171,10 @@ class ShardWriter:
         return LedgerEntry(shard_row, (first, last), tuple(counts))
 
     def _counts(self, codes: NDArray[Any]) -> tuple[int, ...]:
-        counts = np.bincount(codes.ravel(), minlength=self._nodata + 1)
-        return (*(int(n) for n in counts[: self._classes]), int(counts[self._nodata]))
+        if self._classes > COUNTED_ONE_BY_ONE:
+            counts = np.bincount(codes.ravel(), minlength=self._nodata + 1)
+            return (*(int(n) for n in counts[: self._classes]), int(counts[self._nodata]))
+        return tuple(int(np.count_nonzero(codes == code)) for code in (*range(self._classes), self._nodata))
 
 
 def _write_message(array: zarr.Array[Any], error: OSError) -> str:

@@ -25,17 +25,11 @@ SETTINGS = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.worker.memory.monitor-interval": "500ms",
-    "distributed.nanny.pre-spawn-environ": {
-        # the activations of one batch are freed and taken again by the next. Dask's own threshold would return them
-        # to the system each time, and so would glibc's heaps for threads, in one of which a worker computes: the
-        # faults cost a tenth of the run. 32 MiB is the largest threshold that every glibc accepts
-        "MALLOC_ARENA_MAX": 1,
-        "MALLOC_MMAP_THRESHOLD_": 2**25,
-        "MALLOC_TRIM_THRESHOLD_": 2**30,
-        # threads are set per worker
-        "OMP_NUM_THREADS": None,
-        "MKL_NUM_THREADS": None,
-        "OPENBLAS_NUM_THREADS": None,
+    # worker processes allocate as this one does, on which the Plan is measured, see process_memory; threads are set
+    # per worker
+    **{
+        f"distributed.nanny.pre-spawn-environ.{name}": None
+        for name in ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     },
 }
 

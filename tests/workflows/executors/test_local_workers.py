@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from segment_tiles.pipeline.errors import RunFailedError, UsageError
 from segment_tiles.workflows.executors import InProcess, executor_for
-from segment_tiles.workflows.executors.local_workers import gpu_of_worker
+from segment_tiles.workflows.executors.local_workers import gpu_of_worker, threads_of_worker
 from segment_tiles.workflows.interruption import FINISHING, Interruption
 from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
 from segment_tiles.workflows.segment import segment
@@ -131,6 +132,35 @@ def test_a_task_is_small_plain_data(scenario: Any, tmp_path: Path) -> None:
     assert len(data) < 4096, "no model, no pixels"
     assert b"torch." not in data, "nothing that loads it"
     assert pickle.loads(data) == task
+
+
+def test_workers_can_start_before_torch_is_imported() -> None:
+    code = (
+        "import sys, segment_tiles.cli.run, segment_tiles.workflows.executors.local_workers;"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert threads_of_worker(1) == {}
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert threads_of_worker(3) == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    assert threads_of_worker(20)["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.5, 1.5, 3.0, 4.5])
+def test_ctrl_c_while_workers_start(scenario: Any, tmp_path: Path, after: float) -> None:
+    process = start(scenario.command(tmp_path / "out", "--workers", "1", "--quiet"))
+    time.sleep(after)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive, "no worker is left behind"
 
 
 def test_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
