@@ -112,7 +112,10 @@ class LocalWorkers:
         starting, self._starting = self._starting, None
         try:
             cluster = starting.result()
-        except (OSError, RuntimeError):  # open() has told
+        except (
+            OSError,
+            RuntimeError,
+        ):  # told by open(), or the run has ended before it for a reason of its own
             return
         for nanny in cluster.workers.values():
             nanny.auto_restart = False
@@ -160,7 +163,10 @@ def threads_of_worker(workers: int) -> dict[str, str]:
         return {}
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
     cores = min(psutil.cpu_count(logical=False) or allowed, allowed)
-    threads = str(max(1, int(os.environ.get("OMP_NUM_THREADS", cores)) // workers))
+    asked = (
+        os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    )  # a list is one number per nested level
+    threads = str(max(1, (int(asked) if asked.isdigit() else cores) // workers))
     return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 

@@ -147,6 +147,10 @@ def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     assert threads_of_worker(3) == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     assert threads_of_worker(20)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "6,2")
+    assert threads_of_worker(2)["OMP_NUM_THREADS"] == "3"
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert int(threads_of_worker(2)["OMP_NUM_THREADS"]) >= 1
 
 
 @pytest.mark.slow
