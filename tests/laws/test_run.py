@@ -27,6 +27,8 @@ from segment_tiles.workflows.segment import segment
 from segment_tiles.workflows.slab import slabs_of
 
 Call = Callable[..., Any]
+SLOW = pytest.mark.slow
+"""Marks kinds of scene for which a law is tried by `make test-slow`, since another test tries much the same."""
 
 
 class SmallestPieces(InProcess):
@@ -110,6 +112,7 @@ def two_workers(scene: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield stack.enter_context(executor_for(config, print))
 
 
+@pytest.mark.parametrize("scene", [pytest.param("raster", marks=SLOW), "slide", "volume"], indirect=True)
 def test_two_workers_give_the_same_bytes(
     quiet: Any, bytes_of: Call, whole_run: Path, two_workers: Executor, scene: Any, tmp_path: Path
 ) -> None:
@@ -161,6 +164,9 @@ def started_run(command: Call, scene: Any, tmp_path: Path) -> subprocess.Popen[s
     return process
 
 
+@pytest.mark.parametrize(
+    "scene", ["raster", pytest.param("slide", marks=SLOW), pytest.param("volume", marks=SLOW)], indirect=True
+)
 def test_an_interrupted_run_says_so_and_goes_on(started_run: subprocess.Popen[str], tmp_path: Path) -> None:
     started_run.send_signal(signal.SIGINT)
     printed = started_run.communicate(timeout=200)
