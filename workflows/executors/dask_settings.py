@@ -20,8 +20,8 @@ SETTINGS = {
     # stacks would be sampled a hundred times a second, for a page that shows one long task
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": TRIES - 1,
-    # what looks at event loops and memory many times a second takes three percent of two cores; a worker over its
-    # memory limit is ended as surely after half a second
+    # what looks at event loops and memory many times a second interrupts the threads that compute, which wait for
+    # each other; a worker over its memory limit is ended as surely after half a second
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.worker.memory.monitor-interval": "500ms",
