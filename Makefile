@@ -27,8 +27,7 @@ demo: install  ## a real scene through the bundled model; results in segment-til
 test: install  ## the whole suite, under 15 minutes on 2 cores
 	@# hundreds of tests start the program: where PYTHONDONTWRITEBYTECODE is set each would compile it again
 	$(BIN)/python -m compileall -q pipeline workflows cli
-	@# a process per core; a file stays in one of them, so that what its tests share is made once
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 test-slow: install  ## checks that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 3600
