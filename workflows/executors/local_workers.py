@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import logging
 import os
@@ -65,6 +66,8 @@ class LocalWorkers:
         """Start scheduler and workers without waiting for them."""
         if self._starting is None:
             _start_silent_resource_tracker()
+            # until open(): Dask counts the seconds of garbage collection, and Python drops a Ctrl-C that comes inside
+            gc.disable()
             pool = ThreadPoolExecutor(1, "start-workers")
             self._starting = pool.submit(self._start)
             pool.shutdown(wait=False)
@@ -84,6 +87,8 @@ class LocalWorkers:
         except (OSError, RuntimeError) as error:
             msg = f"--workers {self.workers}: the processes do not come up: {one_line(error)}"
             raise RunFailedError(msg) from error
+        finally:
+            gc.enable()
 
     def _start(self) -> SpecCluster:
         if hasattr(signal, "pthread_sigmask"):
@@ -110,6 +115,7 @@ class LocalWorkers:
         if self._starting is None:
             return
         starting, self._starting = self._starting, None
+        gc.enable()
         try:
             cluster = starting.result()
         except (
