@@ -14,9 +14,9 @@ from segment_tiles.pipeline.outputs.display_colors import display_rgb
 from segment_tiles.pipeline.outputs.preview import write_preview
 from segment_tiles.pipeline.outputs.scale_bar import ground_pixel_width
 from segment_tiles.pipeline.outputs.store import array_of
-from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plan import Plan
+from segment_tiles.workflows.scene import source_of
 
 LONGEST_SIDE = 1200
 """Rows or columns up to which a level is small enough to draw."""
@@ -28,14 +28,7 @@ def write_run_preview(
     """Draw scene and class map from the largest overview that is small enough."""
     scene = plan.scene
     level, classes = _small_level(group)
-    source = open_source(
-        scene.uri,
-        bands=scene.bands,
-        nodata=scene.spec.nodata,
-        nodata_rule=config.nodata_rule,
-        level=scene.level,
-        view=scene.view,
-    )
+    source = source_of(scene, config)
     try:
         values, valid = source.thumbnail(scene.roi, (classes.shape[0], classes.shape[1]))
     finally:

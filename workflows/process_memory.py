@@ -77,9 +77,9 @@ def keep_freed_memory() -> bool:
     """Let this process use again what a batch has freed; False where the C library has no such call (glibc has).
 
     What a batch frees, the next one needs. glibc would return it to the system and have it cleared and mapped anew,
-    tile after tile, at the cost of up to a third of the time of a light network: blocks beyond a threshold
-    are returned at once, the end of the heap when it is large, and the heaps of threads, 64 MiB each, when they are
-    empty. 32 MiB is the highest threshold that every glibc accepts.
+    tile after tile: blocks beyond a threshold at once, the end of the heap when it is large, and the heaps of
+    threads, 64 MiB each, when they are empty. 32 MiB is the highest threshold that every glibc accepts. What
+    it saves is measured by ``benchmarks/floors.py``.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -18,6 +18,7 @@ from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
@@ -64,6 +65,24 @@ class Scene:
     def georef(self) -> GeoRef:
         """Georeference of the result."""
         return self.spec.georef.of_window(self.roi)
+
+
+def source_of(scene: Scene, config: RunConfig) -> Source:
+    """Open the raster of a scene as its run reads it.
+
+    Raises
+    ------
+    SourceError
+        Where it cannot be opened.
+    """
+    return open_source(
+        scene.uri,
+        bands=scene.bands,
+        nodata=scene.spec.nodata,
+        nodata_rule=config.nodata_rule,
+        level=scene.level,
+        view=scene.view,
+    )
 
 
 def open_scene(config: RunConfig) -> Scene:

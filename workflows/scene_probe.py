@@ -6,12 +6,11 @@ from dataclasses import replace
 
 from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import RunPaths
 from segment_tiles.workflows.fingerprint import RunRecord
 from segment_tiles.workflows.probe import Probe, choice_of, measure, sample_tile
-from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.scene import Scene, source_of
 from segment_tiles.workflows.volume_run import volume_sample
 
 
@@ -34,14 +33,7 @@ def probe_scene(
     choice = choice_of(config, None if record is None else record.choices)
     if scene.volume is not None:
         return measure(scene, choice, volume_sample(scene, scene.volume)), warnings
-    source = open_source(
-        scene.uri,
-        bands=scene.bands,
-        nodata=scene.spec.nodata,
-        nodata_rule=config.nodata_rule,
-        level=scene.level,
-        view=scene.view,
-    )
+    source = source_of(scene, config)
     try:
         sample = sample_tile(scene, source)
     except ReadFailedError as error:

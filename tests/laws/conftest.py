@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.volume import Slicing
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.store import shard_shape
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
@@ -27,6 +29,9 @@ from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.slices import open_slices
 from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.executors import InProcess
+from segment_tiles.workflows.interruption import Interruption
+from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,47 @@ class VolumeScene(Scene):
         members = [gzip.compress(whole[start : start + 5000], 1) for start in range(0, len(whole), 5000)]
         (folder / self.source.name).write_bytes(b"".join(members))
         return VolumeScene(folder / self.source.name, self.model)
+
+
+class SmallestPieces(InProcess):
+    """Does every shard, or every slice, as a Region of its own, the last first: as far from one strip as can be."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        reports = []
+        for task in reversed(tasks):
+            pieces = slices_of(task) if task.slab else shards_of(task)
+            self.pieces += len(pieces)
+            reports += [do_region(piece, progress) for piece in reversed(pieces)]
+        return reports
+
+
+def shards_of(task: RegionTask) -> list[RegionTask]:
+    rows, columns = shard_shape(task.roi.width)
+    region = task.region
+    return [
+        replace(task, region=Window(top, left, rows, columns).intersect(region))
+        for top in range(region.row, region.row_stop, rows)
+        for left in range(region.column, region.column_stop, columns)
+    ]
+
+
+def slices_of(task: RegionTask) -> list[RegionTask]:
+    assert task.slab is not None
+    return [
+        replace(task, slab=replace(task.slab, slices=(number, number + 1)))
+        for number in range(*task.slab.slices)
+    ]
+
+
+@pytest.fixture
+def smallest_pieces() -> SmallestPieces:
+    """An executor of the most and smallest Regions."""
+    return SmallestPieces()
 
 
 @pytest.fixture(scope="session")

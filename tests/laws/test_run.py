@@ -8,62 +8,24 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.outputs.store import open_store, shard_shape
-from segment_tiles.workflows.executors import Executor, InProcess, executor_for
-from segment_tiles.workflows.interruption import FINISHING, Interruption
+from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.workflows.executors import Executor, executor_for
+from segment_tiles.workflows.interruption import FINISHING
 from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
 from segment_tiles.workflows.segment import segment
 from segment_tiles.workflows.slab import slabs_of
 
 Call = Callable[..., Any]
 SLOW = pytest.mark.slow
 """Marks kinds of scene for which a law is tried by `make test-slow`, since another test tries much the same."""
-
-
-class SmallestPieces(InProcess):
-    """Does every shard, or every slice, as a Region of its own, the last first: as far from one strip as can be."""
-
-    def __init__(self) -> None:
-        self.pieces = 0
-
-    def run(
-        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
-    ) -> list[RegionReport]:
-        reports = []
-        for task in reversed(tasks):
-            pieces = slices_of(task) if task.slab else shards_of(task)
-            self.pieces += len(pieces)
-            reports += [do_region(piece, progress) for piece in reversed(pieces)]
-        return reports
-
-
-def shards_of(task: RegionTask) -> list[RegionTask]:
-    rows, columns = shard_shape(task.roi.width)
-    region = task.region
-    return [
-        replace(task, region=Window(top, left, rows, columns).intersect(region))
-        for top in range(region.row, region.row_stop, rows)
-        for left in range(region.column, region.column_stop, columns)
-    ]
-
-
-def slices_of(task: RegionTask) -> list[RegionTask]:
-    assert task.slab is not None
-    return [
-        replace(task, slab=replace(task.slab, slices=(number, number + 1)))
-        for number in range(*task.slab.slices)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +43,10 @@ def whole_run(quiet: Any, scene: Any, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_two_layouts_of_regions_give_the_same_bytes(
-    quiet: Any, bytes_of: Call, whole_run: Path, scene: Any, tmp_path: Path
+    quiet: Any, bytes_of: Call, whole_run: Path, scene: Any, smallest_pieces: Any, tmp_path: Path
 ) -> None:
-    executor = SmallestPieces()
-    segment(scene.config(tmp_path), quiet, executor)
-    assert executor.pieces == scene.pieces
+    segment(scene.config(tmp_path), quiet, smallest_pieces)
+    assert smallest_pieces.pieces == scene.pieces
     assert bytes_of(tmp_path / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
     counts = [json.loads((out / "report.json").read_text())["classes"] for out in (tmp_path, whole_run)]
     assert counts[0] == counts[1]

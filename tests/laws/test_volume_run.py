@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +26,6 @@ ARRAYS = ("classes", "confidence")
 """What every reader gives the same bytes of; the attributes of the store name the file."""
 SHAPE = (70, 60, 40)
 """Voxels i x j x k; axial slices take two tiles of 64."""
-
-
-class SingleSlices(InProcess):
-    """Does every slice as a Slab of its own, the last first."""
-
-    def __init__(self) -> None:
-        self.slices = 0
-
-    def run(
-        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
-    ) -> list[RegionReport]:
-        reports = []
-        for task in reversed(tasks):
-            assert task.slab is not None
-            for number in reversed(range(*task.slab.slices)):
-                self.slices += 1
-                slab = replace(task.slab, slices=(number, number + 1))
-                reports.append(do_region(replace(task, slab=slab), progress))
-        return reports
 
 
 class FirstTasks(InProcess):
@@ -160,7 +140,9 @@ def test_the_mask_of_a_roi_lies_in_its_place(
     assert sum(entry["volume_ml"] for entry in report["classes"]) == pytest.approx(40 * 39 * 12 * 9 / 1000)
 
 
-def test_three_directions_are_averaged(quiet: Any, volume: Path, grey_model: Path, tmp_path: Path) -> None:
+def test_three_directions_are_averaged(
+    quiet: Any, volume: Path, grey_model: Path, smallest_pieces: Any, tmp_path: Path
+) -> None:
     """The class of the result is that of the highest mean of the three, in the same voxel, as they are alone."""
     total = np.zeros((3, *SHAPE), dtype=int)
     for axis in ("axial", "coronal", "sagittal"):
@@ -176,10 +158,9 @@ def test_three_directions_are_averaged(quiet: Any, volume: Path, grey_model: Pat
     asked = config(volume, grey_model, out, axis="all", formats=("zarr", "nifti"))
     with pytest.raises(ConnectionAbortedError):
         segment(asked, quiet, FirstTasks())
-    executor = SingleSlices()
-    report = segment(asked, quiet, executor).report
+    report = segment(asked, quiet, smallest_pieces).report
     assert report["tiles"]["computed"] < report["tiles"]["planned"], "what was done before is not done again"
-    assert executor.slices == 40 + 60 + 70
+    assert smallest_pieces.pieces == 40 + 60 + 70
     mask = np.asarray(nibabel.load(out / "classes.nii.gz").dataobj)
     np.testing.assert_array_equal(mask, total.argmax(axis=0))
     assert not list((out / ".segment-tiles").glob("*.zarr")), "scores of the directions are gone in the end"
