@@ -27,7 +27,8 @@ demo: install  ## a real scene through the bundled model; results in segment-til
 test: install  ## the whole suite, under 15 minutes on 2 cores
 	@# hundreds of tests start the program: where PYTHONDONTWRITEBYTECODE is set each would compile it again
 	$(BIN)/python -m compileall -q pipeline workflows cli
-	$(BIN)/python -m pytest
+	@# the files in two processes: each test thread is one, and more at once would need more memory
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install  ## checks that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 3600
