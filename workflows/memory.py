@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.store import SHARD_ROWS
+from segment_tiles.pipeline.sources.volumes.slices import slices_at_once
+from segment_tiles.pipeline.sources.volumes.volume import block_depth
 
 SMALLEST_READ_CACHE = 32 * 2**20
 """Bytes of GDAL's cache where rows of source chunks are small."""
@@ -21,10 +26,10 @@ FINISHING_BYTES = 448 * 2**20
 """What overviews, COG and polygons take after the computation, whatever the size of the raster; measured by
 ``benchmarks/memory.py``."""
 
-READING_TAKES = {"nifti": 2, "nrrd": 2, "dicom": 4}
-"""Bytes per byte of a volume at the peak of reading it: of DICOM the files, a list of slices and the stack."""
+BLOCKS = 4
+"""Parts of a volume in memory at once: one that is computed, the next with its copies; of DICOM the files too."""
 MASK_TAKES = 4
-"""Bytes per voxel of a mask in memory with its copies, while it is written."""
+"""Bytes per voxel of a mask that is written whole, with its copies: DICOM SEG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class MemoryPlan:
     finishing: int = FINISHING_BYTES
     """Of what follows the computation, when the rest but the program is free again."""
     volume: int = 0
-    """Voxels of a volume, which a worker holds whole, and what reading them takes on the way."""
+    """Slices of a volume that are held together, and what reading them takes on the way."""
 
     @property
     def total(self) -> int:
@@ -92,6 +97,14 @@ def memory_of_region(
         read_cache_bytes(spec, width),
         per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width),
     )
+
+
+def memory_of_slices(volume: VolumeSpec, slicing: Slicing, neighbours: int) -> int:
+    """Return the bytes that reading a volume takes, block by block; how many slices it has does not matter."""
+    _, height, width = slicing.shape_of(volume.shape)
+    held = (slices_at_once(volume, slicing) + 2 * neighbours) * height * width * volume.channels
+    columns, rows, _ = volume.shape
+    return BLOCKS * max(held, block_depth(volume) * columns * rows) * np.dtype(volume.dtype).itemsize
 
 
 def read_cache_bytes(spec: RasterSpec, width: int) -> int:

@@ -11,14 +11,13 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.dicom_labelmap import TAKES
 from segment_tiles.pipeline.outputs.store import shard_shape
 from segment_tiles.pipeline.sources.area_of_interest import Area
-from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.memory import (
     FINISHING_BYTES,
     MASK_TAKES,
-    READING_TAKES,
     MemoryPlan,
     memory_of_region,
+    memory_of_slices,
 )
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
@@ -120,13 +119,13 @@ def make_plan(
 def _volume_plan(
     config: RunConfig, scene: Scene, volume: VolumeScene, probe: Probe, limit: int, workers: int
 ) -> Plan:
-    """Plan every direction of a volume as a slice that is done many times, beside the volume in memory."""
-    held = volume.spec.nbytes * READING_TAKES[volume_kind(scene.uri) or "nifti"]
+    """Plan every direction of a volume as a slice that is done many times, beside the slices that are held."""
+    held = max(memory_of_slices(volume.spec, d.slicing, volume.neighbours) for d in volume.directions)
     left = limit - probe.program_bytes - held
     if left <= 0:
         msg = (
-            f"--memory allows {readable_bytes(limit)}, but a worker holds the volume ({readable_bytes(held)} while "
-            f"it is read) beside the program ({readable_bytes(probe.program_bytes)}); give more, or cut the volume"
+            f"--memory allows {readable_bytes(limit)}, but a worker holds slices of the volume "
+            f"({readable_bytes(held)}) beside the program ({readable_bytes(probe.program_bytes)}); give more"
         )
         raise PlanError(msg)
     # the formats are those of the volume, whose memory is counted below
@@ -136,7 +135,7 @@ def _volume_plan(
         for direction in volume.directions
     ]
     memory = max((part.memory for part in parts), key=lambda m: m.total)
-    finishing = FINISHING_BYTES + MASK_TAKES * volume.spec.voxels
+    finishing = FINISHING_BYTES + (MASK_TAKES * volume.spec.voxels if "dicom-seg" in config.formats else 0)
     return Plan(
         scene,
         probe,
@@ -146,7 +145,9 @@ def _volume_plan(
         replace(memory, volume=held, finishing=finishing),
         limit,
         workers,
-        sum(part.disk_bytes * d.shape[0] for part, d in zip(parts, volume.directions, strict=True)),
+        # beside the result the copy of the voxels, until the end
+        volume.spec.nbytes
+        + sum(part.disk_bytes * d.shape[0] for part, d in zip(parts, volume.directions, strict=True)),
         tuple(part.regions for part in parts),
         volume.shape[0],
     )

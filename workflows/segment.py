@@ -39,7 +39,7 @@ from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.scene_probe import probe_scene
 from segment_tiles.workflows.volume_average import average_directions
 from segment_tiles.workflows.volume_formats import suitable_formats
-from segment_tiles.workflows.volume_run import create_volume_stores, slab_tasks
+from segment_tiles.workflows.volume_run import copy_source, create_volume_stores, slab_tasks
 
 
 class Listener(Protocol):
@@ -149,6 +149,9 @@ def _go_on(
     begun = perf_counter()
     regions: list[RegionReport] = []
     if not directory.store.exists():
+        if scene.volume is not None:
+            listener.stage("copy of the voxels")
+            copy_source(scene, scene.volume, directory)
         with interruption(listener.warn) as asked:
             regions = executor.run(_tasks(config, plan, directory, paths), listener.tiles, asked)
         if scene.volume is not None and scene.volume.is_averaged:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
-from segment_tiles.pipeline.sources.volumes.selection import Selection
 
 SLICES: int = 32
 """Slices of a Slab, at most; a batch that is not full at its end is filled up, so few are wasted."""
@@ -17,8 +17,8 @@ class Slab:
 
     spec: VolumeSpec
     """Of the whole volume."""
-    selection: Selection
-    """Which part of a file of four dimensions."""
+    voxels: Path
+    """Copy of its voxels, where every worker finds it."""
     slicing: Slicing
     """How it is cut."""
     neighbours: int

@@ -15,7 +15,7 @@ from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
 from segment_tiles.pipeline.sources.volumes.slices import open_slices
-from segment_tiles.pipeline.sources.volumes.volume import held_volume
+from segment_tiles.pipeline.sources.volumes.voxel_copy import open_voxels
 from segment_tiles.workflows.loaded_model import load_scorer
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.region_task import (
@@ -33,8 +33,6 @@ def do_slab(task: RegionTask, slab: Slab, progress: Progress | None, is_stopped:
 
     Raises
     ------
-    SourceError
-        Where the volume cannot be read: it is read whole, so no slice of it could be done.
     WriteFailedError
         Where the results cannot be written.
     """
@@ -79,7 +77,7 @@ def _stream(
 ) -> None:
     """Stream slices into the store; numbers are those of the result."""
     sources = open_slices(
-        held_volume(task.uri, slab.selection),
+        open_voxels(slab.voxels),
         replace(slab.spec, nodata=task.nodata),
         slab.slicing,
         [slab.first + number for number in numbers],

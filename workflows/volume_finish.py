@@ -12,7 +12,7 @@ import zarr
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.outputs.nifti_mask import write_nifti
 from segment_tiles.pipeline.outputs.store import open_store
-from segment_tiles.pipeline.sources.volumes.volume import forget_volumes
+from segment_tiles.pipeline.sources.volumes.voxel_copy import open_voxels
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.loaded_model import forget_segmenters
 from segment_tiles.workflows.output_directory import OutputDirectory
@@ -22,6 +22,7 @@ from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.volume_average import remove_directions
 from segment_tiles.workflows.volume_formats import FILE_OF_VOLUME_FORMAT
 from segment_tiles.workflows.volume_picture import write_volume_preview
+from segment_tiles.workflows.volume_run import copy_source, remove_copy
 from segment_tiles.workflows.volume_scene import VolumeScene
 
 
@@ -75,7 +76,6 @@ def finish_volume(
     """
     begun = perf_counter()
     forget_segmenters()
-    forget_volumes()
     release_freed_memory()
     if not directory.store.exists():
         directory.store_in_work.replace(directory.store)
@@ -83,8 +83,9 @@ def finish_volume(
     group = open_store(directory.store)
     make_volume_formats(directory, group, missing_volume_results(directory, config.formats), stages, report)
     stages.stage("preview")
-    write_volume_preview(directory.path / "preview.png", plan.scene, volume, group, report)
-    forget_volumes()
+    voxels = open_voxels(copy_source(plan.scene, volume, directory))
+    write_volume_preview(directory.path / "preview.png", plan.scene, volume, voxels, group, report)
+    remove_copy(directory)
     outputs = [*(FILE_OF_VOLUME_FORMAT[name] for name in config.formats), "preview.png", "report.json"]
     seconds = {**report["seconds"], "finish": round(perf_counter() - begun, 3)}
     seconds["total"] = round(perf_counter() - started, 3)

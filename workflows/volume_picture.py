@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.outputs.display_colors import display_rgb
 from segment_tiles.pipeline.outputs.preview import write_preview
 from segment_tiles.pipeline.outputs.store import array_of
-from segment_tiles.pipeline.sources.volumes.volume import held_volume
+from segment_tiles.pipeline.sources.volumes.slices import read_slices
+from segment_tiles.pipeline.sources.volumes.voxel_copy import Voxels
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.volume_scene import VolumeScene
 
@@ -46,15 +47,22 @@ class Montage:
 
 
 def write_volume_preview(
-    path: Path, scene: Scene, volume: VolumeScene, group: zarr.Group, report: Mapping[str, Any]
+    path: Path,
+    scene: Scene,
+    volume: VolumeScene,
+    voxels: Voxels,
+    group: zarr.Group,
+    report: Mapping[str, Any],
 ) -> None:
     """Draw up to twelve slices, evenly spread, beside the class map on them."""
     montage = _montage(volume)
     direction = volume.directions[0]
     first, _ = direction.slices
     rows, columns = direction.roi.slices()
-    view = direction.slicing.view(held_volume(scene.uri, volume.selection))
-    shown = np.stack([view[0, first + number, rows, columns] for number in montage.slices])
+    shown = np.stack([
+        read_slices(voxels, volume.spec, direction.slicing, first + number, first + number + 1)[0, 0, rows, columns]
+        for number in montage.slices
+    ])  # fmt: skip
     array = array_of(group, "classes")
     classes = np.stack([np.asarray(array[number]) for number in montage.slices])
     name = direction.slicing.name

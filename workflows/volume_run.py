@@ -1,14 +1,16 @@
-"""What a run on a volume does in place of one on a raster: stores, Slabs, a sample, and the averaging."""
+"""What a run on a volume does in place of one on a raster: stores, the copy of its voxels, Slabs, and a sample."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.volume_store import create_volume_store
 from segment_tiles.pipeline.sources.volumes.slices import open_slices
-from segment_tiles.pipeline.sources.volumes.volume import forget_volumes, held_volume
+from segment_tiles.pipeline.sources.volumes.voxel_copy import VolumeFile, copy_voxels
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.probe import sample_tile
@@ -67,6 +69,7 @@ def slab_tasks(
         A task of the run, with everything that all have in common.
     """
     tasks = []
+    voxels = voxels_path(directory).absolute()
     for direction, regions in zip(volume.directions, plan.regions_of_directions, strict=True):
         common = replace(task, lattice=direction.lattice, roi=direction.roi)
         if volume.is_averaged:
@@ -77,7 +80,7 @@ def slab_tasks(
         for slices in slabs_of(direction.shape[0]):
             slab = Slab(
                 volume.spec,
-                volume.selection,
+                voxels,
                 direction.slicing,
                 volume.neighbours,
                 direction.slices[0],
@@ -87,12 +90,37 @@ def slab_tasks(
     return tasks
 
 
+def voxels_path(directory: OutputDirectory) -> Path:
+    """Return where the copy of the voxels lies until the run is at its end."""
+    return directory.own / "voxels.zarr"
+
+
+def copy_source(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -> Path:
+    """Copy the voxels beside the run, unless an earlier start of it did, and return where they lie.
+
+    Raises
+    ------
+    SourceError
+        Where the volume cannot be read.
+    WriteFailedError
+        Where the disk is full or read-only.
+    """
+    path = voxels_path(directory)
+    if not path.exists():
+        with finished_file(path) as partial:
+            copy_voxels(scene.uri, volume.selection, volume.spec, partial)
+    return path
+
+
+def remove_copy(directory: OutputDirectory) -> None:
+    """Remove the copy of the voxels, when nothing needs it any more."""
+    shutil.rmtree(voxels_path(directory), ignore_errors=True)
+
+
 def volume_sample(scene: Scene, volume: VolumeScene) -> tuple[Tensor, Tensor | None] | None:
-    """Return a real tile of the middle slice; the volume itself is freed, for the probe measures memory."""
+    """Return a real tile of the middle slice, read from the file: there is no copy before the Plan."""
     direction = volume.directions[0]
-    values = held_volume(scene.uri, volume.selection)
+    voxels = VolumeFile(scene.uri, volume.selection, volume.spec)
     middle = sum(direction.slices) // 2
-    (source,) = open_slices(values, volume.spec, direction.slicing, [middle], neighbours=volume.neighbours)
-    sample = sample_tile(direction_scene(scene, direction), source)
-    forget_volumes()
-    return sample
+    (source,) = open_slices(voxels, volume.spec, direction.slicing, [middle], neighbours=volume.neighbours)
+    return sample_tile(direction_scene(scene, direction), source)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import zarr
@@ -13,18 +14,23 @@ from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.store import array_of
 from segment_tiles.pipeline.outputs.volume_store import VolumeGeometry, read_geometry
-from segment_tiles.pipeline.sources.volumes.nifti import NIFTI2_HEADER, parsed_header
+from segment_tiles.pipeline.sources.volumes.nifti import parsed_header
+
+if TYPE_CHECKING:
+    from io import IOBase
 
 SCANNER: Final = 1
 """Code of sform and qform that says: coordinates of the scanner."""
+LAYERS_BYTES: Final = 32 * 2**20
+"""Bytes of the mask that are in memory at once."""
 
 
 def write_nifti(group: zarr.Group, path: Path) -> None:
     """Write the class codes as NIfTI: integers, unscaled, in the place and order of the source.
 
     Where the source is NIfTI its header is repeated: affine, sform and qform with their codes, units,
-    zooms, byte order. Of other sources the affine is written as sform and qform of the scanner. The whole
-    mask is in memory, one or two bytes per voxel.
+    zooms, byte order. Of other sources the affine is written as sform and qform of the scanner. Memory
+    holds LAYERS_BYTES of the mask, or one layer where that is more.
 
     Raises
     ------
@@ -33,15 +39,9 @@ def write_nifti(group: zarr.Group, path: Path) -> None:
     OutputError
         Where the affine of the written mask is not that of the source.
     """
-    import nibabel  # noqa: PLC0415 - an extra
-
     geometry = read_geometry(group)
-    stored = stored_classes(group, geometry)
-    header = _header(geometry, stored)
-    kind: Any = nibabel.Nifti2Image if int(header["sizeof_hdr"]) == NIFTI2_HEADER else nibabel.Nifti1Image
-    image = kind(stored, None, header)
     with finished_file(path) as partial:
-        nibabel.save(image, partial)
+        _write(partial, _header(geometry, array_of(group, "classes").dtype), _layers(group, geometry))
         written = _affine_of(partial)
     if geometry.nifti_header is not None and geometry.is_whole:
         expected = np.asarray(geometry.affine)
@@ -49,6 +49,35 @@ def write_nifti(group: zarr.Group, path: Path) -> None:
             path.unlink()
             msg = f"{path}: its affine {written.tolist()} is not that of the source, {expected.tolist()}; removed"
             raise OutputError(msg)
+
+
+def _write(path: Path, header: Any, layers: Iterable[NDArray[Any]]) -> None:
+    """Write a single file, header first, then i x j x k with k slowest (NIfTI-1 specification)."""
+    from nibabel.openers import ImageOpener  # noqa: PLC0415 - an extra
+    from nibabel.volumeutils import array_to_file  # noqa: PLC0415 - an extra
+
+    header.set_data_offset(header.single_vox_offset)
+    with ImageOpener(str(path), "wb") as stream:
+        header.write_to(stream)
+        for values in layers:
+            array_to_file(
+                values, cast("IOBase", stream), header.get_data_dtype(), offset=stream.tell(), order="F"
+            )
+
+
+def _layers(group: zarr.Group, geometry: VolumeGeometry) -> Iterator[NDArray[Any]]:
+    """Yield the class codes i x j x k in parts along k, in the stored order of the source."""
+    array, slicing = array_of(group, "classes"), geometry.slicing
+    columns, rows, depth = geometry.shape
+    step = max(1, LAYERS_BYTES // (columns * rows * array.dtype.itemsize))
+    position = slicing.order.index(2)
+    for first in range(0, depth, step):
+        stop = min(first + step, depth)
+        place = [slice(None)] * 3
+        place[position] = (
+            slice(depth - stop, depth - first) if slicing.flipped[position] else slice(first, stop)
+        )
+        yield slicing.stored(np.asarray(array[place[0], place[1], place[2]]))
 
 
 def stored_classes(group: zarr.Group, geometry: VolumeGeometry) -> NDArray[Any]:
@@ -69,21 +98,21 @@ def _affine_of(path: Path) -> NDArray[np.float64]:
     return affine
 
 
-def _header(geometry: VolumeGeometry, stored: NDArray[Any]) -> Any:
+def _header(geometry: VolumeGeometry, dtype: np.dtype[Any]) -> Any:
     import nibabel  # noqa: PLC0415 - an extra
 
     if geometry.nifti_header is None:
         header = nibabel.Nifti1Header()
         affine = np.asarray(geometry.affine)
-        header.set_data_shape(stored.shape)
+        header.set_data_shape(geometry.shape)
         header.set_sform(affine, code=SCANNER)
         header.set_qform(affine, code=SCANNER)
         header.set_xyzt_units("mm")
     else:
         header = parsed_header(geometry.nifti_header)
-        header.set_data_shape(stored.shape)
+        header.set_data_shape(geometry.shape)
         _move(header, geometry)
-    header.set_data_dtype(stored.dtype)
+    header.set_data_dtype(dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     header.set_intent("label", name="classes")

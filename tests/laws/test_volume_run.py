@@ -141,7 +141,12 @@ def test_the_mask_of_a_roi_lies_in_its_place(
 
 
 def test_three_directions_are_averaged(
-    quiet: Any, volume: Path, grey_model: Path, smallest_pieces: Any, tmp_path: Path
+    quiet: Any,
+    volume: Path,
+    grey_model: Path,
+    smallest_pieces: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """The class of the result is that of the highest mean of the three, in the same voxel, as they are alone."""
     total = np.zeros((3, *SHAPE), dtype=int)
@@ -158,9 +163,13 @@ def test_three_directions_are_averaged(
     asked = config(volume, grey_model, out, axis="all", formats=("zarr", "nifti"))
     with pytest.raises(ConnectionAbortedError):
         segment(asked, quiet, FirstTasks())
-    report = segment(asked, quiet, smallest_pieces).report
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "segment_tiles.workflows.volume_run.copy_voxels", lambda *_: pytest.fail("it was read again")
+        )
+        report = segment(asked, quiet, smallest_pieces).report
     assert report["tiles"]["computed"] < report["tiles"]["planned"], "what was done before is not done again"
     assert smallest_pieces.pieces == 40 + 60 + 70
     mask = np.asarray(nibabel.load(out / "classes.nii.gz").dataobj)
     np.testing.assert_array_equal(mask, total.argmax(axis=0))
-    assert not list((out / ".segment-tiles").glob("*.zarr")), "scores of the directions are gone in the end"
+    assert not list((out / ".segment-tiles").glob("*.zarr")), "scores of the directions and the copy are gone"

@@ -19,7 +19,9 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.outputs.dicom_labelmap import PIXELS_AT_MOST
 from segment_tiles.pipeline.outputs.dicom_seg import check_voxels
-from segment_tiles.pipeline.sources.volumes.dicom_series import open_series, read_series_values
+from segment_tiles.pipeline.sources.volumes.dicom_series import open_series
+from segment_tiles.pipeline.sources.volumes.selection import Selection
+from segment_tiles.pipeline.sources.volumes.volume import read_volume
 
 Call = Callable[..., Any]
 NIBABEL = Path(str(nibabel.testing.data_path))
@@ -61,7 +63,7 @@ def test_pydicoms_own_slices_are_read_in_their_scale(name: str) -> None:
     path = Path(str(get_testdata_file(name, download=False)))
     spec, dataset = open_series(path).spec, pydicom.dcmread(path)
     assert spec.shape == (dataset.Columns, dataset.Rows, 1)
-    values = read_series_values(path, spec.dtype)
+    values = read_volume(str(path), Selection())
     slope, offset = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
     np.testing.assert_allclose(values[0, :, :, 0].T, dataset.pixel_array * slope + offset)
 

@@ -165,7 +165,7 @@ def test_plan_and_info_of_a_volume(grey_model: Path, capsys: pytest.CaptureFixtu
     plan = json.loads(capsys.readouterr().out)
     assert plan["tiles"] == 25 + 41 + 33
     assert "25 slices of 41 x 33 voxels, axial, coronal, sagittal" in plan["summary"]["source"]
-    assert plan["memory"]["volume"] == 2 * 2 * 33 * 41 * 25
+    assert plan["memory"]["volume"] == 4 * 2 * 33 * 41 * 25, "it is so small that all slices are held"
 
 
 def test_evaluate_counts_what_numpy_counts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
+from segment_tiles.pipeline.sources.volumes.selection import Blocks
 from segment_tiles.pipeline.sources.volumes.series_checks import SliceHeader, in_order
 
 WHOLE_SLIDE: Final = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -79,31 +80,38 @@ def _open_series(path: Path, files: tuple[tuple[Path, int], ...]) -> DicomSeries
     return DicomSeries(tuple(header.file for header in ordered), spec)
 
 
-def read_series_values(path: Path, dtype: str) -> NDArray[Any]:
-    """Return 1 x columns x rows x slices, rescaled as the files say.
+def read_series_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Yield channel 0, the first slice, and columns x rows x slices of each block, rescaled as the files say.
 
     Raises
     ------
     SourceError
         Where the pixels of a slice cannot be decoded.
     """
+    series = open_series(path)
+    columns, rows, _ = series.spec.shape
+    for first, stop in blocks:
+        values = _read_slices(path, series.files[first:stop])
+        yield 0, first, values.reshape(columns, rows, stop - first).astype(dtype, copy=False)
+
+
+def _read_slices(path: Path, files: Sequence[Path]) -> NDArray[Any]:
     from monai.data.image_reader import PydicomReader  # noqa: PLC0415 - slow to import
 
-    series = open_series(path)
     reader: Any = PydicomReader()
     try:
-        datasets = reader.read([str(file) for file in series.files])
-        if len(series.files) > 1:
+        datasets = reader.read([str(file) for file in files])
+        if len(files) > 1:
             # the reader stacks by InstanceNumber, which need not follow the position
             for number, dataset in enumerate(datasets, 1):
                 dataset.InstanceNumber = number
-            reader.has_series, reader.filenames = True, [[str(file) for file in series.files]]
+            reader.has_series, reader.filenames = True, [[str(file) for file in files]]
         values, _ = reader.get_data(datasets)
     except (OSError, EOFError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
         msg = f"{path}: its pixels cannot be decoded ({one_line(error)}); copy the series again or decompress it"
         raise SourceError(msg) from error
-    stacked: NDArray[Any] = np.asarray(values).reshape(1, *series.spec.shape)
-    return stacked.astype(dtype, copy=False)
+    stacked: NDArray[Any] = np.asarray(values)
+    return stacked
 
 
 def dicom_files(folder: Path) -> list[Path]:

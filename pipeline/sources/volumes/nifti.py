@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
-from segment_tiles.pipeline.sources.volumes.selection import Selection, checked_dtype, checked_shape
+from segment_tiles.pipeline.sources.volumes.selection import Blocks, Selection, checked_dtype, checked_shape
 
 SUFFIXES = (".nii", ".nii.gz")
 NIFTI2_HEADER = 540
@@ -35,7 +36,9 @@ def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
         raise SourceError(msg)
     shape, channels = checked_shape(path, image.shape, selection)
     stored = image.get_data_dtype()
-    scaled = tuple(header.get_slope_inter()) not in {(None, None), (1.0, 0.0)}
+    # nibabel takes the scale out of the header when it loads a file, and keeps it with the voxels
+    proxy: Any = image.dataobj
+    scaled = (proxy.slope, proxy.inter) != (1.0, 0.0)
     _check_affine(path, image.affine)
     binary = io.BytesIO()
     header.write_to(binary)
@@ -48,8 +51,13 @@ def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
     )
 
 
-def read_nifti_values(path: Path, selection: Selection, dtype: str) -> NDArray[Any]:
-    """Return channels x i x j x k in the scale that the header declares.
+def read_nifti_blocks(
+    path: Path, selection: Selection, dtype: str, blocks: Blocks
+) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Yield the channel, the first k, and i x j x k of each block, in the scale that the header declares.
+
+    Channel after channel, each from its start to its end, as they lie in the file: going back in a
+    compressed file would mean to read it again.
 
     Raises
     ------
@@ -59,20 +67,17 @@ def read_nifti_values(path: Path, selection: Selection, dtype: str) -> NDArray[A
     from monai.data.image_reader import NibabelReader  # noqa: PLC0415 - seconds to import
 
     _opened(path)
-    image = NibabelReader().read(path)
-    try:
-        if len(image.shape) > 3:
-            values = np.stack(
-                [np.asarray(image.dataobj[_one_time(image.shape, t)]) for t in selection.times(image.shape)]
-            )
-        elif dtype == "float32":
-            values = image.dataobj.get_scaled(np.float32)[np.newaxis]
-        else:
-            values = np.asarray(image.dataobj)[np.newaxis]
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise _damaged(path, error) from error
-    # in the byte order of this machine; copied only where something changes
-    return values.astype(dtype, copy=False)
+    # without a map into memory, of which the system would count every page that was read as ours
+    image: Any = NibabelReader(keep_file_open=True, mmap=False).read(path)
+    times = selection.times(image.shape) if len(image.shape) > 3 else (None,)
+    for channel, time in enumerate(times):
+        for first, stop in blocks:
+            try:
+                values = np.asarray(image.dataobj[_place(image.shape, slice(first, stop), time)])
+            except (OSError, EOFError, ValueError, zlib.error) as error:
+                raise _damaged(path, error) from error
+            # in the byte order of this machine; copied only where something changes
+            yield channel, first, values.astype(dtype, copy=False)
 
 
 def parsed_header(header: bytes) -> Any:
@@ -93,8 +98,9 @@ def _opened(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def _one_time(shape: tuple[int, ...], t: int) -> tuple[Any, ...]:
-    return (slice(None), slice(None), slice(None), t, *(0 for _ in shape[4:]))
+def _place(shape: tuple[int, ...], k: slice, time: int | None) -> tuple[Any, ...]:
+    further = () if time is None else (time, *(0 for _ in shape[4:]))
+    return (slice(None), slice(None), k, *further)
 
 
 def _check_affine(path: Path, affine: NDArray[Any]) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
-from segment_tiles.pipeline.sources.volumes.selection import Selection
+from segment_tiles.pipeline.sources.volumes.selection import Blocks, Selection
 
 SUFFIXES = (".nrrd", ".nhdr")
 RAS_SIGNS: Final = {
@@ -29,6 +34,12 @@ SPELLINGS: Final = {
     "int32": {"int", "signed int", "int32", "int32_t"},
 }
 """What the format calls the types that are held as they are; all others become float32."""
+
+STREAMS: Final[dict[str, Any]] = {
+    "raw": nullcontext, "gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open,
+}  # fmt: skip
+"""Encodings that can be read forward, and what gives their bytes."""
+SKIPS: Final = ("lineskip", "line skip", "byteskip", "byte skip")
 
 
 def read_nrrd_spec(path: Path, selection: Selection) -> VolumeSpec:
@@ -54,24 +65,61 @@ def read_nrrd_spec(path: Path, selection: Selection) -> VolumeSpec:
     return VolumeSpec((first, second, third), 1, _held_type(path, header), _affine(path, header))
 
 
-def read_nrrd_values(path: Path, dtype: str) -> NDArray[Any]:
-    """Return 1 x i x j x k.
+def read_nrrd_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Yield channel 0, the first k, and i x j x k of each block, read one after the other.
+
+    What pynrrd can only read whole (text, skipped lines or bytes) is read whole, through MONAI's reader.
 
     Raises
     ------
     SourceError
         Where the file ends early or is damaged.
     """
-    import nrrd  # noqa: PLC0415 - an extra
-    from monai.data.image_reader import NrrdReader  # noqa: PLC0415 - slow to import
-
+    header = _header(path)
     try:
+        if str(header["encoding"]).lower() in STREAMS and not any(header.get(name) for name in SKIPS):
+            yield from _streamed(path, dtype, blocks)
+            return
+        from monai.data.image_reader import NrrdReader  # noqa: PLC0415 - slow to import
+
         image: Any = NrrdReader(dtype=np.dtype(dtype)).read(path)
-    except (OSError, EOFError, ValueError, zlib.error, nrrd.NRRDError) as error:
+        for first, stop in blocks:
+            yield 0, first, np.asarray(image.array)[:, :, first:stop].astype(dtype, copy=False)
+    except (OSError, EOFError, ValueError, zlib.error, _nrrd_error()) as error:
         msg = f"{path}: ends early or is damaged ({one_line(error)}); copy the file again"
         raise SourceError(msg) from error
-    values: NDArray[Any] = np.asarray(image.array)[np.newaxis].astype(dtype, copy=False)
-    return values
+
+
+def _streamed(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Read forward: pynrrd turns the bytes of a block into values as it would those of a whole file."""
+    import nrrd  # noqa: PLC0415 - an extra
+
+    with ExitStack() as stack:
+        stream: IO[bytes] = stack.enter_context(path.open("rb"))
+        header = dict(nrrd.read_header(stream))
+        columns, rows, depth = (int(side) for side in header["sizes"])
+        detached = header.get("data file", header.get("datafile"))
+        if detached is not None:
+            stream = stack.enter_context((path.parent / detached).open("rb"))
+        stream = stack.enter_context(STREAMS[str(header["encoding"]).lower()](stream))
+        of_block = {**header, "encoding": "raw"} | dict.fromkeys(("data file", "datafile"))
+        empty = nrrd.read_data({**of_block, "sizes": np.array([0, 0, 0])}, io.BytesIO(b""))
+        layer, place = columns * rows * empty.dtype.itemsize, 0
+        for first, stop in blocks:
+            stream.seek((first - place) * layer, io.SEEK_CUR)
+            content = io.BytesIO(stream.read((stop - first) * layer))
+            place, sizes = stop, np.array([columns, rows, stop - first])
+            yield 0, first, nrrd.read_data({**of_block, "sizes": sizes}, content).astype(dtype, copy=False)
+        if place == depth and stream.read(1):
+            msg = f"it goes on after the {columns} x {rows} x {depth} voxels that its header names"
+            raise EOFError(msg)
+
+
+def _nrrd_error() -> type[Exception]:
+    import nrrd  # noqa: PLC0415 - an extra
+
+    error: type[Exception] = nrrd.NRRDError
+    return error
 
 
 def _header(path: Path) -> dict[str, Any]:

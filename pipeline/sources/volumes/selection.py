@@ -14,6 +14,9 @@ from segment_tiles.pipeline.errors import SourceError
 HELD_TYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
 """Types of values that are held as they are; others become float32."""
 
+Blocks = Sequence[tuple[int, int]]
+"""Parts of a volume along the axis k, which is stored slowest: first, and the one after the last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:

@@ -1,8 +1,8 @@
-"""A slice of a volume as a Source: what the engine segments."""
+"""Slices of a volume as Sources: what the engine segments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.volumes.volume import BLOCK_BYTES, DEPTH
+from segment_tiles.pipeline.sources.volumes.voxel_copy import Voxels
 
 
 def slice_spec(spec: VolumeSpec, slicing: Slicing, neighbours: int) -> RasterSpec:
@@ -36,32 +38,52 @@ def slice_spec(spec: VolumeSpec, slicing: Slicing, neighbours: int) -> RasterSpe
 
 
 def open_slices(
-    values: NDArray[Any],
+    voxels: Voxels,
     spec: VolumeSpec,
     slicing: Slicing,
-    numbers: Sequence[int],
+    numbers: Iterable[int],
     *,
     neighbours: int = 0,
     nodata_rule: NodataRule = "all",
 ) -> Iterator[ArraySource]:
-    """Yield slices as Sources, in the order of their numbers.
+    """Yield slices as Sources, in the order of their numbers; a few at a time are in memory.
 
     Parameters
     ----------
-    values
-        channels x i x j x k, as `held_volume` gives them; nothing is copied but with neighbours.
+    voxels
+        channels x i x j x k, wherever they lie.
     numbers
         Slices along the axis, from 0.
     neighbours
         Slices on both sides that are bands too, from the lowest number up; at the ends of the volume the
         last slice stands for those that are not there.
     """
-    view = slicing.view(values)
-    last = view.shape[1] - 1
-    georef = slice_spec(spec, slicing, neighbours).georef
+    count = slicing.shape_of(spec.shape)[0]
+    step, georef = slices_at_once(spec, slicing), slice_spec(spec, slicing, neighbours).georef
+    held, lowest = range(0), 0
     for number in numbers:
-        bands = view[:, number]
+        if number not in held:
+            first = number // step * step
+            held, lowest = range(first, min(first + step, count)), max(first - neighbours, 0)
+            block = read_slices(voxels, spec, slicing, lowest, min(held.stop + neighbours, count))
+        bands = block[:, number - lowest]
         if neighbours:
-            around = np.clip(np.arange(number - neighbours, number + neighbours + 1), 0, last)
-            bands = view[0, around]
+            around = np.clip(np.arange(number - neighbours, number + neighbours + 1), 0, count - 1)
+            bands = block[0, around - lowest]
         yield ArraySource(bands, georef=georef, nodata=spec.nodata, nodata_rule=nodata_rule)
+
+
+def read_slices(voxels: Voxels, spec: VolumeSpec, slicing: Slicing, first: int, stop: int) -> NDArray[Any]:
+    """Return channels x slices x rows x columns of consecutive slices, as people look at them."""
+    axis = slicing.order[0]
+    low, high = (spec.shape[axis] - stop, spec.shape[axis] - first) if slicing.flipped[0] else (first, stop)
+    place = [slice(None)] * 4
+    place[1 + axis] = slice(low, high)
+    return slicing.view(voxels[place[0], place[1], place[2], place[3]])
+
+
+def slices_at_once(spec: VolumeSpec, slicing: Slicing) -> int:
+    """Return how many slices are held together: as many as BLOCK_BYTES hold, and not more than DEPTH."""
+    count, height, width = slicing.shape_of(spec.shape)
+    of_slice = height * width * spec.channels * np.dtype(spec.dtype).itemsize
+    return max(1, min(DEPTH, count, BLOCK_BYTES // of_slice))

@@ -1,11 +1,11 @@
-"""The one door to volumes: is it one, what is it, and its values, held once per process."""
+"""The one door to volumes: is it one, what is it, and its values, in blocks or whole."""
 
 from __future__ import annotations
 
 import importlib.util
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,11 @@ from segment_tiles.pipeline.errors import MissingExtraError, SourceError
 from segment_tiles.pipeline.grid.volume import VolumeSpec
 from segment_tiles.pipeline.sources.volumes import dicom_series, nifti, nrrd
 from segment_tiles.pipeline.sources.volumes.selection import Selection
+
+BLOCK_BYTES: Final = 32 * 2**20
+"""Bytes of a part of a volume that is read at once, at most, unless a single slice has more."""
+DEPTH: Final = 32
+"""Slices of such a part, at most."""
 
 
 def volume_kind(uri: str) -> str | None:
@@ -60,31 +65,8 @@ def read_volume_spec(uri: str, selection: Selection) -> VolumeSpec:
     return dicom_series.open_series(path).spec
 
 
-def held_volume(uri: str, selection: Selection) -> NDArray[Any]:
-    """Return channels x i x j x k of a volume; the last one stays in memory for the next call.
-
-    Raises
-    ------
-    SourceError
-        Where the values cannot be read.
-    """
-    path = Path(uri)
-    changed = path.stat().st_mtime_ns if path.exists() else 0
-    return _held_volume(uri, selection, changed)
-
-
-def forget_volumes() -> None:
-    """Free the volume that this process holds."""
-    _held_volume.cache_clear()
-
-
-@lru_cache(maxsize=1)
-def _held_volume(uri: str, selection: Selection, _changed: int) -> NDArray[Any]:
-    return read_volume(uri, selection)
-
-
 def read_volume(uri: str, selection: Selection) -> NDArray[Any]:
-    """Return channels x i x j x k of a volume, read now.
+    """Return channels x i x j x k of a volume, whole.
 
     Raises
     ------
@@ -92,19 +74,57 @@ def read_volume(uri: str, selection: Selection) -> NDArray[Any]:
         Where the values cannot be read.
     """
     spec = read_volume_spec(uri, selection)
-    kind, path = volume_kind(uri), Path(uri)
-    if kind == "nifti":
-        values = nifti.read_nifti_values(path, selection, spec.dtype)
-    elif kind == "nrrd":
-        values = nrrd.read_nrrd_values(path, spec.dtype)
-    else:
-        values = dicom_series.read_series_values(path, spec.dtype)
-    if values.shape != (spec.channels, *spec.shape):
-        msg = f"{uri}: its header says {spec.shape}, its values have {values.shape[1:]}; the file is damaged"
-        raise SourceError(msg)
-    values = np.asarray(values)
+    # k slowest, as in the files
+    values = np.empty((spec.channels, *spec.shape[::-1]), spec.dtype).transpose(0, 3, 2, 1)
+    for channel, first, block in read_blocks(uri, selection, spec):
+        values[channel, :, :, first : first + block.shape[2]] = block
     values.flags.writeable = False
     return values
+
+
+def read_blocks(
+    uri: str, selection: Selection, spec: VolumeSpec, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Yield a volume in blocks along k, its slowest axis: channel, first k, and i x j x k; each once.
+
+    Parameters
+    ----------
+    uri, selection, spec
+        What is read, and what is known of it.
+    start, stop
+        The part along k that is wanted; None is the end.
+
+    Raises
+    ------
+    SourceError
+        Where the values cannot be read.
+    """
+    kind, path = volume_kind(uri), Path(uri)
+    depth, end = block_depth(spec), spec.shape[2] if stop is None else stop
+    edges = [(first, min(first + depth, end)) for first in range(start, end, depth)]
+    if kind == "nifti":
+        blocks = nifti.read_nifti_blocks(path, selection, spec.dtype, edges)
+    elif kind == "nrrd":
+        blocks = nrrd.read_nrrd_blocks(path, spec.dtype, edges)
+    else:
+        blocks = dicom_series.read_series_blocks(path, spec.dtype, edges)
+    for channel, first, values in blocks:
+        if values.shape[:2] != spec.shape[:2]:
+            msg = f"{uri}: its header says {spec.shape}, its values have {values.shape}; the file is damaged"
+            raise SourceError(msg)
+        yield channel, first, values
+
+
+def block_depth(spec: VolumeSpec) -> int:
+    """Return how many layers along k are read at once: as many as BLOCK_BYTES hold, and not more than DEPTH.
+
+    >>> block_depth(VolumeSpec((512, 512, 700), 1, "float32", ()))
+    32
+    >>> block_depth(VolumeSpec((2048, 2048, 700), 1, "float32", ()))
+    2
+    """
+    columns, rows, layers = spec.shape
+    return max(1, min(DEPTH, layers, BLOCK_BYTES // (columns * rows * np.dtype(spec.dtype).itemsize)))
 
 
 def _looks_like_series(folder: Path) -> bool:
