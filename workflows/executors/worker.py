@@ -118,7 +118,7 @@ def unseen(paths: RunPaths, marker: str) -> str | None:
     try:
         if volume_kind(paths.uri) is None:
             open_source(paths.uri, level=paths.level, view=paths.view).close()
-        elif not Path(paths.uri).exists():  # a volume is read whole, which the probe will do
+        elif not Path(paths.uri).exists():  # a volume is opened by the probe
             return f"{paths.uri}: no such file there"
         checksum = load_manifest(find_model(paths.model)).weights_checksum
     except SegmentTilesError as error:
