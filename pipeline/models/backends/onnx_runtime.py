@@ -6,6 +6,7 @@ import copy
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -66,11 +67,15 @@ class OnnxRuntime:
 
 
 class _OnProcessor:
+    """Threads that call it take turns."""
+
     def __init__(self, session: Any):
-        self._session = session
+        self._session, self._turn = session, Lock()
 
     def __call__(self, image: Tensor) -> Tensor:
-        return torch.from_numpy(self._session.run([OUTPUT], {INPUT: image.contiguous().numpy()})[0])
+        values = image.contiguous().numpy()
+        with self._turn:
+            return torch.from_numpy(self._session.run([OUTPUT], {INPUT: values})[0])
 
 
 class _OnGpu:

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-OWN_THREADS = ("openvino", "onnx")
-"""Backends that bring threads of their own; the others use those of torch."""
+from segment_tiles.pipeline.models.backends.own_threads import OWN_THREADS
 
 
 @contextmanager
