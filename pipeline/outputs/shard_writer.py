@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections import deque
 from collections.abc import Sequence
@@ -153,16 +152,12 @@ class ShardWriter:
         started = perf_counter()
         place = window.slices() if number is None else (number, *window.slices())
         try:
-            # Zarr's own loop runs in threads of its own, which would not give way to the network as this one does
-            asyncio.run(self._set(place, {n: b[..., : window.height, :] for n, b in buffers.items()}))
+            for name, array in self._arrays.items():
+                array[(..., *place)] = buffers[name][..., : window.height, :]
         except OSError as error:
             raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
         self._ledger.mark(self._entry(window, number or 0, buffers["classes"][: window.height]))
         self.seconds += perf_counter() - started
-
-    async def _set(self, place: tuple[int | slice, ...], values: dict[str, NDArray[Any]]) -> None:
-        for name, array in self._arrays.items():
-            await array.async_array.setitem((..., *place), values[name])
 
     def _entry(self, window: Window, number: int, codes: NDArray[Any]) -> LedgerEntry:
         side = self._shard_columns

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +18,6 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.accumulator import BandAccumulator, as_byte
-from segment_tiles.pipeline.inference.background import background_thread
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
@@ -78,11 +74,10 @@ def run(
     batch: int = 2,
     network: nn.Module | None = None,
     area: Any = None,
-    at_once: int = 1,
 ) -> tuple[NDArray[Any], ...]:
     stream = RegionStream(
         source, segmenter(lattice.tile, network), lattice, region, blend=blend, batch=batch, area=area,
-        with_scores=True, at_once=at_once,
+        with_scores=True,
     )  # fmt: skip
     return stitched(list(stream), region)
 
@@ -249,75 +244,6 @@ def test_invalid_pixels_come_out_as_nodata_and_empty_tiles_are_not_computed() ->
     assert (confidence[~valid] == 0).all()
     np.testing.assert_array_equal(classes[valid], (values[0] > 3.5)[valid])
     assert (stream.times.computed, stream.times.skipped) == (6, 3)
-
-
-@given(lattices(), st.integers(2, 4), st.integers(1, 3), st.sampled_from(BLENDS))
-@settings(max_examples=25)
-def test_batches_on_their_way_at_once_change_no_byte(
-    lattice: Lattice, at_once: int, batch: int, blend: str
-) -> None:
-    source = ArraySource(picture(lattice.height, lattice.width))
-    window = Window(0, 0, lattice.height, lattice.width)
-    one_by_one = run(source, lattice, window, blend, batch=batch)
-    together = run(source, lattice, window, blend, batch=batch, at_once=at_once)
-    for one, other in zip(together, one_by_one, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-class Meeting(SeeingNetwork):
-    """Answers only when a second batch is on its way too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.second = threading.Barrier(2, timeout=30)
-
-    def forward(self, image: Tensor) -> Tensor:
-        self.second.wait()
-        return super().forward(image)
-
-
-def test_two_batches_are_really_on_their_way() -> None:
-    scorer = segmenter(32, SeeingNetwork())
-    scorer.network = Meeting()
-    window, lattice = Window(0, 0, 64, 64), Lattice(64, 64, 32, 0)
-    stream = RegionStream(
-        ArraySource(picture(64, 64)), scorer, lattice, window, blend="crop", batch=1, at_once=2
-    )
-    assert sum(part.classes.shape[0] for part in stream) == 64
-    assert stream.times.computed == 4
-
-
-class Broken(SeeingNetwork):
-    """Fails at the third tile."""
-
-    calls = 0
-
-    def forward(self, image: Tensor) -> Tensor:
-        self.calls += 1
-        if self.calls == 3:
-            raise ArithmeticError
-        return super().forward(image)
-
-
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_an_error_of_the_network_reaches_the_caller_and_no_thread_stays(at_once: int) -> None:
-    scorer = segmenter(32, SeeingNetwork())
-    scorer.network = Broken()
-    window, lattice = Window(0, 0, 96, 96), Lattice(96, 96, 32, 0)
-    stream = RegionStream(
-        ArraySource(picture(96, 96)), scorer, lattice, window, blend="crop", batch=1, at_once=at_once
-    )
-    with pytest.raises(ArithmeticError):
-        list(stream)
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith(("network", "read"))]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
-def test_a_background_thread_gives_way_and_no_other() -> None:
-    with background_thread("read") as pool:
-        assert pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result() == 19
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
 
 
 class HalfPlane:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,20 +64,6 @@ def test_a_converted_model_gives_the_same_map_and_is_kept(
     torch.testing.assert_close(converted(), first, rtol=0, atol=0)
     assert "is damaged; the model is converted again" in caplog.text
     assert [path.name for path in (package / BESIDE).iterdir()] == [folder.name]
-
-
-@pytest.mark.parametrize("backend", DATA_BACKENDS)
-def test_two_threads_do_not_see_each_others_scores(backend: str, small_model: Path) -> None:
-    manifest = load_manifest(small_model)
-    segmenter = Segmenter(
-        load_network(small_model, manifest), manifest, CPU, backend=backend, folder=small_model
-    )
-    assert segmenter.batches_at_once == 2
-    images = torch.rand(24, 1, 3, 64, 64, generator=torch.Generator().manual_seed(2)).mul(255)
-    expected = [segmenter.scores(image) for image in images]
-    with ThreadPoolExecutor(2) as pool:
-        for together, alone in zip(pool.map(segmenter.scores, images), expected, strict=True):
-            torch.testing.assert_close(together, alone, rtol=0, atol=0)
 
 
 class Tiny(nn.Module):
