@@ -10,7 +10,6 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.models.backends.own_threads import BATCHES_AT_ONCE, OWN_THREADS
 from segment_tiles.pipeline.outputs.store import SHARD_ROWS
 from segment_tiles.pipeline.sources.volumes.slices import slices_at_once
 from segment_tiles.pipeline.sources.volumes.volume import block_depth
@@ -106,15 +105,6 @@ def memory_of_slices(volume: VolumeSpec, slicing: Slicing, neighbours: int) -> i
     held = (slices_at_once(volume, slicing) + 2 * neighbours) * height * width * volume.channels
     columns, rows, _ = volume.shape
     return BLOCKS * max(held, block_depth(volume) * columns * rows) * np.dtype(volume.dtype).itemsize
-
-
-def batches_ahead_bytes(lattice: Lattice, spec: RasterSpec, classes: int, batch: int, backend: str) -> int:
-    """Return the bytes of the batches beside the one whose passes were measured: none where torch computes."""
-    if backend not in OWN_THREADS:
-        return 0
-    # raw and normalised values, logits and probabilities
-    of_pixel = spec.bands * (spec.item_size + 4) + 2 * 4 * classes
-    return (BATCHES_AT_ONCE - 1) * batch * lattice.tile**2 * of_pixel
 
 
 def read_cache_bytes(spec: RasterSpec, width: int) -> int:

@@ -16,7 +16,6 @@ from segment_tiles.workflows.memory import (
     FINISHING_BYTES,
     MASK_TAKES,
     MemoryPlan,
-    batches_ahead_bytes,
     memory_of_region,
     memory_of_slices,
 )
@@ -208,8 +207,7 @@ def _memory(config: RunConfig, scene: Scene, probe: Probe, region: Window) -> Me
         code_size=int(np.dtype(table.dtype).itemsize),
         with_scores=config.scores,
         program=probe.program_bytes,
-        batch=probe.batch_bytes
-        + batches_ahead_bytes(scene.lattice, scene.spec, table.count, probe.batch, probe.backend),
+        batch=probe.batch_bytes,
     )
     return replace(memory, finishing=_finishing(config, scene))
 

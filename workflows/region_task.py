@@ -229,7 +229,6 @@ def _stream(
         area=computed_area(task.aoi, task.tissue, source.spec),
         with_scores=task.with_scores,
         on_tiles=progress,
-        at_once=segmenter.batches_at_once,
     )
     table = segmenter.classes
     writer = ShardWriter(

@@ -93,7 +93,6 @@ def _stream(
         batch=task.batch,
         with_scores=task.with_scores,
         on_tiles=progress,
-        at_once=segmenter.batches_at_once,
     )
     table, group = segmenter.classes, open_store(task.store, "r+")
     writer = ShardWriter(

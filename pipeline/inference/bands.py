@@ -13,7 +13,7 @@ of that tile alone, so that no Region and no ROI changes it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.background import background_thread
 from segment_tiles.pipeline.sources.area_of_interest import Area
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source
 from segment_tiles.pipeline.sources.validity import both
@@ -90,7 +89,7 @@ class BandReader:
 
     def read_ahead(self) -> Iterator[InputBand]:
         """Yield the bands from top to bottom, reading the next while the caller works on one."""
-        with background_thread("read") as pool:
+        with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
             following: Future[InputBand] | None = None
             try:
                 for index in self.row_indices:

@@ -6,9 +6,6 @@
     this thread     tiles of band i -> batches -> network -> accumulator -> codes of rows [iS, (i+1)S)
     caller          writes rows behind it
 
-Where another library computes the network in its own threads, this thread would wait for it; there the next
-batch is on its way through the network while the scores of this one are blended, in the same order.
-
 Batches have one fixed size and run on over the end of a row of tiles; the last of the Region is
 filled up with repeated tiles, whose scores are dropped. What is finished leaves as bytes.
 
@@ -21,7 +18,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -114,8 +110,6 @@ class RegionStream:
         Whether probabilities of all classes are returned too.
     on_tiles
         Told of tiles computed and tiles skipped, as it happens.
-    at_once
-        Batches that may be on their way through the scorer at the same time.
     """
 
     def __init__(
@@ -130,7 +124,6 @@ class RegionStream:
         area: Area | None = None,
         with_scores: bool = False,
         on_tiles: Callable[[int, int], None] | None = None,
-        at_once: int = 1,
     ) -> None:
         self._on_tiles = on_tiles
         self._scorer, self._lattice, self._region = scorer, lattice, region
@@ -145,19 +138,9 @@ class RegionStream:
         self._leaving: deque[LeavingRow] = deque()
         self._transfers = transfers_for(scorer.device)
         self._batch = _Batch()
-        self._at_once = at_once
-        self._network_threads: ThreadPoolExecutor | None = None
-        self._on_their_way: deque[tuple[_Batch, Future[Tensor]]] = deque()
         self.times = StreamTimes()
 
     def __iter__(self) -> Iterator[FinishedRows]:
-        if self._at_once == 1:
-            yield from self._rows()
-            return
-        with ThreadPoolExecutor(self._at_once, thread_name_prefix="network") as self._network_threads:
-            yield from self._rows()
-
-    def _rows(self) -> Iterator[FinishedRows]:
         for place, source in enumerate(self._sources):
             waited = perf_counter()
             reader = BandReader(source, self._lattice, self._region, self._area)
@@ -167,7 +150,6 @@ class RegionStream:
                 yield from self._through(band, place)
                 waited = perf_counter()
         self._run_batch()
-        self._blend_arrived(left=0)
         yield from self._finished(rows_behind=0)
 
     def _through(self, band: InputBand, place: int) -> Iterator[FinishedRows]:
@@ -222,34 +204,18 @@ class RegionStream:
 
     @torch.inference_mode()
     def _run_batch(self) -> None:
-        """Send the waiting tiles through the network, and blend what comes out in lattice order."""
+        """Send the waiting tiles through the network and blend them in lattice order."""
         batch, self._batch = self._batch, _Batch()
         if not batch.places:
             return
         started = perf_counter()
-        stacked = self._stacked(batch)
-        if self._network_threads is None:
-            self._blend(batch, self._scorer.scores(*stacked))
-        else:
-            self._on_their_way.append((batch, self._network_threads.submit(self._scorer.scores, *stacked)))
-        self.times.compute += perf_counter() - started
-        self._blend_arrived(left=self._at_once - 1)
-
-    @torch.inference_mode()
-    def _blend_arrived(self, left: int) -> None:
-        """Blend the oldest batches on their way, waiting for them, until so many are left."""
-        started = perf_counter()
-        while len(self._on_their_way) > left:
-            batch, scores = self._on_their_way.popleft()
-            self._blend(batch, scores.result())
-        self.times.compute += perf_counter() - started
-
-    def _blend(self, batch: _Batch, scores: Tensor) -> None:
+        scores = self._scorer.scores(*self._stacked(batch))
         for position, (row_index, column_index, row) in enumerate(batch.places):
             final = self._accumulator.add(row_index, column_index, scores[position])
             self._put(row, final.column, final.scores)
             row.pending -= 1
         self.times.computed += len(batch.places)
+        self.times.compute += perf_counter() - started
         self._tell(len(batch.places), 0)
 
     def _tell(self, computed: int, skipped: int) -> None:

@@ -61,8 +61,6 @@ class Ensemble:
             members[0].backend,
         )
         self.folded_batch_norms = sum(member.folded_batch_norms for member in members)
-        self.batches_at_once = 1
-        """As a Segmenter has it: the members of one batch keep the processor busy."""
 
     @torch.inference_mode()
     def scores(self, values: Tensor, valid: Tensor | None = None) -> Tensor:

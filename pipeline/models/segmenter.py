@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.backends.known import require_backend
-from segment_tiles.pipeline.models.backends.own_threads import BATCHES_AT_ONCE, OWN_THREADS
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
 from segment_tiles.pipeline.models.crf import crf_parameters, refine_batch
@@ -75,8 +74,6 @@ class Segmenter:
         self.parameter_bytes = parameters * PRECISIONS[precision].itemsize
         """Bytes of the weights in this precision."""
         self.network = runs.prepare(folded.network, preparation)
-        self.batches_at_once = BATCHES_AT_ONCE if backend in OWN_THREADS and device.type == "cpu" else 1
-        """Batches that may be in `scores` at the same time, each in a thread of its own."""
         self._dtype = runs.input_type(precision, device)
         self._layout = torch.channels_last if runs.channels_last else torch.contiguous_format
         self._crf = crf_parameters(manifest.extra, len(manifest.bands))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.background import background_thread
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.store import array_of, shard_shape
@@ -68,7 +67,7 @@ class ShardWriter:
         self._row = region.row
         self._filled = 0
         self._buffers = self._new_buffers()
-        self._pool = background_thread("write")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
         self.seconds = 0.0
         self.wait_seconds = 0.0

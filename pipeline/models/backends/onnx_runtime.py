@@ -6,7 +6,6 @@ import copy
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import torch
@@ -67,15 +66,11 @@ class OnnxRuntime:
 
 
 class _OnProcessor:
-    """Threads that call it take turns."""
-
     def __init__(self, session: Any):
-        self._session, self._turn = session, Lock()
+        self._session = session
 
     def __call__(self, image: Tensor) -> Tensor:
-        values = image.contiguous().numpy()
-        with self._turn:
-            return torch.from_numpy(self._session.run([OUTPUT], {INPUT: values})[0])
+        return torch.from_numpy(self._session.run([OUTPUT], {INPUT: image.contiguous().numpy()})[0])
 
 
 class _OnGpu:

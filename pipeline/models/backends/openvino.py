@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock, local
+from threading import Lock
 from typing import Any
 
 import torch
@@ -66,25 +66,21 @@ class OpenVino:
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        return _Requests(compiled, Lock())
+        return _Request(compiled)
 
 
-class _Requests(local):
-    """One request for each thread that calls, used again and again; the threads take turns.
+class _Request:
+    """One request that is used again and again, by one thread at a time."""
 
-    A thread has its own, because what a request gives back is a view of its memory: while the caller still
-    reads it, another thread may be at work. (A class from `threading.local` is initialised in every thread.)
-    """
-
-    def __init__(self, compiled: Any, turn: Lock):
-        self._request, self._turn = compiled.create_infer_request(), turn
+    def __init__(self, compiled: Any):
+        self._request = compiled.create_infer_request()
+        self._lock = Lock()
 
     def __call__(self, image: Tensor) -> Tensor:
-        values = image.contiguous().numpy()
-        with self._turn:
-            results = self._request.infer([values], share_inputs=True, share_outputs=True)
-        # a view of memory that the next call of this thread writes to: softmax makes a copy of it before
-        return torch.from_numpy(results[0])
+        with self._lock:
+            results = self._request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)
+            # a view of memory that the next call writes to: softmax makes a copy of it before
+            return torch.from_numpy(results[0])
 
 
 def _conversion(preparation: Preparation) -> Conversion:

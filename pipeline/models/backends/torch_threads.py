@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from segment_tiles.pipeline.models.backends.own_threads import OWN_THREADS
+OWN_THREADS = ("openvino", "onnx")
+"""Backends that bring threads of their own; the others use those of torch."""
 
 
 @contextmanager
