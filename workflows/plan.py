@@ -11,10 +11,12 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.dicom_labelmap import TAKES
 from segment_tiles.pipeline.outputs.store import shard_shape
 from segment_tiles.pipeline.sources.area_of_interest import Area
+from segment_tiles.pipeline.sources.volumes.volume import is_read_whole
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.memory import (
     FINISHING_BYTES,
     MASK_TAKES,
+    READ_WHOLE_TAKES,
     MemoryPlan,
     memory_of_region,
     memory_of_slices,
@@ -121,11 +123,12 @@ def _volume_plan(
 ) -> Plan:
     """Plan every direction of a volume as a slice that is done many times, beside the slices that are held."""
     held = max(memory_of_slices(volume.spec, d.slicing, volume.neighbours) for d in volume.directions)
+    held += READ_WHOLE_TAKES * volume.spec.nbytes if is_read_whole(scene.uri) else 0
     left = limit - probe.program_bytes - held
     if left <= 0:
         msg = (
-            f"--memory allows {readable_bytes(limit)}, but a worker holds slices of the volume "
-            f"({readable_bytes(held)}) beside the program ({readable_bytes(probe.program_bytes)}); give more"
+            f"--memory allows {readable_bytes(limit)}, but reading the volume takes {readable_bytes(held)} beside "
+            f"the program ({readable_bytes(probe.program_bytes)}); give more"
         )
         raise PlanError(msg)
     # the formats are those of the volume, whose memory is counted below

@@ -10,6 +10,7 @@ from typing import Any
 
 import nibabel
 import nibabel.testing
+import nrrd
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -145,6 +146,18 @@ def test_bad_words_and_files_are_refused_in_one_line(
     for words, expected in cases:
         refused(["run", *words, "--model", model, "--out", out, "--precision", "fp32"], *expected)
     refused(["run", good, "--model", str(small_model), "--out", out], "1 values per voxel are read")
+
+
+@pytest.mark.parametrize(("encoding", "whole"), [("ascii", 2 * 2 * 40 * 50 * 6), ("gzip", 0)])
+def test_plan_counts_a_volume_that_is_read_whole(
+    encoding: str, whole: int, grey_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = {"space": "right-anterior-superior", "space directions": np.eye(3), "space origin": np.zeros(3)}
+    values = np.ones((40, 50, 6), np.int16)
+    nrrd.write(str(tmp_path / "scan.nrrd"), values, {**place, "encoding": encoding})
+    words = ["plan", str(tmp_path / "scan.nrrd"), "--model", str(grey_model), "--json"]
+    assert run_command_line(words) == 0
+    assert json.loads(capsys.readouterr().out)["memory"]["volume"] == 4 * values.nbytes + whole
 
 
 def test_plan_and_info_of_a_volume(grey_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

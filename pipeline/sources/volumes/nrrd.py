@@ -75,9 +75,9 @@ def read_nrrd_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[i
     SourceError
         Where the file ends early or is damaged.
     """
-    header = _header(path)
+    streamed = is_streamed(path)
     try:
-        if str(header["encoding"]).lower() in STREAMS and not any(header.get(name) for name in SKIPS):
+        if streamed:
             yield from _streamed(path, dtype, blocks)
             return
         from monai.data.image_reader import NrrdReader  # noqa: PLC0415 - slow to import
@@ -88,6 +88,13 @@ def read_nrrd_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[i
     except (OSError, EOFError, ValueError, zlib.error, _nrrd_error()) as error:
         msg = f"{path}: ends early or is damaged ({one_line(error)}); copy the file again"
         raise SourceError(msg) from error
+
+
+def is_streamed(path: Path) -> bool:
+    """Return whether a file is read block by block; if not, it is in memory whole while it is read."""
+    header = _header(path)
+    skips = any(header.get(name) for name in SKIPS)
+    return str(header.get("encoding", "")).lower() in STREAMS and not skips
 
 
 def _streamed(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[int, int, NDArray[Any]]]:

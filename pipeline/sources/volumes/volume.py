@@ -115,6 +115,11 @@ def read_blocks(
         yield channel, first, values
 
 
+def is_read_whole(uri: str) -> bool:
+    """Return whether reading a volume holds it whole for a while: what no library reads in parts."""
+    return volume_kind(uri) == "nrrd" and not nrrd.is_streamed(Path(uri))
+
+
 def block_depth(spec: VolumeSpec) -> int:
     """Return how many layers along k are read at once: as many as BLOCK_BYTES hold, and not more than DEPTH.
 
