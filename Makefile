@@ -27,7 +27,7 @@ demo: install  ## a real scene through the bundled model; results in segment-til
 test: install  ## the whole suite, under 15 minutes on 2 cores
 	@# hundreds of tests start the program: where PYTHONDONTWRITEBYTECODE is set each would compile it again
 	$(BIN)/python -m compileall -q pipeline workflows cli
-	@# the files in two processes: each test thread is one, and more at once would need more memory
+	@# two processes, which compute in one thread each; more at once would need more memory
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install  ## checks that take minutes each

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -130,6 +133,23 @@ def _package(folder: Path, bands: tuple[str, ...]) -> Path:
     _spread_classes(network, table.count, len(bands))
     save_model_package(folder, manifest, network.eval().state_dict())
     return folder
+
+
+@pytest.fixture(scope="session")
+def full_disk() -> Callable[[int], AbstractContextManager[Callable[[], None]]]:
+    """Inside, what it gives is called when the disk is to be full: a limit on the bytes of a file stands for it."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[Callable[[], None]]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited
 
 
 @pytest.fixture(scope="session")

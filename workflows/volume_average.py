@@ -91,10 +91,10 @@ def _slab_in(
     """Return where a slab of the result lies in the array of a direction, and how that part is turned."""
     mine, other = result.slicing, direction.slicing
     axis = mine.order[0]
-    low, high = (box[axis] - stop, box[axis] - first) if mine.flipped[0] else (first, stop)
+    low, high = mine.span(0, first, stop, box[axis])
     place = [slice(None)] * 3
     where = other.order.index(axis)
-    place[where] = slice(box[axis] - high, box[axis] - low) if other.flipped[where] else slice(low, high)
+    place[where] = slice(*other.span(where, low, high, box[axis]))
     order = tuple(other.order.index(position) for position in mine.order)
     steps = tuple(
         slice(None, None, -1 if other.flipped[other.order.index(position)] != flipped else 1)

@@ -108,6 +108,14 @@ class Slicing:
         back = tuple(self.order.index(position) for position in range(3))
         return view[self._steps()].transpose(back)
 
+    def span(self, place: int, first: int, stop: int, side: int) -> tuple[int, int]:
+        """Return where a range of a view's axis lies on its stored axis of so many voxels, and the other way round.
+
+        >>> Slicing(2, (2, 1, 0), (True, True, False)).span(0, 1, 4, 10)
+        (6, 9)
+        """
+        return (side - stop, side - first) if self.flipped[place] else (first, stop)
+
     def affine_of(self, spec: VolumeSpec) -> NDArray[np.float64]:
         """Return 4 x 4: (slice, row, column, 1) to millimetres in RAS+."""
         turn = np.zeros((4, 4))
@@ -143,10 +151,10 @@ def box_in_view(
     origin, box
         First stored voxel of the box, and its voxels along the three axes.
     """
-    spans = []
-    for position, flipped in zip(slicing.order, slicing.flipped, strict=True):
-        first, stop = origin[position], origin[position] + box[position]
-        spans.append((shape[position] - stop, shape[position] - first) if flipped else (first, stop))
+    spans = [
+        slicing.span(place, origin[position], origin[position] + box[position], shape[position])
+        for place, position in enumerate(slicing.order)
+    ]
     slices, rows, columns = spans
     return slices, Window.from_edges(rows[0], columns[0], rows[1], columns[1])
 

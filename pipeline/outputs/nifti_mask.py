@@ -70,13 +70,10 @@ def _layers(group: zarr.Group, geometry: VolumeGeometry) -> Iterator[NDArray[Any
     array, slicing = array_of(group, "classes"), geometry.slicing
     columns, rows, depth = geometry.shape
     step = max(1, LAYERS_BYTES // (columns * rows * array.dtype.itemsize))
-    position = slicing.order.index(2)
+    axis = slicing.order.index(2)
     for first in range(0, depth, step):
-        stop = min(first + step, depth)
         place = [slice(None)] * 3
-        place[position] = (
-            slice(depth - stop, depth - first) if slicing.flipped[position] else slice(first, stop)
-        )
+        place[axis] = slice(*slicing.span(axis, first, min(first + step, depth), depth))
         yield slicing.stored(np.asarray(array[place[0], place[1], place[2]]))
 
 

@@ -76,9 +76,8 @@ def open_slices(
 def read_slices(voxels: Voxels, spec: VolumeSpec, slicing: Slicing, first: int, stop: int) -> NDArray[Any]:
     """Return channels x slices x rows x columns of consecutive slices, as people look at them."""
     axis = slicing.order[0]
-    low, high = (spec.shape[axis] - stop, spec.shape[axis] - first) if slicing.flipped[0] else (first, stop)
     place = [slice(None)] * 4
-    place[1 + axis] = slice(low, high)
+    place[1 + axis] = slice(*slicing.span(0, first, stop, spec.shape[axis]))
     return slicing.view(voxels[place[0], place[1], place[2], place[3]])
 
 

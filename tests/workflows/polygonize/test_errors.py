@@ -1,9 +1,6 @@
 """Bad input: one line that says what is wrong and what to do, or a file that is right all the same."""
 
-import contextlib
 import json
-import resource
-import signal
 
 import numpy as np
 import psutil
@@ -147,20 +144,10 @@ def test_one_file_for_two_formats_is_refused(tmp_path, class_raster, refuses):
     assert refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.gpkg"], formats=["gpkg", "fgb"]))
 
 
-@contextlib.contextmanager
-def full_disk(size: int):
-    """A limit on the size of a file stands for a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("ending", [*ALL_ENDINGS, "pmtiles"])
-def test_full_disk_is_said_and_no_file_appears(tmp_path, class_raster, land_cover, refuses, ending):
+def test_full_disk_is_said_and_no_file_appears(
+    tmp_path, class_raster, land_cover, refuses, full_disk, ending
+):
     raster = class_raster(tmp_path / "c.tif", land_cover)
     out = tmp_path / f"p.{ending}"
 
@@ -181,7 +168,7 @@ def test_full_disk_is_said_and_no_file_appears(tmp_path, class_raster, land_cove
 
 
 @pytest.mark.parametrize("options", [{}, {"majority": 3}])
-def test_full_disk_while_tracing(tmp_path, class_raster, land_cover, refuses, options):
+def test_full_disk_while_tracing(tmp_path, class_raster, land_cover, refuses, full_disk, options):
     raster = class_raster(tmp_path / "c.tif", land_cover)
     with full_disk(2_000) as limit:
         limit()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,15 +157,13 @@ def test_slices_are_those_of_the_whole_view(
             np.testing.assert_array_equal(source.read(whole), view[0, around])
 
 
-def test_a_full_disk_leaves_no_copy(values: NDArray[np.int16], tmp_path: Path) -> None:
-    path, limits = nifti(tmp_path / "volume.nii", values), resource.getrlimit(resource.RLIMIT_FSIZE)
+def test_a_full_disk_leaves_no_copy(
+    values: NDArray[np.int16], full_disk: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = nifti(tmp_path / "volume.nii", values)
     spec = read_volume_spec(str(path), Selection())
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limits[1]))
-    try:
+    with full_disk(5_000) as limit:
+        limit()
         with pytest.raises(WriteFailedError), finished_file(tmp_path / "voxels.zarr") as partial:
             copy_voxels(str(path), Selection(), spec, partial)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
     assert [left.name for left in tmp_path.iterdir()] == ["volume.nii"]
