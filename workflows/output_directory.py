@@ -3,7 +3,7 @@
 ::
 
     out/                     results, each under its final name only when complete
-    out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock
+    out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock; of a volume voxels.zarr
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ class OutputDirectory:
         return self.own / "classes.zarr"
 
     @property
+    def voxels(self) -> Path:
+        """Copy of the voxels of a volume, until the run is at its end."""
+        return self.own / "voxels.zarr"
+
+    @property
     def store(self) -> Path:
         """The Zarr store, whole."""
         return self.path / "classes.zarr"
@@ -92,6 +97,7 @@ class OutputDirectory:
     def _clear(self) -> None:
         shutil.rmtree(self.ledger, ignore_errors=True)
         shutil.rmtree(self.store_in_work, ignore_errors=True)
+        shutil.rmtree(self.voxels, ignore_errors=True)
         for name in ("axial", "coronal", "sagittal"):  # scores of directions that were to be averaged
             shutil.rmtree(self.own / f"{name}.zarr", ignore_errors=True)
             shutil.rmtree(self.own / f"ledger-{name}", ignore_errors=True)

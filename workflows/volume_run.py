@@ -69,7 +69,7 @@ def slab_tasks(
         A task of the run, with everything that all have in common.
     """
     tasks = []
-    voxels = voxels_path(directory).absolute()
+    voxels = directory.voxels.absolute()
     for direction, regions in zip(volume.directions, plan.regions_of_directions, strict=True):
         common = replace(task, lattice=direction.lattice, roi=direction.roi)
         if volume.is_averaged:
@@ -90,11 +90,6 @@ def slab_tasks(
     return tasks
 
 
-def voxels_path(directory: OutputDirectory) -> Path:
-    """Return where the copy of the voxels lies until the run is at its end."""
-    return directory.own / "voxels.zarr"
-
-
 def copy_source(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -> Path:
     """Copy the voxels beside the run, unless an earlier start of it did, and return where they lie.
 
@@ -105,16 +100,15 @@ def copy_source(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -
     WriteFailedError
         Where the disk is full or read-only.
     """
-    path = voxels_path(directory)
-    if not path.exists():
-        with finished_file(path) as partial:
+    if not directory.voxels.exists():
+        with finished_file(directory.voxels) as partial:
             copy_voxels(scene.uri, volume.selection, volume.spec, partial)
-    return path
+    return directory.voxels
 
 
 def remove_copy(directory: OutputDirectory) -> None:
     """Remove the copy of the voxels, when nothing needs it any more."""
-    shutil.rmtree(voxels_path(directory), ignore_errors=True)
+    shutil.rmtree(directory.voxels, ignore_errors=True)
 
 
 def volume_sample(scene: Scene, volume: VolumeScene) -> tuple[Tensor, Tensor | None] | None:

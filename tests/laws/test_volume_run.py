@@ -173,3 +173,17 @@ def test_three_directions_are_averaged(
     mask = np.asarray(nibabel.load(out / "classes.nii.gz").dataobj)
     np.testing.assert_array_equal(mask, total.argmax(axis=0))
     assert not list((out / ".segment-tiles").glob("*.zarr")), "scores of the directions and the copy are gone"
+
+
+def test_a_restart_reads_the_volume_that_is_there_now(
+    quiet: Any, bytes_of: Call, voxels: NDArray[np.int16], grey_model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    with pytest.raises(ConnectionAbortedError):
+        segment(config(path, grey_model, tmp_path / "out"), quiet, FirstTasks())
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(voxels[::-1]), np.eye(4)), path)
+    segment(config(path, grey_model, tmp_path / "out", restart=True), quiet)
+    segment(config(path, grey_model, tmp_path / "new"), quiet)
+    again, new = (bytes_of(tmp_path / name / "classes.zarr", *ARRAYS) for name in ("out", "new"))
+    assert again == new
