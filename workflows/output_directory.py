@@ -3,7 +3,8 @@
 ::
 
     out/                     results, each under its final name only when complete
-    out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock; of a volume voxels.zarr
+    out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock;
+                             of a volume voxels.zarr, until the end
 """
 
 from __future__ import annotations
