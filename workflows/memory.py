@@ -14,7 +14,7 @@ from segment_tiles.pipeline.outputs.store import SHARD_ROWS
 from segment_tiles.pipeline.sources.volumes.slices import slices_at_once
 from segment_tiles.pipeline.sources.volumes.volume import block_depth
 
-SMALLEST_READ_CACHE = 32 * 2**20
+SMALLEST_READ_CACHE = 8 * 2**20
 """Bytes of GDAL's cache where rows of source chunks are small."""
 ROWS_OF_SHARDS = 3
 """One fills up, one is compressed and written, and its compressed form."""

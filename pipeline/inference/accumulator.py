@@ -127,9 +127,11 @@ def class_codes(scores: Tensor) -> tuple[Tensor, Tensor]:
         rows x columns, float32.
     """
     dtype = torch.uint8 if scores.shape[0] <= 255 else torch.int32
-    best = scores[0].clone()
-    codes = torch.zeros(best.shape, dtype=dtype, device=scores.device)
-    for code in range(1, scores.shape[0]):
+    if scores.shape[0] == 1:
+        return torch.zeros(scores.shape[1:], dtype=dtype, device=scores.device), scores[0].clone()
+    codes = (scores[1] > scores[0]).view(torch.uint8).to(dtype)
+    best = torch.maximum(scores[0], scores[1])
+    for code in range(2, scores.shape[0]):
         # a later code is larger than all before, so it replaces them as a maximum, which is quicker than a mask
         higher = (scores[code] > best).view(torch.uint8).to(dtype)
         torch.maximum(codes, higher.mul_(code), out=codes)
@@ -137,6 +139,14 @@ def class_codes(scores: Tensor) -> tuple[Tensor, Tensor]:
     return codes, best
 
 
-def as_byte(share: Tensor) -> Tensor:
-    """Return a share 0 to 1 as uint8 0 to 255, rounded to the nearest."""
-    return share.mul(255.0).add_(0.5).clamp_(0.0, 255.0).to(torch.uint8)
+def put_bytes(target: Tensor, share: Tensor) -> None:
+    """Write a share 0 to 1 as uint8 0 to 255, rounded to the nearest.
+
+    Parameters
+    ----------
+    target
+        uint8; written.
+    share
+        float32, of the same shape.
+    """
+    target.copy_(share.mul(255.0).add_(0.5).clamp_(0.0, 255.0))

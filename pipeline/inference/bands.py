@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.area_of_interest import Area
-from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source
+from segment_tiles.pipeline.sources.protocol import KnowsHoles, ReadsInto, Source
 from segment_tiles.pipeline.sources.validity import both
 from segment_tiles.pipeline.sources.window_parts import parts_of
 
@@ -136,21 +136,24 @@ class BandReader:
         fresh = Window.from_edges(inside.row + carried, inside.column, inside.row_stop, inside.column_stop)
         for part in () if fresh.is_empty else parts_of(fresh, spec.chunk, -(-fresh.width // READ_AT_ONCE)):
             box = part.relative_to(inside).slices()
-            part_values, part_valid = self._read_part(part)
-            values[(slice(None), *box)] = part_values
+            part_valid = self._read_part(part, values[(slice(None), *box)])
             if part_valid is not None:
                 valid = np.ones(inside.shape, dtype=bool) if valid is None else valid
                 valid[box] = part_valid
         self._reflect(values, inside)
         return values, valid if valid is None or not valid.all() else None
 
-    def _read_part(self, part: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return values and mask; where there is surely no data nothing is decoded, and no value is seen."""
+    def _read_part(self, part: Window, out: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Fill in the values of a part and return its mask; where there is surely no data nothing is decoded."""
         if self._is_surely_empty(part):
-            spec = self._source.spec
-            return np.zeros((spec.bands, 1, 1), dtype=spec.dtype), np.zeros(part.shape, dtype=bool)
+            out[:] = 0  # no value is seen
+            return np.zeros(part.shape, dtype=bool)
+        if isinstance(self._source, ReadsInto):
+            self._source.read_into(part, out)
+            return self._source.valid(part, out)
         values = self._source.read(part)
-        return values, self._source.valid(part, values)
+        out[:] = values
+        return self._source.valid(part, values)
 
     def _is_surely_empty(self, window: Window) -> bool:
         return isinstance(self._source, KnowsHoles) and self._source.is_surely_empty(window)

@@ -30,7 +30,7 @@ from torch import Tensor
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.accumulator import BandAccumulator, as_byte, class_codes
+from segment_tiles.pipeline.inference.accumulator import BandAccumulator, class_codes, put_bytes
 from segment_tiles.pipeline.inference.bands import BandReader, InputBand
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows, LeavingRow
 from segment_tiles.pipeline.inference.transfers import transfers_for
@@ -194,8 +194,9 @@ class RegionStream:
     def _queue(self, band: InputBand, column_index: int, left: int, row: _OpenRow) -> None:
         assert band.values is not None  # is_wanted said so
         span = slice(left, left + self._lattice.tile)
-        # copies: the tile outlives its band where a batch runs on into the next row
-        self._batch.values.append(torch.from_numpy(band.values[:, :, span].copy()))
+        tile = band.values[:, :, span]
+        # a copy where a batch runs on into the next row, or the whole band would stay with the tile
+        self._batch.values.append(torch.from_numpy(tile if self._batch_size == 1 else tile.copy()))
         valid = None if band.valid is None else band.valid[:, span]
         whole = valid is None or bool(valid.all())
         self._batch.valid.append(None if whole or valid is None else torch.from_numpy(valid.copy()))
@@ -224,13 +225,13 @@ class RegionStream:
 
     def _stacked(self, batch: _Batch) -> tuple[Tensor, Tensor | None]:
         missing = self._batch_size - len(batch.places)
-        values = self._transfers.up(torch.stack(batch.values + batch.values[-1:] * missing))
+        values = self._transfers.up(_stack(batch.values + batch.values[-1:] * missing))
         masks = batch.valid + batch.valid[-1:] * missing
         if all(mask is None for mask in masks):
             return values, None
         shape = values.shape[2:]
         whole = [torch.ones(shape, dtype=torch.bool) if mask is None else mask for mask in masks]
-        return values, self._transfers.up(torch.stack(whole))
+        return values, self._transfers.up(_stack(whole))
 
     def _put(self, row: _OpenRow, column: int, scores: Tensor) -> None:
         """Reduce final scores to bytes at their place in the row."""
@@ -238,9 +239,9 @@ class RegionStream:
         left = column - row.window.column
         span = slice(left, left + codes.shape[1])
         row.codes[:, span] = codes
-        row.confidence[:, span] = as_byte(best)
+        put_bytes(row.confidence[:, span], best)
         if row.scores is not None:
-            row.scores[:, :, span] = as_byte(scores.clone())
+            put_bytes(row.scores[:, :, span], scores)
 
     def _finished(self, rows_behind: int) -> Iterator[FinishedRows]:
         """Yield the rows that are done, but for the last ones, which are still being copied."""
@@ -265,3 +266,8 @@ class RegionStream:
                 row.place,
             )
         )
+
+
+def _stack(tiles: list[Tensor]) -> Tensor:
+    """Return one tensor of all tiles; of one tile without a copy."""
+    return tiles[0].unsqueeze(0) if len(tiles) == 1 else torch.stack(tiles)

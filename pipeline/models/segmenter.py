@@ -118,10 +118,13 @@ class Segmenter:
         """Return what the network sees: (value - mean) / std; 0, the band mean, where invalid or NaN."""
         floating = values.is_floating_point()
         image = values.to(self.device, non_blocking=True).to(torch.float32)
-        image = image.sub(self._mean).mul_(self._scale)
+        # the values themselves stay as they are; what was converted or moved is a copy already
+        image = image.sub(self._mean) if image is values else image.sub_(self._mean)
+        image = image.mul_(self._scale)
         if floating:
             image = image.nan_to_num_(nan=0.0)
         if valid is not None:
             keep = valid.to(self.device, non_blocking=True).unsqueeze(1)
             image = image.masked_fill_(~keep, 0.0)
-        return image.to(dtype=self._dtype, memory_format=self._layout)
+        # in two steps: torch converts type and layout at once value by value, at five times the cost of both
+        return image.to(self._dtype).contiguous(memory_format=self._layout)

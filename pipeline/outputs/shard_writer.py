@@ -23,6 +23,9 @@ from segment_tiles.pipeline.outputs.store import array_of, shard_shape
 COUNTED_ONE_BY_ONE = 16
 """Classes up to which a pass for each is quicker than a histogram, for which every code becomes 64 bits wide."""
 
+MOST_CLASSES_OF_A_BYTE = 255
+"""Up to so many classes the highest probability times 255 is at least 1."""
+
 
 class ShardWriter:
     """Writes the rows of one Region; a context manager that waits for the last write.
@@ -64,6 +67,9 @@ class ShardWriter:
             self._arrays["scores"] = array_of(group, "scores")
         self._shard_rows, self._shard_columns = shard_shape(self._arrays["classes"].shape[-1])
         self._is_volume, self._slices = slices is not None, deque(slices or ())
+        # where every pixel has a class, no chunk of these is all nodata, so none has to be compared with it; the
+        # highest of up to 255 probabilities is at least 1/255, which as a byte is not the 0 of nodata either
+        self._never_empty = ("classes", "confidence") if classes <= MOST_CLASSES_OF_A_BYTE else ("classes",)
         self._row = region.row
         self._filled = 0
         self._buffers = self._new_buffers()
@@ -150,12 +156,16 @@ class ShardWriter:
     def _write(self, window: Window, number: int | None, buffers: dict[str, NDArray[Any]]) -> None:
         started = perf_counter()
         place = window.slices() if number is None else (number, *window.slices())
+        entry = self._entry(window, number or 0, buffers["classes"][: window.height])
+        never_empty = self._never_empty if not any(counts[-1] for counts in entry.counts) else ()
         try:
             for name, array in self._arrays.items():
+                if name in never_empty:
+                    array = array.with_config({"write_empty_chunks": True})  # noqa: PLW2901 - the same array
                 array[(..., *place)] = buffers[name][..., : window.height, :]
         except OSError as error:
             raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
-        self._ledger.mark(self._entry(window, number or 0, buffers["classes"][: window.height]))
+        self._ledger.mark(entry)
         self.seconds += perf_counter() - started
 
     def _entry(self, window: Window, number: int, codes: NDArray[Any]) -> LedgerEntry:

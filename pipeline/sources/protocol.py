@@ -20,6 +20,21 @@ class KnowsHoles(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsInto(Protocol):
+    """A Source that can put values where they are wanted, without a copy of its own."""
+
+    def read_into(self, window: Window, out: NDArray[Any]) -> None:
+        """Put what ``read`` returns for a window into ``out``, of the same shape and type; it may be strided.
+
+        Raises
+        ------
+        ReadFailedError
+            Where the source stops answering, after retries.
+        """
+        ...
+
+
 NodataRule = Literal["all", "any"]
 
 

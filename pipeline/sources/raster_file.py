@@ -77,6 +77,10 @@ class RasterFile:
         values = self._retry(lambda: self._dataset.read(self._bands, window=_rasterio_window(window)), window)
         return np.asarray(values)
 
+    def read_into(self, window: Window, out: NDArray[Any]) -> None:
+        """Put the values of a window into ``out``: bands x rows x columns, native type, strided or not."""
+        self._retry(lambda: self._dataset.read(self._bands, window=_rasterio_window(window), out=out), window)
+
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Return which pixels hold data: nodata value, NaN, alpha band and mask band together."""
         by_value = valid_pixels(values, self.spec.nodata, self._rule)

@@ -17,7 +17,7 @@ from segment_tiles.pipeline.grid.blend import BLENDS
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.accumulator import BandAccumulator, as_byte
+from segment_tiles.pipeline.inference.accumulator import BandAccumulator
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
@@ -181,7 +181,8 @@ def check_crop(source: Source, lattice: Lattice) -> None:
         scores = torch.softmax(ExactNetwork()(torch.from_numpy(extended)[None].float()), 1)[0]
     scores = scores[:, :height, :width]
     np.testing.assert_array_equal(tiled[0], scores.argmax(0).numpy())
-    np.testing.assert_array_equal(tiled[2], as_byte(scores.clone()).numpy())
+    shares = scores.numpy() * np.float32(255) + np.float32(0.5)
+    np.testing.assert_array_equal(tiled[2], np.floor(shares).astype(np.uint8))
 
 
 @given(lattices(), st.sampled_from([1, 3, 4]))

@@ -64,3 +64,28 @@ def test_an_interrupted_row_of_shards_is_not_in_the_ledger(tmp_path: Path) -> No
     error = RuntimeError("the stream broke")
     writer.__exit__(type(error), error, None)
     assert list(ledger.finished()) == [(0, 0)]
+
+
+@pytest.mark.parametrize("without_class", ["nowhere", "one chunk", "everywhere"])
+def test_the_files_are_those_that_zarr_writes_itself(tmp_path: Path, without_class: str) -> None:
+    shape = (512, 1024)
+    random = np.random.default_rng(0)
+    classes = random.integers(0, 2, shape, dtype=np.uint8)
+    confidence = random.integers(128, 256, shape, dtype=np.uint8)
+    empty = {"nowhere": slice(0), "one chunk": slice(512), "everywhere": slice(None)}[without_class]
+    classes[:, empty], confidence[:, empty] = TABLE.nodata, 0
+    group = create_store(tmp_path / "ours.zarr", shape, GeoRef.of_pixels(), TABLE)
+    ledger = Ledger(tmp_path / "ledger")
+    with ShardWriter(group, Window(0, 0, *shape), 0, ledger, TABLE.nodata, TABLE.count) as writer:
+        writer.append(FinishedRows(0, classes, confidence, None))
+    plain = create_store(tmp_path / "plain.zarr", shape, GeoRef.of_pixels(), TABLE)
+    plain["classes"][:], plain["confidence"][:] = classes, confidence
+    ours, theirs = (_files(tmp_path / name) for name in ("ours.zarr", "plain.zarr"))
+    assert ours == theirs
+    shards = [name for name in ours if "/c/" in name]
+    assert len(shards) == (0 if without_class == "everywhere" else 2)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

@@ -130,8 +130,10 @@ def test_parts_of_a_band_without_data_are_not_decoded(masked: Path, monkeypatch:
     monkeypatch.setattr(bands, "READ_AT_ONCE", SIDE)
     decoded: list[Window] = []
     with closing(RasterFile(str(masked))) as source:
-        read = source.read
-        monkeypatch.setattr(source, "read", lambda window: (decoded.append(window), read(window))[1])
+        read = source.read_into
+        monkeypatch.setattr(
+            source, "read_into", lambda window, out: (decoded.append(window), read(window, out))[1]
+        )
         in_parts = list(BandReader(source, lattice, region).read_ahead())
     data = Window.from_edges(DATA[1].start, DATA[2].start, DATA[1].stop, DATA[2].stop)
     assert decoded

@@ -181,3 +181,18 @@ def test_a_read_that_fails_once_is_tried_again(tmp_path: Path, values: NDArray[A
     np.testing.assert_array_equal(source.read(Window(0, 0, 30, 40)), values)
     assert path.read_bytes() == whole
     source.close()
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_values_are_put_where_they_are_wanted(tmp_path: Path, values: NDArray[Any], level: int) -> None:
+    path = write(tmp_path / "a.tif", values)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2], Resampling.nearest)
+    source = raster_file.RasterFile(str(path), bands=[3, 1], level=level)
+    window = Window(2, 3, 9, 11)
+    band = np.zeros((2, 20, 30), dtype=values.dtype)
+    source.read_into(window, band[:, 5:14, 7:18])
+    np.testing.assert_array_equal(band[:, 5:14, 7:18], source.read(window))
+    band[:, 5:14, 7:18] = 0
+    assert not band.any(), "nothing beside the window is written"
+    source.close()
