@@ -126,5 +126,5 @@ class Segmenter:
         if valid is not None:
             keep = valid.to(self.device, non_blocking=True).unsqueeze(1)
             image = image.masked_fill_(~keep, 0.0)
-        # in two steps: torch converts type and layout at once value by value, at five times the cost of both
+        # in two steps: torch converts type and layout at once value by value, which is slower than both in turn
         return image.to(self._dtype).contiguous(memory_format=self._layout)
