@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.area_of_interest import Area
-from segment_tiles.pipeline.sources.protocol import KnowsHoles, ReadsInto, Source
+from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, read_into
 from segment_tiles.pipeline.sources.validity import both
 from segment_tiles.pipeline.sources.window_parts import parts_of
 
@@ -148,12 +148,8 @@ class BandReader:
         if self._is_surely_empty(part):
             out[:] = 0  # no value is seen
             return np.zeros(part.shape, dtype=bool)
-        if isinstance(self._source, ReadsInto):
-            self._source.read_into(part, out)
-            return self._source.valid(part, out)
-        values = self._source.read(part)
-        out[:] = values
-        return self._source.valid(part, values)
+        read_into(self._source, part, out)
+        return self._source.valid(part, out)
 
     def _is_surely_empty(self, window: Window) -> bool:
         return isinstance(self._source, KnowsHoles) and self._source.is_surely_empty(window)

@@ -77,3 +77,11 @@ class Source(Protocol):
     def close(self) -> None:
         """Release the handle."""
         ...
+
+
+def read_into(source: Source, window: Window, out: NDArray[Any]) -> None:
+    """Put the values of a window into ``out``: without a copy where the source can."""
+    if isinstance(source, ReadsInto):
+        source.read_into(window, out)
+    else:
+        out[:] = source.read(window)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source
+from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, read_into
 from segment_tiles.pipeline.sources.window_parts import parts_of
 
 
@@ -46,12 +46,16 @@ class SeveralHandles:
             Where a part cannot be read, after retries.
         """
         values = np.empty((self.spec.bands, *window.shape), dtype=self.spec.dtype)
+        self.read_into(window, values)
+        return values
+
+    def read_into(self, window: Window, out: NDArray[Any]) -> None:
+        """Put the values of a window into ``out``, each handle its part."""
 
         def read_part(handle: Source, part: Window) -> None:
-            values[(slice(None), *part.relative_to(window).slices())] = handle.read(part)
+            read_into(handle, part, out[(slice(None), *part.relative_to(window).slices())])
 
         self._in_parts(window, read_part)
-        return values
 
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Return which pixels of a window hold data: rows x columns; None where all do."""
