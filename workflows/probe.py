@@ -13,6 +13,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,7 +249,7 @@ def _cache_file(scene: Scene, choice: ComputeChoice) -> Path:
     magnitude = math.ceil(math.log2(max(1, _tiles(scene))))
     key = json.dumps(
         [[m.weights_checksum for m in members], scene.lattice.tile, magnitude, scene.spec.bands,
-         scene.spec.dtype, asdict(choice), platform.node(), os.cpu_count()]
+         scene.spec.dtype, asdict(choice), platform.node(), os.cpu_count(), version("segment-tiles")]
     )  # fmt: skip
     return root / "probes" / f"{sha256(key.encode()).hexdigest()[:24]}.json"
 

@@ -6,7 +6,8 @@
     this thread     tiles of band i -> batches -> network -> accumulator -> codes of rows [iS, (i+1)S)
     caller          writes rows behind it
 
-Batches have one fixed size and run on over the end of a row of tiles; the last of the Region is
+Where the backend is better kept busy by several batches at once, each has a thread of its own; they are blended in
+the same order. Batches have one fixed size and run on over the end of a row of tiles; the last of the Region is
 filled up with repeated tiles, whose scores are dropped. What is finished leaves as bytes.
 
 Slices of a volume follow one another in the same loop, with the same lattice: batches run on over the end
@@ -32,6 +33,7 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.accumulator import BandAccumulator, class_codes, put_bytes
 from segment_tiles.pipeline.inference.bands import BandReader, InputBand
+from segment_tiles.pipeline.inference.batches_ahead import BatchesAhead
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows, LeavingRow
 from segment_tiles.pipeline.inference.transfers import transfers_for
 from segment_tiles.pipeline.sources.area_of_interest import Area
@@ -45,6 +47,8 @@ class TileScorer(Protocol):
     """Where scores are computed."""
     classes: ClassTable
     """Codes and names."""
+    batches_at_once: int
+    """Batches that keep the device busy, each in `scores` in a thread of its own."""
 
     def scores(self, values: Tensor, valid: Tensor | None) -> Tensor:
         """Return probabilities (batch, classes, T, T), float32, of raw values (batch, bands, T, T)."""
@@ -138,9 +142,14 @@ class RegionStream:
         self._leaving: deque[LeavingRow] = deque()
         self._transfers = transfers_for(scorer.device)
         self._batch = _Batch()
+        self._ahead: BatchesAhead[_Batch] = BatchesAhead(scorer.scores, scorer.batches_at_once)
         self.times = StreamTimes()
 
     def __iter__(self) -> Iterator[FinishedRows]:
+        with self._ahead:
+            yield from self._rows()
+
+    def _rows(self) -> Iterator[FinishedRows]:
         for place, source in enumerate(self._sources):
             waited = perf_counter()
             reader = BandReader(source, self._lattice, self._region, self._area)
@@ -150,6 +159,7 @@ class RegionStream:
                 yield from self._through(band, place)
                 waited = perf_counter()
         self._run_batch()
+        self._blend(self._ahead.rest())
         yield from self._finished(rows_behind=0)
 
     def _through(self, band: InputBand, place: int) -> Iterator[FinishedRows]:
@@ -205,19 +215,27 @@ class RegionStream:
 
     @torch.inference_mode()
     def _run_batch(self) -> None:
-        """Send the waiting tiles through the network and blend them in lattice order."""
+        """Send the waiting tiles through the network, and blend what has come out of it."""
         batch, self._batch = self._batch, _Batch()
         if not batch.places:
             return
         started = perf_counter()
-        scores = self._scorer.scores(*self._stacked(batch))
-        for position, (row_index, column_index, row) in enumerate(batch.places):
-            final = self._accumulator.add(row_index, column_index, scores[position])
-            self._put(row, final.column, final.scores)
-            row.pending -= 1
-        self.times.computed += len(batch.places)
+        self._ahead.put(batch, *self._stacked(batch))
         self.times.compute += perf_counter() - started
-        self._tell(len(batch.places), 0)
+        self._blend(self._ahead.arrived())
+
+    @torch.inference_mode()
+    def _blend(self, arrived: Iterator[tuple[_Batch, Tensor]]) -> None:
+        """Blend batches in lattice order, as they come, waiting for them."""
+        started = perf_counter()
+        for batch, scores in arrived:
+            for position, (row_index, column_index, row) in enumerate(batch.places):
+                final = self._accumulator.add(row_index, column_index, scores[position])
+                self._put(row, final.column, final.scores)
+                row.pending -= 1
+            self.times.computed += len(batch.places)
+            self._tell(len(batch.places), 0)
+        self.times.compute += perf_counter() - started
 
     def _tell(self, computed: int, skipped: int) -> None:
         if self._on_tiles is not None:

@@ -60,6 +60,8 @@ class Ensemble:
             members[0].precision,
             members[0].backend,
         )
+        self.batches_at_once = members[0].batches_at_once
+        """As a Segmenter has it."""
         self.folded_batch_norms = sum(member.folded_batch_norms for member in members)
 
     @torch.inference_mode()

@@ -14,6 +14,7 @@ from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
 from segment_tiles.pipeline.models.crf import crf_parameters, refine_batch
 from segment_tiles.pipeline.models.folding import fold_batch_norms
 from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.models.rewriting import rewrite
 
 __all__ = ["PRECISIONS", "Segmenter"]
 FOLDING_SAMPLE_SIDE = 128
@@ -21,7 +22,7 @@ FOLDING_SAMPLE_SIDE = 128
 
 
 class Segmenter:
-    """A network ready to run: batch norms folded, by one backend, in one precision on one device.
+    """A network ready to run: rewritten for inference, by one backend, in one precision on one device.
 
     Parameters
     ----------
@@ -73,7 +74,10 @@ class Segmenter:
         parameters = sum(p.numel() for p in folded.network.parameters())
         self.parameter_bytes = parameters * PRECISIONS[precision].itemsize
         """Bytes of the weights in this precision."""
-        self.network = runs.prepare(folded.network, preparation)
+        rewritten = rewrite(folded.network)
+        self.network, self._upsampling = runs.prepare(rewritten.network, preparation), rewritten.upsampling
+        self.batches_at_once = runs.batches_at_once(device)
+        """Batches that keep the device busy, each in `scores` in a thread of its own."""
         self._dtype = runs.input_type(precision, device)
         self._layout = torch.channels_last if runs.channels_last else torch.contiguous_format
         self._crf = crf_parameters(manifest.extra, len(manifest.bands))
@@ -105,6 +109,8 @@ class Segmenter:
             Where the network gives another number of classes than the class table has.
         """
         logits = self.network(self.normalized(values, valid)).float()
+        if self._upsampling is not None:
+            logits = self._upsampling(logits, values.shape[-1])
         if logits.shape[1] != self.classes.count:
             msg = (
                 f"model {self.manifest.name}: gives {logits.shape[1]} classes, "

@@ -29,6 +29,8 @@ COMPLETE = "complete.json"
 """Written last into a conversion: names and checksums of its files."""
 BESIDE = "converted"
 """Folder in a model package that holds what was converted from it."""
+NETWORK_FORM = "coarse logits"
+"""What is converted, part of the key: an earlier version converted the network with its last upsampling."""
 log = logging.getLogger(__name__)
 
 
@@ -92,7 +94,7 @@ def conversion(preparation: Preparation, backend: str, library: str, *, executes
         from anybody.
     """
     key = json.dumps(
-        [preparation.checksum, preparation.shape, preparation.precision, device_label(preparation.device),
+        [NETWORK_FORM, preparation.checksum, preparation.shape, preparation.precision, device_label(preparation.device),
          library, torch.__version__, torch.backends.cpu.get_cpu_capability()]
     )  # fmt: skip
     name = f"{backend}-{preparation.precision}-{sha256(key.encode()).hexdigest()[:16]}"

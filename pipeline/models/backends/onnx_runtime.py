@@ -45,6 +45,10 @@ class OnnxRuntime:
         """Return the type of the precision."""
         return PRECISIONS[precision]
 
+    def batches_at_once(self, device: torch.device) -> int:
+        """Return 1: a batch takes all cores."""
+        return 1
+
     def is_prepared(self, preparation: Preparation) -> bool:
         """Return whether it was converted before."""
         return _conversion(preparation).is_complete

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -42,6 +42,14 @@ class OpenVino:
         """Return float32: OpenVINO converts by itself."""
         return torch.float32
 
+    def batches_at_once(self, device: torch.device) -> int:
+        """Return 2: each in half of the cores, so that blending and reading hold up one of them, not both.
+
+        A layer ends when its slowest thread does. One batch on all cores lets them wait whenever another thread
+        takes one, and while its scores are blended. Where the cores cannot be halved it is 1.
+        """
+        return 2 if torch.get_num_threads() % 2 == 0 else 1
+
     def is_prepared(self, preparation: Preparation) -> bool:
         """Return whether it was converted before."""
         return _conversion(preparation).is_complete
@@ -59,28 +67,30 @@ class OpenVino:
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[preparation.precision],
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": 1,
+                "NUM_STREAMS": self.batches_at_once(preparation.device),
                 # as many as torch, which waits meanwhile; pinned ones would push the reader and the writer aside
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        return _Request(compiled)
+        return _Requests(compiled, self.batches_at_once(preparation.device))
 
 
-class _Request:
-    """One request that is used again and again, by one thread at a time."""
+class _Requests:
+    """A few requests that are used again and again; a thread takes one that is idle, or waits for it."""
 
-    def __init__(self, compiled: Any):
-        self._request = compiled.create_infer_request()
-        self._lock = Lock()
+    def __init__(self, compiled: Any, count: int):
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(count):
+            self._idle.put(compiled.create_infer_request())
 
     def __call__(self, image: Tensor) -> Tensor:
-        with self._lock:
-            results = self._request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)
-            # a view of memory that the next call writes to: softmax makes a copy of it before
-            return torch.from_numpy(results[0])
+        request = self._idle.get()
+        try:
+            results = request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)
+            return torch.from_numpy(results[0].copy())  # the request will write there again
+        finally:
+            self._idle.put(request)
 
 
 def _conversion(preparation: Preparation) -> Conversion:

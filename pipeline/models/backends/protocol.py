@@ -63,6 +63,10 @@ class Backend(Protocol):
         """Return the type of its input."""
         ...
 
+    def batches_at_once(self, device: torch.device) -> int:
+        """Return how many threads should call what `prepare` returns to keep the device busy."""
+        ...
+
     def is_prepared(self, preparation: Preparation) -> bool:
         """Return whether `prepare` finds its conversion of an earlier start."""
         ...

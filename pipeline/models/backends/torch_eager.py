@@ -35,6 +35,10 @@ class TorchEager:
         """Return the type of the precision."""
         return PRECISIONS[precision]
 
+    def batches_at_once(self, device: torch.device) -> int:
+        """Return 1: a batch takes all cores."""
+        return 1
+
     def is_prepared(self, preparation: Preparation) -> bool:
         """Return True: there is nothing to convert."""
         return True

@@ -22,6 +22,7 @@ class Scorer:
     """Two classes by a rule on the values of a tile."""
 
     device = torch.device("cpu")
+    batches_at_once = 1
     classes = ClassTable((MapClass(0, "a", (0, 0, 0)), MapClass(1, "b", (1, 1, 1))))
 
     def scores(self, values: Tensor, valid: Tensor | None) -> Tensor:
