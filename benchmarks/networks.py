@@ -96,7 +96,7 @@ def timed(out: Path, repeat: int, precision: str) -> dict[str, float]:
         for title, (segmenter, image) in passes.items():
             started = time.perf_counter()
             with torch.inference_mode():
-                segmenter.network(image)
+                segmenter.logits(image)
             seconds[title].append(time.perf_counter() - started)
     pixels = {title: image.shape[0] * image.shape[2] * image.shape[3] for title, (_, image) in passes.items()}
     # the first round warms up

@@ -108,9 +108,7 @@ class Segmenter:
         ModelError
             Where the network gives another number of classes than the class table has.
         """
-        logits = self.network(self.normalized(values, valid)).float()
-        if self._upsampling is not None:
-            logits = self._upsampling(logits, values.shape[-1])
+        logits = self.logits(self.normalized(values, valid))
         if logits.shape[1] != self.classes.count:
             msg = (
                 f"model {self.manifest.name}: gives {logits.shape[1]} classes, "
@@ -119,6 +117,11 @@ class Segmenter:
             raise ModelError(msg)
         probabilities = torch.softmax(logits, dim=1)
         return probabilities if self._crf is None else refine_batch(probabilities, values, self._crf)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Return logits (batch, classes, T, T), float32, of what `normalized` returns."""
+        logits: Tensor = self.network(image).float()
+        return logits if self._upsampling is None else self._upsampling(logits, image.shape[-1])
 
     def normalized(self, values: Tensor, valid: Tensor | None) -> Tensor:
         """Return what the network sees: (value - mean) / std; 0, the band mean, where invalid or NaN."""
