@@ -23,6 +23,7 @@ from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.devices import device_label, synchronize
 from segment_tiles.pipeline.models.folding import fold_batch_norms
 from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.rewriting import rewrite
 
 TILE, OVERLAP = 512, 128
 STRIDE = TILE - OVERLAP
@@ -42,18 +43,21 @@ class Job:
     device: torch.device
 
 
-def floor(job: Job) -> Work:
+def floor(job: Job, *, rewritten: bool = False) -> Work:
     """The network alone, as its class computes logits: as many tiles as the lattice has, in the same batches.
 
-    Its batch norms are folded, which is more than a bare network has; what else we rewrite is ours to gain.
+    Its batch norms are folded, which is more than a bare network has; what else we rewrite is ours to gain,
+    unless it is `rewritten` too (without its upsampling, which is no part of the network then).
     """
     manifest = load_manifest(job.model)
     bands = len(manifest.bands)
     network = fold_batch_norms(
         load_network(job.model, manifest).eval(), torch.randn(1, bands, 128, 128)
     ).network
+    if rewritten:
+        network = rewrite(network).network
     backend = BACKENDS[job.backend]
-    key = f"{manifest.weights_checksum} bare"
+    key = f"{manifest.weights_checksum} {'rewritten' if rewritten else 'bare'}"
     shape = (job.batch, bands, TILE, TILE)
     run = backend.prepare(network, Preparation(shape, job.device, job.precision, key, job.model))
     with rasterio.open(job.raster) as dataset:

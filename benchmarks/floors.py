@@ -1,7 +1,7 @@
 """Ours against its own floor, turn by turn in one process, so that what else the host does befalls both.
 
     python benchmarks/floors.py [--sides 4096] [--repeat 3] [--backends torch openvino] [--precision fp32 bf16]
-        [--backbone mobilenetv2_100] [--device cuda]
+        [--backbone mobilenetv2_100] [--device cuda] [--rewritten]
 
 A floor is the bare forward pass, in the same backend and precision, of as many tiles as the lattice has. Ours is
 everything from the GeoTIFF to the Zarr store. `peers.py` runs each in a process of its own, and shows its memory;
@@ -18,10 +18,11 @@ import statistics
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from contenders import OF_A_BACKEND, Job
+from contenders import OF_A_BACKEND, Job, floor
 from drawn_model import save_drawn_model
 from peers import make_raster
 
@@ -68,8 +69,15 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--rewritten",
+        action="store_true",
+        help="the floor is the network as we rewrite it, without its upsampling",
+    )
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
+    if arguments.rewritten:
+        OF_A_BACKEND["floor"] = partial(floor, rewritten=True)
     with tempfile.TemporaryDirectory() as name:
         model = save_drawn_model(Path(name) / "drawn", arguments.backbone)
         for side in arguments.sides:
