@@ -23,7 +23,7 @@ from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.devices import device_label, synchronize
 from segment_tiles.pipeline.models.folding import fold_batch_norms
 from segment_tiles.pipeline.models.package import load_manifest, load_network
-from segment_tiles.pipeline.models.rewriting import rewrite
+from segment_tiles.pipeline.models.segmenter import Segmenter
 
 TILE, OVERLAP = 512, 128
 STRIDE = TILE - OVERLAP
@@ -46,20 +46,22 @@ class Job:
 def floor(job: Job, *, rewritten: bool = False) -> Work:
     """The network alone, as its class computes logits: as many tiles as the lattice has, in the same batches.
 
-    Its batch norms are folded, which is more than a bare network has; what else we rewrite is ours to gain,
-    unless it is `rewritten` too (without its upsampling, which is no part of the network then).
+    Its batch norms are folded, which is more than a bare network has; what else we rewrite is ours to gain. Where
+    the floor is to be `rewritten` too, it is the whole forward pass to logits as `run` has it.
     """
     manifest = load_manifest(job.model)
     bands = len(manifest.bands)
-    network = fold_batch_norms(
-        load_network(job.model, manifest).eval(), torch.randn(1, bands, 128, 128)
-    ).network
-    if rewritten:
-        network = rewrite(network).network
-    backend = BACKENDS[job.backend]
-    key = f"{manifest.weights_checksum} {'rewritten' if rewritten else 'bare'}"
+    network, backend = load_network(job.model, manifest).eval(), BACKENDS[job.backend]
     shape = (job.batch, bands, TILE, TILE)
-    run = backend.prepare(network, Preparation(shape, job.device, job.precision, key, job.model))
+    if rewritten:
+        run = Segmenter(
+            network, manifest, job.device, job.precision,
+            backend=job.backend, batch=job.batch, tile=TILE, folder=job.model,
+        ).logits  # fmt: skip
+    else:
+        folded = fold_batch_norms(network, torch.randn(1, bands, 128, 128)).network
+        key = f"{manifest.weights_checksum} bare"
+        run = backend.prepare(folded, Preparation(shape, job.device, job.precision, key, job.model))
     with rasterio.open(job.raster) as dataset:
         batches = -(-Lattice(dataset.height, dataset.width, TILE, OVERLAP).count // job.batch)
     layout = torch.channels_last if backend.channels_last else torch.contiguous_format

@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument(
         "--rewritten",
         action="store_true",
-        help="the floor is the network as we rewrite it, without its upsampling",
+        help="the floor is the whole forward pass as `run` has it, with what we rewrite",
     )
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)

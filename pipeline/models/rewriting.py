@@ -81,8 +81,9 @@ def activate_in_place(traced: fx.GraphModule) -> int:
 
 def cut_upsampling(traced: fx.GraphModule) -> Upsampling | None:
     """Take off the last step of a network where it upsamples logits to the size of its input, and return it."""
-    (image,) = (node for node in traced.graph.nodes if node.op == "placeholder")
-    (result,) = (node for node in traced.graph.nodes if node.op == "output")
+    # further parameters of a forward have defaults, and nothing is given for them
+    image = next(node for node in traced.graph.nodes if node.op == "placeholder")
+    result = traced.graph.output_node()
     last = result.args[0]
     if not isinstance(last, fx.Node) or last.target is not F.interpolate or len(last.users) != 1:
         return None

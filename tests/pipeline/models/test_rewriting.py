@@ -88,6 +88,21 @@ def test_an_activation_of_the_input_stays() -> None:
     assert activate_in_place(fx.symbolic_trace(OnItsInput())) == 0
 
 
+class TwoParameters(nn.Module):
+    """Its forward has a second parameter, as networks with an optional mask have."""
+
+    def forward(self, image: Tensor, scale: float = 2.0) -> Tensor:
+        return F.interpolate(F.avg_pool2d(image, 2) * scale, size=image.shape[-2:], mode="bilinear")
+
+
+@torch.inference_mode()
+def test_a_second_parameter_with_a_default_does_no_harm() -> None:
+    network, image = TwoParameters(), torch.randn(1, 2, 8, 8)
+    rewritten = rewrite(fx.symbolic_trace(network))
+    assert rewritten.upsampling is not None
+    assert torch.equal(rewritten.upsampling(rewritten.network(image), 8), network(image))
+
+
 class Ends(nn.Module):
     """Ends with a resize that `cut_upsampling` must leave alone."""
 
