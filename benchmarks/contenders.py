@@ -20,6 +20,7 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.backends.known import BACKENDS
 from segment_tiles.pipeline.models.backends.protocol import Preparation
+from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.devices import device_label, synchronize
 from segment_tiles.pipeline.models.folding import fold_batch_norms
 from segment_tiles.pipeline.models.package import load_manifest, load_network
@@ -68,7 +69,7 @@ def floor(job: Job, *, rewritten: bool = False) -> Work:
     image = torch.randn(shape).to(job.device, backend.input_type(job.precision, job.device))
     image = image.contiguous(memory_format=layout)
 
-    at_once = backend.batches_at_once(job.device)
+    at_once = backend.batches_at_once(job.device, job.precision)
 
     @torch.inference_mode()
     def forward(_: int) -> None:
@@ -79,7 +80,7 @@ def floor(job: Job, *, rewritten: bool = False) -> Work:
             for number in range(batches):
                 forward(number)
         else:
-            with ThreadPoolExecutor(at_once) as pool:
+            with torch_threads(job.backend, at_once), ThreadPoolExecutor(at_once) as pool:
                 list(pool.map(forward, range(batches)))
         synchronize(job.device)
 

@@ -12,7 +12,7 @@ from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
-from segment_tiles.pipeline.models.backends.torch_threads import torch_beside
+from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.ensemble import Ensemble
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.ledger import Ledger
@@ -155,7 +155,7 @@ def do_region(
     report.folded_batch_norms = segmenter.folded_batch_norms
     source = open_region_source(task)
     try:
-        with torch_beside(task.backend):
+        with torch_threads(task.backend, segmenter.batches_at_once):
             for window in unfinished(task.region, task.roi.width, Ledger(task.ledger)):
                 _do_rows(task, window, source, segmenter, report, progress, is_stopped)
     except _StoppedError:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
-from segment_tiles.pipeline.models.backends.torch_threads import torch_beside
+from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.ensemble import Ensemble
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.ledger import Ledger
@@ -40,7 +40,7 @@ def do_slab(task: RegionTask, slab: Slab, progress: Progress | None, is_stopped:
     report = RegionReport()
     segmenter = load_scorer(task.model_request)
     report.folded_batch_norms = segmenter.folded_batch_norms
-    with torch_beside(task.backend):
+    with torch_threads(task.backend, segmenter.batches_at_once):
         for numbers in unfinished_slices(slab.slices, task.region, task.roi, Ledger(task.ledger)):
             if is_stopped():
                 break

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError
 from segment_tiles.pipeline.models.backends.torch_eager import TorchEager
-from segment_tiles.pipeline.models.backends.torch_threads import torch_beside
+from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.devices import synchronize
 
 REQUIRED_AGREEMENT = 0.995
@@ -73,7 +73,7 @@ def timed_scores(segmenter: Scorer, values: Tensor, valid: Tensor | None) -> tup
     """
     seconds: list[float] = []
     at_once = segmenter.batches_at_once
-    with torch_beside(segmenter.backend), ThreadPoolExecutor(at_once) as pool:
+    with torch_threads(segmenter.backend, at_once), ThreadPoolExecutor(at_once) as pool:
 
         def one_pass() -> Tensor:
             if at_once == 1:

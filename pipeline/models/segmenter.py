@@ -76,7 +76,7 @@ class Segmenter:
         """Bytes of the weights in this precision."""
         rewritten = rewrite(folded.network)
         self.network, self._upsampling = runs.prepare(rewritten.network, preparation), rewritten.upsampling
-        self.batches_at_once = runs.batches_at_once(device)
+        self.batches_at_once = runs.batches_at_once(device, precision)
         """Batches that keep the device busy, each in `scores` in a thread of its own."""
         self._dtype = runs.input_type(precision, device)
         self._layout = torch.channels_last if runs.channels_last else torch.contiguous_format

@@ -45,7 +45,7 @@ class OnnxRuntime:
         """Return the type of the precision."""
         return PRECISIONS[precision]
 
-    def batches_at_once(self, device: torch.device) -> int:
+    def batches_at_once(self, device: torch.device, precision: str) -> int:
         """Return 1: a batch takes all cores."""
         return 1
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.models.backends.conversions import Conversion, conversion
 from segment_tiles.pipeline.models.backends.protocol import CONVERSION_FAILURES, Preparation, Runner
+from segment_tiles.pipeline.models.backends.torch_threads import batches_by_threads
 
 FILE = "network.xml"
 
@@ -42,13 +43,13 @@ class OpenVino:
         """Return float32: OpenVINO converts by itself."""
         return torch.float32
 
-    def batches_at_once(self, device: torch.device) -> int:
+    def batches_at_once(self, device: torch.device, precision: str) -> int:
         """Return 2: each in half of the cores, so that blending and reading hold up one of them, not both.
 
         A layer ends when its slowest thread does. One batch on all cores lets them wait whenever another thread
         takes one, and while its scores are blended. Where the cores cannot be halved it is 1.
         """
-        return 2 if torch.get_num_threads() % 2 == 0 else 1
+        return batches_by_threads()
 
     def is_prepared(self, preparation: Preparation) -> bool:
         """Return whether it was converted before."""
@@ -62,18 +63,19 @@ class OpenVino:
             _convert(network, torch.zeros(preparation.shape), folder / FILE)
 
         folder = _conversion(preparation).made(convert_into)
+        at_once = self.batches_at_once(preparation.device, preparation.precision)
         compiled = openvino.Core().compile_model(
             str(folder / FILE),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[preparation.precision],
-                "NUM_STREAMS": self.batches_at_once(preparation.device),
+                "NUM_STREAMS": at_once,
                 # as many as torch, which waits meanwhile; pinned ones would push the reader and the writer aside
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        return _Requests(compiled, self.batches_at_once(preparation.device))
+        return _Requests(compiled, at_once)
 
 
 class _Requests:

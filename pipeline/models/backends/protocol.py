@@ -63,8 +63,11 @@ class Backend(Protocol):
         """Return the type of its input."""
         ...
 
-    def batches_at_once(self, device: torch.device) -> int:
-        """Return how many threads should call what `prepare` returns to keep the device busy."""
+    def batches_at_once(self, device: torch.device, precision: str) -> int:
+        """Return how many threads should call what `prepare` returns to keep the device busy.
+
+        Together they take as many threads of the processor as torch has, which must be a multiple.
+        """
         ...
 
     def is_prepared(self, preparation: Preparation) -> bool:

@@ -34,6 +34,10 @@ class TorchCompiled(TorchEager):
             return None
         return "it needs a C++ compiler, and none is found; install g++ or clang++"
 
+    def batches_at_once(self, device: torch.device, precision: str) -> int:
+        """Return 1: the library runs one batch at a time."""
+        return 1
+
     def is_prepared(self, preparation: Preparation) -> bool:
         """Return whether it was compiled before."""
         return _conversion(preparation).is_complete
