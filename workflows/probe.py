@@ -249,9 +249,19 @@ def _cache_file(scene: Scene, choice: ComputeChoice) -> Path:
     magnitude = math.ceil(math.log2(max(1, _tiles(scene))))
     key = json.dumps(
         [[m.weights_checksum for m in members], scene.lattice.tile, magnitude, scene.spec.bands,
-         scene.spec.dtype, asdict(choice), platform.node(), os.cpu_count(), version("segment-tiles")]
+         scene.spec.dtype, asdict(choice), platform.node(), _processors(), version("segment-tiles")]
     )  # fmt: skip
     return root / "probes" / f"{sha256(key.encode()).hexdigest()[:24]}.json"
+
+
+def _processors() -> list[int | str | None]:
+    """Return what decides how many threads torch has, and so how many batches run at once, without its slow import."""
+    given = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")]
+    return [
+        os.cpu_count(),
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        *given,
+    ]
 
 
 def sample_tile(scene: Scene, source: Source) -> tuple[Tensor, Tensor | None] | None:

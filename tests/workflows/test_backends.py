@@ -118,6 +118,18 @@ def test_auto_converts_nothing_for_a_short_run(raster: Path, small_model: Path) 
     assert {trial["backend"] for trial in plan.probe.trials} == {"torch"}
 
 
+def test_what_other_threads_measured_is_not_taken(
+    raster: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the threads decide how many batches are in memory at once
+    words = {"precision": "fp32", "batch": 3, "backend": "torch", "roi": (1000.0, 1900.0, 1200.0, 2000.0)}
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    first = plan_run(config(raster, small_model, Path(), **words)).probe
+    assert plan_run(config(raster, small_model, Path(), **words)).probe == first
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert plan_run(config(raster, small_model, Path(), **words)).probe != first
+
+
 def test_an_average_of_turns_and_models_obeys_the_laws(
     raster: Path, small_model: Path, tmp_path: Path
 ) -> None:
