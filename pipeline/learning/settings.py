@@ -122,6 +122,19 @@ class NetworkSettings(Settings):
     """Parts of the backbone whose weights stay as they are, such as ``conv_stem`` or ``blocks.0``."""
 
 
+class RecoloringSettings(Settings):
+    """How pixels of one class change their colour apart from those of the others; value 0 stays 0."""
+
+    probability: Fraction = 0.7
+    """How often it is done."""
+    gain: tuple[Positive, Positive] = (0.7, 1.7)
+    """Range of the factor of all bands, drawn evenly in its logarithm."""
+    tint: Annotated[float, Field(ge=0)] = 0.2
+    """Each band has a factor of its own, its natural logarithm within +- this."""
+    grey: Fraction = 1.0
+    """Largest share of the mean of all bands that replaces each band."""
+
+
 class AugmentationSettings(Settings):
     """Random changes of a training window; every one can be switched off with 0."""
 
@@ -146,6 +159,9 @@ class AugmentationSettings(Settings):
     """Largest sigma of a Gaussian blur, in pixels."""
     probability: Fraction = 0.5
     """How often each radiometric change is made."""
+    recolor: dict[str, RecoloringSettings] = Field(default_factory=dict)
+    """Class -> how its pixels change their colour, apart from those of other classes: for what has another colour
+    at the next site, such as the ground under trees."""
 
 
 class LossSettings(Settings):
@@ -254,6 +270,14 @@ class TrainingSettings(Settings):
             if unknown := sorted(wanted - set(names)):
                 msg = f"scene {scene.name} has the class {unknown[0]!r}; the classes are {', '.join(names)}"
                 raise ValueError(msg)
+        if unknown := sorted(self.augmentation.recolor.keys() - set(names)):
+            msg = f"augmentation.recolor names the class {unknown[0]!r}; the classes are {', '.join(names)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_agree(self) -> TrainingSettings:
+        names = [c.name for c in self.classes]
         weights = self.loss.class_weights
         if weights is not None and len(weights) != len(names):
             msg = f"loss.class_weights has {len(weights)} values; there are {len(names)} classes"
@@ -262,7 +286,10 @@ class TrainingSettings(Settings):
         if list(edges) != sorted(set(edges)):
             msg = f"optimizer.restarts is {self.optimizer.restarts}; they must rise and lie below steps ({self.steps})"
             raise ValueError(msg)
-        if self.augmentation.scale[0] > self.augmentation.scale[1]:
-            msg = f"augmentation.scale is {self.augmentation.scale}; the smaller must come first"
-            raise ValueError(msg)
+        ranges = {"scale": self.augmentation.scale, "gamma": self.augmentation.gamma}
+        ranges |= {f"recolor.{name}.gain": s.gain for name, s in self.augmentation.recolor.items()}
+        for key, (low, high) in ranges.items():
+            if low > high:
+                msg = f"augmentation.{key} is {(low, high)}; the smaller must come first"
+                raise ValueError(msg)
         return self

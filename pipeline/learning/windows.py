@@ -16,6 +16,7 @@ from segment_tiles.pipeline.learning.augmentation import (
     draw_placement,
     place,
 )
+from segment_tiles.pipeline.learning.recoloring import ClassRecoloring
 from segment_tiles.pipeline.learning.sampling import Sample, WindowSampler
 from segment_tiles.pipeline.learning.scenes import LabelledScene
 from segment_tiles.pipeline.learning.settings import TrainingSettings
@@ -38,6 +39,9 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
             survey, tuple(s.weight for s in self._scene_settings), settings.class_balance
         )
         self._radiometric = RadiometricAugmentation(settings.augmentation)
+        self._recoloring = ClassRecoloring(
+            settings.augmentation.recolor, tuple(c.name for c in settings.classes), self._mean, self._std
+        )
         self._open: dict[int, LabelledScene] = {}
 
     def __len__(self) -> int:
@@ -60,7 +64,7 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
         image, labels = place(
             torch.from_numpy(values), torch.from_numpy(labelled.labels), placement, self._settings.window
         )
-        return self._radiometric(image, random), labels
+        return self._radiometric(self._recoloring(image, labels, random), random), labels
 
     def describe(self, index: int) -> str:
         """Return in words where the n-th window lies."""
