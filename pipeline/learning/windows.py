@@ -16,6 +16,7 @@ from segment_tiles.pipeline.learning.augmentation import (
     draw_placement,
     place,
 )
+from segment_tiles.pipeline.learning.pasting import paste
 from segment_tiles.pipeline.learning.recoloring import ClassRecoloring
 from segment_tiles.pipeline.learning.sampling import Sample, WindowSampler
 from segment_tiles.pipeline.learning.scenes import LabelledScene
@@ -39,9 +40,9 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
             survey, tuple(s.weight for s in self._scene_settings), settings.class_balance
         )
         self._radiometric = RadiometricAugmentation(settings.augmentation)
-        self._recoloring = ClassRecoloring(
-            settings.augmentation.recolor, tuple(c.name for c in settings.classes), self._mean, self._std
-        )
+        names = tuple(c.name for c in settings.classes)
+        self._recoloring = ClassRecoloring(settings.augmentation.recolor, names, self._mean, self._std)
+        self._pasted = [(names.index(name), share) for name, share in settings.augmentation.paste.items()]
         self._open: dict[int, LabelledScene] = {}
 
     def __len__(self) -> int:
@@ -55,16 +56,30 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return normalised values (bands x side x side float32) and labels (side x side int64)."""
         sample, placement, random = self._drawn(index)
+        image, labels = self._placed(sample, placement)
+        image = self._recoloring(image, labels, random)
+        for code, probability in self._pasted:
+            if random.random() < probability:
+                sample, placement = (
+                    self._sampler.draw(random),
+                    draw_placement(self._settings.augmentation, random),
+                )
+                other, other_labels = self._placed(sample, placement)
+                pasted = self._recoloring(other, other_labels, random), other_labels
+                image, labels = paste(image, labels, pasted, code, random)
+        return self._radiometric(image, random), labels
+
+    def _placed(self, sample: Sample, placement: Placement) -> tuple[Tensor, Tensor]:
+        """Return normalised values and labels of a window as it lies on its scene."""
         scene = self._scene(sample.scene)
         footprint = placement.footprint(sample.row, sample.column, self._settings.window)
         labelled = scene.read(footprint, with_held_out=False)
         values = (labelled.values.astype(np.float32) - self._mean) / self._std
         # what the engine does with pixels without data: the mean of the band
         values = np.where(labelled.valid & ~np.isnan(values), values, np.float32(0))
-        image, labels = place(
+        return place(
             torch.from_numpy(values), torch.from_numpy(labelled.labels), placement, self._settings.window
         )
-        return self._radiometric(self._recoloring(image, labels, random), random), labels
 
     def describe(self, index: int) -> str:
         """Return in words where the n-th window lies."""

@@ -80,6 +80,8 @@ def save_model_package(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary)
+        # safetensors lets nobody else read the file; who may read the folder may read the model
+        temporary.chmod(folder.stat().st_mode & 0o666)
         return finish_package(
             folder, manifest, temporary, file_name=WEIGHTS_FILE, parameters=parameters, framework="PyTorch"
         )

@@ -262,6 +262,16 @@ def test_a_manifest_that_does_not_fit_is_never_written(tmp_path, network, change
     assert not (tmp_path / "out").exists()
 
 
+def test_who_may_read_the_folder_may_read_the_model(tmp_path, network):
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    for folder, mode in ((shared, 0o750), (own, 0o700)):
+        folder.mkdir()
+        folder.chmod(mode)
+        save_model_package(folder, MANIFEST, network.state_dict())
+    assert (shared / "weights.safetensors").stat().st_mode & 0o777 == 0o640
+    assert (own / "weights.safetensors").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, network):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(WriteFailedError, match="taken"):
