@@ -71,11 +71,11 @@ class ClassRecoloring:
         drawn = [code for code, s in self._settings.items() if random.random() < s.probability]
         if not drawn:
             return values
-        codes = nearest_labels(labels.numpy())
+        codes = _nearest_labels(labels.numpy())
         light = values * self._std + self._mean
         changed = light
         for code in drawn:
-            share = torch.from_numpy(ragged_share(codes == code, random))
+            share = torch.from_numpy(_ragged_share(codes == code, random))
             changed = torch.lerp(changed, _recolored(light, self._settings[code], random), share)
         return (changed - self._mean) / self._std
 
@@ -89,7 +89,7 @@ def _recolored(light: Tensor, settings: RecoloringSettings, random: np.random.Ge
     return faded * torch.from_numpy((gain * tint).astype(np.float32))
 
 
-def nearest_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def _nearest_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return codes in which every ignored pixel has that of the nearest other one, where there is one."""
     ignored = labels == IGNORE_CODE
     if not ignored.any() or ignored.all():
@@ -99,7 +99,7 @@ def nearest_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return nearest
 
 
-def ragged_share(inside: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.float32]:
+def _ragged_share(inside: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.float32]:
     """Return how much of each pixel is inside, 0 to 1, with a blurred and ragged edge."""
     share = gaussian_filter(inside.astype(np.float32), random.uniform(*EDGE_SIGMA), mode="nearest")
     noise = gaussian_filter(random.standard_normal(inside.shape, dtype=np.float32), RAGGEDNESS_SIGMA)

@@ -162,8 +162,6 @@ class AugmentationSettings(Settings):
     recolor: dict[str, RecoloringSettings] = Field(default_factory=dict)
     """Class -> how its pixels change their colour, apart from those of other classes: for what has another colour
     at the next site, such as the ground under trees."""
-    paste: dict[str, Fraction] = Field(default_factory=dict)
-    """Class -> how often its pixels of another window are laid over a window."""
 
 
 class LossSettings(Settings):
@@ -272,10 +270,9 @@ class TrainingSettings(Settings):
             if unknown := sorted(wanted - set(names)):
                 msg = f"scene {scene.name} has the class {unknown[0]!r}; the classes are {', '.join(names)}"
                 raise ValueError(msg)
-        for key, named in (("recolor", self.augmentation.recolor), ("paste", self.augmentation.paste)):
-            if unknown := sorted(named.keys() - set(names)):
-                msg = f"augmentation.{key} names the class {unknown[0]!r}; the classes are {', '.join(names)}"
-                raise ValueError(msg)
+        if unknown := sorted(self.augmentation.recolor.keys() - set(names)):
+            msg = f"augmentation.recolor names the class {unknown[0]!r}; the classes are {', '.join(names)}"
+            raise ValueError(msg)
         return self
 
     @model_validator(mode="after")

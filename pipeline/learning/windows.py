@@ -16,7 +16,6 @@ from segment_tiles.pipeline.learning.augmentation import (
     draw_placement,
     place,
 )
-from segment_tiles.pipeline.learning.pasting import paste
 from segment_tiles.pipeline.learning.recoloring import ClassRecoloring
 from segment_tiles.pipeline.learning.sampling import Sample, WindowSampler
 from segment_tiles.pipeline.learning.scenes import LabelledScene
@@ -42,7 +41,6 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
         self._radiometric = RadiometricAugmentation(settings.augmentation)
         names = tuple(c.name for c in settings.classes)
         self._recoloring = ClassRecoloring(settings.augmentation.recolor, names, self._mean, self._std)
-        self._pasted = [(names.index(name), share) for name, share in settings.augmentation.paste.items()]
         self._open: dict[int, LabelledScene] = {}
 
     def __len__(self) -> int:
@@ -57,17 +55,7 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
         """Return normalised values (bands x side x side float32) and labels (side x side int64)."""
         sample, placement, random = self._drawn(index)
         image, labels = self._placed(sample, placement)
-        image = self._recoloring(image, labels, random)
-        for code, probability in self._pasted:
-            if random.random() < probability:
-                sample, placement = (
-                    self._sampler.draw(random),
-                    draw_placement(self._settings.augmentation, random),
-                )
-                other, other_labels = self._placed(sample, placement)
-                pasted = self._recoloring(other, other_labels, random), other_labels
-                image, labels = paste(image, labels, pasted, code, random)
-        return self._radiometric(image, random), labels
+        return self._radiometric(self._recoloring(image, labels, random), random), labels
 
     def _placed(self, sample: Sample, placement: Placement) -> tuple[Tensor, Tensor]:
         """Return normalised values and labels of a window as it lies on its scene."""
