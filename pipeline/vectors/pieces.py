@@ -218,6 +218,7 @@ def seam_pieces(
     for side_labels, side_codes in zip(_sides(labels), _sides(codes), strict=True):
         side = side_labels.copy()
         if spec.nodata is not None:
-            side[side_codes == spec.nodata] = NODATA
+            # where nodata is labelled too, as for holes, it has pieces that go on in the next tile as all others
+            side[(side_codes == spec.nodata) & (side_labels == NO_FEATURE)] = NODATA
         sides.append(side)
     return SeamPieces(seam_labels, attributes.take(on_seam), *sides)

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -139,6 +139,16 @@ def tiled_fill(codes, limit, connectivity, selection, side):
 
 @pytest.mark.parametrize("connectivity", [4, 8])
 @given(codes=CODES, limit=st.integers(1, 10), side=st.integers(1, 10))
+# nodata goes on across a seam, corner to corner; and as a large area beside a hole
+@example(codes=np.array([[9, 0, 0], [0, 9, 0], [0, 0, 0]], dtype=np.uint8), limit=2, side=1)
+@example(
+    codes=np.array(
+        [[9, 1, 9, 1, 0, 1], [1, 1, 1, 9, 9, 9], [9, 1, 0, 9, 9, 9], [9, 9, 9, 1, 1, 9], [9, 1, 0, 9, 1, 1]],
+        dtype=np.uint8,
+    ),
+    limit=4,
+    side=3,
+)
 def test_holes_filled_in_tiles_are_those_of_the_whole(connectivity, codes, limit, side):
     selection = ClassSelection(None, (NODATA, 2))
     expected = slow_fill(codes, limit, connectivity, selection)
