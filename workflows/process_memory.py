@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
 import sys
 from pathlib import Path
 
 import psutil
 
+from segment_tiles.workflows.container_memory import container_bytes
+
 DEFAULT_MEMORY_SHARE = 0.8
 """Share of the free memory that a run may take unless told."""
+
+STATUS = Path("/proc/self/status")
+"""Where Linux says what this process takes."""
 
 
 def resident_bytes() -> int:
@@ -30,11 +34,15 @@ def peak_resident_bytes() -> int:
 
 def peak_since_reset() -> int:
     """Return the highest resident set size since ``reset_peak``, or of all time where it does nothing."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
+    if STATUS.exists():
+        for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ModuleNotFoundError:
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -63,7 +71,7 @@ def release_freed_memory() -> bool:
         arrow.default_memory_pool().release_unused()
     try:
         trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError):  # TypeError: Windows has no library without a name
         return False
     trim(0)
     return True
@@ -83,7 +91,7 @@ def keep_freed_memory() -> bool:
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError):
         return False
     mallopt(M_MMAP_THRESHOLD, 2**25)
     mallopt(M_TRIM_THRESHOLD, 2**30)
@@ -94,8 +102,5 @@ def keep_freed_memory() -> bool:
 def available_bytes() -> int:
     """Return the memory that this machine, or this container, can still give."""
     available = int(psutil.virtual_memory().available)
-    limit = Path("/sys/fs/cgroup/memory.max")
-    used = Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
-        return min(available, int(limit.read_text()) - int(used.read_text()))
-    return available
+    in_container = container_bytes()
+    return available if in_container is None else min(available, in_container)
