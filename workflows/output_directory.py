@@ -20,10 +20,10 @@ from segment_tiles.workflows.output_lock import held
 
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
-    "classes.zarr", "classes.tif", "classes.tif.aux.xml", "preview.png", "report.json", "item.json",
+    "classes.zarr", "classes.tif", "classes.tif.aux.xml", "classes.qml", "preview.png", "report.json", "item.json",
     "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm",
     "polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.geojsonl", "polygons.fgb",
-    "polygons.qupath.geojson", "polygons.pmtiles",
+    "polygons.qupath.geojson", "polygons.pmtiles", "polygons.qml",
 )  # fmt: skip
 """Names that a run gives; ``--restart`` removes these and nothing else."""
 

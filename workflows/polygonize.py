@@ -12,6 +12,7 @@ import numpy as np
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec, identifying_file, open_class_raster
 from segment_tiles.pipeline.vectors.formats import VectorFormat, vector_format
 from segment_tiles.pipeline.vectors.layer import Layer
@@ -97,7 +98,7 @@ def polygonize(
     ledger = _begun_ledger(out[0], _settings(raster, options), restart=restart)
     codes = _changed_codes(raster, spec, ledger, options, workers)
     parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
-    report = _written(targets, parts, spec, level_scale, started)
+    report = _written(raster, targets, parts, spec, level_scale, started)
     ledger.remove()
     return report
 
@@ -118,6 +119,7 @@ def _begun_ledger(first: Path, settings: dict[str, object], *, restart: bool) ->
 
 
 def _written(
+    raster: Path,
     targets: Sequence[tuple[Path, VectorFormat]],
     parts: Sequence[Path],
     spec: ClassRasterSpec,
@@ -126,7 +128,7 @@ def _written(
 ) -> PolygonizeReport:
     """Write every file; return what it gave."""
     layer = _layer(targets[0][0], parts, spec, level_scale)
-    notes = [*_notes(spec, targets), *_write(targets, layer)]
+    notes = [*_notes(spec, targets), *_write(targets, layer), *_write_styles(raster, targets, layer)]
     return PolygonizeReport(
         files=tuple(path for path, _ in targets),
         features=len(layer.parts),
@@ -161,6 +163,20 @@ def _write(targets: Sequence[tuple[Path, VectorFormat]], layer: Layer) -> list[s
     for path, kind in targets:
         with finished_file(path) as unfinished:
             notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished, layer))
+    return notes
+
+
+def _write_styles(raster: Path, targets: Sequence[tuple[Path, VectorFormat]], layer: Layer) -> list[str]:
+    """Write a style for QGIS beside every file that has the class column; return where that was not done."""
+    styles = {style_path(path): path for path, kind in targets if kind.has_class_column}
+    notes = []
+    for style, path in styles.items():
+        if style == style_path(raster):
+            notes.append(
+                f"{style.name}: not written, QGIS would use it for {raster.name} too; give another --out"
+            )
+        elif not write_style(path, polygon_style(layer.classes)):
+            notes.append(f"{style.name}: kept as it is, since segment-tiles did not make it")
     return notes
 
 

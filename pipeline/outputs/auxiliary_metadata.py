@@ -81,7 +81,7 @@ def _category_names(table: ClassTable) -> ElementTree.Element:
     """The position of a name is the code that it belongs to."""
     names = ElementTree.Element("CategoryNames")
     for name in table.names:
-        ElementTree.SubElement(names, "Category").text = _xml_text(name)
+        ElementTree.SubElement(names, "Category").text = xml_text(name)
     return names
 
 
@@ -102,10 +102,10 @@ def _attribute_table(table: ClassTable, pixel_counts: Sequence[int] | None) -> E
 
 
 def _row_values(entry: MapClass, pixel_count: int | None) -> list[str]:
-    values = [str(entry.code), _xml_text(entry.name), *(str(part) for part in entry.color)]
+    values = [str(entry.code), xml_text(entry.name), *(str(part) for part in entry.color)]
     return values if pixel_count is None else [*values, str(pixel_count)]
 
 
-def _xml_text(text: str) -> str:
+def xml_text(text: str) -> str:
     """Replace control characters, which XML cannot hold."""
     return _NOT_IN_XML.sub("\ufffd", text)

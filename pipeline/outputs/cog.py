@@ -3,7 +3,7 @@
 GDAL's COG driver only copies a finished raster, so this goes in two steps, in a temporary folder beside the
 target::
 
-    classes.zarr --shard by shard--> tiled sparse GeoTIFF --COG driver--> classes.tif (+ .aux.xml) --rename-->
+    classes.zarr --shard by shard--> tiled sparse GeoTIFF --COG driver--> classes.tif (+ .aux.xml, .qml) --rename-->
 
 The copy is read back before it gets its name: GDAL does not report a disk that becomes full while the last
 tiles are flushed. Memory does not depend on the size of the raster.
@@ -31,6 +31,7 @@ from segment_tiles.pipeline.outputs.auxiliary_metadata import auxiliary_path, wr
 from segment_tiles.pipeline.outputs.finished_file import finished_files
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
 from segment_tiles.pipeline.outputs.overviews import shard_windows
+from segment_tiles.pipeline.outputs.qgis_style import raster_style, write_style
 from segment_tiles.pipeline.outputs.store import array_of, read_class_table, read_georef
 
 TILE: Final = 512
@@ -58,7 +59,8 @@ def write_cog(
 ) -> None:
     """Write ``classes``, ``confidence`` or ``scores`` of a store as a cloud-optimised GeoTIFF.
 
-    Classes have mode overviews, a colour table, nodata, and class names in ``<path>.aux.xml``.
+    Classes have mode overviews, a colour table, nodata, class names in ``<path>.aux.xml``, and the style that
+    QGIS shows them in, beside it: a TIFF of 8 bits has a palette of 256 entries, used or not.
     Confidence has nodata 0; it and the scores (one band per class, probability x 255, no nodata, because
     0 is a legal score) have average overviews and statistics.
 
@@ -91,6 +93,8 @@ def write_cog(
             _check(cog, checksums)
         if name == "classes":
             write_auxiliary_metadata(auxiliary, table, pixel_counts)
+    if name == "classes":
+        write_style(path, raster_style(table.classes))
 
 
 def _write_temporary(

@@ -27,6 +27,8 @@ class VectorFormat:
     """Where the function is that writes it; loaded when it is used, since GDAL and pandas are heavy."""
     fixed_crs: str | None = None
     """The only CRS that the format holds, or None where it holds any."""
+    has_class_column: bool = True
+    """The file has the column of class codes, which a style of QGIS needs."""
 
     def write(self, path: Path, layer: Layer) -> tuple[str, ...]:
         """Write a whole layer to a path; return what the user should know of it."""
@@ -37,7 +39,8 @@ VECTOR_FORMATS = (
     VectorFormat("parquet", (".parquet", ".geoparquet"), f"{_FOLDER}.geoparquet:write_geoparquet"),
     VectorFormat("gpkg", (".gpkg",), f"{_FOLDER}.ogr_files:write_geopackage"),
     VectorFormat("fgb", (".fgb",), f"{_FOLDER}.ogr_files:write_flatgeobuf"),
-    VectorFormat("qupath", (".qupath.geojson", ".qupath.json"), f"{_FOLDER}.qupath:write_qupath", "pixels"),
+    VectorFormat("qupath", (".qupath.geojson", ".qupath.json"), f"{_FOLDER}.qupath:write_qupath", "pixels",
+                 has_class_column=False),
     VectorFormat("geojson", (".geojson", ".json"), f"{_FOLDER}.ogr_files:write_geojson", "WGS 84 longitude, latitude"),
     VectorFormat("geojsonl", (".geojsonl", ".geojsons", ".ndjson"), f"{_FOLDER}.ogr_files:write_geojson_lines",
                  "WGS 84 longitude, latitude"),

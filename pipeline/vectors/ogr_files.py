@@ -14,8 +14,8 @@ import shapely
 from pyogrio.errors import DataSourceError
 
 from segment_tiles.pipeline.errors import VectorError, WriteFailedError, one_line
+from segment_tiles.pipeline.vectors.geopackage_style import add_qgis_style
 from segment_tiles.pipeline.vectors.layer import Layer
-from segment_tiles.pipeline.vectors.qgis_style import add_qgis_style
 
 WEB_MERCATOR_METRES = 156543.03392804097
 """Metres of a pixel of a 256-pixel tile at zoom 0 on the equator."""

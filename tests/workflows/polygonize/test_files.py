@@ -107,7 +107,7 @@ def test_report_counts_what_was_written(files, expected, land_cover):
     converted = [note.split(":")[0] for note in report.notes]
     assert converted == [f"polygons.{e}" for e in ("geojson", "geojsonl", "qupath.geojson", "pmtiles")]
     assert sorted(path.name for path in files[0].iterdir()) == sorted(
-        ["classes.tif", *(f"polygons.{ending}" for ending in ENDINGS)]
+        ["classes.tif", "polygons.qml", *(f"polygons.{ending}" for ending in ENDINGS)]
     )
 
 
@@ -339,3 +339,32 @@ def test_feet_become_metres(tmp_path, class_raster):
     foot = 1200 / 3937  # the US survey foot
     assert row["area_m2"] == pytest.approx(20 * 100 * foot**2, rel=1e-12)
     assert row["perimeter_m"] == pytest.approx(180 * foot, rel=1e-12)
+
+
+@pytest.mark.parametrize("ending", ["fgb", "geojson", "parquet", "gpkg"])
+def test_a_style_for_qgis_lies_beside_every_file_with_the_class_column(run_folder, tmp_path, ending):
+    path = tmp_path / f"crowns.{ending}"
+    report = polygonize(run_folder, [path])
+    renderer = ElementTree.parse(tmp_path / "crowns.qml").getroot().find("renderer-v2")
+    column = (
+        geopandas.read_parquet(path) if ending == "parquet" else geopandas.read_file(path, layer="crowns")
+    )
+    assert {int(category.get("value")) for category in renderer.iter("category")} == set(
+        column[renderer.get("attr")]
+    )
+    assert [c.get("label") for c in renderer.iter("category")] == ["water", "crop", "tree", "développé"]
+    assert report.files == (path,)
+    assert not any(".qml" in note for note in report.notes)
+
+
+def test_no_style_where_it_would_be_that_of_the_raster_or_of_the_user(class_raster, land_cover, tmp_path):
+    raster = class_raster(tmp_path / "cover.tif", land_cover)
+    report = polygonize(raster, [tmp_path / "cover.fgb"])
+    assert not (tmp_path / "cover.qml").exists()
+    assert "cover.qml" in report.notes[-1]
+    (tmp_path / "other.qml").write_text("<qgis/>")
+    report = polygonize(raster, [tmp_path / "other.fgb"])
+    assert (tmp_path / "other.qml").read_text() == "<qgis/>"
+    assert "other.qml" in report.notes[-1]
+    polygonize(raster, [tmp_path / "third.qupath.geojson"])
+    assert not (tmp_path / "third.qupath.qml").exists()
