@@ -104,7 +104,7 @@ def ours(job: Job) -> Work:
     create_store(job.out / "classes.zarr", (spec.height, spec.width), spec.georef, manifest.classes)
     task = RegionTask(
         uri=str(job.raster), bands=tuple(range(1, spec.bands + 1)), nodata=None, nodata_rule="all", level=0,
-        settings={"GDAL_CACHEMAX": read_cache_bytes(spec, spec.width) // 2**20}, aoi=None,
+        cache_mib=read_cache_bytes(spec, spec.width) // 2**20, aoi=None,
         model=str(job.model), checksum=manifest.weights_checksum, device=str(job.device),
         device_name=device_label(job.device), precision=job.precision, backend=job.backend, batch=job.batch,
         lattice=Lattice(spec.height, spec.width, TILE, OVERLAP), blend="gaussian", roi=spec.window,

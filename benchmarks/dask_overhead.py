@@ -94,7 +94,7 @@ def tasks_of(lattice: Lattice, regions: Sequence[Window]) -> list[RegionTask]:
     roi = Window(0, 0, lattice.rows.size, lattice.columns.size)
     first = RegionTask(
         uri="/data/scene.tif", bands=(1, 2, 3), nodata=None, nodata_rule="all", level=0,
-        settings={"GDAL_CACHEMAX": 64}, aoi=None, model="canopy-rgb", checksum="0" * 64, device="cpu",
+        cache_mib=64, aoi=None, model="canopy-rgb", checksum="0" * 64, device="cpu",
         device_name="cpu", precision="fp32", batch=1, lattice=lattice, blend="gaussian", roi=roi, region=regions[0],
         store=Path("/data/out/classes.zarr"), ledger=Path("/data/out/ledger"), with_scores=False,
     )  # fmt: skip

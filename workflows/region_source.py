@@ -50,5 +50,5 @@ def _open_handle(task: RegionTask) -> Source:
         nodata_rule=task.nodata_rule,
         level=task.level,
         view=task.view,
-        settings=task.settings,
+        cache_mib=task.cache_mib,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -54,8 +54,8 @@ class RegionTask:
     """all or any."""
     level: int
     """Overview level."""
-    settings: Mapping[str, Any]
-    """GDAL configuration."""
+    cache_mib: int
+    """MiB of decoded pixels that the source may keep."""
     aoi: Path | None
     """Vector file, or None."""
     model: str

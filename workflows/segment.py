@@ -212,7 +212,7 @@ def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: Run
             level=scene.level,
             view=scene.view,
             tissue=absolute_file(scene.tissue),
-            settings={"GDAL_CACHEMAX": cache // 2**20},
+            cache_mib=cache // 2**20,
             aoi=None if config.aoi is None else config.aoi.absolute(),
             model=paths.model,
             checksum=scene.manifest.weights_checksum,

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import Final
 
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from segment_tiles.pipeline.errors import one_line
-
-CACHE_MEGABYTES: Final = 64
-"""GDAL's cache of raster blocks; its default is 5 % of the machine's memory."""
+from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
 
 
 @contextlib.contextmanager
@@ -30,7 +27,7 @@ def gdal_environment() -> Iterator[None]:
     with warnings.catch_warnings():
         # a picture without georeference is a legal result here, in pixel coordinates
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES):
+        with rasterio.Env(), block_cache_of_mib(DEFAULT_MIB):
             try:
                 yield
             except (CPLE_BaseError, RasterioError) as error:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB
 from segment_tiles.pipeline.sources.kinds import Kind, kind_of
 from segment_tiles.pipeline.sources.ome_tiff import open_ome_tiff
 from segment_tiles.pipeline.sources.ome_zarr import open_zarr
 from segment_tiles.pipeline.sources.protocol import NodataRule, Source
 from segment_tiles.pipeline.sources.pyramid import Pyramid
 from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
-from segment_tiles.pipeline.sources.raster_file import GDAL_SETTINGS, RasterFile
+from segment_tiles.pipeline.sources.raster_file import RasterFile
 from segment_tiles.pipeline.sources.raster_pyramid import RasterPyramid
 from segment_tiles.pipeline.sources.slide import Slide
 from segment_tiles.pipeline.sources.view import WHOLE, View
-
-CACHE_SETTING: Final = "GDAL_CACHEMAX"
-"""MiB of decoded pixels that a source may keep, whichever library decodes them."""
 
 
 def open_source(
@@ -30,6 +28,7 @@ def open_source(
     level: int = 0,
     view: View = WHOLE,
     settings: Mapping[str, Any] | None = None,
+    cache_mib: int = DEFAULT_MIB,
 ) -> Source:
     """Open a raster, a slide or an OME image by path or URL.
 
@@ -49,7 +48,9 @@ def open_source(
     view
         Micrometres per pixel, plane and time point.
     settings
-        GDAL configuration options, such as credentials; ``GDAL_CACHEMAX`` (MiB) holds for every reader.
+        GDAL configuration options, such as credentials.
+    cache_mib
+        MiB of decoded pixels that the source may keep, whichever library decodes them.
 
     Raises
     ------
@@ -65,11 +66,24 @@ def open_source(
         _check_planes(uri, view)
         if view.mpp is None and view.source_mpp is None:
             return RasterFile(
-                uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, level=level, settings=settings
+                uri,
+                bands=bands,
+                nodata=nodata,
+                nodata_rule=nodata_rule,
+                level=level,
+                settings=settings,
+                cache_mib=cache_mib,
             )
-        picture = RasterPyramid(uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, settings=settings)
+        picture = RasterPyramid(
+            uri,
+            bands=bands,
+            nodata=nodata,
+            nodata_rule=nodata_rule,
+            settings=settings,
+            cache_mib=cache_mib,
+        )
         return PyramidSource(uri, picture, level=level, view=view)
-    pyramid = _open_pyramid(uri, kind, view, settings)
+    pyramid = _open_pyramid(uri, kind, view, cache_mib * 2**20)
     try:
         return PyramidSource(
             uri, pyramid, bands=bands, nodata=nodata, nodata_rule=nodata_rule, level=level, view=view
@@ -79,8 +93,7 @@ def open_source(
         raise
 
 
-def _open_pyramid(uri: str, kind: Kind, view: View, settings: Mapping[str, Any] | None) -> Pyramid:
-    cache_bytes = int({**GDAL_SETTINGS, **(settings or {})}[CACHE_SETTING]) * 2**20
+def _open_pyramid(uri: str, kind: Kind, view: View, cache_bytes: int) -> Pyramid:
     if kind == "zarr":
         return open_zarr(uri, view, cache_bytes)
     if kind == "ome-tiff":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -20,6 +20,7 @@ from segment_tiles.pipeline.errors import ReadFailedError, SourceError, UsageErr
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.validity import both, nodata_as, valid_pixels
 
@@ -35,7 +36,6 @@ GDAL_SETTINGS: Mapping[str, Any] = {
     # with more than one thread a failed range request comes back as zeros, without an error (GDAL 3.10,
     # docs/decisions/0005): a hole in the map that nobody sees. Decoding has a thread of ours already.
     "GDAL_NUM_THREADS": 1,
-    "GDAL_CACHEMAX": 64,  # MiB; GDAL's own 5 % of the machine would not stand in any Plan
     "VSI_CACHE": True,
 }
 """Set around every open and read; plain data, so that it travels to workers."""
@@ -59,8 +59,10 @@ class RasterFile:
         nodata_rule: NodataRule = "all",
         level: int = 0,
         settings: Mapping[str, Any] | None = None,
+        cache_mib: int = DEFAULT_MIB,
     ) -> None:
         self._uri, self._level, self._rule = uri, level, nodata_rule
+        self._cache_mib = cache_mib
         self._settings = {**GDAL_SETTINGS, **(settings or {})}
         self._dataset = self._open()
         try:
@@ -173,7 +175,7 @@ class RasterFile:
         with warnings.catch_warnings():
             # a picture without georeference is a legal input here, in pixel coordinates
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.Env(**self._settings):
+            with rasterio.Env(**self._settings), block_cache_of_mib(self._cache_mib):
                 yield
 
 
@@ -243,7 +245,20 @@ def _spec(dataset: Any, bands: list[int], nodata: float | None, uri: str) -> Ras
         nodata=nodata,
         band_names=names if any(names) else (),
         chunk=tuple(dataset.block_shapes[0]),
+        decoded_bytes=_cached_bytes(dataset, bands),
     )
+
+
+def _cached_bytes(dataset: Any, bands: list[int]) -> int:
+    """Return the bytes that GDAL's cache holds for one pixel: with a band come those that lie between its values."""
+    sizes = [np.dtype(name).itemsize for name in dataset.dtypes]
+    if dataset.interleaving == Interleaving.pixel:
+        chosen = set(range(1, dataset.count + 1))
+    else:
+        alpha = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha]
+        chosen = {*bands, *alpha}
+    masked = 1 if _has_mask_apart(dataset) else 0
+    return masked + sum(int(sizes[band - 1]) for band in chosen)
 
 
 def _holes_are_nodata(dataset: Any, bands: list[int], spec: RasterSpec) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.pyramid import PyramidFacts
 from segment_tiles.pipeline.sources.raster_file import RasterFile
@@ -34,10 +35,17 @@ class RasterPyramid:
         nodata: float | None = None,
         nodata_rule: NodataRule = "all",
         settings: Mapping[str, Any] | None = None,
+        cache_mib: int = DEFAULT_MIB,
     ) -> None:
         def opened(level: int) -> RasterFile:
             return RasterFile(
-                uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, level=level, settings=settings
+                uri,
+                bands=bands,
+                nodata=nodata,
+                nodata_rule=nodata_rule,
+                level=level,
+                settings=settings,
+                cache_mib=cache_mib,
             )
 
         self._levels = [opened(0)]
@@ -55,6 +63,7 @@ class RasterPyramid:
             chunks=tuple(level.spec.chunk for level in self._levels),
             mpp=None,
             band_names=spec.band_names,
+            decoded_bytes=spec.decoded_bytes,
         )
 
     def read(

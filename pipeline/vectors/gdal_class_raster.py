@@ -17,10 +17,11 @@ from segment_tiles.pipeline.errors import ReadFailedError, VectorError, one_line
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.block_cache import block_cache_of_mib
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.palette import class_color
 
-CACHE_MEGABYTES = 32
+CACHE_MIB = 32
 """GDAL's cache of decoded blocks; its default, a share of the machine's memory, would grow with the raster."""
 MASKED = np.iinfo(np.int32).min
 """Nodata code of rasters whose invalid pixels are told by a mask band and not by a value."""
@@ -38,7 +39,7 @@ class GdalClassRaster:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES):
+                with rasterio.Env(), block_cache_of_mib(CACHE_MIB):
                     self._dataset = rasterio.open(path)
         except RasterioIOError as error:
             msg = f"{path} cannot be opened as a class raster: {one_line(error)}"
@@ -50,7 +51,7 @@ class GdalClassRaster:
         """Return the codes of a window, rows x columns."""
         box = RasterioWindow(window.column, window.row, window.width, window.height)
         try:
-            with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES):
+            with rasterio.Env(), block_cache_of_mib(CACHE_MIB):
                 codes = self._dataset.read(1, window=box)
                 mask = self._dataset.read_masks(1, window=box) if self._has_mask_band else None
         except RasterioIOError as error:

@@ -1,0 +1,213 @@
+"""What the program sets in GDAL, OpenMP, Dask, Prefect and the rest, read back from each library."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
+from segment_tiles.pipeline.sources import raster_file
+from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.raster_file import RasterFile
+from segment_tiles.pipeline.vectors.gdal_class_raster import CACHE_MIB, GdalClassRaster
+from segment_tiles.workflows.memory import read_cache_bytes
+
+MIB = 2**20
+BLOCK, HEIGHT, WIDTH = 256, 1024, 2500
+
+
+class Gdal:
+    """The GDAL library that rasterio has loaded, asked in C."""
+
+    def __init__(self, path: str) -> None:
+        self._library = ctypes.CDLL(path)
+        self._library.GDALGetCacheMax64.restype = ctypes.c_int64
+        self._library.GDALGetCacheUsed64.restype = ctypes.c_int64
+        self._library.CPLGetConfigOption.restype = ctypes.c_char_p
+
+    @property
+    def limit(self) -> int:
+        """Bytes that the cache of blocks may hold."""
+        return int(self._library.GDALGetCacheMax64())
+
+    @property
+    def used(self) -> int:
+        """Bytes that it holds."""
+        return int(self._library.GDALGetCacheUsed64())
+
+    def option(self, name: str) -> str:
+        """Return a configuration option as GDAL has it, in this thread."""
+        return bytes(self._library.CPLGetConfigOption(name.encode(), b"unset")).decode()
+
+
+@pytest.fixture(scope="module")
+def gdal() -> Gdal:
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("only Linux tells where the libraries of a process are")
+    found = sorted(
+        {line.split()[-1] for line in maps.read_text().splitlines() if "rasterio.libs/libgdal" in line}
+    )
+    if not found:
+        pytest.skip("this rasterio was not built as a wheel with a GDAL of its own")
+    return Gdal(found[0])
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raster in blocks of 256, its bands between each other."""
+    path = tmp_path_factory.mktemp("settings") / "tiled.tif"
+    values = np.random.default_rng(0).integers(0, 255, (3, HEIGHT, WIDTH), np.uint8)
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "count": 3,
+        "height": HEIGHT,
+        "width": WIDTH,
+        "dtype": "uint8",
+    }
+    place = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 0, 0, -0.5, 0)}
+    blocks = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "interleave": "pixel"}
+    with rasterio.open(path, "w", **profile, **place, **blocks, compress="deflate") as dataset:
+        dataset.write(values)
+    return path
+
+
+class Spied:
+    """A dataset of rasterio that notes GDAL's limit whenever it is read."""
+
+    def __init__(self, dataset: Any, gdal: Gdal) -> None:
+        self._dataset, self._gdal = dataset, gdal
+        self.limits: list[int] = []
+        self.is_read = False
+
+    def read(self, *words: Any, **options: Any) -> Any:
+        self.is_read = True
+        self.limits.append(self._gdal.limit)
+        return self._dataset.read(*words, **options)
+
+    def __enter__(self) -> Spied:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._dataset.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+
+@pytest.fixture
+def spied(gdal: Gdal, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Spied]]:
+    """Every dataset that is opened, with what GDAL's limit was at the time and at each read."""
+    opened: list[Spied] = []
+    real = rasterio.open
+
+    def spy(*words: Any, **options: Any) -> Spied:
+        opened.append(Spied(real(*words, **options), gdal))
+        opened[-1].limits.append(gdal.limit)
+        return opened[-1]
+
+    monkeypatch.setattr(rasterio, "open", spy)
+    yield opened
+    for dataset in opened:
+        dataset.close()
+
+
+@pytest.mark.parametrize("mebibytes", [DEFAULT_MIB, 7, 5000])
+def test_gdal_holds_mebibytes_when_told_mebibytes(mebibytes: int, gdal: Gdal) -> None:
+    before = gdal.limit
+    with block_cache_of_mib(mebibytes):
+        assert gdal.limit == mebibytes * MIB
+    assert gdal.limit == before
+
+
+def test_every_reader_of_rasters_sets_the_limit_that_it_means(
+    tiled: Path, spied: list[Spied], gdal: Gdal
+) -> None:
+    before = gdal.limit
+    window = Window(0, 0, 40, WIDTH)
+    for options in ({}, {"cache_mib": 11}):
+        source = open_source(str(tiled), **options)
+        source.read(window)
+        source.close()
+    classes = GdalClassRaster(tiled)
+    classes.read(window)
+    classes.close()
+    assert [dataset.limits for dataset in spied if dataset.is_read] == [
+        [limit * MIB] * 2 for limit in (DEFAULT_MIB, 11, CACHE_MIB)
+    ], "at opening and at reading"
+    with gdal_environment():
+        assert gdal.limit == DEFAULT_MIB * MIB
+    assert gdal.limit == before
+
+
+def test_the_plan_counts_the_cache_that_a_worker_then_has(tiled: Path, spied: list[Spied]) -> None:
+    probe = RasterFile(str(tiled))
+    planned = read_cache_bytes(probe.spec, WIDTH)
+    probe.close()
+    source = open_source(str(tiled), cache_mib=planned // MIB)
+    source.read(Window(0, 0, BLOCK, WIDTH))
+    source.close()
+    assert spied[-1].limits == [planned, planned]
+
+
+def test_rows_of_blocks_stay_decoded(tiled: Path, gdal: Gdal) -> None:
+    source = open_source(str(tiled))
+    before = gdal.used
+    source.read(Window(0, 0, 40, WIDTH))
+    held = gdal.used - before
+    source.close()
+    across = -(-WIDTH // BLOCK)
+    assert across * BLOCK * BLOCK * 3 <= held <= across * BLOCK * BLOCK * 3 * 1.1
+
+
+def test_the_cache_of_a_raster_whose_bands_lie_between_each_other_holds_them_all(
+    tiled: Path, gdal: Gdal
+) -> None:
+    source = RasterFile(str(tiled), bands=[2])
+    before = gdal.used
+    source.read(Window(0, 0, BLOCK, WIDTH))
+    held = gdal.used - before
+    assert source.spec.cached_bytes == 3
+    assert held >= 3 * BLOCK * WIDTH, "GDAL keeps the bands that were decoded with the one that was asked for"
+    source.close()
+
+
+def test_a_thread_that_ends_first_does_not_lift_the_limit_of_another(gdal: Gdal) -> None:
+    before = gdal.limit
+    inside, left = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with rasterio.Env(), block_cache_of_mib(5):
+            inside.wait(10)
+        left.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    with rasterio.Env(), block_cache_of_mib(9):
+        inside.set()
+        assert left.wait(10)
+        assert gdal.limit == 9 * MIB
+    thread.join()
+    assert gdal.limit == before
+
+
+@pytest.mark.parametrize("name", sorted(raster_file.GDAL_SETTINGS))
+def test_settings_of_reads_are_what_gdal_has(name: str, tiled: Path, gdal: Gdal) -> None:
+    source = RasterFile(str(tiled))
+    with source._environment():
+        found = gdal.option(name)
+    source.close()
+    wanted = raster_file.GDAL_SETTINGS[name]
+    truth = {True: {"ON", "YES", "TRUE", "1"}, False: {"OFF", "NO", "FALSE", "0"}}
+    # GDAL's CPLTestBool: anything but these is true
+    assert found.upper() in truth[wanted] if isinstance(wanted, bool) else found == str(wanted)
