@@ -11,6 +11,7 @@ from typing import Any
 
 import zarr
 
+from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.errors import OutputError, UsageError
 from segment_tiles.pipeline.learning.evaluation import Evaluation, evaluate_map, evaluated_classes, grid_of
 from segment_tiles.pipeline.learning.evaluation_pictures import save_confusion
@@ -196,10 +197,8 @@ def _number(value: float) -> float | None:
 
 def _write(out: Path, document: Mapping[str, Any], result: Evaluation) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        partial = out / f".{JSON_FILE}.partial"
-        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        partial.replace(out / JSON_FILE)
+        make_folder(out)
+        write_whole(out / JSON_FILE, json.dumps(document, indent=2) + "\n")
         save_confusion(out / PICTURE_FILE, result.confusion, result.names)
     except OSError as error:
         msg = f"{out} cannot be written: {error.strerror}"

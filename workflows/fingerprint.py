@@ -6,7 +6,6 @@ Workers, memory, Regions and formats are not in it: the result does not depend o
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.tissue import TissueMask
@@ -141,11 +141,9 @@ def read_record(path: Path) -> RunRecord | None:
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Write the record whole, under its final name at once."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    """Write the record: whole, under its final name at once, and on the disk."""
     text = {"fingerprint": record.fingerprint, "settings": record.settings, "choices": record.choices}
-    partial.write_text(json.dumps(text, indent=2))
-    partial.replace(path)
+    write_whole(path, json.dumps(text, indent=2))
 
 
 def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunConfig, out: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import OutputError, one_line
 
 REFRESH_SECONDS = 10.0
@@ -88,9 +89,7 @@ def _refuse_holder_elsewhere(holder: Path, out: Path) -> None:
 
 def _write(holder: Path) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    partial = holder.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps({"process": os.getpid(), "machine": platform.node(), "since": since}))
-    partial.replace(holder)
+    write_whole(holder, json.dumps({"process": os.getpid(), "machine": platform.node(), "since": since}))
 
 
 def _fields(holder: Path) -> dict[str, object]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.bands import BandReader
@@ -227,11 +228,9 @@ def _noise(spec: RasterSpec, tile: int) -> Tensor:
 
 def _remember(scene: Scene, choice: ComputeChoice, probe: Probe) -> None:
     path = _cache_file(scene, choice)
-    partial_path = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial_path.write_text(json.dumps(asdict(probe)))
-        partial_path.replace(path)
+        make_folder(path.parent)
+        write_whole(path, json.dumps(asdict(probe)))
     except OSError:
         # a home that cannot be written costs a second of `plan`, never a run
         return

@@ -101,7 +101,7 @@ def _memory(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, Any]:
 def write_report(directory: OutputDirectory, report: Mapping[str, Any]) -> None:
     """Write ``report.json`` whole."""
     with finished_file(directory.report) as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _source(plan: Plan) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from segment_tiles.pipeline.durable import make_folder, remove_leftovers, write_whole
 from segment_tiles.pipeline.errors import OutputError, TrainingError
 from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.learning.logs import TrainingLog
@@ -221,7 +222,8 @@ def _run_and_report(
 
 def _check_folder(out: Path, *, resume: bool) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
+        remove_leftovers(out)
     except OSError as error:
         msg = f"--out {out} cannot be a folder: {error.strerror}"
         raise OutputError(msg) from error
@@ -238,6 +240,4 @@ def _write_json(path: Path, report: TrainingReport) -> None:
         "scores": report.scores,
         "left_out": report.left_out,
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(document, indent=2) + "\n")

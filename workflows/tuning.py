@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.fingerprint import RunRecord
@@ -51,10 +52,8 @@ class Tuning:
 def store_tuning(checksum: str, tuning: Tuning) -> Path:
     """Keep a tuning, whole, in place of an earlier one of the same weights."""
     path = tuning_file(checksum)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(asdict(tuning), indent=2))
-    partial.replace(path)
+    make_folder(path.parent)
+    write_whole(path, json.dumps(asdict(tuning), indent=2))
     return path
 
 

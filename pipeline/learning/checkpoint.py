@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from segment_tiles.pipeline.durable import partial_beside, put_in_place
 from segment_tiles.pipeline.errors import TrainingError, WriteFailedError, one_line
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -40,10 +42,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         The disk is full or cannot be written.
     """
     path = folder / CHECKPOINT_NAME
-    partial = path.with_suffix(".partial")
+    partial = partial_beside(path)
     try:
         torch.save({name: getattr(checkpoint, name) for name in Checkpoint.__slots__}, partial)
-        partial.replace(path)
+        put_in_place(partial, path)
     except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
         msg = f"{path} cannot be written ({one_line(error)}); free some space and go on with --resume"
         raise WriteFailedError(msg) from error
@@ -61,8 +63,13 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as parts:  # torch reads on where a byte of the weights is wrong
+            damaged = parts.testzip()
+        if damaged is not None:
+            msg = f"{path} is damaged in {damaged}; remove it to start again"
+            raise TrainingError(msg)
         checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, TypeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         msg = f"{path} cannot be read as a checkpoint ({one_line(error)}); remove it to start again"
         raise TrainingError(msg) from error
     if checkpoint.fingerprint != fingerprint:

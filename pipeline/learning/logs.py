@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from segment_tiles.pipeline.durable import sync_file, sync_folder
+
 STEPS_FILE = "steps.csv"
 SCORES_FILE = "scores.csv"
 
@@ -58,5 +60,8 @@ class TrainingLog:
     ) -> None:
         for file in self._files.values():
             file.close()
+            sync_file(Path(file.name))
+        if self._files:
+            sync_folder(self._folder)
         if self._board is not None:
             self._board.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
@@ -82,9 +84,9 @@ def colored(codes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.uint8]:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG that appears complete or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=100, format="png")
-    partial.replace(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=100, format="png")
+    write_whole(path, picture.getvalue())
 
 
 def _middle(window: Window) -> Window:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from segment_tiles.pipeline.durable import make_folder, put_in_place, write_whole
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError, one_line
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checksum import sha256_of_file
@@ -78,7 +79,7 @@ def save_model_package(
     parameters = sum(parameter.numel() for parameter in network.parameters())
     temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         save_file(tensors, temporary)
         # safetensors lets nobody else read the file; who may read the folder may read the model
         temporary.chmod(folder.stat().st_mode & 0o666)
@@ -129,10 +130,8 @@ def finish_package(
     item = to_stac_item(manifest, file_name, temporary.stat().st_size, parameters, framework)
     document = item.to_dict(include_self_link=False, transform_hrefs=False)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    manifest_temporary = folder / f".{MANIFEST_FILE}.{os.getpid()}"
-    manifest_temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / file_name)
-    manifest_temporary.replace(folder / MANIFEST_FILE)
+    put_in_place(temporary, folder / file_name)
+    write_whole(folder / MANIFEST_FILE, text)
     return manifest
 
 

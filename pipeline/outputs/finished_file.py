@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from segment_tiles.pipeline.durable import make_folder, put_in_place
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -18,6 +19,9 @@ _NEARLY_FULL = 1_000_000
 @contextlib.contextmanager
 def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
     """Give a path for each target in a temporary folder beside it; on success move what was written there.
+
+    Content is on the disk before a name says that it is there, and the name before the block ends. A target may
+    be a folder.
 
     The temporary folder is on the same disk, so that the move is one rename, and files in it carry
     their final names, because GDAL writes some of these names into others. What a killed process
@@ -34,14 +38,14 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
     folder = targets[-1].parent
     partial = folder / f".{targets[-1].name}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         yield tuple(partial / target.name for target in targets)
         for target in targets:
             written = partial / target.name
             if written.exists():
-                written.replace(target)
+                put_in_place(written, target)
             else:
                 target.unlink(missing_ok=True)
     except OSError as error:

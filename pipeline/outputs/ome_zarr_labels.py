@@ -12,7 +12,6 @@ Values are the codes of the class map. Specification: https://ngff.openmicroscop
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -78,7 +77,6 @@ def write_ome_zarr_labels(
             "multiscales": [_multiscale(georef, shapes, name)],
             "image-label": _image_label(table, georef, pixel_counts, inside=inside),
         }
-        shutil.rmtree(path, ignore_errors=True)  # a folder cannot be renamed onto one that is not empty
 
 
 def write_labels_inside(

@@ -6,6 +6,7 @@ import errno
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -14,11 +15,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.durable import make_folder, sync_files
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.ledger import Ledger, LedgerEntry
-from segment_tiles.pipeline.outputs.store import array_of, shard_shape
+from segment_tiles.pipeline.outputs.seals import Seal, seal_of
+from segment_tiles.pipeline.outputs.store import SHARDS, array_of, folder_of, shard_file, shard_shape
 
 COUNTED_ONE_BY_ONE = 16
 """Classes up to which a pass for each is quicker than a histogram, for which every code becomes 64 bits wide."""
@@ -65,6 +68,9 @@ class ShardWriter:
         self._arrays = {name: array_of(group, name) for name in ("classes", "confidence")}
         if "scores" in group:
             self._arrays["scores"] = array_of(group, "scores")
+        self._folder = folder_of(group)
+        for name in self._arrays:
+            make_folder(self._folder / name / SHARDS)
         self._shard_rows, self._shard_columns = shard_shape(self._arrays["classes"].shape[-1])
         self._is_volume, self._slices = slices is not None, deque(slices or ())
         # where every pixel has a class, no chunk of these is all nodata, so none has to be compared with it; the
@@ -163,10 +169,25 @@ class ShardWriter:
                 if name in never_empty:
                     array = array.with_config({"write_empty_chunks": True})  # noqa: PLW2901 - the same array
                 array[(..., *place)] = buffers[name][..., : window.height, :]
+            shards = self._on_disk(entry, number or 0, window)
         except OSError as error:
             raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
-        self._ledger.mark(entry)
+        self._ledger.mark(replace(entry, shards=shards))
         self.seconds += perf_counter() - started
+
+    def _on_disk(self, entry: LedgerEntry, number: int, window: Window) -> dict[str, Seal | None]:
+        """Wait until the files of a row are on the disk, with their names, and return what each must be."""
+        shards: dict[str, Seal | None] = {}
+        for name, array in self._arrays.items():
+            row = window.row // self._shard_rows
+            index = (number, row) if self._is_volume else (row,)
+            classes = (0,) * (array.ndim - len(index) - 1)
+            files = [shard_file(array, (*classes, *index, column)) for column in range(*entry.shard_columns)]
+            there = [file for file in files if (self._folder / name / file).is_file()]
+            sync_files([self._folder / name / file for file in there], below=self._folder / name / SHARDS)
+            for file in files:
+                shards[f"{name}/{file}"] = seal_of(self._folder / name / file) if file in there else None
+        return shards
 
     def _entry(self, window: Window, number: int, codes: NDArray[Any]) -> LedgerEntry:
         side = self._shard_columns

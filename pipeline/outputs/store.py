@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
@@ -33,6 +33,10 @@ SHARD_ROWS: Final = 512
 """Rows of a shard: what is written whole, once."""
 SHARD_COLUMNS_AT_MOST: Final = 8 * CHUNK
 """Columns of a shard of a wide raster."""
+SHARDS: Final = "c"
+"""Folder of an array in which its shards lie."""
+COMPRESSORS: Final = (BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"), Crc32cCodec())
+"""Of every chunk; the checksum makes damage an error to every reader, and never a class."""
 ATTRIBUTE: Final = "segment_tiles"
 """Key of our own attributes on the root group."""
 
@@ -97,7 +101,7 @@ def create_array(
         dtype=dtype,
         shards=(*shape[:leading], *shard_shape(shape[-1])),
         chunks=(*(1,) * leading, CHUNK, CHUNK),
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
+        compressors=COMPRESSORS,
         fill_value=fill_value,
         dimension_names=(*("class",) * leading, *DIMENSIONS),
         attributes=attributes,
@@ -156,3 +160,15 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
         msg = f"{group.store_path}: has no array {name!r}; run again with the option that makes it"
         raise OutputError(msg)
     return array
+
+
+def folder_of(group: zarr.Group) -> Path:
+    """Return the folder of a store on this machine's file systems."""
+    store: Any = group.store_path.store
+    return Path(store.root, group.store_path.path)
+
+
+def shard_file(array: zarr.Array[Any], index: Sequence[int]) -> str:
+    """Return the path of a shard in the folder of its array."""
+    metadata: Any = array.metadata
+    return str(metadata.encode_chunk_key(tuple(index)))

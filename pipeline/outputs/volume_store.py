@@ -19,12 +19,11 @@ from typing import Any, Final
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.volume import Matrix, Slicing, VolumeSpec, as_matrix
-from segment_tiles.pipeline.outputs.store import ATTRIBUTE, shard_shape
+from segment_tiles.pipeline.outputs.store import ATTRIBUTE, COMPRESSORS, shard_shape
 
 CHUNK: Final = 128
 """Side of a chunk inside a slice, in voxels: slices are smaller than rasters."""
@@ -152,7 +151,7 @@ def _create(
         dtype=dtype,
         shards=(*classes, 1, *shard_shape(shape[-1])),
         chunks=(*(1,) * len(classes), 1, chunk, chunk),
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
+        compressors=COMPRESSORS,
         fill_value=fill_value,
         dimension_names=(*("class",) * len(classes), *DIMENSIONS),
     )

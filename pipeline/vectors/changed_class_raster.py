@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.finished_file import write_failed
@@ -43,7 +43,7 @@ def create_codes(path: Path, spec: ClassRasterSpec, side: int) -> None:
         shape=(spec.height, spec.width),
         chunks=(min(side, spec.height), min(side, spec.width)),
         dtype=spec.dtype,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
+        compressors=(BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"), Crc32cCodec()),
         overwrite=True,
     )
 

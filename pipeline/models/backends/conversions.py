@@ -19,6 +19,7 @@ from tempfile import mkdtemp
 
 import torch
 
+from segment_tiles.pipeline.durable import sync_folder, sync_tree
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.checksum import sha256_of_file
@@ -115,7 +116,9 @@ def _is_sound(folder: Path) -> bool:
 
 def _move(partial: Path, folder: Path) -> None:
     try:
+        sync_tree(partial)
         partial.rename(folder)
+        sync_folder(folder.parent)
     except OSError:
         if not (folder / COMPLETE).is_file():
             raise

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol, cast
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
 
 from segment_tiles.pipeline.grid.volume import VolumeSpec
 from segment_tiles.pipeline.sources.volumes.selection import Selection
@@ -96,7 +97,7 @@ def copy_voxels(uri: str, selection: Selection, spec: VolumeSpec, path: Path) ->
         dtype=spec.dtype,
         shards=(1, *whole, depth),
         chunks=(1, SIDE, SIDE, depth),
-        compressors=None,
+        compressors=Crc32cCodec(),
         fill_value=0,
         dimension_names=("channel", "i", "j", "k"),
     )

@@ -1,0 +1,99 @@
+"""Seals: size and checksum of files, so that damage is noticed before anything is made of them.
+
+The checksum is the CRC-32 of zlib and not CRC-32C: chunks end in their own CRC-32C, and the CRC of data with its
+own CRC behind it is the same for all data of one length. So a CRC-32C of a whole shard would say nothing new.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+_PART: Final = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a file must be."""
+
+    size: int
+    """Bytes."""
+    checksum: int
+    """CRC-32 of all bytes."""
+
+    def has_size(self, path: Path) -> bool:
+        """Return whether a file is there and has the size: quick, and tells what was emptied or cut."""
+        try:
+            return path.is_file() and path.stat().st_size == self.size
+        except OSError:
+            return False
+
+    def is_kept(self, path: Path) -> bool:
+        """Return whether a file is what it was, byte for byte; one that cannot be read is not."""
+        if not self.has_size(path):
+            return False
+        try:
+            return seal_of(path) == self
+        except OSError:
+            return False
+
+
+def seal_of(path: Path) -> Seal:
+    """Return the seal of a file.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be read.
+    """
+    size = checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(_PART):
+            checksum = zlib.crc32(part, checksum)
+            size += len(part)
+    return Seal(size, checksum)
+
+
+def seals_of_tree(folder: Path) -> dict[str, Seal]:
+    """Return the seals of all files below a folder, by their path in it with ``/``."""
+    paths = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+    return {path.relative_to(folder).as_posix(): seal_of(path) for path in sorted(paths)}
+
+
+def is_tree_kept(folder: Path, seals: Mapping[str, Seal], *, sizes_only: bool = False) -> bool:
+    """Return whether a folder has these files, each as it was; further files do not matter.
+
+    Sizes are compared first, then checksums in several threads.
+    """
+    if not all(seal.has_size(folder / name) for name, seal in seals.items()):
+        return False
+    if sizes_only:
+        return True
+    return all(kept((seal, folder / name) for name, seal in seals.items()))
+
+
+def kept(pairs: Iterable[tuple[Seal, Path]]) -> list[bool]:
+    """Return of each file whether it is what it was; reading and summing go on in several threads."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="check") as pool:
+        return list(pool.map(lambda pair: pair[0].is_kept(pair[1]), pairs))
+
+
+def as_plain(seals: Mapping[str, Seal]) -> dict[str, list[int]]:
+    """Return seals as plain JSON values."""
+    return {name: [seal.size, seal.checksum] for name, seal in seals.items()}
+
+
+def from_plain(values: Mapping[str, Any]) -> dict[str, Seal]:
+    """Return seals from plain JSON values.
+
+    Raises
+    ------
+    ValueError, TypeError, AttributeError
+        Where these are not seals.
+    """
+    return {name: Seal(int(size), int(checksum)) for name, (size, checksum) in values.items()}
