@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench lock reference clean
+.PHONY: help install demo test test-slow fuzz lint format bench lock reference clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,11 @@ test: install  ## the whole suite, under 15 minutes on 2 cores
 
 test-slow: install  ## checks that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+SEED  ?= 1
+COUNT ?= 1000
+fuzz: install  ## COUNT damaged inputs of SEED against every command
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED) --count $(COUNT)
 
 lint: install  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from segment_tiles.cli import (
     train,
     tune,
 )
+from segment_tiles.cli.unforeseen import EXIT_STATUS as UNFORESEEN
+from segment_tiles.cli.unforeseen import describe_unforeseen, tell_of_threads
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
 
 INTERRUPTED = 130
@@ -66,6 +68,7 @@ def main() -> None:
     # Arrow's own pool keeps what was freed, beside the network's libraries; the C library gives it back. Read when
     # Arrow is loaded; a user's choice stands.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    tell_of_threads(sys.argv[1:])
     sys.exit(run_command_line(sys.argv[1:]))
 
 
@@ -77,8 +80,15 @@ def run_command_line(arguments: list[str]) -> int:
         return _fail_usage(error, arguments)
     except SegmentTilesError as error:
         return _fail(one_line(error), error.exit_status)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort as error:
+        # typer takes an EOFError for Ctrl-D at a prompt; here nothing prompts, so a file ended too early
+        if isinstance(error.__cause__, EOFError):
+            return _fail(describe_unforeseen(error.__cause__, arguments), UNFORESEEN)
         status = INTERRUPTED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the outermost place: no user sees a traceback
+        return _fail(describe_unforeseen(error, arguments), UNFORESEEN)
     if status == INTERRUPTED:  # typer turns Ctrl-C into this status itself
         return _fail("interrupted; the same command goes on where this one stopped", INTERRUPTED)
     return status if isinstance(status, int) else 0

@@ -1,0 +1,19 @@
+"""The first line of the `segment-tiles` command: imports nothing, so that Ctrl-C is answered from the start."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line; the entry point of the package."""
+    try:
+        from segment_tiles.cli.main import main as run_main
+
+        run_main()
+    except KeyboardInterrupt:
+        # inside a command this is handled there; here it came while the program was being imported
+        import os
+        import sys
+
+        print("segment-tiles: error: interrupted before anything began", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(130)  # half-imported modules have nothing to put away, and would print as they end

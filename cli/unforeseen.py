@@ -1,0 +1,134 @@
+"""What no part of the program foresaw becomes one line and a file to report it with, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+REPORTED_VERSIONS = (
+    "segment-tiles", "torch", "rasterio", "zarr", "dask", "numpy", "pyogrio", "geopandas", "openslide-python",
+    "tifffile", "nibabel", "pydicom", "highdicom", "openvino", "onnxruntime",
+)  # fmt: skip
+"""Packages whose versions a report names, if they are installed."""
+EXIT_STATUS = 1
+"""Of every error that was not foreseen."""
+
+
+def describe_unforeseen(error: BaseException, arguments: Sequence[str]) -> str:
+    """Return the one line for an error that nothing foresaw; what is no shortage of this machine gets a report.
+
+    Parameters
+    ----------
+    error
+        What reached the outermost place.
+    arguments
+        Of the command, without the name of the program.
+    """
+    return _shortage(error) or _with_report(error, arguments)
+
+
+def tell_of_threads(arguments: Sequence[str]) -> None:
+    """From now on, an error that ends a thread, or that Python can raise nowhere, is one line on stderr too."""
+
+    def say(kind: type[BaseException], error: BaseException | None) -> None:
+        if not issubclass(kind, SystemExit):
+            print(
+                f"segment-tiles: warning: {describe_unforeseen(error or kind(), arguments)}", file=sys.stderr
+            )
+
+    threading.excepthook = lambda found: say(found.exc_type, found.exc_value)
+    sys.unraisablehook = lambda found: say(found.exc_type, found.exc_value)
+
+
+def _shortage(error: BaseException) -> str | None:
+    """Return the line for errors that tell of the machine and not of the program; None for all others."""
+    for found in _chain(error):
+        if isinstance(found, MemoryError) or "can't start new thread" in str(found) or _is_no_memory(found):
+            return "this machine has too little memory free for the command; close other programs or give --memory"
+        if isinstance(found, OSError) and found.errno in _OS_LINES:
+            name = "" if found.filename is None else f"{found.filename}: "
+            return f"{name}{_OS_LINES[found.errno]}"
+    return None
+
+
+_OS_LINES = {
+    errno.EMFILE: "too many open files for this process; raise the limit with `ulimit -n 1024` and start again",
+    errno.ENFILE: "too many open files on this machine; close other programs and start again",
+    errno.ENOSPC: "the disk is full; free some space and start the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and start the same command again",
+    errno.EROFS: "the file system is read-only; give a folder that can be written",
+    errno.EACCES: "permission denied; give a file or folder that this user may use",
+    errno.EPERM: "the operation is not permitted; give a file or folder that this user may use",
+}
+
+
+def _is_no_memory(error: BaseException) -> bool:
+    return (isinstance(error, OSError) and error.errno == errno.ENOMEM) or "DefaultCPUAllocator" in str(error)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and what it was raised from, the newest first."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def _with_report(error: BaseException, arguments: Sequence[str]) -> str:
+    summary = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    said = f"this was not foreseen ({summary})"
+    file = _write_report(error, arguments)
+    if file is None:
+        return f"{said}; no report could be written, neither here nor in the cache folder"
+    return f"{said}; please report it with the file {file}"
+
+
+def _write_report(error: BaseException, arguments: Sequence[str]) -> Path | None:
+    """Write versions, command and traceback into the working folder, else into the cache folder."""
+    text = _report(error, arguments)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "segment-tiles"
+    name = f"segment-tiles-error-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+    for folder in (Path.cwd, lambda: cache):
+        try:
+            file = folder() / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        except OSError:
+            continue
+        return file
+    return None
+
+
+def _report(error: BaseException, arguments: Sequence[str]) -> str:
+    lines = [
+        f"command: segment-tiles {' '.join(arguments)}",
+        f"time: {datetime.now(UTC).isoformat(timespec='seconds')}",
+        f"python: {sys.version.split()[0]} on {platform.platform()}",
+        *(f"{name}: {found}" for name in REPORTED_VERSIONS if (found := _version(name))),
+        "",
+        *traceback.format_exception(error),
+    ]
+    return "\n".join(_without_secrets(line) for line in lines)
+
+
+def _without_secrets(text: str) -> str:
+    """Take user, password and query string out of every URL of a text."""
+    return re.sub(r"(\w+://)(?:[^/@\s]*@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?", r"\1\2", text)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

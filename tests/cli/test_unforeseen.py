@@ -1,0 +1,137 @@
+"""Whatever nobody foresaw: one line, a file to report it with, exit status 1, and no traceback on the terminal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from segment_tiles.cli import info, main
+
+
+def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next command end with an error."""
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+
+
+def test_one_line_and_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fail_with(ZeroDivisionError("by\nnothing"), monkeypatch)
+    source = "https://someone:hidden@host/scene.tif?token=hidden"
+    assert main.run_command_line(["info", source]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "this was not foreseen (ZeroDivisionError: by nothing)" in lines[0]
+    (report,) = tmp_path.glob("segment-tiles-error-*.txt")
+    assert str(report) in lines[0]
+    text = report.read_text()
+    assert "command: segment-tiles info https://host/scene.tif" in text
+    assert "hidden" not in text
+    assert "Traceback (most recent call last)" in text
+    assert "torch: " in text
+
+
+def test_a_working_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir("/proc")
+    fail_with(KeyError("a"), monkeypatch)
+    assert main.run_command_line(["info", "a"]) == 1
+    (report,) = tmp_path.glob("segment-tiles/segment-tiles-error-*.txt")
+    assert str(report) in capsys.readouterr().err
+
+
+def test_a_working_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    fail_with(KeyError("a"), monkeypatch)
+    assert main.run_command_line(["info", "a"]) == 1
+    assert "segment-tiles-error-" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+
+
+SHORTAGES: dict[str, tuple[Callable[[], BaseException], str]] = {
+    "memory": (MemoryError, "too little memory"),
+    "threads": (lambda: RuntimeError("can't start new thread"), "too little memory"),
+    "files": (lambda: OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+    "disk": (lambda: OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+    "rights": (lambda: PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b: permission denied"),
+}
+
+
+@pytest.mark.parametrize("case", SHORTAGES)
+def test_shortages_of_the_machine_need_no_report(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, expected = SHORTAGES[case]
+    monkeypatch.chdir(tmp_path)
+    error = ValueError("on the way")
+    error.__cause__ = make()
+    fail_with(error, monkeypatch)
+    assert main.run_command_line(["info", "a"]) == 1
+    assert expected in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_ends_too_early_is_no_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Typer takes any EOFError for Ctrl-D."""
+    monkeypatch.chdir(tmp_path)
+
+    def end(*_arguments: object, **_options: object) -> None:
+        raise EOFError("compressed file ended")
+
+    monkeypatch.setattr("segment_tiles.workflows.describe.describe_source", end)
+    assert info.command is not None
+    assert main.run_command_line(["info", str(tmp_path / "a.tif")]) == 1
+    assert "EOFError: compressed file ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.06, 0.1, 0.2])
+def test_ctrl_c_while_the_program_starts(delay: float, tmp_path: Path) -> None:
+    """From the first line of ours on; before it the interpreter itself is starting."""
+    code = "import sys; print('up', flush=True); from segment_tiles.cli.start import main; main()"
+    started = subprocess.Popen(
+        [sys.executable, "-c", code, "info", str(tmp_path / "a.tif")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert started.stdout is not None
+    started.stdout.readline()
+    time.sleep(delay)
+    os.kill(started.pid, signal.SIGINT)
+    _, errors = started.communicate(timeout=60)
+    assert "Traceback" not in errors
+    assert started.returncode in {130, 2}
+    assert len(errors.splitlines()) == 1
+
+
+def test_an_error_in_a_thread_is_one_line_too(tmp_path: Path) -> None:
+    code = (
+        "import threading; from segment_tiles.cli.unforeseen import tell_of_threads; tell_of_threads(['info']);"
+        "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "ZeroDivisionError" in done.stderr
