@@ -82,7 +82,8 @@ def print_summary(report: dict[str, Any]) -> None:
     count, size = ("voxels", "volume_ml") if is_volume else ("pixels", "area")
     table = Table("class", count, "volume, ml" if is_volume else f"area, {report['area_unit']}")
     for entry in [*report["classes"], {**report["nodata"], "name": "nodata"}]:
-        table.add_row(entry["name"], f"{entry[count]:,}", f"{entry[size]:,.1f}")
+        known = "unknown" if entry[size] is None else f"{entry[size]:,.1f}"
+        table.add_row(entry["name"], f"{entry[count]:,}", known)
     console = RichConsole()
     console.print(table)
     if "notice" in report:

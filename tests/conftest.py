@@ -32,6 +32,7 @@ from segment_tiles.pipeline.models.package import save_model_package
 from segment_tiles.workflows.demo import DEMO_SCENE
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED_REAL = SHARED_DATA.with_name("real")
 
 settings.register_profile(
     "short", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -48,6 +49,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data of ../shared/data is not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def shared_real() -> Path:
+    """The folder of small real files beside the checkout."""
+    if not SHARED_REAL.is_dir():
+        pytest.skip("the real files of ../shared/real are not beside this checkout")
+    return SHARED_REAL
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.tissue import TissueMask
-from segment_tiles.pipeline.sources.volumes.dicom_series import dicom_files
+from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.probe import Probe

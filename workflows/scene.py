@@ -143,6 +143,7 @@ def _volume_scene(config: RunConfig, folder: Path, manifest: ModelManifest) -> S
     volume = open_volume(config, manifest, tile, overlap)
     first = volume.directions[0]
     warnings = [
+        *volume.spec.notes,
         *_type_warnings(first.spec, manifest),
         *spacing_warnings(volume, manifest, PIXEL_SIZE_TOLERANCE),
     ]

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing
-from segment_tiles.pipeline.sources.volumes.nifti import parsed_header
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume_spec, volume_kind
 from segment_tiles.workflows.volume_scene import VolumeScene
@@ -33,21 +32,16 @@ def describe_volume(uri: str, t: int | None) -> dict[str, Any]:
         "source": uri,
         "kind": volume_kind(uri),
         "voxels": list(spec.shape),
-        "times": _times(spec.nifti_header),
+        "times": spec.times,
         "dtype": spec.dtype,
         "spacing_mm": [round(step, 6) for step in spacing],
         "orientation": "".join(letters),
         "slices": {name: slicing.shape_of(spec.shape)[0] for name, slicing in slicings.items()},
         "affine_ras_mm": [list(row) for row in spec.affine],
-        "voxel_volume_mm3": spec.voxel_volume,
+        "voxel_volume_mm3": spec.voxel_volume if spec.has_known_depth else None,
         "uncompressed_bytes": spec.nbytes,
+        "notes": list(spec.notes),
     }
-
-
-def _times(header: bytes | None) -> int:
-    """Return how many volumes a NIfTI file holds along its fourth axis."""
-    shape: tuple[int, ...] = () if header is None else parsed_header(header).get_data_shape()
-    return int(shape[3]) if len(shape) > 3 else 1
 
 
 def volume_summary(uri: str, volume: VolumeScene) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.outputs.dicom_labelmap import require_highdicom
 from segment_tiles.pipeline.outputs.dicom_seg import check_voxels
+from segment_tiles.pipeline.sources.volumes.dicom_series import open_series
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import DEFAULT_FORMATS
 from segment_tiles.workflows.volume_scene import VolumeScene
@@ -51,6 +53,9 @@ def suitable_formats(formats: tuple[str, ...], uri: str, volume: VolumeScene | N
 def _check_dicom_seg(uri: str, volume: VolumeScene) -> None:
     if volume_kind(uri) != "dicom":
         msg = f"--format names dicom-seg, which refers to the slices of a DICOM series, but {uri} is none; use nifti"
+        raise UsageError(msg)
+    if open_series(Path(uri)).is_enhanced:
+        msg = f"--format dicom-seg needs a file per slice, but {uri} is an enhanced file of frames; use nifti"
         raise UsageError(msg)
     if volume.box != volume.spec.shape:
         msg = "--format dicom-seg covers whole slices of a series; leave --roi out, or use --format nifti"

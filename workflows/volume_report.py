@@ -14,7 +14,7 @@ CUBIC_MILLIMETERS_PER_MILLILITER: Final = 1000.0
 def volume_classes(
     volume: VolumeScene, table: ClassTable, shards: Mapping[tuple[int, int], Sequence[int]]
 ) -> dict[str, Any]:
-    """Return counts of voxels and volumes in ml of all classes and of nodata.
+    """Return counts of voxels and volumes in ml of all classes and of nodata; None for ml if the depth is unknown.
 
     Parameters
     ----------
@@ -24,20 +24,24 @@ def volume_classes(
         Counts by (shard row, shard column), from the ledger; nodata last.
     """
     counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
-    milliliters = volume.spec.voxel_volume / CUBIC_MILLIMETERS_PER_MILLILITER
+    known = volume.spec.has_known_depth
+
+    def milliliters(voxels: int) -> float | None:
+        return voxels * volume.spec.voxel_volume / CUBIC_MILLIMETERS_PER_MILLILITER if known else None
+
     return {
-        "volume_unit": "ml",
-        "voxel_volume_mm3": volume.spec.voxel_volume,
+        "volume_unit": "ml" if known else None,
+        "voxel_volume_mm3": volume.spec.voxel_volume if known else None,
         "classes": [
             {
                 "code": entry.code,
                 "name": entry.name,
                 "voxels": counts[entry.code],
-                "volume_ml": counts[entry.code] * milliliters,
+                "volume_ml": milliliters(counts[entry.code]),
             }
             for entry in table.classes
         ],
-        "nodata": {"code": table.nodata, "voxels": counts[-1], "volume_ml": counts[-1] * milliliters},
+        "nodata": {"code": table.nodata, "voxels": counts[-1], "volume_ml": milliliters(counts[-1])},
     }
 
 

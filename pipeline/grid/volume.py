@@ -35,6 +35,12 @@ class VolumeSpec:
     """Value that marks an invalid voxel, or None."""
     nifti_header: bytes | None = None
     """Header of a NIfTI source as it stands in the file, so that a mask can repeat it."""
+    times: int = 1
+    """Volumes along the fourth axis of the source, of which one or several are read."""
+    has_known_depth: bool = True
+    """False for a single slice that does not say how thick it is; the affine then has a step of 1 mm."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how the source was understood."""
 
     @property
     def voxel_volume(self) -> float:

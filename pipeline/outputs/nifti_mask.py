@@ -14,7 +14,7 @@ from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.store import array_of
 from segment_tiles.pipeline.outputs.volume_store import VolumeGeometry, read_geometry
-from segment_tiles.pipeline.sources.volumes.nifti import parsed_header
+from segment_tiles.pipeline.sources.volumes.nifti import affine_in_millimeters, parsed_header
 
 if TYPE_CHECKING:
     from io import IOBase
@@ -91,8 +91,7 @@ def _affine_of(path: Path) -> NDArray[np.float64]:
     import nibabel  # noqa: PLC0415 - an extra
 
     image: Any = nibabel.load(path)
-    affine: NDArray[np.float64] = np.asarray(image.affine)
-    return affine
+    return affine_in_millimeters(image)
 
 
 def _header(geometry: VolumeGeometry, dtype: np.dtype[Any]) -> Any:

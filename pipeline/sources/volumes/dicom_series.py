@@ -1,48 +1,55 @@
-"""DICOM series: slices put in order by their position, values through MONAI's PydicomReader."""
+"""DICOM series, classic and enhanced: slices put in order by their position, values decoded by pydicom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
-from segment_tiles.pipeline.sources.volumes.selection import Blocks
+from segment_tiles.pipeline.sources.volumes.dicom_folder import (
+    contents_of,
+    dicom_files,
+    has_preamble,
+    is_slides_only,
+)
+from segment_tiles.pipeline.sources.volumes.dicom_frames import slice_headers
+from segment_tiles.pipeline.sources.volumes.selection import Blocks, Selection, checked_shape
 from segment_tiles.pipeline.sources.volumes.series_checks import SliceHeader, in_order
-
-WHOLE_SLIDE: Final = "1.2.840.10008.5.1.4.1.1.77.1.6"
-"""SOP class of a whole slide, which is not a volume."""
-HEADER_TAGS: Final = (
-    "SOPClassUID", "SeriesInstanceUID", "InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
-    "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class DicomSeries:
     """A series whose slices were checked and sorted along their normal."""
 
-    files: tuple[Path, ...]
-    """In the order of the slices."""
+    volumes: tuple[tuple[SliceHeader, ...], ...]
+    """Slices in order, of every volume of an enhanced file (times, echoes); a classic series has one."""
     spec: VolumeSpec
-    """Stored axes: column, row, slice."""
+    """Of the first volume. Stored axes: column, row, slice."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """In the order of the slices of the first volume."""
+        return tuple(header.file for header in self.volumes[0])
+
+    @property
+    def is_enhanced(self) -> bool:
+        """Whether slices are frames of a file of several."""
+        return any(header.frame is not None for header in self.volumes[0])
 
 
 def is_dicom_series(path: Path) -> bool:
-    """Return whether a file, or a folder's first DICOM file, is DICOM and not a whole slide."""
-    from pydicom import dcmread  # noqa: PLC0415 - an extra
-
-    candidates = [path] if path.is_file() else dicom_files(path)[:1]
-    if not candidates or not _is_dicom(candidates[0]):
-        return False
-    return str(dcmread(candidates[0], specific_tags=["SOPClassUID"]).get("SOPClassUID", "")) != WHOLE_SLIDE
+    """Return whether a file, or the first image of a folder, is DICOM and not a whole slide."""
+    files = [path] if path.is_file() else dicom_files(path)
+    files = [file for file in files if has_preamble(file)]
+    return bool(files) and not is_slides_only(files)
 
 
 def open_series(path: Path) -> DicomSeries:
@@ -51,125 +58,140 @@ def open_series(path: Path) -> DicomSeries:
     Raises
     ------
     SourceError
-        Where slices are missing, double, of different orientation, shape or spacing, in colour, or of
+        If slices are missing, double, of different orientation, shape or spacing, in colour, or of
         several series.
     """
     files = [path] if path.is_file() else (dicom_files(path) if path.is_dir() else [])
-    if not files:
-        msg = f"{path}: holds no DICOM file; give a folder with one series"
-        raise SourceError(msg)
     return _open_series(path, tuple((file, file.stat().st_mtime_ns) for file in files))
+
+
+def read_series_spec(path: Path, selection: Selection) -> VolumeSpec:
+    """Return what is known of the chosen volumes of a series.
+
+    Raises
+    ------
+    SourceError
+        As `open_series`, and if the choice of a volume is left open.
+    """
+    series = open_series(path)
+    spec, count = series.spec, len(series.volumes)
+    shape = spec.shape if count == 1 else (*spec.shape, count)
+    _, channels = checked_shape(path, shape, selection)
+    return VolumeSpec(
+        spec.shape, channels, spec.dtype, spec.affine,
+        times=count, has_known_depth=spec.has_known_depth, notes=spec.notes,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=2)
 def _open_series(path: Path, files: tuple[tuple[Path, int], ...]) -> DicomSeries:
-    headers = [_header(file) for file, _ in files]
+    contents = contents_of(path)
+    headers = [header for file in contents.images for header in slice_headers(file)]
     series = sorted({header.series for header in headers})
     if len(series) > 1:
         msg = f"{path}: holds {len(series)} series ({', '.join(series[:3])}); give a folder with one of them"
         raise SourceError(msg)
-    ordered = in_order(path, headers)
+    volumes = in_order(path, headers)
+    ordered = volumes[0]
     first = ordered[0]
-    dtypes = {header.dtype for header in ordered}
+    dtypes = {header.dtype for header in headers}
+    has_known_depth = len(ordered) > 1 or first.thickness is not None
     spec = VolumeSpec(
         (first.columns, first.rows, len(ordered)),
         1,
         dtypes.pop() if len(dtypes) == 1 else "float32",
         as_matrix(_affine(ordered)),
+        times=len(volumes),
+        has_known_depth=has_known_depth,
+        notes=(*contents.notes, *_notes(path, headers, has_known_depth=has_known_depth)),
     )
-    return DicomSeries(tuple(header.file for header in ordered), spec)
+    return DicomSeries(tuple(tuple(slices) for slices in volumes), spec)
 
 
-def read_series_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[int, int, NDArray[Any]]]:
-    """Yield channel 0, the first slice, and columns x rows x slices of each block, rescaled as the files say.
+def _notes(path: Path, headers: Sequence[SliceHeader], *, has_known_depth: bool) -> Iterator[str]:
+    if any(header.is_inverted for header in headers):
+        yield (
+            f"{path}: shows low values bright (MONOCHROME1); values are read as they are stored, not inverted: "
+            "check that the model was trained on such images"
+        )
+    if not has_known_depth:
+        yield f"{path}: is one slice without a thickness, so its depth is unknown and no millilitres are reported"
+
+
+def read_series_blocks(
+    path: Path, selection: Selection, dtype: str, blocks: Blocks
+) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """Yield the channel, the first slice, and columns x rows x slices of each block, rescaled as the files say.
 
     Raises
     ------
     SourceError
-        Where the pixels of a slice cannot be decoded.
+        If the pixels of a slice cannot be decoded.
     """
     series = open_series(path)
-    columns, rows, _ = series.spec.shape
-    for first, stop in blocks:
-        values = _read_slices(path, series.files[first:stop])
-        yield 0, first, values.reshape(columns, rows, stop - first).astype(dtype, copy=False)
+    columns, rows, layers = series.spec.shape
+    count = len(series.volumes)
+    times = selection.times((columns, rows, layers, count)) if count > 1 else (0,)
+    for channel, time in enumerate(times):
+        for first, stop in blocks:
+            values = np.empty((stop - first, rows, columns), dtype)
+            _read_slices(series.volumes[time][first:stop], values)
+            yield channel, first, values.transpose(2, 1, 0)
 
 
-def _read_slices(path: Path, files: Sequence[Path]) -> NDArray[Any]:
-    from monai.data.image_reader import PydicomReader  # noqa: PLC0415 - slow to import
+def _read_slices(headers: Sequence[SliceHeader], out: NDArray[Any]) -> None:
+    """Put slices x rows x columns into ``out``; frames of one file are read in one pass."""
+    from pydicom.pixels.utils import iter_pixels  # noqa: PLC0415 - an extra
 
-    reader: Any = PydicomReader()
-    try:
-        datasets = reader.read([str(file) for file in files])
-        if len(files) > 1:
-            # the reader stacks by InstanceNumber, which need not follow the position
-            for number, dataset in enumerate(datasets, 1):
-                dataset.InstanceNumber = number
-            reader.has_series, reader.filenames = True, [[str(file) for file in files]]
-        values, _ = reader.get_data(datasets)
-    except (OSError, EOFError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
-        msg = f"{path}: its pixels cannot be decoded ({one_line(error)}); copy the series again or decompress it"
-        raise SourceError(msg) from error
-    stacked: NDArray[Any] = np.asarray(values)
-    return stacked
-
-
-def dicom_files(folder: Path) -> list[Path]:
-    """Return the DICOM files of a folder, by name."""
-    return sorted(file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
-
-
-def _is_dicom(file: Path) -> bool:
-    """Return whether a file has the preamble of DICOM, and is no directory of a disc."""
-    if file.name == "DICOMDIR":
-        return False
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    done = 0
+    for file, of_file in groupby(headers, key=lambda header: header.file):
+        wanted = list(of_file)
+        in_file = sorted(range(len(wanted)), key=lambda i: wanted[i].frame or 0)
+        try:
+            stored: Any = _Stored()
+            frames = iter_pixels(file, ds_out=stored.dataset, indices=[wanted[i].frame or 0 for i in in_file])
+            for i, pixels in zip(in_file, frames, strict=True):
+                out[done + i] = _rescaled(stored.values(pixels), wanted[i].rescale, out.dtype)
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            KeyError,
+            NotImplementedError,
+        ) as error:
+            msg = f"{file}: its pixels cannot be decoded ({one_line(error)}); copy the series again or decompress it"
+            raise SourceError(msg) from error
+        done += len(wanted)
 
 
-def _header(file: Path) -> SliceHeader:
-    from pydicom import dcmread  # noqa: PLC0415 - an extra
-    from pydicom.errors import InvalidDicomError  # noqa: PLC0415 - an extra
+class _Stored:
+    """Stored values of the frames of a file: bits that are not part of them are dropped."""
 
-    try:
-        dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(HEADER_TAGS))
-    except (OSError, EOFError, InvalidDicomError) as error:
-        msg = f"{file}: is not a DICOM file that can be read ({one_line(error)})"
-        raise SourceError(msg) from error
-    if int(dataset.get("SamplesPerPixel", 1)) != 1:
-        msg = f"{file}: holds colours ({dataset.SamplesPerPixel} values per pixel); one number per voxel is needed"
-        raise SourceError(msg)
-    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"):
-        if dataset.get(name) is None:
-            frames = int(dataset.get("NumberOfFrames") or 1)
-            what = f"holds {frames} frames in one file" if frames > 1 else f"has no {name}"
-            msg = f"{file}: {what}, so it is no slice of a volume; convert it to NIfTI first"
-            raise SourceError(msg)
-    return SliceHeader(
-        file,
-        str(dataset.get("SeriesInstanceUID", "none")),
-        int(dataset.Rows),
-        int(dataset.Columns),
-        _dtype(dataset),
-        _numbers(dataset.PixelSpacing),
-        _numbers(dataset.ImagePositionPatient),
-        _numbers(dataset.ImageOrientationPatient),
-        float(dataset.get("SliceThickness") or 1.0),
-    )
+    def __init__(self) -> None:
+        from pydicom import Dataset  # noqa: PLC0415 - an extra
+
+        self.dataset = Dataset()
+
+    def values(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return values of ``BitsStored`` bits: old files keep overlays in the bits above them."""
+        dataset: Any = self.dataset
+        allocated, stored = (
+            int(dataset.BitsAllocated),
+            int(dataset.get("BitsStored") or dataset.BitsAllocated),
+        )
+        if stored >= allocated or pixels.dtype.kind not in "ui" or int(dataset.HighBit) != stored - 1:
+            return pixels
+        spare = pixels.dtype.type(pixels.dtype.itemsize * 8 - stored)
+        kept: NDArray[Any] = (pixels << spare) >> spare  # keeps the sign of signed values
+        return kept
 
 
-def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
-
-
-def _dtype(dataset: Any) -> str:
-    """Return the type of values: a rescaled slice is float32, as MONAI makes it."""
-    if dataset.get("RescaleSlope") is not None or dataset.get("RescaleIntercept") is not None:
-        return "float32"
-    bits, signed = int(dataset.get("BitsAllocated", 16)), int(dataset.get("PixelRepresentation", 0)) == 1
-    if bits not in {8, 16} and not (bits == 32 and signed):
-        return "float32"
-    return f"{'int' if signed else 'uint'}{bits}"
+def _rescaled(values: NDArray[Any], rescale: tuple[float, float], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if rescale != (1.0, 0.0):
+        values = values * rescale[0] + rescale[1]
+    return values.astype(dtype, copy=False)
 
 
 def _affine(ordered: Sequence[SliceHeader]) -> NDArray[np.float64]:
@@ -179,7 +201,8 @@ def _affine(ordered: Sequence[SliceHeader]) -> NDArray[np.float64]:
     affine[:3, 0] = np.array(first.orientation[:3]) * first.spacing[1]
     affine[:3, 1] = np.array(first.orientation[3:]) * first.spacing[0]
     step = np.array(last.position) - np.array(first.position)
-    affine[:3, 2] = step / (len(ordered) - 1) if len(ordered) > 1 else first.normal * first.thickness
+    one = first.normal * (1.0 if first.thickness is None else first.thickness)
+    affine[:3, 2] = step / (len(ordered) - 1) if len(ordered) > 1 else one
     affine[:3, 3] = first.position
     affine[:2] *= -1
     return affine

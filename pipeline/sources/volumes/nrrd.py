@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import SourceError, one_line
-from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
+from segment_tiles.pipeline.grid.volume import Matrix, VolumeSpec, as_matrix
 from segment_tiles.pipeline.sources.volumes.selection import Blocks, Selection
 
 SUFFIXES = (".nrrd", ".nhdr")
@@ -39,6 +39,12 @@ STREAMS: Final[dict[str, Any]] = {
     "raw": nullcontext, "gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open,
 }  # fmt: skip
 """Encodings that can be read forward, and what gives their bytes."""
+MILLIMETERS_PER_UNIT: Final = {
+    "mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "cm": 10.0, "m": 1000.0, "meter": 1000.0, "meters": 1000.0,
+    "um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001, "micron": 0.001, "microns": 0.001, "micrometer": 0.001,
+    "nm": 1e-6,
+}  # fmt: skip
+"""What `space units` and `units` call lengths."""
 SKIPS: Final = ("lineskip", "line skip", "byteskip", "byte skip")
 
 
@@ -62,7 +68,8 @@ def read_nrrd_spec(path: Path, selection: Selection) -> VolumeSpec:
         msg = f"--t is {selection.t}, but {path} has three dimensions and no time"
         raise SourceError(msg)
     first, second, third = (int(side) for side in header["sizes"])
-    return VolumeSpec((first, second, third), 1, _held_type(path, header), _affine(path, header))
+    affine, notes = _affine(path, header)
+    return VolumeSpec((first, second, third), 1, _held_type(path, header), affine, notes=notes)
 
 
 def read_nrrd_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[int, int, NDArray[Any]]]:
@@ -154,8 +161,26 @@ def _held_type(path: Path, header: dict[str, Any]) -> str:
     return next(held, "float32")
 
 
-def _affine(path: Path, header: dict[str, Any]) -> Any:
-    """Return the affine in RAS+: column n is the step along axis n."""
+def _unit(path: Path, header: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
+    """Return millimetres in the unit of the header, and a note if it names one that is not known.
+
+    A header without a unit is read as millimetres, as 3D Slicer and ITK write and read it.
+    """
+    said = header.get("space units") or header.get("units") or []
+    units = {str(unit).strip().strip('"') for unit in said} - {""}
+    if len(units) > 1:
+        msg = (
+            f"{path}: has axes in different units ({', '.join(sorted(units))}); one is needed: write it again"
+        )
+        raise SourceError(msg)
+    unit = units.pop() if units else "mm"
+    if unit.lower() in MILLIMETERS_PER_UNIT:
+        return MILLIMETERS_PER_UNIT[unit.lower()], ()
+    return 1.0, (f"{path}: says no known unit of length ({unit}); millimetres are assumed",)
+
+
+def _affine(path: Path, header: dict[str, Any]) -> tuple[Matrix, tuple[str, ...]]:
+    """Return the affine in RAS+ and millimetres, and notes: column n is the step along axis n."""
     space = str(header.get("space", "left-posterior-superior")).lower()
     directions, origin = header.get("space directions"), header.get("space origin")
     if directions is None or space not in RAS_SIGNS:
@@ -165,8 +190,11 @@ def _affine(path: Path, header: dict[str, Any]) -> Any:
     affine = np.eye(4)
     affine[:3, :3] = np.asarray(directions, dtype=float).T
     affine[:3, 3] = 0.0 if origin is None else np.asarray(origin, dtype=float)
+    factor, notes = _unit(path, header)
     affine[:3] *= np.asarray(RAS_SIGNS[space])[:, None]
-    if not np.isfinite(affine).all() or abs(float(np.linalg.det(affine[:3, :3]))) < 1e-9:
+    sides = np.linalg.norm(affine[:3, :3], axis=0) if np.isfinite(affine).all() else np.zeros(3)
+    if not sides.all() or abs(float(np.linalg.det(affine[:3, :3] / sides))) < 1e-6:
         msg = f"{path}: its `space directions` span no volume ({np.asarray(directions).tolist()})"
         raise SourceError(msg)
-    return as_matrix(affine)
+    affine[:3] *= factor
+    return as_matrix(affine), notes

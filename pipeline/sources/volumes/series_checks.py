@@ -1,4 +1,4 @@
-"""What makes files a series: one orientation, one shape, one step from slice to slice.
+"""What makes slices a volume: one orientation, one shape, one step from slice to slice.
 
 ::
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +24,15 @@ ORIENTATION_TOLERANCE: Final = 1e-3
 """Largest difference between direction cosines of two slices of a series."""
 STEP_TOLERANCE: Final = 0.05
 """Largest deviation of a step from the median, as a share of it."""
+SAME_POSITION: Final = 1e-3
+"""Millimetres along the normal, up to which frames of an enhanced file lie at one position."""
 TILT_AT_MOST: Final = 1.0
 """Degrees between the normal of the slices and the line through their corners (a tilted gantry)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
-    """What one file says of its slice."""
+    """What a file says of one slice."""
 
     file: Path
     series: str
@@ -44,8 +47,21 @@ class SliceHeader:
     """Centre of the first pixel, millimetres in LPS+."""
     orientation: tuple[float, ...]
     """Direction in which columns grow, then rows."""
-    thickness: float
-    """Millimetres; the step of a series of one slice."""
+    thickness: float | None
+    """Millimetres; the step of a series of one slice. None where the file does not say."""
+    rescale: tuple[float, float] = (1.0, 0.0)
+    """Factor and summand from stored values to those of the scanner."""
+    frame: int | None = None
+    """Index of the frame in a file of several, from 0; None in a file of one slice."""
+    indices: tuple[int, ...] = ()
+    """Index of the frame along every dimension of its file, from 1."""
+    is_inverted: bool = False
+    """Whether low values are shown bright (MONOCHROME1)."""
+
+    @property
+    def name(self) -> str:
+        """File, and frame of a file of several, for people."""
+        return self.file.name if self.frame is None else f"frame {self.frame + 1} of {self.file.name}"
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -53,8 +69,8 @@ class SliceHeader:
         return np.cross(self.orientation[:3], self.orientation[3:])
 
 
-def in_order(folder: Path, headers: Sequence[SliceHeader]) -> list[SliceHeader]:
-    """Return the slices sorted along their normal.
+def in_order(folder: Path, headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """Return the slices of every volume, each sorted along the normal; several only of enhanced files.
 
     Raises
     ------
@@ -64,28 +80,78 @@ def in_order(folder: Path, headers: Sequence[SliceHeader]) -> list[SliceHeader]:
     first = headers[0]
     for header in headers[1:]:
         _check_alike(first, header)
-    distance = {header.file: float(np.dot(header.position, first.normal)) for header in headers}
-    ordered = sorted(headers, key=lambda header: (distance[header.file], header.file))
-    if len(ordered) > 1:
-        steps = np.diff([distance[header.file] for header in ordered])
-        _check_steps(folder, ordered, steps)
-        _check_tilt(folder, ordered)
-    return ordered
+    distances = [float(np.dot(header.position, first.normal)) for header in headers]
+    order = sorted(range(len(headers)), key=lambda i: (distances[i], headers[i].file, headers[i].frame or 0))
+    ordered = [headers[i] for i in order]
+    gaps = np.diff([distances[i] for i in order])
+    volumes = [ordered]
+    if len(ordered) > 1 and gaps.min() <= SAME_POSITION and all(h.frame is not None for h in ordered):
+        volumes = _volumes(folder, ordered, gaps)
+    if len(volumes[0]) > 1:
+        steps = np.diff([float(np.dot(header.position, first.normal)) for header in volumes[0]])
+        _check_steps(folder, volumes[0], steps)
+        _check_tilt(folder, volumes[0])
+    return volumes
+
+
+def _volumes(
+    folder: Path, ordered: Sequence[SliceHeader], gaps: NDArray[np.float64]
+) -> list[list[SliceHeader]]:
+    """Tell frames of the same positions into volumes, by their indices along dimensions that are not space.
+
+    ::
+
+        position    1        2        3
+                    a b c    a b c    a b c      a, b, c: times, echoes, ... ; volume 0 is a of every position
+    """
+    edges = [0, *(np.flatnonzero(gaps > SAME_POSITION) + 1).tolist(), len(ordered)]
+    positions = [
+        sorted(ordered[start:stop], key=lambda header: (header.indices, header.frame or 0))
+        for start, stop in pairwise(edges)
+    ]
+    count = len(positions[0])
+    for frames in positions:
+        if len(frames) != count:
+            msg = (
+                f"{folder}: has {len(frames)} frames at the position of {frames[0].name}, but {count} at that of "
+                f"{positions[0][0].name}; every volume needs the same positions: split the file first"
+            )
+            raise SourceError(msg)
+        for one, other in pairwise(frames):
+            if one.indices == other.indices:
+                msg = f"{folder}: {one.name} and {other.name} lie at the same position and have the same indices"
+                raise SourceError(msg + "; nothing tells which volume they belong to: split the file first")
+    expected = _apart(positions[0])
+    for frames in positions[1:]:
+        if _apart(frames) != expected:
+            msg = (
+                f"{folder}: the frames at the position of {frames[0].name} have other indices than those at "
+                f"{positions[0][0].name}; every volume needs the same positions: split the file first"
+            )
+            raise SourceError(msg)
+    return [list(frames) for frames in zip(*positions, strict=True)]
+
+
+def _apart(frames: Sequence[SliceHeader]) -> tuple[tuple[int, ...], ...]:
+    """Return the indices of frames along the dimensions that tell them apart."""
+    columns = list(zip(*(frame.indices for frame in frames), strict=False))
+    return tuple(column for column in columns if len(set(column)) > 1)
 
 
 def _check_alike(first: SliceHeader, other: SliceHeader) -> None:
     difference = np.abs(np.subtract(first.orientation, other.orientation)).max()
     if difference > ORIENTATION_TOLERANCE:
         msg = (
-            f"{other.file}: is oriented {_numbers(other.orientation)}, but {first.file.name} "
+            f"{other.file.parent / other.name}: is oriented {_numbers(other.orientation)}, but {first.name} "
             f"{_numbers(first.orientation)}; a series has one orientation: leave the localizer out"
         )
         raise SourceError(msg)
     shapes = [(header.rows, header.columns) for header in (first, other)]
     if shapes[0] != shapes[1] or not np.allclose(first.spacing, other.spacing, rtol=1e-3):
         msg = (
-            f"{other.file}: has {other.rows} x {other.columns} pixels of {_numbers(other.spacing)} mm, but "
-            f"{first.file.name} {first.rows} x {first.columns} of {_numbers(first.spacing)} mm; a series has one shape"
+            f"{other.file.parent / other.name}: has {other.rows} x {other.columns} pixels of "
+            f"{_numbers(other.spacing)} mm, but {first.name} {first.rows} x {first.columns} of "
+            f"{_numbers(first.spacing)} mm; a series has one shape"
         )
         raise SourceError(msg)
 
@@ -93,7 +159,7 @@ def _check_alike(first: SliceHeader, other: SliceHeader) -> None:
 def _check_steps(folder: Path, ordered: Sequence[SliceHeader], steps: NDArray[np.float64]) -> None:
     usual = float(np.median(steps[steps > 1e-3])) if (steps > 1e-3).any() else 0.0
     for before, after, step in zip(ordered, ordered[1:], steps.tolist(), strict=False):
-        names = f"{before.file.name} and {after.file.name}"
+        names = f"{before.name} and {after.name}"
         if step <= STEP_TOLERANCE * usual:
             msg = f"{folder}: {names} lie at the same position; remove one of two equal slices"
             raise SourceError(msg)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import MissingExtraError, SourceError
 from segment_tiles.pipeline.grid.volume import VolumeSpec
 from segment_tiles.pipeline.sources.volumes import dicom_series, nifti, nrrd
+from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files, has_preamble
+from segment_tiles.pipeline.sources.volumes.foreign import refuse_disc, refuse_foreign
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 
 BLOCK_BYTES: Final = 32 * 2**20
@@ -27,14 +29,19 @@ def volume_kind(uri: str) -> str | None:
     Raises
     ------
     MissingExtraError
-        Where it is a volume, but the library that reads it is not installed.
+        If it is a volume, but the library that reads it is not installed.
+    SourceError
+        If it is a volume in a format that is not read.
     """
     name, path = uri.lower(), Path(uri)
     if name.endswith(nifti.SUFFIXES):
         return _with_extra("nifti", uri, "nibabel")
     if name.endswith(nrrd.SUFFIXES):
         return _with_extra("nrrd", uri, "nrrd")
-    if name.endswith((".dcm", ".ima")) or (path.is_dir() and _looks_like_series(path)):
+    is_file = path.is_file()
+    if is_file:
+        refuse_foreign(path)
+    if (is_file and has_preamble(path)) or (path.is_dir() and _looks_like_series(path)):
         _with_extra("dicom", uri, "pydicom")
         return "dicom" if path.exists() and dicom_series.is_dicom_series(path) else None
     return None
@@ -59,10 +66,7 @@ def read_volume_spec(uri: str, selection: Selection) -> VolumeSpec:
         return nifti.read_nifti_spec(path, selection)
     if kind == "nrrd":
         return nrrd.read_nrrd_spec(path, selection)
-    if selection.t:
-        msg = f"--t is {selection.t}, but {path} is a DICOM series of one time"
-        raise SourceError(msg)
-    return dicom_series.open_series(path).spec
+    return dicom_series.read_series_spec(path, selection)
 
 
 def read_volume(uri: str, selection: Selection) -> NDArray[Any]:
@@ -103,11 +107,12 @@ def read_blocks(
     depth, end = block_depth(spec), spec.shape[2] if stop is None else stop
     edges = [(first, min(first + depth, end)) for first in range(start, end, depth)]
     if kind == "nifti":
-        blocks = nifti.read_nifti_blocks(path, selection, spec.dtype, edges)
+        whole = end == spec.shape[2] and start == 0
+        blocks = nifti.read_nifti_blocks(path, selection, spec.dtype, edges, to_the_end=whole)
     elif kind == "nrrd":
         blocks = nrrd.read_nrrd_blocks(path, spec.dtype, edges)
     else:
-        blocks = dicom_series.read_series_blocks(path, spec.dtype, edges)
+        blocks = dicom_series.read_series_blocks(path, selection, spec.dtype, edges)
     for channel, first, values in blocks:
         if values.shape[:2] != spec.shape[:2]:
             msg = f"{uri}: its header says {spec.shape}, its values have {values.shape}; the file is damaged"
@@ -136,7 +141,10 @@ def _looks_like_series(folder: Path) -> bool:
     """Return whether a folder has a file with DICOM's preamble; no Zarr store has one."""
     if any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
         return False
-    return bool(dicom_series.dicom_files(folder))
+    found = bool(dicom_files(folder))
+    if not found:
+        refuse_disc(folder)
+    return found
 
 
 def _with_extra(kind: str, uri: str, module: str) -> str:
