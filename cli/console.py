@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from segment_tiles.pipeline.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def print_json(document: Mapping[str, Any] | list[Any]) -> None:
     """Print one JSON document on stdout."""
-    print(json.dumps(document, indent=2))
+    print(json_text(document))
 
 
 class Console:

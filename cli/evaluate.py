@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from segment_tiles.cli.console import print_json
+
 ClassMap = Annotated[
     Path, typer.Argument(metavar="CLASSMAP", help="Folder of a run, or a raster of class codes.")
 ]
@@ -71,8 +73,6 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Score a class map against the truth."""
-    import json
-
     from segment_tiles.cli.evaluation_words import (
         parse_class_values,
         parse_polygon_shape,
@@ -97,7 +97,7 @@ def command(
         out=out,
     )
     if as_json:
-        print(json.dumps(document, indent=2))
+        print_json(document)
     else:
         _print_tables(document)
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from segment_tiles.cli.console import print_json
+
 Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Scenes, classes, network, training.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model, logs, pictures.")]
 Data = Annotated[
@@ -70,7 +72,7 @@ def command(
     if not report.scores:  # a further process of torchrun: the first one speaks
         return
     if as_json:
-        print(json.dumps(json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))))
+        print_json(json.loads((out / REPORT_FILE).read_text(encoding="utf-8")))
         return
     console = Console()
     console.print(score_table(report))

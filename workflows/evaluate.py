@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import zarr
 
 from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.errors import OutputError, UsageError
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.learning.evaluation import Evaluation, evaluate_map, evaluated_classes, grid_of
 from segment_tiles.pipeline.learning.evaluation_pictures import save_confusion
 from segment_tiles.pipeline.learning.labels import open_labels
@@ -198,7 +198,7 @@ def _number(value: float) -> float | None:
 def _write(out: Path, document: Mapping[str, Any], result: Evaluation) -> None:
     try:
         make_folder(out)
-        write_whole(out / JSON_FILE, json.dumps(document, indent=2) + "\n")
+        write_whole(out / JSON_FILE, json_text(document) + "\n")
         save_confusion(out / PICTURE_FILE, result.confusion, result.names)
     except OSError as error:
         msg = f"{out} cannot be written: {error.strerror}"

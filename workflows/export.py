@@ -12,6 +12,7 @@ from segment_tiles.pipeline.outputs.store import array_of, open_store, read_geor
 from segment_tiles.pipeline.outputs.volume_store import is_volume_store
 from segment_tiles.workflows.finish import FILE_OF_FORMAT, make_formats
 from segment_tiles.workflows.image_formats import check_dicom_seg, check_place
+from segment_tiles.workflows.item import update_run_item
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.volume_finish import make_volume_formats
@@ -56,5 +57,7 @@ def export_run(path: Path, formats: Sequence[str], *, labels_inside: bool = Fals
             report["warnings"] = [*report["warnings"], *(n for n in notes if n not in report["warnings"])]
             written = [FILE_OF_FORMAT[name] for name in formats]
         outputs = [*report["outputs"], *(name for name in written if name not in report["outputs"])]
-        write_report(directory, {**report, "outputs": outputs})
+        report = {**report, "outputs": outputs}
+        write_report(directory, report)
+        update_run_item(directory, group, report)
     return written

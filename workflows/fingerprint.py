@@ -15,6 +15,7 @@ from typing import Any
 
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
@@ -40,7 +41,7 @@ class RunRecord:
     @property
     def fingerprint(self) -> str:
         """sha256 over all of it, hexadecimal."""
-        text = json.dumps({"settings": self.settings, "choices": self.choices}, sort_keys=True)
+        text = json_text({"settings": self.settings, "choices": self.choices}, sort_keys=True, indent=None)
         return sha256(text.encode()).hexdigest()
 
 
@@ -143,7 +144,7 @@ def read_record(path: Path) -> RunRecord | None:
 def write_record(path: Path, record: RunRecord) -> None:
     """Write the record: whole, under its final name at once, and on the disk."""
     text = {"fingerprint": record.fingerprint, "settings": record.settings, "choices": record.choices}
-    write_whole(path, json.dumps(text, indent=2))
+    write_whole(path, json_text(text))
 
 
 def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunConfig, out: Path) -> None:
@@ -154,7 +155,7 @@ def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunCo
     ChangedRunError
         Naming the first setting that differs, what it was, and what it is.
     """
-    plain = json.loads(json.dumps(settings))
+    plain = json.loads(json_text(settings, indent=None))
     asked = {
         "--precision": ("precision", config.precision),
         "--batch": ("batch", config.batch),

@@ -2,34 +2,77 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import zarr
+
 from segment_tiles.pipeline.models.package import MANIFEST_FILE
-from segment_tiles.pipeline.outputs.stac_item import Provenance, write_item
+from segment_tiles.pipeline.outputs.stac_item import Provenance, update_item, write_item
+from segment_tiles.pipeline.outputs.store import read_class_table, read_georef
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
+
+ITEM = "item.json"
+"""Name of the item in the output directory."""
 
 
 def write_run_item(directory: OutputDirectory, plan: Plan, report: Mapping[str, Any]) -> None:
     """Write ``item.json`` from a finished report; its assets are the report's outputs."""
-    files = [directory.path / name for name in report["outputs"] if name != "item.json"]
     scene = plan.scene
     provenance = Provenance(
-        source=scene.uri if "://" in scene.uri else str(Path(scene.uri).absolute()),
-        model=str((scene.model_folder / MANIFEST_FILE).absolute()),
+        source=portable_href(scene.uri, directory.path),
+        source_name=scene.uri.rstrip("/").rsplit("/", 1)[-1],
+        model=portable_href(str(scene.model_folder / MANIFEST_FILE), directory.path),
         model_name=scene.manifest.name,
         created=datetime.now(UTC),
         software={"segment-tiles": report["version"], **report["versions"]},
     )
     write_item(
-        directory.path / "item.json",
-        files,
+        directory.path / ITEM,
+        _assets(directory, report),
         georef=scene.georef,
         shape=scene.roi.shape,
         table=scene.manifest.classes,
-        pixel_counts=[entry["pixels"] for entry in report["classes"]],
+        pixel_counts=_pixel_counts(report),
         provenance=provenance,
     )
+
+
+def update_run_item(directory: OutputDirectory, group: zarr.Group, report: Mapping[str, Any]) -> None:
+    """Give ``item.json``, if the run has one, the assets and checksums of a report that has changed."""
+    if not (directory.path / ITEM).exists():  # a volume has no place on Earth
+        return
+    update_item(
+        directory.path / ITEM,
+        _assets(directory, report),
+        georef=read_georef(group),
+        table=read_class_table(group),
+        pixel_counts=_pixel_counts(report),
+    )
+
+
+def portable_href(uri: str, folder: Path) -> str | None:
+    """Return how a file is called from a folder that may move to another machine; None if it cannot be.
+
+    A URL stays. A file in the folder, or beside it, is named from there. Any other path says something about
+    this machine alone.
+    """
+    if "://" in uri:
+        return uri
+    path, home = Path(uri).absolute(), folder.absolute().parent
+    # beside the root folder lies everything
+    if home == home.parent or not path.is_relative_to(home) or not path.exists():
+        return None
+    return Path(os.path.relpath(path, folder.absolute())).as_posix()
+
+
+def _assets(directory: OutputDirectory, report: Mapping[str, Any]) -> list[Path]:
+    return [directory.path / name for name in report["outputs"] if name != ITEM]
+
+
+def _pixel_counts(report: Mapping[str, Any]) -> list[int]:
+    return [entry["pixels"] for entry in report["classes"]]

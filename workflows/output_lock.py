@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.pipeline.json_text import json_text
 
 REFRESH_SECONDS = 10.0
 """How often a holder says that it is still there."""
@@ -89,7 +90,9 @@ def _refuse_holder_elsewhere(holder: Path, out: Path) -> None:
 
 def _write(holder: Path) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    write_whole(holder, json.dumps({"process": os.getpid(), "machine": platform.node(), "since": since}))
+    write_whole(
+        holder, json_text({"process": os.getpid(), "machine": platform.node(), "since": since}, indent=None)
+    )
 
 
 def _fields(holder: Path) -> dict[str, object]:

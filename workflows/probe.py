@@ -23,6 +23,7 @@ from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.bands import BandReader
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.workflows.compute_choice import ComputeChoice, Trial, choose_pair
 from segment_tiles.workflows.config import RunConfig
@@ -230,7 +231,7 @@ def _remember(scene: Scene, choice: ComputeChoice, probe: Probe) -> None:
     path = _cache_file(scene, choice)
     try:
         make_folder(path.parent)
-        write_whole(path, json.dumps(asdict(probe)))
+        write_whole(path, json_text(asdict(probe), indent=None))
     except OSError:
         # a home that cannot be written costs a second of `plan`, never a run
         return
@@ -246,9 +247,10 @@ def _cache_file(scene: Scene, choice: ComputeChoice) -> Path:
     members = [scene.manifest, *(manifest for _, manifest in scene.companions)]
     # long runs weigh backends that short ones do not
     magnitude = math.ceil(math.log2(max(1, _tiles(scene))))
-    key = json.dumps(
+    key = json_text(
         [[m.weights_checksum for m in members], scene.lattice.tile, magnitude, scene.spec.bands,
-         scene.spec.dtype, asdict(choice), platform.node(), _processors(), version("segment-tiles")]
+         scene.spec.dtype, asdict(choice), platform.node(), _processors(), version("segment-tiles")],
+        indent=None,
     )  # fmt: skip
     return root / "probes" / f"{sha256(key.encode()).hexdigest()[:24]}.json"
 

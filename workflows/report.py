@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.workflows.areas import area_unit, class_areas
 from segment_tiles.workflows.fingerprint import RunRecord
@@ -101,7 +101,7 @@ def _memory(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, Any]:
 def write_report(directory: OutputDirectory, report: Mapping[str, Any]) -> None:
     """Write ``report.json`` whole."""
     with finished_file(directory.report) as path:
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json_text(report) + "\n", encoding="utf-8")
 
 
 def _source(plan: Plan) -> dict[str, Any]:

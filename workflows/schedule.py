@@ -38,6 +38,7 @@ from segment_tiles.pipeline.errors import (
     UsageError,
     one_line,
 )
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
@@ -192,7 +193,7 @@ def job_key(job: Job) -> str | None:
         return None  # the task says what is wrong
     words = [settings, str(config.out), config.formats, config.device, config.precision, config.batch]
     words += [config.backend, config.augmentation]
-    return sha256(json.dumps(words, sort_keys=True, default=str).encode()).hexdigest()
+    return sha256(json_text(words, sort_keys=True, indent=None).encode()).hexdigest()
 
 
 def _is_there(job: Job) -> bool:

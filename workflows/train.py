@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from segment_tiles.pipeline.durable import make_folder, remove_leftovers, write_whole
 from segment_tiles.pipeline.errors import OutputError, TrainingError
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.learning.logs import TrainingLog
 from segment_tiles.pipeline.learning.processes import TrainingProcess, training_process
@@ -240,4 +240,4 @@ def _write_json(path: Path, report: TrainingReport) -> None:
         "scores": report.scores,
         "left_out": report.left_out,
     }
-    write_whole(path, json.dumps(document, indent=2) + "\n")
+    write_whole(path, json_text(document) + "\n")

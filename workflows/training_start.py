@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.learning.initialization import (
     FROM_TIMM,
     backbone_of,
@@ -64,5 +64,5 @@ def fingerprint(settings: TrainingSettings, process: TrainingProcess) -> str:
     document = settings.model_dump(
         mode="json", exclude={"loader_processes", "limits", "description"}, exclude_defaults=True
     )
-    text = json.dumps(document | {"processes": process.count}, sort_keys=True)
+    text = json_text(document | {"processes": process.count}, sort_keys=True, indent=None)
     return hashlib.sha256(text.encode()).hexdigest()

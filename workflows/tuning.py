@@ -14,6 +14,7 @@ from typing import Any
 
 from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.fingerprint import RunRecord
 from segment_tiles.workflows.probe import cache_folder
@@ -53,7 +54,7 @@ def store_tuning(checksum: str, tuning: Tuning) -> Path:
     """Keep a tuning, whole, in place of an earlier one of the same weights."""
     path = tuning_file(checksum)
     make_folder(path.parent)
-    write_whole(path, json.dumps(asdict(tuning), indent=2))
+    write_whole(path, json_text(asdict(tuning)))
     return path
 
 
@@ -131,5 +132,5 @@ def _is_installed(backend: str) -> bool:
 
 def tuning_file(checksum: str) -> Path:
     """Return where the tuning of these weights on this machine is kept, if there is one."""
-    key = json.dumps([checksum, platform.node(), os.cpu_count()])
+    key = json_text([checksum, platform.node(), os.cpu_count()], indent=None)
     return cache_folder() / "tunings" / f"{sha256(key.encode()).hexdigest()[:24]}.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.durable import make_folder, put_in_place, write_whole
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError, one_line
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checksum import sha256_of_file
 from segment_tiles.pipeline.models.graphs import GRAPH_FILES, load_graph
@@ -129,7 +129,7 @@ def finish_package(
     manifest = replace(manifest, weights_checksum=sha256_of_file(temporary))
     item = to_stac_item(manifest, file_name, temporary.stat().st_size, parameters, framework)
     document = item.to_dict(include_self_link=False, transform_hrefs=False)
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = json_text(document, ensure_ascii=False) + "\n"
     put_in_place(temporary, folder / file_name)
     write_whole(folder / MANIFEST_FILE, text)
     return manifest

@@ -17,6 +17,7 @@ from typing import Any
 
 from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.seals import Seal, kept
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Ledger:
         }
         try:
             make_folder(self._folder)
-            write_whole(target, json.dumps({**fields, "checksum": _checksum(fields)}))
+            write_whole(target, json_text({**fields, "checksum": _checksum(fields)}, indent=None))
         except OSError as error:
             msg = (
                 f"{target}: cannot be written ({one_line(error)}); free the disk, then start the same command"
@@ -145,4 +146,4 @@ def _read(path: Path) -> LedgerEntry | None:
 
 
 def _checksum(fields: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(fields, sort_keys=True).encode())
+    return zlib.crc32(json_text(fields, sort_keys=True, indent=None).encode())

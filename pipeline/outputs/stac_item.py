@@ -22,6 +22,7 @@ from pystac.extensions.projection import ProjectionExtension
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
 from segment_tiles.pipeline.outputs.conventions import crs_attributes
 from segment_tiles.pipeline.outputs.finished_file import finished_file
@@ -39,16 +40,18 @@ _LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 class Provenance:
     """Where a result comes from."""
 
-    source: str
-    """Path or URL of the raster that was segmented."""
-    model: str
-    """Path or URL of the model's STAC item, ``model.json``."""
+    source: str | None
+    """Href of the raster that was segmented: a URL, or relative to the item; None if it is elsewhere on a machine."""
+    model: str | None
+    """Href of the model's STAC item, ``model.json``, likewise."""
     model_name: str
     """Name of the model."""
     created: datetime
     """When the run ended, with a time zone."""
     software: Mapping[str, str]
     """Versions by name of program."""
+    source_name: str = "a raster"
+    """Name of that raster without its folder."""
     acquired: datetime | tuple[datetime, datetime] | None = None
     """When the scene was taken, or first and last moment; None where nobody knows."""
 
@@ -126,14 +129,40 @@ def write_item(
         Where the disk is full or read-only.
     """
     item = _new_item(path.absolute().parent.name, georef, shape, provenance)
+    item.properties["processing:expression"] = {
+        "format": "stac-mlm",
+        "expression": provenance.model or provenance.model_name,
+    }
+    item.add_links(_derived_from(provenance))
+    _write(path, item, files, georef, table, pixel_counts)
+
+
+def update_item(
+    path: Path, files: Sequence[Path], *, georef: GeoRef, table: ClassTable, pixel_counts: Sequence[int]
+) -> None:
+    """Give an item the assets of the results that stand beside it now; what else it says stays.
+
+    The words are those of `write_item`.
+    """
+    item = pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    item.assets.clear()
+    _write(path, item, files, georef, table, pixel_counts)
+
+
+def _write(
+    path: Path,
+    item: pystac.Item,
+    files: Sequence[Path],
+    georef: GeoRef,
+    table: ClassTable,
+    pixel_counts: Sequence[int],
+) -> None:
     classes = _classes(table, pixel_counts)
     for file in files:
         item.add_asset(*_asset(file, table, classes, georef))
-    item.properties["processing:expression"] = {"format": "stac-mlm", "expression": provenance.model}
-    item.add_links(_derived_from(provenance))
     document = item.to_dict(include_self_link=False, transform_hrefs=False)
     with finished_file(path) as partial:
-        partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(json_text(document, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _new_item(identifier: str, georef: GeoRef, shape: tuple[int, int], provenance: Provenance) -> pystac.Item:
@@ -149,7 +178,9 @@ def _new_item(identifier: str, georef: GeoRef, shape: tuple[int, int], provenanc
         properties={
             "created": pystac.utils.datetime_to_str(provenance.created),
             "processing:level": "L4",
-            "processing:lineage": f"semantic segmentation with the model {provenance.model_name}",
+            "processing:lineage": (
+                f"semantic segmentation of {provenance.source_name} with the model {provenance.model_name}"
+            ),
             "processing:software": dict(provenance.software),
         },
         stac_extensions=[CLASSIFICATION_SCHEMA, FILE_SCHEMA, PROCESSING_SCHEMA, RASTER_SCHEMA],
@@ -246,12 +277,17 @@ def _slugs(table: ClassTable) -> list[str]:
 
 
 def _derived_from(provenance: Provenance) -> list[pystac.Link]:
-    model = pystac.Link(
-        rel=pystac.RelType.DERIVED_FROM,
-        target=provenance.model,
-        media_type=pystac.MediaType.GEOJSON,
-        title=f"Model {provenance.model_name}",
-        extra_fields={"mlm:name": provenance.model_name},
-    )
-    source = pystac.Link(rel=pystac.RelType.DERIVED_FROM, target=provenance.source, title="Source raster")
-    return [source, model]
+    links = []
+    if provenance.source is not None:
+        links.append(pystac.Link(pystac.RelType.DERIVED_FROM, provenance.source, title="Source raster"))
+    if provenance.model is not None:
+        links.append(
+            pystac.Link(
+                pystac.RelType.DERIVED_FROM,
+                provenance.model,
+                media_type=pystac.MediaType.GEOJSON,
+                title=f"Model {provenance.model_name}",
+                extra_fields={"mlm:name": provenance.model_name},
+            )
+        )
+    return links

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.vectors.layer import Layer
 from segment_tiles.pipeline.vectors.parts import read_ahead
 
@@ -46,7 +46,7 @@ def write_geoparquet(path: Path, layer: Layer) -> tuple[str, ...]:
                 _with_box(layer.columns(batch), batch, schema) for batch in table.to_batches() if len(batch)
             ]
             writer.write_table(pa.Table.from_batches(batches, schema), row_group_size=ROW_GROUP_ROWS)
-        writer.add_key_value_metadata({"geo": json.dumps(_metadata(layer, bounds))})
+        writer.add_key_value_metadata({"geo": json_text(_metadata(layer, bounds), indent=None)})
     return ()
 
 

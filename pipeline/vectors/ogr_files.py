@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyogrio
 import shapely
 from pyogrio.errors import DataSourceError
+from pyproj import CRS
 
 from segment_tiles.pipeline.errors import VectorError, WriteFailedError, one_line
+from segment_tiles.pipeline.vectors.antimeridian import WGS84, on_the_globe
 from segment_tiles.pipeline.vectors.geopackage_style import add_qgis_style
 from segment_tiles.pipeline.vectors.layer import Layer
+from segment_tiles.pipeline.vectors.rings import Polygons
 
 WEB_MERCATOR_METRES = 156543.03392804097
 """Metres of a pixel of a 256-pixel tile at zoom 0 on the equator."""
@@ -41,12 +44,16 @@ def write_flatgeobuf(path: Path, layer: Layer) -> tuple[str, ...]:
 
 def write_geojson(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write GeoJSON after RFC 7946: longitude and latitude, shells counter-clockwise, strict JSON."""
-    return _write(path, layer, "GeoJSON", {"ID_FIELD": "id", **_rfc7946(layer)}, {})
+    crs = layer.georef.crs
+    # of projected coordinates GDAL cuts those too that go around a pole; of degrees beyond 180 it cuts not all
+    leaves = crs if crs is not None and crs.is_geographic else None
+    return _write(path, layer, "GeoJSON", {"ID_FIELD": "id", **_rfc7946(layer)}, {}, leaves)
 
 
 def write_geojson_lines(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write newline-delimited GeoJSON: one feature a line."""
-    return _write(path, layer, "GeoJSONSeq", {"RS": "NO", "ID_FIELD": "id", **_precision(layer)}, {})
+    options = {"RS": "NO", "ID_FIELD": "id", **_precision(layer)}
+    return _write(path, layer, "GeoJSONSeq", options, {}, layer.georef.crs)
 
 
 def write_pmtiles(path: Path, layer: Layer) -> tuple[str, ...]:
@@ -55,7 +62,8 @@ def write_pmtiles(path: Path, layer: Layer) -> tuple[str, ...]:
         msg = f"{path.name}: PMTiles need a CRS and this raster has none; write .geojson or .parquet instead"
         raise VectorError(msg)
     zoom = _finest_zoom(layer)
-    return _write(path, layer, "PMTiles", {}, {"MINZOOM": str(max(0, zoom - 8)), "MAXZOOM": str(zoom)})
+    zooms = {"MINZOOM": str(max(0, zoom - 8)), "MAXZOOM": str(zoom)}
+    return _write(path, layer, "PMTiles", {}, zooms, layer.georef.crs)
 
 
 def _rfc7946(layer: Layer) -> dict[str, str]:
@@ -77,17 +85,26 @@ def _finest_zoom(layer: Layer) -> int:
 
 
 def _write(
-    path: Path, layer: Layer, driver: str, layer_options: Mapping[str, str], options: Mapping[str, str]
+    path: Path,
+    layer: Layer,
+    driver: str,
+    layer_options: Mapping[str, str],
+    options: Mapping[str, str],
+    crs_to_leave: CRS | None = None,
 ) -> tuple[str, ...]:
-    """Write a layer; return what GDAL warned of."""
-    reader = pa.RecordBatchReader.from_batches(layer.schema, _batches(layer))
+    """Write a layer, in WGS 84 if a CRS is to be left; return what GDAL warned of."""
+    around_pole: list[int] = []
+    batches = _batches(layer) if crs_to_leave is None else _globe_batches(layer, crs_to_leave, around_pole)
+    reader = pa.RecordBatchReader.from_batches(layer.schema, batches)
+    kind = "MultiPolygon" if layer.has_multiple else "Polygon"
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             pyogrio.write_arrow(
                 reader, path, layer=layer.name, driver=driver, geometry_name="geometry",
-                geometry_type="MultiPolygon" if layer.has_multiple else "Polygon",
-                crs=layer.georef.crs_wkt, layer_options=dict(layer_options), dataset_options=dict(options),
+                geometry_type=kind if crs_to_leave is None else "Unknown",
+                crs=layer.georef.crs_wkt if crs_to_leave is None else WGS84,
+                layer_options=dict(layer_options), dataset_options=dict(options),
             )  # fmt: skip
     except (DataSourceError, RuntimeError) as error:
         msg = (
@@ -95,7 +112,13 @@ def _write(
         )
         raise WriteFailedError(msg) from error
     messages = dict.fromkeys(" ".join(str(warning.message).split()) for warning in said)
-    return tuple(message for message in messages if not message.startswith(NEEDLESS))
+    notes = [message for message in messages if not message.startswith(NEEDLESS)]
+    if sum(around_pole):
+        notes.append(
+            f"{sum(around_pole)} features go around a pole, which longitude and latitude cannot show; "
+            "use .parquet, .gpkg or .fgb for them"
+        )
+    return tuple(notes)
 
 
 def _batches(layer: Layer) -> Iterator[pa.RecordBatch]:
@@ -105,9 +128,26 @@ def _batches(layer: Layer) -> Iterator[pa.RecordBatch]:
         yield _all_multiple(batch) if layer.has_multiple else batch
 
 
-def _all_multiple(batch: pa.RecordBatch) -> pa.RecordBatch:
-    geometries = shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))
-    parts, owner = shapely.get_parts(geometries, return_index=True)
-    wkb: Any = shapely.to_wkb(shapely.multipolygons(parts, indices=owner))
+def _globe_batches(layer: Layer, crs: CRS, around_pole: list[int]) -> Iterator[pa.RecordBatch]:
+    """Yield the columns of the layer in WGS 84; append how many features of a batch go around a pole."""
+    for rows in layer.part_batches():
+        batch = layer.columns(rows)
+        globe = on_the_globe(_geometries(batch), crs)
+        around_pole.append(globe.around_pole)
+        yield _with_geometries(batch, globe.geometries)
+
+
+def _geometries(batch: pa.RecordBatch) -> Polygons:
+    geometries: Polygons = shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False))
+    return geometries
+
+
+def _with_geometries(batch: pa.RecordBatch, geometries: Any) -> pa.RecordBatch:
     position = batch.schema.get_field_index("geometry")
+    wkb: Any = shapely.to_wkb(geometries)
     return batch.set_column(position, "geometry", pa.array(wkb, pa.binary()))
+
+
+def _all_multiple(batch: pa.RecordBatch) -> pa.RecordBatch:
+    parts, owner = shapely.get_parts(_geometries(batch), return_index=True)
+    return _with_geometries(batch, shapely.multipolygons(parts, indices=owner))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import shapely
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.georef import transformed
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.vectors.layer import Layer
 
 NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
@@ -44,7 +44,7 @@ def _features(layer: Layer, rows: pa.RecordBatch) -> Iterator[str]:
     columns = [rows[name].to_pylist() for name in ("key", "code", "pixels", "area", "confidence")]
     for geometry, key, code, pixels, area, confidence in zip(texts, *columns, strict=True):
         identity = uuid.uuid5(NAMESPACE, f"{key:016x}")
-        properties = json.dumps(_properties(layer, code, pixels, area, confidence))
+        properties = json_text(_properties(layer, code, pixels, area, confidence), indent=None)
         yield f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
 
 
@@ -52,7 +52,7 @@ def _properties(
     layer: Layer, code: int, pixels: int, area: float, confidence: float | None
 ) -> dict[str, Any]:
     entry = layer.map_class(code)
-    measurements: dict[str, float] = {"Area px^2": pixels}
+    measurements: dict[str, float] = {"Area px^2": round(pixels * _full_resolution_pixels(layer), 4)}
     if layer.georef.unit == "micrometer":
         measurements["Area µm^2"] = area
     if confidence is not None:
@@ -63,6 +63,13 @@ def _properties(
         "isLocked": False,
         "measurements": measurements,
     }
+
+
+def _full_resolution_pixels(layer: Layer) -> float:
+    """Return how many pixels of the full resolution a pixel of the raster covers."""
+    if layer.georef.full_resolution is None:
+        return layer.level_scale**2
+    return layer.georef.pixel_area / abs(layer.georef.from_words.determinant)
 
 
 def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from segment_tiles.pipeline.errors import OutputError
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file, write_failed
 from segment_tiles.pipeline.vectors.attributes import Attributes
 from segment_tiles.pipeline.vectors.parts import write_part
@@ -66,7 +67,7 @@ class TileLedger:
                 raise OutputError(msg)
         self.remove()
         with finished_file(record) as path:
-            path.write_text(json.dumps(settings, indent=1))
+            path.write_text(json_text(settings))
 
     def remove(self) -> None:
         """Forget everything."""

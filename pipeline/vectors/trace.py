@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 
 PIPELINE_NEEDS_GDAL = (3, 12)
@@ -69,7 +69,7 @@ def _trace_by_pipeline(
         try:
             (folder / "labels.raw").write_bytes(np.ascontiguousarray(labels, dtype=np.int32).data)
             (folder / "labels.vrt").write_text(_raw_raster_xml(labels.shape, with_unlabelled=with_unlabelled))
-            (folder / "outlines.gdalg.json").write_text(json.dumps(algorithm))
+            (folder / "outlines.gdalg.json").write_text(json_text(algorithm, indent=None))
         except OSError as error:
             raise write_failed(folder, error) from error
         # GDAL keeps polygons on their way in a file, by default in the folder that the user works in

@@ -86,3 +86,17 @@ def test_bad_words_are_one_line_and_status_two(raster, tmp_path, capsys, words, 
 def test_missing_raster_is_one_line(tmp_path, capsys):
     assert run_command_line(["polygonize", str(tmp_path / "no.tif"), "--out", str(tmp_path / "p.gpkg")]) == 2
     assert "no.tif" in capsys.readouterr().err
+
+
+def test_an_area_that_nobody_knows_is_null_in_json(tmp_path, capsys):
+    """Coordinates far from any place on Earth have no area on the ellipsoid."""
+    path = tmp_path / "far.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=4, height=4, count=1, dtype="uint8", crs="EPSG:4326",
+        transform=rasterio.Affine(1e6, 0, 0, 0, -1e6, 0),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((4, 4), np.uint8), 1)
+    assert run_command_line(["polygonize", str(path), "--out", str(tmp_path / "p.parquet"), "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert "NaN" not in printed
+    assert json.loads(printed)["classes"][0]["area"] is None

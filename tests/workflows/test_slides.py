@@ -187,6 +187,8 @@ def test_qupath_geojson_is_strict_and_in_full_resolution_pixels(tissue_run: Path
         )  # 2 x 2 full-resolution pixels
         area = feature["properties"]["measurements"]["Area µm^2"]
         assert area == pytest.approx(shape.area * 0.25)
+        # of the slide at full resolution, as QuPath measures it itself
+        assert feature["properties"]["measurements"]["Area px^2"] == pytest.approx(shape.area)
     assert pixels == {name: (codes == code).sum() for name, code in names.items()}
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pystac
 
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.outcome import JobOutcome
@@ -65,13 +66,14 @@ def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
         )
     document = collection.to_dict(include_self_link=False, transform_hrefs=False)
     with finished_file(target) as path:
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json_text(document, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _extent(items: Sequence[pystac.Item]) -> pystac.Extent:
     """Return where and when the items lie; the whole world where none has a place on it."""
     boxes = [item.bbox for item in items if item.bbox is not None] or [_WORLD]
-    whole = [min(box[i] for box in boxes) for i in (0, 1)] + [max(box[i] for box in boxes) for i in (2, 3)]
+    west, east = _longitudes([(box[0], box[2]) for box in boxes])
+    whole = [west, min(box[1] for box in boxes), east, max(box[3] for box in boxes)]
     moments = [
         moment
         for item in items
@@ -81,3 +83,25 @@ def _extent(items: Sequence[pystac.Item]) -> pystac.Extent:
     now = datetime.now(UTC)
     first, last = min(moments, default=now), max(moments, default=now)
     return pystac.Extent(pystac.SpatialExtent([whole]), pystac.TemporalExtent([[first, last]]))
+
+
+def _longitudes(arcs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the shortest arc of the globe around arcs from west to east.
+
+    West is greater than east if an arc crosses 180 degrees (RFC 7946, section 5.2), in the arcs and in the result.
+
+    >>> _longitudes([(179.0, -179.0), (-178.0, -177.0)])
+    (179.0, -177.0)
+    >>> _longitudes([(-5.0, 2.0), (170.0, 175.0)])
+    (-5.0, 175.0)
+    """
+    # the widest gap between arcs is what stays outside; round the globe, so that the first arc follows the last
+    ordered = sorted((west, east + 360 * (east < west)) for west, east in arcs)
+    reached, gaps = ordered[0][1], []
+    for west, east in [*ordered[1:], (ordered[0][0] + 360, 0.0)]:
+        gaps.append((west - reached, reached, west))
+        reached = max(reached, east)
+    width, east, west = max(gaps)
+    if width <= 0:
+        return -180.0, 180.0
+    return west - 360 * (west >= 180), east - 360 * (east > 180)

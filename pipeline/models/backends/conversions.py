@@ -21,6 +21,7 @@ import torch
 
 from segment_tiles.pipeline.durable import sync_folder, sync_tree
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.checksum import sha256_of_file
 from segment_tiles.pipeline.models.devices import device_label
@@ -74,7 +75,7 @@ class Conversion:
         try:
             make(partial)
             sums = {file.name: sha256_of_file(file) for file in sorted(partial.iterdir())}
-            (partial / COMPLETE).write_text(json.dumps(sums, indent=2))
+            (partial / COMPLETE).write_text(json_text(sums))
             _move(partial, self.folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -94,9 +95,10 @@ def conversion(preparation: Preparation, backend: str, library: str, *, executes
         Whether loading it executes code. Such a conversion is never read from a package, which may come
         from anybody.
     """
-    key = json.dumps(
+    key = json_text(
         [NETWORK_FORM, preparation.checksum, preparation.shape, preparation.precision, device_label(preparation.device),
-         library, torch.__version__, torch.backends.cpu.get_cpu_capability()]
+         library, torch.__version__, torch.backends.cpu.get_cpu_capability()],
+        indent=None,
     )  # fmt: skip
     name = f"{backend}-{preparation.precision}-{sha256(key.encode()).hexdigest()[:16]}"
     package = preparation.folder

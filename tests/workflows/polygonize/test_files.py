@@ -290,7 +290,10 @@ def test_qupath_of_a_coarser_level_is_in_full_resolution_pixels(tmp_path, class_
     for scale, bounds in ((1.0, (12, 8, 28, 20)), (2.0, (24, 16, 56, 40))):
         polygonize(raster, [out], PolygonizeOptions(background="0"), level_scale=scale)
         (feature,) = json.loads(out.read_text())["features"]
-        assert shapely.geometry.shape(feature["geometry"]).bounds == bounds
+        shape = shapely.geometry.shape(feature["geometry"])
+        assert shape.bounds == bounds
+        # a pixel of this file covers 1 x 1 or 2 x 2 pixels of the slide, whatever its transform says
+        assert feature["properties"]["measurements"]["Area px^2"] == 12 * scale**2
     placed = class_raster(tmp_path / "placed.tif", codes)
     polygonize(placed, [out], PolygonizeOptions(background="0"), level_scale=16)
     (feature,) = json.loads(out.read_text())["features"]
@@ -368,3 +371,69 @@ def test_no_style_where_it_would_be_that_of_the_raster_or_of_the_user(class_rast
     assert "other.qml" in report.notes[-1]
     polygonize(raster, [tmp_path / "third.qupath.geojson"])
     assert not (tmp_path / "third.qupath.qml").exists()
+
+
+@pytest.mark.parametrize(
+    ("crs", "corner", "pixel"),
+    [
+        ("EPSG:4326", (179, 1), 0.05),
+        ("EPSG:4326", (-181, 1), 0.05),
+        ("EPSG:4326", (539, 1), 0.05),
+        ("EPSG:32660", (722_561.0, 110_580.0), 5550),  # UTM zone 60 beyond its edge
+        ("EPSG:3832", (3_228_238.0, 110_580.0), 5550),  # Mercator around 150 degrees east
+    ],
+)
+@pytest.mark.parametrize("ending", ["pmtiles", "geojsonl", "geojson"])
+@pytest.mark.filterwarnings("ignore:Geometry is in a geographic CRS")
+def test_polygons_across_180_degrees_are_cut_there(tmp_path, class_raster, crs, corner, pixel, ending):
+    codes = np.zeros((40, 40), np.uint8)
+    codes[5:30, 3:37], codes[10:12, 10:30], codes[33:36, 15:17] = 1, 2, 2
+    raster = class_raster(
+        tmp_path / "c.tif", codes, crs=crs, transform=(pixel, 0, corner[0], 0, -pixel, corner[1])
+    )
+    report = polygonize(raster, [tmp_path / f"p.{ending}"])
+    frame = pyogrio.read_dataframe(tmp_path / f"p.{ending}").to_crs(4326)
+    assert frame.is_valid.all()
+    for code, count in enumerate(np.bincount(codes.ravel())):
+        whole = frame[frame["class_code"] == code].union_all()
+        # 2 x 2 degrees are 1600 pixels
+        assert whole.area == pytest.approx(count / 400, rel=0.02)
+        west, _, east, _ = whole.bounds
+        assert (west, east) == pytest.approx((-180, 180), abs=1e-6) or code == 2
+        narrow = shapely.intersection(whole, shapely.box(-178.5, -90, 178.5, 90))
+        assert narrow.area == 0
+    assert len(report.notes) == 1
+
+
+def test_a_raster_of_the_whole_world_is_not_cut(tmp_path, class_raster):
+    codes = np.zeros((18, 36), np.uint8)
+    codes[4:14, 2:34] = 1
+    for crs, transform in (
+        ("EPSG:4326", (10, 0, -180, 0, -10, 90)),
+        ("EPSG:3857", (20037508.34 / 18, 0, -20037508.34, 0, -20037508.34 / 18, 10018754.17)),
+    ):
+        raster = class_raster(tmp_path / "c.tif", codes, crs=crs, transform=transform)
+        report = polygonize(raster, [tmp_path / "p.geojsonl"])
+        frame = pyogrio.read_dataframe(tmp_path / "p.geojsonl").set_index("class_code")
+        assert frame.loc[1, "geometry"].bounds[::2] == pytest.approx((-160, 160), abs=1e-6)
+        assert frame.loc[0, "geometry"].bounds[::2] == pytest.approx((-180, 180), abs=1e-6)
+        assert not any("pole" in note for note in report.notes)
+
+
+def test_features_around_a_pole_are_told_of(tmp_path, class_raster):
+    codes = np.zeros((20, 20), np.uint8)
+    codes[8:12, 8:12] = 1
+    raster = class_raster(tmp_path / "c.tif", codes, crs="EPSG:3413", transform=(1e5, 0, -1e6, 0, -1e5, 1e6))
+    report = polygonize(raster, [tmp_path / "p.geojsonl"])
+    assert any("2 features go around a pole" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("ending", ["geojson", "geojsonl"])
+def test_a_grid_with_pixels_centred_on_the_poles_ends_there(tmp_path, class_raster, ending):
+    codes = np.zeros((19, 36), np.uint8)
+    codes[4:14, 2:34] = 1
+    raster = class_raster(tmp_path / "c.tif", codes, crs="EPSG:4326", transform=(10, 0, -5, 0, -10, 95))
+    polygonize(raster, [tmp_path / f"p.{ending}"])
+    frame = pyogrio.read_dataframe(tmp_path / f"p.{ending}")
+    assert tuple(frame.total_bounds) == (-180, -90, 180, 90)
+    assert frame.union_all().area == pytest.approx(360 * 180)
