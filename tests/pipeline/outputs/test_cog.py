@@ -141,6 +141,7 @@ def test_same_store_gives_the_same_bytes_and_replaces_the_old_file(
     write_cog(group, target)
     assert hashlib.sha256(target.read_bytes()).digest() == first
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "classes.qml",
         "classes.tif",
         "classes.tif.aux.xml",
         "classes.zarr",
