@@ -31,6 +31,8 @@ def run_report(
     regions: Sequence[RegionReport],
     seconds: Mapping[str, float],
     warnings: Sequence[str],
+    *,
+    not_finite: int = 0,
 ) -> dict[str, Any]:
     """Return the report as plain JSON values.
 
@@ -46,6 +48,8 @@ def run_report(
         Wall time of the stages of this start.
     warnings
         What the user was told.
+    not_finite
+        Pixels that hold data and are nodata, for the network gave them no score that is a number.
     """
     scene, probe = plan.scene, plan.probe
     failures = [failure for region in regions for failure in region.failures]
@@ -69,6 +73,7 @@ def run_report(
             if scene.volume is None
             else volume_classes(scene.volume, scene.manifest.classes, shards)
         ),
+        "not_finite": not_finite,
         "workers": plan.workers,
         "tiles": {
             "planned": plan.tiles,
@@ -85,6 +90,15 @@ def run_report(
         "failures": failures,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
+
+
+def not_finite_warning(count: int, total: int) -> str:
+    """Return what to tell of a map with pixels that the network has no number for."""
+    return (
+        f"the network gave NaN or infinity for {count} of {total} pixels, which are nodata in the map: check the "
+        "values of the source against the scaling of the model (`segment-tiles info`, `model inspect`), and "
+        "whether --precision fp32 cures it"
+    )
 
 
 def _memory(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.planning import tuned_scene
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
-from segment_tiles.workflows.report import run_report, write_report
+from segment_tiles.workflows.report import not_finite_warning, run_report, write_report
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.scene_probe import probe_scene
 from segment_tiles.workflows.volume_average import average_directions
@@ -158,8 +158,12 @@ def _go_on(
             listener.stage("average of directions")
             average_directions(scene, scene.volume, directory)
     seconds["segment"] = perf_counter() - begun
-    shards = Ledger(directory.ledger).finished()
-    report = run_report(plan, record, shards, regions, seconds, warnings)
+    ledger = Ledger(directory.ledger)
+    shards, not_finite = ledger.finished(), ledger.not_finite()
+    if not_finite:
+        warnings.append(not_finite_warning(not_finite, sum(sum(counts) for counts in shards.values())))
+        listener.warn(warnings[-1])
+    report = run_report(plan, record, shards, regions, seconds, warnings, not_finite=not_finite)
     if report["failures"]:
         seconds["total"] = perf_counter() - started
         report = {**report, "seconds": {**report["seconds"], **seconds}, "outputs": ["report.json"]}

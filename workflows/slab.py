@@ -11,6 +11,10 @@ SLICES: int = 32
 """Slices of a Slab, at most; a batch that is not full at its end is filled up, so few are wasted."""
 
 
+NOT_FINITE_MARK: int = 1
+"""Confidence, in the scores of a direction, which nobody sees, of voxels that are nodata for their scores are NaN."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slab:
     """Consecutive slices of the result of a volume."""
@@ -27,6 +31,8 @@ class Slab:
     """Slice of the volume that is slice 0 of the result."""
     slices: tuple[int, int]
     """First slice of the result that is done, and the one after the last."""
+    is_direction: bool = False
+    """Whether the scores are one of several directions, to be averaged."""
 
 
 def slabs_of(count: int) -> list[tuple[int, int]]:

@@ -25,7 +25,7 @@ from segment_tiles.workflows.region_task import (
     RegionTask,
     add_times,
 )
-from segment_tiles.workflows.slab import Slab
+from segment_tiles.workflows.slab import NOT_FINITE_MARK, Slab
 
 
 def do_slab(task: RegionTask, slab: Slab, progress: Progress | None, is_stopped: IsStopped) -> RegionReport:
@@ -101,6 +101,8 @@ def _stream(
     try:
         with writer:
             for rows in stream:
+                if slab.is_direction and rows.not_finite is not None:
+                    rows.confidence[rows.not_finite] = NOT_FINITE_MARK
                 writer.append(rows)
                 ends_slice = rows.row + rows.classes.shape[0] == task.roi.row_stop
                 if ends_slice and is_stopped():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,25 @@ from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import array_of, open_store
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.slab import NOT_FINITE_MARK
 from segment_tiles.workflows.slab_task import unfinished_slices
 from segment_tiles.workflows.volume_run import direction_paths
 from segment_tiles.workflows.volume_scene import Direction, VolumeScene
 
 SLAB_BYTES = 64 * 2**20
 """Bytes of the sums of one slab, two for each class and voxel."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SlabSum:
+    """Some slices of the result, all directions together."""
+
+    total: NDArray[np.uint16]
+    """classes x slices x rows x columns: summed bytes."""
+    valid: NDArray[np.bool_]
+    """slices x rows x columns: voxels that every direction has."""
+    not_finite: NDArray[np.bool_]
+    """slices x rows x columns: voxels whose scores are NaN in a direction."""
 
 
 def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -> None:
@@ -52,9 +66,9 @@ def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirec
         with ShardWriter(group, whole, 0, ledger, table.nodata, table.count, slices=numbers) as writer:
             for first in range(numbers.start, numbers.stop, step):
                 stop = min(first + step, numbers.stop)
-                total, valid = _sum_of_slab(volume, directory, table, first, stop)
+                slab = _sum_of_slab(volume, directory, table, first, stop)
                 for place in range(stop - first):
-                    writer.append(_finished(total[:, place], valid[place], len(volume.directions), table))
+                    writer.append(_finished(slab, place, len(volume.directions), table))
 
 
 def remove_directions(volume: VolumeScene, directory: OutputDirectory) -> None:
@@ -68,21 +82,24 @@ def remove_directions(volume: VolumeScene, directory: OutputDirectory) -> None:
 
 def _sum_of_slab(
     volume: VolumeScene, directory: OutputDirectory, table: ClassTable, first: int, stop: int
-) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-    """Return summed bytes (classes x slices x rows x columns) and which voxels every direction has."""
+) -> _SlabSum:
+    """Add the directions up."""
     result = volume.directions[0]
     shape = (stop - first, *result.shape[1:])
     total = np.zeros((table.count, *shape), np.uint16)
-    valid = np.ones(shape, dtype=bool)
+    valid, not_finite = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for direction in volume.directions:
         group = open_store(direction_paths(directory, direction.slicing.name).store)
         place, turned = _slab_in(direction, result, volume.box, first, stop)
         classes = np.asarray(array_of(group, "classes")[place])
-        valid &= _turned(classes, turned) != table.nodata
+        has_none = _turned(classes, turned) == table.nodata
+        valid &= ~has_none
+        marks = _turned(np.asarray(array_of(group, "confidence")[place]), turned) == NOT_FINITE_MARK
+        not_finite |= has_none & marks
         scores = array_of(group, "scores")
         for code in range(table.count):
             total[code] += _turned(np.asarray(scores[code, place[0], place[1], place[2]]), turned)
-    return total, valid
+    return _SlabSum(total, valid, not_finite)
 
 
 def _slab_in(
@@ -110,11 +127,11 @@ def _turned(
     return values.transpose(order)[steps]
 
 
-def _finished(
-    total: NDArray[np.uint16], valid: NDArray[np.bool_], directions: int, table: ClassTable
-) -> FinishedRows:
+def _finished(slab: _SlabSum, place: int, directions: int, table: ClassTable) -> FinishedRows:
     """Return one slice: the class of the highest sum, the lowest code where sums tie."""
+    total, valid, not_finite = slab.total[:, place], slab.valid[place], slab.not_finite[place]
     classes = np.where(valid, total.argmax(axis=0), table.nodata).astype(table.dtype)
     scores = ((total + directions // 2) // directions).astype(np.uint8)
     scores[:, ~valid] = 0
-    return FinishedRows(0, classes, scores.max(axis=0), scores)
+    lost = not_finite if not_finite.any() else None
+    return FinishedRows(0, classes, scores.max(axis=0), scores, not_finite=lost)

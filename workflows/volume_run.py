@@ -85,6 +85,7 @@ def slab_tasks(
                 volume.neighbours,
                 direction.slices[0],
                 slices,
+                volume.is_averaged,
             )
             tasks += [replace(common, region=region, slab=slab) for region in regions]
     return tasks

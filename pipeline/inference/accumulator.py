@@ -139,6 +139,33 @@ def class_codes(scores: Tensor) -> tuple[Tensor, Tensor]:
     return codes, best
 
 
+def clear_not_finite(codes: Tensor, best: Tensor, nodata: int) -> Tensor | None:
+    """Make nodata of the pixels whose best score is not a number, and return which they are; None: none.
+
+    No second look at the scores is needed. Softmax turns a logit that is NaN or +infinity into NaN for every class
+    of its pixel, and so it does where all are -infinity; the running mean carries a NaN on; a maximum is NaN if
+    one of its values is. A single -infinity is legal: the probability of that class is 0.
+
+    Parameters
+    ----------
+    codes, best
+        rows x columns, from `class_codes`; written.
+    nodata
+        Code of pixels without class.
+
+    Returns
+    -------
+    Tensor or None
+        rows x columns, bool. On a GPU always a tensor: to know whether it is empty, the host would have to wait.
+    """
+    lost = best.isnan()
+    if lost.device.type == "cpu" and not lost.any():
+        return None
+    codes.masked_fill_(lost, nodata)
+    best.masked_fill_(lost, 0.0)
+    return lost
+
+
 def put_bytes(target: Tensor, share: Tensor) -> None:
     """Write a share 0 to 1 as uint8 0 to 255, rounded to the nearest.
 

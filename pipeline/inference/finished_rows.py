@@ -26,6 +26,8 @@ class FinishedRows:
     """classes x rows x width: probabilities x 255, where asked for; 0 at nodata."""
     place: int = 0
     """Place of the slice among those that were given; 0 for a Source."""
+    not_finite: NDArray[np.bool_] | None = None
+    """rows x width: pixels that hold data and are nodata, for their scores are NaN; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,11 @@ class LeavingRow:
         classes = self.codes.array().astype(table.dtype, copy=False)
         confidence = self.confidence.array()
         scores = None if self.scores is None else self.scores.array()
+        not_finite = classes == table.nodata
         if self.unwanted is not None:
+            not_finite &= ~self.unwanted
             classes[self.unwanted], confidence[self.unwanted] = table.nodata, 0
             if scores is not None:
                 scores[:, self.unwanted] = 0
-        return FinishedRows(self.row, classes, confidence, scores, self.place)
+        lost = not_finite if not_finite.any() else None
+        return FinishedRows(self.row, classes, confidence, scores, self.place, lost)

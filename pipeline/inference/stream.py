@@ -31,7 +31,12 @@ from torch import Tensor
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.accumulator import BandAccumulator, class_codes, put_bytes
+from segment_tiles.pipeline.inference.accumulator import (
+    BandAccumulator,
+    class_codes,
+    clear_not_finite,
+    put_bytes,
+)
 from segment_tiles.pipeline.inference.bands import BandReader, InputBand
 from segment_tiles.pipeline.inference.batches_ahead import BatchesAhead
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows, LeavingRow
@@ -254,12 +259,15 @@ class RegionStream:
     def _put(self, row: _OpenRow, column: int, scores: Tensor) -> None:
         """Reduce final scores to bytes at their place in the row."""
         codes, best = class_codes(scores)
+        lost = clear_not_finite(codes, best, self._scorer.classes.nodata)
         left = column - row.window.column
         span = slice(left, left + codes.shape[1])
         row.codes[:, span] = codes
         put_bytes(row.confidence[:, span], best)
         if row.scores is not None:
             put_bytes(row.scores[:, :, span], scores)
+            if lost is not None:
+                row.scores[:, :, span].masked_fill_(lost, 0)
 
     def _finished(self, rows_behind: int) -> Iterator[FinishedRows]:
         """Yield the rows that are done, but for the last ones, which are still being copied."""

@@ -111,10 +111,21 @@ def refine_batch(probabilities: Tensor, values: Tensor, parameters: CrfParameter
     """
     images = values.cpu().numpy()
     refined = [
-        refine(tile.numpy(), color_image(image, parameters), parameters)
+        _refine_finite(tile.numpy(), color_image(image, parameters), parameters)
         for tile, image in zip(probabilities.cpu(), images, strict=True)
     ]
     return torch.from_numpy(np.stack(refined)).to(probabilities.device)
+
+
+def _refine_finite(
+    probabilities: NDArray[np.float32], image: NDArray[np.uint8], parameters: CrfParameters
+) -> NDArray[np.float32]:
+    """Refine a tile; a pixel of NaN stays one and says nothing to the others, which all see it."""
+    lost = np.isnan(probabilities).any(axis=0)
+    if not lost.any():
+        return refine(probabilities, image, parameters)
+    known = np.where(lost, np.float32(1 / len(probabilities)), probabilities)
+    return np.where(lost, np.float32(np.nan), refine(known, image, parameters))
 
 
 def refine(

@@ -71,6 +71,10 @@ class PackagedGraph(nn.Module):
         """Map normalised (B, bands, H, W) to logits (B, classes, H, W)."""
         refuse_tracing(image, "a packaged graph")
         scores = _logits_of(self.graph(image.float()))
+        if self.activation != "none":
+            scores = scores + (
+                scores - scores
+            )  # NaN for infinity, which the bounds below would make a number
         if self.activation == "softmax":
             scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
         elif self.activation == "sigmoid":

@@ -158,9 +158,14 @@ def compare(
     seconds: float,
     backend: str = "torch",
 ) -> PrecisionTrial:
-    """Return the trial of scores, against those of float32; only valid pixels count."""
-    same = scores.argmax(1) == reference.argmax(1)
+    """Return the trial of scores, against those of float32; only valid pixels count.
+
+    Scores that are NaN, such as of a float16 that overflows, agree with NaN alone.
+    """
+    lost, expected = scores.isnan().any(1), reference.isnan().any(1)
+    same = (scores.argmax(1) == reference.argmax(1)) & (lost == expected)
     difference = (scores - reference).abs().amax(1)
+    difference = torch.where(lost | expected, (lost != expected).to(difference.dtype), difference)
     if valid is not None:
         keep = valid.to(same.device)
         same, difference = same[keep], difference[keep]

@@ -33,6 +33,8 @@ class LedgerEntry:
     """Half-open interval of shard columns that were written."""
     counts: tuple[tuple[int, ...], ...]
     """Per shard column: pixels of each class, and of nodata last."""
+    not_finite: tuple[int, ...] = ()
+    """Per shard column: pixels of nodata whose scores are NaN; empty where there are none."""
     shards: Mapping[str, Seal | None] = field(default_factory=dict)
     """Of every array: files of the row by their path in the store; None: no file, since all of it is fill value."""
 
@@ -62,6 +64,7 @@ class Ledger:
             "shard_row": entry.shard_row,
             "shard_columns": list(entry.shard_columns),
             "counts": [list(counts) for counts in entry.counts],
+            "not_finite": list(entry.not_finite),
             "shards": {
                 name: None if seal is None else [seal.size, seal.checksum]
                 for name, seal in entry.shards.items()
@@ -95,6 +98,15 @@ class Ledger:
             for column, counts in zip(range(*entry.shard_columns), entry.counts, strict=True):
                 shards[entry.shard_row, column] = counts
         return shards
+
+    def not_finite(self) -> int:
+        """Return the pixels that are nodata because their scores are NaN."""
+        shards: dict[tuple[int, int], int] = {}
+        for entry in self.entries():
+            first, last = entry.shard_columns
+            for column, count in zip(range(first, last), entry.not_finite, strict=False):
+                shards[entry.shard_row, column] = count
+        return sum(shards.values())
 
     def keep_what_is_sound(self, store: Path) -> int:
         """Forget the rows of which a file in the store is not what it was, and return how many they are.
@@ -139,6 +151,7 @@ def _read(path: Path) -> LedgerEntry | None:
             fields["shard_row"],
             (fields["shard_columns"][0], fields["shard_columns"][1]),
             tuple(tuple(counts) for counts in fields["counts"]),
+            tuple(fields["not_finite"]),
             {name: None if seal is None else Seal(*seal) for name, seal in fields["shards"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):

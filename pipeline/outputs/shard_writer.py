@@ -79,6 +79,7 @@ class ShardWriter:
         self._row = region.row
         self._filled = 0
         self._buffers = self._new_buffers()
+        self._not_finite = self._by_shard(np.zeros((0, region.width), dtype=bool))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
         self.seconds = 0.0
@@ -117,6 +118,8 @@ class ShardWriter:
                 part = parts[name]
                 if part is not None:
                     buffer[..., self._filled : self._filled + count, :] = part[..., taken : taken + count, :]
+            if rows.not_finite is not None:
+                self._not_finite += self._by_shard(rows.not_finite[taken : taken + count])
             self._filled += count
             taken += count
             if self._filled == self._rows_of_shard():
@@ -144,7 +147,9 @@ class ShardWriter:
         self._wait()
         window = Window(self._row, self._region.column, self._filled, self._region.width)
         number = self._slices[0] if self._is_volume else None
-        self._writing = self._pool.submit(self._write, window, number, self._buffers)
+        lost = tuple(int(count) for count in self._not_finite) if self._not_finite.any() else ()
+        self._writing = self._pool.submit(self._write, window, number, self._buffers, lost)
+        self._not_finite = np.zeros_like(self._not_finite)
         self._row += self._filled
         self._filled = 0
         if self._row == self._region.row_stop and len(self._slices) > 1:
@@ -159,7 +164,13 @@ class ShardWriter:
             writing.result()
             self.wait_seconds += perf_counter() - started
 
-    def _write(self, window: Window, number: int | None, buffers: dict[str, NDArray[Any]]) -> None:
+    def _write(
+        self,
+        window: Window,
+        number: int | None,
+        buffers: dict[str, NDArray[Any]],
+        not_finite: tuple[int, ...],
+    ) -> None:
         started = perf_counter()
         place = window.slices() if number is None else (number, *window.slices())
         entry = self._entry(window, number or 0, buffers["classes"][: window.height])
@@ -172,7 +183,7 @@ class ShardWriter:
             shards = self._on_disk(entry, number or 0, window)
         except OSError as error:
             raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
-        self._ledger.mark(replace(entry, shards=shards))
+        self._ledger.mark(replace(entry, not_finite=not_finite, shards=shards))
         self.seconds += perf_counter() - started
 
     def _on_disk(self, entry: LedgerEntry, number: int, window: Window) -> dict[str, Seal | None]:
@@ -200,6 +211,11 @@ class ShardWriter:
         rows_of_slice = -(-self._arrays["classes"].shape[-2] // self._shard_rows)
         shard_row = number * rows_of_slice + window.row // self._shard_rows
         return LedgerEntry(shard_row, (first, last), tuple(counts))
+
+    def _by_shard(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Return how many pixels of each shard column are marked."""
+        edges = np.arange(0, self._region.width, self._shard_columns)
+        return np.add.reduceat(np.count_nonzero(mask, axis=0), edges)
 
     def _counts(self, codes: NDArray[Any]) -> tuple[int, ...]:
         if self._classes > COUNTED_ONE_BY_ONE:
