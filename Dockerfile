@@ -17,13 +17,13 @@ ARG UV_VERSION=0.13.9
 ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/segment-tiles
 RUN python -m pip install --no-cache-dir "uv==${UV_VERSION}" && uv venv "${VIRTUAL_ENV}"
 WORKDIR /source
-COPY requirements.lock ./
-# The lock as constraints: exact versions, hashes checked, and of all that it lists only what a run needs.
-# PyTorch's builds for CPU have hashes that the lock does not know: there the version alone is kept.
-RUN case "${DEVICE}" in \
-      cuda) cp requirements.lock constraints.txt ;; \
-      cpu) awk '/^(torch|torchvision)==/ {sub(/ *\\$/, ""); print; skip = 1; next} \
-                /^[^ ]/ {skip = 0} !skip' requirements.lock > constraints.txt ;; \
+COPY requirements.lock requirements-crf.lock .ci/other_torch.awk ./
+# The locks as constraints: exact versions, hashes checked, and of all that they list only what a run needs.
+# PyTorch's builds for CPU have hashes that the locks do not know: there the version alone is kept.
+RUN cat requirements.lock requirements-crf.lock > locks.txt \
+    && case "${DEVICE}" in \
+      cuda) cp locks.txt constraints.txt ;; \
+      cpu) awk -f other_torch.awk locks.txt > constraints.txt ;; \
       *) echo "DEVICE is '${DEVICE}'; it must be cpu or cuda" >&2; exit 2 ;; \
     esac
 COPY pyproject.toml README.md LICENSE NOTICE ./

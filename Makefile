@@ -1,27 +1,64 @@
-# Two commands for a newcomer: make demo, make test. Each makes its own environment in .venv.
-PYTHON ?= python3
+# Two commands for a newcomer: make demo, make test. Both work in .venv, which they make.
+#   make PYTHON=python3.12     another Python
+#   make demo TORCH=cpu        PyTorch's own build for cpu, auto, cu130, rocm7.0 and so on (uv's --torch-backend)
+#   make lock UPGRADE=1        the newest versions; without it those of the locks are kept if they still fit
 VENV   := .venv
+PYTHON ?= python3
+# the second command goes on with what the first one installed
+TORCH  ?= $(shell cat $(VENV)/.torch 2>/dev/null)
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+# what the demos, slides and volumes of the README need
+DEMO_EXTRAS := slides medical
+# what tests, checks and benchmarks need on top; crf has no wheel and a lock of its own
+TEST_EXTRAS := dev openvino onnx networks dicom prefect object-store benchmarks
+# Pythons and machines for which every package of the demo's lock has a wheel
+WHEELS_FOR  := 3.11 3.12 3.13
+PLATFORMS   := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin windows
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow fuzz lint format bench lock reference clean
+.PHONY: help install demo test test-slow fuzz lint format bench lock wheels reference clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(STAMP)  ## the environment alone
+# $(call install,LOCK,EXTRAS): wheels alone, the hashes of the lock. Other builds of PyTorch have other hashes
+# and other libraries, so that the lock gives the versions alone for those.
+ifeq ($(TORCH),)
+install = $(BIN)/uv pip install --python $(BIN)/python --only-binary :all: --require-hashes -r $(1)
+else
+install = awk -f .ci/other_torch.awk $(1) > $(VENV)/constraints.txt && \
+	$(BIN)/uv pip install --python $(BIN)/python --only-binary :all: --torch-backend $(TORCH) \
+		--constraint $(VENV)/constraints.txt -r pyproject.toml $(foreach extra,$(2),--extra $(extra))
+endif
 
-$(STAMP): requirements.lock pyproject.toml
+$(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "segment-tiles needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+		{ echo "$(PYTHON) cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
-	@touch $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: uv
 
-demo: install  ## a real scene through the bundled model; results in segment-tiles-demo/
+# one stamp for each build of PyTorch: another TORCH installs again
+DEMO_STAMP := $(VENV)/.demo$(TORCH:%=-%)
+TEST_STAMP := $(VENV)/.tests$(TORCH:%=-%)
+
+$(DEMO_STAMP): requirements-demo.lock pyproject.toml | $(BIN)/uv
+	@rm -f $(VENV)/.demo* $(VENV)/.tests*
+	$(call install,requirements-demo.lock,$(DEMO_EXTRAS))
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@echo "$(TORCH)" > $(VENV)/.torch
+	@touch $@
+
+$(TEST_STAMP): requirements.lock requirements-crf.lock $(DEMO_STAMP)
+	$(call install,requirements.lock,$(DEMO_EXTRAS) $(TEST_EXTRAS)) --compile-bytecode
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements-crf.lock \
+		2> $(VENV)/crf.log || echo "pydensecrf2 does not build here ($(VENV)/crf.log says why): the tests that need it are skipped"
+	@touch $@
+
+install: $(TEST_STAMP)  ## the environment of tests and checks alone
+
+demo: $(DEMO_STAMP)  ## a real scene through the bundled model; results in segment-tiles-demo/
 	$(BIN)/segment-tiles demo --out segment-tiles-demo
 
 test: install  ## the whole suite, under 15 minutes on 2 cores
@@ -55,11 +92,24 @@ bench: install  ## memory, speed and polygons side by side with peers; results o
 	$(BIN)/python benchmarks/polygons.py
 	$(BIN)/python benchmarks/dask_overhead.py
 
-lock: install  ## resolve the newest versions into requirements.lock; names no registry
-	$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \
-		--extra dev --extra slides --extra openvino --extra onnx --extra crf --extra networks \
-		--extra medical --extra dicom --extra prefect --extra object-store --extra benchmarks \
-		--generate-hashes --no-annotate --no-header -o requirements.lock
+# $(call compile,LOCK): hashes and versions, no registry; a version without any wheel is not taken
+compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(if $(UPGRADE),--upgrade) \
+	--generate-hashes --no-annotate --no-header -o $(1)
+CRF = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["crf"], sep="\n")
+
+lock: | $(BIN)/uv  ## resolve pyproject.toml into the three locks; UPGRADE=1 takes the newest versions
+	$(call compile,requirements.lock) --only-binary :all: pyproject.toml \
+		$(foreach extra,$(DEMO_EXTRAS) $(TEST_EXTRAS),--extra $(extra))
+	$(call compile,requirements-demo.lock) --only-binary :all: --constraint requirements.lock pyproject.toml \
+		$(foreach extra,$(DEMO_EXTRAS),--extra $(extra))
+	$(BIN)/python -c '$(CRF)' | $(call compile,requirements-crf.lock) --no-deps -
+
+wheels: | $(BIN)/uv  ## every package of the demo's lock has a wheel for each Python and machine; installs nothing
+	@for version in $(WHEELS_FOR); do for platform in $(PLATFORMS); do \
+		MACOSX_DEPLOYMENT_TARGET=15.0 $(BIN)/uv pip install --quiet --dry-run --only-binary :all: --require-hashes \
+			--target $(VENV)/none --python-version $$version --python-platform $$platform -r requirements-demo.lock \
+		|| { echo "requirements-demo.lock: no wheel for Python $$version on $$platform"; exit 1; }; \
+	done; done
 
 reference: install  ## write docs/command-line.md from the commands
 	$(BIN)/python -m segment_tiles.cli.reference docs/command-line.md

@@ -39,19 +39,76 @@ def test_no_module_is_imported_twice() -> None:
     assert not {"pipeline", "workflows", "cli"} & set(sys.modules)
 
 
-def test_the_lock_names_no_registry_and_has_hashes() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    assert "://" not in lock
-    entries = re.findall(r"^[A-Za-z0-9_.-]+==.*$", lock, flags=re.MULTILINE)
-    assert len(entries) > 50
-    assert lock.count("--hash=sha256:") >= len(entries)
+LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-crf.lock")
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^ ]+)( ;.*?)? \\$", re.MULTILINE)
 
 
-def test_the_lock_holds_every_dependency() -> None:
-    locked = set(re.findall(r"^([A-Za-z0-9_.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
-    needed = project()["project"]["dependencies"]  # type: ignore[index]
-    names = {re.split(r"[<>=!\[; ]", one)[0].lower() for one in needed}
-    assert names <= {name.lower() for name in locked}
+def pins(lock: str) -> set[tuple[str, str]]:
+    """Each name with a version; a name has several where they differ between versions of Python."""
+    return {(name, version) for name, version, _ in PIN.findall((ROOT / lock).read_text())}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=!\[; ]", one)[0].lower() for one in requirements}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_names_no_registry_and_every_package_has_hashes(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    entries = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(PIN.findall(text))
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_the_locks_hold_every_dependency_and_what_has_no_wheel_is_in_none_that_must_be_installed() -> None:
+    table = project()["project"]
+    extras = table["optional-dependencies"]  # type: ignore[index]
+    demo = {name for name, _ in pins("requirements-demo.lock")}
+    tests = {name for name, _ in pins("requirements.lock")}
+    assert names([*table["dependencies"], *extras["slides"], *extras["medical"]]) <= demo  # type: ignore[index]
+    assert names([*extras["dev"], *extras["prefect"], *extras["benchmarks"]]) <= tests
+    assert names(extras["crf"]) == {name for name, _ in pins("requirements-crf.lock")}
+    assert not names(extras["crf"]) & (demo | tests)
+    assert "pytest" not in demo
+
+
+def test_the_tests_only_add_to_what_the_demo_installed() -> None:
+    assert pins("requirements-demo.lock") < pins("requirements.lock")
+
+
+def test_another_build_of_pytorch_keeps_its_version_and_drops_hashes_and_cuda() -> None:
+    lock = (ROOT / "requirements-demo.lock").read_text()
+    filtered = subprocess.run(
+        ["awk", "-f", ROOT / ".ci/other_torch.awk"], input=lock, capture_output=True, text=True, check=True
+    ).stdout
+    entries = re.split(r"^(?=\S)", filtered, flags=re.MULTILINE)[1:]
+    bare = {entry.strip() for entry in entries if "--hash" not in entry}
+    pinned = pins("requirements-demo.lock")
+    assert bare == {f"{name}=={version}" for name, version in pinned if name in {"torch", "torchvision"}}
+    left = {entry.split("==")[0] for entry in entries}
+    gone = {name for name, _ in pinned} - left
+    assert {"nvidia-cublas", "triton", "cuda-toolkit"} <= gone
+    assert all(name.startswith(("nvidia-", "cuda-", "triton")) for name in gone)
+
+
+def test_make_demo_installs_wheels_alone_by_hash_from_its_own_lock(tmp_path: Path) -> None:
+    """What make would run in a clone where nothing is installed."""
+    for name in ("Makefile", "pyproject.toml", *LOCKS):
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    def commands(*arguments: str) -> str:
+        return subprocess.run(
+            ["make", "--dry-run", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    demo = commands("demo")
+    (line,) = [line for line in demo.splitlines() if "requirements-demo.lock" in line]
+    assert "--only-binary :all: --require-hashes" in line
+    assert "requirements.lock" not in demo
+    assert "requirements-crf.lock" not in demo
+    assert "requirements.lock" in commands("test")
+    assert "--torch-backend cpu" in commands("demo", "TORCH=cpu")
 
 
 @pytest.mark.slow
