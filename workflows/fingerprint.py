@@ -17,6 +17,7 @@ from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
+from segment_tiles.pipeline.sources.rasters.sidecars import local_sidecars
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
@@ -103,7 +104,10 @@ def choices_of(probe: Probe) -> dict[str, Any]:
 
 
 def source_version(uri: str) -> list[int] | None:
-    """Return size and time of change of a local file, of a Zarr folder those of its metadata; None: remote."""
+    """Return size and time of change of a local file, of a Zarr folder those of its metadata; None: remote.
+
+    A raster with sidecars, or a VRT of other files, has the sum of their sizes and their latest change too.
+    """
     path = Path(uri)
     if path.is_dir():
         path = next((path / name for name in ZARR_FILES if (path / name).is_file()), path)
@@ -113,7 +117,9 @@ def source_version(uri: str) -> list[int] | None:
         statuses = [file.stat() for file in dicom_files(path)]
         return [sum(s.st_size for s in statuses), max(s.st_mtime_ns for s in statuses)]
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+    beside = [file.stat() for file in local_sidecars(uri)]
+    more = [sum(s.st_size for s in beside), max(s.st_mtime_ns for s in beside)] if beside else []
+    return [status.st_size, status.st_mtime_ns, *more]
 
 
 def _tissue_version(tissue: TissueMask | Path | None) -> str | None:

@@ -22,6 +22,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
 from segment_tiles.pipeline.sources.validity import both, nodata_as, valid_pixels
 
 READ_ATTEMPTS = 3
@@ -30,7 +31,6 @@ RETRY_SECONDS = 0.5
 """Wait before the second attempt; doubled before each further one."""
 
 GDAL_SETTINGS: Mapping[str, Any] = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of a bucket for every file opened
     "GDAL_HTTP_MAX_RETRY": 3,
     "GDAL_HTTP_RETRY_DELAY": 1,
     # with more than one thread a failed range request comes back as zeros, without an error (GDAL 3.10,
@@ -38,7 +38,7 @@ GDAL_SETTINGS: Mapping[str, Any] = {
     "GDAL_NUM_THREADS": 1,
     "VSI_CACHE": True,
 }
-"""Set around every open and read; plain data, so that it travels to workers."""
+"""Set around every open and read, with `listing_setting`; plain data, so that it travels to workers."""
 
 
 class RasterFile:
@@ -63,7 +63,7 @@ class RasterFile:
     ) -> None:
         self._uri, self._level, self._rule = uri, level, nodata_rule
         self._cache_mib = cache_mib
-        self._settings = {**GDAL_SETTINGS, **(settings or {})}
+        self._settings = {**GDAL_SETTINGS, **listing_setting(uri), **(settings or {})}
         self._dataset = self._open()
         try:
             self._bands = _chosen_bands(self._dataset, bands, uri)

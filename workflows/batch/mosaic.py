@@ -25,6 +25,7 @@ from shapely.geometry import box
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.sources.raster_file import GDAL_SETTINGS
+from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
 from segment_tiles.workflows.batch.jobs import Mosaic
 from segment_tiles.workflows.fingerprint import source_version
 
@@ -85,7 +86,7 @@ def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
 
 def _grid(uri: str) -> _Grid:
     try:
-        with warnings.catch_warnings(), rasterio.Env(**GDAL_SETTINGS):
+        with warnings.catch_warnings(), rasterio.Env(**GDAL_SETTINGS, **listing_setting(uri)):
             # a scene without georeference is refused below, in our words
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             with rasterio.open(uri) as scene:

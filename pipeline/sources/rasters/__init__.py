@@ -1,0 +1,1 @@
+"""What a raster file means beside its values: sidecars, masks, nodata, georeference."""

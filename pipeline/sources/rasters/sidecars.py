@@ -1,0 +1,74 @@
+"""Files beside a raster that GDAL reads with it: world files, .aux.xml, .msk, .ovr, .hdr, .prj."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+LISTING: Final = "GDAL_DISABLE_READDIR_ON_OPEN"
+"""GDAL's option: whether the folder of a file is listed to find its sidecars."""
+_REMOTE: Final = re.compile(
+    r"(?:https?|ftp|s3|gs|az|adls?|oss|swift|hdfs|webhdfs)(?:\+\w+)?://"
+    r"|/vsi(?:curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)(?:_streaming)?[/?]",
+    re.IGNORECASE,
+)
+_INDEX_SUFFIXES: Final = (".vrt", ".gti", ".gpkg")
+"""Files that name other rasters, which may be remote."""
+_READ_OF_INDEX: Final = 16 * 2**20
+"""Bytes of such a file that are looked through for remote names."""
+
+
+def is_remote(uri: str) -> bool:
+    """Return whether a name leads over a network, at its beginning or inside (zip+https, /vsizip//vsicurl/).
+
+    >>> is_remote("scene.tif"), is_remote("/vsizip//vsicurl/https://host/a.zip/b.tif"), is_remote("s3://b/a.tif")
+    (False, True, True)
+    """
+    return _REMOTE.search(uri) is not None
+
+
+def listing_setting(uri: str) -> Mapping[str, Any]:
+    """Return the GDAL option that finds the sidecars of a raster as cheaply as its name allows.
+
+    - local: the folder is listed, as GDAL does by itself. It is said all the same, because users set
+      ``EMPTY_DIR`` in their environment for remote files, and then lose local sidecars without a word;
+    - a local index of remote rasters (VRT, tile index): sidecars are asked for one by one, so that no bucket is
+      listed for every raster in it;
+    - remote: sidecars are not looked for. A listing of a bucket costs more than the read, and most servers
+      have none to give.
+    """
+    if is_remote(uri):
+        return {LISTING: "EMPTY_DIR"}
+    return {LISTING: "TRUE" if _names_remote_rasters(uri) else "FALSE"}
+
+
+def _names_remote_rasters(uri: str) -> bool:
+    path = Path(uri)
+    if path.suffix.lower() not in _INDEX_SUFFIXES or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return is_remote(file.read(_READ_OF_INDEX).decode("latin-1"))
+
+
+def sidecars_of(dataset: Any, uri: str) -> tuple[str, ...]:
+    """Return the names of the files that GDAL reads beside the raster itself; of a VRT also those that it names."""
+    own = Path(uri)
+    return tuple(str(name) for name in dataset.files if Path(name) != own)
+
+
+def local_sidecars(uri: str) -> tuple[Path, ...]:
+    """Return the local files that GDAL reads beside a local raster; none where it is not one that GDAL opens."""
+    try:
+        with warnings.catch_warnings(), rasterio.Env(**listing_setting(uri)):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(uri) as dataset:
+                names = sidecars_of(dataset, uri)
+    except (RasterioError, OSError):
+        return ()  # a slide or a volume, which have readers of their own
+    return tuple(path for path in map(Path, names) if path.is_file())
