@@ -106,14 +106,15 @@ def _report_plan(plan: BatchPlan, *, json: bool) -> None:
         print_json({"summary": summary, "jobs": jobs})
     else:
         _print_summary(summary)
-    _leave_with_failures([(planned.job.name, planned.error) for planned in plan.failures], "would fail")
+    # nothing was computed: what would fail is bad input
+    _leave_with_failures([(planned.job.name, planned.error) for planned in plan.failures], "would fail", 2)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
     from rich.console import Console as RichConsole
     from rich.table import Table
 
-    from segment_tiles.workflows.plan import readable_bytes
+    from segment_tiles.pipeline.wording import readable_bytes
 
     table = Table(show_header=False)
     minutes = summary["expected_seconds"] / 60
@@ -137,8 +138,8 @@ def _sentence(states: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {state}" for state, count in states.items())
 
 
-def _leave_with_failures(failures: list[tuple[str, str | None]], verb: str) -> None:
-    """Print the list on stderr and leave with status 1, where there is one."""
+def _leave_with_failures(failures: list[tuple[str, str | None]], verb: str, status: int = 1) -> None:
+    """Print the list on stderr and leave with a status, where there is one."""
     import sys
 
     if not failures:
@@ -148,4 +149,4 @@ def _leave_with_failures(failures: list[tuple[str, str | None]], verb: str) -> N
     jobs = "1 job" if len(failures) == 1 else f"{len(failures)} jobs"
     hint = "" if verb == "would fail" else "; the same command tries them again"
     print(f"segment-tiles: error: {jobs} {verb}{hint}", file=sys.stderr)
-    raise typer.Exit(1)
+    raise typer.Exit(status)

@@ -20,6 +20,10 @@ Model = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Output directory: new, empty, or of an earlier run.")]
+PlannedOut = Annotated[
+    Path | None,
+    typer.Option("--out", help="Output directory that the run would have: also check it and its disk space."),
+]
 TileSide = Annotated[
     int | None, typer.Option("--tile", metavar="PX", help="Tile side; default: the model's.")
 ]

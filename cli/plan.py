@@ -30,6 +30,7 @@ def command(
     z: options.Plane = None,
     t: options.TimePoint = None,
     tissue: options.Tissue = "auto",
+    labels_inside: options.LabelsInside = False,
     axis: options.Axis = None,
     neighbours: options.Neighbours = None,
     formats: options.FormatOfSource = None,
@@ -37,20 +38,21 @@ def command(
     memory: options.Memory = None,
     workers: options.Workers = None,
     trust: options.Trust = False,
+    out: options.PlannedOut = None,
     json: options.Json = False,
 ) -> None:
     """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""
     config = options.run_config(
-        source, model, Path(), tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
+        source, model, out or Path(), tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
-        level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue,
+        level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
         formats=formats, scores=scores, memory=memory, workers=workers, trust=trust,
         axis=axis, neighbours=neighbours, backend=backend, augmentation=augmentation,
     )  # fmt: skip
     from segment_tiles.workflows.describe import describe_plan
     from segment_tiles.workflows.planning import plan_run
 
-    document = describe_plan(plan_run(config))
+    document = describe_plan(plan_run(config, with_output=out is not None))
     if json:
         print_json(document)
         return

@@ -15,7 +15,8 @@ from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
-from segment_tiles.workflows.plan import Plan, readable_bytes
+from segment_tiles.pipeline.wording import readable_bytes
+from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.process_memory import available_bytes
 from segment_tiles.workflows.volume_describe import describe_volume, volume_summary
 

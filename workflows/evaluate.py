@@ -19,6 +19,7 @@ from segment_tiles.pipeline.learning.labels import open_labels
 from segment_tiles.pipeline.learning.settings import PolygonShape, SceneSettings
 from segment_tiles.pipeline.vectors.class_raster import open_class_raster
 from segment_tiles.workflows.evaluate_volume import evaluate_volume, open_volume_store
+from segment_tiles.workflows.output_check import check_output_folder
 
 JSON_FILE = "evaluation.json"
 PICTURE_FILE = "confusion.png"
@@ -85,8 +86,12 @@ def evaluate(
     VectorError
         The class map is none.
     UsageError
-        A width is below 1 or above 256, or a class is not one of the map.
+        A width is below 1 or above 256, a class is not one of the map, or ``out`` is a URL.
+    OutputError
+        ``out`` cannot be written.
     """
+    if out is not None:
+        check_output_folder(out)
     widths = _Widths(tuple(boundary_widths), tuple(trimap_widths))
     volume = open_volume_store(class_map_path)
     if volume is not None:

@@ -11,8 +11,10 @@ from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.store import array_of, open_store, read_georef
 from segment_tiles.pipeline.outputs.volume_store import is_volume_store
 from segment_tiles.workflows.finish import FILE_OF_FORMAT, make_formats
+from segment_tiles.workflows.formats_check import check_formats
 from segment_tiles.workflows.image_formats import check_dicom_seg, check_place
 from segment_tiles.workflows.item import update_run_item
+from segment_tiles.workflows.output_check import refuse_url
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.volume_finish import make_volume_formats
@@ -39,6 +41,7 @@ def export_run(path: Path, formats: Sequence[str], *, labels_inside: bool = Fals
     OutputError
         Where the folder holds no finished run.
     """
+    refuse_url(path, "DIR")
     directory = OutputDirectory(path)
     if not directory.store.is_dir() or not directory.report.is_file():
         msg = f"{path}: holds no finished run; give the --out of a run that ended with exit status 0"
@@ -51,6 +54,7 @@ def export_run(path: Path, formats: Sequence[str], *, labels_inside: bool = Fals
         else:
             formats = suitable_formats(tuple(formats), report["source"]["uri"], None)
             check_place(formats, read_georef(group), report["source"]["uri"])
+            check_formats(formats, read_georef(group), str(path))
             if "dicom-seg" in formats:
                 check_dicom_seg(report["source"]["uri"], math.prod(array_of(group, "classes").shape))
             notes = make_formats(directory, group, formats, report, _Silent(), labels_inside=labels_inside)

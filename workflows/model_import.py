@@ -19,6 +19,7 @@ from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.package import MANIFEST_FILE, save_graph_package, save_model_package
 from segment_tiles.workflows.bundle_import import import_bundle
 from segment_tiles.workflows.import_request import ImportRequest, ImportResult, class_table
+from segment_tiles.workflows.output_check import check_output_folder
 
 __all__ = ["ImportRequest", "ImportResult", "class_table", "import_model", "refuse_package"]
 
@@ -63,16 +64,18 @@ def import_model(request: ImportRequest) -> ImportResult:
 
 
 def refuse_package(out: Path) -> None:
-    """Refuse a folder that holds a model package already, or a name that is a file.
+    """Refuse a folder that holds a model package already, or that cannot be written.
 
     Raises
     ------
+    UsageError
+        It is a URL.
     OutputError
-        It does.
+        It is or cannot.
     """
-    if out.is_file() or (out / MANIFEST_FILE).exists():
-        what = "a file" if out.is_file() else "a model package already"
-        msg = f"--out {out} is {what}; name a new folder"
+    check_output_folder(out)
+    if (out / MANIFEST_FILE).exists():
+        msg = f"--out {out}: is a model package already; name a new folder"
         raise OutputError(msg)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.workflows.output_check import check_output_folder
 from segment_tiles.workflows.output_lock import held
 
 OWN_FOLDER = ".segment-tiles"
@@ -70,32 +71,49 @@ class OutputDirectory:
         """Counts, areas, timings, versions."""
         return self.path / "report.json"
 
-    def _prepare(self) -> None:
-        """Make the directory, or accept one that is empty or of an earlier run.
+    def check(self) -> None:
+        """Refuse a directory that a run cannot use; leaves nothing behind.
 
         Raises
         ------
+        UsageError
+            Where it is a URL.
         OutputError
             Where it is a file, holds other files, or cannot be written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            msg = f"--out {self.path}: is a file; give a folder, new or of an earlier run"
-            raise OutputError(msg)
+        check_output_folder(self.path)
         if self.path.exists() and not self.own.exists() and any(self.path.iterdir()):
             found = sorted(entry.name for entry in self.path.iterdir())[0]
             msg = (
                 f"--out {self.path}: holds files that are not of a run ({found}); give a new or empty folder"
             )
             raise OutputError(msg)
+
+    def written_bytes(self) -> int:
+        """Return the bytes of what was written here, but for the few of the books."""
+        books = {self.record, self.own / "lock", self.own / "holder.json"}
+        found = (path for path in self.path.rglob("*") if path.is_file() and not path.is_symlink())
+        return sum(path.stat().st_size for path in found if path not in books)
+
+    def _prepare(self) -> list[Path]:
+        """Make the directory, or accept one that is empty or of an earlier run; return the folders that were made.
+
+        Raises
+        ------
+        OutputError
+            As `check`.
+        """
+        self.check()
+        made = [folder for folder in (self.own, self.path, *self.path.parents) if not folder.exists()]
         try:
             self.own.mkdir(parents=True, exist_ok=True)
-            (self.own / "writable").touch()
-            (self.own / "writable").unlink()
         except OSError as error:
             msg = f"--out {self.path}: cannot be written ({one_line(error)}); give a folder that can"
             raise OutputError(msg) from error
+        return made
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Throw away what an earlier run left; the directory is to be locked."""
         shutil.rmtree(self.ledger, ignore_errors=True)
         shutil.rmtree(self.store_in_work, ignore_errors=True)
         shutil.rmtree(self.voxels, ignore_errors=True)
@@ -111,18 +129,24 @@ class OutputDirectory:
                 result.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def locked_for(self, *, restart: bool = False) -> Iterator[None]:
+    def locked_for(self) -> Iterator[None]:
         """Prepare the directory and keep other runs out while this one works here.
 
-        A process that dies frees the lock.
+        A process that dies frees the lock. Folders that were made, and into which nothing was written, are removed
+        at the end: a run that is refused leaves no trace.
 
         Raises
         ------
         OutputError
             Where the directory cannot be used, or another process holds it: says which, since when.
         """
-        self._prepare()
-        with held(self.own, self.path):
-            if restart:
-                self._clear()
-            yield
+        made = self._prepare()
+        try:
+            with held(self.own, self.path):
+                yield
+        finally:
+            if made and self.own.is_dir() and {entry.name for entry in self.own.iterdir()} <= {"lock"}:
+                (self.own / "lock").unlink(missing_ok=True)
+                for folder in made:
+                    with contextlib.suppress(OSError):  # not empty: another process is at work there
+                        folder.rmdir()

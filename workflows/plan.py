@@ -12,6 +12,7 @@ from segment_tiles.pipeline.outputs.dicom_labelmap import TAKES
 from segment_tiles.pipeline.outputs.store import shard_shape
 from segment_tiles.pipeline.sources.area_of_interest import Area
 from segment_tiles.pipeline.sources.volumes.volume import is_read_whole
+from segment_tiles.pipeline.wording import readable_bytes
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.memory import (
     FINISHING_BYTES,
@@ -104,17 +105,20 @@ def make_plan(
     memory = max((_memory(config, scene, probe, window) for window in in_raster), key=lambda m: m.total)
     table = scene.manifest.classes
     layers = np.dtype(table.dtype).itemsize + 1 + (table.count if config.scores else 0)
+    tiles, skipped = sum(map(scene.lattice.tile_count, in_raster)), _skipped(scene, in_raster, area)
+    # what is left out is nodata, of which nothing is stored
+    computed = 1.0 if skipped is None else (tiles - skipped) / tiles
     return Plan(
         scene,
         probe,
         regions,
-        sum(scene.lattice.tile_count(window) for window in in_raster),
-        _skipped(scene, in_raster, area),
+        tiles,
+        skipped,
         memory,
         limit,
         workers,
         # overviews take a third more; the COG repeats the codes
-        int(scene.roi.area * (layers + 1) * 4 / 3 * COMPRESSED_SHARE),
+        int(scene.roi.area * (layers + 1) * 4 / 3 * COMPRESSED_SHARE * computed),
     )
 
 
@@ -226,16 +230,3 @@ def _skipped(scene: Scene, regions: list[Window], area: Area | None) -> int | No
         for region in regions
         for tile in scene.lattice.tiles(region)
     )
-
-
-def readable_bytes(count: float) -> str:
-    """Return bytes in the largest decimal unit that keeps a digit before the point.
-
-    >>> readable_bytes(1_530_000_000)
-    '1.53 GB'
-    """
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return ""

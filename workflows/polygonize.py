@@ -24,6 +24,7 @@ from segment_tiles.pipeline.vectors.selection import check_request
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
+from segment_tiles.workflows.output_check import check_output_file
 from segment_tiles.workflows.vector_pool import start_loading, worker_pool
 
 Progress = Callable[[str, int, int], None]
@@ -95,6 +96,8 @@ def polygonize(
     targets = _targets(out, formats)
     start_loading(workers)
     spec = _checked_spec(raster, options)
+    for _, kind in targets:
+        kind.check_crs(str(raster), spec.georef.crs)
     ledger = _begun_ledger(out[0], _settings(raster, options), restart=restart)
     codes = _changed_codes(raster, spec, ledger, options, workers)
     parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
@@ -189,7 +192,10 @@ def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[
     twice = [path.name for path in out if list(out).count(path) > 1]
     if twice:
         raise UsageError(f"{twice[0]} is named twice; give each file its own name")
-    return [(path, vector_format(path, name)) for path, name in zip(out, names, strict=True)]
+    targets = [(path, vector_format(path, name)) for path, name in zip(out, names, strict=True)]
+    for path in out:
+        check_output_file(path)
+    return targets
 
 
 def _settings(raster: Path, options: PolygonizeOptions) -> dict[str, object]:

@@ -44,7 +44,7 @@ from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.mosaic import write_mosaic
 from segment_tiles.workflows.batch.outcome import JobOutcome
-from segment_tiles.workflows.batch.planning import is_finished_and_same
+from segment_tiles.workflows.batch.planning import check_jobs, is_finished_and_same
 from segment_tiles.workflows.batch.run import run_job, write_results
 from segment_tiles.workflows.fingerprint import settings_of
 from segment_tiles.workflows.loaded_model import segmenters_kept
@@ -211,9 +211,8 @@ def serve(
     Raises
     ------
     UsageError
-        Where the jobs file or the schedule cannot be accepted, or Prefect's server does not start.
+        Where the jobs file, one of its jobs, or the schedule cannot be accepted, or Prefect's server does not start.
     """
-    list_jobs(read_jobs_file(path))
     try:
         ZoneInfo(timezone)  # Prefect would find out only after its server has started
         schedule = Cron(cron, timezone=timezone)
@@ -223,6 +222,7 @@ def serve(
             "give minute, hour, day, month and weekday such as '0 3 * * *', and a time zone such as UTC"
         )
         raise UsageError(msg) from error
+    check_jobs(read_jobs_file(path), restart_changed=restart_changed)
     with _api():
         run_jobs.serve(
             name=name,

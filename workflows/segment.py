@@ -26,19 +26,17 @@ from segment_tiles.workflows.fingerprint import (
     write_record,
 )
 from segment_tiles.workflows.finish import finish, is_finished
-from segment_tiles.workflows.image_formats import default_image_formats
 from segment_tiles.workflows.interruption import interruption
 from segment_tiles.workflows.memory import read_cache_bytes
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
-from segment_tiles.workflows.planning import tuned_scene
+from segment_tiles.workflows.planning import check_space, checked_request
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import not_finite_warning, run_report, write_report
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.scene_probe import probe_scene
 from segment_tiles.workflows.volume_average import average_directions
-from segment_tiles.workflows.volume_formats import suitable_formats
 from segment_tiles.workflows.volume_run import copy_source, create_volume_stores, slab_tasks
 
 
@@ -99,16 +97,12 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
     """
     started = perf_counter()
     directory = OutputDirectory(config.out)
-    begun = None if config.restart else read_record(directory.record)
-    config, scene = tuned_scene(config, begun)
-    config = replace(
-        config,
-        formats=suitable_formats(config.formats or default_image_formats(scene), config.source, scene.volume),
-        companions=tuple(portable_name(folder) for folder, _ in scene.companions),
-    )
-    with directory.locked_for(restart=config.restart):
+    config, scene = checked_request(config)
+    config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
+    with directory.locked_for():
         settings = settings_of(config, scene)
-        record = read_record(directory.record)
+        # once more: another run may have come to its end here meanwhile
+        record = None if config.restart else read_record(directory.record)
         if record is not None:
             check_same_run(record, settings, config, config.out)
             if is_finished(directory, config.formats):
@@ -141,6 +135,9 @@ def _go_on(
     else:
         require_device(record, probe)
     plan = _plan(config, scene, probe, capacity)
+    check_space(plan, directory.path)
+    if config.restart:  # after the last check: a run that is refused throws nothing away
+        directory.clear()
     if not directory.store.exists() and not directory.store_in_work.exists():
         _create_stores(config, scene, directory)
     write_record(directory.record, record)

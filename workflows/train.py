@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from segment_tiles.pipeline.durable import make_folder, remove_leftovers, write_whole
-from segment_tiles.pipeline.errors import OutputError, TrainingError
+from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.learning.logs import TrainingLog
@@ -22,6 +22,7 @@ from segment_tiles.pipeline.learning.training import Training
 from segment_tiles.pipeline.learning.validation import ValidationArea, validation_areas
 from segment_tiles.pipeline.learning.windows import TrainingWindows
 from segment_tiles.pipeline.models.devices import resolve_device
+from segment_tiles.workflows.output_check import check_output_folder
 from segment_tiles.workflows.training_package import (
     Packager,
     PackagingObserver,
@@ -173,6 +174,8 @@ def _train_on(
         place.progress.noted(note)
     areas = _held_out_areas(scenes)
     survey = survey_scenes([s for s in scenes if s.settings.use == "train"], len(settings.classes))
+    make_folder(out)  # not before all else was accepted
+    remove_leftovers(out)
     packager = Packager(settings, areas, survey, out, place.device)
     observer = PackagingObserver(packager, place.progress)
     training = Training(
@@ -221,12 +224,7 @@ def _run_and_report(
 
 
 def _check_folder(out: Path, *, resume: bool) -> None:
-    try:
-        make_folder(out)
-        remove_leftovers(out)
-    except OSError as error:
-        msg = f"--out {out} cannot be a folder: {error.strerror}"
-        raise OutputError(msg) from error
+    check_output_folder(out)
     if (out / CHECKPOINT_NAME).exists() and not resume:
         msg = f"{out} has the checkpoint of a training; go on with it by --resume, or choose another --out"
         raise TrainingError(msg)

@@ -14,7 +14,7 @@ import shapely
 from pyogrio.errors import DataSourceError
 from pyproj import CRS
 
-from segment_tiles.pipeline.errors import VectorError, WriteFailedError, one_line
+from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.vectors.antimeridian import WGS84, on_the_globe
 from segment_tiles.pipeline.vectors.geopackage_style import add_qgis_style
 from segment_tiles.pipeline.vectors.layer import Layer
@@ -58,9 +58,6 @@ def write_geojson_lines(path: Path, layer: Layer) -> tuple[str, ...]:
 
 def write_pmtiles(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write PMTiles, vector tiles in Web Mercator up to the zoom that shows single pixels."""
-    if layer.georef.crs is None:
-        msg = f"{path.name}: PMTiles need a CRS and this raster has none; write .geojson or .parquet instead"
-        raise VectorError(msg)
     zoom = _finest_zoom(layer)
     zooms = {"MINZOOM": str(max(0, zoom - 8)), "MAXZOOM": str(zoom)}
     return _write(path, layer, "PMTiles", {}, zooms, layer.georef.crs)

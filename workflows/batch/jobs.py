@@ -10,11 +10,13 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.scenes import ListedScene, list_scenes, located
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.config import RunConfig, parse_formats, parse_memory, parse_models
+from segment_tiles.workflows.output_check import check_output_folder, refuse_url
 
 MOSAIC_FOLDER = "mosaics"
 """Where in the results folder the index of each mosaic lies."""
@@ -55,8 +57,11 @@ def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
     ------
     UsageError
         With the line: a list of scenes is empty or broken, a job has no model, `out` names an unknown field,
-        two jobs have one output directory or one inside the other.
+        two jobs have one output directory or one inside the other, `out` or `results` is a URL.
+    OutputError
+        The results folder cannot be written.
     """
+    check_output_folder(file.results, f"{file.path}: results")
     jobs: list[Job] = []
     for entry, line in zip(file.settings.jobs, file.job_lines, strict=True):
         scenes = list_scenes(file, entry, line)
@@ -92,6 +97,10 @@ def _job(
     fields = {**scene.fields, "number": str(number), "name": entry.name or ""}
     folders = {"results": str(file.results)}
     out = file.folder / _filled(file, line, entry.out or file.settings.out, fields, folders)
+    try:
+        refuse_url(out.relative_to(file.folder) if out.is_relative_to(file.folder) else out, "out")
+    except UsageError as error:
+        raise file.error(line, one_line(error)) from error
     made_of = None
     if entry.mosaic_settings is not None:
         # the index carries the nodata value to the scenes and to the run

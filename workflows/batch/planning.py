@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, one_line
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.mosaic import write_mosaic
-from segment_tiles.workflows.fingerprint import check_same_run, read_record, settings_of
+from segment_tiles.workflows.fingerprint import read_record
 from segment_tiles.workflows.finish import is_finished
-from segment_tiles.workflows.image_formats import default_image_formats
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
-from segment_tiles.workflows.planning import plan_run, tuned_scene
-from segment_tiles.workflows.scene import Scene
-from segment_tiles.workflows.volume_formats import suitable_formats
+from segment_tiles.workflows.planning import checked_request, plan_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ def plan_batch(file: JobsFile, *, restart: bool = False, restart_changed: bool =
         )
 
 
-def _planned(job: Job, folder: Path, *, restart_changed: bool) -> PlannedJob:
+def _planned(job: Job, folder: Path, *, restart_changed: bool, may_measure: bool = True) -> PlannedJob:
     try:
         job = _with_readable_source(job, folder)
         if not job.config.restart and is_finished_and_same(job):
@@ -90,12 +88,42 @@ def _planned(job: Job, folder: Path, *, restart_changed: bool) -> PlannedJob:
     except ChangedRunError as error:
         if not restart_changed:
             return PlannedJob(job, "changed", one_line(error))
+        job = replace(job, config=replace(job.config, restart=True))
     except SegmentTilesError as error:
         return PlannedJob(job, "failed", one_line(error))
     try:
-        return PlannedJob(job, "planned", plan=plan_run(job.config))
+        if not may_measure:
+            checked_request(job.config)
+            return PlannedJob(job, "planned")
+        return PlannedJob(job, "planned", plan=plan_run(job.config, with_output=True))
     except SegmentTilesError as error:
         return PlannedJob(job, "failed", one_line(error))
+
+
+def check_jobs(file: JobsFile, *, restart_changed: bool = False) -> None:
+    """Refuse a jobs file of which a job would be refused: a schedule would find out in the night.
+
+    Jobs on a cluster are not measured here: this machine need not be able to load their model.
+
+    Raises
+    ------
+    UsageError
+        With the line of the first such job, what is wrong with it, and how many more there are.
+    """
+    with tempfile.TemporaryDirectory(prefix="segment-tiles-") as folder:
+        planned = [
+            _planned(job, Path(folder), restart_changed=restart_changed, may_measure=_is_here(job))
+            for job in list_jobs(file)
+        ]
+    failed = BatchPlan(tuple(planned)).failures
+    if failed:
+        more = f" (and {counted(len(failed) - 1, 'more job')} would fail)" if len(failed) > 1 else ""
+        raise file.error(failed[0].job.line, f"{failed[0].job.name}: {failed[0].error}{more}")
+
+
+def _is_here(job: Job) -> bool:
+    """Return whether a job runs on this machine."""
+    return job.config.scheduler is None and job.config.cluster is None
 
 
 def is_finished_and_same(job: Job) -> bool:
@@ -109,14 +137,10 @@ def is_finished_and_same(job: Job) -> bool:
         Where the run could not start.
     """
     directory = OutputDirectory(job.config.out)
-    record = read_record(directory.record)
-    if record is None:
+    if read_record(directory.record) is None:
         return False
-    scene: Scene
-    config, scene = tuned_scene(job.config, record)
-    check_same_run(record, settings_of(config, scene), config, config.out)
-    formats = config.formats or default_image_formats(scene)
-    return is_finished(directory, suitable_formats(formats, config.source, scene.volume))
+    config, _ = checked_request(job.config)
+    return is_finished(directory, config.formats)
 
 
 def _with_readable_source(job: Job, folder: Path) -> Job:

@@ -168,7 +168,7 @@ def test_dry_run_sums_the_plans_and_writes_nothing(
     assert run_command_line(["batch", str(two), "--dry-run"]) == 0
     assert "0 to do, 2 finished" in capsys.readouterr().out
     (two.parent / "crop_1.tif").write_bytes(b"broken")
-    assert run_command_line(["batch", str(two), "--dry-run"]) == 1
+    assert run_command_line(["batch", str(two), "--dry-run"]) == 2
     assert "would fail: jobs-results/crop_1" in capsys.readouterr().err
 
 

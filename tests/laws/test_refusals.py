@@ -1,0 +1,236 @@
+"""What `run` refuses, `plan`, `batch --dry-run` and `schedule` refuse: the same words, status 2, nothing written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import namedtuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from shapely.geometry import box
+
+from segment_tiles.cli.main import run_command_line
+from segment_tiles.pipeline.errors import SegmentTilesError
+from segment_tiles.workflows import formats_check, output_check
+from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+from segment_tiles.workflows.batch.planning import check_jobs
+
+SITE = 'ENGCRS["site",EDATUM["corner"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
+Usage = namedtuple("Usage", "total used free")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A request that cannot be done."""
+
+    words: str
+    """What is said of it, as a pattern."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """By the keys of a jobs file."""
+    crs: str | None = "EPSG:32633"
+    out: str = "out"
+    hide: str | None = None
+    """Attribute of a module that says what is installed or free, and is patched."""
+
+
+CASES = {
+    "pmtiles without a CRS": Bad(r"pmtiles needs a CRS, and .* has none", {"format": ["pmtiles"]}, crs=None),
+    "geojson of a building site": Bad(
+        r"geojson holds WGS 84.*'site'.*gpkg", {"format": ["geojson"]}, crs=SITE
+    ),
+    "nifti of a raster": Bad(r"names nifti, but .* is no volume", {"format": ["nifti"]}),
+    "dicom-seg of a GeoTIFF": Bad(r"names dicom-seg", {"format": ["dicom-seg"]}, crs=None),
+    "ome-tiff with a CRS": Bad(r"names ome-tiff, .*CRS", {"format": ["ome-tiff"]}),
+    "an extra that is missing": Bad(
+        r"ome-tiff, which needs tifffile; .*segment-tiles\[slides\]",
+        {"format": ["ome-tiff"]},
+        None,
+        hide="tifffile",
+    ),
+    "a driver that is missing": Bad(
+        r"gpkg, but the GDAL .* no driver GPKG", {"format": ["gpkg"]}, hide="GPKG"
+    ),
+    "labels inside a GeoTIFF": Bad(r"--labels-inside .*ome-zarr", {"labels-inside": True}),
+    "out on s3": Bad(
+        r"out s3://bucket/maps: results can be written into a folder only", out="s3://bucket/maps"
+    ),
+    "out on GDAL's s3": Bad(
+        r"out /vsis3/bucket: results can be written into a folder only", out="/vsis3/bucket"
+    ),
+    "out is a file": Bad(r"scene\.tif: is a file", out="scene.tif"),
+    "out in a file": Bad(r"scene\.tif is a file; give a folder", out="scene.tif/maps"),
+    "out holds a thesis": Bad(r"not of a run \(thesis\.docx\)", out="full"),
+    "out is read-only": Bad(r"/proc/segment-tiles: cannot be written", out="/proc/segment-tiles"),
+    "a full disk": Bad(
+        r"take about .* but 1e\+03 bytes are free|take about .* but 1 kB are free", hide="disk"
+    ),
+    "little memory": Bad(r"--memory allows 1 MB, but one row of 64 px tiles", {"memory": "1MB"}),
+    "no such AOI": Bad(r"nowhere\.gpkg: no such file", {"aoi": "nowhere.gpkg"}),
+    "an AOI elsewhere": Bad(r"outside the raster", {"aoi": "elsewhere.gpkg"}),
+    "a box elsewhere": Bad(r"--roi .* lies outside the raster", {"roi": [0, 0, 10, 10]}),
+    "two bands of three": Bad(r"2 bands are read, but model small takes 3", {"bands": [1, 2]}),
+    "no such model": Bad(r"'no-such'", {"model": "no-such"}),
+    "an axis of a raster": Bad(r"--axis is given, but .* is no volume", {"axis": "coronal"}),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    gpd.GeoDataFrame(geometry=[box(0, 0, 5, 5)], crs=32633).to_file(tmp_path / "elsewhere.gpkg")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.docx").write_text("")
+    return tmp_path
+
+
+def write_scene(path: Path, crs: str | None) -> Path:
+    place = {} if crs is None else {"crs": crs, "transform": rasterio.Affine(1, 0, 1000, 0, -1, 2000)}
+    values = np.random.default_rng(0).integers(0, 255, (3, 90, 120), dtype=np.uint8)
+    profile = {"driver": "GTiff", "width": 120, "height": 90, "count": 3, "dtype": "uint8"}
+    with rasterio.open(path, "w", **profile, **place) as dataset:
+        dataset.write(values)
+    return path
+
+
+def hide(what: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this installation lack a library or a driver, or the disk lack space."""
+    if what == "tifffile":
+        monkeypatch.setattr(formats_check, "find_spec", lambda name: None if name == what else name)
+    elif what == "GPKG":
+        monkeypatch.setattr(formats_check, "_vector_drivers", set)
+    elif what == "disk":
+        monkeypatch.setattr(output_check.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 1000))
+
+
+def command_words(options: Mapping[str, Any], folder: Path) -> list[str]:
+    words = []
+    for name, value in options.items():
+        words.append(f"--{name}")
+        if value is not True:
+            path = folder / str(value)
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words.append(str(path) if name == "aoi" else text)
+    return words
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_commands_refuse_alike(
+    case: str,
+    folder: Path,
+    small_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    bad = CASES[case]
+    scene = write_scene(folder / "scene.tif", bad.crs)
+    out = bad.out if bad.out.startswith(("s3:", "/")) else str(folder / bad.out)
+    settings = {"model": str(small_model), "precision": "fp32", "device": "cpu", **bad.options}
+    jobs = folder / "jobs.yaml"
+    jobs.write_text(yaml.safe_dump({"jobs": [{"source": scene.name, "out": out, **settings}]}))
+    hide(bad.hide, monkeypatch)
+    before = sorted(folder.rglob("*"))
+
+    def refusal(*words: str) -> str:
+        assert run_command_line([*words]) == 2
+        lines = [line for line in capfd.readouterr().err.splitlines() if "warning: " not in line]
+        if words[0] == "batch" and lines[-1].endswith("1 job would fail"):
+            lines.pop()
+        assert len(lines) == 1, lines
+        assert sorted(folder.rglob("*")) == before
+        return lines[0]
+
+    options = [str(scene), "--out", out, *command_words(settings, folder)]
+    said = {"run": refusal("run", *options), "plan": refusal("plan", *options)}
+    said["batch"] = refusal("batch", str(jobs), "--dry-run")
+    with pytest.raises(SegmentTilesError) as error:
+        check_jobs(read_jobs_file(jobs))
+    assert error.value.exit_status == 2
+    said["schedule"] = f"segment-tiles: error: {error.value}"
+    assert sorted(folder.rglob("*")) == before
+    message = said["run"].removeprefix("segment-tiles: error: --")
+    assert re.search(bad.words, said["run"]), said["run"]
+    for name, line in said.items():
+        assert message.removeprefix("segment-tiles: error: ") in line, (name, line)
+
+
+def test_a_restart_that_is_refused_throws_nothing_away(
+    tmp_path: Path, small_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scene, out = write_scene(tmp_path / "scene.tif", "EPSG:32633"), tmp_path / "out"
+    words = ["run", str(scene), "--model", str(small_model), "--out", str(out), "--precision", "fp32"]
+    assert run_command_line([*words, "--format", "zarr", "--quiet"]) == 0
+    before = sorted(out.rglob("*"))
+    assert run_command_line([*words, "--format", "zarr", "--restart", "--memory", "1MB"]) == 2
+    assert sorted(out.rglob("*")) == before
+    assert "--memory allows 1 MB" in capfd.readouterr().err
+
+
+OUTPUTS: dict[str, Callable[[Path, Path, str], list[str]]] = {
+    "polygonize": lambda folder, model, out: ["polygonize", str(folder / "codes.tif"), "--out", f"{out}/a.gpkg"],
+    "evaluate": lambda folder, model, out: ["evaluate", *[str(folder / "codes.tif")] * 2, "--out", out],
+    "model import": lambda folder, model, out: [
+        "model", "import", str(model / "weights.safetensors"), "--classes", "a,b", "--out", out,
+    ],
+    "model stride": lambda folder, model, out: ["model", "stride", str(model), "--output-stride", "8", "--out", out],
+    "export": lambda folder, model, out: ["export", out, "--format", "gpkg"],
+    "demo": lambda folder, model, out: ["demo", "--out", out],
+    "train": lambda folder, model, out: ["train", str(folder / "train.yaml"), "--out", out],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_no_output_is_written_to_an_object_store(
+    command: str,
+    tmp_path: Path,
+    small_model: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    profile = {"driver": "GTiff", "width": 9, "height": 9, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(
+        tmp_path / "codes.tif", "w", **profile, transform=rasterio.Affine(1, 0, 9, 0, -1, 9)
+    ) as file:
+        file.write(np.ones((1, 9, 9), np.uint8))
+    scene = {"name": "a", "raster": "codes.tif", "labels": "codes.tif", "class_values": {"1": "x"}}
+    network = {"arch": "deeplabv3plus", "backbone": "resnet10t"}
+    classes = [{"name": "x", "color": [1, 2, 3]}, {"name": "y", "color": [4, 5, 6]}]
+    training = {"name": "net", "classes": classes, "scenes": [scene], "network": network}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(training))
+    before = sorted(tmp_path.rglob("*"))
+    assert run_command_line(OUTPUTS[command](tmp_path, small_model, "s3://bucket/new")) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert re.search(r"s3://bucket/new.*: results can be written into a folder only", lines[0]), lines[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_space_that_the_run_has_taken_already_counts(
+    tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, out = write_scene(tmp_path / "scene.tif", "EPSG:32633"), tmp_path / "out"
+    words = ["run", str(scene), "--model", str(small_model), "--out", str(out), "--precision", "fp32"]
+    assert run_command_line([*words, "--format", "zarr", "--quiet"]) == 0
+    hide("disk", monkeypatch)
+    shutil.rmtree(tmp_path / "out" / "preview.png", ignore_errors=True)
+    assert run_command_line(["plan", *words[1:]]) == 0
+
+
+def test_polygonize_asks_for_a_crs_before_it_traces(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with rasterio.open(
+        tmp_path / "codes.tif", "w", driver="GTiff", width=9, height=9, count=1, dtype="uint8"
+    ) as dataset:
+        dataset.write(np.ones((1, 9, 9), np.uint8))
+    words = ["polygonize", str(tmp_path / "codes.tif"), "--out", str(tmp_path / "a.pmtiles")]
+    assert run_command_line(words) == 2
+    assert "pmtiles needs a CRS" in capfd.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.tif"]
