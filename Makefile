@@ -16,7 +16,7 @@ WHEELS_FOR  := 3.11 3.12 3.13
 PLATFORMS   := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin windows
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow fuzz lint format bench lock wheels reference clean
+.PHONY: help install demo test test-slow fuzz faults lint format bench lock wheels reference clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -74,6 +74,10 @@ SEED  ?= 1
 COUNT ?= 1000
 fuzz: install  ## COUNT damaged inputs of SEED against every command
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED) --count $(COUNT)
+
+KILLS ?= 300
+faults: install  ## KILLS commands disturbed at random moments: killed, out of disk, memory, rights, source changed
+	PYTHONPATH=tests $(BIN)/python -m faults --seed $(SEED) --kills $(KILLS)
 
 lint: install  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib
-import os
 import shutil
 import sys
 import tempfile
@@ -15,13 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-WARM = (
-    "torch", "rasterio", "zarr", "geopandas", "pyogrio", "nibabel", "nrrd", "pydicom", "tifffile", "timm", "onnx",
-    "segment_tiles.cli.main", "segment_tiles.workflows.segment", "segment_tiles.workflows.polygonize",
-    "segment_tiles.workflows.evaluate", "segment_tiles.workflows.train", "segment_tiles.workflows.batch.run",
-    "segment_tiles.workflows.describe", "segment_tiles.workflows.model_import",
-)  # fmt: skip
-"""Imported once, before the forks; a module that has moved is left to the command."""
+from fuzz.isolate import run_isolated
+from fuzz.kinds import KINDS
+from fuzz.verdict import faults_of
+from fuzz.warm import warm_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,49 +30,18 @@ class Finding:
 
 def fuzz(seed: int, count: int, seconds: float, only: str | None) -> tuple[int, Counter[int], list[Finding]]:
     """Run cases until there are enough or the time is up; return their number, exit statuses, findings."""
-    os.environ.update({"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"})
     # not a TemporaryDirectory: each child ends as an interpreter does, and would remove it
     root = Path(tempfile.mkdtemp(prefix="segment-tiles-fuzz-"))
     try:
-        os.environ["XDG_CACHE_HOME"] = str(root / "cache")
-        _in_a_fork(lambda: _make_seeds(root / "seeds"))
-        for module in WARM:
-            with contextlib.suppress(ModuleNotFoundError):
-                importlib.import_module(module)
+        warm_up(root)
         return _cases(seed, count, time.monotonic() + seconds, only, root)
     finally:
         shutil.rmtree(root)
 
 
-def _make_seeds(folder: Path) -> None:
-    from fuzz.seeds import make_seeds
-
-    make_seeds(folder)
-
-
-def _in_a_fork(work: object) -> None:
-    """Do work that starts threads in a child: a fork of a process with threads would not be whole."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()  # type: ignore[operator]
-        except BaseException:  # noqa: BLE001 - told to the parent by the status
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
-        sys.exit("the inputs could not be made")
-
-
 def _cases(
     seed: int, count: int, deadline: float, only: str | None, root: Path
 ) -> tuple[int, Counter[int], list[Finding]]:
-    from fuzz.isolate import run_isolated
-    from fuzz.kinds import KINDS
-    from fuzz.verdict import faults_of
-
     names = [name for name in KINDS if only is None or name == only]
     statuses: Counter[int] = Counter()
     findings = []

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def run_isolated(arguments: Sequence[str], folder: Path) -> Outcome:
     started = time.monotonic()
     child = os.fork()
     if child == 0:
-        _be_the_command(arguments, folder, outputs)
+        be_the_command(arguments, folder, outputs)
     is_hung, status, usage = _wait(child, started)
     return Outcome(
         os.waitstatus_to_exitcode(status),
@@ -67,8 +67,16 @@ def _wait(child: int, started: float) -> tuple[bool, int, resource.struct_rusage
         time.sleep(0.005)
 
 
-def _be_the_command(arguments: Sequence[str], folder: Path, outputs: Sequence[Path]) -> None:
-    """Become the command: its own process group, folder and streams; ends as an interpreter ends."""
+def be_the_command(
+    arguments: Sequence[str],
+    folder: Path,
+    outputs: Sequence[Path],
+    prepare: Callable[[], None] | None = None,
+) -> None:
+    """Become the command: its own process group, folder and streams; ends as an interpreter ends.
+
+    ``prepare`` is called last before the command: it sets limits.
+    """
     status = 70
     try:
         os.setsid()
@@ -79,6 +87,8 @@ def _be_the_command(arguments: Sequence[str], folder: Path, outputs: Sequence[Pa
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
         from segment_tiles.cli.main import run_command_line
 
+        if prepare is not None:
+            prepare()
         status = run_command_line(list(arguments))
         threading._shutdown()  # what the interpreter does: threads that never end are hangs
         atexit._run_exitfuncs()

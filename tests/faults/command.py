@@ -1,0 +1,119 @@
+"""A command of ours in a process group of its own that can be disturbed while it works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from fuzz.isolate import be_the_command
+
+HANG_SECONDS = 60.0
+GONE_SECONDS = 10.0
+"""After the end of a command, until when each of its processes has to be gone."""
+
+
+@dataclass(slots=True)
+class Command:
+    """A started command."""
+
+    arguments: Sequence[str]
+    folder: Path
+    pid: int
+    started: float
+    name: str
+    status: int | None = None
+    """Exit status once it ended; minus the number of the signal that ended it."""
+    is_hung: bool = False
+    ended: float = field(default=0.0)
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / f"{self.name}.stderr").read_text(errors="replace")
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended or time.monotonic()) - self.started
+
+    def poll(self) -> int | None:
+        """Return the exit status if it has ended."""
+        if self.status is None:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                self.status, self.ended = os.waitstatus_to_exitcode(status), time.monotonic()
+        return self.status
+
+    def wait(self) -> int:
+        """Wait for the end; a command that hangs is killed."""
+        while self.poll() is None:
+            if self.seconds > HANG_SECONDS and not self.is_hung:
+                self.is_hung = True
+                self.signal(signal.SIGKILL)
+            time.sleep(0.005)
+        assert self.status is not None
+        return self.status
+
+    def wait_until(self, seconds: float) -> None:
+        """Wait until so long after the start, or for the end."""
+        while self.poll() is None and self.seconds < seconds:
+            time.sleep(0.002)
+
+    def signal(self, number: signal.Signals, *, group: bool = False) -> None:
+        """Send a signal to the command, or to its whole process group as a terminal does."""
+        if self.poll() is None:
+            (os.killpg if group else os.kill)(self.pid, number)
+
+
+def start(
+    arguments: Sequence[str],
+    folder: Path,
+    name: str = "command",
+    environment: Mapping[str, str] | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> Command:
+    """Start a command in a fork of this process; ``prepare`` runs in the child first."""
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os.environ.update(environment or {})
+        be_the_command(arguments, folder, [folder / f"{name}.stdout", folder / f"{name}.stderr"], prepare)
+    for number in range(1000):  # until it has a process group of its own, which signals go to
+        if os.getpgid(child) == child or number == 999:
+            break
+        time.sleep(0.001)
+    return Command(arguments, folder, child, started, name)
+
+
+def processes_left() -> list[str]:
+    """Wait until nothing that commands started is alive; return what is after the time that they have.
+
+    This process is the subreaper of all it started: orphans become its children.
+    """
+    until = time.monotonic() + GONE_SECONDS
+    while True:
+        alive = []
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    os.waitpid(process.pid, os.WNOHANG)
+                else:
+                    alive.append(f"{process.pid} {' '.join(process.cmdline())[-80:]}")
+            except (psutil.Error, ChildProcessError):
+                continue
+        if not alive or time.monotonic() > until:
+            return alive
+        time.sleep(0.05)
+
+
+def end_processes_left() -> None:
+    """Kill what is left, so that the next attempt starts clean."""
+    for process in psutil.Process().children(recursive=True):
+        try:
+            process.kill()
+            os.waitpid(process.pid, 0)
+        except (psutil.Error, ChildProcessError):
+            continue
