@@ -53,6 +53,7 @@ def build_backbone(
     multi_grid: tuple[int, ...] | None = None,
     pad_expansion: bool = False,
     pad_stem: bool = True,
+    stem_relu: bool = True,
     final_convolution: int | None = None,
     pretrained: bool = False,
 ) -> Backbone:
@@ -76,6 +77,8 @@ def build_backbone(
         MobileNetV2 of VainF and jfzhang95: see ``pad_before_expansion``.
     pad_stem
         False for VainF's MobileNetV2, whose first convolution has no padding.
+    stem_relu
+        False for VainF's HRNet, whose first two convolutions have no ReLU between them.
     final_convolution
         Width of the 1x1 that SMP's MobileNetV2 keeps at its end, 1280; None without it.
     pretrained
@@ -89,7 +92,7 @@ def build_backbone(
     if name == "vgg16":
         return _vgg16(bands, output_stride, pretrained=pretrained)
     if name in _AS_PUBLISHED:
-        return _as_published(name, bands, output_stride, pretrained=pretrained)
+        return _as_published(name, bands, output_stride, stem_relu=stem_relu, pretrained=pretrained)
     if name.startswith("xception71") and output_stride == 8:
         msg = (
             f"backbone {name} at output stride 8 loses the convolution of a shortcut that its weights have "
@@ -137,7 +140,9 @@ def _vgg16(bands: int, output_stride: int, *, pretrained: bool) -> Backbone:
     return Backbone(network, low_index=0, low_channels=0, channels=VGG16_CHANNELS)
 
 
-def _as_published(name: str, bands: int, output_stride: int, *, pretrained: bool) -> Backbone:
+def _as_published(
+    name: str, bands: int, output_stride: int, *, stem_relu: bool, pretrained: bool
+) -> Backbone:
     strides = _AS_PUBLISHED[name]
     if output_stride not in strides:
         known = " or ".join(str(stride) for stride in strides)
@@ -147,7 +152,7 @@ def _as_published(name: str, bands: int, output_stride: int, *, pretrained: bool
         width = int(name.removeprefix("hrnetv2_"))
         branches = {"features_only": True, "feature_location": ""}
         timm_network = _timm_model(f"hrnet_w{width}", bands, pretrained=pretrained, **branches)
-        network: nn.Module = hrnet.HighResolutionFeatures(timm_network)
+        network: nn.Module = hrnet.HighResolutionFeatures(timm_network, stem_relu=stem_relu)
         return Backbone(network, 0, hrnet.LOW_CHANNELS, hrnet.joined_channels(width))
     if pretrained:
         msg = f"backbone {name} has no ImageNet weights here; train without pretrained weights, or take xception65"

@@ -118,6 +118,7 @@ def _deeplab(
         multi_grid=settings.multi_grid,
         pad_expansion=settings.pad_expansion,
         pad_stem=settings.pad_stem,
+        stem_relu=settings.stem_relu,
         final_convolution=settings.final_convolution,
         pretrained=pretrained,
     )

@@ -30,13 +30,17 @@ class HighResolutionFeatures(nn.Module):
     """Stem and stages of timm's ``hrnet_w*``, with its names; the branches joined (arXiv 1904.04514).
 
     timm returns the branches themselves, and not the output of layer1, which VainF takes for low-level
-    features (network/modeling.py, _segm_hrnet; network/utils.py, hrnet_flag). Where a coarser branch is
-    added to a finer one it takes that one's size, so that sides need not be multiples of 32; where they
+    features (network/modeling.py, _segm_hrnet; network/utils.py, hrnet_flag). If a coarser branch is
+    added to a finer one it takes that one's size, so that sides need not be multiples of 32; if they
     are, that is the plain doubling of timm and VainF.
+
+    `stem_relu` False leaves out the ReLU between the two convolutions of the stem: VainF's layer getter
+    runs modules in the order in which they were made, and one ReLU was made for both, after the second.
     """
 
-    def __init__(self, network: Any):
+    def __init__(self, network: Any, *, stem_relu: bool = True):
         super().__init__()
+        self.stem_relu = stem_relu
         self.conv1: nn.Module = network.conv1
         self.bn1: nn.Module = network.bn1
         self.conv2: nn.Module = network.conv2
@@ -56,7 +60,9 @@ class HighResolutionFeatures(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map (B, bands, H, W) to (B, 256, H / 4, W / 4) and (B, 15 width, H / 4, W / 4)."""
-        half = torch.relu(self.bn1(self.conv1(image)))
+        half = self.bn1(self.conv1(image))
+        if self.stem_relu:
+            half = torch.relu(half)
         low: Tensor = self.layer1(torch.relu(self.bn2(self.conv2(half))))
         branches = [transition(low) for transition in self.transition1]
         branches = _run_stage(self.stage2, branches)

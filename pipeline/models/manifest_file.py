@@ -55,8 +55,26 @@ def check_manifest(manifest: ModelManifest) -> None:
     if min(manifest.std) <= 0:
         msg = f"standard deviations {manifest.std} must be above 0"
         raise ModelError(msg)
+    _refuse_mistaken_import(manifest)
     if manifest.tile < 1 or not 0 <= manifest.overlap < 1:
         msg = f"tile {manifest.tile} px with overlap {manifest.overlap}: at least 1 px, overlap from 0 to below 1"
+        raise ModelError(msg)
+
+
+def _refuse_mistaken_import(manifest: ModelManifest) -> None:
+    """Refuse VainF's HRNet as it was imported at first: with a ReLU that its source does not have."""
+    origin = manifest.extra.get("imported_from")
+    architecture = manifest.architecture
+    if (
+        isinstance(origin, Mapping)
+        and str(origin.get("source", "")).startswith("VainF/")
+        and architecture.backbone.startswith("hrnetv2_")
+        and "stem_relu" not in architecture.details
+    ):
+        msg = (
+            f"model {manifest.name}: was imported by an earlier version, which computed VainF's HRNet with a ReLU that "
+            f"its source does not have; import {origin.get('file', 'the checkpoint')} again"
+        )
         raise ModelError(msg)
 
 

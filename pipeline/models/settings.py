@@ -55,6 +55,8 @@ class NetworkSettings(BaseModel):
     """MobileNetV2 of VainF and jfzhang95 pads block inputs before the expansion."""
     pad_stem: bool = True
     """False: VainF's MobileNetV2, whose first convolution has no padding."""
+    stem_relu: bool = True
+    """False: VainF's HRNet, whose first two convolutions have no ReLU between them."""
     final_convolution: int | None = None
     """Width of the 1x1 at the end of SMP's MobileNetV2, 1280."""
 

@@ -126,6 +126,9 @@ def _architecture(
         # mobilenetv2.py: padding 0 in every ConvBNReLU, block inputs padded instead, the stem not at all
         details |= {"pad_expansion": True, "pad_stem": False}
     high_resolution = backbone.startswith("hrnetv2_")
+    if high_resolution:
+        # utils.py, IntermediateLayerGetter: conv1, bn1, conv2, bn2, relu, as hrnetv2.py makes them
+        details |= {"stem_relu": False}
     if high_resolution and options.output_stride is not None:
         msg = (
             f"--output-stride {options.output_stride}: {SOURCE} has no output stride for HRNet, whose features "

@@ -1,4 +1,9 @@
-"""VainF's HRNetV2 and Xception, written here from their published layout, against the imported ones."""
+"""VainF's HRNetV2 and Xception, written here from their published order of calls, against the imported ones.
+
+Checked on 2026-11-25 against the code itself: see docs/decisions/0073-references-checked-against-their-source.md.
+"""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +13,9 @@ from torch.nn import functional as F
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
+from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.manifest_file import check_manifest
+from segment_tiles.workflows.import_request import class_table
 
 
 def conv_bn(cin, cout, kernel=3, stride=1):
@@ -68,7 +76,12 @@ class StageModule(nn.Module):
 
 
 class HRNet(nn.Module):
-    """hrnetv2_32 and _48 as the layer getter keeps them: up to stage4, without the classifier."""
+    """hrnetv2_32 and _48 as the layer getter runs them: up to stage4, without the classifier.
+
+    The getter (network/utils.py) calls the children in the order in which they were made, each once:
+    conv1, bn1, conv2, bn2, relu, layer1, transition1, ... The one ReLU of the stem was made after bn2
+    (backbone/hrnetv2.py), so that none runs between bn1 and conv2, other than in the network's own forward.
+    """
 
     def __init__(self, c):
         super().__init__()
@@ -84,8 +97,8 @@ class HRNet(nn.Module):
         self.stage4 = nn.Sequential(*(StageModule(4, c) for _ in range(3)))
 
     def forward(self, x):
-        x = torch.relu(self.bn1(self.conv1(x)))
-        x = torch.relu(self.bn2(self.conv2(x)))
+        for layer in (self.conv1, self.bn1, self.conv2, self.bn2, torch.relu):
+            x = layer(x)
         low = self.layer1(x)
         x = self.stage2([transition(low) for transition in self.transition1])
         x = self.stage3([*x, self.transition2(x[-1])])
@@ -160,7 +173,8 @@ def save(state, path):
     return path
 
 
-@pytest.mark.parametrize(("width", "plus"), [(32, True), (48, False)])
+@pytest.mark.parametrize("plus", [False, True])
+@pytest.mark.parametrize("width", [32, 48])
 def test_logits_of_hrnet(tmp_path, assert_same, vainf_network, width, plus):
     torch.manual_seed(0)
     assert_same(
@@ -203,6 +217,21 @@ def test_two_tensors_of_one_name_are_refused(tmp_path, xception):
     state["backbone.stem.0.weight"] = state["backbone.conv1.weight"]
     with pytest.raises(ModelError, match=r"conv1\.weight and stem\.0\.weight are both stem\.0\.weight"):
         import_weights(save(state, tmp_path / "best.pth"), ImportOptions())
+
+
+def test_a_package_of_an_import_that_computed_something_else_is_refused():
+    """Earlier versions had a ReLU in VainF's stem; their packages do not say stem_relu."""
+    old = Architecture("deeplabv3plus", "hrnetv2_32", 32, (12, 24, 36), details={"aspp_separable": "none"})
+    new = replace(old, details={**old.details, "stem_relu": False})
+    table = class_table(("land", "water"))
+    manifest = ModelManifest(
+        "hrnet", old, ("r", "g", "b"), "uint8", (1.0,) * 3, (1.0,) * 3, 512, 0.5, table,
+        extra={"imported_from": {"source": "VainF/DeepLabV3Plus-Pytorch", "file": "best.pth"}},
+    )  # fmt: skip
+    with pytest.raises(ModelError, match=r"hrnet: .*import best\.pth again"):
+        check_manifest(manifest)
+    check_manifest(replace(manifest, architecture=new))
+    check_manifest(replace(manifest, extra={}))  # trained here, with the ReLU
 
 
 def test_hrnet_has_no_output_stride_to_choose(tmp_path, vainf_network):
