@@ -100,6 +100,14 @@ Tissue = Annotated[
 LabelsInside = Annotated[
     bool, typer.Option("--labels-inside", help="Put ome-zarr labels into the OME-Zarr source itself.")
 ]
+DicomSeg = Annotated[
+    str,
+    typer.Option(
+        "--dicom-seg",
+        metavar="KIND",
+        help="How dicom-seg stores the segments: binary, which every reader knows, or labelmap, which is smaller.",
+    ),
+]
 Format = Annotated[
     str,
     typer.Option(
@@ -187,6 +195,7 @@ def run_config(
     t: int | None = None,
     tissue: str = "auto",
     labels_inside: bool = False,
+    dicom_seg: str = "binary",
     trust: bool = False,
     restart: bool = False,
     axis: str | None = None,
@@ -228,6 +237,7 @@ def run_config(
         view=View(mpp, source_mpp, z, t),
         tissue=tissue,
         labels_inside=labels_inside,
+        dicom_seg=words.parse_dicom_seg(dicom_seg),
         axis=axis,
         neighbours=neighbours,
         formats=() if formats is None else words.parse_formats(formats),

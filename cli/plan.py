@@ -34,6 +34,7 @@ def command(
     axis: options.Axis = None,
     neighbours: options.Neighbours = None,
     formats: options.FormatOfSource = None,
+    dicom_seg: options.DicomSeg = "binary",
     scores: options.Scores = False,
     memory: options.Memory = None,
     workers: options.Workers = None,
@@ -47,7 +48,7 @@ def command(
         precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
         level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
         formats=formats, scores=scores, memory=memory, workers=workers, trust=trust,
-        axis=axis, neighbours=neighbours, backend=backend, augmentation=augmentation,
+        axis=axis, neighbours=neighbours, backend=backend, augmentation=augmentation, dicom_seg=dicom_seg,
     )  # fmt: skip
     from segment_tiles.workflows.describe import describe_plan
     from segment_tiles.workflows.planning import plan_run

@@ -34,6 +34,7 @@ def command(
     t: options.TimePoint = None,
     tissue: options.Tissue = "auto",
     labels_inside: options.LabelsInside = False,
+    dicom_seg: options.DicomSeg = "binary",
     axis: options.Axis = None,
     neighbours: options.Neighbours = None,
     formats: options.FormatOfSource = None,
@@ -54,7 +55,7 @@ def command(
         level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
         formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
         cluster=cluster, trust=trust, restart=restart, axis=axis, neighbours=neighbours,
-        backend=backend, augmentation=augmentation,
+        backend=backend, augmentation=augmentation, dicom_seg=dicom_seg,
     )  # fmt: skip
     from segment_tiles.workflows.executors import executor_for
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast, get_args
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
@@ -70,6 +71,8 @@ class RunConfig:
     """auto, otsu, off, or a file of polygons: which part of a slide is computed."""
     labels_inside: bool = False
     """Whether OME-Zarr labels go into the OME-Zarr source instead of beside the other results."""
+    dicom_seg: DicomSegKind = "binary"
+    """How the segments of DICOM SEG are stored."""
     view: View = WHOLE
     """Micrometres per pixel, plane and time point."""
     axis: str | None = None
@@ -182,6 +185,21 @@ def parse_formats(text: str) -> tuple[str, ...]:
             msg = f"--format names {name!r}; it must be of {', '.join(FORMATS)}"
             raise UsageError(msg)
     return tuple(name for name in FORMATS if name == "zarr" or name in names)
+
+
+def parse_dicom_seg(text: str) -> DicomSegKind:
+    """Return how the segments of DICOM SEG are stored.
+
+    Raises
+    ------
+    UsageError
+        If there is no such way.
+    """
+    for kind in get_args(DicomSegKind):
+        if text == kind:
+            return cast(DicomSegKind, kind)
+    msg = f"--dicom-seg is {text!r}; it must be one of {', '.join(get_args(DicomSegKind))}"
+    raise UsageError(msg)
 
 
 def check_where(config: RunConfig) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import OutputError
-from segment_tiles.pipeline.outputs.store import array_of, open_store, read_georef
+from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
+from segment_tiles.pipeline.outputs.store import array_of, open_store, read_class_table, read_georef
 from segment_tiles.pipeline.outputs.volume_store import is_volume_store
 from segment_tiles.workflows.finish import FILE_OF_FORMAT, make_formats
 from segment_tiles.workflows.formats_check import check_formats
-from segment_tiles.workflows.image_formats import check_dicom_seg, check_place
+from segment_tiles.workflows.image_formats import check_place, check_slide_seg
 from segment_tiles.workflows.item import update_run_item
 from segment_tiles.workflows.output_check import refuse_url
 from segment_tiles.workflows.output_directory import OutputDirectory
@@ -31,10 +32,13 @@ class _Silent:
         """Ignore."""
 
 
-def export_run(path: Path, formats: Sequence[str], *, labels_inside: bool = False) -> list[str]:
+def export_run(
+    path: Path, formats: Sequence[str], *, labels_inside: bool = False, dicom_seg: DicomSegKind = "binary"
+) -> list[str]:
     """Make formats, replacing older files of these names, and return the names of the files.
 
-    ``labels_inside`` puts OME-Zarr labels into the OME-Zarr source of the run.
+    ``labels_inside`` puts OME-Zarr labels into the OME-Zarr source of the run; ``dicom_seg``
+    says how the segments of DICOM SEG are stored.
 
     Raises
     ------
@@ -50,14 +54,22 @@ def export_run(path: Path, formats: Sequence[str], *, labels_inside: bool = Fals
         report = json.loads(directory.report.read_text())
         group = open_store(directory.store)
         if is_volume_store(group):
-            written = make_volume_formats(directory, group, formats, _Silent(), report)
+            written = make_volume_formats(directory, group, formats, _Silent(), report, dicom_seg=dicom_seg)
         else:
             formats = suitable_formats(tuple(formats), report["source"]["uri"], None)
             check_place(formats, read_georef(group), report["source"]["uri"])
             check_formats(formats, read_georef(group), str(path))
             if "dicom-seg" in formats:
-                check_dicom_seg(report["source"]["uri"], math.prod(array_of(group, "classes").shape))
-            notes = make_formats(directory, group, formats, report, _Silent(), labels_inside=labels_inside)
+                check_slide_seg(
+                    report["source"]["uri"],
+                    math.prod(array_of(group, "classes").shape),
+                    read_class_table(group),
+                    model=report["model"]["name"],
+                    kind=dicom_seg,
+                )
+            notes = make_formats(
+                directory, group, formats, report, _Silent(), labels_inside=labels_inside, dicom_seg=dicom_seg
+            )
             report["warnings"] = [*report["warnings"], *(n for n in notes if n not in report["warnings"])]
             written = [FILE_OF_FORMAT[name] for name in formats]
         outputs = [*report["outputs"], *(name for name in written if name not in report["outputs"])]

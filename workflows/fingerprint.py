@@ -56,6 +56,8 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--aoi": None if config.aoi is None else sha256(config.aoi.read_bytes()).hexdigest(),
         "--nodata": scene.spec.nodata,
         "--nodata-rule": config.nodata_rule,
+        # the other one is a file of the same name
+        **({"--dicom-seg": config.dicom_seg} if config.dicom_seg != "binary" else {}),
         "--level": scene.level,
         "--mpp": scene.view.mpp,
         "--source-mpp": scene.view.source_mpp,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import zarr
 
 from segment_tiles.pipeline.outputs.cog import write_cog
+from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.overviews import build_overviews
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
@@ -102,7 +103,15 @@ def finish(
         directory.store_in_work.replace(directory.store)
     group = open_store(directory.store)
     missing = missing_results(directory, config.formats)
-    notes = make_formats(directory, group, missing, report, stages, labels_inside=config.labels_inside)
+    notes = make_formats(
+        directory,
+        group,
+        missing,
+        report,
+        stages,
+        labels_inside=config.labels_inside,
+        dicom_seg=config.dicom_seg,
+    )
     for note in notes:
         stages.warn(note)
     release_freed_memory()
@@ -128,9 +137,18 @@ def make_formats(
     stages: Stages,
     *,
     labels_inside: bool = False,
+    dicom_seg: DicomSegKind = "binary",
 ) -> list[str]:
     """Make these formats from a finished store and return what the user should know of them."""
-    make_image_formats(directory.path, group, formats, report, stages.stage, labels_inside=labels_inside)
+    make_image_formats(
+        directory.path,
+        group,
+        formats,
+        report,
+        stages.stage,
+        labels_inside=labels_inside,
+        dicom_seg=dicom_seg,
+    )
     if "cog" in formats:
         stages.stage("classes.tif")
         counts = [entry["pixels"] for entry in report["classes"]]

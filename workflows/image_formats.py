@@ -9,18 +9,21 @@ from typing import Any, Final
 import zarr
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.dicom_labelmap import require_highdicom
+from segment_tiles.pipeline.outputs.dicom_references import check_references
 from segment_tiles.pipeline.outputs.dicom_seg_slide import check_slide_pixels, write_slide_seg
+from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.ome_tiff_mask import write_ome_tiff
 from segment_tiles.pipeline.outputs.ome_zarr_labels import (
     check_labels_inside,
     write_labels_inside,
     write_ome_zarr_labels,
 )
-from segment_tiles.pipeline.sources.dicom_slide import is_dicom_slide
+from segment_tiles.pipeline.sources.dicom_slide import dicom_levels, is_dicom_slide
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.volume_formats import check_volume_seg
 
 FILE_OF_IMAGE_FORMAT: Final[Mapping[str, str]] = {
     "ome-zarr": "classes.ome.zarr",
@@ -47,16 +50,31 @@ def check_image_formats(config: RunConfig, scene: Scene) -> None:
     """
     formats = config.formats or default_image_formats(scene)
     check_place(formats, scene.georef, scene.uri)
-    if "dicom-seg" in formats and scene.volume is None:
-        check_dicom_seg(scene.uri, scene.roi.area)
-        if scene.roi != scene.spec.window:
-            msg = "--format dicom-seg covers whole slides; leave --roi out, or use --format ome-tiff"
-            raise UsageError(msg)
+    if "dicom-seg" in formats:
+        check_dicom_seg(config, scene)
     if config.labels_inside:
         if "ome-zarr" not in formats:
             msg = "--labels-inside says where ome-zarr labels go; add ome-zarr to --format"
             raise UsageError(msg)
         check_labels_inside(Path(scene.uri), scene.roi.shape, scene.spec.levels)
+
+
+def check_dicom_seg(config: RunConfig, scene: Scene) -> None:
+    """Refuse DICOM SEG for what it cannot refer to, or cannot hold.
+
+    Raises
+    ------
+    UsageError, OutputError, MissingExtraError
+        As `check_slide_seg` and `check_volume_seg`; if only a part of a slide is asked for.
+    """
+    table, model = scene.manifest.classes, scene.manifest.name
+    if scene.volume is not None:
+        check_volume_seg(scene.uri, scene.volume, table, model=model, kind=config.dicom_seg)
+        return
+    check_slide_seg(scene.uri, scene.roi.area, table, model=model, kind=config.dicom_seg)
+    if scene.roi != scene.spec.window:
+        msg = "--format dicom-seg covers whole slides; leave --roi out, or use --format ome-tiff"
+        raise UsageError(msg)
 
 
 def check_place(formats: Sequence[str], georef: GeoRef, uri: str) -> None:
@@ -73,17 +91,17 @@ def check_place(formats: Sequence[str], georef: GeoRef, uri: str) -> None:
         raise UsageError(msg)
 
 
-def check_dicom_seg(uri: str, pixels: int) -> None:
-    """Refuse DICOM SEG for what it cannot refer to, or cannot hold.
+def check_slide_seg(uri: str, pixels: int, table: ClassTable, *, model: str, kind: DicomSegKind) -> None:
+    """Refuse DICOM SEG for a raster that it cannot refer to, or cannot hold.
 
     Raises
     ------
     UsageError
-        Where the source is no DICOM slide.
+        If the source is no DICOM slide.
     OutputError
-        Where the map has too many pixels to be made in memory.
+        If the map has too many pixels, or the slide lacks what such an object must say.
     MissingExtraError
-        Where highdicom is not installed.
+        If highdicom is not installed.
     """
     if not is_dicom_slide(uri):
         msg = (
@@ -91,8 +109,9 @@ def check_dicom_seg(uri: str, pixels: int) -> None:
             "use ome-tiff or ome-zarr"
         )
         raise UsageError(msg)
-    check_slide_pixels(pixels)
-    require_highdicom()
+    check_slide_pixels(pixels, table.count - 1, kind)
+    headers = (level.header() for level in dicom_levels(Path(uri)))
+    check_references(headers, uri, table, kind=kind, model=model, is_slide=True)
 
 
 def make_image_formats(
@@ -103,6 +122,7 @@ def make_image_formats(
     stage: Callable[[str], None],
     *,
     labels_inside: bool = False,
+    dicom_seg: DicomSegKind = "binary",
 ) -> None:
     """Make these formats from a finished store.
 
@@ -120,6 +140,8 @@ def make_image_formats(
         Told of each file.
     labels_inside
         Put the labels into the source; a link to them stands in the output directory.
+    dicom_seg
+        How the segments of DICOM SEG are stored.
     """
     levels = [(rows, columns) for rows, columns in report["source"].get("levels", [])]
     counts = [entry["pixels"] for entry in report["classes"]]
@@ -134,6 +156,7 @@ def make_image_formats(
             report["source"]["uri"],
             model=report["model"]["name"],
             version=report["version"],
+            kind=dicom_seg,
         )
     if "ome-zarr" not in formats:
         return

@@ -30,8 +30,6 @@ BLOCKS = 4
 """Parts of a volume in memory at once: one that is computed, the next with its copies; of DICOM the files too."""
 READ_WHOLE_TAKES = 2
 """Bytes per byte of a volume that no library reads in parts."""
-MASK_TAKES = 4
-"""Bytes per voxel of a mask that is written whole, with its copies: DICOM SEG."""
 
 
 @dataclass(frozen=True, slots=True)

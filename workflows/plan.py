@@ -8,7 +8,7 @@ import numpy as np
 
 from segment_tiles.pipeline.errors import PlanError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.outputs.dicom_labelmap import TAKES
+from segment_tiles.pipeline.outputs.dicom_segmentation import takes
 from segment_tiles.pipeline.outputs.store import shard_shape
 from segment_tiles.pipeline.sources.area_of_interest import Area
 from segment_tiles.pipeline.sources.volumes.volume import is_read_whole
@@ -16,7 +16,6 @@ from segment_tiles.pipeline.wording import readable_bytes
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.memory import (
     FINISHING_BYTES,
-    MASK_TAKES,
     READ_WHOLE_TAKES,
     MemoryPlan,
     memory_of_region,
@@ -142,7 +141,9 @@ def _volume_plan(
         for direction in volume.directions
     ]
     memory = max((part.memory for part in parts), key=lambda m: m.total)
-    finishing = FINISHING_BYTES + (MASK_TAKES * volume.spec.voxels if "dicom-seg" in config.formats else 0)
+    finishing = FINISHING_BYTES + (
+        _mask_bytes(config, scene, volume.spec.voxels) if "dicom-seg" in config.formats else 0
+    )
     return Plan(
         scene,
         probe,
@@ -201,7 +202,12 @@ def _finishing(config: RunConfig, scene: Scene) -> int:
     """Return bytes of what follows the computation: of a slide with a whole map in memory for DICOM SEG."""
     if "dicom-seg" not in config.formats:
         return FINISHING_BYTES
-    return FINISHING_BYTES + TAKES * scene.roi.area * int(np.dtype(scene.manifest.classes.dtype).itemsize)
+    return FINISHING_BYTES + _mask_bytes(config, scene, scene.roi.area)
+
+
+def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
+    table = scene.manifest.classes
+    return takes(table.count - 1, config.dicom_seg) * pixels * int(np.dtype(table.dtype).itemsize)
 
 
 def _memory(config: RunConfig, scene: Scene, probe: Probe, region: Window) -> MemoryPlan:

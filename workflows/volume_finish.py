@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import zarr
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.nifti_mask import write_nifti
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.sources.volumes.voxel_copy import open_voxels
@@ -81,7 +82,8 @@ def finish_volume(
         directory.store_in_work.replace(directory.store)
     remove_directions(volume, directory)
     group = open_store(directory.store)
-    make_volume_formats(directory, group, missing_volume_results(directory, config.formats), stages, report)
+    missing = missing_volume_results(directory, config.formats)
+    make_volume_formats(directory, group, missing, stages, report, dicom_seg=config.dicom_seg)
     stages.stage("preview")
     voxels = open_voxels(copy_source(plan.scene, volume, directory))
     write_volume_preview(directory.path / "preview.png", plan.scene, volume, voxels, group, report)
@@ -101,6 +103,8 @@ def make_volume_formats(
     formats: Sequence[str],
     stages: Stages,
     report: Mapping[str, Any],
+    *,
+    dicom_seg: DicomSegKind = "binary",
 ) -> list[str]:
     """Make these formats from a finished store and return the names of their files.
 
@@ -130,5 +134,6 @@ def make_volume_formats(
             report["settings"]["source"],
             model=report["model"]["name"],
             version=report["version"],
+            kind=dicom_seg,
         )
     return [FILE_OF_VOLUME_FORMAT[name] for name in formats]

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.outputs.dicom_labelmap import require_highdicom
-from segment_tiles.pipeline.outputs.dicom_seg import check_voxels
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.outputs.dicom_references import check_references
+from segment_tiles.pipeline.outputs.dicom_seg import check_voxels, series_headers
+from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.sources.volumes.dicom_series import open_series
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import DEFAULT_FORMATS
@@ -45,20 +47,33 @@ def suitable_formats(formats: tuple[str, ...], uri: str, volume: VolumeScene | N
             f"--format names {wrong[0]}, but {uri} is a volume; choose of {', '.join(FILE_OF_VOLUME_FORMAT)}"
         )
         raise UsageError(msg)
-    if "dicom-seg" in formats:
-        _check_dicom_seg(uri, volume)
     return formats or DEFAULT_VOLUME_FORMATS
 
 
-def _check_dicom_seg(uri: str, volume: VolumeScene) -> None:
+def check_volume_seg(
+    uri: str, volume: VolumeScene, table: ClassTable, *, model: str, kind: DicomSegKind
+) -> None:
+    """Refuse DICOM SEG for a volume that it cannot refer to, or cannot hold, before anything is computed.
+
+    Raises
+    ------
+    UsageError
+        If the source is no whole series of slices.
+    OutputError
+        If the map is too large, or the slices lack what such an object must say.
+    MissingExtraError
+        If highdicom is not installed.
+    """
     if volume_kind(uri) != "dicom":
         msg = f"--format names dicom-seg, which refers to the slices of a DICOM series, but {uri} is none; use nifti"
         raise UsageError(msg)
-    if open_series(Path(uri)).is_enhanced:
+    series = open_series(Path(uri))
+    if series.is_enhanced:
         msg = f"--format dicom-seg needs a file per slice, but {uri} is an enhanced file of frames; use nifti"
         raise UsageError(msg)
     if volume.box != volume.spec.shape:
         msg = "--format dicom-seg covers whole slices of a series; leave --roi out, or use --format nifti"
         raise UsageError(msg)
-    check_voxels(volume.spec.voxels)
-    require_highdicom()
+    check_voxels(volume.spec.voxels, table.count - 1, kind)
+    headers = series_headers(series.files)
+    check_references(headers, uri, table, kind=kind, model=model, is_slide=False)

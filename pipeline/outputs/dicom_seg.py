@@ -1,6 +1,6 @@
 """``classes.seg.dcm`` of a volume: a DICOM Segmentation that refers to the slices of its series.
 
-One frame per slice, its values the class codes (`dicom_labelmap`).
+One frame per slice, and per segment of it if the segments are bits (`dicom_segmentation`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.classes import ClassTable
-from segment_tiles.pipeline.outputs.dicom_labelmap import check_size, labelmap, refusing_bad_references
+from segment_tiles.pipeline.outputs.dicom_references import completed
+from segment_tiles.pipeline.outputs.dicom_segmentation import (
+    DicomSegKind,
+    check_size,
+    refusing_bad_references,
+    segmentation,
+)
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.nifti_mask import stored_classes
 from segment_tiles.pipeline.outputs.store import read_class_table
@@ -23,7 +29,9 @@ from segment_tiles.pipeline.outputs.volume_store import read_geometry
 from segment_tiles.pipeline.sources.volumes.dicom_series import open_series
 
 
-def write_dicom_seg(group: zarr.Group, path: Path, source: str, *, model: str, version: str) -> None:
+def write_dicom_seg(
+    group: zarr.Group, path: Path, source: str, *, model: str, version: str, kind: DicomSegKind = "binary"
+) -> None:
     """Write the class codes of a volume as one DICOM SEG object.
 
     Parameters
@@ -36,6 +44,8 @@ def write_dicom_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
         Folder of the series: patient, study and frame of reference are taken over from it.
     model, version
         Name of the model that made the map, and the version of this program.
+    kind
+        How the segments are stored.
 
     Raises
     ------
@@ -47,33 +57,35 @@ def write_dicom_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
         Where the disk is full or read-only.
     """
     geometry = read_geometry(group)
-    check_voxels(geometry.spec.voxels)
+    table = read_class_table(group)
+    check_voxels(geometry.spec.voxels, table.count - 1, kind)
     series = open_series(Path(source))
     if series.spec.shape != geometry.source_shape or not geometry.is_whole:
         msg = (
             f"{source}: has {series.spec.shape} voxels, the class map {geometry.shape}; they must be the same"
         )
         raise OutputError(msg)
-    table = read_class_table(group)
     frames = _frames(stored_classes(group, geometry), table)
     with refusing_bad_references(source, "series", "nifti"):
-        segmentation = labelmap(_headers(series.files), frames, table, model=model, version=version)
+        headers = [completed(header) for header in series_headers(series.files)]
+        made = segmentation(headers, frames, table, kind=kind, model=model, version=version)
     with finished_file(path) as partial:
-        segmentation.save_as(partial)
+        made.save_as(partial)
 
 
-def check_voxels(voxels: int) -> None:
-    """Refuse a mask that is too large to be made in memory.
+def check_voxels(voxels: int, segments: int = 1, kind: DicomSegKind = "binary") -> None:
+    """Refuse a mask that is too large to be made in memory, or for the format.
 
     Raises
     ------
     OutputError
         Where it is.
     """
-    check_size(voxels, "voxels", "use --format nifti")
+    check_size(voxels, "voxels", "use --format nifti", segments=segments, kind=kind)
 
 
-def _headers(files: Sequence[Path]) -> list[Any]:
+def series_headers(files: Sequence[Path]) -> list[Any]:
+    """Return the data sets of slices without pixels."""
     from pydicom import dcmread  # noqa: PLC0415 - an extra
 
     return [dcmread(file, stop_before_pixels=True) for file in files]

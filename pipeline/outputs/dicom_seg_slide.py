@@ -1,4 +1,4 @@
-"""``classes.seg.dcm`` of a DICOM slide: a tiled label map that refers to the Level that was read.
+"""``classes.seg.dcm`` of a DICOM slide: a tiled map that refers to the Level that was read.
 
 ::
 
@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.dicom_labelmap import (
+from segment_tiles.pipeline.outputs.dicom_references import completed
+from segment_tiles.pipeline.outputs.dicom_segmentation import (
+    DicomSegKind,
     check_size,
-    labelmap,
     refusing_bad_references,
     require_highdicom,
+    segmentation,
 )
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.store import SHARD_ROWS, array_of, read_class_table, read_georef
@@ -35,7 +37,9 @@ from segment_tiles.pipeline.sources.dicom_slide import DicomLevel, dicom_levels
 from segment_tiles.pipeline.sources.pyramid import SAME_SIZE, downsample
 
 
-def write_slide_seg(group: zarr.Group, path: Path, source: str, *, model: str, version: str) -> None:
+def write_slide_seg(
+    group: zarr.Group, path: Path, source: str, *, model: str, version: str, kind: DicomSegKind = "binary"
+) -> None:
     """Write the class codes of a slide as one DICOM SEG object.
 
     Parameters
@@ -48,6 +52,8 @@ def write_slide_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
         A file of the slide: patient, study, specimen and frame of reference are taken over from it.
     model, version
         Name of the model that made the map, and the version of this program.
+    kind
+        How the segments are stored.
 
     Raises
     ------
@@ -62,7 +68,8 @@ def write_slide_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
     """
     array, georef = array_of(group, "classes"), read_georef(group)
     rows, columns = array.shape
-    check_slide_pixels(rows * columns)
+    table = read_class_table(group)
+    check_slide_pixels(rows * columns, table.count - 1, kind)
     require_highdicom()
     levels = dicom_levels(Path(source))
     step = step_on_slide(georef, (rows, columns), levels[0].shape)
@@ -72,12 +79,13 @@ def write_slide_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
             "DICOM SEG covers whole slides: run without --roi, or use --format ome-tiff"
         )
         raise OutputError(msg)
-    table, level = read_class_table(group), _level_read(levels, step)
+    level = _level_read(levels, step)
     with refusing_bad_references(source, "slide", "ome-tiff"):
-        segmentation = labelmap(
-            [level.header()],
+        made = segmentation(
+            [completed(level.header())],
             _matrix(array, table.nodata)[np.newaxis],
             table,
+            kind=kind,
             model=model,
             version=version,
             tile_pixel_array=True,
@@ -85,18 +93,19 @@ def write_slide_seg(group: zarr.Group, path: Path, source: str, *, model: str, v
             pixel_measures=None if level.shape == (rows, columns) else _measures(levels[0].header(), step),
         )
     with finished_file(path) as partial:
-        segmentation.save_as(partial)
+        made.save_as(partial)
 
 
-def check_slide_pixels(pixels: int) -> None:
-    """Refuse a mask that is too large to be made in memory.
+def check_slide_pixels(pixels: int, segments: int = 1, kind: DicomSegKind = "binary") -> None:
+    """Refuse a mask that is too large to be made in memory, or for the format.
 
     Raises
     ------
     OutputError
         Where it is.
     """
-    check_size(pixels, "pixels", "use --format ome-tiff, or a coarser --mpp or --level")
+    instead = "use --format ome-tiff, or a coarser --mpp or --level"
+    check_size(pixels, "pixels", instead, segments=segments, kind=kind)
 
 
 def step_on_slide(

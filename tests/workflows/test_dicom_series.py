@@ -13,43 +13,188 @@ import nibabel.testing
 import numpy as np
 import pydicom
 import pytest
+from pydicom import config
 from pydicom.data import get_testdata_file
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
-from segment_tiles.pipeline.outputs.dicom_labelmap import PIXELS_AT_MOST
-from segment_tiles.pipeline.outputs.dicom_seg import check_voxels
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.outputs.dicom_references import TYPE_2, check_references, completed
+from segment_tiles.pipeline.outputs.dicom_seg import check_voxels, series_headers
+from segment_tiles.pipeline.outputs.dicom_segmentation import PIXELS_AT_MOST, segmentation
 from segment_tiles.pipeline.sources.volumes.dicom_series import open_series
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.segment import segment
 
 Call = Callable[..., Any]
 NIBABEL = Path(str(nibabel.testing.data_path))
 
 
-def test_dicom_seg_read_again_is_the_mask(
-    grey_model: Path, write_series: Call, run_on: Call, scan: Call, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def segmented(
+    grey_model: Path, write_series: Call, scan: Call, quiet: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with a series, its result, and a DICOM SEG of bits."""
+    folder = tmp_path_factory.mktemp("segmented")
     affine = np.diag([0.8, -0.9, 2.0, 1.0])
     affine[:3, 3] = [10, 20, -30]
-    series = write_series(tmp_path / "series", scan(), affine)
-    run_on(series, grey_model, tmp_path / "out", formats=("zarr", "nifti", "dicom-seg"))
-    segmentation = highdicom.seg.segread(tmp_path / "out" / "classes.seg.dcm")
-    assert segmentation.SegmentationType == "LABELMAP"
-    assert segmentation.segment_numbers == [1, 2] or list(segmentation.segment_numbers) == [1, 2]
-    sources = [pydicom.dcmread(file) for file in open_series(series).files]
-    assert segmentation.FrameOfReferenceUID == sources[0].FrameOfReferenceUID
-    frames = segmentation.get_pixels_by_source_instance(
-        [dataset.SOPInstanceUID for dataset in sources], combine_segments=True
+    series = write_series(folder / "series", scan(), affine)
+    settings: dict[str, Any] = {
+        "precision": "fp32",
+        "device": "cpu",
+        "formats": ("zarr", "nifti", "dicom-seg"),
+    }
+    segment(RunConfig(str(series), str(grey_model), folder / "out", **settings), quiet)
+    return folder
+
+
+def _mask(folder: Path) -> Any:
+    """The codes as NIfTI has them, in the order of DICOM: slices x rows x columns."""
+    return np.asarray(nibabel.load(folder / "out" / "classes.nii.gz").dataobj).transpose(2, 1, 0)
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_dicom_seg_read_again_is_the_mask(segmented: Path, kind: str) -> None:
+    file = segmented / "out" / "classes.seg.dcm"
+    assert pydicom.dcmread(file).SegmentationType == "BINARY" or kind == "labelmap"
+    command = ["export", str(segmented / "out"), "--format", "dicom-seg", "--dicom-seg", kind]
+    before = pydicom.dcmread(file).SOPInstanceUID
+    assert run_command_line(command) == 0
+    made = highdicom.seg.segread(file)
+    assert made.SegmentationType == kind.upper()
+    assert list(made.segment_numbers) == [1, 2]
+    sources = [pydicom.dcmread(path) for path in open_series(segmented / "series").files]
+    assert made.FrameOfReferenceUID == sources[0].FrameOfReferenceUID
+    frames = made.get_pixels_by_source_instance(
+        [dataset.SOPInstanceUID for dataset in sources], combine_segments=True, ignore_spatial_locations=True
     )
-    mask = nibabel.load(tmp_path / "out" / "classes.nii.gz")
-    np.testing.assert_array_equal(frames.transpose(2, 1, 0), np.asarray(mask.dataobj))
+    np.testing.assert_array_equal(frames, _mask(segmented))
     assert len(np.unique(frames)) == 3
-    shutil.copytree(tmp_path / "out", tmp_path / "again")
-    (tmp_path / "again" / "classes.seg.dcm").unlink()
-    assert run_command_line(["export", str(tmp_path / "again"), "--format", "dicom-seg"]) == 0
-    again = pydicom.dcmread(tmp_path / "again" / "classes.seg.dcm")
-    assert again.SOPInstanceUID == segmentation.SOPInstanceUID, "the same map has the same identifier"
+    if kind == "binary":
+        assert made.SOPInstanceUID == before, "the same map has the same identifier"
+
+
+def test_pydicom_and_simpleitk_read_the_bits_pixel_for_pixel(segmented: Path) -> None:
+    import SimpleITK  # noqa: PLC0415
+
+    file = segmented / "out" / "classes.seg.dcm"
+    assert run_command_line(["export", str(segmented / "out"), "--format", "dicom-seg"]) == 0
+    made, mask = pydicom.dcmread(file), _mask(segmented)
+    assert (made.SOPClassUID.name, made.BitsAllocated) == ("Segmentation Storage", 1)
+    positions = [
+        float(pydicom.dcmread(path).ImagePositionPatient[2])
+        for path in open_series(segmented / "series").files
+    ]
+    readers = [made.pixel_array, SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))]
+    for frames in readers:
+        found = np.zeros_like(mask)
+        assert frames.shape[1:] == mask.shape[1:]
+        for frame, groups in zip(frames, made.PerFrameFunctionalGroupsSequence, strict=True):
+            number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+            position = float(groups.PlanePositionSequence[0].ImagePositionPatient[2])
+            found[positions.index(pytest.approx(position, abs=1e-3))][frame != 0] = number
+        np.testing.assert_array_equal(found, mask)
+
+
+def _anonymised(series: Path, target: Path, *gone: str, **changed: Any) -> Path:
+    """Copy a series without some attributes, and with others changed as they stand in the file."""
+    target.mkdir()
+    for file in series.iterdir():
+        dataset = pydicom.dcmread(file)
+        for keyword in gone:
+            delattr(dataset, keyword)
+        for keyword, value in changed.items():
+            element = dataset.get_item(keyword) if keyword in dataset else None
+            if element is None:
+                setattr(dataset, keyword, value)
+            else:
+                element._value = value  # past pydicom's own check
+        with config.disable_value_validation():
+            dataset.save_as(target / file.name)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("gone", "changed"),
+    [
+        (TYPE_2, {}),
+        ((), {"SpecificCharacterSet": ""}),
+        ((), {"SpecificCharacterSet": ["", "ISO 2022 IR 87"]}),
+        (
+            (*TYPE_2, "PositionReferenceIndicator", "SeriesNumber", "InstanceNumber"),
+            {"SpecificCharacterSet": ""},
+        ),
+    ],
+)
+def test_dicom_seg_of_anonymised_series_is_made(
+    segmented: Path,
+    run_on: Call,
+    grey_model: Path,
+    tmp_path: Path,
+    gone: tuple[str, ...],
+    changed: dict[str, Any],
+) -> None:
+    series = _anonymised(segmented / "series", tmp_path / "series", *gone, **changed)
+    run_on(series, grey_model, tmp_path / "out", formats=("zarr", "dicom-seg"))
+    made = highdicom.seg.segread(tmp_path / "out" / "classes.seg.dcm")
+    assert all(keyword in made for keyword in TYPE_2)
+    assert made.PatientName == ("" if "PatientName" in gone else "Nobody^At All")
+
+
+def test_what_cannot_be_filled_is_named_at_once_before_anything_is_computed(
+    segmented: Path, grey_model: Path, refused: Call, tmp_path: Path
+) -> None:
+    series = _anonymised(
+        segmented / "series", tmp_path / "series", "FrameOfReferenceUID", "PatientID",
+        PatientSex="X", StudyDate="removed",
+    )  # fmt: skip
+    words = ("no FrameOfReferenceUID", "PatientSex 'X'", "StudyDate 'removed'", "use --format nifti")
+    asked = [str(series), "--model", str(grey_model), "--format", "zarr,dicom-seg"]
+    refused(["plan", *asked], *words)
+    refused(["run", *asked, "--out", str(tmp_path / "out")], *words)
+    jobs = tmp_path / "jobs.yaml"
+    jobs.write_text(
+        f"results: {tmp_path / 'maps'}\nrun:\n  model: {grey_model}\n  format: [zarr, dicom-seg]\n"
+        f"jobs:\n  - source: {series}\n"
+    )
+    # other jobs of a batch go on: the table names what is wrong with this one
+    assert run_command_line(["batch", str(jobs), "--dry-run"]) != 0
+    assert not (tmp_path / "out" / "report.json").exists()
+    assert not (tmp_path / "maps").exists() or not list((tmp_path / "maps").rglob("report.json"))
+
+
+def test_an_identifier_missing_in_one_file_of_many_is_found(
+    segmented: Path, grey_model: Path, refused: Call, tmp_path: Path
+) -> None:
+    series = _anonymised(segmented / "series", tmp_path / "series")
+    dataset = pydicom.dcmread(series / "0004.dcm")
+    del dataset.StudyInstanceUID
+    dataset.save_as(series / "0004.dcm")
+    refused(["plan", str(series), "--model", str(grey_model), "--format", "dicom-seg"], "no StudyInstanceUID")
+
+
+def test_names_of_classes_are_legal_in_dicom(segmented: Path, tmp_path: Path) -> None:
+    names = ("background", 'a, "b" [c]', "Leber \u809d\\x\n", "z" * 80)
+    table = ClassTable(tuple(MapClass(code, name, (code, 0, 0)) for code, name in enumerate(names)))
+    headers = [completed(header) for header in series_headers(open_series(segmented / "series").files)]
+    frames = np.arange(len(headers) * 36 * 40, dtype=np.uint8).reshape(len(headers), 36, 40) % 4
+    made = segmentation(headers, frames, table, kind="binary", model="m\\n", version="1")
+    made.save_as(tmp_path / "seg.dcm")
+    read = highdicom.seg.segread(tmp_path / "seg.dcm")
+    labels = [entry.SegmentLabel for entry in read.SegmentSequence]
+    assert labels == ['a, "b" [c]', "Leber \u809d/x", "z" * 64]
+
+
+def test_one_class_and_too_many_bits_are_refused() -> None:
+    table = ClassTable((MapClass(0, "all", (0, 0, 0)),))
+    with pytest.raises(SegmentTilesError, match="one class, 'all'"):
+        check_references([], "series", table, kind="binary", model="m", is_slide=False)
+    with pytest.raises(SegmentTilesError, match="--dicom-seg labelmap"):
+        check_voxels(2**30, 40, "binary")
+    check_voxels(2**30, 40, "labelmap")
+    assert run_command_line(["export", "nowhere", "--format", "dicom-seg", "--dicom-seg", "fractional"]) == 2
 
 
 def test_a_mask_too_large_for_dicom_seg_is_refused() -> None:

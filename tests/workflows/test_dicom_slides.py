@@ -20,8 +20,8 @@ from skimage.data import immunohistochemistry
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import PlanError, SegmentTilesError
-from segment_tiles.pipeline.outputs.dicom_labelmap import PIXELS_AT_MOST
 from segment_tiles.pipeline.outputs.dicom_seg_slide import check_slide_pixels
+from segment_tiles.pipeline.outputs.dicom_segmentation import PIXELS_AT_MOST
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
@@ -116,6 +116,7 @@ def written(out: Path) -> tuple[NDArray[Any], Any]:
     ("changes", "step", "level"),
     [
         ({}, 1.0, "b.dcm"),
+        ({"dicom_seg": "labelmap"}, 1.0, "b.dcm"),
         ({"level": 1}, 2.0, "a.dcm"),
         ({"view": View(mpp=0.8)}, 1.6, "b.dcm"),
         ({"view": View(mpp=1.7), "tissue": "off"}, 3.4, "a.dcm"),
@@ -134,17 +135,16 @@ def test_the_segmentation_read_again_is_the_map(
     assert len(np.unique(codes)) == 3
     matrix = segmentation.get_total_pixel_matrix(combine_segments=True)
     np.testing.assert_array_equal(matrix, codes)
-    assert (segmentation.SegmentationType, segmentation.DimensionOrganizationType) == (
-        "LABELMAP",
-        "TILED_FULL",
-    )
+    kind = "BINARY" if changes.get("dicom_seg", "binary") == "binary" else "LABELMAP"
+    assert (segmentation.SegmentationType, segmentation.DimensionOrganizationType) == (kind, "TILED_FULL")
     assert (segmentation.Rows, segmentation.Columns) == (TILE, TILE)
-    assert segmentation.NumberOfFrames == np.prod([-(-side // TILE) for side in codes.shape])
+    tiles = np.prod([-(-side // TILE) for side in codes.shape])
+    assert segmentation.NumberOfFrames == (2 * tiles if kind == "BINARY" else tiles)
     (measures,) = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
     assert [float(size) for size in measures.PixelSpacing] == pytest.approx([step * SPACING] * 2)
 
     names = {entry.SegmentNumber: entry.SegmentLabel for entry in segmentation.SegmentSequence}
-    assert names == {0: "Background", 1: "tree", 2: "water"}
+    assert names == {**({} if kind == "BINARY" else {0: "Background"}), 1: "tree", 2: "water"}
     source = pydicom.dcmread(slide.with_name(level), stop_before_pixels=True)
     (series,) = segmentation.ReferencedSeriesSequence
     assert series.SeriesInstanceUID == SERIES
@@ -212,7 +212,7 @@ def test_memory_is_planned_and_limited(
 
     finishing = [planned(*formats).memory.finishing for formats in (("zarr",), ("zarr", "dicom-seg"))]
     assert finishing[1] - finishing[0] == 4 * SHAPE[0] * SHAPE[1]
-    monkeypatch.setattr("segment_tiles.workflows.plan.TAKES", 2**24)
+    monkeypatch.setattr("segment_tiles.workflows.plan.takes", lambda segments, kind: 2**24)
     with pytest.raises(PlanError, match=r"--memory allows 2 GB, but DICOM SEG .*--format ome-tiff"):
         planned("zarr", "dicom-seg", memory=2 * 10**9)
 
@@ -224,3 +224,40 @@ def test_the_map_of_a_part_is_refused_on_export(
     run_on(slide, small_model, out, roi=(0, 0, 200, 200), formats=("zarr",), tissue="off")
     refused(["export", str(out), "--format", "dicom-seg"], "is only a part", "use --format ome-tiff")
     assert not (out / "classes.seg.dcm").exists()
+
+
+def test_what_a_slide_lacks_is_named_at_once_before_anything_is_computed(
+    slide: Path, small_model: Path, run_on: Callable[..., Any], refused: Callable[..., None], tmp_path: Path
+) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        dataset = pydicom.dcmread(slide.with_name(name))
+        for keyword in ("PatientID", "PatientBirthDate", "StudyTime", "AccessionNumber"):
+            delattr(dataset, keyword)
+        dataset.SpecificCharacterSet = ""
+        (tmp_path / "filled").mkdir(exist_ok=True)
+        dataset.save_as(tmp_path / "filled" / name)
+        del dataset.StudyInstanceUID, dataset.Modality
+        (tmp_path / "bare").mkdir(exist_ok=True)
+        dataset.save_as(tmp_path / "bare" / name)
+    run_on(tmp_path / "filled" / "a.dcm", small_model, tmp_path / "out", formats=BOTH, level=1)
+    codes, made = written(tmp_path / "out")
+    np.testing.assert_array_equal(made.get_total_pixel_matrix(combine_segments=True), codes)
+    words = ("no StudyInstanceUID", "no Modality", "use --format ome-tiff")
+    asked = [str(tmp_path / "bare" / "a.dcm"), "--model", str(small_model), "--format", "zarr,dicom-seg"]
+    refused(["plan", *asked], *words)
+    refused(["run", *asked, "--out", str(tmp_path / "none")], *words)
+    assert not (tmp_path / "none" / "report.json").exists()
+
+
+def test_pydicom_reads_the_bits_of_a_slide(
+    slide: Path, small_model: Path, run_on: Callable[..., Any], tmp_path: Path
+) -> None:
+    """SimpleITK 2.5 reads no Segmentation of a slide, highdicom's own examples included: it wants a patient's axes."""
+    run_on(slide, small_model, tmp_path / "out", formats=BOTH, level=1)
+    codes, _ = written(tmp_path / "out")
+    frames = pydicom.dcmread(tmp_path / "out" / "classes.seg.dcm").pixel_array
+    down, across = (-(-side // TILE) for side in codes.shape)
+    # TILED_FULL: all tiles of a segment in reading order, then those of the next
+    segments = frames.reshape(2, down, across, TILE, TILE).swapaxes(2, 3).reshape(2, down * TILE, -1)
+    found = segments[0] * 1 + segments[1] * 2
+    np.testing.assert_array_equal(found[: codes.shape[0], : codes.shape[1]], codes)

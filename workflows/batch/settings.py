@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.workflows.config import parse_memory, parse_roi
 
 FormatName = Literal[
@@ -84,6 +85,9 @@ class RunSettings(_Keys):
     )
     labels_inside: bool | None = Field(
         default=None, description="Put ome-zarr labels into the OME-Zarr source itself."
+    )
+    dicom_seg: DicomSegKind | None = Field(
+        default=None, description="How the segments of dicom-seg are stored: binary (default) or labelmap."
     )
     axis: str | None = Field(
         default=None, description="Of a volume: axial, coronal, sagittal, 0, 1, 2 or all."
