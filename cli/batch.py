@@ -89,6 +89,7 @@ def report_batch(result: BatchResult, *, quiet: bool, json: bool) -> None:
 
 
 def _report_plan(plan: BatchPlan, *, json: bool) -> None:
+    from segment_tiles.pipeline.names import shown_name
     from segment_tiles.workflows.describe import describe_plan
 
     summary = plan.summary()
@@ -96,7 +97,7 @@ def _report_plan(plan: BatchPlan, *, json: bool) -> None:
         jobs: list[dict[str, Any]] = [
             {
                 "job": planned.job.name,
-                "source": planned.job.config.source,
+                "source": shown_name(planned.job.config.source),
                 "state": planned.state,
                 "error": planned.error,
                 "plan": None if planned.plan is None else describe_plan(planned.plan),

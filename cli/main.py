@@ -27,6 +27,7 @@ from segment_tiles.cli import (
 from segment_tiles.cli.unforeseen import EXIT_STATUS as UNFORESEEN
 from segment_tiles.cli.unforeseen import describe_unforeseen, tell_of_threads
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
+from segment_tiles.pipeline.library_messages import clean_log_records
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C; the run can be resumed."""
@@ -65,6 +66,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
+    clean_log_records()
     # Arrow's own pool keeps what was freed, beside the network's libraries; the C library gives it back. Read when
     # Arrow is loaded; a user's choice stands.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import re
 import sys
 import threading
 import traceback
@@ -13,6 +12,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from segment_tiles.pipeline.names import without_secrets
 
 REPORTED_VERSIONS = (
     "segment-tiles", "torch", "rasterio", "zarr", "dask", "numpy", "pyogrio", "geopandas", "openslide-python",
@@ -86,7 +87,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _with_report(error: BaseException, arguments: Sequence[str]) -> str:
-    summary = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    summary = f"{type(error).__name__}: {' '.join(without_secrets(str(error)).split())[:200]}"
     said = f"this was not foreseen ({summary})"
     file = _write_report(error, arguments)
     if file is None:
@@ -119,12 +120,7 @@ def _report(error: BaseException, arguments: Sequence[str]) -> str:
         "",
         *traceback.format_exception(error),
     ]
-    return "\n".join(_without_secrets(line) for line in lines)
-
-
-def _without_secrets(text: str) -> str:
-    """Take user, password and query string out of every URL of a text."""
-    return re.sub(r"(\w+://)(?:[^/@\s]*@)?([^\s?'\"]*)(?:\?[^\s'\"]*)?", r"\1\2", text)
+    return "\n".join(without_secrets(line) for line in lines)
 
 
 def _version(name: str) -> str | None:

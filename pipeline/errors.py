@@ -6,11 +6,16 @@ The exit status that the command line returns for an error is part of its class:
 
 from __future__ import annotations
 
+from segment_tiles.pipeline.names import without_secrets
+
 
 class SegmentTilesError(Exception):
-    """Root of every error that this program raises on purpose; its text is one line for the user."""
+    """Root of every error that this program raises on purpose; its text is one line for the user, without secrets."""
 
     exit_status = 1
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(without_secrets(a) if isinstance(a, str) else a for a in arguments))
 
 
 class UsageError(SegmentTilesError):
@@ -84,9 +89,9 @@ class RunFailedError(SegmentTilesError):
 
 
 def one_line(error: BaseException) -> str:
-    r"""Return the text of any exception as one line.
+    r"""Return the text of any exception as one line, without secrets: libraries name URLs as they got them.
 
     >>> one_line(ValueError("a\n  b"))
     'a b'
     """
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(without_secrets(str(error)).split()) or type(error).__name__

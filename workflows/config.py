@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast, get_args
 
@@ -29,7 +29,7 @@ UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**
 class RunConfig:
     """One run, as asked for; None means that the model or the machine decides."""
 
-    source: str
+    source: str = field(repr=False)  # may hold secrets
     """Path or URL of the raster."""
     model: str
     """Name of a bundled model, or folder of a model package."""

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.view import WHOLE, View
@@ -44,7 +45,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     items = {name: readable_bytes(value) for name, value in asdict(plan.memory).items()}
     minutes = plan.expected_seconds / 60
     return {
-        "source": scene.uri,
+        "source": shown_name(scene.uri),
         "window": asdict(scene.roi),
         "bands": list(scene.bands),
         "model": scene.manifest.name,
@@ -59,7 +60,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "probe": asdict(probe),
         "warnings": list(scene.warnings),
         "summary": {
-            "source": f"{scene.uri}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}"
+            "source": f"{shown_name(scene.uri)}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}"
             if scene.volume is None
             else volume_summary(scene.uri, scene.volume),
             "model": f"{scene.manifest.name}, {scene.manifest.classes.count} classes",
@@ -94,7 +95,7 @@ def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, A
         source.close()
     crs = spec.georef.crs
     return {
-        "source": uri,
+        "source": shown_name(uri),
         "height": spec.height,
         "width": spec.width,
         "bands": spec.bands,

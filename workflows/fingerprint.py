@@ -16,6 +16,7 @@ from typing import Any
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.rasters.sidecars import local_sidecars
 from segment_tiles.pipeline.sources.tissue import TissueMask
@@ -23,6 +24,7 @@ from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.probe import Probe
+from segment_tiles.workflows.remote_version import remote_version
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.volume_scene import VolumeScene
 
@@ -49,7 +51,7 @@ class RunRecord:
 def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
     """Return the settings of a run that are known before the probe, as plain JSON values."""
     return {
-        "source": scene.uri if "://" in scene.uri else str(Path(scene.uri).absolute()),
+        "source": source_name(scene.uri),
         "source version": source_version(scene.uri),
         "--bands": list(scene.bands),
         "--roi": [scene.roi.row, scene.roi.column, scene.roi.height, scene.roi.width],
@@ -105,11 +107,20 @@ def choices_of(probe: Probe) -> dict[str, Any]:
     }
 
 
-def source_version(uri: str) -> list[int] | None:
-    """Return size and time of change of a local file, of a Zarr folder those of its metadata; None: remote.
+def source_name(uri: str) -> str:
+    """Return what identifies a source: its absolute path, or its URL without what may change under it."""
+    return shown_name(uri) if is_url(uri) else str(Path(uri).absolute())
+
+
+def source_version(uri: str) -> list[int] | dict[str, Any] | None:
+    """Return size and time of change of a local file, of a Zarr folder those of its metadata.
+
+    Of a remote source it is what its server says, which may be None.
 
     A raster with sidecars, or a VRT of other files, has the sum of their sizes and their latest change too.
     """
+    if is_url(uri):
+        return remote_version(uri)
     path = Path(uri)
     if path.is_dir():
         path = next((path / name for name in ZARR_FILES if (path / name).is_file()), path)
@@ -170,6 +181,9 @@ def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunCo
         "--backend": ("backend", config.backend),
     }
     for name in [*plain, *record.settings]:
+        versions = (record.settings.get(name), plain.get(name))
+        if name == "source version" and is_url(str(plain.get("source"))) and None in versions:
+            continue  # the server has told nothing, this time or before
         if record.settings.get(name) != plain.get(name):
             _refuse(out, name, record.settings.get(name), plain.get(name))
     for option, (name, value) in asked.items():

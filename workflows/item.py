@@ -11,6 +11,7 @@ from typing import Any
 import zarr
 
 from segment_tiles.pipeline.models.package import MANIFEST_FILE
+from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.outputs.stac_item import Provenance, update_item, write_item
 from segment_tiles.pipeline.outputs.store import read_class_table, read_georef
 from segment_tiles.workflows.output_directory import OutputDirectory
@@ -25,7 +26,7 @@ def write_run_item(directory: OutputDirectory, plan: Plan, report: Mapping[str, 
     scene = plan.scene
     provenance = Provenance(
         source=portable_href(scene.uri, directory.path),
-        source_name=scene.uri.rstrip("/").rsplit("/", 1)[-1],
+        source_name=shown_name(scene.uri).rstrip("/").rsplit("/", 1)[-1],
         model=portable_href(str(scene.model_folder / MANIFEST_FILE), directory.path),
         model_name=scene.manifest.name,
         created=datetime.now(UTC),
@@ -61,8 +62,8 @@ def portable_href(uri: str, folder: Path) -> str | None:
     A URL stays. A file in the folder, or beside it, is named from there. Any other path says something about
     this machine alone.
     """
-    if "://" in uri:
-        return uri
+    if is_url(uri):
+        return shown_name(uri)
     path, home = Path(uri).absolute(), folder.absolute().parent
     # beside the root folder lies everything
     if home == home.parent or not path.is_relative_to(home) or not path.exists():

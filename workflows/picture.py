@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.display_colors import display_rgb
 from segment_tiles.pipeline.outputs.preview import write_preview
 from segment_tiles.pipeline.outputs.scale_bar import ground_pixel_width
@@ -40,7 +41,7 @@ def write_run_preview(
         classes,
         scene.manifest.classes,
         path,
-        title=Path(scene.uri).name,
+        title=Path(shown_name(scene.uri)).name,
         subtitle=f"model {scene.manifest.name}, {scene.roi.height:,} x {scene.roi.width:,} px",
         pixel_width=width * 2**level,
         unit=unit,

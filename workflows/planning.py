@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.blend import parse_blend
+from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.workflows.compute_choice import check_choice
 from segment_tiles.workflows.computed_area import computed_area
 from segment_tiles.workflows.config import RunConfig, check_where
@@ -112,7 +113,7 @@ def checked_scene(config: RunConfig) -> Scene:
         raise UsageError(msg)
     computed_area(config.aoi, scene.tissue, scene.spec)
     checked_formats(config, scene)
-    return scene
+    return replace(scene, warnings=tuple(map(without_secrets, scene.warnings)))
 
 
 def _check_cluster(config: RunConfig) -> None:

@@ -44,7 +44,7 @@ class _StoppedError(Exception):
 class RegionTask:
     """What a worker needs to know of a run, and the Region that it is to do."""
 
-    uri: str
+    uri: str = field(repr=False)  # may hold secrets
     """Source."""
     bands: tuple[int, ...]
     """1-based, in the order of the model."""

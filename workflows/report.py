@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.workflows.areas import area_unit, class_areas
 from segment_tiles.workflows.fingerprint import RunRecord
@@ -121,7 +122,7 @@ def write_report(directory: OutputDirectory, report: Mapping[str, Any]) -> None:
 def _source(plan: Plan) -> dict[str, Any]:
     spec, roi = plan.scene.spec, plan.scene.roi
     return {
-        "uri": plan.scene.uri,
+        "uri": shown_name(plan.scene.uri),
         "bands": list(plan.scene.bands),
         "height": spec.height,
         "width": spec.width,

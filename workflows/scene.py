@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyproj import Geod
@@ -34,7 +34,7 @@ PIXEL_SIZE_TOLERANCE = 1.5
 class Scene:
     """What a run reads and with which model, resolved."""
 
-    uri: str
+    uri: str = field(repr=False)  # may hold secrets
     """Path or URL."""
     spec: RasterSpec
     """Of the bands that are read."""

@@ -39,6 +39,7 @@ from segment_tiles.pipeline.errors import (
     one_line,
 )
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.library_messages import clean_log_records
 from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
@@ -52,6 +53,7 @@ from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.planning import checked_scene
 
+clean_log_records()  # before Prefect keeps the first
 SERVER_SECONDS = 300
 """How long a server over the local database may take to start."""
 RETRIES, RETRY_SECONDS = 2, 60.0

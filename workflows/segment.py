@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from segment_tiles.pipeline.models.registry import portable_name
+from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.store import create_store
 from segment_tiles.workflows.computed_area import absolute_file, computed_area
@@ -125,7 +126,7 @@ def _go_on(
     paths = _paths(config, scene, directory)
     executor.check(paths)
     probe, notes = executor.call(probe_scene, config, scene, paths, record)
-    warnings = [*scene.warnings, *notes]
+    warnings = [*scene.warnings, *map(without_secrets, notes)]
     for text in warnings:
         listener.warn(text)
     if record is None:

@@ -22,6 +22,7 @@ from segment_tiles.pipeline.learning.validation import ValidationArea, score_are
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.names import document_without_secrets
 
 MODEL_FOLDER = "model"
 TOGETHER = "all held-out areas"
@@ -118,7 +119,7 @@ class Packager:
             "training": {
                 "steps": step,
                 "labelled_pixels": dict(zip(self.manifest.classes.names, self._survey.pixels, strict=True)),
-                "recipe": settings.model_dump(mode="json", exclude_defaults=True),
+                "recipe": document_without_secrets(settings.model_dump(mode="json", exclude_defaults=True)),
             },
         }
 

@@ -22,6 +22,7 @@ from segment_tiles.pipeline.learning.processes import TrainingProcess
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.names import document_without_secrets
 
 
 def first_network(settings: TrainingSettings, manifest: ModelManifest, data_folder: Path) -> nn.Module:
@@ -64,5 +65,6 @@ def fingerprint(settings: TrainingSettings, process: TrainingProcess) -> str:
     document = settings.model_dump(
         mode="json", exclude={"loader_processes", "limits", "description"}, exclude_defaults=True
     )
+    document = document_without_secrets(document)
     text = json_text(document | {"processes": process.count}, sort_keys=True, indent=None)
     return hashlib.sha256(text.encode()).hexdigest()

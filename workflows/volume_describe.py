@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume_spec, volume_kind
 from segment_tiles.workflows.volume_scene import VolumeScene
@@ -29,7 +30,7 @@ def describe_volume(uri: str, t: int | None) -> dict[str, Any]:
         letters[slicing.order[0]] = first if slicing.flipped[0] else second
     spacing = [math.sqrt(sum(spec.affine[row][axis] ** 2 for row in range(3))) for axis in range(3)]
     return {
-        "source": uri,
+        "source": shown_name(uri),
         "kind": volume_kind(uri),
         "voxels": list(spec.shape),
         "times": spec.times,
@@ -48,4 +49,6 @@ def volume_summary(uri: str, volume: VolumeScene) -> str:
     """Return one line for a Plan."""
     slices, rows, columns = volume.shape
     names = ", ".join(direction.slicing.name for direction in volume.directions)
-    return f"{uri}, {slices:,} slices of {rows:,} x {columns:,} voxels, {names}, {volume.spec.dtype}"
+    return (
+        f"{shown_name(uri)}, {slices:,} slices of {rows:,} x {columns:,} voxels, {names}, {volume.spec.dtype}"
+    )

@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.display_colors import display_rgb
 from segment_tiles.pipeline.outputs.preview import write_preview
 from segment_tiles.pipeline.outputs.store import array_of
@@ -72,7 +73,7 @@ def write_volume_preview(
         montage.of(classes),
         scene.manifest.classes,
         path,
-        title=Path(scene.uri).name,
+        title=Path(shown_name(scene.uri)).name,
         subtitle=f"model {scene.manifest.name}, {name} slices {_numbers(montage.slices)} of {volume.shape[0]}; "
         "research use, not for diagnosis",
         pixel_width=montage.pixel,

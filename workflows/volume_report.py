@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.workflows.volume_scene import VolumeScene
 
 CUBIC_MILLIMETERS_PER_MILLILITER: Final = 1000.0
@@ -49,7 +50,7 @@ def volume_source(volume: VolumeScene, uri: str) -> dict[str, Any]:
     """Return what was read: the volume, the box of it, and how it was cut."""
     spec = volume.spec
     return {
-        "uri": uri,
+        "uri": shown_name(uri),
         "shape": list(spec.shape),
         "channels": spec.channels,
         "dtype": spec.dtype,

@@ -20,6 +20,7 @@ from segment_tiles.pipeline.learning.settings import (
     TrainingSettings,
 )
 from segment_tiles.pipeline.learning.slices import ProbabilityLabels, SheetLayout, open_sheet
+from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
 
@@ -169,7 +170,7 @@ def _padded(labelled: LabelledWindow, inside: Window, wanted: Window) -> Labelle
 
 def resolve(path: str, data_folder: Path) -> str:
     """Return a path of the configuration, seen from the data folder; URLs and absolute paths as they are."""
-    if "://" in path or path.startswith("/vsi") or Path(path).is_absolute():
+    if is_url(path) or Path(path).is_absolute():
         return path
     return str(data_folder / path)
 

@@ -14,6 +14,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.names import is_url
 
 READ_ATTEMPTS = 3
 """How often a chunk of a remote image is tried."""
@@ -42,7 +43,7 @@ class DecodedChunks:
 
     def __init__(self, uri: str, cache_bytes: int) -> None:
         self._uri = uri
-        self._attempts = READ_ATTEMPTS if "://" in uri else 1
+        self._attempts = READ_ATTEMPTS if is_url(uri) else 1
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="chunks")
         self._chunks: LRUCache[tuple[int, ...], NDArray[Any]] = LRUCache(
             cache_bytes, getsizeof=lambda chunk: int(chunk.nbytes)

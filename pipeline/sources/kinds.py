@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.slide import vendor_of
 
 Kind = Literal["raster", "slide", "ome-tiff", "zarr"]
@@ -33,7 +34,7 @@ def kind_of(uri: str) -> Kind:
     A tiled TIFF that no scanner wrote counts as a slide where it has no georeference and its resolution
     tags say pixels of 20 micrometres or less; else it stays a raster.
     """
-    if "://" in uri or uri.startswith("/vsi"):
+    if is_url(uri):
         path = re.split(r"[?#]", uri, maxsplit=1)[0]
         return "zarr" if path.rstrip("/").endswith(".zarr") or ".zarr/" in path else "raster"
     local = Path(uri)

@@ -20,6 +20,7 @@ from segment_tiles.pipeline.errors import ReadFailedError, SourceError, UsageErr
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
@@ -184,7 +185,7 @@ def _rasterio_window(window: Window) -> RasterioWindow:
 
 
 def _open_error(uri: str, level: int, error: Exception) -> SourceError:
-    if "://" not in uri and not uri.startswith("/vsi"):
+    if not is_url(uri):
         path = Path(uri)
         if not path.exists():
             return SourceError(f"{uri}: no such file; give the path or URL of a raster")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -26,7 +26,7 @@ MOSAIC_FOLDER = "mosaics"
 class Mosaic:
     """Scenes that are segmented as one raster."""
 
-    scenes: tuple[str, ...]
+    scenes: tuple[str, ...] = field(repr=False)  # may hold secrets
     """Absolute paths or URLs; where scenes overlap, later ones lie on top."""
     nodata: float | None
     """Value of missing pixels, in place of the declared one."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
 from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.sources.raster_file import GDAL_SETTINGS
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
@@ -47,7 +48,7 @@ GDAL_PREFIXES: Mapping[str, str] = {
 class _Grid:
     """The pixel grid of one scene."""
 
-    uri: str
+    uri: str = field(repr=False)  # may hold secrets
     crs: Any
     transform: Affine
     height: int
@@ -74,6 +75,8 @@ def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
     WriteFailedError
         Where the disk is full or read-only.
     """
+    for uri in mosaic.scenes:
+        _refuse_secrets(uri)
     grids = [_grid(uri) for uri in mosaic.scenes]
     for grid in grids[1:]:
         _check_fit(grids[0], grid, mosaic)
@@ -82,6 +85,16 @@ def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
         with finished_file(index) as path:
             pyogrio.write_dataframe(frame, path, layer=LAYER, driver="GPKG", layer_metadata=settings)
     return index
+
+
+def _refuse_secrets(uri: str) -> None:
+    """Refuse a URL with a password or a query: the index is a file, and GDAL opens what stands in it."""
+    if shown_name(uri) != uri:
+        msg = (
+            f"{uri}: has a user, a password or a query, which the index of a mosaic would keep in a file; use an s3:// "
+            "or gs:// name with credentials in the environment, or copy the scene"
+        )
+        raise SourceError(msg)
 
 
 def _grid(uri: str) -> _Grid:

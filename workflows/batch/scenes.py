@@ -6,13 +6,14 @@ import csv
 import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.stac_scenes import stac_scenes
@@ -26,7 +27,7 @@ LIST_KEYS = ("bands", "roi", "format")
 class ListedScene:
     """A scene as a list names it."""
 
-    source: str
+    source: str = field(repr=False)  # may hold secrets
     """Absolute path or URL."""
     fields: Mapping[str, str]
     """What `out` may name of it."""
@@ -60,7 +61,7 @@ def located(folder: Path, name: str) -> str:
     >>> located(Path("/data"), "a.tif"), located(Path("/data"), "https://host/a.tif")
     ('/data/a.tif', 'https://host/a.tif')
     """
-    if "://" in name or name.startswith("/vsi"):
+    if is_url(name):
         return name
     return str(folder / Path(name).expanduser())
 
@@ -70,13 +71,13 @@ def _scene(uri: str) -> ListedScene:
 
 
 def _names(uri: str) -> dict[str, str]:
-    path = PurePosixPath(urlsplit(uri).path if "://" in uri else uri)
+    path = PurePosixPath(urlsplit(shown_name(uri)).path) if is_url(uri) else PurePath(uri)
     return {"stem": path.stem, "id": path.stem, "folder": path.parent.name}
 
 
 def _matches(file: JobsFile, pattern: str, line: int) -> list[str]:
     place = located(file.folder, pattern)
-    is_local = place.startswith("/") and not place.startswith("/vsi")
+    is_local = not is_url(place)
     if (
         not GLOB_SIGNS & set(place)
         or (is_local and Path(place).exists())

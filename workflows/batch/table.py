@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_files
 from segment_tiles.workflows.batch.outcome import JobOutcome
 
@@ -46,7 +47,7 @@ def job_row(outcome: JobOutcome) -> dict[str, Any]:
         "job": job.name,
         "state": outcome.state,
         "error": outcome.error,
-        "source": job.config.source,
+        "source": shown_name(job.config.source),
         "scenes": len(job.mosaic.scenes) if job.mosaic is not None else 1,
         "out": str(job.config.out),
         "line": job.line,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -32,7 +32,7 @@ class Capacity:
 class RunPaths:
     """What every worker must see under the same name."""
 
-    uri: str
+    uri: str = field(repr=False)  # may hold secrets
     """Source."""
     level: int
     """Overview level that is read."""

@@ -1,0 +1,88 @@
+"""What a server says of the version of a remote source: ETag or time of change, and size.
+
+Without it a run would go on with a file that was replaced under the same name.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from http.client import HTTPException
+from importlib.util import find_spec
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import Request, urlopen
+
+SECONDS: Final = 10.0
+"""How long a server may take to answer."""
+_HTTP: Final = re.compile(r"(?:^|/vsicurl/)(?P<url>https?://[^\"']+)$")
+_S3: Final = re.compile(r"^(?:s3://|/vsis3/)(?P<key>[^?#]+)")
+
+
+def remote_version(uri: str) -> dict[str, Any] | None:
+    """Return ETag (else Last-Modified) and size of a remote source; None where nothing is told, or it is local.
+
+    Of ``https`` names and of ``/vsicurl/``, by a request of its own; of ``s3`` names through s3fs, where it is
+    installed. A server that does not answer in time has told nothing: whoever reads the source says what is wrong.
+    """
+    if found := _HTTP.search(uri):
+        return _of_http(found["url"])
+    if found := _S3.match(uri):
+        return _of_s3(found["key"].rstrip("/"))
+    return None
+
+
+def _of_http(url: str) -> dict[str, Any] | None:
+    # a signed URL is often signed for GET alone: then one byte is asked for
+    for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
+        try:
+            with urlopen(_request(url, method, headers), timeout=SECONDS) as answer:
+                return _described(dict(answer.headers.items()))
+        except HTTPError as error:
+            error.close()
+        except (OSError, HTTPException, ValueError):
+            return None
+    return None
+
+
+def _request(url: str, method: str, headers: Mapping[str, str]) -> Request:
+    """Return a request; user and password of the URL go into a header, as libcurl sends them."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    request = Request(urlunsplit(parts._replace(netloc=host)), method=method, headers=dict(headers))
+    request.add_header("Accept-Encoding", "identity")
+    if at:
+        request.add_unredirected_header(
+            "Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}"
+        )
+    return request
+
+
+def _described(headers: Mapping[str, str]) -> dict[str, Any] | None:
+    fields = {name.lower(): value for name, value in headers.items()}
+    # of one byte that was asked for, the size of the whole stands behind the slash
+    length = fields.get("content-range", "").rpartition("/")[2] or fields.get("content-length", "")
+    found: dict[str, Any] = {}
+    if "etag" in fields:
+        found["etag"] = fields["etag"]
+    elif "last-modified" in fields:
+        found["last modified"] = fields["last-modified"]
+    if length.isdigit():
+        found["bytes"] = int(length)
+    return found or None
+
+
+def _of_s3(key: str) -> dict[str, Any] | None:
+    if find_spec("s3fs") is None:
+        return None
+    import s3fs  # noqa: PLC0415 - an extra
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - s3fs brings it
+
+    try:
+        told = s3fs.S3FileSystem().info(key)
+    except (OSError, ValueError, BotoCoreError, ClientError):
+        return None
+    changed = {"etag": told.get("ETag"), "bytes": told.get("size") or None}
+    return {name: value for name, value in changed.items() if value is not None} or None
