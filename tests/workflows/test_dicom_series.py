@@ -106,11 +106,10 @@ def _anonymised(series: Path, target: Path, *gone: str, **changed: Any) -> Path:
         for keyword in gone:
             delattr(dataset, keyword)
         for keyword, value in changed.items():
-            element = dataset.get_item(keyword) if keyword in dataset else None
-            if element is None:
-                setattr(dataset, keyword, value)
+            if keyword in dataset:
+                dataset[keyword]._value = value  # past pydicom's own check
             else:
-                element._value = value  # past pydicom's own check
+                setattr(dataset, keyword, value)
         with config.disable_value_validation():
             dataset.save_as(target / file.name)
     return target
