@@ -8,6 +8,9 @@ import struct
 from pathlib import Path
 from random import Random
 
+from fuzz.mutate_bytes import mutate_file
+from fuzz.mutate_trees import mutate_tree
+
 NIFTI_FIELDS = {
     "sizeof_hdr": (0, "<i"), "dim0": (40, "<h"), "dim1": (42, "<h"), "dim2": (44, "<h"), "dim3": (46, "<h"),
     "dim4": (48, "<h"), "dim5": (50, "<h"), "datatype": (70, "<h"), "bitpix": (72, "<h"), "pixdim0": (76, "<f"),
@@ -64,7 +67,10 @@ def mutate_dicom(path: Path, rng: Random) -> str:
 
     config.settings.writing_validation_mode = config.IGNORE
     config.settings.reading_validation_mode = config.IGNORE
-    dataset = pydicom.dcmread(path)
+    try:
+        dataset = pydicom.dcmread(path)
+    except (ValueError, OSError, AttributeError, pydicom.errors.InvalidDicomError):  # damaged before
+        return mutate_file(path, rng)
     keys = [element.tag for element in dataset]
     tag = rng.choice(keys)
     element = dataset[tag]
@@ -92,11 +98,12 @@ def mutate_dicom(path: Path, rng: Random) -> str:
 
 def mutate_safetensors(path: Path, rng: Random) -> str:
     """Put a wrong value into the header: another shape, type, offset, name or length."""
-    from fuzz.mutate_trees import mutate_tree
-
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
-    header, done = mutate_tree(json.loads(data[8 : 8 + length]), rng)
+    try:
+        header, done = mutate_tree(json.loads(data[8 : 8 + length]), rng)
+    except (ValueError, IndexError):  # damaged before
+        return mutate_file(path, rng)
     text = json.dumps(header, default=str).encode()
     said = len(text) if rng.random() < 0.8 else rng.choice((0, 1, 2**40, len(text) + 1000))
     path.write_bytes(said.to_bytes(8, "little") + text + data[8 + length :])

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from fuzz.mutate_bytes import mutate_file
+
 WRONG: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 1e308, 1e-320, float("inf"), float("nan"), "", " ", "a",
     "3.5", "-1", "many", "[red]", "\u0000", "ä" * 300, "../../etc/passwd", "/", [], [[]], {}, [None], [1, "a"],
@@ -38,14 +40,20 @@ def mutate_tree(tree: Any, rng: Random) -> tuple[Any, str]:
 
 def mutate_json(path: Path, rng: Random) -> str:
     """Put one wrong value into a JSON file."""
-    tree, done = mutate_tree(json.loads(path.read_text()), rng)
+    try:
+        tree, done = mutate_tree(json.loads(path.read_text()), rng)
+    except (ValueError, IndexError):  # damaged before
+        return mutate_file(path, rng)
     path.write_text(json.dumps(tree, default=str))
     return f"{path.name}: {done}"
 
 
 def mutate_yaml(path: Path, rng: Random) -> str:
     """Put one wrong value into a YAML file."""
-    tree, done = mutate_tree(yaml.safe_load(path.read_text()), rng)
+    try:
+        tree, done = mutate_tree(yaml.safe_load(path.read_text()), rng)
+    except (ValueError, IndexError, yaml.YAMLError):  # damaged before
+        return mutate_file(path, rng)
     path.write_text(yaml.safe_dump(tree, allow_unicode=True))
     return f"{path.name}: {done}"
 

@@ -47,7 +47,7 @@ def _models(folder: Path) -> None:
     convolution = torch.nn.Conv2d(3, 2, 1)
     torch.onnx.export(
         convolution, (torch.zeros(1, 3, 64, 64),), str(folder / "graph.onnx"), input_names=["x"],
-        output_names=["y"], dynamo=False,
+        output_names=["y"], dynamo=False, dynamic_axes={n: {0: "n", 2: "h", 3: "w"} for n in "xy"},
     )  # fmt: skip
 
 
@@ -93,6 +93,7 @@ def _volumes(folder: Path) -> None:
 
     voxels = np.random.default_rng(0).integers(0, 255, (40, 30, 4), dtype=np.uint8)
     image = nibabel.Nifti1Image(voxels, np.diag([1.0, 1.0, 2.0, 1.0]))
+    image.header.set_xyzt_units("mm")
     nibabel.save(image, folder / "volume.nii")
     nibabel.save(image, folder / "volume.nii.gz")
     nrrd.write(
