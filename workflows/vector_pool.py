@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from multiprocessing import forkserver, get_all_start_methods, get_context
 from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import RunFailedError
+from segment_tiles.pipeline.parent_process import end_with_parent
 
 
 class Worker(Protocol):
@@ -29,6 +32,8 @@ PRELOADED = ("pyogrio", "rasterio", "segment_tiles.pipeline.vectors.tile_work")
 """What every worker needs, and this process in part only."""
 TASKS_AHEAD = 4
 """Tasks handed to each process before their results are asked for, which bounds what waits in memory."""
+STARTS = 3
+"""How often processes are started before one that ends while they start is an error."""
 
 
 def _method() -> str:
@@ -61,16 +66,16 @@ def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator
     Raises
     ------
     RunFailedError
-        When a process of the pool was killed.
+        When a process of the pool was killed in the middle of its work, or while they start for the third time.
     """
     if workers == 1:
         with closing(factory(setup)) as worker:
             yield lambda step, tasks: (getattr(worker, step)(task) for task in tasks)
         return
     start_loading(workers)
-    pool = ProcessPoolExecutor(workers, get_context(_method()), initializer=_begin, initargs=(factory, setup))
+    processes = _Processes(factory, setup, workers)
     try:
-        yield lambda step, tasks: _ordered(pool, step, tasks, workers * TASKS_AHEAD)
+        yield processes.run
     except BrokenProcessPool as error:
         msg = (
             "a worker process ended by itself, probably for lack of memory; finished tiles are kept: "
@@ -78,10 +83,50 @@ def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator
         )
         raise RunFailedError(msg) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        processes.pool.shutdown(cancel_futures=True)
 
 
-def _ordered(pool: ProcessPoolExecutor, step: str, tasks: Sequence[Any], ahead: int) -> Iterator[Any]:
+@dataclass
+class _Processes:
+    """Workers that are started again if one of them ends before each has done a task."""
+
+    factory: WorkerFactory
+    setup: object
+    workers: int
+    pool: ProcessPoolExecutor = field(init=False)
+    _starts: int = 0
+    _seen: set[int] = field(default_factory=set)
+    """Processes of this start that have done a task."""
+
+    def __post_init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self._starts += 1
+        self._seen.clear()
+        self.pool = ProcessPoolExecutor(
+            self.workers, get_context(_method()), initializer=_begin, initargs=(self.factory, self.setup)
+        )
+
+    def run(self, step: str, tasks: Sequence[Any]) -> Iterator[Any]:
+        """Yield the results of a step in the order of its tasks."""
+        done = 0
+        while done < len(tasks):
+            try:
+                for process, result in _ordered(self.pool, step, tasks[done:], self.workers * TASKS_AHEAD):
+                    self._seen.add(process)
+                    done += 1
+                    yield result
+            except BrokenProcessPool:
+                if len(self._seen) == self.workers or self._starts == STARTS:
+                    raise
+                self.pool.shutdown(cancel_futures=True)
+                self._start()
+
+
+def _ordered(
+    pool: ProcessPoolExecutor, step: str, tasks: Sequence[Any], ahead: int
+) -> Iterator[tuple[int, Any]]:
     waiting = [pool.submit(_work, step, task) for task in tasks[:ahead]]
     for number in range(len(tasks)):
         result = waiting.pop(0).result()
@@ -90,14 +135,18 @@ def _ordered(pool: ProcessPoolExecutor, step: str, tasks: Sequence[Any], ahead: 
         yield result
 
 
+_MAKE: list[Callable[[], Worker]] = []
+"""Makes the worker of this process, where it is one of a pool."""
 _WORKER: list[Worker] = []
-"""The worker of this process, where it is one of a pool."""
 
 
 def _begin(factory: WorkerFactory, setup: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that asked
-    _WORKER.append(factory(setup))
+    end_with_parent()
+    _MAKE.append(lambda: factory(setup))
 
 
-def _work(step: str, task: object) -> object:
-    return getattr(_WORKER[0], step)(task)
+def _work(step: str, task: object) -> tuple[int, object]:
+    if not _WORKER:  # not in _begin: what is raised there is a traceback, and a process that ended by itself
+        _WORKER.append(_MAKE[0]())
+    return os.getpid(), getattr(_WORKER[0], step)(task)

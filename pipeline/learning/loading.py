@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from segment_tiles.pipeline.learning.processes import TrainingProcess
 from segment_tiles.pipeline.learning.windows import TrainingWindows
+from segment_tiles.pipeline.parent_process import end_with_parent
 
 
 class WindowNumbers(Sampler[int]):
@@ -43,5 +44,11 @@ def batches(
         # a fork would share the parent's open GDAL handles and threads
         multiprocessing_context="spawn" if loader_processes else None,
         prefetch_factor=4 if loader_processes else None,
+        worker_init_fn=_begin,
     )
     yield from loader
+
+
+def _begin(_number: int) -> None:
+    # torch looks for the parent every 5 s, and not while batches wait that nobody takes
+    end_with_parent()

@@ -20,6 +20,8 @@ from segment_tiles.pipeline.errors import RunFailedError, one_line
 from segment_tiles.workflows.executors.dask_settings import dask_settings
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 
+logger = logging.getLogger(__name__)
+
 LOOPBACK = "127.0.0.1"
 """Nobody else can reach what runs here: who reaches a scheduler can run code."""
 START_SECONDS = 120.0
@@ -27,6 +29,8 @@ START_SECONDS = 120.0
 
 PRELOADED = ("segment_tiles.workflows.executors.worker", "segment_tiles.workflows.scene_probe", "timm.models")
 """What a worker imports while the client is still importing the same."""
+STARTS = 3
+"""How often the processes are started before one that ends while they start is an error."""
 CLOSE_SECONDS = 10.0
 """Until processes that do not end by themselves are killed."""
 
@@ -103,12 +107,20 @@ class LocalWorkers:
                 "dashboard_address": f"{LOOPBACK}:0",
             },
         }
-        with dask_settings():
-            return SpecCluster(
-                workers={number: self._worker(number) for number in range(self.workers)},
-                scheduler=scheduler,
-                silence_logs=logging.CRITICAL,
-            )
+        for start in range(1, STARTS + 1):
+            try:
+                with dask_settings():
+                    return SpecCluster(
+                        workers={number: self._worker(number) for number in range(self.workers)},
+                        scheduler=scheduler,
+                        silence_logs=logging.CRITICAL,
+                    )
+            except (OSError, RuntimeError) as error:
+                # Dask replaces a process that ends in its work, and gives up all where one ends as it starts
+                if start == STARTS:
+                    raise
+                logger.info("a worker ended while it started, all start again: %s", one_line(error))
+        raise AssertionError
 
     def close(self, *, at_once: bool) -> None:
         """Stop the processes, which hold nothing: what is done is on disk, and no farewell takes a second."""

@@ -167,6 +167,41 @@ def test_ctrl_c_while_workers_start(scenario: Any, tmp_path: Path, after: float)
     assert not alive, "no worker is left behind"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM", "SIGHUP"])
+def test_workers_end_with_their_client(scenario: Any, tmp_path: Path, number: str) -> None:
+    out = tmp_path / "out"
+    process = start(scenario.command(out, "--workers", "2", "--quiet"))
+    scenario.wait_for_row(out, process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.send_signal(getattr(signal, number))
+    process.communicate(timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive, "no worker is left behind"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.1, 1.0, 2.5])
+def test_a_worker_that_ends_while_workers_start_is_replaced(
+    scenario: Any, tmp_path: Path, after: float
+) -> None:
+    out = tmp_path / "out"
+    process = start(scenario.command(out, "--workers", "2", "--quiet"))
+    workers: list[psutil.Process] = []
+    while not workers:
+        assert process.poll() is None
+        workers = [
+            one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
+        ]
+        time.sleep(0.02)
+    time.sleep(after)
+    workers[0].kill()
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert scenario.bytes_of(out) == scenario.whole
+
+
 def test_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu_of_worker(0, "cpu") == {}
     if not torch.cuda.is_available():
