@@ -88,7 +88,7 @@ def make_folder(path: Path) -> None:
         sync_folder(folder.parent)
 
 
-def put_in_place(written: Path, target: Path) -> None:
+def put_in_place(written: Path, target: Path, *, waits: bool = True) -> None:
     """Give what was written its final name, once it is on the disk, in place of what had it.
 
     Parameters
@@ -97,8 +97,12 @@ def put_in_place(written: Path, target: Path) -> None:
         A file, or a folder with everything in it, on the same file system.
     target
         The final name. A folder that has it is removed just before: only files can be replaced in one step.
+    waits
+        False does not wait for the disk: for what is checked before it is used, and for what is worth nothing
+        after a power cut.
     """
-    sync_tree(written)
+    if waits:
+        sync_tree(written)
     if target.is_dir() and not target.is_symlink():
         older = written.with_name(f"{written.name}.older{PARTIAL}")
         target.replace(older)
@@ -106,13 +110,14 @@ def put_in_place(written: Path, target: Path) -> None:
         remove(older)
     else:
         written.replace(target)
-    sync_folder(target.parent)
+    if waits:
+        sync_folder(target.parent)
 
 
-def write_whole(target: Path, content: str | bytes) -> None:
+def write_whole(target: Path, content: str | bytes, *, waits: bool = True) -> None:
     """Write a small file that has its name only when it is whole and on the disk.
 
-    Any number of processes may do it at a time; the last one stays.
+    Any number of processes may do it at a time; the last one stays. ``waits`` as in `put_in_place`.
 
     Raises
     ------
@@ -123,7 +128,7 @@ def write_whole(target: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         partial.write_bytes(data)
-        put_in_place(partial, target)
+        put_in_place(partial, target, waits=waits)
     except OSError:
         partial.unlink(missing_ok=True)
         raise

@@ -297,3 +297,25 @@ def write_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "emptied": lambda content: b"",  # the name reached the disk before the content
+    "cut": lambda content: content[: len(content) // 2],
+    "zeroed": lambda content: bytes(len(content)),  # the size reached the disk before the content
+    "flipped": lambda content: bytes(b ^ (i == len(content) // 2) for i, b in enumerate(content)),
+    "deleted": lambda content: None,
+}
+
+
+@pytest.fixture(params=DAMAGES)
+def damage(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    """What a power cut or a bad disk does to a file."""
+
+    def done(path: Path) -> None:
+        content = DAMAGES[request.param](path.read_bytes())
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+
+    return done

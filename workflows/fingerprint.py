@@ -154,7 +154,10 @@ def read_record(path: Path) -> RunRecord | None:
         return None
     try:
         fields = json.loads(path.read_text())
-        return RunRecord(fields["settings"], fields["choices"])
+        record = RunRecord(fields["settings"], fields["choices"])
+        if record.fingerprint != fields["fingerprint"]:
+            raise ValueError("its fingerprint is of other settings")
+        return record
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{path}: cannot be understood ({one_line(error)}); use --restart or another --out"
         raise OutputError(msg) from error

@@ -14,15 +14,17 @@ from segment_tiles.pipeline.outputs.overviews import build_overviews
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.finished_report import finished_report, has_all_outputs, is_there
 from segment_tiles.workflows.image_formats import FILE_OF_IMAGE_FORMAT, make_image_formats
 from segment_tiles.workflows.item import write_run_item
 from segment_tiles.workflows.loaded_model import forget_segmenters
 from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.picture import write_run_preview
-from segment_tiles.workflows.plan import Plan
-from segment_tiles.workflows.polygonize import polygonize
-from segment_tiles.workflows.process_memory import peak_resident_bytes, release_freed_memory
+from segment_tiles.workflows.picture import try_preview, write_run_preview
+from segment_tiles.workflows.polygonize import polygonize, take_up_tiles
+from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.report import write_report
+from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.taken_up import give_store_its_name, is_store_kept
 from segment_tiles.workflows.volume_finish import finish_volume, is_volume_finished
 
 FILE_OF_FORMAT: Mapping[str, str] = {
@@ -58,20 +60,24 @@ class Stages(Protocol):
 
 def missing_results(directory: OutputDirectory, formats: Sequence[str]) -> list[str]:
     """Return the formats whose file is not in the output directory."""
-    return [name for name in formats if not (directory.path / FILE_OF_FORMAT[name]).exists()]
+    return [name for name in formats if not is_there(directory.path / FILE_OF_FORMAT[name])]
 
 
 def is_finished(directory: OutputDirectory, formats: Sequence[str]) -> bool:
-    """Return whether a run came to its end here: ``item.json`` is what it writes last, but of a volume."""
+    """Return whether a run came to its end here, and its results are there still.
+
+    ``item.json`` is what it writes last, but of a volume. Of the store, the sizes of all files are compared.
+    """
+    if not has_all_outputs(directory) or not is_store_kept(directory, sizes_only=True):
+        return False
     if is_volume_finished(directory, formats):
         return True
-    last = (directory.path / "item.json").exists() and directory.report.exists()
-    return last and not missing_results(directory, formats)
+    return is_there(directory.path / "item.json") and not missing_results(directory, formats)
 
 
 def finish(
     config: RunConfig,
-    plan: Plan,
+    scene: Scene,
     directory: OutputDirectory,
     report: dict[str, Any],
     stages: Stages,
@@ -81,26 +87,26 @@ def finish(
 
     Parameters
     ----------
-    config, plan
+    config, scene
         Of the run.
     directory
         Where its store is, whole but for overviews, or under its final name already.
     report
-        As it is after the computation.
+        As it was after the computation, or after an earlier start that finished.
     stages
         Told of each stage.
     started
         ``perf_counter`` at the start of the run.
     """
-    if plan.scene.volume is not None:
-        return finish_volume(config, plan, plan.scene.volume, directory, report, stages, started)
+    if scene.volume is not None:
+        return finish_volume(config, scene, scene.volume, directory, report, stages, started)
     begun = perf_counter()
     forget_segmenters()
     release_freed_memory()
     if not directory.store.exists():
         stages.stage("overviews")
         build_overviews(open_store(directory.store_in_work, "r+"))
-        directory.store_in_work.replace(directory.store)
+        give_store_its_name(directory)
     group = open_store(directory.store)
     missing = missing_results(directory, config.formats)
     notes = make_formats(
@@ -112,20 +118,19 @@ def finish(
         labels_inside=config.labels_inside,
         dicom_seg=config.dicom_seg,
     )
-    for note in notes:
-        stages.warn(note)
     release_freed_memory()
     stages.stage("preview")
-    write_run_preview(directory.path / "preview.png", plan, config, group, report)
-    outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), "preview.png", "report.json", "item.json"]
-    seconds = {**report["seconds"], "finish": round(perf_counter() - begun, 3)}
-    seconds["total"] = round(perf_counter() - started, 3)
-    memory = {**report["memory"], "peak_bytes": max(report["memory"]["peak_bytes"], peak_resident_bytes())}
-    report = {**report, "seconds": seconds, "memory": memory, "outputs": outputs}
-    report["warnings"] = [*report["warnings"], *notes]
+    picture, cannot = try_preview(
+        directory, lambda path: write_run_preview(path, scene, config, group, report)
+    )
+    notes += cannot
+    for note in notes:
+        stages.warn(note)
+    outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), *picture, "report.json", "item.json"]
+    report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
     stages.stage("item")
-    write_run_item(directory, plan, report)
+    write_run_item(directory, scene, report)
     return report
 
 
@@ -154,6 +159,7 @@ def make_formats(
         counts = [entry["pixels"] for entry in report["classes"]]
         write_cog(group, directory.path / FILE_OF_FORMAT["cog"], pixel_counts=counts)
     vector_files = [directory.path / FILE_OF_FORMAT[name] for name in formats if name not in RASTER_FORMATS]
+    take_up_tiles(directory.path, vector_files)
     if vector_files:
         release_freed_memory()
         stages.stage("polygons")

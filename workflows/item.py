@@ -15,15 +15,14 @@ from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.outputs.stac_item import Provenance, update_item, write_item
 from segment_tiles.pipeline.outputs.store import read_class_table, read_georef
 from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.plan import Plan
+from segment_tiles.workflows.scene import Scene
 
 ITEM = "item.json"
 """Name of the item in the output directory."""
 
 
-def write_run_item(directory: OutputDirectory, plan: Plan, report: Mapping[str, Any]) -> None:
+def write_run_item(directory: OutputDirectory, scene: Scene, report: Mapping[str, Any]) -> None:
     """Write ``item.json`` from a finished report; its assets are the report's outputs."""
-    scene = plan.scene
     provenance = Provenance(
         source=portable_href(scene.uri, directory.path),
         source_name=shown_name(scene.uri).rstrip("/").rsplit("/", 1)[-1],

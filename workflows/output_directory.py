@@ -3,23 +3,27 @@
 ::
 
     out/                     results, each under its final name only when complete
-    out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock;
+    out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock,
+                             computed.json and store.json when it is whole;
                              of a volume voxels.zarr, until the end
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from segment_tiles.pipeline.durable import make_folder, remove, sync_folder
 from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.pipeline.outputs.store import SEALS_BESIDE
 from segment_tiles.workflows.output_check import check_output_folder
 from segment_tiles.workflows.output_lock import held
 
 OWN_FOLDER = ".segment-tiles"
+LOCK_FILES = {"lock", "holder.json"}
+"""What stays in it while a run works there."""
 RESULTS = (
     "classes.zarr", "classes.tif", "classes.tif.aux.xml", "classes.qml", "preview.png", "report.json", "item.json",
     "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm",
@@ -55,6 +59,16 @@ class OutputDirectory:
     def store_in_work(self) -> Path:
         """The Zarr store until it is whole."""
         return self.own / "classes.zarr"
+
+    @property
+    def computed(self) -> Path:
+        """The report of a run whose every row is done, from which formats are made."""
+        return self.own / "computed.json"
+
+    @property
+    def seals(self) -> Path:
+        """Size and checksum of every file of the store, whole."""
+        return self.path / SEALS_BESIDE
 
     @property
     def voxels(self) -> Path:
@@ -106,27 +120,28 @@ class OutputDirectory:
         self.check()
         made = [folder for folder in (self.own, self.path, *self.path.parents) if not folder.exists()]
         try:
-            self.own.mkdir(parents=True, exist_ok=True)
+            make_folder(self.own)
         except OSError as error:
             msg = f"--out {self.path}: cannot be written ({one_line(error)}); give a folder that can"
             raise OutputError(msg) from error
         return made
 
+    def clear_work(self) -> None:
+        """Throw away what is in work; the directory is to be locked, and only the lock stays."""
+        self.record.unlink(missing_ok=True)
+        sync_folder(self.own)  # without it the rest is nobody's, whatever else the disk keeps
+        for path in self.own.iterdir():
+            if path.name not in LOCK_FILES:
+                remove(path)
+
     def clear(self) -> None:
         """Throw away what an earlier run left; the directory is to be locked."""
-        shutil.rmtree(self.ledger, ignore_errors=True)
-        shutil.rmtree(self.store_in_work, ignore_errors=True)
-        shutil.rmtree(self.voxels, ignore_errors=True)
-        for name in ("axial", "coronal", "sagittal"):  # scores of directions that were to be averaged
-            shutil.rmtree(self.own / f"{name}.zarr", ignore_errors=True)
-            shutil.rmtree(self.own / f"ledger-{name}", ignore_errors=True)
-        self.record.unlink(missing_ok=True)
+        self.clear_work()
         for name in RESULTS:
             result = self.path / name
-            if result.is_dir() and not result.is_symlink():  # labels inside their source are only linked
-                shutil.rmtree(result)
-            else:
-                result.unlink(missing_ok=True)
+            remove(result)  # of labels inside their source only the link
+        for tiles in self.path.glob(".*.tiles"):
+            remove(tiles)
 
     @contextlib.contextmanager
     def locked_for(self) -> Iterator[None]:

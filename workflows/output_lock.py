@@ -91,7 +91,9 @@ def _refuse_holder_elsewhere(holder: Path, out: Path) -> None:
 def _write(holder: Path) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     write_whole(
-        holder, json_text({"process": os.getpid(), "machine": platform.node(), "since": since}, indent=None)
+        holder,
+        json_text({"process": os.getpid(), "machine": platform.node(), "since": since}, indent=None),
+        waits=False,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,42 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.errors import ReadFailedError, SourceError, one_line
+from segment_tiles.pipeline.names import shown_name, without_secrets
 from segment_tiles.pipeline.outputs.display_colors import display_rgb
 from segment_tiles.pipeline.outputs.preview import write_preview
 from segment_tiles.pipeline.outputs.scale_bar import ground_pixel_width
 from segment_tiles.pipeline.outputs.store import array_of
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plan import Plan
-from segment_tiles.workflows.scene import source_of
+from segment_tiles.workflows.finished_report import is_there
+from segment_tiles.workflows.output_directory import OutputDirectory
+from segment_tiles.workflows.scene import Scene, source_of
 
 LONGEST_SIDE = 1200
 """Rows or columns up to which a level is small enough to draw."""
 
 
+PREVIEW = "preview.png"
+
+
+def try_preview(directory: OutputDirectory, draw: Callable[[Path], None]) -> tuple[list[str], list[str]]:
+    """Draw the preview; return its name, or none and why: a map without a picture is a map all the same."""
+    path = directory.path / PREVIEW
+    try:
+        draw(path)
+    except (SourceError, ReadFailedError) as error:
+        if is_there(path):
+            return [PREVIEW], []
+        return [], [
+            f"{PREVIEW} was not drawn, because the source cannot be read: {without_secrets(one_line(error))}"
+        ]
+    return [PREVIEW], []
+
+
 def write_run_preview(
-    path: Path, plan: Plan, config: RunConfig, group: zarr.Group, report: Mapping[str, Any]
+    path: Path, scene: Scene, config: RunConfig, group: zarr.Group, report: Mapping[str, Any]
 ) -> None:
     """Draw scene and class map from the largest overview that is small enough."""
-    scene = plan.scene
     level, classes = _small_level(group)
     source = source_of(scene, config)
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
@@ -116,9 +117,28 @@ def _checked_spec(raster: Path, options: PolygonizeOptions) -> ClassRasterSpec:
 
 def _begun_ledger(first: Path, settings: dict[str, object], *, restart: bool) -> TileLedger:
     """Return the ledger beside the first file, with the finished tiles of the same request."""
-    ledger = TileLedger(first.parent / f".{first.name}.tiles")
+    ledger = TileLedger(_tiles_beside(first))
     ledger.begin(settings, restart=restart)
     return ledger
+
+
+def _tiles_beside(first: Path) -> Path:
+    return first.parent / f".{first.name}.tiles"
+
+
+def take_up_tiles(folder: Path, files: Sequence[Path]) -> None:
+    """Let the next request in a folder of results go on with the tiles of one that was killed, or remove them.
+
+    A request keeps its tiles beside its first file; where that one was finished, the next request begins with
+    another.
+    """
+    found = sorted(folder.glob(".polygons.*.tiles"))
+    wanted = _tiles_beside(files[0]) if files else None
+    if found and wanted is not None and wanted not in found:
+        found.pop().replace(wanted)
+    for tiles in found:
+        if tiles != wanted:
+            remove(tiles)
 
 
 def _written(
@@ -215,12 +235,12 @@ def _parts(setup: TileSetup, spec: ClassRasterSpec, workers: int, progress: Prog
     ledger = TileLedger(setup.ledger)
     tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
     with worker_pool(TileWorker, setup, workers) as run:
-        waiting = [n for n in range(tiling.count) if not ledger.whole(tiling.numbered(n)).is_file()]
+        waiting = [n for n in range(tiling.count) if not ledger.has_tile(tiling.numbered(n))]
         _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
         seams = [ledger.read_seams(tile) for tile in tiling]
         joined = join_across_seams(tiling, seams, setup.options.connectivity)
         tasks = _join_tasks(tiling, joined, setup.options.minimum_area)
-        open_tasks = [t for t in tasks if not ledger.joined(tiling.numbered(t.tile)).is_file()]
+        open_tasks = [t for t in tasks if not ledger.has_joined(tiling.numbered(t.tile))]
         _follow("join", run("join", open_tasks), len(tasks), len(open_tasks), progress)
     homes = [ledger.joined(tiling.numbered(task.tile)) for task in tasks]
     return [ledger.whole(tile) for tile in tiling] + homes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -117,6 +118,15 @@ def write_report(directory: OutputDirectory, report: Mapping[str, Any]) -> None:
     """Write ``report.json`` whole."""
     with finished_file(directory.report) as path:
         path.write_text(json_text(report) + "\n", encoding="utf-8")
+
+
+def read_report(directory: OutputDirectory) -> dict[str, Any] | None:
+    """Return ``report.json``, or None where there is none that can be understood."""
+    try:
+        report = json.loads(directory.report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) else None
 
 
 def _source(plan: Plan) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,10 +9,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
+from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.ledger import Ledger
-from segment_tiles.pipeline.outputs.store import create_store
 from segment_tiles.workflows.computed_area import absolute_file, computed_area
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths, executor_for
@@ -34,11 +33,20 @@ from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.planning import check_space, checked_request
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.region_task import RegionReport, RegionTask
-from segment_tiles.workflows.report import not_finite_warning, run_report, write_report
+from segment_tiles.workflows.report import not_finite_warning, read_report, run_report, write_report
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.scene_probe import probe_scene
+from segment_tiles.workflows.taken_up import (
+    begin,
+    read_computed,
+    require_whole,
+    stores_of,
+    take_up,
+    write_computed,
+)
 from segment_tiles.workflows.volume_average import average_directions
-from segment_tiles.workflows.volume_run import copy_source, create_volume_stores, slab_tasks
+from segment_tiles.workflows.volume_run import copy_source, slab_tasks
+from segment_tiles.workflows.without_source import complete_without_source, request_of
 
 
 class Listener(Protocol):
@@ -97,8 +105,14 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         are in ``RunResult.failures``, and starting again tries them again.
     """
     started = perf_counter()
-    directory = OutputDirectory(config.out)
-    config, scene = checked_request(config)
+    directory, asked = OutputDirectory(config.out), config
+    try:
+        config, scene = checked_request(config)
+    except (SourceError, ReadFailedError) as error:
+        report = complete_without_source(asked, directory, error)
+        if report is None:
+            raise
+        return _told(RunResult(report, was_finished=True), listener)
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
         settings = settings_of(config, scene)
@@ -107,13 +121,31 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         if record is not None:
             check_same_run(record, settings, config, config.out)
             if is_finished(directory, config.formats):
-                return RunResult(json.loads(directory.report.read_text()), was_finished=True)
-        with ExitStack() as stack:
-            chosen = executor or stack.enter_context(executor_for(config, listener.stage))
-            return _go_on(config, scene, directory, record, listener, chosen, started)
+                return RunResult(read_report(directory) or {}, was_finished=True)
+        notes = take_up(config, scene, directory, record)
+        for note in notes:
+            listener.warn(note)
+        report = read_computed(directory, record)
+        if report is None:
+            with ExitStack() as stack:
+                chosen = executor or stack.enter_context(executor_for(config, listener.stage))
+                report = _computed(config, scene, directory, record, listener, chosen, started, notes)
+            if report["failures"]:
+                return RunResult(report, was_finished=False)
+            seconds = {**report["seconds"], "total": round(perf_counter() - started, 3)}
+            write_computed(directory, {**report, "seconds": seconds}, request_of(asked))
+        report = finish(config, scene, directory, report, listener, started)
+        write_computed(directory, report, request_of(asked))
+        return RunResult(report, was_finished=False)
 
 
-def _go_on(
+def _told(result: RunResult, listener: Listener) -> RunResult:
+    for text in result.report["warnings"]:
+        listener.warn(text)
+    return result
+
+
+def _computed(
     config: RunConfig,
     scene: Scene,
     directory: OutputDirectory,
@@ -121,66 +153,70 @@ def _go_on(
     listener: Listener,
     executor: Executor,
     started: float,
-) -> RunResult:
+    notes: list[str],
+) -> dict[str, Any]:
+    """Do every row that is not done, and return the report; where a part failed, it is written."""
     capacity = executor.start()
     paths = _paths(config, scene, directory)
     executor.check(paths)
-    probe, notes = executor.call(probe_scene, config, scene, paths, record)
-    warnings = [*scene.warnings, *map(without_secrets, notes)]
+    probe, probe_notes = executor.call(probe_scene, config, scene, paths, record)
+    warnings = [*scene.warnings, *map(without_secrets, probe_notes)]
     for text in warnings:
         listener.warn(text)
+    plan = _plan(config, scene, probe, capacity)
+    check_space(plan, directory.path)
     if record is None:
         record = RunRecord(
             settings_of(config, scene), {**choices_of(probe), **({"tuned": True} if config.tuned else {})}
         )
+        begin(config, scene, directory)  # after the last check: a run that is refused throws nothing away
     else:
         require_device(record, probe)
-    plan = _plan(config, scene, probe, capacity)
-    check_space(plan, directory.path)
-    if config.restart:  # after the last check: a run that is refused throws nothing away
-        directory.clear()
-    if not directory.store.exists() and not directory.store_in_work.exists():
-        _create_stores(config, scene, directory)
     write_record(directory.record, record)
     seconds = {"prepare": perf_counter() - started}
     listener.planned(plan)
     begun = perf_counter()
     regions: list[RegionReport] = []
     if not directory.store.exists():
-        if scene.volume is not None:
-            listener.stage("copy of the voxels")
-            copy_source(scene, scene.volume, directory)
-        with interruption(listener.warn) as asked:
-            regions = executor.run(_tasks(config, plan, directory, paths), listener.tiles, asked)
-        if scene.volume is not None and scene.volume.is_averaged:
-            listener.stage("average of directions")
-            average_directions(scene, scene.volume, directory)
+        regions = _do_regions(config, plan, directory, paths, executor, listener)
     seconds["segment"] = perf_counter() - begun
     ledger = Ledger(directory.ledger)
     shards, not_finite = ledger.finished(), ledger.not_finite()
     if not_finite:
         warnings.append(not_finite_warning(not_finite, sum(sum(counts) for counts in shards.values())))
         listener.warn(warnings[-1])
-    report = run_report(plan, record, shards, regions, seconds, warnings, not_finite=not_finite)
+    report = run_report(plan, record, shards, regions, seconds, [*warnings, *notes], not_finite=not_finite)
     if report["failures"]:
         seconds["total"] = perf_counter() - started
         report = {**report, "seconds": {**report["seconds"], **seconds}, "outputs": ["report.json"]}
         write_report(directory, report)
-        return RunResult(report, was_finished=False)
-    return RunResult(finish(config, plan, directory, report, listener, started), was_finished=False)
+    return report
 
 
-def _create_stores(config: RunConfig, scene: Scene, directory: OutputDirectory) -> None:
-    if scene.volume is not None:
-        create_volume_stores(scene, scene.volume, directory, scores=config.scores)
-        return
-    create_store(
-        directory.store_in_work,
-        scene.roi.shape,
-        scene.georef,
-        scene.manifest.classes,
-        with_scores=config.scores,
-    )
+def _do_regions(
+    config: RunConfig,
+    plan: Plan,
+    directory: OutputDirectory,
+    paths: RunPaths,
+    executor: Executor,
+    listener: Listener,
+) -> list[RegionReport]:
+    """Do all Regions, and average directions that are whole."""
+    scene, volume = plan.scene, plan.scene.volume
+    if volume is not None:
+        listener.stage("copy of the voxels")
+        copy_source(scene, volume, directory)
+    with interruption(listener.warn) as asked:
+        regions = executor.run(_tasks(config, plan, directory, paths), listener.tiles, asked)
+    if any(region.failures for region in regions):
+        return regions  # an average over a hole would be a class map that looks whole
+    result, *directions = stores_of(config, scene, directory)
+    if volume is not None and volume.is_averaged:
+        require_whole(directions)
+        listener.stage("average of directions")
+        average_directions(scene, volume, directory)
+    require_whole([result])
+    return regions
 
 
 def _plan(config: RunConfig, scene: Scene, probe: Probe, capacity: Capacity) -> Plan:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -15,11 +15,14 @@ from segment_tiles.pipeline.outputs.nifti_mask import write_nifti
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.pipeline.sources.volumes.voxel_copy import open_voxels
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.finished_report import finished_report, is_there
 from segment_tiles.workflows.loaded_model import forget_segmenters
 from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.plan import Plan
-from segment_tiles.workflows.process_memory import peak_resident_bytes, release_freed_memory
-from segment_tiles.workflows.report import write_report
+from segment_tiles.workflows.picture import try_preview
+from segment_tiles.workflows.process_memory import release_freed_memory
+from segment_tiles.workflows.report import read_report, write_report
+from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.taken_up import give_store_its_name
 from segment_tiles.workflows.volume_average import remove_directions
 from segment_tiles.workflows.volume_formats import FILE_OF_VOLUME_FORMAT
 from segment_tiles.workflows.volume_picture import write_volume_preview
@@ -34,26 +37,30 @@ class Stages(Protocol):
         """A stage begins."""
         ...
 
+    def warn(self, text: str) -> None:
+        """Something that the user should know."""
+        ...
+
 
 def is_volume_finished(directory: OutputDirectory, formats: Sequence[str]) -> bool:
     """Return whether a run on a volume came to its end here: its report is written last, and is complete."""
     if not directory.store.exists() or not directory.report.exists():
         return False
-    report = json.loads(directory.report.read_text())
-    if "volume_unit" not in report:  # the run of a raster
+    report = read_report(directory)
+    if report is None or "volume_unit" not in report:  # none, or the run of a raster
         return False
-    is_complete = report.get("status") == "complete" and "preview.png" in report.get("outputs", ())
+    is_complete = report.get("status") == "complete" and "report.json" in report.get("outputs", ())
     return is_complete and not missing_volume_results(directory, formats)
 
 
 def missing_volume_results(directory: OutputDirectory, formats: Sequence[str]) -> list[str]:
     """Return the formats whose file is not in the output directory."""
-    return [name for name in formats if not (directory.path / FILE_OF_VOLUME_FORMAT[name]).exists()]
+    return [name for name in formats if not is_there(directory.path / FILE_OF_VOLUME_FORMAT[name])]
 
 
 def finish_volume(
     config: RunConfig,
-    plan: Plan,
+    scene: Scene,
     volume: VolumeScene,
     directory: OutputDirectory,
     report: dict[str, Any],
@@ -64,12 +71,12 @@ def finish_volume(
 
     Parameters
     ----------
-    config, plan, volume
+    config, scene, volume
         Of the run.
     directory
         Where its store is, whole.
     report
-        As it is after the computation.
+        As it was after the computation, or after an earlier start that finished.
     stages
         Told of each stage.
     started
@@ -79,20 +86,23 @@ def finish_volume(
     forget_segmenters()
     release_freed_memory()
     if not directory.store.exists():
-        directory.store_in_work.replace(directory.store)
+        give_store_its_name(directory)
     remove_directions(volume, directory)
     group = open_store(directory.store)
     missing = missing_volume_results(directory, config.formats)
     make_volume_formats(directory, group, missing, stages, report, dicom_seg=config.dicom_seg)
     stages.stage("preview")
-    voxels = open_voxels(copy_source(plan.scene, volume, directory))
-    write_volume_preview(directory.path / "preview.png", plan.scene, volume, voxels, group, report)
+
+    def draw(path: Path) -> None:
+        voxels = open_voxels(copy_source(scene, volume, directory))
+        write_volume_preview(path, scene, volume, voxels, group, report)
+
+    picture, notes = try_preview(directory, draw)
+    for note in notes:
+        stages.warn(note)
     remove_copy(directory)
-    outputs = [*(FILE_OF_VOLUME_FORMAT[name] for name in config.formats), "preview.png", "report.json"]
-    seconds = {**report["seconds"], "finish": round(perf_counter() - begun, 3)}
-    seconds["total"] = round(perf_counter() - started, 3)
-    memory = {**report["memory"], "peak_bytes": max(report["memory"]["peak_bytes"], peak_resident_bytes())}
-    report = {**report, "seconds": seconds, "memory": memory, "outputs": outputs}
+    outputs = [*(FILE_OF_VOLUME_FORMAT[name] for name in config.formats), *picture, "report.json"]
+    report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
     return report
 

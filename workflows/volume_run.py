@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.finished_file import finished_file, write_failed
+from segment_tiles.pipeline.outputs.seals import (
+    as_plain,
+    from_plain,
+    is_tree_kept,
+    read_sealed,
+    seals_of_tree,
+    write_sealed,
+)
 from segment_tiles.pipeline.outputs.volume_store import create_volume_store
 from segment_tiles.pipeline.sources.volumes.slices import open_slices
 from segment_tiles.pipeline.sources.volumes.voxel_copy import VolumeFile, copy_voxels
@@ -17,11 +25,13 @@ from segment_tiles.workflows.probe import sample_tile
 from segment_tiles.workflows.region_task import RegionTask
 from segment_tiles.workflows.scene import Scene, direction_scene
 from segment_tiles.workflows.slab import Slab, slabs_of
-from segment_tiles.workflows.volume_scene import VolumeScene
+from segment_tiles.workflows.volume_scene import Direction, VolumeScene
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+VOXELS_SEALS = "voxels.json"
+"""Size and checksum of every file of the copy of the voxels."""
 SCORES_CHUNK = 64
 """Side of a chunk of the scores of one direction: they are read across its slices, slab by slab."""
 
@@ -39,21 +49,15 @@ def direction_paths(directory: OutputDirectory, name: str) -> DirectionPaths:
     return DirectionPaths(directory.own / f"{name}.zarr", directory.own / f"ledger-{name}")
 
 
-def create_volume_stores(
-    scene: Scene, volume: VolumeScene, directory: OutputDirectory, *, scores: bool
-) -> None:
-    """Create the store of the result, and of the scores of every direction where they are averaged."""
-    table = scene.manifest.classes
-    if volume.is_averaged:
-        for direction in volume.directions:
-            create_volume_store(
-                direction_paths(directory, direction.slicing.name).store,
-                volume.geometry(direction),
-                table,
-                with_scores=True,
-                chunk=SCORES_CHUNK,
-            )
-    create_volume_store(directory.store_in_work, volume.geometry(), table, with_scores=scores)
+def create_result_store(scene: Scene, volume: VolumeScene, scores: bool, path: Path) -> None:
+    """Create the store of the result."""
+    create_volume_store(path, volume.geometry(), scene.manifest.classes, with_scores=scores)
+
+
+def create_direction_store(scene: Scene, volume: VolumeScene, direction: Direction, path: Path) -> None:
+    """Create the store of the scores of one direction, which will be averaged."""
+    geometry, classes = volume.geometry(direction), scene.manifest.classes
+    create_volume_store(path, geometry, classes, with_scores=True, chunk=SCORES_CHUNK)
 
 
 def slab_tasks(
@@ -94,6 +98,8 @@ def slab_tasks(
 def copy_source(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -> Path:
     """Copy the voxels beside the run, unless an earlier start of it did, and return where they lie.
 
+    A copy of which any file is not what was written is made again.
+
     Raises
     ------
     SourceError
@@ -101,14 +107,23 @@ def copy_source(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -
     WriteFailedError
         Where the disk is full or read-only.
     """
-    if not directory.voxels.exists():
-        with finished_file(directory.voxels) as partial:
-            copy_voxels(scene.uri, volume.selection, volume.spec, partial)
+    seals = directory.own / VOXELS_SEALS
+    found = read_sealed(seals)
+    if found is not None and is_tree_kept(directory.voxels, from_plain(found["files"])):
+        return directory.voxels
+    seals.unlink(missing_ok=True)
+    with finished_file(directory.voxels) as partial:
+        copy_voxels(scene.uri, volume.selection, volume.spec, partial)
+    try:
+        write_sealed(seals, {"files": as_plain(seals_of_tree(directory.voxels))})
+    except OSError as error:
+        raise write_failed(seals, error) from error
     return directory.voxels
 
 
 def remove_copy(directory: OutputDirectory) -> None:
     """Remove the copy of the voxels, when nothing needs it any more."""
+    (directory.own / VOXELS_SEALS).unlink(missing_ok=True)
     shutil.rmtree(directory.voxels, ignore_errors=True)
 
 

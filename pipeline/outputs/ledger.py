@@ -7,18 +7,14 @@ or a power cut loses the rows in work and nothing else, and workers need no lock
 
 from __future__ import annotations
 
-import json
 import logging
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from segment_tiles.pipeline.durable import make_folder, write_whole
+from segment_tiles.pipeline.durable import make_folder, remove
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
-from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.outputs.seals import Seal, kept
+from segment_tiles.pipeline.outputs.seals import Seal, kept, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +68,7 @@ class Ledger:
         }
         try:
             make_folder(self._folder)
-            write_whole(target, json_text({**fields, "checksum": _checksum(fields)}, indent=None))
+            write_sealed(target, fields)
         except OSError as error:
             msg = (
                 f"{target}: cannot be written ({one_line(error)}); free the disk, then start the same command"
@@ -108,6 +104,12 @@ class Ledger:
                 shards[entry.shard_row, column] = count
         return sum(shards.values())
 
+    def forget(self) -> bool:
+        """Forget every row; return whether there was one."""
+        had_rows = any(self._folder.glob("row-*.json"))
+        remove(self._folder)
+        return had_rows
+
     def keep_what_is_sound(self, store: Path) -> int:
         """Forget the rows of which a file in the store is not what it was, and return how many they are.
 
@@ -142,11 +144,10 @@ def _has_sizes(entry: LedgerEntry, store: Path) -> bool:
 
 def _read(path: Path) -> LedgerEntry | None:
     """Return a row, or None where the file is not what was written."""
+    fields = read_sealed(path)
+    if fields is None:
+        return None
     try:
-        fields = json.loads(path.read_text())
-        checksum = fields.pop("checksum")
-        if checksum != _checksum(fields):
-            return None
         return LedgerEntry(
             fields["shard_row"],
             (fields["shard_columns"][0], fields["shard_columns"][1]),
@@ -154,9 +155,5 @@ def _read(path: Path) -> LedgerEntry | None:
             tuple(fields["not_finite"]),
             {name: None if seal is None else Seal(*seal) for name, seal in fields["shards"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return None
-
-
-def _checksum(fields: Mapping[str, Any]) -> int:
-    return zlib.crc32(json_text(fields, sort_keys=True, indent=None).encode())
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None  # of another version of this program

@@ -6,6 +6,7 @@ own CRC behind it is the same for all data of one length. So a CRC-32C of a whol
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from segment_tiles.pipeline.durable import write_whole
+from segment_tiles.pipeline.json_text import json_text
+
+CHECKSUM: Final = "checksum"
+"""Key of the checksum of everything else in a sealed JSON file."""
 _PART: Final = 2**22
+_FEW: Final = 4
+"""Files up to which threads are not worth their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +67,11 @@ def seal_of(path: Path) -> Seal:
     return Seal(size, checksum)
 
 
-def seals_of_tree(folder: Path) -> dict[str, Seal]:
-    """Return the seals of all files below a folder, by their path in it with ``/``."""
+def seals_of_tree(folder: Path, known: Mapping[str, Seal | None] | None = None) -> dict[str, Seal]:
+    """Return the seals of all files below a folder, by their path in it with ``/``; known ones are not read."""
     paths = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
-    return {path.relative_to(folder).as_posix(): seal_of(path) for path in sorted(paths)}
+    names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    return {name: (known or {}).get(name) or seal_of(folder / name) for name in names}
 
 
 def is_tree_kept(folder: Path, seals: Mapping[str, Seal], *, sizes_only: bool = False) -> bool:
@@ -74,7 +83,8 @@ def is_tree_kept(folder: Path, seals: Mapping[str, Seal], *, sizes_only: bool = 
         return False
     if sizes_only:
         return True
-    return all(kept((seal, folder / name) for name, seal in seals.items()))
+    pairs = [(seal, folder / name) for name, seal in seals.items()]
+    return all(kept(pairs)) if len(pairs) > _FEW else all(seal.is_kept(path) for seal, path in pairs)
 
 
 def kept(pairs: Iterable[tuple[Seal, Path]]) -> list[bool]:
@@ -97,3 +107,30 @@ def from_plain(values: Mapping[str, Any]) -> dict[str, Seal]:
         Where these are not seals.
     """
     return {name: Seal(int(size), int(checksum)) for name, (size, checksum) in values.items()}
+
+
+def write_sealed(path: Path, fields: Mapping[str, Any], *, waits: bool = True) -> None:
+    """Write plain values as JSON with a checksum of their own: whole, and on the disk where it waits for that.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written.
+    """
+    fields = json.loads(json_text(fields, indent=None))  # as they will be read
+    write_whole(path, json_text({**fields, CHECKSUM: _checksum(fields)}, indent=None), waits=waits)
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """Return what `write_sealed` wrote, or None where the file is not there or not what was written."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields.pop(CHECKSUM) != _checksum(fields):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return dict(fields)
+
+
+def _checksum(fields: Mapping[str, Any]) -> int:
+    return zlib.crc32(json_text(fields, sort_keys=True, indent=None).encode())

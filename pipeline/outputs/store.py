@@ -26,6 +26,8 @@ from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.conventions import DIMENSIONS, array_attributes, group_attributes
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.seals import from_plain, is_tree_kept, read_sealed
 
 CHUNK: Final = 512
 """Side of a chunk, in pixels."""
@@ -37,6 +39,8 @@ SHARDS: Final = "c"
 """Folder of an array in which its shards lie."""
 COMPRESSORS: Final = (BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"), Crc32cCodec())
 """Of every chunk; the checksum makes damage an error to every reader, and never a class."""
+SEALS_BESIDE: Final = Path(".segment-tiles", "store.json")
+"""Beside a finished store: size and checksum of each of its files."""
 ATTRIBUTE: Final = "segment_tiles"
 """Key of our own attributes on the root group."""
 
@@ -54,7 +58,7 @@ def shard_shape(width: int) -> tuple[int, int]:
 def create_store(
     path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, *, with_scores: bool = False
 ) -> zarr.Group:
-    """Create the empty arrays of a run, replacing what was there.
+    """Create the empty arrays of a run, replacing what was there: under another name first, then on the disk.
 
     Parameters
     ----------
@@ -67,6 +71,14 @@ def create_store(
     with_scores
         Whether the probabilities of all classes are kept too.
     """
+    with finished_file(path) as partial:
+        _create(partial, shape, georef, table, with_scores=with_scores)
+    return open_store(path, "r+")
+
+
+def _create(
+    path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, *, with_scores: bool
+) -> None:
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.attrs.update(group_attributes(georef, shape))
     group.attrs[ATTRIBUTE] = {
@@ -79,7 +91,6 @@ def create_store(
     if with_scores:
         cube = (table.count, *shape)
         create_array(group, "scores", cube, "uint8", 0, array_attributes(georef, shape))
-    return group
 
 
 def create_array(
@@ -114,8 +125,15 @@ def open_store(path: Path, mode: str = "r") -> zarr.Group:
     Raises
     ------
     OutputError
-        Where the folder is not a store of this program.
+        Where the folder is not a store of this program, or one of a finished run that has lost a file or a part of
+        one: to Zarr a shard that is not there, or is empty, is one without any class.
     """
+    fields = read_sealed(path.parent / SEALS_BESIDE)
+    if fields is not None and not is_tree_kept(path, from_plain(fields["files"]), sizes_only=True):
+        msg = (
+            f"{path}: a file of it was lost or cut; start the same run again, which computes that part again"
+        )
+        raise OutputError(msg)
     try:
         group = zarr.open_group(path, mode=mode, zarr_format=3)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, KeyError) as error:

@@ -23,7 +23,8 @@ import zarr
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.volume import Matrix, Slicing, VolumeSpec, as_matrix
-from segment_tiles.pipeline.outputs.store import ATTRIBUTE, COMPRESSORS, shard_shape
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.store import ATTRIBUTE, COMPRESSORS, open_store, shard_shape
 
 CHUNK: Final = 128
 """Side of a chunk inside a slice, in voxels: slices are smaller than rasters."""
@@ -75,7 +76,7 @@ def create_volume_store(
     with_scores: bool = False,
     chunk: int = CHUNK,
 ) -> zarr.Group:
-    """Create the empty arrays of a run on a volume, replacing what was there.
+    """Create the empty arrays of a run on a volume, replacing what was there: under another name first.
 
     Parameters
     ----------
@@ -88,6 +89,14 @@ def create_volume_store(
     chunk
         Side of a chunk: a divisor of 512.
     """
+    with finished_file(path) as partial:
+        _create_arrays(partial, geometry, table, with_scores=with_scores, chunk=chunk)
+    return open_store(path, "r+")
+
+
+def _create_arrays(
+    path: Path, geometry: VolumeGeometry, table: ClassTable, *, with_scores: bool, chunk: int
+) -> None:
     group = zarr.open_group(path, mode="w", zarr_format=3)
     header = geometry.nifti_header
     group.attrs[ATTRIBUTE] = {
@@ -102,7 +111,6 @@ def create_volume_store(
     _create(group, "confidence", shape, "uint8", 0, chunk)
     if with_scores:
         _create(group, "scores", (table.count, *shape), "uint8", 0, chunk)
-    return group
 
 
 def is_volume_store(group: zarr.Group) -> bool:

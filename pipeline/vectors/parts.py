@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.durable import partial_beside, put_in_place
 from segment_tiles.pipeline.vectors.features import PART_SCHEMA
 
 Item = TypeVar("Item")
@@ -24,11 +24,11 @@ OPEN_BATCHES = 64
 
 def write_part(path: Path, rows: pa.RecordBatch) -> None:
     """Write the rows of one tile as an Arrow file; it has its final name only when complete."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = partial_beside(path)
     with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
         for start in range(0, rows.num_rows, ROWS_PER_BATCH):
             writer.write_batch(rows.slice(start, ROWS_PER_BATCH))
-    temporary.replace(path)
+    put_in_place(temporary, path, waits=False)  # the ledger of tiles has its checksum
 
 
 def read_part_columns(path: Path, names: Sequence[str]) -> list[NDArray[np.generic]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from segment_tiles.pipeline.durable import make_folder, remove, remove_leftovers, write_whole
 from segment_tiles.pipeline.errors import OutputError
-from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.outputs.finished_file import finished_file, write_failed
+from segment_tiles.pipeline.outputs.finished_file import write_failed
+from segment_tiles.pipeline.outputs.seals import (
+    as_plain,
+    from_plain,
+    is_tree_kept,
+    read_sealed,
+    seal_of,
+    seals_of_tree,
+    write_sealed,
+)
 from segment_tiles.pipeline.vectors.attributes import Attributes
 from segment_tiles.pipeline.vectors.parts import write_part
 from segment_tiles.pipeline.vectors.pieces import SeamPieces
@@ -31,10 +39,16 @@ class TileLedger:
     ::
 
         settings.json                what the tiles were made from: raster and options
-        whole-<row>_<column>.arrow   features inside a tile; written last, so its presence says: finished
+        whole-<row>_<column>.arrow   features inside a tile
         seams-<row>_<column>.npz     what the sides of the tile look like
         pieces-<row>_<column>.arrow  geometries of the pieces at its seams
+        tile-<row>_<column>.json     says, when all three are written, what each must be
         joined-<row>_<column>.arrow  features across seams whose first pixel lies in the tile
+        joined-<row>_<column>.json   says the same of these
+        sieve.zarr, sieve.json       codes that a step changed; the same of its chunks
+
+    None of these waits for the disk: a tile is taken up where each of its files has the checksum that it was
+    written with, and is done again where not. So a power cut costs the tiles of some seconds, and no feature.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,9 +68,12 @@ class TileLedger:
         if restart:
             self.remove()
         if record.is_file():
-            found = json.loads(record.read_text())
+            found = read_sealed(record)
+            if found is None:  # damaged: nobody can tell what the tiles are of
+                found = dict.fromkeys(RASTER_KEYS)
             changed = sorted(key for key in settings if found.get(key) != settings[key])
             if not changed:
+                remove_leftovers(self.folder)
                 return
             if not set(changed) & RASTER_KEYS:
                 key = changed[0]
@@ -66,26 +83,49 @@ class TileLedger:
                 )
                 raise OutputError(msg)
         self.remove()
-        with finished_file(record) as path:
-            path.write_text(json_text(settings))
+        try:
+            make_folder(self.folder)
+            write_sealed(record, settings)
+        except OSError as error:
+            raise write_failed(record, error) from error
 
     def remove(self) -> None:
-        """Forget everything."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        """Forget everything; the settings first, since without them the rest is nobody's."""
+        (self.folder / "settings.json").unlink(missing_ok=True)
+        remove(self.folder)
 
     def codes(self, step: str) -> Path:
         """Return the path of the codes that a step makes."""
         return self.folder / f"{step}.zarr"
 
     def has_step(self, step: str) -> bool:
-        """Return True where the codes of a step are complete."""
-        return (self.folder / f"{step}.finished").is_file()
+        """Return True where the codes of a step are complete, and every chunk is what was written."""
+        return self._is_kept(step)
 
     def finish_step(self, step: str) -> None:
         """Record that the codes of a step are complete."""
-        with finished_file(self.folder / f"{step}.finished") as path:
-            path.touch()
+        codes = self.codes(step)
+        try:
+            files = {f"{codes.name}/{name}": seal for name, seal in seals_of_tree(codes).items()}
+            write_sealed(self.folder / f"{step}.json", {"files": as_plain(files)}, waits=False)
+        except OSError as error:
+            raise write_failed(codes, error) from error
+
+    def has_tile(self, tile: VectorTile) -> bool:
+        """Return True where a tile is traced, and its files are what was written."""
+        return self._is_kept(f"tile-{tile.name}")
+
+    def has_joined(self, tile: VectorTile) -> bool:
+        """Return True where the joined features of a tile are there as they were written."""
+        return self._is_kept(f"joined-{tile.name}")
+
+    def _is_kept(self, name: str) -> bool:
+        found = read_sealed(self.folder / f"{name}.json")
+        return found is not None and is_tree_kept(self.folder, from_plain(found["files"]))
+
+    def _seal(self, name: str, *paths: Path) -> None:
+        files = {path.name: seal_of(path) for path in paths}
+        write_sealed(self.folder / f"{name}.json", {"files": as_plain(files)}, waits=False)
 
     def whole(self, tile: VectorTile) -> Path:
         """Return the path of the features inside a tile."""
@@ -102,7 +142,7 @@ class TileLedger:
     def finish_tile(
         self, tile: VectorTile, whole: pa.RecordBatch, pieces: pa.RecordBatch, seams: SeamPieces
     ) -> None:
-        """Put the results of a tile into the ledger; the file of whole features comes last.
+        """Put the results of a tile into the ledger; what says that they are there comes last.
 
         Raises
         ------
@@ -111,9 +151,11 @@ class TileLedger:
         """
         try:
             write_part(self.pieces(tile), pieces)
-            with finished_file(self._seams(tile)) as path, path.open("wb") as file:
-                np.savez(file, allow_pickle=False, **_arrays(seams))
+            sides = io.BytesIO()
+            np.savez(sides, allow_pickle=False, **_arrays(seams))
+            write_whole(self._seams(tile), sides.getvalue(), waits=False)
             write_part(self.whole(tile), whole)
+            self._seal(f"tile-{tile.name}", self.whole(tile), self._seams(tile), self.pieces(tile))
         except OSError as error:
             raise write_failed(self.whole(tile), error) from error
 
@@ -127,6 +169,7 @@ class TileLedger:
         """
         try:
             write_part(self.joined(tile), joined)
+            self._seal(f"joined-{tile.name}", self.joined(tile))
         except OSError as error:
             raise write_failed(self.joined(tile), error) from error
 

@@ -30,13 +30,13 @@ def test_kill_and_resume(tmp_path, class_raster, land_cover):
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(raster), str(out)])
     ledger = tmp_path / ".resumed.parquet.tiles"
-    while len(list(ledger.glob("whole-*.arrow"))) < 5:
+    while len(list(ledger.glob("tile-*.json"))) < 5:
         assert process.poll() is None
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not out.exists()
-    finished = {path: path.stat().st_mtime_ns for path in ledger.glob("whole-*.arrow")}
+    finished = {path: path.stat().st_mtime_ns for path in ledger.glob("tile-*.json")}
     steps = []
     polygonize(raster, [out], PolygonizeOptions(**OPTIONS), progress=lambda *words: steps.append(words))
     traced = [words for words in steps if words[0] == "trace"]
