@@ -58,7 +58,11 @@ Roi = Annotated[
 ]
 Aoi = Annotated[
     Path | None,
-    typer.Option("--aoi", metavar="FILE", help="Polygons that limit what is computed and written."),
+    typer.Option(
+        "--aoi",
+        metavar="FILE[:LAYER]",
+        help="Polygons that limit what is computed and written; name the layer where the file has several.",
+    ),
 ]
 Nodata = Annotated[float | None, typer.Option("--nodata", metavar="V", help="Value of missing pixels.")]
 NodataRule = Annotated[

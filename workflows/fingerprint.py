@@ -20,6 +20,7 @@ from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.rasters.sidecars import local_sidecars
 from segment_tiles.pipeline.sources.tissue import TissueMask
+from segment_tiles.pipeline.sources.vector_file import content_checksum
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
@@ -55,7 +56,7 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "source version": source_version(scene.uri),
         "--bands": list(scene.bands),
         "--roi": [scene.roi.row, scene.roi.column, scene.roi.height, scene.roi.width],
-        "--aoi": None if config.aoi is None else sha256(config.aoi.read_bytes()).hexdigest(),
+        "--aoi": None if config.aoi is None else content_checksum(config.aoi),
         "--nodata": scene.spec.nodata,
         "--nodata-rule": config.nodata_rule,
         # the other one is a file of the same name
@@ -139,7 +140,7 @@ def _tissue_version(tissue: TissueMask | Path | None) -> str | None:
     """Return the checksum of what limits a run to tissue."""
     if tissue is None:
         return None
-    return tissue.checksum if isinstance(tissue, TissueMask) else sha256(tissue.read_bytes()).hexdigest()
+    return tissue.checksum if isinstance(tissue, TissueMask) else content_checksum(tissue)
 
 
 def read_record(path: Path) -> RunRecord | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.blend import parse_blend
 from segment_tiles.pipeline.names import without_secrets
+from segment_tiles.pipeline.sources.vector_file import split_layer
 from segment_tiles.workflows.compute_choice import check_choice
 from segment_tiles.workflows.computed_area import computed_area
 from segment_tiles.workflows.config import RunConfig, check_where
@@ -108,7 +109,7 @@ def checked_scene(config: RunConfig) -> Scene:
     _check_cluster(config)
     check_choice(choice_of(config))
     scene = open_scene(config)
-    if config.aoi is not None and not config.aoi.exists():
+    if config.aoi is not None and not split_layer(config.aoi)[0].exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)
     computed_area(config.aoi, scene.tissue, scene.spec)

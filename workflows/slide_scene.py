@@ -18,6 +18,7 @@ from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.pyramid import SAME_SIZE
 from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.tissue import TissueMask, tissue_of
+from segment_tiles.pipeline.sources.vector_file import split_layer
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 
@@ -146,7 +147,7 @@ def find_tissue(config: RunConfig) -> tuple[TissueMask | Path | None, tuple[str,
     if word == "off":
         return None, ()
     if word not in {"auto", "otsu"}:
-        if not Path(word).is_file():
+        if not split_layer(word)[0].exists():
             msg = f"--tissue is {word!r}; it must be auto, otsu, off, or a file of polygons that exists"
             raise UsageError(msg)
         return Path(word), ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import geopandas
@@ -13,11 +12,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
-from segment_tiles.pipeline.errors import TrainingError, one_line
+from segment_tiles.pipeline.errors import TrainingError, UsageError, one_line
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.label_rasters import ClassMapLabels, RasterLabels, class_map_store
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, PolygonShape, SceneSettings
+from segment_tiles.pipeline.sources.vector_file import read_polygon_layer, split_layer
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".parquet", ".shp", ".fgb", ".gml", ".kml"})
 
@@ -55,7 +55,7 @@ def open_labels(scene: SceneSettings, path: str, spec: RasterSpec, class_names: 
         The file cannot be read, does not overlap the scene, has no CRS to be reprojected from, or
         has a class that the configuration does not name.
     """
-    if Path(path).suffix.lower() in VECTOR_SUFFIXES:
+    if split_layer(path)[0].suffix.lower() in VECTOR_SUFFIXES:
         return PolygonLabels(scene, path, spec, class_names)
     store = class_map_store(path)
     if store is not None:
@@ -171,12 +171,10 @@ class PolygonLabels:
 def _read_polygons(scene: SceneSettings, path: str, spec: RasterSpec) -> geopandas.GeoDataFrame:
     """Read a vector file and bring it into the CRS of the raster."""
     try:
-        read = geopandas.read_parquet if path.endswith(".parquet") else geopandas.read_file
-        frame = read(path)
-    except (OSError, ValueError, RuntimeError) as error:
-        msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"
-        raise TrainingError(msg) from error
-    if not isinstance(frame, geopandas.GeoDataFrame) or not len(frame):
+        frame = read_polygon_layer(path, f"labels of scene {scene.name}, {path}")
+    except UsageError as error:
+        raise TrainingError(one_line(error)) from error
+    if not len(frame):
         msg = f"labels of scene {scene.name}: {path} has no polygons"
         raise TrainingError(msg)
     if spec.georef.crs_wkt is None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 
-from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef, transformed
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.vector_file import read_polygon_layer
 
 
 class Area(Protocol):
@@ -77,16 +78,10 @@ def read_area_of_interest(
     Raises
     ------
     UsageError
-        Where the file cannot be read, holds no polygon, cannot be placed on the raster, or lies
-        outside it.
+        Where the file cannot be read, has several layers of which none is named, holds no polygon, cannot be
+        placed on the raster, or lies outside it.
     """
-    import pyogrio  # noqa: PLC0415 - brings pandas, a second of start-up that a Plan without AOI does not pay
-
-    try:
-        frame = pyogrio.read_dataframe(path, columns=[])
-    except (pyogrio.errors.DataSourceError, OSError, ValueError) as error:
-        msg = f"{option} {path}: cannot be read as a vector file ({one_line(error)})"
-        raise UsageError(msg) from error
+    frame = read_polygon_layer(path, f"{option} {path}", columns=[])
     parts = shapely.get_parts(frame.geometry.to_numpy())
     polygons = shapely.make_valid(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
     if len(polygons) == 0:

@@ -1,0 +1,116 @@
+"""Vector files that users name: ``FILE``, or ``FILE:LAYER`` if it has several layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from segment_tiles.pipeline.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+MAY_HOLD_POLYGONS: Final = ("Polygon", "Surface", "Collection", "Unknown")
+"""Parts of the names of geometry types of layers in which a polygon can be."""
+PARQUET: Final = (".parquet", ".geoparquet")
+"""What pyarrow reads: the GDAL of most installations has no driver for it."""
+BESIDE_SHAPEFILE: Final = (".shx", ".dbf", ".prj", ".cpg")
+"""Files that belong to a ``.shp``."""
+
+
+def split_layer(name: str | Path) -> tuple[Path, str | None]:
+    r"""Return file and layer of ``FILE:LAYER``; a file whose name has a colon is a file.
+
+    >>> split_layer("no-such.gpkg:fields")
+    (PosixPath('no-such.gpkg:fields'), None)
+    """
+    text = str(name)
+    if Path(text).exists():
+        return Path(text), None
+    for position in (index for index, sign in enumerate(text) if sign == ":"):
+        if position != 1 and Path(text[:position]).exists():  # after one letter it is a drive of Windows
+            return Path(text[:position]), text[position + 1 :]
+    return Path(text), None
+
+
+def read_polygon_layer(name: str | Path, what: str, columns: Sequence[str] | None = None) -> GeoDataFrame:
+    """Read the layer of a vector file that has polygons, whatever else the file holds.
+
+    Parameters
+    ----------
+    name
+        ``FILE`` or ``FILE:LAYER``.
+    what
+        Begins the message of an error: option and name, say.
+    columns
+        Those that are read beside the geometry; None: all.
+
+    Raises
+    ------
+    UsageError
+        Where it cannot be read, has no such layer, or has several and none is named: lists them.
+    """
+    import geopandas  # noqa: PLC0415 - brings pandas, a second of start-up
+    import pyogrio  # noqa: PLC0415
+
+    path, layer = split_layer(name)
+    try:
+        if path.name.lower().endswith(PARQUET):
+            return _read_parquet(path, layer, what)
+        layer = _chosen(pyogrio.list_layers(path), layer, path, what)
+        frame = pyogrio.read_dataframe(path, layer=layer, columns=columns)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
+        msg = f"{what}: cannot be read as a vector file ({one_line(error)})"
+        raise UsageError(msg) from error
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        msg = f"{what}: has no geometries; give a file with polygons"
+        raise UsageError(msg)
+    return frame
+
+
+def content_checksum(name: str | Path) -> str:
+    """Return the sha256 of what a vector file says: its bytes, those of files that belong to it, and the layer."""
+    path, layer = split_layer(name)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files += [beside for beside in _beside(path) if beside.is_file()]
+    if len(files) == 1 and layer is None:
+        return sha256(files[0].read_bytes()).hexdigest()
+    total = sha256(repr((layer, [file.name for file in files])).encode())
+    for file in files:
+        total.update(sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _beside(path: Path) -> Iterator[Path]:
+    if path.suffix.lower() == ".shp":
+        yield from (path.with_suffix(ending) for ending in BESIDE_SHAPEFILE)
+
+
+def _read_parquet(path: Path, layer: str | None, what: str) -> GeoDataFrame:
+    import geopandas  # noqa: PLC0415
+
+    if layer is not None:
+        msg = f"{what}: GeoParquet has no layers; leave :{layer} out"
+        raise UsageError(msg)
+    return geopandas.read_parquet(path)
+
+
+def _chosen(layers: Any, asked: str | None, path: Path, what: str) -> str:
+    """Return the layer that is read: the one asked for, else the only one that may hold polygons."""
+    kinds = {str(name): "" if kind is None else str(kind) for name, kind in layers}
+    if asked is not None:
+        if asked not in kinds:
+            msg = f"{what}: {path} has no layer {asked!r}; it has {', '.join(kinds)}"
+            raise UsageError(msg)
+        return asked
+    found = [name for name, kind in kinds.items() if any(part in kind for part in MAY_HOLD_POLYGONS)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        has = ", ".join(f"{name} ({kind or 'no geometries'})" for name, kind in kinds.items()) or "none"
+        msg = f"{what}: holds no polygon; its layers are {has}; give a file with at least one"
+        raise UsageError(msg)
+    msg = f"{what}: {path} has several layers; name one as {path}:{found[0]}, of {', '.join(found)}"
+    raise UsageError(msg)

@@ -1,0 +1,105 @@
+"""Vector files with one layer, several, or none; FILE:LAYER; what identifies them."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+from shapely.geometry import Point, box
+
+from segment_tiles.cli.main import run_command_line
+from segment_tiles.pipeline.errors import TrainingError, UsageError
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.learning.labels import open_labels
+from segment_tiles.pipeline.learning.settings import SceneSettings
+from segment_tiles.pipeline.sources.vector_file import content_checksum, read_polygon_layer, split_layer
+
+
+def write(path: Path, **layers: object) -> Path:
+    for name, geometry in layers.items():
+        gpd.GeoDataFrame({"kind": ["a"]}, geometry=[geometry], crs=32633).to_file(path, layer=name)
+    return path
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    return write(tmp_path / "two.gpkg", fields=box(0, 0, 5, 5), roads=box(50, 50, 60, 60))
+
+
+def test_a_layer_is_named_where_there_are_several(two: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_polygon_layer(f"{two}:roads", "--aoi").total_bounds.tolist() == [50, 50, 60, 60]
+        with pytest.raises(
+            UsageError, match=r"two\.gpkg has several layers; name one as .*:fields, of fields, roads"
+        ):
+            read_polygon_layer(two, "--aoi")
+        with pytest.raises(UsageError, match=r"no layer 'fiels'; it has fields, roads"):
+            read_polygon_layer(f"{two}:fiels", "--aoi")
+
+
+def test_the_only_layer_with_polygons_needs_no_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "mixed.gpkg", wells=Point(1, 1), fields=box(0, 0, 5, 5))
+    assert read_polygon_layer(path, "--aoi").geom_type.tolist() == ["Polygon"]
+    points = write(tmp_path / "points.gpkg", wells=Point(1, 1))
+    with pytest.raises(UsageError, match=r"holds no polygon; its layers are wells \(Point\)"):
+        read_polygon_layer(points, "--aoi")
+
+
+def test_geoparquet_is_read_and_has_no_layers(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    gpd.GeoDataFrame(geometry=[box(0, 0, 5, 5)], crs=32633).to_parquet(path)
+    assert len(read_polygon_layer(path, "--aoi")) == 1
+    with pytest.raises(UsageError, match="GeoParquet has no layers; leave :a out"):
+        read_polygon_layer(f"{path}:a", "--aoi")
+
+
+def test_names_with_colons(tmp_path: Path) -> None:
+    odd = write(tmp_path / "a:b.gpkg", fields=box(0, 0, 5, 5))
+    assert split_layer(odd) == (odd, None)
+    assert split_layer(f"{odd}:fields") == (odd, "fields")
+    assert split_layer(f"{odd}:x:y") == (odd, "x:y")
+    assert split_layer("C:/no/such.gpkg") == (Path("C:/no/such.gpkg"), None)
+
+
+def test_what_is_read_is_what_identifies_it(tmp_path: Path, two: Path) -> None:
+    sums = {content_checksum(name) for name in (two, f"{two}:fields", f"{two}:roads")}
+    assert len(sums) == 3
+    shape = write(tmp_path / "s.shp", s=box(0, 0, 5, 5))
+    before = content_checksum(shape)
+    shape.with_suffix(".prj").unlink()
+    assert content_checksum(shape) != before
+    assert content_checksum(tmp_path)  # a folder, as a file geodatabase is
+
+
+def test_labels_and_truth(two: Path) -> None:
+    spec = RasterSpec(
+        1,
+        60,
+        60,
+        "uint8",
+        GeoRef((1.0, 0.0, 0.0, 0.0, -1.0, 60.0), gpd.read_file(two, layer="roads").crs.to_wkt()),
+    )
+    scene = SceneSettings(
+        name="s", raster="r.tif", labels=f"{two}:fields", class_values={"a": "x"}, class_column="kind"
+    )
+    labels = open_labels(scene, f"{two}:fields", spec, ["x"])
+    assert (labels.read(spec.window) == 0).sum() == 25
+    with pytest.raises(TrainingError, match="several layers"):
+        open_labels(scene, str(two), spec, ["x"])
+
+
+def test_an_aoi_with_two_layers_is_refused_in_one_line(
+    two: Path, aerial_crop: Path, small_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", str(aerial_crop), "--model", str(small_model), "--aoi"]
+    assert run_command_line([*words, str(two)]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert f"--aoi {two}: {two} has several layers; name one as {two}:fields" in lines[0]
+    assert run_command_line([*words, f"{two}:nothing"]) == 2
+    assert run_command_line([*words, f"{tmp_path}/nowhere.gpkg:fields"]) == 2
+    assert "no such file" in capfd.readouterr().err
