@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -24,10 +25,10 @@ from segment_tiles.cli import (
     train,
     tune,
 )
-from segment_tiles.cli.unforeseen import EXIT_STATUS as UNFORESEEN
-from segment_tiles.cli.unforeseen import describe_unforeseen, tell_of_threads
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
 from segment_tiles.pipeline.library_messages import clean_log_records
+from segment_tiles.pipeline.unforeseen import EXIT_STATUS as UNFORESEEN
+from segment_tiles.pipeline.unforeseen import describe_unforeseen
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C; the run can be resumed."""
@@ -72,6 +73,18 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     tell_of_threads(sys.argv[1:])
     sys.exit(run_command_line(sys.argv[1:]))
+
+
+def tell_of_threads(arguments: list[str]) -> None:
+    """From now on, an error that ends a thread, or that Python can raise nowhere, is one line on stderr too."""
+
+    def say(kind: type[BaseException], error: BaseException | None) -> None:
+        if not issubclass(kind, SystemExit):
+            text = describe_unforeseen(error or kind(), arguments)
+            print(f"segment-tiles: warning: {text}", file=sys.stderr)
+
+    threading.excepthook = lambda found: say(found.exc_type, found.exc_value)
+    sys.unraisablehook = lambda found: say(found.exc_type, found.exc_value)
 
 
 def run_command_line(arguments: list[str]) -> int:

@@ -126,7 +126,7 @@ def test_ctrl_c_while_the_program_starts(delay: float, tmp_path: Path) -> None:
 
 def test_an_error_in_a_thread_is_one_line_too(tmp_path: Path) -> None:
     code = (
-        "import threading; from segment_tiles.cli.unforeseen import tell_of_threads; tell_of_threads(['info']);"
+        "import threading; from segment_tiles.cli.main import tell_of_threads; tell_of_threads(['info']);"
         "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()"
     )
     done = subprocess.run(

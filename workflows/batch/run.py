@@ -1,4 +1,4 @@
-"""Runs the jobs of a batch one after the other; what befalls one does not stop the others."""
+"""Runs the jobs of a batch one after the other; a failure of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError, SegmentTilesError, one_line
+from segment_tiles.pipeline.unforeseen import describe_unforeseen
 from segment_tiles.workflows.batch.collection import write_collection
 from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
@@ -21,9 +22,6 @@ from segment_tiles.workflows.batch.table import write_table
 from segment_tiles.workflows.executors import Executor
 from segment_tiles.workflows.loaded_model import segmenters_kept
 from segment_tiles.workflows.segment import Listener, RunResult, segment
-
-FAILURES = (SegmentTilesError, OSError, RuntimeError, ValueError, MemoryError)
-"""What one scene may do to the libraries that read it; an interrupt and the end of the program pass."""
 
 
 class BatchListener(Listener, Protocol):
@@ -123,11 +121,13 @@ def run_job(
         result = _segment(job, listener, executor.of(job.config), restart_changed=restart_changed)
     except ChangedRunError as error:
         return JobOutcome(job, "changed", one_line(error), perf_counter() - started)
-    except FAILURES as error:
+    except SegmentTilesError as error:
         if isinstance(error, RunFailedError):  # no worker is left: the next job gets new ones
             executor.close()
-        kind = "" if isinstance(error, SegmentTilesError) else f"{type(error).__name__}: "
-        return JobOutcome(job, "failed", kind + one_line(error), perf_counter() - started)
+        return JobOutcome(job, "failed", one_line(error), perf_counter() - started)
+    except Exception as error:  # noqa: BLE001 - the outermost place of a job: no scene stops the others
+        text = describe_unforeseen(error, ["batch", f"({job.config.source})"])
+        return JobOutcome(job, "failed", text, perf_counter() - started)
     seconds = perf_counter() - started
     if result.failures:
         return JobOutcome(job, "failed", _failed_parts(result.failures), seconds, result.report)

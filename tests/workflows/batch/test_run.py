@@ -18,6 +18,7 @@ import pytest
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.run import run_batch
+from segment_tiles.workflows.segment import segment
 
 BROKEN = ("crop_03.tif", "crop_08.tif")
 
@@ -202,3 +203,30 @@ def test_an_interrupted_batch_goes_on(
     assert result.outcomes[0].state == "skipped"
     assert not result.failures
     assert states(two) == ["skipped"] * 3
+
+
+def test_what_nobody_foresaw_fails_its_own_scene_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared_data: Path,
+    jobs_file: Callable[..., Path],
+    write_crop: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a", "b"):
+        write_crop(shared_data / "aerial/soaproot_061.tif", tmp_path / "scenes" / f"{name}.tif", 0, 0)
+    file = jobs_file({"source": "scenes/*.tif"}, results="maps", out="maps/{stem}")
+    whole = segment
+
+    def fail_once(config: Any, *arguments: Any) -> Any:
+        if "a.tif" in config.source:
+            raise KeyError("a library's own affair")
+        return whole(config, *arguments)
+
+    monkeypatch.setattr("segment_tiles.workflows.batch.run.segment", fail_once)
+    monkeypatch.chdir(tmp_path)
+    assert run_command_line(["batch", str(file), "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["states"] == {"failed": 1, "done": 1}
+    assert "this was not foreseen (KeyError: " in printed.err
+    assert len(list(tmp_path.glob("segment-tiles-error-*.txt"))) == 1

@@ -35,7 +35,8 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "tile": 256, "overlap": 0.5, "blend": "crop", "batch": 2, "device": "cpu",
         "precision": "fp32", "bands": [3, 2, 1], "roi": [0, 1, 2, 3], "aoi": "a.gpkg", "nodata": 0,
         "nodata-rule": "any", "level": 1, "mpp": 0.5, "source-mpp": 0.25, "z": 1, "t": 2, "tissue": "otsu",
-        "labels-inside": True, "dicom-seg": "labelmap", "axis": "all", "neighbours": 1, "format": ["cog"], "scores": True,
+        "labels-inside": True, "dicom-seg": "labelmap", "axis": "all", "neighbours": 1, "format": ["cog"],
+        "scores": True,
         "memory": "4GB", "workers": 2, "scheduler": "tcp://host:1", "cluster": "slurm.yaml", "trust": True,
     }  # fmt: skip
     settings = RunSettings.model_validate(values)

@@ -6,7 +6,6 @@ import errno
 import os
 import platform
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -35,19 +34,6 @@ def describe_unforeseen(error: BaseException, arguments: Sequence[str]) -> str:
         Of the command, without the name of the program.
     """
     return _shortage(error) or _with_report(error, arguments)
-
-
-def tell_of_threads(arguments: Sequence[str]) -> None:
-    """From now on, an error that ends a thread, or that Python can raise nowhere, is one line on stderr too."""
-
-    def say(kind: type[BaseException], error: BaseException | None) -> None:
-        if not issubclass(kind, SystemExit):
-            print(
-                f"segment-tiles: warning: {describe_unforeseen(error or kind(), arguments)}", file=sys.stderr
-            )
-
-    threading.excepthook = lambda found: say(found.exc_type, found.exc_value)
-    sys.unraisablehook = lambda found: say(found.exc_type, found.exc_value)
 
 
 def _shortage(error: BaseException) -> str | None:
