@@ -7,7 +7,13 @@ from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.models.checkpoints.monai_bundle import Bundle, read_bundle
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import save_model_package
-from segment_tiles.workflows.import_request import ImportRequest, ImportResult, class_table
+from segment_tiles.workflows.import_request import (
+    ImportRequest,
+    ImportResult,
+    check_count,
+    class_table,
+    names_of_outputs,
+)
 
 SOURCE = "MONAI bundle"
 OVERLAP = 0.5
@@ -26,7 +32,7 @@ def import_bundle(request: ImportRequest) -> ImportResult:
         Neither words nor bundle say names of classes, mean or standard deviation.
     """
     bundle = read_bundle(request.path, trust=request.trust)
-    table = _classes(request, bundle)
+    table, named = _classes(request, bundle)
     bands = request.bands or tuple(f"band{number + 1}" for number in range(bundle.bands))
     if len(bands) != bundle.bands:
         msg = f"{request.path} has {bundle.bands} input bands, but --bands names {len(bands)}"
@@ -52,20 +58,22 @@ def import_bundle(request: ImportRequest) -> ImportResult:
         extra={"imported_from": {"source": SOURCE, "name": bundle.name, "version": bundle.version}},
     )
     manifest = save_model_package(request.out, manifest, bundle.state_dict)
-    assumptions = (*bundle.assumptions, *bundle.preprocessing.assumptions)
+    assumptions = (*named, *bundle.assumptions, *bundle.preprocessing.assumptions)
     return ImportResult(manifest, SOURCE, assumptions, ())
 
 
-def _classes(request: ImportRequest, bundle: Bundle) -> ClassTable:
-    names = request.classes or bundle.classes
-    count = bundle.architecture.details["arguments"]["out_channels"]
+def _classes(request: ImportRequest, bundle: Bundle) -> tuple[ClassTable, tuple[str, ...]]:
+    names, notes = names_of_outputs(request.classes or bundle.classes, bundle.outputs)
     if not names:
-        msg = f"{request.path} does not name its {count} outputs; name them by --classes A,B,.."
+        msg = f"{request.path} does not name its outputs, {bundle.outputs} in number; name them by --classes A,B,.."
         raise UsageError(msg)
-    if len(names) != count:
-        msg = f"{request.path} has {count} outputs, but --classes names {len(names)} ({', '.join(names)})"
-        raise ModelError(msg)
-    return class_table(names)
+    check_count(request.path, bundle.outputs, names)
+    if bundle.outputs == 1:
+        notes = (
+            *notes,
+            "one output read by sigmoid became two read by softmax: the first class is the background",
+        )
+    return class_table(names), notes
 
 
 def _statistics(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
 from segment_tiles.pipeline.models.manifest import ModelManifest
@@ -66,6 +67,38 @@ class ImportResult:
             "dropped": list(self.dropped),
             "weights_checksum": self.manifest.weights_checksum,
         }
+
+
+BACKGROUND_NAME = "background"
+
+
+def names_of_outputs(names: tuple[str, ...], outputs: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of classes for a number of outputs, and what was concluded.
+
+    One output, read by sigmoid, is a class and what is not of it: if only the class is named, the other is
+    called background.
+
+    >>> names_of_outputs(("tree",), 1)[0]
+    ('background', 'tree')
+    """
+    if outputs == 1 and len(names) == 1:
+        note = f"one output and one name: the classes are {BACKGROUND_NAME} and {names[0]}"
+        return (BACKGROUND_NAME, *names), (note,)
+    return names, ()
+
+
+def check_count(path: Path, outputs: int, names: Sequence[str]) -> None:
+    """Refuse another number of names than of outputs; one output has two, the first of its background.
+
+    Raises
+    ------
+    ModelError
+        Names both.
+    """
+    if len(names) != max(outputs, 2):
+        has = f"{outputs} outputs" if outputs > 1 else "1 output, which makes a background and a class"
+        msg = f"{path} has {has}, but --classes names {len(names)} ({', '.join(names)})"
+        raise ModelError(msg)
 
 
 def class_table(names: Sequence[str]) -> ClassTable:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import ModelError, OutputError, UsageError
+from segment_tiles.pipeline.models.checkpoints.file_kinds import refuse_foreign_file
 from segment_tiles.pipeline.models.checkpoints.monai_bundle import is_bundle
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights, with_background
 from segment_tiles.pipeline.models.checkpoints.translation import (
@@ -18,7 +18,13 @@ from segment_tiles.pipeline.models.graphs import graph_kind
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.package import MANIFEST_FILE, save_graph_package, save_model_package
 from segment_tiles.workflows.bundle_import import import_bundle
-from segment_tiles.workflows.import_request import ImportRequest, ImportResult, class_table
+from segment_tiles.workflows.import_request import (
+    ImportRequest,
+    ImportResult,
+    check_count,
+    class_table,
+    names_of_outputs,
+)
 from segment_tiles.workflows.output_check import check_output_folder
 
 __all__ = ["ImportRequest", "ImportResult", "class_table", "import_model", "refuse_package"]
@@ -59,7 +65,10 @@ def import_model(request: ImportRequest) -> ImportResult:
     if not request.classes:
         msg = f"{request.path}: --classes is needed; name the outputs in their order, A,B,.."
         raise UsageError(msg)
-    kind = graph_kind(request.path) if request.path.is_file() else None
+    kind = None
+    if request.path.is_file():
+        refuse_foreign_file(request.path)
+        kind = graph_kind(request.path)
     return _import_weights(request) if kind is None else _import_graph(request, kind)
 
 
@@ -81,22 +90,22 @@ def refuse_package(out: Path) -> None:
 
 def _import_weights(request: ImportRequest) -> ImportResult:
     imported = import_weights(request.path, request.options)
-    if imported.classes == 1 and len(request.classes) == 2:
+    names, named = names_of_outputs(request.classes, imported.classes)
+    check_count(request.path, imported.classes, names)
+    if imported.classes == 1:
         imported = with_background(imported)
-    _check_count(request.path, "outputs", imported.classes, "--classes", request.classes)
     bands = _band_names(request.bands, imported.bands)
-    _check_count(request.path, "input bands", imported.bands, "--bands", bands)
-    manifest = _manifest(
-        request, imported.architecture, bands, request.tile or _DEFAULT_TILE, imported.source
-    )
+    if len(bands) != imported.bands:
+        msg = f"{request.path} has {imported.bands} input bands, but --bands names {len(bands)} ({', '.join(bands)})"
+        raise ModelError(msg)
+    manifest = _manifest(request, imported.architecture, bands, names, imported.source)
     manifest = save_model_package(request.out, manifest, imported.state_dict)
-    assumptions = (*imported.assumptions, *_usual_statistics(request))
+    assumptions = (*named, *imported.assumptions, *_usual_statistics(request))
     return ImportResult(manifest, imported.source, assumptions, imported.dropped)
 
 
 def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
     bands = request.bands or ("red", "green", "blue")
-    tile = request.tile or _DEFAULT_TILE
     request.out.mkdir(parents=True, exist_ok=True)
     copy = request.out / f".graph.{os.getpid()}"
     try:
@@ -105,24 +114,18 @@ def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
             kind,
             copy,
             bands=len(bands),
-            classes=len(request.classes),
-            tile=tile,
+            tile=request.tile or _DEFAULT_TILE,
             trust=request.trust,
         )
-        _check_count(request.path, "outputs", graph.classes, "--classes", request.classes)
-        manifest = _manifest(request, graph.architecture, bands, tile, kind)
+        names, named = names_of_outputs(request.classes, graph.outputs)
+        check_count(request.path, graph.outputs, names)
+        manifest = _manifest(request, graph.architecture, bands, names, kind)
         manifest = save_graph_package(request.out, manifest, copy)
     finally:
         copy.unlink(missing_ok=True)
         if not any(request.out.iterdir()):
             request.out.rmdir()
-    return ImportResult(manifest, kind, (*graph.assumptions, *_usual_statistics(request)), ())
-
-
-def _check_count(path: Path, what: str, found: int, option: str, names: Sequence[str]) -> None:
-    if found != len(names):
-        msg = f"{path} has {found} {what}, but {option} names {len(names)} ({', '.join(names)})"
-        raise ModelError(msg)
+    return ImportResult(manifest, kind, (*named, *graph.assumptions, *_usual_statistics(request)), ())
 
 
 def _band_names(names: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
@@ -132,8 +135,13 @@ def _band_names(names: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
 
 
 def _manifest(
-    request: ImportRequest, architecture: Architecture, bands: tuple[str, ...], tile: int, source: str
+    request: ImportRequest,
+    architecture: Architecture,
+    bands: tuple[str, ...],
+    names: tuple[str, ...],
+    source: str,
 ) -> ModelManifest:
+    tile = request.tile or _DEFAULT_TILE
     if tile % architecture.output_stride:
         msg = f"--tile {tile} is not a multiple of the output stride {architecture.output_stride}"
         raise UsageError(msg)
@@ -146,7 +154,7 @@ def _manifest(
         std=_statistics("--std", request.std, IMAGENET_STD, bands, request.dtype),
         tile=tile,
         overlap=OVERLAP,
-        classes=class_table(request.classes),
+        classes=class_table(names),
         description=f"Imported from {source}: {request.path.name}.",
         extra={"imported_from": {"source": source, "file": request.path.name}},
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,6 +15,8 @@ from segment_tiles.pipeline.models.layers import refuse_tracing
 from segment_tiles.pipeline.models.manifest import Architecture
 
 COMPARISON = ("unet", "segformer", "smp")
+BACKGROUND = "background"
+"""Detail of a network of one output: a background of logit 0 is put before it, so that softmax is its sigmoid."""
 MONAI_UNET = "basic"
 """Backbone name of MONAI's BasicUNet; any other name is an encoder of segmentation_models_pytorch."""
 SMP_CLASSES = ("DeepLabV3", "DeepLabV3Plus", "FPN", "Segformer", "Unet", "UnetPlusPlus", "UPerNet")
@@ -40,9 +43,10 @@ def build_comparison(architecture: Architecture, bands: int, classes: int, *, pr
             msg = "MONAI's U-Net has no pretrained weights; train it from scratch, or name an encoder as backbone"
             raise ModelError(msg)
         return _monai_unet(architecture, bands, classes)
+    background = bool(architecture.details.get(BACKGROUND))
     model_class, config = _smp_request(architecture, pretrained=pretrained)
-    network = _smp_model(model_class, {**config, "in_channels": bands, "classes": classes})
-    return AnySize(network, _SMP_MULTIPLE)
+    network = _smp_model(model_class, {**config, "in_channels": bands, "classes": classes - background})
+    return AnySize(network, _SMP_MULTIPLE, background=background)
 
 
 class AnySize(nn.Module):
@@ -53,21 +57,38 @@ class AnySize(nn.Module):
     network
         Maps (B, bands, H, W) to logits of the same size, where H and W are multiples of `multiple`.
     multiple
-        1 where the network takes any size; else it is padded below and right, and its logits are cropped.
+        1 if the network takes any size; else it is padded below and right, and its logits are cropped.
+    background
+        Put a first class of logit 0 before the one output of the network.
     """
 
-    def __init__(self, network: nn.Module, multiple: int):
+    def __init__(self, network: nn.Module, multiple: int, *, background: bool = False):
         super().__init__()
         self.network = network
         self.multiple = multiple
+        self.background = background
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (B, bands, H, W) to logits (B, classes, H, W)."""
+        """Map (B, bands, H, W) to logits (B, classes, H, W).
+
+        Raises
+        ------
+        ModelError
+            The network answers in another size than that of its input.
+        """
         refuse_tracing(image, "a network of another library")
         height, width = image.shape[-2:]
         # replicate, not reflect: an image may be narrower than what it lacks
         padded = F.pad(image, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        logits: Tensor = self.network(padded)
+        answer = self.network(padded)
+        # MONAI's BasicUNetPlusPlus returns a list, of which the last is the deepest
+        logits: Tensor = answer[-1] if isinstance(answer, list) else answer
+        if logits.shape[-2:] != padded.shape[-2:]:
+            given, got = (" x ".join(str(side) for side in t.shape[-2:]) for t in (padded, logits))
+            msg = f"the network answers {given} px by {got} px; an output of the size of its input is needed"
+            raise ModelError(msg)
+        if self.background:
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         return logits[..., :height, :width]
 
 
@@ -96,7 +117,8 @@ def _smp_request(architecture: Architecture, *, pretrained: bool) -> tuple[str, 
         config: Mapping[str, Any] = architecture.details.get("config", {})
         return name, {**config, "encoder_name": architecture.backbone, **weights}
     name = "Unet" if architecture.arch == "unet" else "Segformer"
-    return name, {"encoder_name": architecture.backbone, **architecture.details, **weights}
+    details = {key: value for key, value in architecture.details.items() if key != BACKGROUND}
+    return name, {"encoder_name": architecture.backbone, **details, **weights}
 
 
 def _smp_model(model_class: str, config: Mapping[str, Any]) -> nn.Module:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError, one_line
 from segment_tiles.pipeline.models.layers import refuse_tracing
 from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.weights import refuse_no_numbers
 
 GRAPH_FILES = {
     "torchscript": "graph.torchscript",
@@ -70,7 +71,7 @@ class PackagedGraph(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map normalised (B, bands, H, W) to logits (B, classes, H, W)."""
         refuse_tracing(image, "a packaged graph")
-        scores = _logits_of(self.graph(image.float()))
+        scores = scores_of(self.graph(image.float())).float()
         if self.activation != "none":
             scores = scores + (
                 scores - scores
@@ -111,7 +112,9 @@ def graph_kind(path: Path) -> str | None:
     return "torchscript" if any(name.startswith("code/") for name in inner) else None
 
 
-def load_graph(path: Path, architecture: Architecture, *, trust: bool) -> PackagedGraph:
+def load_graph(
+    path: Path, architecture: Architecture, *, trust: bool, name: Path | None = None
+) -> PackagedGraph:
     """Load a graph.
 
     Parameters
@@ -122,21 +125,29 @@ def load_graph(path: Path, architecture: Architecture, *, trust: bool) -> Packag
         Its kind, and how its output is read.
     trust
         The user has said that the file may execute code.
+    name
+        What errors call the file, if it is a copy of the user's.
 
     Raises
     ------
     ModelError
-        Damaged, or of a kind that executes code and not trusted.
+        Damaged, holding NaN or infinity, or of a kind that executes code and not trusted.
     MissingExtraError
         ONNX without onnxruntime.
     """
-    kind, details = architecture.arch, architecture.details
+    kind, details, name = architecture.arch, architecture.details, name or path
     if kind in EXECUTES and not trust:
-        msg = f"{path} is a {kind} graph, which may execute code when loaded; say --trust if you trust its author"
+        msg = f"{name} is a {kind} graph, which may execute code when loaded; say --trust if you trust its author"
         raise ModelError(msg)
     loader = {"torchscript": _torchscript, "torch_export": _torch_export, "onnx": _onnx}[kind]
+    try:
+        graph = loader(path)
+    except ModelError as error:
+        raise ModelError(str(error).replace(str(path), str(name))) from error
+    if isinstance(graph, nn.Module):
+        refuse_no_numbers(graph.state_dict(), str(name))
     return PackagedGraph(
-        loader(path),
+        graph,
         activation=str(details.get("activation", "none")),
         background=bool(details.get("background", False)),
     ).eval()
@@ -193,7 +204,8 @@ class _OnnxSession:
 
     def _run(self, image: Tensor) -> Any:
         outputs = self.session.run(None, {self.name: image.detach().cpu().contiguous().numpy()})
-        return next(output for output in outputs if output.ndim == 4)
+        # what is no map of scores is refused where a graph is imported, by what it is
+        return next((output for output in outputs if output.ndim == 4), outputs[0])
 
 
 def _onnx(path: Path) -> Callable[[Tensor], Any]:
@@ -225,12 +237,27 @@ def onnx_module(name: str) -> Any:
         raise MissingExtraError(msg) from error
 
 
-def _logits_of(output: Any) -> Tensor:
+def scores_of(output: Any) -> Tensor:
+    """Return the one tensor (batch, channels, rows, columns) of what a graph returns, as it is.
+
+    Raises
+    ------
+    ModelError
+        There is none, or it holds labels, which are no scores.
+    """
     if isinstance(output, Mapping):
         output = next((output[name] for name in _OUTPUT_NAMES if name in output), None)
     elif isinstance(output, tuple | list):
-        output = next((part for part in output if isinstance(part, Tensor) and part.ndim == 4), None)
-    if not isinstance(output, Tensor) or output.ndim != 4:
-        msg = f"the graph returns {type(output).__name__}; a tensor (batch, classes, rows, columns) is needed"
+        tensors = [part for part in output if isinstance(part, Tensor)]
+        output = next((part for part in tensors if part.ndim == 4), tensors[0] if tensors else None)
+    if isinstance(output, Tensor) and (not output.is_floating_point() or output.ndim == 3):
+        msg = (
+            f"the graph returns labels, {str(output.dtype).removeprefix('torch.')} of shape {tuple(output.shape)} (an "
+            "argmax or a threshold in it); export it without: a score per class, (batch, classes, rows, columns)"
+        )
         raise ModelError(msg)
-    return output.float()
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        msg = f"the graph returns {found}; a tensor (batch, classes, rows, columns) is needed"
+        raise ModelError(msg)
+    return output

@@ -10,7 +10,7 @@ from typing import Any, Final
 from torch import nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
-from segment_tiles.pipeline.models.comparison import AnySize
+from segment_tiles.pipeline.models.comparison import BACKGROUND, AnySize
 from segment_tiles.pipeline.models.manifest import Architecture
 
 MONAI: Final = "monai"
@@ -35,7 +35,8 @@ def build_monai(architecture: Architecture, bands: int, classes: int) -> nn.Modu
     """
     name, arguments = architecture.backbone, dict(architecture.details.get("arguments", {}))
     check_network(name, arguments)
-    for word, count in (("in_channels", bands), ("out_channels", classes)):
+    background = bool(architecture.details.get(BACKGROUND))
+    for word, count in (("in_channels", bands), ("out_channels", classes - background)):
         if arguments.get(word) != count:
             msg = (
                 f"MONAI's {name} has {word} {arguments.get(word)}, the manifest {count} {CHANNEL_WORDS[word]}"
@@ -46,7 +47,7 @@ def build_monai(architecture: Architecture, bands: int, classes: int) -> nn.Modu
     except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
         msg = f"MONAI cannot build {name} of {arguments}: {one_line(error)}"
         raise ModelError(msg) from error
-    return AnySize(network, side_multiple(arguments))
+    return AnySize(network, side_multiple(arguments), background=background)
 
 
 def check_network(name: str, arguments: Mapping[str, Any]) -> None:

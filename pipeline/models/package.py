@@ -28,6 +28,7 @@ from segment_tiles.pipeline.models.manifest_file import (
     weights_path,
 )
 from segment_tiles.pipeline.models.stac_item import to_stac_item
+from segment_tiles.pipeline.models.weights import load_exactly
 
 WEIGHTS_FILE = "weights.safetensors"
 __all__ = [
@@ -163,42 +164,13 @@ def load_network(folder: Path, manifest: ModelManifest, *, trust: bool = False) 
     return network.eval()
 
 
-def load_exactly(network: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Load weights whose names and shapes are exactly those of the network.
-
-    Raises
-    ------
-    ModelError
-        Lists missing and unexpected names, and shapes that differ.
-    """
-    expected = network.state_dict()
-    missing = [key for key in expected if key not in state_dict]
-    unexpected = [key for key in state_dict if key not in expected]
-    different = [
-        f"{key} {tuple(state_dict[key].shape)} instead of {tuple(tensor.shape)}"
-        for key, tensor in expected.items()
-        if key in state_dict and state_dict[key].shape != tensor.shape
-    ]
-    complaints = [
-        f"{len(names)} {what}: {_some(names)}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", different))
-        if names
-    ]
-    if complaints:
-        msg = f"{source} does not fit the network; {'; '.join(complaints)}"
-        raise ModelError(msg)
-    network.load_state_dict(dict(state_dict))
-
-
 def _as_stored(tensor: Tensor, *, half: bool) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.to(torch.float16) if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor
+    if not half or not tensor.is_floating_point() or tensor.ndim < 2:
+        return tensor
+    halved = tensor.to(torch.float16)
+    return halved if halved.isfinite().all() else tensor  # beyond 65504 float16 has only infinity
 
 
 def _as_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
-
-
-def _some(names: list[str], shown: int = 8) -> str:
-    more = f", and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

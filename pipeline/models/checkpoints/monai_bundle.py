@@ -25,10 +25,14 @@ import yaml
 from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.models.checkpoints.answers import check_answer
+from segment_tiles.pipeline.models.checkpoints.monai_postprocessing import read_postprocessing
 from segment_tiles.pipeline.models.checkpoints.monai_preprocessing import Preprocessing, read_preprocessing
 from segment_tiles.pipeline.models.checkpoints.reading import read_state_dict, without_common_prefix
+from segment_tiles.pipeline.models.comparison import BACKGROUND
 from segment_tiles.pipeline.models.manifest import Architecture
 from segment_tiles.pipeline.models.monai_networks import MONAI, build_monai, check_network, side_multiple
+from segment_tiles.pipeline.models.weights import load_exactly
 
 METADATA: Final = Path("configs") / "metadata.json"
 CONFIGURATIONS: Final = ("inference", "train", "evaluate")
@@ -48,8 +52,10 @@ class Bundle:
     architecture: Architecture
     state_dict: Mapping[str, Tensor]
     bands: int
+    outputs: int
+    """Channels of its network; of one, the architecture makes background and class."""
     classes: tuple[str, ...]
-    """Names of the output channels; empty where the metadata has none."""
+    """Names of the output channels, or of background and the one channel; empty if the metadata has none."""
     tile: int | None
     """Side of the input, where it is a plain number."""
     preprocessing: Preprocessing
@@ -82,24 +88,29 @@ def read_bundle(path: Path, *, trust: bool = False) -> Bundle:
     configuration = _configuration(path)
     name, arguments = _network(path, configuration, trust=trust)
     check_network(name, arguments)
-    bands, classes = (_count(path, arguments, word) for word in ("in_channels", "out_channels"))
-    if classes < 2:
-        msg = f"{path}: its network has {classes} output; at least two classes are needed, background among them"
-        raise ModelError(msg)
-    architecture = Architecture(
-        MONAI, name, output_stride=side_multiple(arguments), details={"arguments": arguments}
-    )
+    bands, outputs = (_count(path, arguments, word) for word in ("in_channels", "out_channels"))
+    not_done = read_postprocessing(configuration, path, outputs=outputs)
+    details: dict[str, Any] = {"arguments": arguments}
+    if outputs == 1:
+        details[BACKGROUND] = True
+    multiple = side_multiple(arguments)
+    architecture = Architecture(MONAI, name, output_stride=multiple, details=details)
+    classes = max(outputs, 2)
     network = build_monai(architecture, bands, classes)
+    state = _fitting(_weights(path), network.state_dict())
+    load_exactly(network, state, str(path))
+    check_answer(network, path, bands=bands, classes=classes, side=2 * multiple)
     return Bundle(
         str(metadata.get("name", path.name)),
         str(metadata.get("version", "")),
         architecture,
-        _fitting(_weights(path), network.state_dict()),
+        state,
         bands,
-        _class_names(metadata, classes),
+        outputs,
+        _class_names(metadata, outputs),
         _tile(metadata),
         read_preprocessing(configuration),
-        _assumptions(arguments),
+        (*_assumptions(arguments), *not_done),
     )
 
 
@@ -227,9 +238,13 @@ def _count(path: Path, arguments: Mapping[str, Any], word: str) -> int:
 
 
 def _class_names(metadata: Mapping[str, Any], count: int) -> tuple[str, ...]:
-    """Return the names of the output channels, where the metadata names all of them."""
+    """Return the names of the output channels, if the metadata names all of them.
+
+    Of a network of one output, many name the background as well.
+    """
     try:
         channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+        count = len(channels) if count == 1 and len(channels) == 2 else count
         names = tuple(str(channels[str(code)]) for code in range(count))
     except (KeyError, TypeError):
         return ()

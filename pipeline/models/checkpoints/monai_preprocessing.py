@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -16,19 +16,31 @@ class Preprocessing:
     pixel_size: float | None = None
     """Millimetres."""
     assumptions: tuple[str, ...] = ()
+    known: bool = True
+    """False after a transform of values that has no counterpart: mean and standard deviation stay unknown."""
+
+
+_OF_VALUES = frozenset(
+    {
+        "AdjustContrast", "ClipIntensityPercentiles", "HistogramNormalize", "Lambda", "MaskIntensity",
+        "NormalizeIntensity", "ScaleIntensity", "ScaleIntensityFixedMean", "ScaleIntensityRangePercentiles",
+        "ShiftIntensity", "StdShiftIntensity", "ThresholdIntensity",
+    }
+)  # fmt: skip
+"""Transforms that change values in a way that no fixed mean and standard deviation does."""
 
 
 def read_preprocessing(configuration: Mapping[str, Any]) -> Preprocessing:
     """Return what ``preprocessing`` says in ScaleIntensityRange, NormalizeIntensity and Spacing.
 
     Transforms that take their numbers from each picture have no counterpart: a result would depend on what
-    else lies in it. They, and expressions, are passed over.
+    else lies in it. After one of them, or an expression in its place, mean and standard deviation are not known.
     """
     preprocessing = configuration.get("preprocessing")
     transforms = preprocessing.get("transforms") if isinstance(preprocessing, Mapping) else None
     found = Preprocessing()
     for transform in transforms if isinstance(transforms, list) else []:
-        if isinstance(transform, Mapping):
+        if isinstance(transform, Mapping) and transform.get("_disabled_") is not True:
             found = _with(found, transform)
     return found
 
@@ -43,17 +55,28 @@ def _with(found: Preprocessing, transform: Mapping[str, Any]) -> Preprocessing:
             scale = (high - low) / (stop - start)
             clipped = f"values outside {low:g} to {high:g} are not cut off as the bundle does"
             notes = (clipped,) if transform.get("clip") else ()
-            return Preprocessing(low - start * scale, scale, found.pixel_size, found.assumptions + notes)
+            return _then(found, low - start * scale, scale, notes)
+        return replace(found, mean=None, std=None, known=False)
     if name == "NormalizeIntensity":
         mean, std = _number(transform.get("subtrahend")), _number(transform.get("divisor"))
-        if mean is not None and std is not None:
-            return Preprocessing(mean, std, found.pixel_size, found.assumptions)
+        if mean is not None and std is not None and not transform.get("nonzero"):
+            return _then(found, mean, std, ())
+    if name in _OF_VALUES:
+        return replace(found, mean=None, std=None, known=False)
     if name == "Spacing":
         steps = transform.get("pixdim")
         size = _number(steps[0]) if isinstance(steps, list) and steps else _number(steps)
         if size is not None and size > 0:
-            return Preprocessing(found.mean, found.std, size, found.assumptions)
+            return replace(found, pixel_size=size)
     return found
+
+
+def _then(found: Preprocessing, mean: float, std: float, notes: tuple[str, ...]) -> Preprocessing:
+    """Scale what was scaled before: ((value - m) / s - mean) / std."""
+    if not found.known:
+        return found
+    m, s = (0.0, 1.0) if found.mean is None or found.std is None else (found.mean, found.std)
+    return replace(found, mean=m + s * mean, std=s * std, assumptions=found.assumptions + notes)
 
 
 def _number(value: object) -> float | None:

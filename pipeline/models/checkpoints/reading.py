@@ -6,6 +6,7 @@ import argparse
 import pickle
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.models.checkpoints.file_kinds import (
+    is_safetensors,
+    refuse_foreign_file,
+    refuse_no_pickle,
+)
 
-ROOTS = ("state_dict", "model_state", "model_state_dict", "model")
-"""Where checkpoints keep their weights: Lightning and jfzhang95, VainF, habit, habit."""
+ROOTS = ("state_dict", "model_state", "model_state_dict", "model", "network", "net", "student")
+"""Where checkpoints keep their weights: Lightning and jfzhang95, VainF, habit; of several the first."""
 
 # VainF's best_score and jfzhang95's best_pred are NumPy numbers: plain data, but not on torch's own list
 _PLAIN_TYPES: list[Any] = [
@@ -31,22 +37,34 @@ _PLAIN_TYPES: list[Any] = [
 ]
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint: safetensors, or a pickle of plain data.
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The tensors of a checkpoint file."""
 
-    Returns
-    -------
-    dict
-        Tensors by name, without the prefixes that data parallelism and compilation put before all.
+    tensors: dict[str, Tensor]
+    """By name, as they stand in the file."""
+    left_out: tuple[str, ...] = ()
+    """What stands beside them: other sets of tensors, such as an average of the weights."""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the weights of a checkpoint: safetensors, or a pickle of plain data.
 
     Raises
     ------
     ModelError
-        The file is absent, damaged, would execute code, or holds no weights.
+        The file is absent, damaged, of another kind, would execute code, or holds no weights.
     """
-    if path.suffix == ".safetensors":
-        return without_common_prefix(_read_safetensors(path))
-    return without_common_prefix(_find_root(_read_pickle(path), path))
+    refuse_foreign_file(path)
+    if path.suffix == ".safetensors" or is_safetensors(path):
+        return Checkpoint(_read_safetensors(path))
+    refuse_no_pickle(path)
+    return _find_weights(_read_pickle(path), path)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of `read_checkpoint` without what data parallelism and compilation put before all names."""
+    return without_common_prefix(read_checkpoint(path).tensors)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -100,20 +118,35 @@ def _culprit(path: Path) -> str:
     return ", ".join(shown) + more or "it holds more than tensors and plain values"
 
 
-def _find_root(loaded: object, path: Path) -> dict[str, Tensor]:
-    candidates = [loaded]
+def _find_weights(loaded: object, path: Path) -> Checkpoint:
     if isinstance(loaded, Mapping):
-        candidates = [loaded[root] for root in ROOTS if root in loaded] + [loaded]
-    for candidate in candidates:
-        if isinstance(candidate, Mapping) and candidate and _all_tensors(candidate):
-            return {str(key): value for key, value in candidate.items()}
+        sets = {str(key): value for key, value in loaded.items() if _is_weights(value)}
+        chosen = next((root for root in ROOTS if root in sets), next(iter(sets), None))
+        if chosen is not None:
+            others = tuple(f"{key} ({len(sets[key])} tensors)" for key in sets if key != chosen)
+            return Checkpoint(_tensors(sets[chosen]), others + _no_tensors(sets[chosen]))
+        if _is_weights(loaded):
+            return Checkpoint(_tensors(loaded), _no_tensors(loaded))
     found = list(loaded)[:8] if isinstance(loaded, Mapping) else type(loaded).__name__
     msg = f"{path} holds no weights: found {found}; a state dict is needed, bare or under {', '.join(ROOTS)}"
     raise ModelError(msg)
 
 
-def _all_tensors(mapping: Mapping[Any, Any]) -> bool:
-    return all(isinstance(value, Tensor) for value in mapping.values())
+def _is_weights(value: object) -> bool:
+    """Say whether a mapping holds tensors by name, and beside them plain values at most."""
+    if not isinstance(value, Mapping):
+        return False
+    held = [isinstance(entry, Tensor) for entry in value.values()]
+    nested = any(isinstance(entry, Mapping | list | tuple) and entry for entry in value.values())
+    return any(held) and not nested
+
+
+def _tensors(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {str(key): value for key, value in mapping.items() if isinstance(value, Tensor)}
+
+
+def _no_tensors(mapping: Mapping[Any, Any]) -> tuple[str, ...]:
+    return tuple(str(key) for key, value in mapping.items() if not isinstance(value, Tensor))
 
 
 def without_common_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

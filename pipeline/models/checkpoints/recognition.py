@@ -13,13 +13,16 @@ from torch import Tensor
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints import jfzhang, smp, torchvision, vainf
-from segment_tiles.pipeline.models.checkpoints.reading import read_state_dict
+from segment_tiles.pipeline.models.checkpoints.answers import check_answer
+from segment_tiles.pipeline.models.checkpoints.networks import find_network
+from segment_tiles.pipeline.models.checkpoints.reading import Checkpoint, read_checkpoint
 from segment_tiles.pipeline.models.checkpoints.translation import (
     ImportedWeights,
     ImportOptions,
     with_counters,
 )
-from segment_tiles.pipeline.models.package import load_exactly
+from segment_tiles.pipeline.models.comparison import BACKGROUND
+from segment_tiles.pipeline.models.weights import load_exactly
 
 
 class _Source(Protocol):
@@ -34,6 +37,7 @@ class _Source(Protocol):
 
 _SOURCES: tuple[_Source, ...] = (jfzhang, vainf, torchvision, smp)
 _CLASSIFIER = "head.classifier"
+_PROBE_SIDE = 64
 
 
 def import_weights(path: Path, options: ImportOptions) -> ImportedWeights:
@@ -58,6 +62,22 @@ def import_weights(path: Path, options: ImportOptions) -> ImportedWeights:
     UsageError
         Options for a folder that has a configuration.
     """
+    try:
+        imported = _read(path, options)
+        network = build_network(imported.architecture, imported.bands, imported.classes)
+    except ModelError as error:
+        if str(path) in str(error):
+            raise
+        msg = f"{path}: {error}"
+        raise ModelError(msg) from error
+    state = with_counters(imported.state_dict, network.state_dict())
+    load_exactly(network, state, f"{path} ({imported.source})")
+    if imported.architecture.arch == "smp":
+        check_answer(network, path, bands=imported.bands, classes=imported.classes, side=_PROBE_SIDE)
+    return replace(imported, state_dict=state)
+
+
+def _read(path: Path, options: ImportOptions) -> ImportedWeights:
     if path.is_dir():
         if not smp.is_folder(path):
             files = " or ".join(smp.WEIGHT_FILES)
@@ -66,13 +86,8 @@ def import_weights(path: Path, options: ImportOptions) -> ImportedWeights:
         if options != ImportOptions():
             msg = f"{path / smp.CONFIG_FILE} says output stride and rates; they are for files without a configuration"
             raise UsageError(msg)
-        imported = smp.translate_folder(path)
-    else:
-        imported = _translate(read_state_dict(path), options, path)
-    network = build_network(imported.architecture, imported.bands, imported.classes)
-    state = with_counters(imported.state_dict, network.state_dict())
-    load_exactly(network, state, f"{path} ({imported.source})")
-    return replace(imported, state_dict=state)
+        return smp.translate_folder(path)
+    return _translate(read_checkpoint(path), options, path)
 
 
 def with_background(imported: ImportedWeights) -> ImportedWeights:
@@ -81,31 +96,39 @@ def with_background(imported: ImportedWeights) -> ImportedWeights:
     Raises
     ------
     ModelError
-        The network has another number of outputs, or its last layer is not known.
+        The network has another number of outputs.
     """
-    weight = imported.state_dict.get(f"{_CLASSIFIER}.weight")
-    bias = imported.state_dict.get(f"{_CLASSIFIER}.bias")
-    if imported.classes != 1 or weight is None or bias is None:
+    if imported.classes != 1:
         msg = f"{imported.source}: a background can be added to a network of one output, this has {imported.classes}"
         raise ModelError(msg)
-    two = {
-        f"{_CLASSIFIER}.weight": torch.cat([torch.zeros_like(weight), weight]),
-        f"{_CLASSIFIER}.bias": torch.cat([torch.zeros_like(bias), bias]),
-    }
+    architecture, state = imported.architecture, dict(imported.state_dict)
+    if f"{_CLASSIFIER}.weight" in state:
+        for name in (f"{_CLASSIFIER}.weight", f"{_CLASSIFIER}.bias"):
+            state[name] = torch.cat([torch.zeros_like(state[name]), state[name]])
+    else:  # another library's network, whose last layer is its own affair
+        architecture = replace(architecture, details={**architecture.details, BACKGROUND: True})
     note = "one output read by sigmoid became two read by softmax: the first class is the background"
     return replace(
         imported,
+        architecture=architecture,
         classes=2,
-        state_dict={**imported.state_dict, **two},
+        state_dict=state,
         assumptions=(*imported.assumptions, note),
     )
 
 
-def _translate(state: Mapping[str, Tensor], options: ImportOptions, path: Path) -> ImportedWeights:
-    for source in _SOURCES:
-        if source.recognises(state):
-            return source.translate(state, options)
-    known = ", ".join(source.SOURCE for source in _SOURCES)
-    first = ", ".join(list(state)[:4])
-    msg = f"{path} is no DeepLabv3 or v3+ of {known}; its tensors begin with {first}"
-    raise ModelError(msg)
+def _translate(checkpoint: Checkpoint, options: ImportOptions, path: Path) -> ImportedWeights:
+    state = checkpoint.tensors
+    found = find_network(state, lambda part: any(source.recognises(part) for source in _SOURCES))
+    if found is None:
+        known = ", ".join(source.SOURCE for source in _SOURCES)
+        first = ", ".join(list(state)[:4])
+        msg = f"{path} is no DeepLabv3 or v3+ of {known}; its tensors begin with {first}"
+        raise ModelError(msg)
+    source = next(source for source in _SOURCES if source.recognises(found.tensors))
+    imported = source.translate(found.tensors, options)
+    return replace(
+        imported,
+        assumptions=(*imported.assumptions, *found.notes),
+        dropped=(*imported.dropped, *found.left_out, *checkpoint.left_out),
+    )

@@ -88,6 +88,7 @@ def translate_folder(folder: Path) -> ImportedWeights:
     if name not in SMP_CLASSES:
         msg = f"{path}: model {name!r} is not supported; supported are {', '.join(SMP_CLASSES)}"
         raise ModelError(msg)
+    _check_activation(config, path)
     if name in ("DeepLabV3", "DeepLabV3Plus") and _is_own(encoder):
         return _translate_deeplab(state, _checked_config(config, path), assumptions=())
     return _keep_library(state, name, encoder, config)
@@ -121,9 +122,40 @@ def _checked_config(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     }
     for name, values in allowed.items():
         if config.get(name, values[0]) not in values:
-            msg = f"{path}: {name} is {config[name]}; only {values[0]} is supported"
+            msg = f"{path}: {name} is {config[name]}; only {values[0]} is supported{_sizes(name, config, values[0])}"
             raise ModelError(msg)
     return config
+
+
+def _sizes(name: str, config: Mapping[str, Any], usual: object) -> str:
+    """Say which size an upsampling gives instead of the input's."""
+    factor = config[name]
+    if name != "upsampling" or not isinstance(factor, int | float) or not isinstance(usual, int):
+        return ""
+    side = 512 * factor / usual
+    return f", since the output would be {side:g} x {side:g} px for an input of 512 x 512"
+
+
+def _check_activation(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse an activation other than what logits are read by: softmax, or sigmoid of one output.
+
+    The weights give logits whatever the activation is: SMP applies it after them, in the same module.
+    """
+    activation, count = config.get("activation"), int(config.get("classes") or 1)
+    many = ("softmax", "softmax2d", "logsoftmax", "argmax", "argmax2d")
+    if activation in (None, "identity") or activation in (("sigmoid",) if count == 1 else many):
+        return
+    if activation == "sigmoid":
+        msg = (
+            f"{path}: activation is sigmoid for {count} classes, which may overlap (multi-label); one class for each "
+            "pixel is needed: softmax, or a network of one output"
+        )
+    else:
+        msg = (
+            f"{path}: activation is {activation!r} for {count} classes; none, "
+            f"{'sigmoid' if count == 1 else 'softmax'} is needed"
+        )
+    raise ModelError(msg)
 
 
 def _translate_deeplab(
@@ -224,7 +256,8 @@ def _keep_library(
     state: Mapping[str, Tensor], name: str, encoder: str, config: Mapping[str, Any]
 ) -> ImportedWeights:
     """Run a model that is not of our family, or on an encoder of SMP's own, through SMP itself."""
-    left_out = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation"}
+    left_out = {"encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params"}
+    auxiliary, kept = split_prefix(state, "classification_head.")
     settings = {
         k: v for k, v in config.items() if k not in left_out and not k.startswith("_") and v is not None
     }
@@ -238,6 +271,7 @@ def _keep_library(
         ),
         bands=int(config.get("in_channels", 3)),
         classes=int(config.get("classes", 1)),
-        state_dict={f"network.{key}": tensor for key, tensor in state.items()},
+        state_dict={f"network.{key}": tensor for key, tensor in kept.items()},
         assumptions=("run by segmentation_models_pytorch itself: the extra 'networks' stays needed",),
+        dropped=tuple(f"classification_head.{key}" for key in auxiliary),
     )

@@ -32,6 +32,12 @@ class Net(nn.Module):
             return y.softmax(1)
         if self.ending == "sigmoid":
             return y.sigmoid()
+        if self.ending == "argmax":
+            return y.argmax(1)
+        if self.ending == "labels":
+            return y.argmax(1, keepdim=True).float()
+        if self.ending == "threshold":
+            return (y > 0).float()
         return y[..., ::2, ::2] if self.ending == "half" else y
 
 
@@ -63,8 +69,8 @@ def write(kind, path, net, dynamic=DYNAMIC):
     return path
 
 
-def imported(kind, path, copy, classes=2, bands=3):
-    return import_graph(path, kind, copy, bands=bands, classes=classes, tile=64, trust=True)
+def imported(kind, path, copy, bands=3):
+    return import_graph(path, kind, copy, bands=bands, tile=64, trust=True)
 
 
 @pytest.fixture(params=["torchscript", "torch_export", "onnx"])
@@ -114,7 +120,7 @@ def test_graphs_that_execute_need_trust(tmp_path, kind):
 
 def test_probabilities_are_recognised_and_taken_back_to_logits(tmp_path, kind):
     path = write(kind, tmp_path / suffix(kind), Net(3, "softmax"))
-    graph = imported(kind, path, tmp_path / "copy", classes=3)
+    graph = imported(kind, path, tmp_path / "copy")
     assert graph.architecture.details == {"activation": "softmax"}
     network = load_graph(tmp_path / "copy", graph.architecture, trust=True)
     image = torch.randn(1, 3, 32, 32)
@@ -134,7 +140,7 @@ def load_raw(path, kind):
 def test_one_output_becomes_background_and_class(tmp_path, ending):
     net = Net(1, ending)
     graph = imported("torchscript", write("torchscript", tmp_path / "m.pt", net), tmp_path / "copy")
-    assert graph.classes == 2
+    assert graph.outputs == 1
     network = load_graph(tmp_path / "copy", graph.architecture, trust=True)
     image = torch.randn(1, 3, 32, 32)
     raw = net(image).sigmoid() if ending == "logits" else net(image)
@@ -211,3 +217,46 @@ def test_the_missing_library_is_named(tmp_path, monkeypatch):
     (tmp_path / "m.onnx").write_bytes(b"")
     with pytest.raises(MissingExtraError, match=r"segment-tiles\[onnx\]"):
         imported("onnx", tmp_path / "m.onnx", tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("classes", "ending", "text"),
+    [
+        (3, "argmax", r"returns labels, int64 of shape \(1, 64, 64\)"),
+        (3, "labels", "whole numbers alone"),
+        (1, "threshold", "whole numbers alone"),
+        (3, "sigmoid", r"3 values from 0 to 1 that do not sum to 1: several sigmoids"),
+    ],
+)
+def test_outputs_that_are_no_scores_of_one_class_are_refused(tmp_path, kind, classes, ending, text):
+    path = write(kind, tmp_path / suffix(kind), Net(classes, ending))
+    with pytest.raises(ModelError, match=text) as caught:
+        imported(kind, path, tmp_path / "copy")
+    assert str(path) in str(caught.value)
+
+
+def test_small_logits_are_no_probabilities(tmp_path):
+    """Between 0 and 1 on usual noise: only stronger noise tells them from a sigmoid."""
+    net = Net(1)
+    torch.nn.init.constant_(net.conv.weight, 1e-2)
+    torch.nn.init.constant_(net.conv.bias, 0.5)
+    graph = imported("torchscript", write("torchscript", tmp_path / "m.pt", net), tmp_path / "copy")
+    assert graph.architecture.details == {"background": True}
+
+
+def test_graphs_that_hold_no_numbers_are_refused_by_name(tmp_path, kind):
+    net = Net()
+    with torch.no_grad():
+        net.conv.weight[0, 0, 0, 0] = float("nan")
+    path = write(kind, tmp_path / suffix(kind), net)
+    with pytest.raises(ModelError, match=r"NaN or infinity in .*conv\.weight"):
+        imported(kind, path, tmp_path / "copy")
+
+
+def test_errors_name_the_users_file_not_its_copy(tmp_path, kind):
+    path = write(kind, tmp_path / suffix(kind), Net())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelError, match="complete") as caught:
+        imported(kind, path, tmp_path / "copy")
+    assert str(path) in str(caught.value)
+    assert str(tmp_path / "copy") not in str(caught.value)
