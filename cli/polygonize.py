@@ -15,6 +15,7 @@ def command(
     raster: options.Raster,
     out: options.Out,
     formats: options.Formats = None,
+    band: options.Band = None,
     connectivity: options.Connectivity = 4,
     classes: options.Classes = None,
     background: options.Background = None,
@@ -33,14 +34,15 @@ def command(
 ) -> None:
     """Turn a class raster of any size into polygons without seams."""
     from segment_tiles.cli.vector_progress import VectorProgress
+    from segment_tiles.pipeline.vectors.class_raster import raster_name
     from segment_tiles.workflows.polygonize import polygonize
     from segment_tiles.workflows.polygonize_words import PolygonizeWords, options_from_words
 
     words = PolygonizeWords(
         connectivity, classes, background, majority, sieve, minimum_hole, minimum_area, simplify,
-        right_angles, vector_tile,
+        right_angles, vector_tile, band,
     )  # fmt: skip
-    request = options_from_words(raster, words)
+    request = options_from_words(raster_name(raster), words)
     with VectorProgress(quiet=quiet or json) as progress:
         report = polygonize(
             raster,

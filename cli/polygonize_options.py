@@ -11,10 +11,16 @@ AREA = "AREA"
 AREA_HELP = "AREA is 25px, or a number of square metres (of square units where there is no CRS)."
 
 Raster = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="RASTER", help="classes.zarr, the folder of a run, or a raster of integer classes."
+        metavar="RASTER",
+        help="classes.zarr, the folder of a run, or a raster of integer classes: a file, a URL, /vsizip/..., "
+        "NETCDF:FILE:VARIABLE.",
     ),
+]
+Band = Annotated[
+    int | None,
+    typer.Option("--band", metavar="N", help="Band of classes, from 1, in a raster of several bands."),
 ]
 Out = Annotated[
     list[Path],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segment_tiles.pipeline.vectors.change_work import ChangeSetup, ChangeWorker
 from segment_tiles.pipeline.vectors.changed_class_raster import create_codes
-from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
+from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec, RasterName
 from segment_tiles.pipeline.vectors.holes import resolve_holes
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.selection import class_selection
@@ -21,7 +21,7 @@ Step = Callable[[Run, VectorTiling, ClassRasterSpec, PolygonizeOptions], None]
 
 
 def changed_codes(
-    raster: Path, spec: ClassRasterSpec, ledger: TileLedger, options: PolygonizeOptions, workers: int
+    raster: RasterName, spec: ClassRasterSpec, ledger: TileLedger, options: PolygonizeOptions, workers: int
 ) -> Path | None:
     """Run the steps that the options ask for; return the array of the last one, or None without any.
 

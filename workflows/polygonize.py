@@ -12,9 +12,16 @@ import numpy as np
 
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
-from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec, identifying_file, open_class_raster
+from segment_tiles.pipeline.vectors.class_raster import (
+    ClassRasterSpec,
+    RasterName,
+    identifying_file,
+    open_class_raster,
+    raster_name,
+)
 from segment_tiles.pipeline.vectors.formats import VectorFormat, vector_format
 from segment_tiles.pipeline.vectors.layer import Layer
 from segment_tiles.pipeline.vectors.measure import measure_of
@@ -26,6 +33,7 @@ from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.workflows.output_check import check_output_file
+from segment_tiles.workflows.remote_version import remote_version
 from segment_tiles.workflows.vector_pool import start_loading, worker_pool
 
 Progress = Callable[[str, int, int], None]
@@ -67,7 +75,7 @@ class PolygonizeReport:
 
 
 def polygonize(
-    raster: Path,
+    raster: str | Path,
     out: Sequence[Path],
     options: PolygonizeOptions | None = None,
     *,
@@ -80,6 +88,7 @@ def polygonize(
     """Turn a class raster of any size into polygons.
 
     ``raster`` is ``classes.zarr``, the folder of a finished run, or a GDAL raster of integer classes.
+    It may be any name that GDAL understands: a URL, ``/vsizip/...``, ``NETCDF:file:variable``.
     Every file of ``out`` has the format that its ending means, or the one in ``formats`` at its place.
     ``level_scale``, for QuPath, is the number of full-resolution pixels in a pixel of a class map made
     on a coarser level of a slide. ``restart`` forgets the finished tiles of an interrupted request.
@@ -94,6 +103,7 @@ def polygonize(
     started = time.monotonic()
     _check_numbers(workers, level_scale)
     options = options or PolygonizeOptions()
+    raster = raster_name(raster)
     targets = _targets(out, formats)
     start_loading(workers)
     spec = _checked_spec(raster, options)
@@ -107,9 +117,9 @@ def polygonize(
     return report
 
 
-def _checked_spec(raster: Path, options: PolygonizeOptions) -> ClassRasterSpec:
+def _checked_spec(raster: RasterName, options: PolygonizeOptions) -> ClassRasterSpec:
     """Return what is known of the raster; refuse options that do not fit it."""
-    with closing(open_class_raster(raster)) as opened:
+    with closing(open_class_raster(raster, band=options.band)) as opened:
         spec = opened.spec
     check_request(spec, options)
     return spec
@@ -142,7 +152,7 @@ def take_up_tiles(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _written(
-    raster: Path,
+    raster: RasterName,
     targets: Sequence[tuple[Path, VectorFormat]],
     parts: Sequence[Path],
     spec: ClassRasterSpec,
@@ -170,7 +180,7 @@ def _check_numbers(workers: int, level_scale: float) -> None:
 
 
 def _changed_codes(
-    raster: Path, spec: ClassRasterSpec, ledger: TileLedger, options: PolygonizeOptions, workers: int
+    raster: RasterName, spec: ClassRasterSpec, ledger: TileLedger, options: PolygonizeOptions, workers: int
 ) -> Path | None:
     """Return the codes after majority, sieve and hole filling, or None where none is asked for."""
     if not options.changes_pixels:
@@ -189,12 +199,14 @@ def _write(targets: Sequence[tuple[Path, VectorFormat]], layer: Layer) -> list[s
     return notes
 
 
-def _write_styles(raster: Path, targets: Sequence[tuple[Path, VectorFormat]], layer: Layer) -> list[str]:
+def _write_styles(
+    raster: RasterName, targets: Sequence[tuple[Path, VectorFormat]], layer: Layer
+) -> list[str]:
     """Write a style for QGIS beside every file that has the class column; return where that was not done."""
     styles = {style_path(path): path for path, kind in targets if kind.has_class_column}
     notes = []
     for style, path in styles.items():
-        if style == style_path(raster):
+        if isinstance(raster, Path) and style == style_path(raster):
             notes.append(
                 f"{style.name}: not written, QGIS would use it for {raster.name} too; give another --out"
             )
@@ -218,14 +230,16 @@ def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[
     return targets
 
 
-def _settings(raster: Path, options: PolygonizeOptions) -> dict[str, object]:
+def _settings(raster: RasterName, options: PolygonizeOptions) -> dict[str, object]:
     """Return what the tiles depend on: the same settings may go on with the same tiles."""
-    status = identifying_file(raster).stat()
+    file = identifying_file(raster)
+    status = None if file is None else file.stat()
     values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
     return {
-        "raster": str(raster.resolve()),
-        "raster_changed": status.st_mtime_ns,
-        "raster_bytes": status.st_size,
+        "raster": str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster),
+        # what is elsewhere has the version that its server tells
+        "raster_changed": remote_version(str(raster)) if status is None else status.st_mtime_ns,
+        "raster_bytes": None if status is None else status.st_size,
         **values,
     }
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.vectors.amounts import pixels_of_area, pixels_of_length
-from segment_tiles.pipeline.vectors.class_raster import open_class_raster
+from segment_tiles.pipeline.vectors.class_raster import RasterName, open_class_raster
 from segment_tiles.pipeline.vectors.options import DEFAULT_VECTOR_TILE, PolygonizeOptions
 
 
@@ -27,9 +26,10 @@ class PolygonizeWords:
     simplify: str = "0px"
     right_angles: str | None = None
     vector_tile: int = DEFAULT_VECTOR_TILE
+    band: int | None = None
 
 
-def options_from_words(raster: Path, words: PolygonizeWords) -> PolygonizeOptions:
+def options_from_words(raster: RasterName, words: PolygonizeWords) -> PolygonizeOptions:
     """Return the options, with areas and lengths in pixels of the raster.
 
     Raises
@@ -39,7 +39,7 @@ def options_from_words(raster: Path, words: PolygonizeWords) -> PolygonizeOption
     VectorError
         When the raster cannot be opened.
     """
-    with closing(open_class_raster(raster)) as opened:
+    with closing(open_class_raster(raster, band=words.band)) as opened:
         spec = opened.spec
     return PolygonizeOptions(
         connectivity=_connectivity(words.connectivity),
@@ -51,6 +51,7 @@ def options_from_words(raster: Path, words: PolygonizeWords) -> PolygonizeOption
         minimum_area=pixels_of_area(words.minimum_area, spec),
         simplify=pixels_of_length(words.simplify, spec),
         right_angles=_names(words.right_angles),
+        band=words.band,
         vector_tile=words.vector_tile,
     )
 

@@ -17,11 +17,12 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
-from segment_tiles.pipeline.errors import TrainingError, one_line
+from segment_tiles.pipeline.errors import TrainingError, VectorError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.vectors.class_band import class_band
 from segment_tiles.pipeline.vectors.zarr_class_raster import ZarrClassRaster
 
 
@@ -38,9 +39,18 @@ class RasterLabels:
         except RasterioError as error:
             msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"
             raise TrainingError(msg) from error
+        self._band = self._only_band()
         self._codes = _code_table(scene.class_values, class_names)
         self._nodata = self._file.nodata
         self._grid = self._on_grid(spec)
+
+    def _only_band(self) -> int:
+        try:
+            return class_band(self._path, self._file, None)
+        except VectorError as error:
+            self._file.close()
+            msg = f"labels of scene {self._scene}: {one_line(error)}"
+            raise TrainingError(msg) from error
 
     def _on_grid(self, spec: RasterSpec) -> rasterio.DatasetReader | WarpedVRT:
         if self._file.shape == (spec.height, spec.width) and self._is_in_place(spec):
@@ -104,7 +114,7 @@ class RasterLabels:
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return class codes, rows x columns."""
         box = rasterio.windows.Window(window.column, window.row, window.width, window.height)
-        values = self._grid.read(1, window=box)
+        values = self._grid.read(self._band, window=box)
         codes = np.full(window.shape, IGNORE_CODE, dtype=np.uint8)
         for value in np.unique(values).tolist():
             if value == self._nodata or math.isnan(value):

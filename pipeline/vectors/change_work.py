@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.changed_class_raster import write_codes
-from segment_tiles.pipeline.vectors.class_raster import open_class_raster
+from segment_tiles.pipeline.vectors.class_raster import RasterName, open_class_raster
 from segment_tiles.pipeline.vectors.holes import Rims, TileHoles, fill_holes, tile_holes
 from segment_tiles.pipeline.vectors.majority import majority_codes
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
@@ -29,7 +29,7 @@ from segment_tiles.pipeline.vectors.tiling import VectorTiling
 class ChangeSetup:
     """Where codes are read from and where they go."""
 
-    raster: Path
+    raster: RasterName
     """The class raster."""
     before: Path | None
     """Codes of the step before, or None for those of the raster."""
@@ -43,7 +43,7 @@ class ChangeWorker:
     """Changes the codes of vector tiles, with its own handle on the raster."""
 
     def __init__(self, setup: ChangeSetup) -> None:
-        self._raster = open_class_raster(setup.raster, setup.before)
+        self._raster = open_class_raster(setup.raster, setup.before, band=setup.options.band)
         self._after = setup.after
         self._options = setup.options
         spec = self._raster.spec

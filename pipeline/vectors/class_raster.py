@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,9 +10,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
+
+RasterName = Path | str
+"""A file or folder; as text a name that only GDAL understands: a URL, a virtual file, a raster in a file of several."""
+_OF_GDAL = re.compile(r"/vsi\w+[/?]|[A-Za-z][\w+.-]+:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,38 +63,68 @@ class ClassRaster(Protocol):
         ...
 
 
-def open_class_raster(path: Path, changed_codes: Path | None = None) -> ClassRaster:
+def open_class_raster(
+    name: RasterName, changed_codes: Path | None = None, *, band: int | None = None
+) -> ClassRaster:
     """Open ``classes.zarr``, a folder of a finished run that holds it, or any GDAL class raster.
 
     Parameters
     ----------
-    path : Path
-        The raster.
+    name : Path or str
+        The raster (`raster_name`).
     changed_codes : Path, optional
         Array of codes that take the place of those of the raster.
+    band : int, optional
+        Band of classes, from 1; None: the only one.
 
     Raises
     ------
+    UsageError
+        When there is no such band.
     VectorError
-        When there is no such raster, or its values are not integers.
+        When there is no such raster, its values are not integers, or look like none of classes.
     """
     if changed_codes is not None:
         from segment_tiles.pipeline.vectors.changed_class_raster import ChangedClassRaster  # noqa: PLC0415
 
-        return ChangedClassRaster(open_class_raster(path), changed_codes)
-    if (path / "classes.zarr").is_dir():
-        path = path / "classes.zarr"
-    if (path / "zarr.json").is_file():
+        return ChangedClassRaster(open_class_raster(name, band=band), changed_codes)
+    if isinstance(name, Path) and (name / "classes.zarr").is_dir():
+        name = name / "classes.zarr"
+    if isinstance(name, Path) and (name / "zarr.json").is_file():
         from segment_tiles.pipeline.vectors.zarr_class_raster import ZarrClassRaster  # noqa: PLC0415
 
-        return ZarrClassRaster(path)
+        if band is not None:
+            msg = f"--band is {band}, but {name} is the class map of a run and has no bands; leave --band out"
+            raise UsageError(msg)
+        return ZarrClassRaster(name)
     from segment_tiles.pipeline.vectors.gdal_class_raster import GdalClassRaster  # noqa: PLC0415
 
-    return GdalClassRaster(path)
+    return GdalClassRaster(name, band)
 
 
-def identifying_file(path: Path) -> Path:
-    """Return the file whose time and size tell whether a class raster is still the same."""
+def raster_name(text: str | Path) -> RasterName:
+    """Return a file or folder as a Path; a name that only GDAL understands stays what it is.
+
+    >>> raster_name("a/b.tif")
+    PosixPath('a/b.tif')
+    >>> raster_name("https://example.com/b.tif"), raster_name("/vsizip/a.zip/b.tif"), raster_name("NETCDF:a.nc:b")
+    ('https://example.com/b.tif', '/vsizip/a.zip/b.tif', 'NETCDF:a.nc:b')
+    """
+    if isinstance(text, str) and _OF_GDAL.match(text) and not Path(text).exists():
+        return text
+    return Path(text)
+
+
+def identifying_file(name: RasterName) -> Path | None:
+    """Return the file whose time and size tell whether a class raster is still the same; None if it is not here.
+
+    Of a name that only GDAL understands it is the local file inside: an archive, or a file of several rasters.
+    """
+    if isinstance(name, str):
+        parts = [part.strip('"') for part in re.split(r":(?!//)|/vsi\w+/", name)]
+        inside = [path for part in parts if part for path in (Path(part), *Path(part).parents)]
+        return next((path for path in inside if path.is_file()), None)
+    path = name
     if (path / "classes.zarr").is_dir():
         path = path / "classes.zarr"
     # the metadata of the array: that of the group changes when overviews are added

@@ -13,12 +13,14 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
-from segment_tiles.pipeline.errors import ReadFailedError, VectorError, one_line
+from segment_tiles.pipeline.errors import ReadFailedError, SegmentTilesError, VectorError, one_line
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.block_cache import block_cache_of_mib
-from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
+from segment_tiles.pipeline.vectors.class_band import class_band, refuse_photograph
+from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec, RasterName
 from segment_tiles.pipeline.vectors.palette import class_color
 
 CACHE_MIB = 32
@@ -28,32 +30,39 @@ MASKED = np.iinfo(np.int32).min
 
 
 class GdalClassRaster:
-    """The first band of a raster file with integer classes.
+    """The band of a raster file that holds integer classes.
 
     Nodata is the declared value; where the file has a mask band instead, masked pixels read as
     ``MASKED``. Names come from the category names, colours from the colour table, where present.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, name: RasterName, band: int | None = None) -> None:
+        self._path = shown_name(str(name))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 with rasterio.Env(), block_cache_of_mib(CACHE_MIB):
-                    self._dataset = rasterio.open(path)
+                    self._dataset = rasterio.open(name)
         except RasterioIOError as error:
-            msg = f"{path} cannot be opened as a class raster: {one_line(error)}"
+            msg = f"{self._path} cannot be opened as a class raster: {one_line(error)}"
             raise VectorError(msg) from error
-        self._has_mask_band = _has_mask_band(self._dataset)
-        self.spec = _spec(path, self._dataset, has_mask_band=self._has_mask_band)
+        try:
+            self._band = class_band(self._path, self._dataset, band)
+            self._has_mask_band = _has_mask_band(self._dataset, self._band)
+            self.spec = _spec(name, self._dataset, self._band, has_mask_band=self._has_mask_band)
+            if band is None and not self.spec.classes:
+                refuse_photograph(self._path, self.spec, self.read)
+        except SegmentTilesError:
+            self._dataset.close()
+            raise
 
     def read(self, window: Window) -> NDArray[np.integer]:
         """Return the codes of a window, rows x columns."""
         box = RasterioWindow(window.column, window.row, window.width, window.height)
         try:
             with rasterio.Env(), block_cache_of_mib(CACHE_MIB):
-                codes = self._dataset.read(1, window=box)
-                mask = self._dataset.read_masks(1, window=box) if self._has_mask_band else None
+                codes = self._dataset.read(self._band, window=box)
+                mask = self._dataset.read_masks(self._band, window=box) if self._has_mask_band else None
         except RasterioIOError as error:
             msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {one_line(error)}"
             raise ReadFailedError(msg) from error
@@ -69,16 +78,18 @@ class GdalClassRaster:
         self._dataset.close()
 
 
-def _has_mask_band(dataset: rasterio.DatasetReader) -> bool:
-    flags = dataset.mask_flag_enums[0]
+def _has_mask_band(dataset: rasterio.DatasetReader, band: int) -> bool:
+    flags = dataset.mask_flag_enums[band - 1]
     return MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags
 
 
-def _spec(path: Path, dataset: rasterio.DatasetReader, *, has_mask_band: bool) -> ClassRasterSpec:
-    dtype = np.dtype(dataset.dtypes[0])
+def _spec(
+    name: RasterName, dataset: rasterio.DatasetReader, band: int, *, has_mask_band: bool
+) -> ClassRasterSpec:
+    dtype = np.dtype(dataset.dtypes[band - 1])
     if dtype.kind not in "iu":
         msg = (
-            f"{path} has values of type {dtype.name}; class codes must be integers: "
+            f"{shown_name(str(name))} has values of type {dtype.name}; class codes must be integers: "
             "save the class map as uint8 or uint16"
         )
         raise VectorError(msg)
@@ -87,24 +98,24 @@ def _spec(path: Path, dataset: rasterio.DatasetReader, *, has_mask_band: bool) -
         height=dataset.height,
         width=dataset.width,
         dtype="int32" if has_mask_band else dtype.name,
-        nodata=MASKED if has_mask_band else _integer_nodata(dataset),
+        nodata=MASKED if has_mask_band else _integer_nodata(dataset, band),
         georef=GeoRef.from_affine(dataset.transform, crs),
-        classes=_classes(path, dataset),
+        classes=_classes(name, dataset, band),
     )
 
 
-def _integer_nodata(dataset: rasterio.DatasetReader) -> int | None:
-    value = dataset.nodata
+def _integer_nodata(dataset: rasterio.DatasetReader, band: int) -> int | None:
+    value = dataset.nodatavals[band - 1]
     if value is None or not float(value).is_integer():
         return None
     return int(value)
 
 
-def _classes(path: Path, dataset: rasterio.DatasetReader) -> tuple[MapClass, ...]:
+def _classes(name: RasterName, dataset: rasterio.DatasetReader, band: int) -> tuple[MapClass, ...]:
     """Return names and colours of the codes that the file describes."""
-    names = _category_names(Path(f"{path}.aux.xml"))
+    names = _category_names(Path(f"{name}.aux.xml"), band)
     try:
-        colors = dataset.colormap(1)
+        colors = dataset.colormap(band)
     except ValueError:  # rasterio's word for a band without a colour table
         colors = {}
     codes = range(len(names)) if names else ()
@@ -121,7 +132,7 @@ def _rgb(color: tuple[int, ...] | None, code: int) -> tuple[int, int, int]:
     return class_color(code) if color is None else (color[0], color[1], color[2])
 
 
-def _category_names(sidecar: Path) -> list[str]:
+def _category_names(sidecar: Path, number: int) -> list[str]:
     """Return the category names of GDAL's sidecar (PAM), which rasterio does not read."""
     if not sidecar.is_file():
         return []
@@ -130,6 +141,7 @@ def _category_names(sidecar: Path) -> list[str]:
     except ElementTree.ParseError as error:
         msg = f"{sidecar} is not readable XML ({error}); repair or remove it"
         raise VectorError(msg) from error
-    band = root.find("PAMRasterBand")
+    bands = [element for element in root.iter("PAMRasterBand") if element.get("band", "1") == str(number)]
+    band = bands[0] if bands else None
     categories = None if band is None else band.find("CategoryNames")
     return [] if categories is None else [category.text or "" for category in categories]

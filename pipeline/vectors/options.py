@@ -37,6 +37,8 @@ class PolygonizeOptions:
     """Distance in pixels that simplification may move a border; 0 keeps exact pixel edges."""
     right_angles: tuple[str, ...] = ()
     """Names or codes of the classes whose outlines become right-angled (buildings)."""
+    band: int | None = None
+    """Band of classes, from 1, in a raster of several; None: the only one."""
     vector_tile: int = DEFAULT_VECTOR_TILE
     """Side of a vector tile in pixels: memory and parallelism, never the features."""
 
@@ -45,6 +47,8 @@ class PolygonizeOptions:
             raise UsageError(f"connectivity is {self.connectivity}; it must be 4 or 8")
         if self.majority and (self.majority < 3 or self.majority % 2 == 0):
             raise UsageError(f"majority is {self.majority}; it must be 0 or an odd number from 3")
+        if self.band is not None and self.band < 1:
+            raise UsageError(f"band is {self.band}; it must be 1 or more")
         if self.vector_tile < 1:
             raise UsageError(f"vector tile is {self.vector_tile} pixels; it must be 1 or more")
         for name in ("sieve", "minimum_hole", "minimum_area", "simplify"):

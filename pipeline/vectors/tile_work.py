@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.attributes import Attributes
-from segment_tiles.pipeline.vectors.class_raster import open_class_raster
+from segment_tiles.pipeline.vectors.class_raster import RasterName, open_class_raster
 from segment_tiles.pipeline.vectors.features import FeatureBuilder
 from segment_tiles.pipeline.vectors.join import join_pieces
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
@@ -27,7 +27,7 @@ from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling
 class TileSetup:
     """What a worker needs to know; small, and pickled once for each worker."""
 
-    raster: Path
+    raster: RasterName
     """The class raster."""
     codes: Path | None
     """Changed codes, or None for those of the raster."""
@@ -58,7 +58,7 @@ class TileWorker:
 
     def __init__(self, setup: TileSetup) -> None:
         self._options = setup.options
-        self._raster = open_class_raster(setup.raster, setup.codes)
+        self._raster = open_class_raster(setup.raster, setup.codes, band=setup.options.band)
         spec = self._raster.spec
         self._selection = class_selection(spec, setup.options)
         self._right_angled_codes = [class_code(spec, name) for name in setup.options.right_angles]
