@@ -23,8 +23,20 @@ def command(
         return
     from rich.console import Console as RichConsole
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False)
+    bands = document.pop("band_details", [])
+    notes = document.pop("notes", [])
     for name, value in document.items():
-        table.add_row(name, str(value))
-    RichConsole().print(table)
+        if name != "crs_wkt":
+            table.add_row(name, Text(str(value)))
+    console = RichConsole()
+    console.print(table)
+    if bands:
+        of_bands = Table(*bands[0])
+        for band in bands:
+            of_bands.add_row(*("" if value is None else Text(str(value)) for value in band.values()))
+        console.print(of_bands)
+    for note in notes:
+        console.print(Text(f"note: {note}"))

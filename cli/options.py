@@ -68,6 +68,14 @@ Nodata = Annotated[float | None, typer.Option("--nodata", metavar="V", help="Val
 NodataRule = Annotated[
     str, typer.Option("--nodata-rule", help="A pixel is missing where all or any of its bands are: all, any.")
 ]
+Alpha = Annotated[
+    str,
+    typer.Option(
+        "--alpha",
+        metavar="auto|mask|band",
+        help="A band tagged alpha: a mask unless --bands names it (auto), always a mask, or a band of data.",
+    ),
+]
 Level = Annotated[
     int | None, typer.Option("--level", metavar="N", help="Level of the source; 0 is full size.")
 ]
@@ -186,6 +194,7 @@ def run_config(
     aoi: Path | None,
     nodata: float | None,
     nodata_rule: str,
+    alpha: str,
     level: int | None,
     formats: str | None,
     scores: bool,
@@ -214,6 +223,7 @@ def run_config(
     UsageError
         Naming the option, its value and what it accepts.
     """
+    from segment_tiles.pipeline.sources.rasters.masks import parse_alpha
     from segment_tiles.pipeline.sources.validity import parse_nodata_rule
     from segment_tiles.pipeline.sources.view import View
     from segment_tiles.workflows import config as words
@@ -237,6 +247,7 @@ def run_config(
         aoi=aoi,
         nodata=nodata,
         nodata_rule=parse_nodata_rule(nodata_rule),
+        alpha=parse_alpha(alpha),
         level=level,
         view=View(mpp, source_mpp, z, t),
         tissue=tissue,

@@ -24,6 +24,7 @@ def command(
     aoi: options.Aoi = None,
     nodata: options.Nodata = None,
     nodata_rule: options.NodataRule = "all",
+    alpha: options.Alpha = "auto",
     level: options.Level = None,
     mpp: options.Mpp = None,
     source_mpp: options.SourceMpp = None,
@@ -45,7 +46,7 @@ def command(
     """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""
     config = options.run_config(
         source, model, out or Path(), tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
-        precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
+        precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule, alpha=alpha,
         level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
         formats=formats, scores=scores, memory=memory, workers=workers, trust=trust,
         axis=axis, neighbours=neighbours, backend=backend, augmentation=augmentation, dicom_seg=dicom_seg,

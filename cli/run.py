@@ -27,6 +27,7 @@ def command(
     aoi: options.Aoi = None,
     nodata: options.Nodata = None,
     nodata_rule: options.NodataRule = "all",
+    alpha: options.Alpha = "auto",
     level: options.Level = None,
     mpp: options.Mpp = None,
     source_mpp: options.SourceMpp = None,
@@ -51,7 +52,7 @@ def command(
     """Segment a raster; a run that was stopped goes on where it was."""
     config = options.run_config(
         source, model, out, tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
-        precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule,
+        precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule, alpha=alpha,
         level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
         formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
         cluster=cluster, trust=trust, restart=restart, axis=axis, neighbours=neighbours,

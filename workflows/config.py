@@ -12,6 +12,7 @@ from typing import Final, cast, get_args
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
 FORMATS: Final = (
@@ -65,6 +66,8 @@ class RunConfig:
     """Value of missing pixels, in place of the declared one."""
     nodata_rule: NodataRule = "all"
     """Whether all or any of the bands must be missing."""
+    alpha: AlphaUse = "auto"
+    """What a band tagged alpha is: auto (a mask, unless bands names it), mask or band."""
     level: int | None = None
     """Level of the source, 0 is full resolution; None: full resolution, or the model's microns per pixel."""
     tissue: str = "auto"

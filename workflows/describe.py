@@ -13,7 +13,9 @@ from typing import Any
 
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
+from segment_tiles.pipeline.sources.raster_file import RasterFile
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.pipeline.wording import readable_bytes
@@ -90,7 +92,8 @@ def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, A
     source = open_source(uri, level=level, view=view)
     try:
         spec = source.spec
-        details = source.details if isinstance(source, PyramidSource) else {}
+        details = source.details if isinstance(source, PyramidSource | RasterFile) else {}
+        notes = notes_of(source)
     finally:
         source.close()
     crs = spec.georef.crs
@@ -101,14 +104,16 @@ def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, A
         "bands": spec.bands,
         "band_names": list(spec.band_names),
         "dtype": spec.dtype,
-        "nodata": spec.nodata,
+        "nodata": spec.nodata_summary,
         "chunk": list(spec.chunk),
         "level": source.level if isinstance(source, PyramidSource) else level,
         **details,
         "crs": None if crs is None else (crs.to_string() if crs.to_epsg() else crs.name),
+        "crs_wkt": spec.georef.crs_wkt,
         "transform": list(spec.georef.transform),
         "bounds": list(spec.georef.bounds(spec.window)),
         "uncompressed_bytes": spec.nbytes,
+        "notes": list(notes),
     }
 
 

@@ -57,10 +57,11 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--bands": list(scene.bands),
         "--roi": [scene.roi.row, scene.roi.column, scene.roi.height, scene.roi.width],
         "--aoi": None if config.aoi is None else content_checksum(config.aoi),
-        "--nodata": scene.spec.nodata,
+        "--nodata": scene.spec.nodata_summary,
         "--nodata-rule": config.nodata_rule,
         # the other one is a file of the same name
         **({"--dicom-seg": config.dicom_seg} if config.dicom_seg != "binary" else {}),
+        "--alpha": config.alpha,
         "--level": scene.level,
         "--mpp": scene.view.mpp,
         "--source-mpp": scene.view.source_mpp,

@@ -48,6 +48,7 @@ def _open_handle(task: RegionTask) -> Source:
         bands=task.bands,
         nodata=task.nodata,
         nodata_rule=task.nodata_rule,
+        alpha=task.alpha,
         level=task.level,
         view=task.view,
         cache_mib=task.cache_mib,

@@ -19,6 +19,7 @@ from segment_tiles.pipeline.outputs.ledger import Ledger
 from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.store import open_store, shard_shape
 from segment_tiles.pipeline.sources.protocol import NodataRule, Source
+from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.computed_area import computed_area
@@ -49,7 +50,7 @@ class RegionTask:
     bands: tuple[int, ...]
     """1-based, in the order of the model."""
     nodata: float | None
-    """Value of missing pixels."""
+    """Value of missing pixels in all bands, in place of those declared."""
     nodata_rule: NodataRule
     """all or any."""
     level: int
@@ -84,6 +85,8 @@ class RegionTask:
     """Folder of the ledger."""
     with_scores: bool
     """Whether scores are kept."""
+    alpha: AlphaUse = "auto"
+    """What a band tagged alpha is."""
     view: View = WHOLE
     """Micrometres per pixel, plane and time point."""
     tissue: TissueMask | Path | None = None

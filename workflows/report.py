@@ -137,7 +137,7 @@ def _source(plan: Plan) -> dict[str, Any]:
         "height": spec.height,
         "width": spec.width,
         "dtype": spec.dtype,
-        "nodata": spec.nodata,
+        "nodata": spec.nodata_summary,
         "window": [roi.row, roi.column, roi.height, roi.width],
         **slide_facts(spec, plan.scene.level, plan.scene.tissue),
     }

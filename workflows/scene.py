@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyproj import Geod
 
-from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.raster import RasterSpec
@@ -23,6 +23,7 @@ from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.scene_bands import choose_bands
 from segment_tiles.workflows.slide_scene import choose_resolution, find_tissue
 from segment_tiles.workflows.volume_scene import Direction, VolumeScene, open_volume, spacing_warnings
 
@@ -78,8 +79,9 @@ def source_of(scene: Scene, config: RunConfig) -> Source:
     return open_source(
         scene.uri,
         bands=scene.bands,
-        nodata=scene.spec.nodata,
+        nodata=config.nodata,
         nodata_rule=config.nodata_rule,
+        alpha=config.alpha,
         level=scene.level,
         view=scene.view,
     )
@@ -104,7 +106,7 @@ def open_scene(config: RunConfig) -> Scene:
         raise UsageError(msg)
     resolution = choose_resolution(config, manifest, PIXEL_SIZE_TOLERANCE)
     config = replace(config, level=resolution.level, view=resolution.view)
-    bands, spec, notes = _bands(config, manifest)
+    bands, spec, notes = choose_bands(config, manifest)
     tile, overlap = _tiling(config, manifest)
     tissue, tissue_notes = find_tissue(config)
     return Scene(
@@ -197,43 +199,6 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
         msg = f"--roi {','.join(f'{v:.8g}' for v in roi)} lies outside the raster, which covers {bounds}"
         raise UsageError(msg)
     return box
-
-
-def _bands(config: RunConfig, manifest: ModelManifest) -> tuple[tuple[int, ...], RasterSpec, tuple[str, ...]]:
-    """Choose the bands: as asked, else by name, else all where their number fits."""
-    spec = _spec(config, config.bands)
-    wanted = len(manifest.bands)
-    if config.bands is None:
-        names = [name.lower() for name in spec.band_names]
-        by_name = [names.index(name.lower()) + 1 if name.lower() in names else 0 for name in manifest.bands]
-        if all(by_name) and by_name != list(range(1, spec.bands + 1)):
-            order = ",".join(str(band) for band in by_name)
-            note = (
-                f"bands {order} are read, as their names {', '.join(manifest.bands)} say; --bands overrides"
-            )
-            return tuple(by_name), _spec(config, tuple(by_name)), (note,)
-    if spec.bands != wanted:
-        msg = (
-            f"{config.source}: {spec.bands} bands are read, but model {manifest.name} takes {wanted} "
-            f"({', '.join(manifest.bands)}); choose them with --bands"
-        )
-        raise ModelError(msg)
-    return config.bands or tuple(range(1, spec.bands + 1)), spec, ()
-
-
-def _spec(config: RunConfig, bands: tuple[int, ...] | None) -> RasterSpec:
-    source = open_source(
-        config.source,
-        bands=bands,
-        nodata=config.nodata,
-        nodata_rule=config.nodata_rule,
-        level=config.level or 0,
-        view=config.view,
-    )
-    try:
-        return source.spec
-    finally:
-        source.close()
 
 
 def _type_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:

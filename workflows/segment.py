@@ -245,8 +245,9 @@ def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: Run
         RegionTask(
             uri=paths.uri,
             bands=scene.bands,
-            nodata=scene.spec.nodata,
+            nodata=config.nodata if scene.volume is None else scene.volume.spec.nodata,
             nodata_rule=config.nodata_rule,
+            alpha=config.alpha,
             level=scene.level,
             view=scene.view,
             tissue=absolute_file(scene.tissue),

@@ -223,5 +223,10 @@ def _thumbnail_view(config: RunConfig, source: Source) -> View:
 
 def _opened(config: RunConfig, view: View) -> Source:
     return open_source(
-        config.source, bands=None, nodata=config.nodata, nodata_rule=config.nodata_rule, view=view
+        config.source,
+        bands=None,
+        nodata=config.nodata,
+        nodata_rule=config.nodata_rule,
+        alpha=config.alpha,
+        view=view,
     )

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
+
+
+def json_number(value: float | None) -> float | str | None:
+    """Return a number that JSON has; NaN and infinity, which it has not, as text.
+
+    >>> json_number(7.0), json_number(float("nan"))
+    (7.0, 'nan')
+    """
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +35,12 @@ class RasterSpec:
     """NumPy name of the type of a value, such as uint16."""
     georef: GeoRef
     """Pixel to world."""
-    nodata: float | None = None
-    """Value that marks an invalid pixel, or None."""
+    nodata: tuple[float | None, ...] = ()
+    """Value that marks a missing value, for each band that is read; empty if no band has one."""
     band_names: tuple[str, ...] = ()
     """Names from the file, in the order read; empty where it has none."""
+    band_numbers: tuple[int, ...] = ()
+    """1-based bands of the file, in the order read; empty: all of them."""
     chunk: tuple[int, int] = (256, 256)
     """Rows and columns of the unit in which the source is stored."""
     decoded_bytes: int | None = None
@@ -40,6 +53,12 @@ class RasterSpec:
     def window(self) -> Window:
         """The whole raster as a Window."""
         return Window(0, 0, self.height, self.width)
+
+    @property
+    def nodata_summary(self) -> Any:
+        """For JSON: the nodata value if all bands have the same, else a list; None if there is none."""
+        marks = [json_number(value) for value in self.nodata]
+        return marks[0] if len(set(marks)) == 1 else marks or None
 
     @property
     def item_size(self) -> int:

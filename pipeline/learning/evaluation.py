@@ -17,6 +17,7 @@ from segment_tiles.pipeline.learning.calibration import Calibration
 from segment_tiles.pipeline.learning.confusion import ConfusionMatrix
 from segment_tiles.pipeline.learning.labels import LabelReader
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
+from segment_tiles.pipeline.sources.validity import for_bands
 from segment_tiles.pipeline.vectors.class_raster import ClassRaster, ClassRasterSpec
 
 WINDOW_SIDE = 1024
@@ -47,7 +48,7 @@ class Evaluation:
 
 def grid_of(spec: ClassRasterSpec) -> RasterSpec:
     """Return the grid of a class map, on which the truth is read."""
-    return RasterSpec(1, spec.height, spec.width, spec.dtype, spec.georef, spec.nodata)
+    return RasterSpec(1, spec.height, spec.width, spec.dtype, spec.georef, for_bands(spec.nodata, 1))
 
 
 def evaluated_classes(spec: ClassRasterSpec, names: Sequence[str] | None) -> EvaluatedClasses:

@@ -124,14 +124,14 @@ class Segmenter:
         return logits if self._upsampling is None else self._upsampling(logits, image.shape[-1])
 
     def normalized(self, values: Tensor, valid: Tensor | None) -> Tensor:
-        """Return what the network sees: (value - mean) / std; 0, the band mean, where invalid or NaN."""
+        """Return what the network sees: (value - mean) / std; 0, the band mean, if invalid or not finite."""
         floating = values.is_floating_point()
         image = values.to(self.device, non_blocking=True).to(torch.float32)
         # the values themselves stay as they are; what was converted or moved is a copy already
         image = image.sub(self._mean) if image is values else image.sub_(self._mean)
         image = image.mul_(self._scale)
         if floating:
-            image = image.nan_to_num_(nan=0.0)
+            image = image.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         if valid is not None:
             keep = valid.to(self.device, non_blocking=True).unsqueeze(1)
             image = image.masked_fill_(~keep, 0.0)

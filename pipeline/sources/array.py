@@ -12,7 +12,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import NodataRule
-from segment_tiles.pipeline.sources.validity import both, valid_pixels
+from segment_tiles.pipeline.sources.validity import both, for_bands, valid_pixels
 
 
 class ArraySource:
@@ -35,7 +35,8 @@ class ArraySource:
             raise SourceError(msg)
         bands, height, width = values.shape
         self._values, self._valid, self._rule = values, valid, nodata_rule
-        self.spec = RasterSpec(bands, height, width, values.dtype.name, georef or GeoRef.of_pixels(), nodata)
+        marks = for_bands(nodata, bands)
+        self.spec = RasterSpec(bands, height, width, values.dtype.name, georef or GeoRef.of_pixels(), marks)
 
     def read(self, window: Window) -> NDArray[Any]:
         """Return the values of a window: bands x rows x columns."""

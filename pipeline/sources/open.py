@@ -15,6 +15,7 @@ from segment_tiles.pipeline.sources.pyramid import Pyramid
 from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.raster_file import RasterFile
 from segment_tiles.pipeline.sources.raster_pyramid import RasterPyramid
+from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.slide import Slide
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
@@ -25,6 +26,7 @@ def open_source(
     bands: Sequence[int] | None = None,
     nodata: float | None = None,
     nodata_rule: NodataRule = "all",
+    alpha: AlphaUse = "auto",
     level: int = 0,
     view: View = WHOLE,
     settings: Mapping[str, Any] | None = None,
@@ -43,6 +45,8 @@ def open_source(
         Value of missing pixels, in place of the declared one.
     nodata_rule
         ``all`` or ``any`` of the bands must be missing.
+    alpha
+        What a band tagged alpha is: ``auto`` (a mask, unless ``bands`` names it), ``mask`` or ``band``.
     level
         Level, 0 for full resolution.
     view
@@ -70,6 +74,7 @@ def open_source(
                 bands=bands,
                 nodata=nodata,
                 nodata_rule=nodata_rule,
+                alpha=alpha,
                 level=level,
                 settings=settings,
                 cache_mib=cache_mib,
@@ -79,6 +84,7 @@ def open_source(
             bands=bands,
             nodata=nodata,
             nodata_rule=nodata_rule,
+            alpha=alpha,
             settings=settings,
             cache_mib=cache_mib,
         )

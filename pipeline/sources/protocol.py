@@ -21,6 +21,16 @@ class KnowsHoles(Protocol):
 
 
 @runtime_checkable
+class HasNotes(Protocol):
+    """A Source that can say what the user should know before trusting a map of it."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for each thing that is not as it may seem; asked for once, before a run."""
+        ...
+
+
+@runtime_checkable
 class ReadsInto(Protocol):
     """A Source that can put values where they are wanted, without a copy of its own."""
 
@@ -77,6 +87,11 @@ class Source(Protocol):
     def close(self) -> None:
         """Release the handle."""
         ...
+
+
+def notes_of(source: object) -> tuple[str, ...]:
+    """Return what a source has to say, if anything."""
+    return source.notes if isinstance(source, HasNotes) else ()
 
 
 def read_into(source: Source, window: Window, out: NDArray[Any]) -> None:

@@ -12,10 +12,10 @@ from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.protocol import NodataRule, notes_of
 from segment_tiles.pipeline.sources.pyramid import SAME_SIZE, Pyramid, PyramidFacts
 from segment_tiles.pipeline.sources.resample import resampled, taps
-from segment_tiles.pipeline.sources.validity import both, nodata_as, valid_pixels
+from segment_tiles.pipeline.sources.validity import both, for_bands, nodata_as, valid_pixels
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
 PIECE = 1024
@@ -47,7 +47,7 @@ class PyramidSource:
         facts = pyramid.facts
         self._pyramid, self._rule, self.facts = pyramid, nodata_rule, facts
         self._bands = _chosen_bands(uri, facts, bands)
-        self._nodata = nodata_as(facts.dtype, nodata)
+        self._nodata = for_bands(nodata_as(facts.dtype, nodata), len(self._bands))
         self.native_mpp = _full_mpp(uri, facts, view)
         self.level = _level(uri, facts, level, view, self.native_mpp)
         self._factor = _factor(facts, self.level, view, self.native_mpp)
@@ -96,6 +96,11 @@ class PyramidSource:
     def close(self) -> None:
         """Release the pyramid."""
         self._pyramid.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the pyramid says that the user should know."""
+        return notes_of(self._pyramid)
 
     @property
     def downsample(self) -> tuple[float, float]:
@@ -167,6 +172,7 @@ class PyramidSource:
             dtype=facts.dtype,
             georef=self._georef(),
             nodata=self._nodata,
+            band_numbers=tuple(band + 1 for band in self._bands),
             band_names=tuple(facts.band_names[band] for band in self._bands) if facts.band_names else (),
             chunk=(max(1, round(chunk[0] / factor[0])), max(1, round(chunk[1] / factor[1]))),
             decoded_bytes=int(np.ceil(decoded * max(1.0, factor[0]) * max(1.0, factor[1]))),

@@ -12,19 +12,25 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from segment_tiles.pipeline.errors import ReadFailedError, SourceError, UsageError, one_line
-from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.errors import ReadFailedError, SourceError, one_line
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
+from segment_tiles.pipeline.sources.rasters.masks import AlphaUse, MaskPlan, alpha_bands, mask_plan
+from segment_tiles.pipeline.sources.rasters.placement import Placed, placed
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
-from segment_tiles.pipeline.sources.validity import both, nodata_as, valid_pixels
+from segment_tiles.pipeline.sources.rasters.spec import (
+    chosen_bands,
+    has_one_type,
+    holes_are_nodata,
+    raster_spec,
+)
+from segment_tiles.pipeline.sources.validity import both, valid_pixels
 
 READ_ATTEMPTS = 3
 """How often a window is tried before the read counts as failed."""
@@ -58,44 +64,85 @@ class RasterFile:
         bands: Sequence[int] | None = None,
         nodata: float | None = None,
         nodata_rule: NodataRule = "all",
+        alpha: AlphaUse = "auto",
         level: int = 0,
         settings: Mapping[str, Any] | None = None,
         cache_mib: int = DEFAULT_MIB,
     ) -> None:
-        self._uri, self._level, self._rule = uri, level, nodata_rule
+        self._uri, self._level, self._rule, self._alpha = uri, level, nodata_rule, alpha
         self._cache_mib = cache_mib
         self._settings = {**GDAL_SETTINGS, **listing_setting(uri), **(settings or {})}
-        self._dataset = self._open()
+        self._raster = self._open()
         try:
-            self._bands = _chosen_bands(self._dataset, bands, uri)
-            self._has_mask, self._has_mask_apart = _has_mask(self._dataset), _has_mask_apart(self._dataset)
-            self.spec = _spec(self._dataset, self._bands, nodata, uri)
-            self._may_be_sparse = level == 0 and _holes_are_nodata(self._dataset, self._bands, self.spec)
+            with self._environment():
+                self._bands = chosen_bands(self._raster, bands, alpha, uri)
+                self._plan = self._mask_plan(nodata)
+                self.spec = raster_spec(self._raster, self._bands, self._plan, uri)
+                self._reads_at_once = has_one_type(self._raster.file, self._bands)
+                self._may_be_sparse = level == 0 and holes_are_nodata(self._raster, self._bands, self._plan)
         except BaseException:
-            self._dataset.close()
+            self._raster.close()
             raise
+
+    def _mask_plan(self, nodata: float | None) -> MaskPlan:
+        plan = mask_plan(self._raster.file, self._bands, nodata, self._alpha, self._uri)
+        # the warped view puts every mask of the file into its own alpha band
+        return (
+            MaskPlan(plan.nodata, alpha_bands(self._raster.dataset)[-1]) if self._raster.is_warped else plan
+        )
+
+    @property
+    def _dataset(self) -> Any:
+        return self._raster.dataset
 
     def read(self, window: Window) -> NDArray[Any]:
         """Return the values of a window: bands x rows x columns, native type."""
-        values = self._retry(lambda: self._dataset.read(self._bands, window=_rasterio_window(window)), window)
-        return np.asarray(values)
+        return self._retry(lambda: self._values(window), window)
 
     def read_into(self, window: Window, out: NDArray[Any]) -> None:
         """Put the values of a window into ``out``: bands x rows x columns, native type, strided or not."""
-        self._retry(lambda: self._dataset.read(self._bands, window=_rasterio_window(window), out=out), window)
+        self._retry(lambda: self._values(window, out=out), window)
 
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Return which pixels hold data: nodata value, NaN, alpha band and mask band together."""
-        by_value = valid_pixels(values, self.spec.nodata, self._rule)
-        if not self._has_mask:
-            return by_value
-        mask = self._mask(window)
-        return both(None if mask.all() else mask, by_value)
+        """Return which pixels hold data: nodata values, NaN, infinity, alpha band and masks together."""
+        return self._valid(window, values, window.shape)
 
-    def _mask(self, window: Window) -> NDArray[np.bool_]:
-        """Return the mask or alpha band of a window."""
+    def _values(
+        self, window: Window, *, shape: tuple[int, int] | None = None, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Return the values of a window, decimated to a shape."""
         box = _rasterio_window(window)
-        return np.asarray(self._retry(lambda: self._dataset.dataset_mask(window=box), window) > 0)
+        if self._reads_at_once:
+            how = {"out_shape": (len(self._bands), *shape)} if shape else {} if out is None else {"out": out}
+            return np.asarray(self._dataset.read(self._bands, window=box, **how))
+        if out is None:
+            out = np.empty((len(self._bands), *(shape or window.shape)), dtype=self.spec.dtype)
+        for band, into in zip(self._bands, out, strict=True):  # rasterio reads one type at a time
+            into[:] = self._dataset.read(band, window=box, out_shape=shape or window.shape)
+        return out
+
+    def _valid(
+        self, window: Window, values: NDArray[Any], shape: tuple[int, int]
+    ) -> NDArray[np.bool_] | None:
+        plan, hidden = self._plan, None
+        if plan.own:
+            hidden = np.zeros(values.shape, dtype=bool)
+            for position, band in plan.own:
+                hidden[position] = ~self._mask(band, window, shape)
+        valid = valid_pixels(values, plan.nodata, self._rule, hidden)
+        if plan.shared is not None:
+            valid = both(self._mask(plan.shared, window, shape), valid)
+        if plan.alpha is not None:
+            box, alpha = _rasterio_window(window), plan.alpha
+            read = self._retry(lambda: self._dataset.read(alpha, window=box, out_shape=shape), window)
+            valid = both(read > 0, valid)
+        return None if valid is None or valid.all() else valid
+
+    def _mask(self, band: int, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return GDAL's mask of a band."""
+        box = _rasterio_window(window)
+        mask = self._retry(lambda: self._dataset.read_masks(band, window=box, out_shape=shape), window)
+        return np.asarray(mask > 0)
 
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the file says, without decoding its values, that a window holds no data.
@@ -105,7 +152,12 @@ class RasterFile:
         """
         if window.is_empty:
             return False
-        if self._has_mask_apart and not self._mask(window).any():
+        shared = self._plan.shared
+        if (
+            shared is not None
+            and self._plan.shared_is_apart
+            and not self._mask(shared, window, window.shape).any()
+        ):
             return True
         if not self._may_be_sparse:
             return False
@@ -121,15 +173,20 @@ class RasterFile:
         self, window: Window, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return a window decimated to ``shape`` by the nearest pixel, from an overview where there is one."""
-        box, count = _rasterio_window(window), len(self._bands)
-        values = self._retry(
-            lambda: self._dataset.read(self._bands, window=box, out_shape=(count, *shape)), window
-        )
-        by_value = valid_pixels(values, self.spec.nodata, self._rule)
-        if not self._has_mask:
-            return values, by_value
-        mask = self._retry(lambda: self._dataset.dataset_mask(window=box, out_shape=shape), window) > 0
-        return values, both(None if mask.all() else mask, by_value)
+        values = self._retry(lambda: self._values(window, shape=shape), window)
+        return values, self._valid(window, values, shape)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What ``info`` tells of this file beyond its spec."""
+        with self._environment():
+            return file_facts(self._raster, self._uri, self._bands)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of this file before trusting a map of it."""
+        with self._environment():
+            return tuple(file_notes(self._raster, self._uri, self._bands, self._plan, self._alpha))
 
     @property
     def level_count(self) -> int:
@@ -138,13 +195,13 @@ class RasterFile:
 
     def close(self) -> None:
         """Release the GDAL handle."""
-        self._dataset.close()
+        self._raster.close()
 
-    def _open(self) -> Any:
+    def _open(self) -> Placed:
         options = {} if self._level == 0 else {"overview_level": self._level - 1}
         try:
             with self._environment():
-                return rasterio.open(self._uri, **options)
+                return placed(rasterio.open(self._uri, **options), self._uri)
         except (RasterioError, OSError) as error:
             raise _open_error(self._uri, self._level, error) from error
 
@@ -168,8 +225,8 @@ class RasterFile:
         """Open again: a dropped connection or a cached failure stays with a handle."""
         with contextlib.suppress(SourceError):
             fresh = self._open()
-            self._dataset.close()
-            self._dataset = fresh
+            self._raster.close()
+            self._raster = fresh
 
     @contextlib.contextmanager
     def _environment(self) -> Iterator[None]:
@@ -194,79 +251,3 @@ def _open_error(uri: str, level: int, error: Exception) -> SourceError:
     if level > 0:
         return SourceError(f"{uri}: has no level {level} ({one_line(error)}); see `segment-tiles info {uri}`")
     return SourceError(f"{uri}: is not a raster that GDAL can read ({one_line(error)})")
-
-
-def _chosen_bands(dataset: Any, bands: Sequence[int] | None, uri: str) -> list[int]:
-    if dataset.count == 0:
-        names = ", ".join(dataset.subdatasets[:5]) or "none"
-        msg = f"{uri}: has no bands of its own; give one of its subdatasets ({names})"
-        raise SourceError(msg)
-    if bands is None:
-        return [i for i, kind in enumerate(dataset.colorinterp, 1) if kind != ColorInterp.alpha]
-    for band in bands:
-        if not 1 <= band <= dataset.count:
-            msg = f"--bands names band {band}, but {uri} has bands 1 to {dataset.count}"
-            raise UsageError(msg)
-    return list(bands)
-
-
-def _has_mask(dataset: Any) -> bool:
-    """Whether validity is stored apart from the values: in an alpha band or a mask band."""
-    flags = {flag for band in dataset.mask_flag_enums for flag in band}
-    return MaskFlags.alpha in flags or MaskFlags.per_dataset in flags
-
-
-def _has_mask_apart(dataset: Any) -> bool:
-    """Whether there is a mask that can be read without the values; alpha lies among them."""
-    flags = {flag for band in dataset.mask_flag_enums for flag in band}
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-
-
-def _spec(dataset: Any, bands: list[int], nodata: float | None, uri: str) -> RasterSpec:
-    dtypes = [np.dtype(dataset.dtypes[band - 1]) for band in bands]
-    dtype = np.result_type(*dtypes)
-    if dtype.kind not in "uif":
-        msg = f"{uri}: holds {dtype.name} values; only integers and floats can be segmented"
-        raise SourceError(msg)
-    if nodata is None:
-        declared = {dataset.nodatavals[band - 1] for band in bands} - {None}
-        # bands that declare different values cannot be told by one; their mask band would be read
-        found = declared.pop() if len(declared) == 1 else None
-        nodata = None if found is None or not _representable(found, dtype) else float(found)
-    else:
-        nodata = nodata_as(dtype.name, nodata)
-    names = tuple(dataset.descriptions[band - 1] or "" for band in bands)
-    crs = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else None
-    return RasterSpec(
-        bands=len(bands),
-        height=dataset.height,
-        width=dataset.width,
-        dtype=dtype.name,
-        georef=GeoRef.from_affine(dataset.transform, crs),
-        nodata=nodata,
-        band_names=names if any(names) else (),
-        chunk=tuple(dataset.block_shapes[0]),
-        decoded_bytes=_cached_bytes(dataset, bands),
-    )
-
-
-def _cached_bytes(dataset: Any, bands: list[int]) -> int:
-    """Return the bytes that GDAL's cache holds for one pixel: with a band come those that lie between its values."""
-    sizes = [np.dtype(name).itemsize for name in dataset.dtypes]
-    if dataset.interleaving == Interleaving.pixel:
-        chosen = set(range(1, dataset.count + 1))
-    else:
-        alpha = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha]
-        chosen = {*bands, *alpha}
-    masked = 1 if _has_mask_apart(dataset) else 0
-    return masked + sum(int(sizes[band - 1]) for band in chosen)
-
-
-def _holes_are_nodata(dataset: Any, bands: list[int], spec: RasterSpec) -> bool:
-    """Return whether a chunk that the file does not have reads as missing pixels in all bands."""
-    declared = [dataset.nodatavals[band - 1] for band in bands]
-    return dataset.driver == "GTiff" and spec.nodata is not None and all(v == spec.nodata for v in declared)
-
-
-def _representable(value: float, dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" or (value == value and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)

@@ -14,6 +14,7 @@ from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.pyramid import PyramidFacts
 from segment_tiles.pipeline.sources.raster_file import RasterFile
+from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 
 
 class RasterPyramid:
@@ -34,6 +35,7 @@ class RasterPyramid:
         bands: Sequence[int] | None = None,
         nodata: float | None = None,
         nodata_rule: NodataRule = "all",
+        alpha: AlphaUse = "auto",
         settings: Mapping[str, Any] | None = None,
         cache_mib: int = DEFAULT_MIB,
     ) -> None:
@@ -43,6 +45,7 @@ class RasterPyramid:
                 bands=bands,
                 nodata=nodata,
                 nodata_rule=nodata_rule,
+                alpha=alpha,
                 level=level,
                 settings=settings,
                 cache_mib=cache_mib,
@@ -73,6 +76,11 @@ class RasterPyramid:
         source = self._levels[level]
         values = source.read(window)
         return values[list(bands)], source.valid(window, values)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the file says that the user should know."""
+        return self._levels[0].notes
 
     def close(self) -> None:
         """Release all handles."""

@@ -1,15 +1,22 @@
-"""Which pixels hold data: the nodata value, NaN, and the all-or-any rule over bands."""
+"""Which pixels hold data: nodata values band by band, NaN, infinity, and the all-or-any rule over bands."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.sources.protocol import NodataRule
+
+LARGEST: Final = float(np.finfo(np.float32).max)
+"""The network computes in float32: what does not fit into it is as little a value as infinity."""
+BEYOND_TOLERANCE: Final = 1e-5
+"""Relative distance at which GDAL tells any two floats apart: it takes those within 4.8e-7 for one."""
 
 
 def parse_nodata_rule(value: str) -> NodataRule:
@@ -18,7 +25,7 @@ def parse_nodata_rule(value: str) -> NodataRule:
     Raises
     ------
     UsageError
-        Where the rule is not known.
+        If the rule is not known.
     """
     if value == "all":
         return "all"
@@ -34,7 +41,7 @@ def nodata_as(dtype: str, nodata: float | None) -> float | None:
     Raises
     ------
     UsageError
-        Where the value cannot be a value of the raster at all, which is surely a mistake.
+        If the value cannot be a value of the raster at all, which is surely a mistake.
     """
     if nodata is None:
         return None
@@ -42,31 +49,41 @@ def nodata_as(dtype: str, nodata: float | None) -> float | None:
     if kind.kind == "f":
         return nodata
     info = np.iinfo(kind)
-    if math.isnan(nodata) or nodata != int(nodata) or not info.min <= nodata <= info.max:
+    if not math.isfinite(nodata) or nodata != int(nodata) or not info.min <= nodata <= info.max:
         msg = f"--nodata is {nodata:g}, but the raster is {dtype}: give a whole number from {info.min} to {info.max}"
         raise UsageError(msg)
     return nodata
 
 
-def valid_pixels(values: NDArray[Any], nodata: float | None, rule: NodataRule) -> NDArray[np.bool_] | None:
-    """Return the pixels that hold data: rows x columns, or None where all do.
+def for_bands(nodata: float | None, bands: int) -> tuple[float | None, ...]:
+    """Return one nodata value for every band; empty if there is none."""
+    return () if nodata is None else (nodata,) * bands
+
+
+def valid_pixels(
+    values: NDArray[Any],
+    nodata: Sequence[float | None],
+    rule: NodataRule,
+    hidden: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_] | None:
+    """Return the pixels that hold data: rows x columns, or None if all do.
 
     Parameters
     ----------
     values
         bands x rows x columns.
     nodata
-        Value that marks a missing one; NaN always does.
+        Value that marks a missing one, for each band; empty if no band has one. NaN, infinity and what is beyond
+        float32 always do.
     rule
-        ``all``: a pixel is missing where every band is; ``any``: where one band is. A legal 0 in one
-        band of a scene whose nodata is 0 survives under ``all``.
+        ``all``: a pixel is missing if every band is; ``any``: if one band is. A legal 0 in one band of a scene
+        whose nodata is 0 survives under ``all``.
+    hidden
+        bands x rows x columns: values that masks of single bands hide.
     """
-    missing: NDArray[np.bool_] | None = None
-    if values.dtype.kind == "f":
-        missing = np.isnan(values)
-    if nodata is not None and not math.isnan(nodata):
-        equal = values == values.dtype.type(nodata)
-        missing = equal if missing is None else missing | equal
+    missing = _missing(values, nodata)
+    if hidden is not None:
+        missing = hidden if missing is None else missing | hidden
     if missing is None or not missing.any():
         return None
     invalid: NDArray[np.bool_] = np.asarray(missing.all(axis=0) if rule == "all" else missing.any(axis=0))
@@ -78,3 +95,72 @@ def both(first: NDArray[np.bool_] | None, second: NDArray[np.bool_] | None) -> N
     if first is None or second is None:
         return second if first is None else first
     return first & second
+
+
+def not_finite(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which floats are NaN, infinite, or beyond what float32 holds."""
+    if values.dtype.itemsize <= np.dtype(np.float32).itemsize:
+        return np.asarray(~np.isfinite(values))
+    return np.asarray(~(np.abs(values) <= LARGEST))
+
+
+def _missing(values: NDArray[Any], nodata: Sequence[float | None]) -> NDArray[np.bool_] | None:
+    """Return bands x rows x columns of missing values; None if there can be none."""
+    missing = not_finite(values) if values.dtype.kind == "f" else None
+    marks = [None if value is None or math.isnan(value) else value for value in nodata]
+    if all(value is None for value in marks):
+        return missing
+    if missing is None:
+        missing = np.zeros(values.shape, dtype=bool)
+    if len(set(marks)) == 1:
+        return missing | _is_nodata(values, marks[0])
+    for band, value in enumerate(marks):
+        if value is not None:
+            missing[band] |= _is_nodata(values[band], value)
+    return missing
+
+
+def _is_nodata(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    assert nodata is not None  # the callers have looked
+    if values.dtype.kind != "f":
+        return np.asarray(values == values.dtype.type(int(nodata)))
+    low, high = taken_for_nodata(nodata, values.dtype.name)
+    return np.asarray((values >= low) & (values <= high))
+
+
+@lru_cache(maxsize=64)
+def taken_for_nodata(nodata: float, dtype: str) -> tuple[float, float]:
+    """Return the least and the greatest float that GDAL takes for a nodata value.
+
+    Nodata values pass through decimal text and other types, so GDAL compares with a tolerance: ``a`` is ``b`` if
+    ``|a - b| < 2 eps |a + b|``, in the type of the band and with the ``eps`` of float32 for both types. Where the
+    sum overflows, as with the usual -3.4e38, everything beyond is nodata: ``ARE_REAL_EQUAL`` in ``gdal_priv.h``.
+
+    >>> taken_for_nodata(0.0, "float32")
+    (0.0, 0.0)
+    """
+    kind = np.dtype(dtype).type
+    mark, one = kind(nodata), kind(1)
+    if not np.isfinite(mark) or mark == 0:
+        return float(mark), float(mark)
+    beyond = kind(BEYOND_TOLERANCE)
+    with np.errstate(over="ignore"):
+        if np.isinf(mark + mark):
+            nearer, farther = _edge(mark, kind(0)), np.copysign(np.finfo(kind).max, mark)
+        else:
+            nearer, farther = _edge(mark, mark * (one - beyond)), _edge(mark, mark * (one + beyond))
+    return float(min(nearer, farther)), float(max(nearer, farther))
+
+
+def _edge(mark: Any, outside: Any) -> Any:
+    """Return the last float between ``mark`` and one that GDAL tells from it that it does not, by bisection."""
+    kind = type(mark)
+    eps, inside = kind(np.finfo(np.float32).eps), mark
+    while True:
+        middle = outside + (inside - outside) / kind(2)
+        if middle in {inside, outside}:
+            return inside
+        if abs(middle - mark) < eps * abs(middle + mark) * kind(2):
+            inside = middle
+        else:
+            outside = middle

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,6 +18,19 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.import_request import ImportRequest
 from segment_tiles.workflows.model_import import import_model
 from segment_tiles.workflows.segment import segment
+
+
+@pytest.fixture(scope="session")
+def made() -> ModuleType:
+    """The functions of made_rasters.py beside this file: pytest does not put test folders on the path."""
+    path = Path(__file__).with_name("made_rasters.py")
+    specification = importlib.util.spec_from_file_location("made_rasters", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
 
 TILE = 32
 """Side of a tile in pixels: small, so that small rasters have seams."""
@@ -140,7 +156,9 @@ def thresholded(tmp_path: Path) -> Callable[..., tuple[NDArray[Any], dict[str, A
             "device": "cpu", "precision": "fp32", "backend": "torch", "batch": 4, "overlap": 0.25,
             "formats": ("zarr",), **options,
         }  # fmt: skip
-        result = segment(RunConfig(str(source), str(model), out, **settings), heard)
+        # collecting the garbage of a whole test session takes longer than such a run
+        with patch("segment_tiles.workflows.finish.release_freed_memory"):
+            result = segment(RunConfig(str(source), str(model), out, **settings), heard)
         return np.asarray(open_store(out / "classes.zarr")["classes"]), dict(result.report), heard.warnings
 
     return run

@@ -69,6 +69,10 @@ class RunSettings(_Keys):
     nodata_rule: Literal["all", "any"] | None = Field(
         default=None, description="A pixel is missing where all or any of its bands are."
     )
+    alpha: Literal["auto", "mask", "band"] | None = Field(
+        default=None,
+        description="What a band tagged alpha is: a mask unless bands names it, a mask, or data.",
+    )
     level: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Overview level of the source; 0 is full size."
     )

@@ -14,6 +14,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.validity import for_bands
 from segment_tiles.pipeline.sources.volumes.volume import BLOCK_BYTES, DEPTH
 from segment_tiles.pipeline.sources.volumes.voxel_copy import Voxels
 
@@ -32,9 +33,9 @@ def slice_spec(spec: VolumeSpec, slicing: Slicing, neighbours: int) -> RasterSpe
     _, height, width = slicing.shape_of(spec.shape)
     _, down, across = slicing.spacing_of(spec.affine)
     georef = GeoRef((across, 0.0, 0.0, 0.0, down, 0.0), None, "millimeter")
-    return RasterSpec(
-        spec.channels + 2 * neighbours, height, width, spec.dtype, georef, spec.nodata, chunk=(height, width)
-    )
+    bands = spec.channels + 2 * neighbours
+    nodata = for_bands(spec.nodata, bands)
+    return RasterSpec(bands, height, width, spec.dtype, georef, nodata, chunk=(height, width))
 
 
 def open_slices(

@@ -96,8 +96,8 @@ def test_all_or_any_band_may_be_missing(tmp_path: Path, values: NDArray[Any]) ->
 
 def test_a_declared_value_is_used_and_overridden(tmp_path: Path, values: NDArray[Any]) -> None:
     path = write(tmp_path / "a.tif", values, nodata=7)
-    assert open_source(str(path)).spec.nodata == 7
-    assert open_source(str(path), nodata=9).spec.nodata == 9
+    assert open_source(str(path)).spec.nodata == (7,) * 4
+    assert open_source(str(path), nodata=9).spec.nodata == (9,) * 4
 
 
 def test_alpha_is_no_band_but_a_mask(tmp_path: Path, values: NDArray[Any]) -> None:

@@ -1,0 +1,138 @@
+"""Where a raster lies, if the file says so in another way than by a transform: GCPs, RPCs, arrays, a turned scan."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+
+from segment_tiles.pipeline.errors import SourceError, one_line
+
+GCPS_AT_LEAST: Final = 3
+"""Ground control points that a polynomial of the first order needs."""
+UPRIGHT: Final = 1
+"""TIFF and Exif: the first row is the top, the first column the left."""
+ORIENTATION_TAG: Final = 274
+_BIG_TIFF: Final = 43
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A raster on a grid of the world, as far as GDAL can place it."""
+
+    dataset: Any
+    """What is read: the file itself, or GDAL's warped view of it."""
+    file: Any
+    """The file itself."""
+
+    @property
+    def is_warped(self) -> bool:
+        """Whether it is read through a warped view, whose last band is alpha."""
+        return self.dataset is not self.file
+
+    def close(self) -> None:
+        """Release both."""
+        if self.is_warped:
+            self.dataset.close()
+        self.file.close()
+
+
+def placed(file: Any, uri: str) -> Placed:
+    """Return a raster as GDAL places it: one with ground control points alone through the warped view.
+
+    The view has the nearest pixel of the file everywhere, computed without approximation, so that a value does not
+    depend on the window that is read; what lies outside the file is transparent.
+
+    Raises
+    ------
+    SourceError
+        If the points cannot be used.
+    """
+    points, crs = file.gcps
+    if not file.transform.is_identity or len(points) < GCPS_AT_LEAST or crs is None:
+        return Placed(file, file)
+    has_alpha = any(kind.name == "alpha" for kind in file.colorinterp)
+    try:
+        view = WarpedVRT(
+            file, src_nodata=None, nodata=None, resampling=Resampling.nearest, tolerance=0,
+            **({} if has_alpha else {"add_alpha": True}),
+        )  # fmt: skip
+    except (CPLE_BaseError, RasterioError, ValueError) as error:
+        raise SourceError(_unusable(uri, len(points), error)) from error
+    return Placed(view, file)
+
+
+def _unusable(uri: str, count: int, error: Exception) -> str:
+    why = one_line(error)
+    return f"{uri}: GDAL cannot use its {count} ground control points ({why}); apply or remove them first"
+
+
+def placement_notes(raster: Placed, uri: str) -> list[str]:
+    """Return what the user should know of how a raster was placed, and what of the file was not applied."""
+    file, name = raster.file, Path(uri.split("?", maxsplit=1)[0]).name
+    points, crs = file.gcps
+    if raster.is_warped:
+        view = raster.dataset
+        return [
+            f"placed by its {len(points)} ground control points, through GDAL's warped view of it: "
+            f"{view.height} x {view.width} px in {view.crs.to_string()}, nearest neighbour"
+        ]
+    notes = []
+    if file.transform.is_identity:
+        if points:
+            why = "have no CRS" if crs is None else f"are fewer than {GCPS_AT_LEAST}"
+            notes.append(
+                f"its {len(points)} ground control points {why} and are not applied: the map is in pixels; "
+                f"gdal_translate -a_srs EPSG:CODE and gdalwarp {name} placed.tif apply them"
+            )
+        elif file.rpcs is not None:
+            notes.append(
+                "it has RPCs and no other georeference; they are not applied and the map is in pixels: "
+                f"gdalwarp -rpc {name} placed.tif applies them"
+            )
+        elif file.tags(ns="GEOLOCATION"):
+            notes.append(
+                "it has geolocation arrays and no other georeference; they are not applied and the map is in "
+                f"pixels: gdalwarp -geoloc {name} placed.tif applies them"
+            )
+    turned = orientation_of(file, uri)
+    if turned != UPRIGHT:
+        notes.append(
+            f"its Orientation tag is {turned} (1 is upright), which GDAL and this program do not apply: "
+            f"magick {name} -auto-orient upright{Path(name).suffix} applies it"
+        )
+    return notes
+
+
+def orientation_of(dataset: Any, uri: str) -> int:
+    """Return the Orientation tag of a TIFF or of Exif, 1 to 8; 1 if there is none or it cannot be looked for."""
+    exif = str(dataset.tags().get("EXIF_Orientation", ""))
+    if exif.isdigit():
+        return int(exif)
+    path = Path(uri)
+    if dataset.driver not in {"GTiff", "COG"} or not path.is_file():
+        return UPRIGHT
+    with path.open("rb") as file:
+        return _orientation_tag(file)
+
+
+def _orientation_tag(file: BinaryIO) -> int:
+    """Return the tag from the first directory of a TIFF or BigTIFF, which GDAL does not hand over."""
+    start = file.read(16)
+    order = "<" if start[:2] == b"II" else ">"
+    is_big = struct.unpack(f"{order}H", start[2:4])[0] == _BIG_TIFF
+    size, head, value = (20, f"{order}Q", 12) if is_big else (12, f"{order}H", 8)
+    (offset,) = struct.unpack(f"{order}Q" if is_big else f"{order}I", start[8:] if is_big else start[4:8])
+    file.seek(offset)
+    (count,) = struct.unpack(head, file.read(struct.calcsize(head)))
+    entries = file.read(count * size)
+    for at in range(0, len(entries) - size + 1, size):
+        if struct.unpack_from(f"{order}H", entries, at)[0] == ORIENTATION_TAG:
+            return int(struct.unpack_from(f"{order}H", entries, at + value)[0])
+    return UPRIGHT

@@ -1,0 +1,90 @@
+"""The bands of a raster file that are read, and what is known of them without reading a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from segment_tiles.pipeline.errors import SourceError, UsageError
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.sources.rasters.masks import AlphaUse, MaskPlan, alpha_bands, data_bands
+from segment_tiles.pipeline.sources.rasters.placement import Placed
+
+
+def chosen_bands(raster: Placed, bands: Sequence[int] | None, alpha: AlphaUse, uri: str) -> tuple[int, ...]:
+    """Return the 1-based bands to read.
+
+    Raises
+    ------
+    SourceError
+        If the file has none of its own.
+    UsageError
+        If one is asked for that the file does not have.
+    """
+    file = raster.file
+    if file.count == 0:
+        names = ", ".join(file.subdatasets[:5]) or "none"
+        msg = f"{uri}: has no bands of its own; give one of its subdatasets ({names})"
+        raise SourceError(msg)
+    chosen = data_bands(file, alpha) if bands is None else tuple(bands)
+    for band in chosen:
+        if not 1 <= band <= file.count:
+            msg = f"--bands names band {band}, but {uri} has bands 1 to {file.count}"
+            raise UsageError(msg)
+    as_data = [band for band in alpha_bands(file) if band in chosen]
+    if raster.is_warped and as_data:
+        msg = (
+            f"{uri}: band {as_data[0]} is tagged alpha and cannot be read as data while the file is placed by ground "
+            "control points; apply them first: gdalwarp"
+        )
+        raise UsageError(msg)
+    return chosen
+
+
+def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) -> RasterSpec:
+    """Return the spec of chosen bands.
+
+    Raises
+    ------
+    SourceError
+        If they are neither integers nor floats.
+    """
+    file, dataset = raster.file, raster.dataset
+    dtype = np.result_type(*(np.dtype(file.dtypes[band - 1]) for band in bands))
+    if dtype.kind not in "uif":
+        msg = f"{uri}: holds {dtype.name} values; only integers and floats can be segmented"
+        raise SourceError(msg)
+    names = tuple(file.descriptions[band - 1] or "" for band in bands)
+    crs = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else None
+    return RasterSpec(
+        bands=len(bands),
+        height=dataset.height,
+        width=dataset.width,
+        dtype=dtype.name,
+        georef=GeoRef.from_affine(dataset.transform, crs),
+        nodata=plan.nodata,
+        band_names=names if any(names) else (),
+        band_numbers=tuple(bands),
+        chunk=tuple(dataset.block_shapes[0]),
+    )
+
+
+def has_one_type(file: Any, bands: Sequence[int]) -> bool:
+    """Return whether GDAL can read these bands in one go."""
+    return len({file.dtypes[band - 1] for band in bands}) == 1
+
+
+def holes_are_nodata(raster: Placed, bands: Sequence[int], plan: MaskPlan) -> bool:
+    """Return whether a chunk that a GeoTIFF does not have reads as missing pixels in all bands.
+
+    GDAL fills such chunks with the declared nodata value of the band, rounded to its type.
+    """
+    if raster.is_warped or raster.file.driver != "GTiff" or not plan.nodata:
+        return False
+    declared = [raster.file.nodatavals[band - 1] for band in bands]
+    return all(
+        found is not None and found == applied for found, applied in zip(declared, plan.nodata, strict=True)
+    )
