@@ -13,7 +13,7 @@ import zarr
 from segment_tiles.pipeline.models.package import MANIFEST_FILE
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.outputs.stac_item import Provenance, update_item, write_item
-from segment_tiles.pipeline.outputs.store import read_class_table, read_georef
+from segment_tiles.pipeline.outputs.store import array_of, read_class_table, read_georef
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.scene import Scene
 
@@ -46,10 +46,12 @@ def update_run_item(directory: OutputDirectory, group: zarr.Group, report: Mappi
     """Give ``item.json``, if the run has one, the assets and checksums of a report that has changed."""
     if not (directory.path / ITEM).exists():  # a volume has no place on Earth
         return
+    rows, columns = array_of(group, "classes").shape
     update_item(
         directory.path / ITEM,
         _assets(directory, report),
         georef=read_georef(group),
+        shape=(rows, columns),
         table=read_class_table(group),
         pixel_counts=_pixel_counts(report),
     )

@@ -12,7 +12,7 @@ from typing import Any
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
-from segment_tiles.workflows.areas import area_unit, class_areas
+from segment_tiles.workflows.areas import Codes, area_unit, class_areas, planar_areas
 from segment_tiles.workflows.fingerprint import RunRecord
 from segment_tiles.workflows.notice import notice_of
 from segment_tiles.workflows.output_directory import OutputDirectory
@@ -34,6 +34,7 @@ def run_report(
     seconds: Mapping[str, float],
     warnings: Sequence[str],
     *,
+    codes: Codes,
     not_finite: int = 0,
 ) -> dict[str, Any]:
     """Return the report as plain JSON values.
@@ -50,6 +51,8 @@ def run_report(
         Wall time of the stages of this start.
     warnings
         What the user was told.
+    codes
+        Reads class codes of a window of the result of a raster.
     not_finite
         Pixels that hold data and are nodata, for the network gave them no score that is a number.
     """
@@ -71,7 +74,7 @@ def run_report(
         "settings": dict(record.settings),
         "choices": {**record.choices, "device": probe.device, "trials": list(probe.trials)},
         **(
-            _classes(plan, shards)
+            _classes(plan, shards, codes)
             if scene.volume is None
             else volume_classes(scene.volume, scene.manifest.classes, shards)
         ),
@@ -143,17 +146,19 @@ def _source(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _classes(plan: Plan, shards: Mapping[tuple[int, int], Sequence[int]]) -> dict[str, Any]:
+def _classes(plan: Plan, shards: Mapping[tuple[int, int], Sequence[int]], codes: Codes) -> dict[str, Any]:
     table, georef = plan.scene.manifest.classes, plan.scene.georef
     counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
-    areas = class_areas(shards, plan.scene.roi.shape, georef) or [0.0] * (table.count + 1)
+    areas = class_areas(shards, plan.scene.roi.shape, georef, codes) or [0.0] * (table.count + 1)
+    planar = planar_areas(counts, georef)
+    sizes = [
+        {"pixels": pixels, "area": area} | ({} if planar is None else {"area_planar": planar[number]})
+        for number, (pixels, area) in enumerate(zip(counts, areas, strict=True))
+    ]
     return {
         "area_unit": area_unit(georef),
-        "classes": [
-            {"code": entry.code, "name": entry.name, "pixels": counts[entry.code], "area": areas[entry.code]}
-            for entry in table.classes
-        ],
-        "nodata": {"code": table.nodata, "pixels": counts[-1], "area": areas[-1]},
+        "classes": [{"code": entry.code, "name": entry.name, **sizes[entry.code]} for entry in table.classes],
+        "nodata": {"code": table.nodata, **sizes[-1]},
     }
 
 

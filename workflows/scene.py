@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pyproj import Geod
-
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.ground import ground_of, metres_of_unit
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
@@ -225,13 +224,10 @@ def _warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
 
 def _pixel_size_metres(spec: RasterSpec) -> float | None:
     """Side of a pixel on the ground at the centre of the raster, or None without a CRS."""
-    crs = spec.georef.crs
+    crs, ground = spec.georef.crs, ground_of(spec.georef)
     if crs is None:
         return None
-    if not crs.is_geographic:
-        factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-        return math.sqrt(spec.georef.pixel_area) * factor
-    pixel = Window(spec.height // 2, spec.width // 2, 1, 1)
-    xs, ys = zip(*spec.georef.corners(pixel), strict=True)
-    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(xs, ys)
-    return math.sqrt(abs(area))
+    if ground is None:
+        return math.sqrt(spec.georef.pixel_area) * (metres_of_unit(crs) or 1.0)
+    area = float(ground.pixel_areas(spec.georef, [Window(spec.height // 2, spec.width // 2, 1, 1)])[0])
+    return math.sqrt(area) if area > 0 else None

@@ -13,6 +13,7 @@ from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.ledger import Ledger
+from segment_tiles.workflows.areas import codes_of
 from segment_tiles.workflows.computed_area import absolute_file, computed_area
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths, executor_for
@@ -185,7 +186,10 @@ def _computed(
     if not_finite:
         warnings.append(not_finite_warning(not_finite, sum(sum(counts) for counts in shards.values())))
         listener.warn(warnings[-1])
-    report = run_report(plan, record, shards, regions, seconds, [*warnings, *notes], not_finite=not_finite)
+    report = run_report(
+        plan, record, shards, regions, seconds, [*warnings, *notes],
+        codes=codes_of(directory), not_finite=not_finite,
+    )  # fmt: skip
     if report["failures"]:
         seconds["total"] = perf_counter() - started
         report = {**report, "seconds": {**report["seconds"], **seconds}, "outputs": ["report.json"]}

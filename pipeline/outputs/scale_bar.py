@@ -6,11 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from pyproj import Geod
+import numpy as np
 
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.ground import ground_of, metres_of_unit
 
-_SYMBOLS: Final = {"pixel": "px", "micrometer": "µm", "millimeter": "mm", "metre": "m"}
+_SYMBOLS: Final = {
+    "pixel": "px",
+    "map unit": "map units",
+    "micrometer": "µm",
+    "millimeter": "mm",
+    "metre": "m",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +33,18 @@ class ScaleBar:
 def ground_pixel_width(georef: GeoRef, shape: tuple[int, int]) -> tuple[float, str]:
     """Return the width of a pixel and its unit: metres where there is a CRS, else the unit of the raster.
 
-    In degrees a pixel's width depends on the latitude; it is taken in the middle of the raster.
+    It is measured on the ground in the middle of the raster; other widths are those of the coordinates.
     """
-    a, b, c, d, e, f = georef.transform
-    crs = georef.crs
+    a, _, _, d, _, _ = georef.transform
+    crs, ground = georef.crs, ground_of(georef)
     if crs is None:
         return math.hypot(a, d), georef.unit
-    if not crs.is_geographic:
-        factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-        return math.hypot(a, d) * factor, "metre"
-    row, column = shape[0] / 2, shape[1] / 2
-    x, y = a * column + b * row + c, d * column + e * row + f
-    geod = crs.get_geod() or Geod(ellps="WGS84")
-    return float(geod.inv(x, y, x + a, y + d)[2]), "metre"
+    if ground is not None:
+        x, y = georef.affine @ (shape[1] / 2, shape[0] / 2)
+        width = float(ground.scales(np.array([x]), np.array([y])).length(a, d)[0])
+        if width > 0:
+            return width, "metre"
+    return math.hypot(a, d) * (metres_of_unit(crs) or 1.0), "metre"
 
 
 def round_scale_bar(pixel_width: float, unit: str, longest: float) -> ScaleBar:

@@ -21,6 +21,7 @@ from pystac.extensions.projection import ProjectionExtension
 
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.ground import ground_of
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
@@ -134,11 +135,17 @@ def write_item(
         "expression": provenance.model or provenance.model_name,
     }
     item.add_links(_derived_from(provenance))
-    _write(path, item, files, georef, table, pixel_counts)
+    _write(path, item, files, georef, shape, table, pixel_counts)
 
 
 def update_item(
-    path: Path, files: Sequence[Path], *, georef: GeoRef, table: ClassTable, pixel_counts: Sequence[int]
+    path: Path,
+    files: Sequence[Path],
+    *,
+    georef: GeoRef,
+    shape: tuple[int, int],
+    table: ClassTable,
+    pixel_counts: Sequence[int],
 ) -> None:
     """Give an item the assets of the results that stand beside it now; what else it says stays.
 
@@ -146,7 +153,7 @@ def update_item(
     """
     item = pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8")))
     item.assets.clear()
-    _write(path, item, files, georef, table, pixel_counts)
+    _write(path, item, files, georef, shape, table, pixel_counts)
 
 
 def _write(
@@ -154,12 +161,13 @@ def _write(
     item: pystac.Item,
     files: Sequence[Path],
     georef: GeoRef,
+    shape: tuple[int, int],
     table: ClassTable,
     pixel_counts: Sequence[int],
 ) -> None:
     classes = _classes(table, pixel_counts)
     for file in files:
-        item.add_asset(*_asset(file, table, classes, georef))
+        item.add_asset(*_asset(file, table, classes, georef, shape))
     document = item.to_dict(include_self_link=False, transform_hrefs=False)
     with finished_file(path) as partial:
         partial.write_text(json_text(document, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -207,7 +215,7 @@ def _times(provenance: Provenance) -> tuple[datetime | None, datetime | None, da
 
 
 def _asset(
-    file: Path, table: ClassTable, classes: list[dict[str, Any]], georef: GeoRef
+    file: Path, table: ClassTable, classes: list[dict[str, Any]], georef: GeoRef, shape: tuple[int, int]
 ) -> tuple[str, pystac.Asset]:
     kind = _KINDS.get(file.name) or _FileKind(
         file.name,
@@ -221,7 +229,7 @@ def _asset(
         fields["file:size"] = file.stat().st_size
     if kind.is_class_raster:
         fields["raster:sampling"] = "area"
-        resolution = _resolution_in_metres(georef)
+        resolution = _resolution_in_metres(georef, shape)
         if resolution is not None:
             fields["raster:spatial_resolution"] = resolution
         fields["bands"] = [{"name": "classes", "data_type": table.dtype, "nodata": table.nodata}]
@@ -236,12 +244,14 @@ def _asset(
     return kind.key, asset
 
 
-def _resolution_in_metres(georef: GeoRef) -> float | None:
-    """Side of a square of a pixel's area; None where the coordinates are not in a unit of length."""
-    crs = georef.crs
-    if crs is None or not crs.is_projected:
+def _resolution_in_metres(georef: GeoRef, shape: tuple[int, int]) -> float | None:
+    """Side of a square of the area that a pixel in the middle has on the ground; None where there is no CRS."""
+    ground = ground_of(georef)
+    if ground is None:
         return None
-    return float(georef.pixel_area**0.5 * crs.axis_info[0].unit_conversion_factor)
+    middle = Window(shape[0] // 2, shape[1] // 2, 1, 1)
+    side = float(ground.pixel_areas(georef, [middle])[0] ** 0.5)
+    return side if side > 0 else None
 
 
 def _classes(table: ClassTable, pixel_counts: Sequence[int]) -> list[dict[str, Any]]:

@@ -10,7 +10,11 @@ import shapely
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
-from segment_tiles.pipeline.vectors.measure import areas_and_perimeters, measure_of
+from segment_tiles.pipeline.vectors.measure import measure_of, sizes_of
+
+ROUNDED = 0.01
+"""Up to so much the scale of a projection is left out of a number of pixels: 4 square metres are one pixel of
+2 x 2 m, though it is 3.99 on the ground."""
 
 
 def pixels_of_area(text: str, spec: ClassRasterSpec) -> int:
@@ -26,7 +30,7 @@ def pixels_of_area(text: str, spec: ClassRasterSpec) -> int:
     """
     number, in_pixels = _number(text, "an area such as 25px or 120 (square metres)")
     if not in_pixels:
-        return math.ceil(number / pixel_area(spec) - 1e-9)
+        return math.ceil(number / _pixel_area_in_words(spec) - 1e-9)
     if not number.is_integer():
         msg = f"{text!r} is not a whole number of pixels; give for example {math.ceil(number)}px"
         raise UsageError(msg)
@@ -42,15 +46,22 @@ def pixels_of_length(text: str, spec: ClassRasterSpec) -> float:
         When the text is not a number of 0 or more.
     """
     number, in_pixels = _number(text, "a length such as 2px or 1.5 (metres)")
-    return number if in_pixels else number / math.sqrt(pixel_area(spec))
+    return number if in_pixels else number / math.sqrt(_pixel_area_in_words(spec))
 
 
 def pixel_area(spec: ClassRasterSpec) -> float:
     """Return the area of a pixel in square metres, or in square units of a raster without CRS."""
     measure = measure_of(spec.georef)
     pixel = shapely.Polygon(spec.georef.corners(Window(spec.height // 2, spec.width // 2, 1, 1)))
-    areas, _ = areas_and_perimeters(measure, np.array([pixel], dtype=np.object_), None)
-    return float(areas[0])
+    sizes = sizes_of(measure, np.array([pixel], dtype=np.object_), None)
+    area = float(sizes.areas[0])
+    return area if area > 0 else float(sizes.planar_areas[0])  # a CRS whose middle is no place on the ground
+
+
+def _pixel_area_in_words(spec: ClassRasterSpec) -> float:
+    """Return the area of a pixel as users count: that of the coordinates, unless the ground differs by more."""
+    on_ground, in_plane = pixel_area(spec), spec.georef.pixel_area * measure_of(spec.georef).factor ** 2
+    return in_plane if abs(in_plane - on_ground) <= ROUNDED * on_ground else on_ground
 
 
 def _number(text: str, wanted: str) -> tuple[float, bool]:

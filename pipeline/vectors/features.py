@@ -13,7 +13,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.vectors.attributes import Attributes
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.hilbert import ORDER, hilbert_distance
-from segment_tiles.pipeline.vectors.measure import Measure, areas_and_perimeters, measure_of
+from segment_tiles.pipeline.vectors.measure import Measure, measure_of, sizes_of
 from segment_tiles.pipeline.vectors.rings import Polygons
 
 PART_SCHEMA = pa.schema([
@@ -22,6 +22,7 @@ PART_SCHEMA = pa.schema([
     ("code", pa.int64()),
     ("pixels", pa.int64()),
     ("area", pa.float64()),
+    ("planar_area", pa.float64()),
     ("perimeter", pa.float64()),
     ("confidence", pa.float64()),
     ("touches_edge", pa.bool_()),
@@ -68,11 +69,12 @@ class FeatureBuilder:
         attributes, key, hilbert = attributes.take(order), key[order], hilbert[order]
         world = self._to_world(geometries[order], window)
         exact_areas = self._exact_areas(attributes) if self.exact else None
-        areas, perimeters = areas_and_perimeters(self.measure, world, exact_areas)
+        sizes = sizes_of(self.measure, world, exact_areas)
         bounds = shapely.bounds(world).reshape(-1, 4)
         columns = [
-            key, hilbert.astype(np.uint32), attributes.codes, attributes.pixels, areas, perimeters,
-            self._confidence(attributes), attributes.touches_edge, attributes.touches_nodata,
+            key, hilbert.astype(np.uint32), attributes.codes, attributes.pixels, sizes.areas,
+            sizes.planar_areas, sizes.perimeters, self._confidence(attributes), attributes.touches_edge,
+            attributes.touches_nodata,
             *bounds.T, _is_multiple(world), shapely.to_wkb(world),
         ]  # fmt: skip
         arrays = [pa.array(c, type=f.type) for c, f in zip(columns, PART_SCHEMA, strict=True)]

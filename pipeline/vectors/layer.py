@@ -47,12 +47,18 @@ class Layer:
             ("color", pa.string()),
             ("pixels", pa.int64()),
             (self.measure.area_column, pa.float64()),
+            *((name, pa.float64()) for name in self._planar),
             (self.measure.perimeter_column, pa.float64()),
             ("confidence", pa.float64()),
             ("touches_edge", pa.bool_()),
             ("touches_nodata", pa.bool_()),
             ("geometry", pa.binary()),
         ])  # fmt: skip
+
+    @property
+    def _planar(self) -> tuple[str, ...]:
+        """Column of the area in the plane of the CRS, where it is another one."""
+        return () if self.measure.planar_column is None else (self.measure.planar_column,)
 
     def part_batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the parts, in order."""
@@ -68,8 +74,8 @@ class Layer:
         ids = pa.array([f"{key:016x}" for key in rows["key"].to_pylist()], pa.string())
         arrays = [
             ids, rows["code"], names.take(index), colors.take(index), rows["pixels"], rows["area"],
-            rows["perimeter"], rows["confidence"], rows["touches_edge"], rows["touches_nodata"],
-            rows["geometry"],
+            *(rows["planar_area"] for _ in self._planar), rows["perimeter"], rows["confidence"],
+            rows["touches_edge"], rows["touches_nodata"], rows["geometry"],
         ]  # fmt: skip
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 

@@ -22,6 +22,8 @@ from segment_tiles.pipeline.vectors.rings import Polygons
 
 WEB_MERCATOR_METRES = 156543.03392804097
 """Metres of a pixel of a 256-pixel tile at zoom 0 on the equator."""
+METRES_PER_RADIAN = 6_378_137.0
+"""Of longitude on the equator: the pixels of tiles are those of Web Mercator."""
 NEEDLESS = (
     "'crs' was not provided",  # the report says so of the raster
     "No SRS set on layer",
@@ -75,9 +77,10 @@ def _precision(layer: Layer) -> dict[str, str]:
 
 
 def _finest_zoom(layer: Layer) -> int:
+    crs = layer.georef.crs
     metres = math.sqrt(layer.georef.pixel_area) * layer.measure.factor
-    if layer.measure.ellipsoid is not None:
-        metres *= layer.measure.degrees * 111_320.0
+    if crs is not None and crs.is_geographic:
+        metres *= crs.axis_info[0].unit_conversion_factor * METRES_PER_RADIAN
     return min(16, max(0, round(math.log2(WEB_MERCATOR_METRES / metres))))
 
 

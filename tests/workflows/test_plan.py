@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.outputs.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.store import shard_shape
-from segment_tiles.workflows.areas import area_unit, class_areas
+from segment_tiles.workflows.areas import area_unit, class_areas, planar_areas
 from segment_tiles.workflows.config import RunConfig, parse_bands, parse_batch, parse_formats, parse_memory
 from segment_tiles.workflows.plan import make_plan
 from segment_tiles.workflows.planning import plan_run
@@ -142,14 +143,22 @@ def test_unfinished_rows_are_found_by_shards(tmp_path: Path) -> None:
 
 def test_areas_in_metres_and_in_degrees() -> None:
     counts = {(0, 0): (10, 2), (1, 0): (5, 0)}
-    assert class_areas(counts, (600, 500), GEOREF) == [15 * 0.25, 2 * 0.25]
+
+    def no_codes(window: Window) -> Any:
+        raise AssertionError(window)
+
+    assert planar_areas([15, 2], GEOREF) == [15 * 0.25, 2 * 0.25]
+    # 499 km west of the middle of the zone, on the equator: lengths 0.27 % larger in the plane
+    assert class_areas(counts, (600, 500), GEOREF, no_codes) == pytest.approx([3.7298, 0.4973], rel=1e-4)
     assert area_unit(GEOREF) == "m2"
     degree = GeoRef((0.001, 0.0, 10.0, 0.0, -0.001, 60.0), CRS.from_epsg(4326).to_wkt())
-    found = class_areas({(0, 0): (250_000, 0)}, (500, 500), degree)[0]
+    whole = np.zeros((500, 500), np.uint8)
+    found = class_areas({(0, 0): (250_000, 0)}, (500, 500), degree, lambda window: whole[window.slices()])[0]
     # a degree of latitude is 111.4 km at 60 degrees, one of longitude 55.6 km at 59.75 on average
     assert found == pytest.approx(250_000 * 111.4 * 55.98, rel=0.01)
+    assert planar_areas([1], degree) is None
     feet = GeoRef((1.0, 0.0, 0.0, 0.0, -1.0, 0.0), CRS.from_epsg(2263).to_wkt())
-    assert class_areas({(0, 0): (1, 0)}, (1, 1), feet)[0] == pytest.approx(0.0929, rel=1e-3)
+    assert class_areas({(0, 0): (1, 0)}, (1, 1), feet, no_codes)[0] == pytest.approx(0.0929, rel=1e-3)
     assert area_unit(GeoRef.of_pixels()) == "pixels"
 
 

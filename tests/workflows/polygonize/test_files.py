@@ -102,7 +102,7 @@ def test_report_counts_what_was_written(files, expected, land_cover):
     assert {c.code: c.pixels for c in report.classes} == {
         int(code): int((land_cover == code).sum()) for code in np.unique(land_cover) if code != 9
     }
-    assert all(c.area == c.pixels * 0.25 for c in report.classes)
+    assert all(c.area == pytest.approx(c.pixels * 0.25, rel=3e-3) for c in report.classes)
     assert report.unit == "m"
     converted = [note.split(":")[0] for note in report.notes]
     assert converted == [f"polygons.{e}" for e in ("geojson", "geojsonl", "qupath.geojson", "pmtiles")]
@@ -144,7 +144,7 @@ def test_duckdb_reads_geoparquet(files, expected):
             [str(files[0] / "polygons.parquet")],
         ).fetchall()
     by_class = expected.groupby("class_code")
-    assert rows == [(c, len(g), g.pixels.sum(), g.area_m2.sum()) for c, g in by_class]
+    assert rows == [(c, len(g), g.pixels.sum(), pytest.approx(g.area_m2.sum())) for c, g in by_class]
 
 
 @pytest.mark.parametrize("ending", ["gpkg", "fgb"])
@@ -209,7 +209,7 @@ def test_geojson_is_strict_and_in_longitude_latitude(files, expected, ending):
         longitude, latitude = to_degrees.transform(*row.geometry.representative_point().coords[0])
         assert geometry.buffer(1e-6).contains(shapely.Point(longitude, latitude))
         assert feature["properties"]["class_code"] == row["class_code"]
-        if row["pixels"] > 500:  # on the ellipsoid, not in the plane of the UTM zone
+        if row["pixels"] > 500:  # seven decimals of a degree are a centimetre
             area, _ = geod.geometry_area_perimeter(geometry)
             assert area == pytest.approx(row["area_m2"], rel=2e-3)
 
@@ -314,8 +314,8 @@ def test_geographic_raster_is_measured_on_the_ellipsoid(tmp_path, class_raster, 
     for row in frame.itertuples():
         area, _ = geod.geometry_area_perimeter(row.geometry)
         perimeter = geod.geometry_length(row.geometry.boundary)  # of the holes too
-        assert row.area_m2 == pytest.approx(abs(area), rel=1e-9)
-        assert row.perimeter_m == pytest.approx(perimeter, rel=1e-9)
+        assert row.area_m2 == pytest.approx(abs(area), rel=1e-4)
+        assert row.perimeter_m == pytest.approx(perimeter, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -340,8 +340,10 @@ def test_feet_become_metres(tmp_path, class_raster):
     polygonize(raster, [tmp_path / "p.parquet"])
     (row,) = pq.read_table(tmp_path / "p.parquet").to_pylist()
     foot = 1200 / 3937  # the US survey foot
-    assert row["area_m2"] == pytest.approx(20 * 100 * foot**2, rel=1e-12)
-    assert row["perimeter_m"] == pytest.approx(180 * foot, rel=1e-12)
+    assert row["area_planar_m2"] == pytest.approx(20 * 100 * foot**2, rel=1e-12)
+    # the scale of the zone is within 1e-4 of 1 there
+    assert row["area_m2"] == pytest.approx(20 * 100 * foot**2, rel=2e-4)
+    assert row["perimeter_m"] == pytest.approx(180 * foot, rel=1e-4)
 
 
 @pytest.mark.parametrize("ending", ["fgb", "geojson", "parquet", "gpkg"])

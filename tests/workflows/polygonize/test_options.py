@@ -53,9 +53,11 @@ def test_simplified_features_stay_a_coverage(raster, tmp_path, side):
     assert shapely.coverage_is_valid(shapes)
     assert {row["id"] for row in exact} == {row["id"] for row in simple}
     # no gap and no overlap: the union has the area of all valid pixels, and so has the sum
-    assert shapely.union_all(shapes).area == pytest.approx(sum(row["area_m2"] for row in exact), rel=1e-12)
-    assert shapely.area(shapes).sum() == pytest.approx(sum(row["area_m2"] for row in exact), rel=1e-12)
-    assert [row["area_m2"] for row in simple] == [shape.area for shape in shapes]
+    assert shapely.union_all(shapes).area == pytest.approx(
+        sum(row["area_planar_m2"] for row in exact), rel=1e-12
+    )
+    assert shapely.area(shapes).sum() == pytest.approx(sum(row["area_planar_m2"] for row in exact), rel=1e-12)
+    assert [row["area_planar_m2"] for row in simple] == [shape.area for shape in shapes]
     before = shapely.get_num_coordinates([row["geometry"] for row in exact]).sum()
     assert before > 2.5 * shapely.get_num_coordinates(shapes).sum()
 
@@ -97,8 +99,8 @@ def test_right_angles_touch_only_their_class(tmp_path, class_raster):
         assert len(building.exterior.coords) == 5
         steps = np.diff(shapely.get_coordinates(building), axis=0)
         assert (steps * np.roll(steps, 1, axis=0)).sum(axis=1) == pytest.approx(0, abs=1e-6)
-        assert building.intersection(exact[1]["geometry"]).area > 0.95 * exact[1]["area_m2"]
-        assert built[1]["area_m2"] == building.area
+        assert building.intersection(exact[1]["geometry"]).area > 0.95 * exact[1]["area_planar_m2"]
+        assert built[1]["area_planar_m2"] == building.area
         assert built[1]["id"] == exact[1]["id"]
         assert built[2] == exact[2]
 
