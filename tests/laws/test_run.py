@@ -53,9 +53,9 @@ def test_two_layouts_of_regions_give_the_same_bytes(
 
 
 def test_areas_are_those_of_the_pixels(whole_run: Path, scene: Any) -> None:
-    """Square metres, square millimetres or millilitres: pixel counts times the size of one."""
+    """Square metres of the plane, square millimetres or millilitres: pixel counts times the size of one."""
     unit, one, counted = {
-        "raster": ("area", 0.5**2, "pixels"),
+        "raster": ("area_planar", 0.5**2, "pixels"),
         "slide": ("area", 0.8e-3**2, "pixels"),
         "volume": ("volume_ml", 2.0 * 1.5 * 3.0 / 1000, "voxels"),
     }[scene.kind]
