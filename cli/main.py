@@ -26,7 +26,7 @@ from segment_tiles.cli import (
     tune,
 )
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
-from segment_tiles.pipeline.library_messages import clean_log_records
+from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
 from segment_tiles.pipeline.unforeseen import EXIT_STATUS as UNFORESEEN
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
 
@@ -68,6 +68,7 @@ def _options(
 def main() -> None:
     """Run the command line; the entry point of the package."""
     clean_log_records()
+    silence_libraries()
     # Arrow's own pool keeps what was freed, beside the network's libraries; the C library gives it back. Read when
     # Arrow is loaded; a user's choice stands.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -1,12 +1,75 @@
-"""Log records without secrets: libraries log URLs, and errors that name them, as they got them."""
+"""What libraries say: kept off the terminal, without secrets in a log, and the same in every thread.
+
+Python's filters of warnings belong to the process, not to a thread: two threads that each change and restore them leave
+those of one for good. So what is never worth saying is filtered once, when the package is imported, and the few places
+that must change filters for a moment take turns.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import threading
 import traceback
-from typing import Any
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from segment_tiles.pipeline.names import without_secrets
+
+NEVER_SAID: Final = (
+    "Dataset has no geotransform",  # a picture without georeference is a legal input, and a legal result
+    "Glyph .* missing from",  # a name in a script that the font lacks is drawn as boxes
+)
+"""Beginnings of warnings, as patterns, that tell the user of this program nothing."""
+OWN_HANDLERS: Final = ("nibabel.global",)
+"""Loggers to which a library gives a handler of its own, which writes to the terminal."""
+_turn = threading.RLock()
+
+
+def filter_warnings() -> None:
+    """Leave out what is never said, in every thread; nothing else changes for a program that uses this library."""
+    for message in NEVER_SAID:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def silence_libraries() -> None:
+    """Keep warnings and logs of libraries off the terminal of a command or a worker.
+
+    What matters of them is told in our words. ``python -W`` and ``PYTHONWARNINGS`` bring the warnings back.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    # Python prints records that no handler wants, from warnings on
+    logging.getLogger().addHandler(logging.NullHandler())
+    for name in OWN_HANDLERS:
+        logging.getLogger(name).addFilter(_reject)
+    # what GDAL and PROJ say outside of rasterio and pyogrio, which turn it into errors
+    os.environ.setdefault("CPL_LOG", os.devnull)
+
+
+def _reject(_record: logging.LogRecord) -> bool:
+    return False
+
+
+@contextmanager
+def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Give a list that holds, after this, the warnings that came inside; one thread at a time."""
+    with _turn, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for message in NEVER_SAID:
+            warnings.filterwarnings("ignore", message=message)
+        yield said
+
+
+@contextmanager
+def ignored_warnings() -> Iterator[None]:
+    """Leave out all warnings inside, such as advice to authors of exporters; one thread at a time."""
+    with _turn, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def clean_log_records() -> None:

@@ -13,6 +13,7 @@ from multiprocessing import forkserver, get_all_start_methods, get_context
 from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import RunFailedError
+from segment_tiles.pipeline.library_messages import silence_libraries
 from segment_tiles.pipeline.parent_process import end_with_parent
 
 
@@ -142,6 +143,7 @@ _WORKER: list[Worker] = []
 
 def _begin(factory: WorkerFactory, setup: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that asked
+    silence_libraries()
     end_with_parent()
     _MAKE.append(lambda: factory(setup))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
@@ -33,9 +32,7 @@ class RasterLabels:
         self.notes: tuple[str, ...] = ()
         self._scene, self._path, self._names = scene.name, path, class_names
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, where it matters
-                self._file = rasterio.open(path)
+            self._file = rasterio.open(path)
         except RasterioError as error:
             msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"
             raise TrainingError(msg) from error

@@ -16,7 +16,6 @@ onnx           a graph of ONNX operators and nothing else   no
 from __future__ import annotations
 
 import pickle
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError, one_line
+from segment_tiles.pipeline.library_messages import ignored_warnings
 from segment_tiles.pipeline.models.layers import refuse_tracing
 from segment_tiles.pipeline.models.manifest import Architecture
 from segment_tiles.pipeline.models.weights import refuse_no_numbers
@@ -156,8 +156,7 @@ def load_graph(
 def _torchscript(path: Path) -> Callable[[Tensor], Any]:
     _check_archive(path)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)  # torch advises torch.export instead
+        with ignored_warnings():  # torch advises torch.export instead
             load: Any = torch.jit.load  # has no types of its own
             script: nn.Module = load(str(path), map_location="cpu").eval()
     except (RuntimeError, OSError, ValueError) as error:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 
 import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from segment_tiles.pipeline.errors import one_line
 from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
@@ -24,12 +23,9 @@ def gdal_environment() -> Iterator[None]:
         Where GDAL reports an error, with its words. (rasterio lets errors of the copy through as a
         class of its own that is no OSError.)
     """
-    with warnings.catch_warnings():
-        # a picture without georeference is a legal result here, in pixel coordinates
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.Env(), block_cache_of_mib(DEFAULT_MIB):
-            try:
-                yield
-            except (CPLE_BaseError, RasterioError) as error:
-                # rasterio's own text is "see previous exception"; what GDAL said is in the cause
-                raise OSError(one_line(error.__cause__ or error)) from error
+    with rasterio.Env(), block_cache_of_mib(DEFAULT_MIB):
+        try:
+            yield
+        except (CPLE_BaseError, RasterioError) as error:
+            # rasterio's own text is "see previous exception"; what GDAL said is in the cause
+            raise OSError(one_line(error.__cause__ or error)) from error

@@ -17,7 +17,6 @@ Every part is placed in pixels, so nothing overlaps, whatever the shape of the r
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +115,7 @@ def write_preview(
     _draw_scale_bar(scene, layout, classes.shape[1], pixel_width, unit)
     _draw_panel(figure, layout, map_left, _class_colors(classes, table), "Class map")
     _draw_classes(figure, layout, map_left + layout.panel_width + GAP, rows)
-    with finished_file(path) as partial, warnings.catch_warnings():
-        # a name in a script that the font lacks is drawn as boxes; nothing that the user could change
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with finished_file(path) as partial:
         figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.slide import vendor_of
@@ -56,11 +55,9 @@ def _kind_of_tiff(path: str) -> Kind:
     if vendor not in GENERIC_VENDORS:
         return "slide"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
-                placed = dataset.crs is not None or not dataset.transform.is_identity or dataset.gcps[0]
-                tags = dataset.tags()
+        with rasterio.open(path) as dataset:
+            placed = dataset.crs is not None or not dataset.transform.is_identity or dataset.gcps[0]
+            tags = dataset.tags()
     except RasterioError:
         return "raster" if vendor is None else "slide"  # whoever opens it says what is wrong
     if placed:

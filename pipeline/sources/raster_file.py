@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError, one_line
@@ -230,11 +229,8 @@ class RasterFile:
 
     @contextlib.contextmanager
     def _environment(self) -> Iterator[None]:
-        with warnings.catch_warnings():
-            # a picture without georeference is a legal input here, in pixel coordinates
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.Env(**self._settings), block_cache_of_mib(self._cache_mib):
-                yield
+        with rasterio.Env(**self._settings), block_cache_of_mib(self._cache_mib):
+            yield
 
 
 def _rasterio_window(window: Window) -> RasterioWindow:

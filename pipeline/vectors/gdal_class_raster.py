@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +9,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.errors import RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.pipeline.errors import ReadFailedError, SegmentTilesError, VectorError, one_line
@@ -39,10 +38,8 @@ class GdalClassRaster:
     def __init__(self, name: RasterName, band: int | None = None) -> None:
         self._path = shown_name(str(name))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with rasterio.Env(), block_cache_of_mib(CACHE_MIB):
-                    self._dataset = rasterio.open(name)
+            with rasterio.Env(), block_cache_of_mib(CACHE_MIB):
+                self._dataset = rasterio.open(name)
         except RasterioIOError as error:
             msg = f"{self._path} cannot be opened as a class raster: {one_line(error)}"
             raise VectorError(msg) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pyogrio.errors import DataSourceError
 from pyproj import CRS
 
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
+from segment_tiles.pipeline.library_messages import recorded_warnings
 from segment_tiles.pipeline.vectors.antimeridian import WGS84, on_the_globe
 from segment_tiles.pipeline.vectors.geopackage_style import add_qgis_style
 from segment_tiles.pipeline.vectors.layer import Layer
@@ -98,8 +98,7 @@ def _write(
     reader = pa.RecordBatchReader.from_batches(layer.schema, batches)
     kind = "MultiPolygon" if layer.has_multiple else "Polygon"
     try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
+        with recorded_warnings() as said:
             pyogrio.write_arrow(
                 reader, path, layer=layer.name, driver=driver, geometry_name="geometry",
                 geometry_type=kind if crs_to_leave is None else "Unknown",

@@ -9,7 +9,6 @@ https://gdal.org/en/stable/drivers/raster/gti.html
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,14 +98,11 @@ def _refuse_secrets(uri: str) -> None:
 
 def _grid(uri: str) -> _Grid:
     try:
-        with warnings.catch_warnings(), rasterio.Env(**GDAL_SETTINGS, **listing_setting(uri)):
-            # a scene without georeference is refused below, in our words
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(uri) as scene:
-                grid = _Grid(
-                    uri, scene.crs, scene.transform, scene.height, scene.width,
-                    scene.count, scene.dtypes[0], scene.nodata,
-                )  # fmt: skip
+        with rasterio.Env(**GDAL_SETTINGS, **listing_setting(uri)), rasterio.open(uri) as scene:
+            grid = _Grid(
+                uri, scene.crs, scene.transform, scene.height, scene.width,
+                scene.count, scene.dtypes[0], scene.nodata,
+            )  # fmt: skip
     except (rasterio.errors.RasterioError, OSError) as error:
         msg = f"{uri}: cannot be opened as a scene of the mosaic ({one_line(error)})"
         raise SourceError(msg) from error

@@ -14,7 +14,7 @@ import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
-from segment_tiles.pipeline.library_messages import clean_log_records
+from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
 from segment_tiles.pipeline.models.devices import device_label, resolve_device
 from segment_tiles.pipeline.models.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
@@ -147,6 +147,7 @@ class RegionWorker(WorkerPlugin):  # type: ignore[misc]
         """Set environment, signals and threads of torch."""
         os.environ.update(self._environment)
         clean_log_records()
+        silence_libraries()
         if self._ignores_interrupts and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         # Dask starts worker processes with OMP_NUM_THREADS=1, whatever their number of threads

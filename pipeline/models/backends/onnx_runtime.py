@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.library_messages import ignored_warnings
 from segment_tiles.pipeline.models.backends.conversions import Conversion, cache_root, conversion
 from segment_tiles.pipeline.models.backends.protocol import CONVERSION_FAILURES, Preparation, Runner
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
@@ -148,8 +148,7 @@ def _conversion(preparation: Preparation) -> Conversion:
 
 def _convert(network: nn.Module, sample: Tensor, path: Path) -> None:
     try:
-        with warnings.catch_warnings(), torch.inference_mode(mode=False), torch.no_grad():
-            warnings.simplefilter("ignore")  # advice to authors of exporters
+        with ignored_warnings(), torch.inference_mode(mode=False), torch.no_grad():
             torch.onnx.export(
                 network,
                 (sample,),

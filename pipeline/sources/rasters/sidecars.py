@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 LISTING: Final = "GDAL_DISABLE_READDIR_ON_OPEN"
 """GDAL's option: whether the folder of a file is listed to find its sidecars."""
@@ -65,10 +64,8 @@ def sidecars_of(dataset: Any, uri: str) -> tuple[str, ...]:
 def local_sidecars(uri: str) -> tuple[Path, ...]:
     """Return the local files that GDAL reads beside a local raster; none where it is not one that GDAL opens."""
     try:
-        with warnings.catch_warnings(), rasterio.Env(**listing_setting(uri)):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(uri) as dataset:
-                names = sidecars_of(dataset, uri)
+        with rasterio.Env(**listing_setting(uri)), rasterio.open(uri) as dataset:
+            names = sidecars_of(dataset, uri)
     except (RasterioError, OSError):
         return ()  # a slide or a volume, which have readers of their own
     return tuple(path for path in map(Path, names) if path.is_file())
