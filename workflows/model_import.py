@@ -10,8 +10,8 @@ from segment_tiles.pipeline.models.checkpoints.file_kinds import refuse_foreign_
 from segment_tiles.pipeline.models.checkpoints.monai_bundle import is_bundle
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights, with_background
 from segment_tiles.pipeline.models.checkpoints.translation import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    IMAGENET,
+    Statistics,
 )
 from segment_tiles.pipeline.models.graph_import import import_graph
 from segment_tiles.pipeline.models.graphs import graph_kind
@@ -98,9 +98,10 @@ def _import_weights(request: ImportRequest) -> ImportResult:
     if len(bands) != imported.bands:
         msg = f"{request.path} has {imported.bands} input bands, but --bands names {len(bands)} ({', '.join(bands)})"
         raise ModelError(msg)
-    manifest = _manifest(request, imported.architecture, bands, names, imported.source)
+    usual = imported.statistics
+    manifest = _manifest(request, imported.architecture, bands, names, imported.source, usual)
     manifest = save_model_package(request.out, manifest, imported.state_dict)
-    assumptions = (*named, *imported.assumptions, *_usual_statistics(request))
+    assumptions = (*named, *imported.assumptions, *_usual_statistics(request, usual))
     return ImportResult(manifest, imported.source, assumptions, imported.dropped)
 
 
@@ -119,13 +120,15 @@ def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
         )
         names, named = names_of_outputs(request.classes, graph.outputs)
         check_count(request.path, graph.outputs, names)
-        manifest = _manifest(request, graph.architecture, bands, names, kind)
+        manifest = _manifest(request, graph.architecture, bands, names, kind, IMAGENET)
         manifest = save_graph_package(request.out, manifest, copy)
     finally:
         copy.unlink(missing_ok=True)
         if not any(request.out.iterdir()):
             request.out.rmdir()
-    return ImportResult(manifest, kind, (*named, *graph.assumptions, *_usual_statistics(request)), ())
+    return ImportResult(
+        manifest, kind, (*named, *graph.assumptions, *_usual_statistics(request, IMAGENET)), ()
+    )
 
 
 def _band_names(names: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
@@ -140,6 +143,7 @@ def _manifest(
     bands: tuple[str, ...],
     names: tuple[str, ...],
     source: str,
+    usual: Statistics | None,
 ) -> ModelManifest:
     tile = request.tile or _DEFAULT_TILE
     if tile % architecture.output_stride:
@@ -150,8 +154,8 @@ def _manifest(
         architecture=architecture,
         bands=bands,
         dtype=request.dtype,
-        mean=_statistics("--mean", request.mean, IMAGENET_MEAN, bands, request.dtype),
-        std=_statistics("--std", request.std, IMAGENET_STD, bands, request.dtype),
+        mean=_statistics("--mean", request.mean, usual.mean if usual else None, bands, request.dtype),
+        std=_statistics("--std", request.std, usual.std if usual else None, bands, request.dtype),
         tile=tile,
         overlap=OVERLAP,
         classes=class_table(names),
@@ -160,28 +164,34 @@ def _manifest(
     )
 
 
-def _usual_statistics(request: ImportRequest) -> tuple[str, ...]:
+def _usual_statistics(request: ImportRequest, usual: Statistics | None) -> tuple[str, ...]:
     """Say where a normalisation was not given; files do not hold it."""
     missing = [name for name, given in (("mean", request.mean), ("std", request.std)) if given is None]
-    return (f"{' and '.join(missing)}: ImageNet's, times 255",) if missing else ()
+    return (f"{' and '.join(missing)}: {usual.whose}, times 255",) if missing and usual else ()
 
 
 def _statistics(
     option: str,
     given: tuple[float, ...] | None,
-    imagenet: tuple[float, ...],
+    usual: tuple[float, ...] | None,
     bands: tuple[str, ...],
     dtype: str,
 ) -> tuple[float, ...]:
-    """Return mean or standard deviation per band; ImageNet's where that is what the source trains with."""
+    """Return mean or standard deviation per band; the usual ones if the source trains with them."""
     if given is not None:
         if len(given) != len(bands):
             msg = f"{option} has {len(given)} values for {len(bands)} bands; one per band is needed"
             raise UsageError(msg)
         return given
+    if usual is None:
+        msg = (
+            f"{option} is needed: the encoder of this network was trained with other values than ImageNet's; give "
+            "those that you trained with, in the units of the raster's values"
+        )
+        raise UsageError(msg)
     if len(bands) != 3 or dtype != "uint8":
         msg = (
             f"{option} is needed for {len(bands)} bands of {dtype}: only 3 bands of uint8 have a usual value"
         )
         raise UsageError(msg)
-    return tuple(round(value * _UINT8_MAX, 4) for value in imagenet)
+    return tuple(round(value * _UINT8_MAX, 4) for value in usual)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from segment_tiles.pipeline.models.checkpoints.backbone_names import (
 )
 from segment_tiles.pipeline.models.checkpoints.reading import read_state_dict
 from segment_tiles.pipeline.models.checkpoints.translation import (
+    IMAGENET,
     ImportedWeights,
     ImportOptions,
+    Statistics,
     pyramid_rules,
     rename,
     rename_in_order,
@@ -36,6 +39,8 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 RATES = (12, 24, 36)
 """SMP's default at every output stride, also at 16 where the paper has half of it."""
 
+_OTHER_STATISTICS = ("xception", "inception", "dpn")
+"""Encoders whose ImageNet weights were trained with other values than ImageNet's mean and standard deviation."""
 _COMMON = [(r"segmentation_head\.0", "head.classifier")]
 _PLUS_HEAD = [
     *_COMMON,
@@ -90,8 +95,10 @@ def translate_folder(folder: Path) -> ImportedWeights:
         raise ModelError(msg)
     _check_activation(config, path)
     if name in ("DeepLabV3", "DeepLabV3Plus") and _is_own(encoder):
-        return _translate_deeplab(state, _checked_config(config, path), assumptions=())
-    return _keep_library(state, name, encoder, config)
+        imported = _translate_deeplab(state, _checked_config(config, path), assumptions=())
+    else:
+        imported = _keep_library(state, name, encoder, config)
+    return replace(imported, statistics=_statistics(encoder, config.get("encoder_weights")))
 
 
 def translate(state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWeights:
@@ -108,6 +115,20 @@ def translate(state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWe
     config = {"encoder_output_stride": stride, "decoder_atrous_rates": rates}
     assumption = f"output stride {stride} and rates {tuple(rates)}: SMP's default"
     return _translate_deeplab(state, config, assumptions=(assumption,))
+
+
+def _statistics(encoder: str, weights: object) -> Statistics | None:
+    """Return what the encoder was trained with before, which SMP's users keep to (get_preprocessing_params)."""
+    if encoder.startswith("tu-"):
+        from timm.models import get_pretrained_cfg  # noqa: PLC0415 - seconds to import
+
+        name = encoder.removeprefix("tu-")
+        known = get_pretrained_cfg(name)
+        if known is None or (tuple(known.mean), tuple(known.std)) == (IMAGENET.mean, IMAGENET.std):
+            return IMAGENET
+        return Statistics(tuple(known.mean), tuple(known.std), f"those of timm's {name}")
+    own = encoder.startswith(_OTHER_STATISTICS) or weights == "advprop"
+    return None if own else IMAGENET
 
 
 def _is_own(encoder: str) -> bool:

@@ -31,6 +31,21 @@ class ImportOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Statistics:
+    """Normalisation of red, green, blue from 0 to 1 that a source trains with."""
+
+    mean: tuple[float, ...]
+    """Per band."""
+    std: tuple[float, ...]
+    """Per band."""
+    whose: str
+    """For people: whose they are."""
+
+
+IMAGENET = Statistics(IMAGENET_MEAN, IMAGENET_STD, "ImageNet's")
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedWeights:
     """Weights of another project, in our names, with the network that they belong to."""
 
@@ -48,6 +63,8 @@ class ImportedWeights:
     """What is not in the file and was taken from the source's defaults."""
     dropped: tuple[str, ...] = ()
     """Names of tensors that serve training only."""
+    statistics: Statistics | None = IMAGENET
+    """What the source trains with; None if it trains this network with others, which it does not say."""
 
 
 def pyramid_rules(prefix: str, rates: int = 3) -> list[Rule]:

@@ -1,4 +1,8 @@
-"""What the tests of models share: the published heads of jfzhang95 and VainF, written here from their layout."""
+"""What the tests of models share: the published heads of jfzhang95 and VainF, in our own words.
+
+They follow the order of calls of VainF's network/_deeplab.py at 4e1087de and jfzhang95's modeling/aspp.py and
+decoder.py at 9135e104, which were run beside ours: docs/decisions/0073-references-checked-against-their-source.md.
+"""
 
 from collections.abc import Callable
 

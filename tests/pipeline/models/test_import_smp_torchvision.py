@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
@@ -156,3 +156,21 @@ def test_the_classifier_of_whole_images_is_left_out(tmp_path, with_lively_norms)
     assert all(key.startswith("classification_head.") for key in imported.dropped)
     theirs.classification_head = None
     assert relative_difference(ours, theirs, 3, 64, 64) <= 1e-5
+
+
+def test_statistics_are_those_of_the_encoder(tmp_path):
+    """timm's xception41 was trained with 0.5, not with ImageNet's mean."""
+    network = smp.DeepLabV3Plus("tu-xception41", encoder_weights=None, classes=2, decoder_channels=16)
+    network.save_pretrained(tmp_path / "smp")
+    result = import_model(ImportRequest(tmp_path / "smp", tmp_path / "package", ("a", "b")))
+    assert load_manifest(tmp_path / "package").mean == (127.5,) * 3
+    assert "mean and std: those of timm's xception41, times 255" in result.assumptions
+
+
+def test_an_encoder_with_statistics_of_its_own_needs_the_users_numbers(tmp_path):
+    network = smp.DeepLabV3Plus("resnet18", encoder_weights=None, classes=2, decoder_channels=16)
+    network.save_pretrained(tmp_path / "smp")
+    config = json.loads((tmp_path / "smp" / "config.json").read_text())
+    (tmp_path / "smp" / "config.json").write_text(json.dumps({**config, "encoder_weights": "advprop"}))
+    with pytest.raises(UsageError, match="--mean is needed: the encoder"):
+        import_model(ImportRequest(tmp_path / "smp", tmp_path / "package", ("a", "b")))
