@@ -151,7 +151,7 @@ def find_tissue(config: RunConfig) -> tuple[TissueMask | Path | None, tuple[str,
             msg = f"--tissue is {word!r}; it must be auto, otsu, off, or a file of polygons that exists"
             raise UsageError(msg)
         return Path(word), ()
-    if word == "auto" and kind_of(config.source) not in {"slide", "ome-tiff"}:
+    if word == "auto" and kind_of(config.source) not in {"slide", "ome-tiff", "tiff-series"}:
         return None, ()
     source = _opened(config, replace(config.view, mpp=None))
     try:

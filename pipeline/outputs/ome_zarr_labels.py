@@ -24,6 +24,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.finished_file import finished_file, write_failed
 from segment_tiles.pipeline.outputs.label_levels import label_shapes, level_parts
 from segment_tiles.pipeline.outputs.store import array_of, create_array, read_class_table, read_georef
+from segment_tiles.pipeline.sources.ome_zarr import own_georef
 from segment_tiles.pipeline.sources.pyramid import downsample
 
 VERSION: Final = "0.5"
@@ -39,7 +40,7 @@ def write_ome_zarr_labels(
     source_levels: Sequence[tuple[int, int]] = (),
     pixel_counts: Sequence[int] | None = None,
     name: str = "classes",
-    inside: bool = False,
+    inside: GeoRef | None = None,
 ) -> None:
     """Write a label image as a Zarr 3 group of its own.
 
@@ -56,7 +57,8 @@ def write_ome_zarr_labels(
     name
         Of the image.
     inside
-        Whether it lies in the ``labels`` group of the image it was made from, and so refers to it.
+        If it lies in the ``labels`` group of the image it was made from: where that image lies, in its own numbers
+        and unit, which the labels repeat.
 
     Raises
     ------
@@ -74,8 +76,8 @@ def write_ome_zarr_labels(
                 array[window.slices()] = codes
         labels.attrs["ome"] = {
             "version": VERSION,
-            "multiscales": [_multiscale(georef, shapes, name)],
-            "image-label": _image_label(table, georef, pixel_counts, inside=inside),
+            "multiscales": [_multiscale(inside or georef, shapes, name)],
+            "image-label": _image_label(table, georef, pixel_counts, inside=inside is not None),
         }
 
 
@@ -98,10 +100,10 @@ def write_labels_inside(
     WriteFailedError
         Where it cannot be written.
     """
-    check_labels_inside(source, tuple(array_of(group, "classes").shape), source_levels)
+    place = check_labels_inside(source, tuple(array_of(group, "classes").shape), source_levels)
     target = source / LABELS / name
     write_ome_zarr_labels(
-        group, target, source_levels=source_levels, pixel_counts=pixel_counts, name=name, inside=True
+        group, target, source_levels=source_levels, pixel_counts=pixel_counts, name=name, inside=place
     )
     try:
         labels = zarr.open_group(source / LABELS, mode="a", zarr_format=3)
@@ -115,8 +117,8 @@ def write_labels_inside(
 
 def check_labels_inside(
     source: Path, shape: tuple[int, ...], source_levels: Sequence[tuple[int, int]]
-) -> None:
-    """Refuse a source that cannot hold the labels.
+) -> GeoRef:
+    """Refuse a source that cannot hold the labels, and return where it lies, in its own numbers and unit.
 
     Raises
     ------
@@ -139,6 +141,7 @@ def check_labels_inside(
             "image have its size: leave out --roi, --mpp and --level, or this option"
         )
         raise UsageError(msg)
+    return own_georef(own)
 
 
 def _multiscale(georef: GeoRef, shapes: Sequence[tuple[int, int]], name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -9,16 +10,19 @@ from typing import Any, Final, Literal
 import rasterio
 from rasterio.errors import RasterioError
 
+from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.slide import vendor_of
+from segment_tiles.pipeline.sources.tiff_pages import MAGIC as TIFF_MAGIC
+from segment_tiles.pipeline.sources.tiff_pages import tiff_pages
+from segment_tiles.pipeline.sources.tiff_series import is_series
 
-Kind = Literal["raster", "slide", "ome-tiff", "zarr"]
+Kind = Literal["raster", "slide", "ome-tiff", "tiff-series", "zarr"]
 
 SLIDE_SUFFIXES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".svslide", ".bif")
 """Endings that only slides have."""
 ZARR_FILES: Final = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """One of these lies in every folder of a Zarr hierarchy."""
-TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GENERIC_VENDORS: Final = (None, "generic-tiff")
 """What OpenSlide says of a TIFF that no scanner wrote: it may be anything."""
 LARGEST_SLIDE_PIXEL: Final = 20.0
@@ -30,8 +34,9 @@ MICROMETERS_PER_RESOLUTION_UNIT: Final = {"2": 25_400.0, "3": 10_000.0}
 def kind_of(uri: str) -> Kind:
     """Return what a source is; ``raster`` is whatever GDAL makes of it.
 
-    A tiled TIFF that no scanner wrote counts as a slide where it has no georeference and its resolution
-    tags say pixels of 20 micrometres or less; else it stays a raster.
+    A tiled TIFF that no scanner wrote counts as a slide if it has no georeference and its resolution
+    tags say pixels of 20 micrometres or less; else it stays a raster. One of several full-size pages, and what
+    ImageJ or PerkinElmer wrote, is a series of tifffile's.
     """
     if is_url(uri):
         path = re.split(r"[?#]", uri, maxsplit=1)[0]
@@ -55,17 +60,29 @@ def _kind_of_tiff(path: str) -> Kind:
     if vendor not in GENERIC_VENDORS:
         return "slide"
     try:
+        pages = tiff_pages(path)
+    except SourceError:
+        return "raster"  # opening it says what is wrong
+    tags = _tags_without_place(path)
+    if tags is None:
+        return "raster"
+    if "<OME" in pages.description:
+        return "ome-tiff"
+    if is_series(pages):
+        return "tiff-series"
+    pixel = _pixel_size(tags)
+    is_unread = not tags  # whoever opens it says what is wrong
+    return "slide" if vendor and (is_unread or (pixel or math.inf) <= LARGEST_SLIDE_PIXEL) else "raster"
+
+
+def _tags_without_place(path: str) -> dict[str, Any] | None:
+    """Return GDAL's tags of a TIFF, none of one in a compression that it does not know; None: it has a place."""
+    try:
         with rasterio.open(path) as dataset:
             placed = dataset.crs is not None or not dataset.transform.is_identity or dataset.gcps[0]
-            tags = dataset.tags()
+            return None if placed else dict(dataset.tags())
     except RasterioError:
-        return "raster" if vendor is None else "slide"  # whoever opens it says what is wrong
-    if placed:
-        return "raster"
-    if "<OME" in tags.get("TIFFTAG_IMAGEDESCRIPTION", ""):
-        return "ome-tiff"
-    pixel = _pixel_size(tags)
-    return "slide" if vendor is not None and pixel is not None and pixel <= LARGEST_SLIDE_PIXEL else "raster"
+        return {}
 
 
 def _pixel_size(tags: dict[str, Any]) -> float | None:

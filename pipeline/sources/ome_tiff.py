@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
-import zarr
-
-from segment_tiles.pipeline.errors import MissingExtraError, SourceError, one_line
+from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.sources.image_pyramid import ImageDescription, ImagePyramid
 from segment_tiles.pipeline.sources.physical_size import micrometers
+from segment_tiles.pipeline.sources.tiff_series import (
+    DAMAGE,
+    close_file,
+    largest_series,
+    levels_of,
+    tifffile_for,
+)
 from segment_tiles.pipeline.sources.view import View
 
 
@@ -20,41 +24,26 @@ def open_ome_tiff(path: str, view: View, cache_bytes: int) -> ImagePyramid:
     Raises
     ------
     MissingExtraError
-        Where tifffile is not installed.
+        Where tifffile, or a codec that it needs, is not installed.
     SourceError
         Where the file is damaged or holds no image.
     UsageError
         Where the plane that was chosen does not exist.
     """
-    try:
-        import tifffile  # noqa: PLC0415 - of an extra
-    except ImportError as error:
-        msg = f"{path}: OME-TIFF needs tifffile; pip install 'segment-tiles[slides]'"
-        raise MissingExtraError(msg) from error
+    tifffile = tifffile_for(path, "OME-TIFF")
     file = None
     try:
         file = tifffile.TiffFile(path)
-        number, series = max(enumerate(file.series), key=lambda entry: entry[1].size)
-        stores = [series.aszarr(level=i) for i in range(len(series.levels))]
-        arrays = [zarr.open_array(store, mode="r") for store in stores]
-        description = _description(tifffile.xml2dict(file.ome_metadata or ""), number, series)
-    except (
-        tifffile.TiffFileError,
-        ParseError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        OSError,
-    ) as error:
-        if file is not None:
-            file.close()
+        series = largest_series(path, tifffile, file)
+        document = tifffile.xml2dict(file.ome_metadata or "")
+        description = _description(document, file.series.index(series), series)
+        return ImagePyramid(path, levels_of(series), description, view, cache_bytes, file.close)
+    except (tifffile.TiffFileError, *DAMAGE) as error:
+        close_file(file)
         msg = f"{path}: is a damaged OME-TIFF ({one_line(error)}); copy or export it again"
         raise SourceError(msg) from error
-    try:
-        return ImagePyramid(path, arrays, description, view, cache_bytes, file.close)
     except BaseException:
-        file.close()
+        close_file(file)
         raise
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import zarr
 
 from segment_tiles.pipeline.errors import MissingExtraError, SourceError, one_line
+from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.sources.decoded_chunks import READ_ERRORS
 from segment_tiles.pipeline.sources.image_pyramid import ImageDescription, ImagePyramid
 from segment_tiles.pipeline.sources.physical_size import micrometers
@@ -68,8 +69,11 @@ def _image_inside(uri: str, group: zarr.Group, own: Mapping[str, Any]) -> str:
             f"{uri}: is a Zarr group without an image, and its contents cannot be listed ({one_line(error)})"
         )
         raise SourceError(msg) from error
+    if not names:
+        msg = f"{uri}: is an empty Zarr group, without an image or an array; check the path"
+        raise SourceError(msg)
     if len(names) != 1:
-        found = ", ".join(names[:5]) or "nothing"
+        found = ", ".join(names[:5])
         msg = f"{uri}: is a Zarr group that is no OME-Zarr image; give one of what it holds ({found}) as {uri}/NAME"
         raise SourceError(msg)
     return f"{uri.rstrip('/')}/{names[0]}"
@@ -78,7 +82,7 @@ def _image_inside(uri: str, group: zarr.Group, own: Mapping[str, Any]) -> str:
 def _image(
     uri: str, group: zarr.Group, own: Mapping[str, Any]
 ) -> tuple[list[zarr.Array[Any]], ImageDescription]:
-    image = own["multiscales"][0]
+    image = _first_image(uri, own)
     version = str(own.get("version") or image.get("version") or "0.4")
     if version not in READABLE:
         msg = f"{uri}: is OME-Zarr {version}; versions 0.4 and 0.5 can be read: convert it"
@@ -87,15 +91,62 @@ def _image(
         datasets = image["datasets"]
         arrays = [_array(uri, group, str(entry["path"])) for entry in datasets]
         axes = _axes(image.get("axes"), arrays[0].ndim)
+        _check_levels(uri, arrays, [name for name, _ in axes])
         mpp, origin = _place(image, [name for name, _ in axes], [unit for _, unit in axes])
         channels = [str(entry.get("label", "")) for entry in own.get("omero", {}).get("channels", [])]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         msg = f"{uri}: has OME-Zarr metadata that cannot be understood ({type(error).__name__}: {one_line(error)})"
         raise SourceError(msg) from error
-    details = {"version": version, "name": image.get("name")}
+    details: dict[str, Any] = {"version": version, "name": image.get("name")}
+    alike = [array for array in arrays if array.dtype == arrays[0].dtype]
+    if len(alike) < len(arrays):
+        other = next(array.dtype for array in arrays if array.dtype != arrays[0].dtype)
+        details["left_out"] = f"levels of {other} values: level 0 has {arrays[0].dtype}"
+        arrays = alike
     return arrays, ImageDescription(
         f"OME-Zarr {version}", tuple(name for name, _ in axes), mpp, origin, tuple(channels), details=details
     )
+
+
+def _first_image(uri: str, own: Mapping[str, Any]) -> Mapping[str, Any]:
+    images = own["multiscales"]
+    if not isinstance(images, Sequence) or not images or not isinstance(images[0], Mapping):
+        msg = f"{uri}: its list of images (multiscales) is empty or no list; export it again as OME-Zarr 0.5"
+        raise SourceError(msg)
+    first: Mapping[str, Any] = images[0]
+    if not first.get("datasets"):
+        msg = f"{uri}: its image names no levels (datasets); export it again as OME-Zarr 0.5"
+        raise SourceError(msg)
+    return first
+
+
+def _check_levels(uri: str, arrays: Sequence[zarr.Array[Any]], names: Sequence[str]) -> None:
+    """Refuse levels that are not the same image in fewer pixels."""
+    for number, array in enumerate(arrays):
+        if array.ndim != len(names):
+            msg = (
+                f"{uri}: its level {number} has {array.ndim} dimensions, but its axes are {len(names)} "
+                f"({', '.join(names)}); export it again"
+            )
+            raise SourceError(msg)
+        larger = [
+            name
+            for name, side, full in zip(names, array.shape, arrays[0].shape, strict=True)
+            if side > full or (name not in {"y", "x", "z"} and side != full)
+        ]
+        if larger:
+            msg = (
+                f"{uri}: its level {number} has {_sides(array.shape)} values and level 0 {_sides(arrays[0].shape)}, so "
+                f"axis {larger[0]} does not shrink from level to level; export it again"
+            )
+            raise SourceError(msg)
+    if not {"y", "x"} <= set(names):
+        msg = f"{uri}: its axes are {', '.join(names)}; an image has y and x"
+        raise SourceError(msg)
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _array(uri: str, group: zarr.Group, path: str) -> zarr.Array[Any]:
@@ -124,7 +175,34 @@ def _place(
     image: Mapping[str, Any], names: Sequence[str], units: Sequence[str | None]
 ) -> tuple[tuple[float, float] | None, tuple[float, float]]:
     """Return height and width of a full-resolution pixel, and x and y of the corner, in micrometres."""
-    scale, offset = [1.0] * len(names), [0.0] * len(names)
+    scale, offset = _scale_and_offset(image, len(names))
+    y, x = names.index("y"), names.index("x")
+    height, width = micrometers(scale[y], units[y]), micrometers(scale[x], units[x])
+    if height is None or width is None:
+        return None, (0.0, 0.0)
+    return (height, width), (offset[x] / scale[x] * width, offset[y] / scale[y] * height)
+
+
+def own_georef(attributes: Mapping[str, Any]) -> GeoRef:
+    """Return where the first image of an OME-Zarr lies, in its own numbers and its own unit, if it has one.
+
+    Parameters
+    ----------
+    attributes
+        Of the image: what stands under ``ome``, or at the top before version 0.5.
+    """
+    image = attributes["multiscales"][0]
+    declared = image.get("axes") or []
+    names, units = zip(*_axes(image.get("axes"), len(declared) or 5), strict=True)
+    scale, offset = _scale_and_offset(image, len(names))
+    y, x = names.index("y"), names.index("x")
+    transform = (scale[x], 0.0, offset[x], 0.0, scale[y], offset[y])
+    return GeoRef(transform, unit=units[y] or "pixel", full_resolution=transform)
+
+
+def _scale_and_offset(image: Mapping[str, Any], count: int) -> tuple[list[float], list[float]]:
+    """Return the scale of full resolution along every axis, and where its first pixel lies."""
+    scale, offset = [1.0] * count, [0.0] * count
     first = image["datasets"][0]
     for transformation in [
         *first.get("coordinateTransformations", []),
@@ -136,11 +214,7 @@ def _place(
             offset = [a * b for a, b in zip(offset, factors, strict=True)]
         elif transformation["type"] == "translation":
             offset = [a + b for a, b in zip(offset, transformation["translation"], strict=True)]
-    y, x = names.index("y"), names.index("x")
-    height, width = micrometers(scale[y], units[y]), micrometers(scale[x], units[x])
-    if height is None or width is None:
-        return None, (0.0, 0.0)
-    return (height, width), (offset[x] / scale[x] * width, offset[y] / scale[y] * height)
+    return scale, offset
 
 
 def _plain(array: zarr.Array[Any]) -> ImageDescription:

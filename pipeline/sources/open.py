@@ -17,6 +17,8 @@ from segment_tiles.pipeline.sources.raster_file import RasterFile
 from segment_tiles.pipeline.sources.raster_pyramid import RasterPyramid
 from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.slide import Slide
+from segment_tiles.pipeline.sources.tiff_pages import is_tiff, tiff_pages
+from segment_tiles.pipeline.sources.tiff_series import open_tiff_series
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
 
@@ -67,6 +69,8 @@ def open_source(
     """
     kind = kind_of(uri)
     if kind == "raster":
+        if is_tiff(uri):
+            tiff_pages(uri)  # refuses one whose end is missing, of which GDAL would show what there is
         _check_planes(uri, view)
         if view.mpp is None and view.source_mpp is None:
             return RasterFile(
@@ -104,6 +108,8 @@ def _open_pyramid(uri: str, kind: Kind, view: View, cache_bytes: int) -> Pyramid
         return open_zarr(uri, view, cache_bytes)
     if kind == "ome-tiff":
         return open_ome_tiff(uri, view, cache_bytes)
+    if kind == "tiff-series":
+        return open_tiff_series(uri, view, cache_bytes)
     _check_planes(uri, view)
     return Slide(uri, cache_bytes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from segment_tiles.pipeline.sources.resample import resampled, taps
 from segment_tiles.pipeline.sources.validity import both, for_bands, nodata_as, valid_pixels
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
+PLAUSIBLE_MPP: Final = (0.02, 50.0)
+"""Micrometres per pixel that a slide can have; others are a mistake of unit in its metadata."""
+ENLARGED_AT_MOST: Final = 8
+"""How many pixels of the result may lie along one of the source: more would show nothing, and cost its square."""
 PIECE = 1024
 """Source pixels along a side of what is resampled at once: bounds the float32 values in work."""
 
@@ -50,7 +54,7 @@ class PyramidSource:
         self._nodata = for_bands(nodata_as(facts.dtype, nodata), len(self._bands))
         self.native_mpp = _full_mpp(uri, facts, view)
         self.level = _level(uri, facts, level, view, self.native_mpp)
-        self._factor = _factor(facts, self.level, view, self.native_mpp)
+        self._factor = _factor(uri, facts, self.level, view, self.native_mpp)
         self.spec = self._spec()
         self._read: tuple[Window, NDArray[np.bool_] | None] | None = None
 
@@ -213,6 +217,14 @@ def _chosen_bands(uri: str, facts: PyramidFacts, bands: Sequence[int] | None) ->
 
 def _full_mpp(uri: str, facts: PyramidFacts, view: View) -> tuple[float, float] | None:
     mpp = facts.mpp if view.source_mpp is None else (view.source_mpp, view.source_mpp)
+    if view.source_mpp is None and mpp is not None and (facts.is_slide or view.mpp is not None):
+        low, high = PLAUSIBLE_MPP
+        if not all(low <= side <= high for side in mpp):
+            msg = (
+                f"{uri}: says that its pixels are {mpp[1]:g} x {mpp[0]:g} micrometres, which no microscope has "
+                f"({low:g} to {high:g} are accepted); give its own with --source-mpp"
+            )
+            raise SourceError(msg)
     if mpp is None and view.mpp is not None:
         msg = (
             f"{uri}: does not say how large its pixels are, so it cannot be read at {view.mpp:g} micrometres "
@@ -234,12 +246,20 @@ def _level(uri: str, facts: PyramidFacts, level: int, view: View, mpp: tuple[flo
 
 
 def _factor(
-    facts: PyramidFacts, level: int, view: View, mpp: tuple[float, float] | None
+    uri: str, facts: PyramidFacts, level: int, view: View, mpp: tuple[float, float] | None
 ) -> tuple[float, float]:
     """Return Level pixels in a pixel of the result, down and across; exactly 1 where it is read as it is."""
     if view.mpp is None or mpp is None:
         return 1.0, 1.0
     down, across = (view.mpp / (size * step) for size, step in zip(mpp, facts.downsample(level), strict=True))
+    if min(down, across) * ENLARGED_AT_MOST < 1 - SAME_SIZE:
+        own = f"{mpp[1]:g}" if mpp[0] == mpp[1] else f"{mpp[1]:g} x {mpp[0]:g}"
+        msg = (
+            f"{uri}: has {own} micrometres per pixel and would be enlarged {1 / min(down, across):,.0f} times to read "
+            f"it at {view.mpp:g}; up to {ENLARGED_AT_MOST} times are accepted: correct its size with --source-mpp, "
+            "or choose a larger --mpp or a --level"
+        )
+        raise SourceError(msg)
     if max(abs(down - 1), abs(across - 1)) <= SAME_SIZE:
         return 1.0, 1.0
     return down, across

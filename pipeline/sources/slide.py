@@ -14,8 +14,9 @@ window. Such a Level is read in cells of a fixed grid, from which windows are cu
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,19 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import MissingExtraError, ReadFailedError, SourceError, one_line
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.pyramid import PyramidFacts
+from segment_tiles.pipeline.sources.tiff_pages import is_tiff, tiff_pages
 
 CELL = 1024
 """Side of a cell of Levels that are read in cells, and the largest window read at once, in pixels."""
 CHANNELS = 4
 """OpenSlide decodes to red, green, blue and alpha."""
 WHITE = 255.0
+COMPRESSIONS: Final = {
+    "1.2.840.10008.1.2.4.80": "JPEG-LS", "1.2.840.10008.1.2.4.81": "JPEG-LS", "1.2.840.10008.1.2.5": "RLE",
+    "1.2.840.10008.1.2.4.57": "lossless JPEG", "1.2.840.10008.1.2.4.70": "lossless JPEG",
+    "1.2.840.10008.1.2.4.201": "HTJ2K", "1.2.840.10008.1.2.4.202": "HTJ2K", "1.2.840.10008.1.2.4.203": "HTJ2K",
+}  # fmt: skip
+"""Transfer syntaxes of DICOM, for people."""
 
 
 class Slide:
@@ -107,8 +115,9 @@ class Slide:
         except self._openslide.OpenSlideUnsupportedFormatError as error:
             raise unknown_vendor(self._path) from error
         except (self._openslide.OpenSlideError, OSError) as error:
-            msg = f"{self._path}: OpenSlide cannot open it ({one_line(error)}); copy it again, with all its files"
-            raise SourceError(msg) from error
+            if is_tiff(self._path):
+                tiff_pages(self._path)  # says so if the end of the file is missing
+            raise SourceError(f"{self._path}: {_cause(one_line(error))}") from error
         slide.set_cache(self._openslide.OpenSlideCache(self._cache_bytes))
         return slide
 
@@ -129,11 +138,27 @@ def vendor_of(path: str) -> str | None:
 
 def unknown_vendor(path: str) -> SourceError:
     """Return the error for a file with a slide's name that OpenSlide does not know."""
+    if is_tiff(path):
+        tiff_pages(path)  # says so if the end of the file is missing
     return SourceError(
         f"{path}: is no slide of a vendor that OpenSlide knows (Aperio, Hamamatsu, Leica, MIRAX, Philips, "
         "Sakura, Trestle, Ventana, Zeiss, DICOM, tiled TIFF); convert it to OME-TIFF or OME-Zarr, "
         "for example with bioformats2raw"
     )
+
+
+def _cause(text: str) -> str:
+    """Return what is wrong with a slide that OpenSlide knows and cannot open, and what to do."""
+    syntax = re.search(r"Unsupported transfer syntax ([\d.]+)", text)
+    if syntax:
+        name = COMPRESSIONS.get(syntax[1], syntax[1])
+        return f"is compressed as {name}, which OpenSlide does not decode; transcode it to JPEG or JPEG 2000"
+    if re.search(r"Attribute (BitsAllocated|BitsStored|SamplesPerPixel|PhotometricInterpretation) ", text):
+        return (
+            f"holds pixels of a kind that OpenSlide does not read ({text}); it reads colours of 8 bits: convert the "
+            "slide to OME-TIFF"
+        )
+    return f"OpenSlide cannot open it ({text}); copy it again, with all its files"
 
 
 def _openslide(path: str) -> Any:

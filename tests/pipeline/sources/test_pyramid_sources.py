@@ -316,6 +316,9 @@ def damaged(what: str, tmp_path: Path, write_as: WriteAs) -> tuple[str, dict[str
     """A source with something wrong, and how it is opened."""
     small = picture(64, 80)
     if what == "unknown vendor":
+        (tmp_path / "x.svs").write_bytes(b"no slide" * 30)
+        return str(tmp_path / "x.svs"), {}
+    if what == "no directory":
         (tmp_path / "x.svs").write_bytes(b"II*\0" + bytes(200))
         return str(tmp_path / "x.svs"), {}
     if what == "no size":
@@ -352,6 +355,7 @@ def damaged(what: str, tmp_path: Path, write_as: WriteAs) -> tuple[str, dict[str
     ("what", "words"),
     [
         ("unknown vendor", r"is no slide of a vendor that OpenSlide knows .*; convert it"),
+        ("no directory", r"is a TIFF without a page; copy or export it again"),
         ("no size", r"does not say how large its pixels are.* 1 micrometres per pixel; give .* --source-mpp"),
         ("a plate", r"is an OME-Zarr plate; give one image of it, such as .*A/1/0"),
         ("a group of two", r"is no OME-Zarr image; give one of what it holds \(a, b\)"),

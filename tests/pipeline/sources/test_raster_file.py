@@ -165,8 +165,10 @@ def test_a_truncated_file_fails_after_retries(
     monkeypatch.setattr(raster_file, "RETRY_SECONDS", 0.01)
     noise = np.random.default_rng(0).integers(0, 255, (1, 600, 600), dtype=np.uint8)
     path = write(tmp_path / "a.tif", noise, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     source = open_source(str(path))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SourceError, match="ends early or is damaged: its pixels reach to byte"):
+        open_source(str(path))
     np.testing.assert_array_equal(source.read(Window(0, 0, 64, 600)), noise[:, :64])
     with pytest.raises(ReadFailedError, match="rows 500 to 600 cannot be read, tried 3 times"):
         source.read(Window(500, 0, 100, 600))
