@@ -55,7 +55,7 @@ def jobs(tmp_path: Path, small_model: Path, grey_model: Path, quiet: Any) -> dic
         dataset.write(values[:, :1100, :70])
     with rasterio.open(tmp_path / "classes.tif", "w", count=1, **profile) as dataset:
         dataset.write(values[0, :1100, :70] // 64, 1)
-    voxels = rng.integers(0, 255, (5, 5, 3)).repeat(8, 0).repeat(8, 1).repeat(2, 2).astype(np.int16)
+    voxels = rng.integers(0, 255, (2, 2, 3)).repeat(8, 0).repeat(8, 1).repeat(2, 2).astype(np.int16)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "scan.nii")
     common: dict[str, Any] = {"precision": "fp32", "device": "cpu"}
 

@@ -46,7 +46,7 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def scan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scan") / "scan.nii"
-    voxels = np.random.default_rng(0).integers(0, 255, (5, 5, 3)).repeat(8, 0).repeat(8, 1).repeat(2, 2)
+    voxels = np.random.default_rng(0).integers(0, 255, (2, 2, 3)).repeat(8, 0).repeat(8, 1).repeat(2, 2)
     nibabel.save(nibabel.Nifti1Image(voxels.astype(np.int16), np.eye(4)), path)
     return path
 
