@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segment_tiles.cli import options
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 if TYPE_CHECKING:
     from segment_tiles.workflows.batch.planning import BatchPlan
@@ -112,7 +112,6 @@ def _report_plan(plan: BatchPlan, *, json: bool) -> None:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    from rich.console import Console as RichConsole
     from rich.table import Table
 
     from segment_tiles.pipeline.wording import readable_bytes
@@ -127,7 +126,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     table.add_row("memory", f"up to {readable_bytes(summary['memory_bytes'])}")
     table.add_row("disk", f"about {readable_bytes(summary['disk_bytes'])}")
     table.add_row("time", f"about {minutes:,.1f} min" if minutes < 120 else f"about {minutes / 60:,.1f} h")
-    RichConsole().print(table)
+    text_console().print(table)
 
 
 def _sentence(states: dict[str, int]) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from segment_tiles.pipeline.json_text import json_text
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.console import Console as RichConsole  # noqa: TID251 - its name alone
+    from rich.progress import Progress, TaskID, TextColumn  # noqa: TID251 - its name alone
 
     from segment_tiles.workflows.plan import Plan
 
@@ -18,6 +19,24 @@ if TYPE_CHECKING:
 def print_json(document: Mapping[str, Any] | list[Any]) -> None:
     """Print one JSON document on stdout."""
     print(json_text(document))
+
+
+def text_console(*, stderr: bool = False, quiet: bool = False) -> RichConsole:
+    """Return a console of Rich that prints text, and cells of tables, as they are.
+
+    By itself it takes ``[b]`` as an order to print in bold, ``[/tmp/a]`` as an error, and ``:tree:`` as a picture; all
+    of them may be in the names of classes and files.
+    """
+    from rich.console import Console as RichConsole  # noqa: TID251 - here alone
+
+    return RichConsole(stderr=stderr, quiet=quiet, markup=False, emoji=False)
+
+
+def text_column(pattern: str) -> TextColumn:
+    """Return a column of a progress bar that shows text as it is."""
+    from rich.progress import TextColumn  # noqa: TID251 - here alone
+
+    return TextColumn(pattern, markup=False)
 
 
 class Console:
@@ -32,25 +51,23 @@ class Console:
 
     def __enter__(self) -> Console:
         if self._shows:
-            from rich.console import Console as RichConsole
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
                 Progress,
-                TextColumn,
                 TimeElapsedColumn,
                 TimeRemainingColumn,
             )
 
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                text_column("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("tiles  {task.fields[rate]}"),
+                text_column("tiles  {task.fields[rate]}"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
+                text_column("left"),
                 TimeRemainingColumn(),
-                console=RichConsole(stderr=True),
+                console=text_console(stderr=True),
             )
             self._progress.start()
             self._task = self._progress.add_task("preparing", total=None, rate="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segment_tiles.cli import options
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 
 def command(json: options.Json = False) -> None:
@@ -14,7 +14,6 @@ def command(json: options.Json = False) -> None:
     if json:
         print_json(document)
         return
-    from rich.console import Console as RichConsole
     from rich.table import Table
 
     table = Table(show_header=False)
@@ -23,4 +22,4 @@ def command(json: options.Json = False) -> None:
         if isinstance(value, dict):
             shown = "\n".join(f"{key}: {part}" for key, part in value.items())
         table.add_row(name, shown)
-    RichConsole().print(table)
+    text_console().print(table)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 ClassMap = Annotated[
     Path, typer.Argument(metavar="CLASSMAP", help="Folder of a run, or a raster of class codes.")
@@ -79,6 +79,7 @@ def command(
         parse_slices,
         parse_widths,
     )
+    from segment_tiles.pipeline.grid.classes import split_names
     from segment_tiles.workflows.evaluate import TruthSettings, evaluate
 
     document = evaluate(
@@ -90,7 +91,7 @@ def command(
             polygon_shape=parse_polygon_shape(polygon_shape),
             unlabelled=unlabelled,
         ),
-        class_names=None if classes is None else [name.strip() for name in classes.split(",")],
+        class_names=None if classes is None else split_names(classes),
         boundary_widths=parse_widths("--boundary-width", boundary_width),
         trimap_widths=parse_widths("--trimap-width", trimap_width),
         slices=None if slices is None else parse_slices(slices),
@@ -103,11 +104,10 @@ def command(
 
 
 def _print_tables(document: Mapping[str, Any]) -> None:
-    from rich.console import Console
 
     from segment_tiles.cli.evaluation_table import evaluation_tables
 
-    console = Console()
+    console = text_console()
     for table in evaluation_tables(document):
         console.print(table)
     for note in document["notes"]:

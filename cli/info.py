@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segment_tiles.cli import options
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 
 def command(
@@ -21,22 +21,20 @@ def command(
     if json:
         print_json(document)
         return
-    from rich.console import Console as RichConsole
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_header=False)
     bands = document.pop("band_details", [])
     notes = document.pop("notes", [])
     for name, value in document.items():
         if name != "crs_wkt":
-            table.add_row(name, Text(str(value)))
-    console = RichConsole()
+            table.add_row(name, str(value))
+    console = text_console()
     console.print(table)
     if bands:
         of_bands = Table(*bands[0])
         for band in bands:
-            of_bands.add_row(*("" if value is None else Text(str(value)) for value in band.values()))
+            of_bands.add_row(*("" if value is None else str(value) for value in band.values()))
         console.print(of_bands)
     for note in notes:
-        console.print(Text(f"note: {note}"))
+        console.print(f"note: {note}", highlight=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from segment_tiles.cli import options
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 app = typer.Typer(no_args_is_help=True, help="Models: bundled, local, and other projects' checkpoints.")
 
@@ -35,7 +35,6 @@ def list_command(
     if json:
         print_json(models)
         return
-    from rich.console import Console as RichConsole
     from rich.table import Table
 
     table = Table("model", "network", "bands", "classes", "tile")
@@ -43,7 +42,7 @@ def list_command(
         network = f"{model['architecture']}, {model['backbone']}"
         bands, classes = ", ".join(model["bands"]), ", ".join(model["classes"])
         table.add_row(model["name"], network, bands, classes, str(model["tile"]))
-    RichConsole().print(table)
+    text_console().print(table)
 
 
 @app.command("inspect")
@@ -192,13 +191,12 @@ def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
 
 
 def _print_rows(rows: dict[str, str]) -> None:
-    from rich.console import Console as RichConsole
     from rich.table import Table
 
     table = Table(show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
-    RichConsole().print(table)
+    text_console().print(table)
 
 
 def _text(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segment_tiles.cli import options
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 
 def command(
@@ -58,10 +58,9 @@ def command(
     if json:
         print_json(document)
         return
-    from rich.console import Console as RichConsole
     from rich.table import Table
 
     table = Table(show_header=False)
     for name, value in document["summary"].items():
         table.add_row(name, value)
-    RichConsole().print(table)
+    text_console().print(table)

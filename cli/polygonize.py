@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from segment_tiles.cli import polygonize_options as options
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 if TYPE_CHECKING:
     from segment_tiles.workflows.polygonize import PolygonizeReport
@@ -69,13 +69,12 @@ def report_document(report: PolygonizeReport) -> dict[str, object]:
 
 def print_summary(report: PolygonizeReport) -> None:
     """Print the features of each class and where they lie."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("class", "features", "pixels", f"area, {report.unit}²")
     for entry in report.classes:
         table.add_row(entry.name, f"{entry.features:,}", f"{entry.pixels:,}", f"{entry.area:,.1f}")
-    console = Console()
+    console = text_console()
     console.print(table)
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)

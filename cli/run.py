@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from segment_tiles.cli import options
-from segment_tiles.cli.console import Console, print_json
+from segment_tiles.cli.console import Console, print_json, text_console
 
 
 def command(
@@ -77,7 +77,6 @@ def command(
 
 def print_summary(report: dict[str, Any]) -> None:
     """Print what a run found and where it lies."""
-    from rich.console import Console as RichConsole
     from rich.table import Table
 
     is_volume = "volume_unit" in report
@@ -86,7 +85,7 @@ def print_summary(report: dict[str, Any]) -> None:
     for entry in [*report["classes"], {**report["nodata"], "name": "nodata"}]:
         known = "unknown" if entry[size] is None else f"{entry[size]:,.1f}"
         table.add_row(entry["name"], f"{entry[count]:,}", known)
-    console = RichConsole()
+    console = text_console()
     console.print(table)
     if "notice" in report:
         console.print(report["notice"], highlight=False)

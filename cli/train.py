@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Scenes, classes, network, training.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the model, logs, pictures.")]
@@ -49,8 +49,6 @@ def command(
     """Train a model from labelled scenes; under torchrun on several GPUs."""
     import json
 
-    from rich.console import Console
-
     from segment_tiles.cli.training_progress import ConsoleProgress, score_table
     from segment_tiles.workflows.train import REPORT_FILE, train
     from segment_tiles.workflows.training_config import read_training_config, with_pretrained_backbone
@@ -74,6 +72,6 @@ def command(
     if as_json:
         print_json(json.loads((out / REPORT_FILE).read_text(encoding="utf-8")))
         return
-    console = Console()
+    console = text_console()
     console.print(score_table(report))
     console.print(f"Model package: {report.model}")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from segment_tiles.cli.console import text_column, text_console
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
@@ -17,15 +19,14 @@ class ConsoleProgress:
     """Progress on stderr: the bar only where it is a terminal, scores and notes always, unless quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        self._console = Console(stderr=True, quiet=quiet)
+        self._console = text_console(stderr=True, quiet=quiet)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"),
+            text_column("loss {task.fields[loss]:.3f}"),
             TimeRemainingColumn(),
             console=self._console,
             disable=quiet or not self._console.is_terminal,

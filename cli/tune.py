@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from segment_tiles.cli import options
-from segment_tiles.cli.console import print_json
+from segment_tiles.cli.console import print_json, text_console
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")]
 Seconds = Annotated[
@@ -32,7 +32,6 @@ def command(
     if json:
         print_json(document)
         return
-    from rich.console import Console as RichConsole
     from rich.table import Table
 
     table = Table("backend", "precision", "tile", "batch", "ms per tile", "ns per useful pixel", "agreement")
@@ -45,7 +44,7 @@ def command(
                 f"{row['agreement']:.2%}",
             ]
         table.add_row(row["backend"], row["precision"], str(row["tile"]), str(row["batch"]), *figures)
-    console, chosen = RichConsole(), document["chosen"]
+    console, chosen = text_console(), document["chosen"]
     console.print(table)
     console.print(
         f"kept for {document['model']} on {document['device_name']}: {chosen['backend']} in "

@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from segment_tiles.cli.console import text_column, text_console
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -20,16 +22,15 @@ class VectorProgress:
 
     def __enter__(self) -> VectorProgress:
         if self._shows:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
             columns = (
-                TextColumn("{task.description}"),
+                text_column("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
             )
-            self._progress = Progress(*columns, console=Console(stderr=True))
+            self._progress = Progress(*columns, console=text_console(stderr=True))
             self._progress.start()
         return self
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import split_names
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
 from segment_tiles.workflows.model_import import ImportRequest
 
@@ -62,7 +63,7 @@ def parse_names(option: str, text: str) -> tuple[str, ...]:
     UsageError
         A name is empty.
     """
-    names = tuple(name.strip() for name in text.split(","))
+    names = split_names(text)
     if not all(names):
         msg = f"{option} {text!r} has an empty name; give names separated by commas, such as water,land"
         raise UsageError(msg)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import split_names
 from segment_tiles.pipeline.vectors.amounts import pixels_of_area, pixels_of_length
 from segment_tiles.pipeline.vectors.class_raster import RasterName, open_class_raster
 from segment_tiles.pipeline.vectors.options import DEFAULT_VECTOR_TILE, PolygonizeOptions
@@ -57,7 +58,7 @@ def options_from_words(raster: RasterName, words: PolygonizeWords) -> Polygonize
 
 
 def _names(text: str | None) -> tuple[str, ...]:
-    return () if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+    return () if text is None else tuple(name for name in split_names(text) if name)
 
 
 def _connectivity(number: int) -> Literal[4, 8]:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 
 from segment_tiles.pipeline.errors import ModelError
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names of classes in a list with commas; a name with a comma stands in double quotes, as in CSV.
+
+    >>> split_names('water, "trees, tall", say "hi" [x]')
+    ('water', 'trees, tall', 'say "hi" [x]')
+    """
+    row = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(name.strip() for name in row) or ("",)
 
 
 @dataclass(frozen=True, slots=True)

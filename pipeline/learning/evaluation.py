@@ -59,6 +59,14 @@ def evaluated_classes(spec: ClassRasterSpec, names: Sequence[str] | None) -> Eva
     TrainingError
         Neither does, or there are more classes than a byte holds.
     """
+    known = tuple(names) if names else tuple(c.name for c in spec.classes)
+    twice = next((name for name in known if known.count(name) > 1), None)
+    if twice is not None:
+        msg = (
+            f"two codes of the class map are called {twice!r}, and scores are told by name; name all classes in the "
+            "order of their codes by --classes NAME,NAME"
+        )
+        raise TrainingError(msg)
     if names:
         return EvaluatedClasses(tuple(range(len(names))), tuple(names))
     if not spec.classes:

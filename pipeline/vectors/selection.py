@@ -34,10 +34,10 @@ class ClassSelection:
 
 def class_selection(spec: ClassRasterSpec, options: PolygonizeOptions) -> ClassSelection:
     """Return the selection that the options ask for, names turned into codes."""
-    wanted = tuple(class_code(spec, name) for name in options.classes) or None
+    wanted = tuple(code for name in options.classes for code in class_codes(spec, name)) or None
     unwanted = [] if spec.nodata is None else [spec.nodata]
     if options.background is not None:
-        unwanted.append(class_code(spec, options.background))
+        unwanted.extend(class_codes(spec, options.background))
     return ClassSelection(wanted, tuple(unwanted))
 
 
@@ -57,22 +57,22 @@ def check_request(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
         raise VectorError(msg)
     class_selection(spec, options)
     for name in options.right_angles:
-        class_code(spec, name)
+        class_codes(spec, name)
 
 
-def class_code(spec: ClassRasterSpec, name: str) -> int:
-    """Return the code of a class given by name or by code.
+def class_codes(spec: ClassRasterSpec, name: str) -> tuple[int, ...]:
+    """Return the codes of a class given by name or by code; a raster may give one name to several codes.
 
     Raises
     ------
     VectorError
         When it is neither a known name nor a number.
     """
-    for known in spec.classes:
-        if known.name == name:
-            return known.code
+    named = tuple(known.code for known in spec.classes if known.name == name)
+    if named:
+        return named
     try:
-        return int(name)
+        return (int(name),)
     except ValueError:
         names = ", ".join(c.name for c in spec.classes) or "none are known, so give codes"
         msg = f"class {name!r} is not in the raster; its classes are: {names}"

@@ -18,7 +18,7 @@ from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.pieces import tile_pieces
 from segment_tiles.pipeline.vectors.right_angles import right_angled
 from segment_tiles.pipeline.vectors.rings import Polygons
-from segment_tiles.pipeline.vectors.selection import class_code, class_selection
+from segment_tiles.pipeline.vectors.selection import class_codes, class_selection
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling
 
@@ -61,7 +61,9 @@ class TileWorker:
         self._raster = open_class_raster(setup.raster, setup.codes, band=setup.options.band)
         spec = self._raster.spec
         self._selection = class_selection(spec, setup.options)
-        self._right_angled_codes = [class_code(spec, name) for name in setup.options.right_angles]
+        self._right_angled_codes = [
+            code for name in setup.options.right_angles for code in class_codes(spec, name)
+        ]
         self._tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
         self._ledger = TileLedger(setup.ledger)
         self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact)

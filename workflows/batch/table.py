@@ -70,8 +70,9 @@ def job_row(outcome: JobOutcome) -> dict[str, Any]:
     # a volume has voxels and millilitres
     count, size = ("voxels", "volume_ml") if "volume_unit" in report else ("pixels", "area")
     for entry in report.get("classes", []):
-        row[f"{count} {entry['name']}"] = entry[count]
-        row[f"{size} {entry['name']}"] = entry[size]
+        # the columns of pixels without a class have that name
+        name = entry["name"] if entry["name"] != "nodata" else "nodata (class)"
+        row[f"{count} {name}"], row[f"{size} {name}"] = entry[count], entry[size]
     if "nodata" in report:
         row[f"{count} nodata"], row[f"{size} nodata"] = report["nodata"][count], report["nodata"][size]
     return row
