@@ -1,8 +1,8 @@
 """VainF's ResNet and MobileNetV2, written here from their published order of calls, against the imported ones.
 
 The code itself (network/ at 4e1087de) was run beside ours on both heads, at strides 8 and 16, at 65 x 97, 64 x 96
-and 129 x 75 px, with batch norms that are not the identity: 3.2e-7 of the range of the logits at most in float32, 1.5e-15 in
-float64. See docs/decisions/0073-references-checked-against-their-source.md.
+and 129 x 75 px, with batch norms that are not the identity: 3.2e-7 of the range of the logits at most in float32,
+1.5e-15 in float64. See docs/decisions/0073-references-checked-against-their-source.md.
 """
 
 from collections import OrderedDict
