@@ -1,8 +1,8 @@
 """VainF's HRNetV2 and Xception, written here from their published order of calls, against the imported ones.
 
 The code itself (network/ at 4e1087de) was run beside ours, with batch norms that are not the identity: HRNetV2-32
-and -48 on both heads at 64 x 96 px, 2.1e-7 of the range of the logits at most in float32 and 8.1e-16 in float64; Xception
-at strides 8 and 16, at 107 x 140 and 129 x 193 px, 2.5e-7 and 8.4e-16. See
+and -48 on both heads at 64 x 96 px, 2.1e-7 of the range of the logits at most in float32 and 8.1e-16 in float64;
+Xception at strides 8 and 16, at 107 x 140 and 129 x 193 px, 2.5e-7 and 8.4e-16. See
 docs/decisions/0073-references-checked-against-their-source.md.
 """
 
