@@ -146,7 +146,9 @@ def _leave_with_failures(failures: list[tuple[str, str | None]], verb: str, stat
         return
     for name, error in failures:
         print(f"segment-tiles: {verb}: {name}: {error}", file=sys.stderr)
-    jobs = "1 job" if len(failures) == 1 else f"{len(failures)} jobs"
+    from segment_tiles.pipeline.wording import counted
+
+    jobs = counted(len(failures), "job")
     hint = "" if verb == "would fail" else "; the same command tries them again"
     print(f"segment-tiles: error: {jobs} {verb}{hint}", file=sys.stderr)
     raise typer.Exit(status)

@@ -91,9 +91,11 @@ def print_summary(report: dict[str, Any]) -> None:
         console.print(report["notice"], highlight=False)
     if report["was_finished"]:
         console.print("finished before; nothing was computed (use --restart to begin anew)")
+    from segment_tiles.pipeline.wording import counted
+
     choices, tiles = report["choices"], report["tiles"]
     console.print(
-        f"{tiles['computed']} tiles computed, {tiles['skipped']} skipped, on {choices['device_name']} in "
+        f"{counted(tiles['computed'], 'tile')} computed, {tiles['skipped']} skipped, on {choices['device_name']} in "
         f"{choices['precision']} by {choices.get('backend', 'torch')}, {report['seconds'].get('total', 0.0):.1f} s, "
         f"peak memory {report['memory']['peak_bytes'] / 1e6:.0f} MB",
         highlight=False,
@@ -110,6 +112,8 @@ def print_failures(failures: list[dict[str, Any]]) -> None:
     """Print on stderr what could not be done."""
     import sys
 
+    from segment_tiles.pipeline.wording import counted
+
     for failure in failures:
         window = failure["window"]
         print(
@@ -118,7 +122,7 @@ def print_failures(failures: list[dict[str, Any]]) -> None:
             file=sys.stderr,
         )
     print(
-        f"segment-tiles: error: {len(failures)} parts failed; finished rows are kept, "
+        f"segment-tiles: error: {counted(len(failures), 'part')} failed; finished rows are kept, "
         "the same command tries the rest again",
         file=sys.stderr,
     )

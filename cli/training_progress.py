@@ -45,8 +45,10 @@ class ConsoleProgress:
     def started(self, name: str, first_step: int, steps: int) -> None:
         """Begin a bar."""
         self._task = self._bar.add_task(name, total=steps, completed=first_step, loss=float("nan"))
+        from segment_tiles.pipeline.wording import counted
+
         start = f"goes on after step {first_step}" if first_step else "starts"
-        self._console.print(f"{name}: {start}, {steps} steps")
+        self._console.print(f"{name}: {start}, {counted(steps, 'step')}")
 
     def stepped(self, row: Mapping[str, float]) -> None:
         """Move the bar."""

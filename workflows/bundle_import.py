@@ -7,6 +7,7 @@ from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.models.checkpoints.monai_bundle import Bundle, read_bundle
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import save_model_package
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.import_request import (
     ImportRequest,
     ImportResult,
@@ -35,7 +36,7 @@ def import_bundle(request: ImportRequest) -> ImportResult:
     table, named = _classes(request, bundle)
     bands = request.bands or tuple(f"band{number + 1}" for number in range(bundle.bands))
     if len(bands) != bundle.bands:
-        msg = f"{request.path} has {bundle.bands} input bands, but --bands names {len(bands)}"
+        msg = f"{request.path} has {counted(bundle.bands, 'input band')}, but --bands names {len(bands)}"
         raise ModelError(msg)
     multiple = bundle.architecture.output_stride
     tile = request.tile or -(-(bundle.tile or DEFAULT_TILE) // multiple) * multiple
@@ -81,7 +82,8 @@ def _statistics(
 ) -> tuple[float, ...]:
     if given is not None:
         if len(given) != len(bands):
-            msg = f"{option} has {len(given)} values for {len(bands)} bands; one per band is needed"
+            values = counted(len(given), "value")
+            msg = f"{option} has {values} for {counted(len(bands), 'band')}; one per band is needed"
             raise UsageError(msg)
         return given
     if said is None:

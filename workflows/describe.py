@@ -18,7 +18,7 @@ from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.raster_file import RasterFile
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
-from segment_tiles.pipeline.wording import readable_bytes
+from segment_tiles.pipeline.wording import counted, readable_bytes
 from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.process_memory import available_bytes
 from segment_tiles.workflows.volume_describe import describe_volume, volume_summary
@@ -65,7 +65,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "source": f"{shown_name(scene.uri)}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}"
             if scene.volume is None
             else volume_summary(scene.uri, scene.volume),
-            "model": f"{scene.manifest.name}, {scene.manifest.classes.count} classes",
+            "model": f"{scene.manifest.name}, {counted(scene.manifest.classes.count, 'class', 'classes')}",
             "tiles": f"{plan.tiles:,} of {lattice.tile} px, overlap {lattice.overlap} px, skipped {skipped}",
             "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide, "
             f"{min(plan.workers, len(plan.regions))} at a time",
@@ -135,7 +135,7 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "cores": os.cpu_count(),
         "memory available": readable_bytes(available_bytes()),
-        "cpu": f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+        "cpu": f"{torch.backends.cpu.get_cpu_capability()}, {counted(torch.get_num_threads(), 'thread')}",
         "gpus": gpus or ["none"],
         "precisions": {"cpu": "fp32, bf16", **({"cuda": "fp32, bf16, fp16"} if gpus else {})},
         "gdal": rasterio.__gdal_version__,

@@ -17,6 +17,7 @@ from segment_tiles.pipeline.models.graph_import import import_graph
 from segment_tiles.pipeline.models.graphs import graph_kind
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.package import MANIFEST_FILE, save_graph_package, save_model_package
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.bundle_import import import_bundle
 from segment_tiles.workflows.import_request import (
     ImportRequest,
@@ -96,7 +97,8 @@ def _import_weights(request: ImportRequest) -> ImportResult:
         imported = with_background(imported)
     bands = _band_names(request.bands, imported.bands)
     if len(bands) != imported.bands:
-        msg = f"{request.path} has {imported.bands} input bands, but --bands names {len(bands)} ({', '.join(bands)})"
+        found = counted(imported.bands, "input band")
+        msg = f"{request.path} has {found}, but --bands names {len(bands)} ({', '.join(bands)})"
         raise ModelError(msg)
     usual = imported.statistics
     manifest = _manifest(request, imported.architecture, bands, names, imported.source, usual)
@@ -180,7 +182,8 @@ def _statistics(
     """Return mean or standard deviation per band; the usual ones if the source trains with them."""
     if given is not None:
         if len(given) != len(bands):
-            msg = f"{option} has {len(given)} values for {len(bands)} bands; one per band is needed"
+            values = counted(len(given), "value")
+            msg = f"{option} has {values} for {counted(len(bands), 'band')}; one per band is needed"
             raise UsageError(msg)
         return given
     if usual is None:
@@ -190,8 +193,7 @@ def _statistics(
         )
         raise UsageError(msg)
     if len(bands) != 3 or dtype != "uint8":
-        msg = (
-            f"{option} is needed for {len(bands)} bands of {dtype}: only 3 bands of uint8 have a usual value"
-        )
+        these = f"{counted(len(bands), 'band')} of {dtype}"
+        msg = f"{option} is needed for {these}: only 3 bands of uint8 have a usual value"
         raise UsageError(msg)
     return tuple(round(value * _UINT8_MAX, 4) for value in usual)

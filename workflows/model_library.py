@@ -14,6 +14,7 @@ from segment_tiles.pipeline.models.graphs import EXECUTES, GRAPH_FILES
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.registry import bundled_models, find_model
+from segment_tiles.pipeline.wording import counted
 
 
 def list_models(folders: list[Path]) -> list[dict[str, Any]]:
@@ -111,7 +112,7 @@ def _seams(network: nn.Module, manifest: ModelManifest, scene: str) -> dict[str,
         spec = source.spec
         if spec.bands != len(manifest.bands):
             names = ", ".join(manifest.bands)
-            msg = f"--scene {scene} has {spec.bands} bands; the model has {len(manifest.bands)}: {names}"
+            msg = f"--scene {scene} has {counted(spec.bands, 'band')}; the model has {len(manifest.bands)}: {names}"
             raise UsageError(msg)
         overlap = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride)
         lattice = Lattice(spec.height, spec.width, manifest.tile, overlap)

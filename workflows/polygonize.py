@@ -32,6 +32,7 @@ from segment_tiles.pipeline.vectors.selection import check_request
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_check import check_output_file
 from segment_tiles.workflows.remote_version import remote_version
 from segment_tiles.workflows.vector_pool import start_loading, worker_pool
@@ -220,7 +221,9 @@ def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[
         raise UsageError("no output file is named; give one such as polygons.parquet")
     names = formats or [None] * len(out)
     if len(names) != len(out):
-        raise UsageError(f"{len(names)} formats for {len(out)} files; give one for each, or none")
+        raise UsageError(
+            f"{counted(len(names), 'format')} for {counted(len(out), 'file')}; give one for each, or none"
+        )
     twice = [path.name for path in out if list(out).count(path) > 1]
     if twice:
         raise UsageError(f"{twice[0]} is named twice; give each file its own name")

@@ -12,6 +12,7 @@ from typing import Any
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.areas import Codes, area_unit, class_areas, planar_areas
 from segment_tiles.workflows.fingerprint import RunRecord
 from segment_tiles.workflows.notice import notice_of
@@ -100,7 +101,7 @@ def run_report(
 def not_finite_warning(count: int, total: int) -> str:
     """Return what to tell of a map with pixels that the network has no number for."""
     return (
-        f"the network gave NaN or infinity for {count} of {total} pixels, which are nodata in the map: check the "
+        f"the network gave NaN or infinity for {count:,} of {counted(total, 'pixel')}, nodata in the map: check the "
         "values of the source against the scaling of the model (`segment-tiles info`, `model inspect`), and "
         "whether --precision fp32 cures it"
     )

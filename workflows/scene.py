@@ -21,6 +21,7 @@ from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scene_bands import choose_bands
 from segment_tiles.workflows.slide_scene import choose_resolution, find_tissue
@@ -179,7 +180,9 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
     if roi is None:
         return spec.window
     if len(roi) != 4:
-        msg = f"--roi has {len(roi)} numbers, but the source is no volume: give MINX,MINY,MAXX,MAXY"
+        msg = (
+            f"--roi has {counted(len(roi), 'number')}, but the source is no volume: give MINX,MINY,MAXX,MAXY"
+        )
         raise UsageError(msg)
     low_x, low_y = spec.georef.from_words @ roi[:2]
     high_x, high_y = spec.georef.from_words @ roi[2:]

@@ -9,6 +9,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import notes_of
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 
 
@@ -32,8 +33,9 @@ def choose_bands(
         spec, notes = _opened(replace(config, bands=by_name))
         return by_name, spec, (note, *notes)
     if spec.bands != len(manifest.bands):
+        read = counted(spec.bands, "band is", "bands are")
         msg = (
-            f"{config.source}: {spec.bands} bands are read, but model {manifest.name} takes {len(manifest.bands)} "
+            f"{config.source}: {read} read, but model {manifest.name} takes {len(manifest.bands)} "
             f"({', '.join(manifest.bands)}); choose them with --bands{_beside(config, spec)}"
         )
         raise ModelError(msg)

@@ -40,6 +40,7 @@ from segment_tiles.pipeline.errors import (
 )
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.library_messages import clean_log_records
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
@@ -159,7 +160,8 @@ def run_jobs(
     failed = [outcome for outcome in outcomes if outcome.has_failed]
     if failed:
         first = f"{failed[0].job.name}: {failed[0].error}"
-        msg = f"{len(failed)} of {len(jobs)} jobs failed, all are in {file.results}/jobs.csv; the first: {first}"
+        all_jobs = counted(len(jobs), "job")
+        msg = f"{len(failed)} of {all_jobs} failed, all are in {file.results}/jobs.csv; the first: {first}"
         raise RunFailedError(msg)
     return {outcome.job.name: outcome.state for outcome in outcomes}
 

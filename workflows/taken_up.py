@@ -170,7 +170,8 @@ def _mended(store: WorkStore, own: Path) -> list[str]:
         for file in (Path(place, name) for name in names):
             if file not in counted and file not in metadata:
                 file.unlink()
-    return [AGAIN.format(what=f"{damaged} rows of shards in {store.path}")] if damaged else []
+    rows = "1 row" if damaged == 1 else f"{damaged} rows"
+    return [AGAIN.format(what=f"{rows} of shards in {store.path}")] if damaged else []
 
 
 def _put_right(fresh: Path, file: Path) -> None:

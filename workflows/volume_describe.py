@@ -9,6 +9,7 @@ from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume_spec, volume_kind
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.volume_scene import VolumeScene
 
 AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -49,6 +50,5 @@ def volume_summary(uri: str, volume: VolumeScene) -> str:
     """Return one line for a Plan."""
     slices, rows, columns = volume.shape
     names = ", ".join(direction.slicing.name for direction in volume.directions)
-    return (
-        f"{shown_name(uri)}, {slices:,} slices of {rows:,} x {columns:,} voxels, {names}, {volume.spec.dtype}"
-    )
+    size = f"{counted(slices, 'slice')} of {rows:,} x {columns:,} voxels"
+    return f"{shown_name(uri)}, {size}, {names}, {volume.spec.dtype}"

@@ -20,6 +20,7 @@ from segment_tiles.pipeline.sources.validity import nodata_as
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.slices import slice_spec
 from segment_tiles.pipeline.sources.volumes.volume import read_volume_spec
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 
 DEFAULT_AXIS = "axial"
@@ -144,9 +145,11 @@ def _check_options(config: RunConfig) -> None:
 def _check_bands(config: RunConfig, manifest: ModelManifest, spec: RasterSpec, neighbours: int) -> None:
     if spec.bands == len(manifest.bands):
         return
-    has = f"{spec.bands} neighbouring slices are" if neighbours else f"{spec.bands} values per voxel are"
+    has = counted(spec.bands, "neighbouring slice is", "neighbouring slices are")
+    if not neighbours:
+        has = counted(spec.bands, "value per voxel is", "values per voxel are")
     msg = (
-        f"{config.source}: {has} read, but model {manifest.name} takes {len(manifest.bands)} bands "
+        f"{config.source}: {has} read, but model {manifest.name} takes {counted(len(manifest.bands), 'band')} "
         f"({', '.join(manifest.bands)}); slices enter as bands by --neighbours, volumes of a fourth axis by --bands"
     )
     raise ModelError(msg)
@@ -161,7 +164,7 @@ def _box(config: RunConfig, spec: VolumeSpec) -> tuple[tuple[int, int, int], tup
         return (0, 0, 0), spec.shape
     if len(config.roi) != 6:
         msg = (
-            f"--roi has {len(config.roi)} numbers, but {config.source} is a volume: give "
+            f"--roi has {counted(len(config.roi), 'number')}, but {config.source} is a volume: give "
             "MINX,MINY,MINZ,MAXX,MAXY,MAXZ in millimetres (RAS+)"
         )
         raise UsageError(msg)

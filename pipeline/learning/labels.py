@@ -18,6 +18,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.label_rasters import ClassMapLabels, RasterLabels, class_map_store
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, PolygonShape, SceneSettings
 from segment_tiles.pipeline.sources.vector_file import read_polygon_layer, split_layer
+from segment_tiles.pipeline.wording import counted
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".parquet", ".shp", ".fgb", ".gml", ".kml"})
 
@@ -126,7 +127,8 @@ class PolygonLabels:
         if column is None and len(scene.class_values) != 1:
             msg = (
                 f"labels of scene {scene.name} name no class_column and class_values has "
-                f"{len(scene.class_values)} entries; without a column it must name exactly one class"
+                f"{counted(len(scene.class_values), 'entry', 'entries')}; without a column it must name exactly one "
+                "class"
             )
             raise TrainingError(msg)
         if column is not None and column not in frame.columns:
@@ -193,13 +195,14 @@ def _usable(
     crossing = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
     if crossing.any():
         geometries = np.where(crossing, shapely.make_valid(geometries), geometries)
-        notes.append(f"{scene}: {int(crossing.sum())} self-crossing polygons were repaired")
+        repaired = counted(int(crossing.sum()), "self-crossing polygon was", "self-crossing polygons were")
+        notes.append(f"{scene}: {repaired} repaired")
     area = shapely.area(geometries)
     keep = ~shapely.is_missing(geometries) & ~shapely.is_empty(geometries) & (np.nan_to_num(area) > 0)
     if not keep.all():
-        notes.append(f"{scene}: {int((~keep).sum())} labels without an area were left out")
+        notes.append(f"{scene}: {counted(int((~keep).sum()), 'label')} without an area left out")
     if not keep.any():
-        msg = f"all {len(keep)} labels of scene {scene} are empty or have no area; polygons are needed"
+        msg = f"scene {scene}: no label of {len(keep):,} has an area, they are empty, points or lines; polygons are needed"
         raise TrainingError(msg)
     return geometries[keep], [v for v, k in zip(values, keep, strict=True) if k], tuple(notes)
 

@@ -23,6 +23,7 @@ from segment_tiles.pipeline.learning.slices import ProbabilityLabels, SheetLayou
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.wording import counted
 
 STRIP_ROWS = 256
 """Rows read at once where a whole scene is walked through."""
@@ -190,7 +191,7 @@ def open_scenes(settings: TrainingSettings, data_folder: Path) -> list[LabelledS
         spec = scene.source.spec
         if (spec.bands, spec.dtype) != (first.bands, first.dtype):
             msg = (
-                f"scene {scene.settings.name} has {spec.bands} bands of {spec.dtype}, "
+                f"scene {scene.settings.name} has {counted(spec.bands, 'band')} of {spec.dtype}, "
                 f"{scenes[0].settings.name} has {first.bands} of {first.dtype}: all must be alike"
             )
             raise TrainingError(msg)

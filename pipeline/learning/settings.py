@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from segment_tiles.pipeline.wording import counted
+
 IGNORE_CODE = 255
 """Label of a pixel that neither the loss nor a score counts."""
 
@@ -280,7 +282,8 @@ class TrainingSettings(Settings):
         names = [c.name for c in self.classes]
         weights = self.loss.class_weights
         if weights is not None and len(weights) != len(names):
-            msg = f"loss.class_weights has {len(weights)} values; there are {len(names)} classes"
+            classes = counted(len(names), "class", "classes")
+            msg = f"loss.class_weights has {counted(len(weights), 'value')} for {classes}; one for each is needed"
             raise ValueError(msg)
         edges = (0, *self.optimizer.restarts, self.steps)
         if list(edges) != sorted(set(edges)):

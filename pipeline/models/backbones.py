@@ -16,6 +16,7 @@ from segment_tiles.pipeline.models.dilation import (
     pad_before_expansion,
 )
 from segment_tiles.pipeline.models.vgg import VGG16_CHANNELS, AtrousVGG16
+from segment_tiles.pipeline.wording import counted
 
 _AS_PUBLISHED: dict[str, tuple[int, ...]] = {
     "drn_d_54": (8,),
@@ -197,7 +198,7 @@ def _timm_model(name: str, bands: int, *, pretrained: bool, **settings: Any) -> 
                 f"({one_line(error)}); connect to a network, or train without pretrained weights"
             )
         else:
-            msg = f"backbone {name!r} cannot be built with {settings} and {bands} bands: {one_line(error)}"
+            msg = f"backbone {name!r} cannot be built with {settings} and {counted(bands, 'band')}: {one_line(error)}"
         raise ModelError(msg) from error
 
 

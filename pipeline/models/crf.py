@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError
+from segment_tiles.pipeline.wording import counted
 
 EXTRA_KEY = "crf"
 """Where a manifest's ``extra`` keeps the parameters; without it there is no CRF."""
@@ -72,7 +73,7 @@ def crf_parameters(extra: Mapping[str, Any], bands: int) -> CrfParameters | None
         msg = f"crf parameter {name} is {first['input']!r}: {first['msg']}"
         raise ModelError(msg) from error
     if not all(0 <= band < bands for band in parameters.bands):
-        msg = f"crf bands are {parameters.bands}, but the model has {bands} bands, counted from 0"
+        msg = f"crf bands are {parameters.bands}, but the model has {counted(bands, 'band')}, counted from 0"
         raise ModelError(msg)
     if parameters.maximum <= parameters.minimum:
         msg = f"crf maximum {parameters.maximum} must be above its minimum {parameters.minimum}"

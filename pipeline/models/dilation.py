@@ -8,6 +8,7 @@ from typing import Literal, cast
 from torch import nn
 
 from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.wording import counted
 
 DilationScheme = Literal["later_blocks", "whole_stage", "next_stage"]
 """Which blocks of a stage without its stride are dilated.
@@ -68,7 +69,8 @@ def pad_before_expansion(network: nn.Module) -> None:
 def _factors(name: str, multi_grid: tuple[int, ...] | None, blocks: int) -> tuple[int, ...]:
     factors = multi_grid if multi_grid is not None else (1,) * blocks
     if len(factors) != blocks:
-        msg = f"multi_grid {factors} has {len(factors)} rates; the last stage of {name} has {blocks} blocks"
+        rates = counted(len(factors), "rate")
+        msg = f"multi_grid {factors} has {rates}; the last stage of {name} has {counted(blocks, 'block')}"
         raise ModelError(msg)
     return factors
 

@@ -15,6 +15,7 @@ from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.models.graphs import PackagedGraph, load_graph, onnx_module, scores_of
 from segment_tiles.pipeline.models.manifest import Architecture
 from segment_tiles.pipeline.models.weights import refuse_no_numbers
+from segment_tiles.pipeline.wording import counted
 
 _PROBABILITY_TOLERANCE = 1e-3
 _STRONG = 16.0
@@ -97,7 +98,7 @@ def _check_onnx_input(path: Path, shape: Sequence[int | str], bands: int) -> Non
         msg = f"{path} takes an input of shape {list(shape)}; (batch, bands, rows, columns) is needed"
         raise ModelError(msg)
     if isinstance(shape[1], int) and shape[1] != bands:
-        msg = f"{path} takes {shape[1]} bands; --bands names {bands}"
+        msg = f"{path} takes {counted(shape[1], 'band')}; --bands names {bands}"
         raise ModelError(msg)
     if isinstance(shape[2], int) or isinstance(shape[3], int):
         msg = (

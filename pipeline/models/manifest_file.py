@@ -12,6 +12,7 @@ from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.stac_item import MODEL_ASSET, from_stac_item
+from segment_tiles.pipeline.wording import counted
 
 MANIFEST_FILE = "model.json"
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.\-]+[a-zA-Z0-9]")
@@ -48,7 +49,8 @@ def check_manifest(manifest: ModelManifest) -> None:
         raise ModelError(msg)
     if bands == 0 or len(manifest.mean) != bands or len(manifest.std) != bands:
         msg = (
-            f"model has {bands} bands, {len(manifest.mean)} means and {len(manifest.std)} standard deviations; "
+            f"model has {counted(bands, 'band')}, {counted(len(manifest.mean), 'mean')} and "
+            f"{counted(len(manifest.std), 'standard deviation')}; "
             "each band needs one of each"
         )
         raise ModelError(msg)

@@ -15,6 +15,7 @@ from segment_tiles.pipeline.models.crf import crf_parameters, refine_batch
 from segment_tiles.pipeline.models.folding import fold_batch_norms
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.rewriting import rewrite
+from segment_tiles.pipeline.wording import counted
 
 __all__ = ["PRECISIONS", "Segmenter"]
 FOLDING_SAMPLE_SIDE = 128
@@ -111,7 +112,7 @@ class Segmenter:
         logits = self.logits(self.normalized(values, valid))
         if logits.shape[1] != self.classes.count:
             msg = (
-                f"model {self.manifest.name}: gives {logits.shape[1]} classes, "
+                f"model {self.manifest.name}: gives {counted(logits.shape[1], 'class', 'classes')}, "
                 f"but its class table has {self.classes.count}"
             )
             raise ModelError(msg)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from matplotlib.patches import Rectangle
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.wording import counted
 
 ROWS_AT_MOST: Final = 24
 """More classes than this are summed up in a last row."""
@@ -54,7 +55,7 @@ def legend_rows(table: ClassTable, pixel_counts: Sequence[int]) -> list[LegendRo
     rest = ranked[len(shown) :]
     if rest:
         together = share_of(sum(count for count, _ in rest), mapped)
-        rows.append(LegendRow(f"{len(rest)} more classes", together, None))
+        rows.append(LegendRow(counted(len(rest), "more class", "more classes"), together, None))
     if empty:
         share = share_of(empty, mapped + empty)
         rows.append(LegendRow("no data", f"{share} of all", None, is_nodata=True))

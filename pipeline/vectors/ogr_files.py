@@ -19,6 +19,7 @@ from segment_tiles.pipeline.vectors.antimeridian import WGS84, on_the_globe
 from segment_tiles.pipeline.vectors.geopackage_style import add_qgis_style
 from segment_tiles.pipeline.vectors.layer import Layer
 from segment_tiles.pipeline.vectors.rings import Polygons
+from segment_tiles.pipeline.wording import counted
 
 WEB_MERCATOR_METRES = 156543.03392804097
 """Metres of a pixel of a 256-pixel tile at zoom 0 on the equator."""
@@ -114,8 +115,8 @@ def _write(
     notes = [message for message in messages if not message.startswith(NEEDLESS)]
     if sum(around_pole):
         notes.append(
-            f"{sum(around_pole)} features go around a pole, which longitude and latitude cannot show; "
-            "use .parquet, .gpkg or .fgb for them"
+            f"{counted(sum(around_pole), 'feature goes', 'features go')} around a pole, which longitude and latitude "
+            "cannot show; use .parquet, .gpkg or .fgb for them"
         )
     return tuple(notes)
 

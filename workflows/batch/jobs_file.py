@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.settings import BatchSettings, JobEntry
 
 
@@ -140,7 +141,7 @@ def _complaint(path: Path, root: yaml.Node, error: ValidationError) -> str:
     )
     line, _, text = complaints[0]
     others = len({number for number, _, _ in complaints}) - 1
-    more = f" (and {others} more lines are wrong)" if others else ""
+    more = f" (and {counted(others, 'more line is', 'more lines are')} wrong)" if others else ""
     return f"{path}, line {line}: {text}{more}"
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError, SegmentTilesError, one_line
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.collection import write_collection
 from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
@@ -147,5 +148,5 @@ def _segment(job: Job, listener: Listener, executor: Executor, *, restart_change
 def _failed_parts(failures: Sequence[Mapping[str, Any]]) -> str:
     """Return the first of the windows that could not be done, and how many there are."""
     window = failures[0]["window"]
-    more = f" (and {len(failures) - 1} more parts)" if len(failures) > 1 else ""
+    more = f" (and {counted(len(failures) - 1, 'more part')})" if len(failures) > 1 else ""
     return f"rows {window['row']} to {window['row'] + window['height']}: {failures[0]['reason']}{more}"

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import pystac
 
 from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.wording import counted
 
 RASTER_TYPES = ("image/", "application/x-hdf", "application/vnd+zarr", "application/vnd.zarr")
 """Beginnings of the media types of rasters."""
@@ -101,7 +102,7 @@ def _raster(item: pystac.Item, key: str | None) -> str:
         if len(rasters) != 1:
             found = ", ".join(item.assets) or "none"
             msg = (
-                f"item {item.id} has {len(rasters)} assets that are rasters with the role data (all: {found}); "
+                f"item {item.id} has {counted(len(rasters), 'raster asset')} with the role data (all: {found}); "
                 "name one with asset"
             )
             raise UsageError(msg)

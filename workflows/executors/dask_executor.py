@@ -15,6 +15,7 @@ from distributed import Client, KilledWorker
 from distributed.comm import CommClosedError
 
 from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.executors.clusters import Cluster
 from segment_tiles.workflows.executors.dask_settings import TRIES
 from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths, Tell
@@ -94,8 +95,8 @@ class DaskExecutor:
         problems = {worker: text for worker, text in answers.items() if text is not None}
         for worker, text in problems.items():
             msg = (
-                f"worker {worker}: {text}; {len(problems)} of {len(answers)} workers cannot do this run: every "
-                "worker needs source, model and output directory under the same names"
+                f"worker {worker}: {text}; {len(problems)} of {counted(len(answers), 'worker')} cannot do this run: "
+                "every worker needs source, model and output directory under the same names"
             )
             raise UsageError(msg)
 

@@ -22,6 +22,7 @@ from segment_tiles.pipeline.models.checkpoints.file_kinds import (
     refuse_foreign_file,
     refuse_no_pickle,
 )
+from segment_tiles.pipeline.wording import counted
 
 ROOTS = ("state_dict", "model_state", "model_state_dict", "model", "network", "net", "student")
 """Where checkpoints keep their weights: Lightning and jfzhang95, VainF, habit; of several the first."""
@@ -123,7 +124,7 @@ def _find_weights(loaded: object, path: Path) -> Checkpoint:
         sets = {str(key): value for key, value in loaded.items() if _is_weights(value)}
         chosen = next((root for root in ROOTS if root in sets), next(iter(sets), None))
         if chosen is not None:
-            others = tuple(f"{key} ({len(sets[key])} tensors)" for key in sets if key != chosen)
+            others = tuple(f"{key} ({counted(len(sets[key]), 'tensor')})" for key in sets if key != chosen)
             return Checkpoint(_tensors(sets[chosen]), others + _no_tensors(sets[chosen]))
         if _is_weights(loaded):
             return Checkpoint(_tensors(loaded), _no_tensors(loaded))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.wording import counted
 
 Rule = tuple[str, str]
 """Pattern that the path of a module matches in full, and the path that it becomes."""
@@ -134,7 +135,7 @@ def rename_in_order(
     """
     ours, theirs = _modules(expected), sorted(_modules(state).items(), key=lambda item: _natural(item[0]))
     if len(ours) != len(theirs):
-        msg = f"{what} has {len(theirs)} layers with weights; {len(ours)} are expected"
+        msg = f"{what} has {counted(len(theirs), 'layer')} with weights, not {len(ours)}"
         raise ModelError(msg)
     renamed: dict[str, Tensor] = {}
     for (our_name, our_leaves), (their_name, their_leaves) in zip(ours.items(), theirs, strict=True):

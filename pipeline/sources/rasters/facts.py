@@ -21,6 +21,7 @@ from segment_tiles.pipeline.sources.rasters.masks import (
 )
 from segment_tiles.pipeline.sources.rasters.placement import Placed, orientation_of, placement_notes
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, sidecars_of
+from segment_tiles.pipeline.wording import counted
 
 SAMPLE_SIDE: Final = 1024
 """Pixels along a side of the decimated alpha band that is looked at."""
@@ -86,7 +87,8 @@ def file_notes(raster: Placed, uri: str, bands: Sequence[int], plan: MaskPlan, a
     notes = placement_notes(raster, uri)
     if file.subdatasets:
         count = len(file.subdatasets)
-        notes.append(f"{count} subdatasets or pages are in the file; the first image alone is read")
+        others = counted(count, "subdataset or page is", "subdatasets or pages are")
+        notes.append(f"{others} in the file; the first image alone is read")
     notes += _scaling_notes(file, bands)
     palettes = [band for band in bands if file.colorinterp[band - 1] == ColorInterp.palette]
     if palettes:

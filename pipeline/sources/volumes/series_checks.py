@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.wording import counted
 
 ORIENTATION_TOLERANCE: Final = 1e-3
 """Largest difference between direction cosines of two slices of a series."""
@@ -113,8 +114,8 @@ def _volumes(
     for frames in positions:
         if len(frames) != count:
             msg = (
-                f"{folder}: has {len(frames)} frames at the position of {frames[0].name}, but {count} at that of "
-                f"{positions[0][0].name}; every volume needs the same positions: split the file first"
+                f"{folder}: has {counted(len(frames), 'frame')} at the position of {frames[0].name}, but {count} at "
+                f"that of {positions[0][0].name}; every volume needs the same positions: split the file first"
             )
             raise SourceError(msg)
         for one, other in pairwise(frames):

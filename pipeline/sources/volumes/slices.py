@@ -17,6 +17,7 @@ from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.validity import for_bands
 from segment_tiles.pipeline.sources.volumes.volume import BLOCK_BYTES, DEPTH
 from segment_tiles.pipeline.sources.volumes.voxel_copy import Voxels
+from segment_tiles.pipeline.wording import counted
 
 
 def slice_spec(spec: VolumeSpec, slicing: Slicing, neighbours: int) -> RasterSpec:
@@ -28,7 +29,7 @@ def slice_spec(spec: VolumeSpec, slicing: Slicing, neighbours: int) -> RasterSpe
         Where neighbours are wanted of a volume with several channels.
     """
     if neighbours and spec.channels > 1:
-        msg = f"--neighbours is {neighbours}, but the volume has {spec.channels} channels; one is needed"
+        msg = f"--neighbours is {neighbours}, but the volume has {counted(spec.channels, 'channel')}; one is needed"
         raise ModelError(msg)
     _, height, width = slicing.shape_of(spec.shape)
     _, down, across = slicing.spacing_of(spec.affine)
