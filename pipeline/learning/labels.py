@@ -202,7 +202,7 @@ def _usable(
     if not keep.all():
         notes.append(f"{scene}: {counted(int((~keep).sum()), 'label')} without an area left out")
     if not keep.any():
-        msg = f"scene {scene}: no label of {len(keep):,} has an area, they are empty, points or lines; polygons are needed"
+        msg = f"scene {scene}: no label of {len(keep):,} has an area, they are empty or points; polygons are needed"
         raise TrainingError(msg)
     return geometries[keep], [v for v, k in zip(values, keep, strict=True) if k], tuple(notes)
 
