@@ -17,16 +17,12 @@ from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_url, shown_name
-from segment_tiles.pipeline.sources.kinds import ZARR_FILES
-from segment_tiles.pipeline.sources.rasters.sidecars import local_sidecars
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.vector_file import content_checksum
-from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
-from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.probe import Probe
-from segment_tiles.workflows.remote_version import remote_version
 from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.source_version import source_version
 from segment_tiles.workflows.volume_scene import VolumeScene
 
 CHOICES = ("precision", "batch", "device_name", "backend")
@@ -112,29 +108,6 @@ def choices_of(probe: Probe) -> dict[str, Any]:
 def source_name(uri: str) -> str:
     """Return what identifies a source: its absolute path, or its URL without what may change under it."""
     return shown_name(uri) if is_url(uri) else str(Path(uri).absolute())
-
-
-def source_version(uri: str) -> list[int] | dict[str, Any] | None:
-    """Return size and time of change of a local file, of a Zarr folder those of its metadata.
-
-    Of a remote source it is what its server says, which may be None.
-
-    A raster with sidecars, or a VRT of other files, has the sum of their sizes and their latest change too.
-    """
-    if is_url(uri):
-        return remote_version(uri)
-    path = Path(uri)
-    if path.is_dir():
-        path = next((path / name for name in ZARR_FILES if (path / name).is_file()), path)
-    if not path.is_file():
-        if not path.is_dir() or volume_kind(uri) is None:
-            return None
-        statuses = [file.stat() for file in dicom_files(path)]
-        return [sum(s.st_size for s in statuses), max(s.st_mtime_ns for s in statuses)]
-    status = path.stat()
-    beside = [file.stat() for file in local_sidecars(uri)]
-    more = [sum(s.st_size for s in beside), max(s.st_mtime_ns for s in beside)] if beside else []
-    return [status.st_size, status.st_mtime_ns, *more]
 
 
 def _tissue_version(tissue: TissueMask | Path | None) -> str | None:

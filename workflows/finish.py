@@ -24,6 +24,7 @@ from segment_tiles.workflows.polygonize import polygonize, take_up_tiles
 from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.source_version import Version, require_unless_gone
 from segment_tiles.workflows.taken_up import give_store_its_name, is_store_kept
 from segment_tiles.workflows.volume_finish import finish_volume, is_volume_finished
 
@@ -82,6 +83,7 @@ def finish(
     report: dict[str, Any],
     stages: Stages,
     started: float,
+    version: Version,
 ) -> dict[str, Any]:
     """Make everything that is not there yet, and return the report with outputs and times.
 
@@ -97,9 +99,16 @@ def finish(
         Told of each stage.
     started
         ``perf_counter`` at the start of the run.
+    version
+        Of the source, when this start began.
+
+    Raises
+    ------
+    RunFailedError
+        Where the source has changed meanwhile: the preview shows it, and nothing more is called complete.
     """
     if scene.volume is not None:
-        return finish_volume(config, scene, scene.volume, directory, report, stages, started)
+        return finish_volume(config, scene, scene.volume, directory, report, stages, started, version)
     begun = perf_counter()
     forget_segmenters()
     release_freed_memory()
@@ -127,6 +136,7 @@ def finish(
     for note in notes:
         stages.warn(note)
     outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), *picture, "report.json", "item.json"]
+    require_unless_gone(scene.uri, version)
     report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
     stages.stage("item")

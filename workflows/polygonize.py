@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from segment_tiles.pipeline.durable import remove
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import RunFailedError, UsageError
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
 from segment_tiles.pipeline.vectors.class_raster import (
     ClassRasterSpec,
     RasterName,
-    identifying_file,
+    identifying_name,
     open_class_raster,
     raster_name,
 )
@@ -34,7 +34,7 @@ from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWo
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_check import check_output_file
-from segment_tiles.workflows.remote_version import remote_version
+from segment_tiles.workflows.source_version import Version, require_same_version, source_version
 from segment_tiles.workflows.vector_pool import start_loading, worker_pool
 
 Progress = Callable[[str, int, int], None]
@@ -107,12 +107,14 @@ def polygonize(
     raster = raster_name(raster)
     targets = _targets(out, formats)
     start_loading(workers)
+    version = source_version(identifying_name(raster))  # before it is opened
     spec = _checked_spec(raster, options)
     for _, kind in targets:
         kind.check_crs(str(raster), spec.georef.crs)
-    ledger = _begun_ledger(out[0], _settings(raster, options), restart=restart)
+    ledger = _begun_ledger(out[0], _settings(raster, version, options), restart=restart)
     codes = _changed_codes(raster, spec, ledger, options, workers)
     parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
+    _require_one_version(raster, version, ledger)
     report = _written(raster, targets, parts, spec, level_scale, started)
     ledger.remove()
     return report
@@ -233,18 +235,22 @@ def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[
     return targets
 
 
-def _settings(raster: RasterName, options: PolygonizeOptions) -> dict[str, object]:
+def _require_one_version(raster: RasterName, before: Version, ledger: TileLedger) -> None:
+    """Refuse polygons of a raster that changed while it was read; its tiles are not gone on with later."""
+    name = identifying_name(raster)
+    try:
+        require_same_version(name, before)
+    except RunFailedError:
+        if source_version(name) is not None:  # one that has only gone may come back as it was
+            ledger.remove()
+        raise
+
+
+def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) -> dict[str, object]:
     """Return what the tiles depend on: the same settings may go on with the same tiles."""
-    file = identifying_file(raster)
-    status = None if file is None else file.stat()
     values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
-    return {
-        "raster": str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster),
-        # what is elsewhere has the version that its server tells
-        "raster_changed": remote_version(str(raster)) if status is None else status.st_mtime_ns,
-        "raster_bytes": None if status is None else status.st_size,
-        **values,
-    }
+    name = str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster)
+    return {"raster": name, "raster_version": version, **values}
 
 
 def _parts(setup: TileSetup, spec: ClassRasterSpec, workers: int, progress: Progress | None) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from segment_tiles.pipeline.errors import ReadFailedError, SourceError
+from segment_tiles.pipeline.errors import ReadFailedError, RunFailedError, SourceError
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.ledger import Ledger
@@ -37,6 +37,7 @@ from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import not_finite_warning, read_report, run_report, write_report
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.scene_probe import probe_scene
+from segment_tiles.workflows.source_version import require_same_version, source_version
 from segment_tiles.workflows.taken_up import (
     begin,
     read_computed,
@@ -107,6 +108,7 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
     """
     started = perf_counter()
     directory, asked = OutputDirectory(config.out), config
+    version = source_version(config.source)  # before it is opened
     try:
         config, scene = checked_request(config)
     except (SourceError, ReadFailedError) as error:
@@ -116,6 +118,7 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         return _told(RunResult(report, was_finished=True), listener)
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
+        require_same_version(scene.uri, version)
         settings = settings_of(config, scene)
         # once more: another run may have come to its end here meanwhile
         record = None if config.restart else read_record(directory.record)
@@ -130,12 +133,14 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         if report is None:
             with ExitStack() as stack:
                 chosen = executor or stack.enter_context(executor_for(config, listener.stage))
-                report = _computed(config, scene, directory, record, listener, chosen, started, notes)
+                report = _computed(
+                    config, scene, directory, settings, record, listener, chosen, started, notes
+                )
             if report["failures"]:
                 return RunResult(report, was_finished=False)
             seconds = {**report["seconds"], "total": round(perf_counter() - started, 3)}
             write_computed(directory, {**report, "seconds": seconds}, request_of(asked))
-        report = finish(config, scene, directory, report, listener, started)
+        report = finish(config, scene, directory, report, listener, started, version)
         write_computed(directory, report, request_of(asked))
         return RunResult(report, was_finished=False)
 
@@ -150,6 +155,7 @@ def _computed(
     config: RunConfig,
     scene: Scene,
     directory: OutputDirectory,
+    settings: dict[str, Any],
     record: RunRecord | None,
     listener: Listener,
     executor: Executor,
@@ -167,9 +173,7 @@ def _computed(
     plan = _plan(config, scene, probe, capacity)
     check_space(plan, directory.path)
     if record is None:
-        record = RunRecord(
-            settings_of(config, scene), {**choices_of(probe), **({"tuned": True} if config.tuned else {})}
-        )
+        record = RunRecord(settings, {**choices_of(probe), **({"tuned": True} if config.tuned else {})})
         begin(config, scene, directory)  # after the last check: a run that is refused throws nothing away
     else:
         require_device(record, probe)
@@ -180,6 +184,7 @@ def _computed(
     regions: list[RegionReport] = []
     if not directory.store.exists():
         regions = _do_regions(config, plan, directory, paths, executor, listener)
+        _require_one_version(scene, directory, record)
     seconds["segment"] = perf_counter() - begun
     ledger = Ledger(directory.ledger)
     shards, not_finite = ledger.finished(), ledger.not_finite()
@@ -195,6 +200,18 @@ def _computed(
         report = {**report, "seconds": {**report["seconds"], **seconds}, "outputs": ["report.json"]}
         write_report(directory, report)
     return report
+
+
+def _require_one_version(scene: Scene, directory: OutputDirectory, record: RunRecord) -> None:
+    """Refuse to complete a map whose source changed; rows of two versions are not gone on with later either."""
+    before = record.settings.get("source version")
+    try:
+        require_same_version(scene.uri, before)
+    except RunFailedError:
+        if (now := source_version(scene.uri)) is not None:  # one that has only gone may come back as it was
+            mixed = {**record.settings, "source version": {"was": before, "became": now}}
+            write_record(directory.record, RunRecord(mixed, record.choices))
+        raise
 
 
 def _do_regions(

@@ -22,6 +22,7 @@ from segment_tiles.workflows.picture import try_preview
 from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.report import read_report, write_report
 from segment_tiles.workflows.scene import Scene
+from segment_tiles.workflows.source_version import Version, require_unless_gone
 from segment_tiles.workflows.taken_up import give_store_its_name
 from segment_tiles.workflows.volume_average import remove_directions
 from segment_tiles.workflows.volume_formats import FILE_OF_VOLUME_FORMAT
@@ -66,6 +67,7 @@ def finish_volume(
     report: dict[str, Any],
     stages: Stages,
     started: float,
+    version: Version,
 ) -> dict[str, Any]:
     """Make everything that is not there yet, and return the report with outputs and times.
 
@@ -81,6 +83,13 @@ def finish_volume(
         Told of each stage.
     started
         ``perf_counter`` at the start of the run.
+    version
+        Of the source, when this start began.
+
+    Raises
+    ------
+    RunFailedError
+        Where the source has changed meanwhile: the preview shows it, and nothing more is called complete.
     """
     begun = perf_counter()
     forget_segmenters()
@@ -102,6 +111,7 @@ def finish_volume(
         stages.warn(note)
     remove_copy(directory)
     outputs = [*(FILE_OF_VOLUME_FORMAT[name] for name in config.formats), *picture, "report.json"]
+    require_unless_gone(scene.uri, version)
     report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
     return report

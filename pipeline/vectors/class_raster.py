@@ -115,20 +115,14 @@ def raster_name(text: str | Path) -> RasterName:
     return Path(text)
 
 
-def identifying_file(name: RasterName) -> Path | None:
-    """Return the file whose time and size tell whether a class raster is still the same; None if it is not here.
-
-    Of a name that only GDAL understands it is the local file inside: an archive, or a file of several rasters.
-    """
+def identifying_name(name: RasterName) -> str:
+    """Return the name whose version tells whether a class raster is still the same."""
     if isinstance(name, str):
-        parts = [part.strip('"') for part in re.split(r":(?!//)|/vsi\w+/", name)]
-        inside = [path for part in parts if part for path in (Path(part), *Path(part).parents)]
-        return next((path for path in inside if path.is_file()), None)
-    path = name
-    if (path / "classes.zarr").is_dir():
-        path = path / "classes.zarr"
-    # the metadata of the array: that of the group changes when overviews are added
-    return path / "classes" / "zarr.json" if (path / "zarr.json").is_file() else path
+        return name
+    if (name / "classes.zarr").is_dir():
+        name = name / "classes.zarr"
+    # the array alone: the group changes when overviews are added
+    return str(name / "classes" if (name / "zarr.json").is_file() else name)
 
 
 class ArrayClassRaster:

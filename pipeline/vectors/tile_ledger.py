@@ -27,7 +27,7 @@ from segment_tiles.pipeline.vectors.parts import write_part
 from segment_tiles.pipeline.vectors.pieces import SeamPieces
 from segment_tiles.pipeline.vectors.tiling import VectorTile
 
-RASTER_KEYS = {"raster", "raster_changed", "raster_bytes"}
+RASTER_KEYS = {"raster", "raster_version"}
 """Settings that say which raster it is, and in which state."""
 _SIDES = ("top", "bottom", "left", "right")
 _COLUMNS = ("codes", "pixels", "first_pixels", "confidence_sums", "touches_edge", "touches_nodata")

@@ -27,7 +27,7 @@ from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.sources.raster_file import GDAL_SETTINGS
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
 from segment_tiles.workflows.batch.jobs import Mosaic
-from segment_tiles.workflows.fingerprint import source_version
+from segment_tiles.workflows.source_version import source_version
 
 LAYER = "scenes"
 """Table of the index."""

@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import rasterio
-from rasterio.errors import RasterioError
-
 LISTING: Final = "GDAL_DISABLE_READDIR_ON_OPEN"
 """GDAL's option: whether the folder of a file is listed to find its sidecars."""
 _REMOTE: Final = re.compile(
@@ -59,13 +56,3 @@ def sidecars_of(dataset: Any, uri: str) -> tuple[str, ...]:
     """Return the names of the files that GDAL reads beside the raster itself; of a VRT also those that it names."""
     own = Path(uri)
     return tuple(str(name) for name in dataset.files if Path(name) != own)
-
-
-def local_sidecars(uri: str) -> tuple[Path, ...]:
-    """Return the local files that GDAL reads beside a local raster; none where it is not one that GDAL opens."""
-    try:
-        with rasterio.Env(**listing_setting(uri)), rasterio.open(uri) as dataset:
-            names = sidecars_of(dataset, uri)
-    except (RasterioError, OSError):
-        return ()  # a slide or a volume, which have readers of their own
-    return tuple(path for path in map(Path, names) if path.is_file())

@@ -18,9 +18,10 @@ from rasterio.enums import ColorInterp
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError, VectorError
-from segment_tiles.pipeline.vectors.class_raster import identifying_file, open_class_raster, raster_name
+from segment_tiles.pipeline.vectors.class_raster import identifying_name, open_class_raster, raster_name
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.source_version import source_version
 
 CODES = np.zeros((40, 50), np.uint8)
 CODES[5:15, 5:20] = 1
@@ -75,9 +76,9 @@ def test_tiles_of_a_raster_in_a_changed_archive_are_not_taken_up(raster, tmp_pat
     with zipfile.ZipFile(archive, "w") as file:
         file.write(raster, "classes.tif")
     name = f"/vsizip/{archive}/classes.tif"
-    assert identifying_file(name) == archive
-    assert identifying_file(f'NETCDF:"{archive}":a') == archive
-    assert identifying_file("https://example.com/a.tif") is None
+    status = archive.stat()
+    assert source_version(identifying_name(name)) == [status.st_size, status.st_mtime_ns]
+    assert source_version(identifying_name(f'NETCDF:"{archive}":a')) == [status.st_size, status.st_mtime_ns]
     assert raster_name(str(raster)) == raster
 
 
