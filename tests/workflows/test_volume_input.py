@@ -67,7 +67,9 @@ def test_a_nifti_without_compression_that_is_short_is_refused_by_info(
     refused(["info", str(tmp_path / "scan.nii")], "ends early", f"needs {needed} bytes, and it has {have}")
 
 
-def test_what_a_nifti_leaves_open_is_said(scan: Call, tmp_path: Path) -> None:
+def test_what_a_nifti_leaves_open_is_said(
+    scan: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def notes(name: str, image: Any) -> str:
         nibabel.save(image, tmp_path / name)
         return " ".join(describe_source(str(tmp_path / name))["notes"])
@@ -88,6 +90,14 @@ def test_what_a_nifti_leaves_open_is_said(scan: Call, tmp_path: Path) -> None:
     image.set_sform(STRAIGHT, 1)
     image.set_qform(STRAIGHT, 1)
     assert not notes("clear.nii", image)
+    content = bytearray((tmp_path / "clear.nii").read_bytes())
+    content[80:84] = bytes(4)  # pixdim[1], which nibabel repairs and prints a line of its own about
+    (tmp_path / "zero.nii").write_bytes(bytes(content))
+    capsys.readouterr()
+    assert run_command_line(["info", str(tmp_path / "zero.nii"), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "setting 0 dims to 1" in json.loads(printed.out)["notes"][0]
 
 
 def test_units_of_nrrd_are_converted(tmp_path: Path) -> None:
@@ -272,6 +282,25 @@ def test_dicom_seg_of_an_enhanced_file_is_refused(
     words = ["plan", source, "--model", str(grey_model)]
     run = ["run", *words[1:], "--out", str(tmp_path / "out"), "--format", "dicom-seg"]
     refused(run, "enhanced file of frames", "use nifti")
+
+
+@pytest.mark.shared
+def test_an_enhanced_file_of_several_times_leaves_the_choice_open(shared_real: Path) -> None:
+    folder = str(shared_real / "dicom2nifti" / "philips_enhanced_fmri")
+    with pytest.raises(
+        SourceError, match=r"four dimensions \(64 x 64 x 8 x 4\); choose one volume by --t, 0 to 3"
+    ):
+        read_volume_spec(folder, Selection())
+    with pytest.raises(SourceError, match=r"--t is 4, but .* has 4 volumes"):
+        read_volume_spec(folder, Selection(4))
+
+
+def test_pixels_that_are_missing_are_an_error(write_series: Call, scan: Call, tmp_path: Path) -> None:
+    series = write_series(tmp_path / "series", scan((12, 10, 4)), STRAIGHT)
+    file = series / "0002.dcm"
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(SourceError, match=r"0002.dcm: its pixels cannot be decoded .* copy the series again"):
+        read_volume(str(series), Selection())
 
 
 @pytest.mark.shared

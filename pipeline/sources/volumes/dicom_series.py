@@ -133,37 +133,32 @@ def read_series_blocks(
     count = len(series.volumes)
     times = selection.times((columns, rows, layers, count)) if count > 1 else (0,)
     for channel, time in enumerate(times):
+        volume = series.volumes[time]
+        slices = _slices([header for first, stop in blocks for header in volume[first:stop]], dtype)
         for first, stop in blocks:
             values = np.empty((stop - first, rows, columns), dtype)
-            _read_slices(series.volumes[time][first:stop], values)
+            for place, read in zip(values, slices, strict=False):
+                place[:] = read
             yield channel, first, values.transpose(2, 1, 0)
 
 
-def _read_slices(headers: Sequence[SliceHeader], out: NDArray[Any]) -> None:
-    """Put slices x rows x columns into ``out``; frames of one file are read in one pass."""
+def _slices(headers: Sequence[SliceHeader], dtype: str) -> Iterator[NDArray[Any]]:
+    """Yield rows x columns of each slice; a file of many frames is opened once, since its groups take long."""
     from pydicom.pixels.utils import iter_pixels  # noqa: PLC0415 - an extra
 
-    done = 0
     for file, of_file in groupby(headers, key=lambda header: header.file):
-        wanted = list(of_file)
-        in_file = sorted(range(len(wanted)), key=lambda i: wanted[i].frame or 0)
+        wanted, stored = list(of_file), _Stored()
         try:
-            stored: Any = _Stored()
-            frames = iter_pixels(file, ds_out=stored.dataset, indices=[wanted[i].frame or 0 for i in in_file])
-            for i, pixels in zip(in_file, frames, strict=True):
-                out[done + i] = _rescaled(stored.values(pixels), wanted[i].rescale, out.dtype)
+            frames = iter_pixels(
+                file, ds_out=stored.dataset, indices=[header.frame or 0 for header in wanted]
+            )
+            for header, pixels in zip(wanted, frames, strict=True):
+                yield _rescaled(stored.values(pixels), header.rescale, np.dtype(dtype))
         except (
-            OSError,
-            EOFError,
-            ValueError,
-            RuntimeError,
-            AttributeError,
-            KeyError,
-            NotImplementedError,
-        ) as error:
+            OSError, EOFError, ValueError, RuntimeError, AttributeError, KeyError, NotImplementedError,
+        ) as error:  # fmt: skip
             msg = f"{file}: its pixels cannot be decoded ({one_line(error)}); copy the series again or decompress it"
             raise SourceError(msg) from error
-        done += len(wanted)
 
 
 class _Stored:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
     SourceError
         If it is no NIfTI file, ends early, holds colours or complex values, or leaves the choice of a time open.
     """
-    image = _opened(path)
+    image, repairs = _opened(path)
     header = image.header
     stored = image.get_data_dtype()
     if stored.kind not in "uif":
@@ -59,7 +60,7 @@ def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
         as_matrix(affine),
         nifti_header=binary.getvalue()[: int(header["sizeof_hdr"])],
         times=int(image.shape[3]) if len(image.shape) > 3 else 1,
-        notes=tuple(_notes(path, image)),
+        notes=(*(f"{path}: {text}" for text in repairs), *_notes(path, image)),
     )
 
 
@@ -83,7 +84,7 @@ def read_nifti_blocks(
     """
     from nibabel.openers import ImageOpener  # noqa: PLC0415 - an extra
 
-    kind = type(_opened(path))
+    kind = type(_opened(path)[0])
     try:
         with ImageOpener(str(path)) as stream:
             # without a map into memory, of which the system would count every page that was read as ours
@@ -139,14 +140,32 @@ def _notes(path: Path, image: Any) -> Iterator[str]:
             yield f"{path}: sform and qform place it up to {apart:.3g} mm apart; sform is used, as nibabel does"
 
 
-def _opened(path: Path) -> Any:
-    """Return the file with its header."""
+def _opened(path: Path) -> tuple[Any, list[str]]:
+    """Return the file with its header, and what nibabel says that it had to repair in it."""
     import nibabel  # noqa: PLC0415 - an extra
+    from nibabel import imageglobals  # noqa: PLC0415 - an extra
 
+    heard = _Heard()
+    logger, handlers = imageglobals.logger, imageglobals.logger.handlers
+    logger.handlers = [heard]  # its own prints to stderr
     try:
-        return nibabel.load(path)
+        return nibabel.load(path), heard.messages
     except (*DAMAGE, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise _damaged(path, error) from error
+    finally:
+        logger.handlers = handlers
+
+
+class _Heard(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message."""
+        self.messages.append(record.getMessage())
 
 
 def _place(shape: tuple[int, ...], k: slice, time: int | None) -> tuple[Any, ...]:
