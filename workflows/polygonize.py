@@ -326,10 +326,14 @@ def _totals(parts: Sequence[Path], layer: Layer) -> tuple[ClassTotal, ...]:
 def _notes(spec: ClassRasterSpec, targets: Sequence[tuple[Path, VectorFormat]]) -> tuple[str, ...]:
     if spec.georef.crs_wkt is None:
         if spec.georef.unit != "pixel":  # a slide or a volume, of which nobody expects one
-            return ()
-        return (f"the raster has no CRS: coordinates are in {spec.georef.unit}s, and no file names a CRS",)
-    return tuple(
+            return spec.notes
+        return (
+            *spec.notes,
+            f"the raster has no CRS: coordinates are in {spec.georef.unit}s, and no file names a CRS",
+        )
+    converted = (
         f"{path.name}: the format holds only {kind.fixed_crs}; coordinates were converted"
         for path, kind in targets
         if kind.fixed_crs is not None
     )
+    return (*spec.notes, *converted)

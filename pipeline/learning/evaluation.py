@@ -109,7 +109,7 @@ def evaluate_map(
         [BoundaryIou(count, width) for width in boundary_widths],
         [TrimapScores(count, width) for width in trimap_widths],
         Calibration() if class_map.spec.has_confidence else None,
-        notes=truth.notes,
+        notes=(*class_map.spec.notes, *truth.notes),
     )
     halo = largest_width([*boundary_widths, *trimap_widths])
     for core in _windows(class_map.spec.window):

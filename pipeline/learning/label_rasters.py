@@ -11,7 +11,7 @@ import pyproj
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
@@ -21,6 +21,9 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
+from segment_tiles.pipeline.sources.rasters.placement import placed
+from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
 from segment_tiles.pipeline.vectors.class_band import class_band
 from segment_tiles.pipeline.vectors.zarr_class_raster import ZarrClassRaster
 
@@ -32,20 +35,23 @@ class RasterLabels:
         self.notes: tuple[str, ...] = ()
         self._scene, self._path, self._names = scene.name, path, class_names
         try:
-            self._file = rasterio.open(path)
+            with rasterio.Env(**listing_setting(path)):
+                self._raster = placed(rasterio.open(path), path)
         except RasterioError as error:
             msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"
             raise TrainingError(msg) from error
+        self._file = self._raster.dataset
         self._band = self._only_band()
+        self._applies_masks = MaskFlags.all_valid not in self._file.mask_flag_enums[self._band - 1]
         self._codes = _code_table(scene.class_values, class_names)
-        self._nodata = self._file.nodata
+        self._nodata = nodata_of_band(self._raster.file, self._band)
         self._grid = self._on_grid(spec)
 
     def _only_band(self) -> int:
         try:
-            return class_band(self._path, self._file, None)
+            return class_band(self._path, self._raster.file, None)
         except VectorError as error:
-            self._file.close()
+            self._raster.close()
             msg = f"labels of scene {self._scene}: {one_line(error)}"
             raise TrainingError(msg) from error
 
@@ -112,8 +118,9 @@ class RasterLabels:
         """Return class codes, rows x columns."""
         box = rasterio.windows.Window(window.column, window.row, window.width, window.height)
         values = self._grid.read(self._band, window=box)
+        shown = self._grid.read_masks(self._band, window=box) > 0 if self._applies_masks else None
         codes = np.full(window.shape, IGNORE_CODE, dtype=np.uint8)
-        for value in np.unique(values).tolist():
+        for value in np.unique(values if shown is None else values[shown]).tolist():
             if value == self._nodata or math.isnan(value):
                 continue
             if value not in self._codes:
@@ -124,13 +131,13 @@ class RasterLabels:
                 )
                 raise TrainingError(msg)
             codes[values == value] = self._codes[value]
-        return codes
+        return codes if shown is None else np.where(shown, codes, np.uint8(IGNORE_CODE))
 
     def close(self) -> None:
         """Close the file."""
         if self._grid is not self._file:
             self._grid.close()
-        self._file.close()
+        self._raster.close()
 
 
 def _code_table(class_values: Mapping[str, str], class_names: Sequence[str]) -> dict[int, int]:

@@ -12,6 +12,7 @@ from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.scenes import LabelledScene, LabelledWindow
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
+from segment_tiles.pipeline.sources.validity import not_finite
 
 CELL = 64
 """Side in pixels of the cells in which labelled pixels are counted; divides STRIP_ROWS."""
@@ -56,7 +57,7 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
     Raises
     ------
     TrainingError
-        A scene has no labelled pixel, all scenes together have only one class, or values are infinite.
+        A scene has no labelled pixel, all scenes together have only one class, or a band has no value.
     """
     bands = scenes[0].source.spec.bands
     total, squares, count = np.zeros(bands), np.zeros(bands), np.zeros(bands)
@@ -65,7 +66,8 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
         parts = []
         for strip, labelled in scene.training_strips():
             values = labelled.values[:, labelled.valid].astype(np.float64)
-            # NaN is no value, as for the engine
+            # NaN and infinity are no values, as for the engine
+            values[not_finite(values)] = np.nan
             total += np.nansum(values, axis=1)
             squares += np.nansum(values**2, axis=1)
             count += (~np.isnan(values)).sum(axis=1)
@@ -84,10 +86,6 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
         msg = f"bands {bands_at_fault} hold no value where training may look; choose others by bands"
         raise TrainingError(msg)
     mean = total / count
-    if not np.isfinite(squares).all():
-        bands_at_fault = (np.flatnonzero(~np.isfinite(squares)) + 1).tolist()
-        msg = f"bands {bands_at_fault} hold infinite values; declare them as nodata, or repair the raster"
-        raise TrainingError(msg)
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
     statistics = BandStatistics(tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
     return Survey(statistics, tuple(cells), tuple(pixels.tolist()))

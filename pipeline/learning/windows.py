@@ -21,6 +21,7 @@ from segment_tiles.pipeline.learning.sampling import Sample, WindowSampler
 from segment_tiles.pipeline.learning.scenes import LabelledScene
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.learning.survey import Survey
+from segment_tiles.pipeline.sources.validity import not_finite
 
 
 class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
@@ -64,7 +65,7 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
         labelled = scene.read(footprint, with_held_out=False)
         values = (labelled.values.astype(np.float32) - self._mean) / self._std
         # what the engine does with pixels without data: the mean of the band
-        values = np.where(labelled.valid & ~np.isnan(values), values, np.float32(0))
+        values = np.where(labelled.valid & ~not_finite(labelled.values), values, np.float32(0))
         return place(
             torch.from_numpy(values), torch.from_numpy(labelled.labels), placement, self._settings.window
         )

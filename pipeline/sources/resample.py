@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.sources.validity import not_finite
+
 
 @dataclass(frozen=True, slots=True)
 class Taps:
@@ -90,7 +92,13 @@ def resampled(
     dtype = values.dtype
     work = np.dtype(np.float64 if dtype.itemsize > 2 and dtype != np.float32 else np.float32)
     masked = values if valid is None else np.where(valid, values, dtype.type(0))
-    mean = _along(_along(masked, rows, 1, work), columns, 2, work)
+    bad = not_finite(masked) if dtype.kind == "f" else None
+    if bad is not None and bad.any():
+        mean = _without(masked, bad if valid is None else bad | ~valid, rows, columns, work)
+        is_weighted = True
+    else:
+        mean = _along(_along(masked, rows, 1, work), columns, 2, work)
+        is_weighted = False
     held = None
     if valid is not None:
         missing = _along(_along(~valid[np.newaxis], rows, 1, work), columns, 2, work)[0]
@@ -98,13 +106,28 @@ def resampled(
         # then the same as in a window that holds no missing pixel at all
         touched = missing > 0
         share = np.where(touched & (missing < 1), 1 - missing, 1).astype(work)
-        mean = np.where(touched, mean / share, mean)
+        mean = np.where(touched, mean / share, mean) if not is_weighted else mean
         held = missing <= 0.5
         held = None if held.all() else held
     if dtype.kind == "f":
         return mean.astype(dtype), held
     limits = np.iinfo(dtype)
     return np.clip(np.rint(mean), limits.min, limits.max).astype(dtype), held
+
+
+def _without(
+    values: NDArray[Any], bad: NDArray[np.bool_], rows: Taps, columns: Taps, work: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return means of the values that are not bad, band by band; NaN if more than half of the weight is.
+
+    A band may lack a value where others have one (rule ``all``): 0 times infinity would be NaN all around.
+    """
+    kept = np.where(bad, values.dtype.type(0), values)
+    mean = _along(_along(kept, rows, 1, work), columns, 2, work)
+    missing = _along(_along(bad, rows, 1, work), columns, 2, work)
+    share = np.where((missing > 0) & (missing < 1), 1 - missing, 1).astype(work)
+    found: NDArray[Any] = np.where(missing > 0, mean / share, mean)
+    return np.where(missing > 0.5, work.type(np.nan), found)
 
 
 def _along(values: NDArray[Any], parts: Taps, axis: int, work: np.dtype[Any]) -> NDArray[Any]:

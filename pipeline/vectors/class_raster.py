@@ -38,6 +38,8 @@ class ClassRasterSpec:
     """Names and colours that the file knows; codes may be any integers, and may be missing here."""
     has_confidence: bool = False
     """True where ``read_confidence`` gives bytes."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how the file is placed."""
 
     @property
     def window(self) -> Window:

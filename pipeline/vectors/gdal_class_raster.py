@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +19,9 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.block_cache import block_cache_of_mib
+from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
+from segment_tiles.pipeline.sources.rasters.placement import Placed, placed, placement_notes
+from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
 from segment_tiles.pipeline.vectors.class_band import class_band, refuse_photograph
 from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec, RasterName
 from segment_tiles.pipeline.vectors.palette import class_color
@@ -38,19 +42,21 @@ class GdalClassRaster:
     def __init__(self, name: RasterName, band: int | None = None) -> None:
         self._path = shown_name(str(name))
         try:
-            with rasterio.Env(), block_cache_of_mib(CACHE_MIB):
-                self._dataset = rasterio.open(name)
+            with rasterio.Env(**listing_setting(str(name))), block_cache_of_mib(CACHE_MIB):
+                self._raster = placed(rasterio.open(name), self._path)
+                self._dataset = self._raster.dataset
         except RasterioIOError as error:
             msg = f"{self._path} cannot be opened as a class raster: {one_line(error)}"
             raise VectorError(msg) from error
         try:
-            self._band = class_band(self._path, self._dataset, band)
+            self._band = class_band(self._path, self._raster.file, band)
             self._has_mask_band = _has_mask_band(self._dataset, self._band)
-            self.spec = _spec(name, self._dataset, self._band, has_mask_band=self._has_mask_band)
+            self._nodata = _nodata(self._raster.file, self._band)
+            self.spec = _spec(name, self._raster, self._band, has_mask_band=self._has_mask_band)
             if band is None and not self.spec.classes:
                 refuse_photograph(self._path, self.spec, self.read)
         except SegmentTilesError:
-            self._dataset.close()
+            self._raster.close()
             raise
 
     def read(self, window: Window) -> NDArray[np.integer]:
@@ -63,7 +69,14 @@ class GdalClassRaster:
         except RasterioIOError as error:
             msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {one_line(error)}"
             raise ReadFailedError(msg) from error
-        return np.asarray(codes) if mask is None else np.where(mask == 0, MASKED, codes.astype(np.int32))
+        if mask is None:
+            return np.asarray(codes)
+        hidden = mask == 0
+        if (
+            self._raster.is_warped and self._nodata is not None
+        ):  # the view keeps values, and not what they mean
+            hidden |= codes == self._nodata
+        return np.where(hidden, MASKED, codes.astype(np.int32))
 
     def read_confidence(self, window: Window) -> NDArray[np.uint8]:
         """Refuse: a GDAL class raster carries no confidence."""
@@ -72,17 +85,22 @@ class GdalClassRaster:
 
     def close(self) -> None:
         """Close the file."""
-        self._dataset.close()
+        self._raster.close()
 
 
 def _has_mask_band(dataset: rasterio.DatasetReader, band: int) -> bool:
-    flags = dataset.mask_flag_enums[band - 1]
-    return MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags
+    """Return whether a mask tells which pixels have a class: of all bands, of this one, or NODATA_VALUES."""
+    return set(dataset.mask_flag_enums[band - 1]) not in ({MaskFlags.all_valid}, {MaskFlags.nodata})
 
 
-def _spec(
-    name: RasterName, dataset: rasterio.DatasetReader, band: int, *, has_mask_band: bool
-) -> ClassRasterSpec:
+def _nodata(file: rasterio.DatasetReader, band: int) -> int | None:
+    """Return the nodata value that GDAL applies to a band; in integers it cuts off a fraction."""
+    value = nodata_of_band(file, band)
+    return None if value is None or not math.isfinite(value) else int(value)
+
+
+def _spec(name: RasterName, raster: Placed, band: int, *, has_mask_band: bool) -> ClassRasterSpec:
+    dataset = raster.dataset
     dtype = np.dtype(dataset.dtypes[band - 1])
     if dtype.kind not in "iu":
         msg = (
@@ -95,17 +113,11 @@ def _spec(
         height=dataset.height,
         width=dataset.width,
         dtype="int32" if has_mask_band else dtype.name,
-        nodata=MASKED if has_mask_band else _integer_nodata(dataset, band),
+        nodata=MASKED if has_mask_band else _nodata(raster.file, band),
         georef=GeoRef.from_affine(dataset.transform, crs),
-        classes=_classes(name, dataset, band),
+        classes=_classes(name, raster.file, band),
+        notes=tuple(placement_notes(raster, str(name))),
     )
-
-
-def _integer_nodata(dataset: rasterio.DatasetReader, band: int) -> int | None:
-    value = dataset.nodatavals[band - 1]
-    if value is None or not float(value).is_integer():
-        return None
-    return int(value)
 
 
 def _classes(name: RasterName, dataset: rasterio.DatasetReader, band: int) -> tuple[MapClass, ...]:

@@ -75,6 +75,20 @@ def test_missing_pixels_have_no_part_in_a_value(valid: NDArray[np.bool_]) -> Non
         assert held.all() == valid.all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_value_that_one_band_lacks_spoils_neither_its_neighbours_nor_other_bands(bad: float) -> None:
+    values = np.full((2, 12, 12), 3.0, dtype=np.float32)
+    values[1, 5, 5] = bad
+    values[1, 8:, 8:] = bad
+    mean, held = part(values, None, 2.0, Window(0, 0, 6, 6))
+    assert held.all()
+    np.testing.assert_allclose(mean[0], 3.0)
+    np.testing.assert_allclose(mean[1, :4, :4], 3.0)
+    assert np.isnan(mean[1, 5, 5])
+    clean, _ = part(np.full((2, 12, 12), 3.0, dtype=np.float32), None, 2.0, Window(0, 0, 6, 6))
+    assert np.array_equal(mean[:, :2, :2], clean[:, :2, :2])
+
+
 def test_nan_where_it_is_missing_spoils_nothing() -> None:
     values = np.full((1, 8, 8), 3.0, dtype=np.float32)
     values[0, 2, 2] = np.nan
