@@ -54,7 +54,8 @@ class _Grid:
     width: int
     bands: int
     dtype: str
-    nodata: float | None
+    nodata: tuple[float | None, ...]
+    """Of each band."""
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -101,7 +102,7 @@ def _grid(uri: str) -> _Grid:
         with rasterio.Env(**GDAL_SETTINGS, **listing_setting(uri)), rasterio.open(uri) as scene:
             grid = _Grid(
                 uri, scene.crs, scene.transform, scene.height, scene.width,
-                scene.count, scene.dtypes[0], scene.nodata,
+                scene.count, scene.dtypes[0], tuple(scene.nodatavals),
             )  # fmt: skip
     except (rasterio.errors.RasterioError, OSError) as error:
         msg = f"{uri}: cannot be opened as a scene of the mosaic ({one_line(error)})"
@@ -117,7 +118,11 @@ def _check_fit(first: _Grid, grid: _Grid, mosaic: Mosaic) -> None:
     for what, wanted, found in (
         ("bands", first.bands, grid.bands),
         ("a type of values", first.dtype, grid.dtype),
-        *((("a nodata value", first.nodata, grid.nodata),) if mosaic.nodata is None else ()),
+        *(
+            (("a nodata value", _in_short(first.nodata), _in_short(grid.nodata)),)
+            if mosaic.nodata is None
+            else ()
+        ),
     ):
         if wanted != found:
             remedy = "; name the value of missing pixels with nodata" if what == "a nodata value" else ""
@@ -155,7 +160,7 @@ def _index(mosaic: Mosaic, grids: Sequence[_Grid]) -> tuple[gpd.GeoDataFrame, di
     column, row = (round(value) for value in ~first.transform * (left, top))
     last_column, last_row = ~first.transform * (max(b[2] for b in boxes), min(b[1] for b in boxes))
     x, y = first.transform * (column, row)
-    nodata = first.nodata if mosaic.nodata is None else mosaic.nodata
+    nodata = _declared(first) if mosaic.nodata is None else repr(mosaic.nodata)
     settings = {
         "GEOTRANSFORM": f"{x!r},{first.transform.a!r},0,{y!r},0,{first.transform.e!r}",
         "XSIZE": str(round(last_column) - column),
@@ -163,7 +168,7 @@ def _index(mosaic: Mosaic, grids: Sequence[_Grid]) -> tuple[gpd.GeoDataFrame, di
         "SORT_FIELD": "number",
         "RESAMPLING": mosaic.resampling or "nearest",
         # where no scene lies there is no data; a nodata value says so, else a mask has to
-        **({"MASK_BAND": "YES"} if nodata is None else {"NODATA": repr(nodata)}),
+        **({"MASK_BAND": "YES"} if nodata is None else {"NODATA": nodata}),
     }
     frame = gpd.GeoDataFrame(
         {
@@ -175,6 +180,23 @@ def _index(mosaic: Mosaic, grids: Sequence[_Grid]) -> tuple[gpd.GeoDataFrame, di
         crs=first.crs,
     )
     return frame, settings
+
+
+def _in_short(values: tuple[float | None, ...]) -> object:
+    """Return one value if all bands have the same."""
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _declared(grid: _Grid) -> str | None:
+    """Return the nodata values of the bands as the driver reads them, or None if there are none."""
+    values = [value for value in grid.nodata if value is not None]
+    if values and len(values) < grid.bands:
+        msg = (
+            f"{grid.uri}: only {len(values)} of its {grid.bands} bands declare a nodata value, which a mosaic "
+            "cannot hold; name the value of missing pixels with nodata"
+        )
+        raise SourceError(msg)
+    return ",".join(map(repr, values)) or None
 
 
 def _gdal_name(uri: str, nodata: float | None) -> str:

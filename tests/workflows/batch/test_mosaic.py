@@ -87,6 +87,31 @@ def test_later_scenes_lie_on_top_but_for_their_missing_pixels(
         assert (mosaic.read()[:, 40:] == 77).all()
 
 
+def pam(values: dict[int, int]) -> str:
+    """Return a .aux.xml that declares nodata values of bands."""
+    bands = "".join(
+        f'<PAMRasterBand band="{band}"><NoDataValue>{value}</NoDataValue></PAMRasterBand>'
+        for band, value in values.items()
+    )
+    return f"<PAMDataset>{bands}</PAMDataset>"
+
+
+def test_every_band_keeps_its_own_nodata_value_from_a_sidecar(
+    tmp_path: Path, quarters: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
+    for path in quarters:
+        Path(f"{path}.aux.xml").write_text(pam({1: 7, 2: 8, 3: 9}))
+    index = write_mosaic(Mosaic((str(quarters[0]), str(quarters[3])), None, None), tmp_path / "m.gti.gpkg")
+    with rasterio.open(index) as mosaic:
+        assert mosaic.nodatavals == (7, 8, 9)
+        assert mosaic.read()[:, 0, -1].tolist() == [7, 8, 9]
+    for path in quarters:
+        Path(f"{path}.aux.xml").write_text(pam({1: 7}))
+    with pytest.raises(SourceError, match=r"only 1 of its 3 bands declare a nodata value.*with nodata"):
+        write_mosaic(Mosaic((str(quarters[0]), str(quarters[3])), None, None), tmp_path / "n.gti.gpkg")
+
+
 def test_an_unchanged_index_is_left_alone(tmp_path: Path, quarters: list[Path]) -> None:
     mosaic = Mosaic(tuple(map(str, quarters)), None, None)
     index = write_mosaic(mosaic, tmp_path / "m.gti.gpkg")
