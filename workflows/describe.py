@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.names import shown_name, without_secrets
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
@@ -113,7 +113,7 @@ def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, A
         "transform": list(spec.georef.transform),
         "bounds": list(spec.georef.bounds(spec.window)),
         "uncompressed_bytes": spec.nbytes,
-        "notes": list(notes),
+        "notes": [without_secrets(note) for note in notes],
     }
 
 
