@@ -21,10 +21,10 @@ import rasterio
 import yaml
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.cli.unforeseen import describe_unforeseen
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError, one_line
 from segment_tiles.pipeline.library_messages import clean_log_records
 from segment_tiles.pipeline.names import document_without_secrets, is_url, shown_name, without_secrets
+from segment_tiles.pipeline.unforeseen import describe_unforeseen
 from segment_tiles.workflows.batch.mosaic import Mosaic, write_mosaic
 from segment_tiles.workflows.batch.scenes import ListedScene, _names
 from segment_tiles.workflows.config import RunConfig
