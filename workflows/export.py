@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from segment_tiles.workflows.image_formats import check_place, check_slide_seg
 from segment_tiles.workflows.item import update_run_item
 from segment_tiles.workflows.output_check import refuse_url
 from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.report import write_report
+from segment_tiles.workflows.report import read_report, write_report
+from segment_tiles.workflows.taken_up import is_store_kept
 from segment_tiles.workflows.volume_finish import make_volume_formats
 from segment_tiles.workflows.volume_formats import suitable_formats
 
@@ -43,7 +43,7 @@ def export_run(
     Raises
     ------
     OutputError
-        Where the folder holds no finished run.
+        Where the folder holds no finished run, or one whose store is not what was written.
     """
     refuse_url(path, "DIR")
     directory = OutputDirectory(path)
@@ -51,7 +51,11 @@ def export_run(
         msg = f"{path}: holds no finished run; give the --out of a run that ended with exit status 0"
         raise OutputError(msg)
     with directory.locked_for():
-        report = json.loads(directory.report.read_text())
+        report = read_report(directory)
+        if report is None or (directory.seals.exists() and not is_store_kept(directory)):
+            what = directory.report if report is None else directory.store
+            msg = f"{what}: is damaged; start the same run again, which makes it whole"
+            raise OutputError(msg)
         group = open_store(directory.store)
         if is_volume_store(group):
             written = make_volume_formats(directory, group, formats, _Silent(), report, dicom_seg=dicom_seg)

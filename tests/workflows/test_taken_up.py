@@ -17,6 +17,7 @@ from segment_tiles.pipeline.errors import OutputError, ReadFailedError, SourceEr
 from segment_tiles.pipeline.outputs.store import open_store
 from segment_tiles.workflows import picture, scene_probe, taken_up
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.export import export_run
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.segment import segment
 
@@ -294,6 +295,13 @@ def test_only_the_preview_is_missing_and_the_source_has_gone(
             segment(config(source, small_model, finished, formats=("cog",)), Heard())
     finally:
         aside.rename(source)
+
+
+def test_nothing_is_exported_from_a_damaged_result(finished: Path, damage: Damage) -> None:
+    damage(finished / "classes.zarr" / "classes" / "c" / "0" / "0")
+    with pytest.raises(OutputError, match="start the same run again"):
+        export_run(finished, ["cog"])
+    assert not (finished / "classes.tif").exists()
 
 
 def test_a_source_that_cannot_be_read_for_the_preview(
