@@ -32,7 +32,7 @@ PART_SCHEMA = pa.schema([
     ("xmax", pa.float64()),
     ("ymax", pa.float64()),
     ("is_multiple", pa.bool_()),
-    ("geometry", pa.binary()),
+    ("geometry", pa.large_binary()),  # offsets of 64 bits: the geometries of a tile may take more than 2 GiB
 ])  # fmt: skip
 
 

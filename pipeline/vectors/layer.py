@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from segment_tiles.pipeline.errors import VectorError
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.vectors.measure import Measure
@@ -75,7 +76,7 @@ class Layer:
         arrays = [
             ids, rows["code"], names.take(index), colors.take(index), rows["pixels"], rows["area"],
             *(rows["planar_area"] for _ in self._planar), rows["perimeter"], rows["confidence"],
-            rows["touches_edge"], rows["touches_nodata"], rows["geometry"],
+            rows["touches_edge"], rows["touches_nodata"], _geometry_column(rows),
         ]  # fmt: skip
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
@@ -85,6 +86,24 @@ class Layer:
             if known.code == code:
                 return known
         return MapClass(code, f"class {code}", class_color(code))
+
+
+def _geometry_column(rows: pa.RecordBatch) -> pa.Array:
+    """Return the geometries in the type that GDAL and Parquet take.
+
+    Raises
+    ------
+    VectorError
+        When one of them has more bytes than either can hold.
+    """
+    try:
+        return rows["geometry"].cast(pa.binary())
+    except pa.ArrowInvalid as error:
+        msg = (
+            f"a polygon of class code {rows['code'][0]} takes more than 2 GiB, which no format holds; "
+            "leave its class out with --background, or simplify with --simplify 2px"
+        )
+        raise VectorError(msg) from error
 
 
 def hex_color(color: tuple[int, int, int]) -> str:

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.durable import partial_beside, put_in_place
@@ -18,6 +19,8 @@ from segment_tiles.pipeline.vectors.features import PART_SCHEMA
 Item = TypeVar("Item")
 ROWS_PER_BATCH = 1024
 """Rows that are read from a part at once."""
+GEOMETRY_BYTES = 2**29
+"""Geometries handed on at once, if they are several: Arrow's binary type, which GDAL takes, ends at 2 GiB."""
 OPEN_BATCHES = 64
 """Batches kept while parts are merged."""
 
@@ -88,7 +91,7 @@ class MergedParts:
         return len(self._part)
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield all rows in order, at most ``rows`` at a time."""
+        """Yield all rows in order: at most ``rows`` at a time, with at most ``GEOMETRY_BYTES`` of geometries."""
         reader = PartReader(self._paths)
         for start in range(0, len(self), rows):
             part, row = self._part[start : start + rows], self._row[start : start + rows]
@@ -102,7 +105,21 @@ class MergedParts:
             batches = [
                 batch for n, low, high in stretches for batch in reader.rows(int(n), int(low), int(high) + 1)
             ]
-            yield pa.Table.from_batches(batches).take(place).combine_chunks().to_batches()[0]
+            (merged,) = pa.Table.from_batches(batches).take(place).combine_chunks().to_batches()
+            yield from _in_bounds(merged)
+
+
+def _in_bounds(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield slices of rows with no more geometry than ``GEOMETRY_BYTES``, one row at least."""
+    ends = np.cumsum(pc.fill_null(pc.binary_length(rows["geometry"]), 0).to_numpy())
+    start = 0
+    while start < rows.num_rows:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + GEOMETRY_BYTES, side="right")))
+        whole = stop - start == rows.num_rows
+        # a copy, since offsets of a slice go on from the rows before it
+        yield rows if whole else rows.take(pa.array(np.arange(start, stop)))
+        start = stop
 
 
 def read_ahead(items: Iterator[Item]) -> Iterator[Item]:

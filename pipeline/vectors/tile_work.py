@@ -77,7 +77,7 @@ class TileWorker:
         at_seams = pa.RecordBatch.from_pydict(
             {
                 "label": pa.array(pieces.seams.labels, pa.int32()),
-                "geometry": pa.array(shapely.to_wkb(pieces.seam_geometries), pa.binary()),
+                "geometry": pa.array(shapely.to_wkb(pieces.seam_geometries), pa.large_binary()),
             }
         )
         self._ledger.finish_tile(tile, whole, at_seams, pieces.seams)
