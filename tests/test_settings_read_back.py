@@ -139,7 +139,7 @@ def test_every_reader_of_rasters_sets_the_limit_that_it_means(
         source = open_source(str(tiled), **options)
         source.read(window)
         source.close()
-    classes = GdalClassRaster(tiled)
+    classes = GdalClassRaster(tiled, 1)
     classes.read(window)
     classes.close()
     assert [dataset.limits for dataset in spied if dataset.is_read] == [

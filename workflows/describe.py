@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.grid.georef import IDENTITY, GeoRef
 from segment_tiles.pipeline.names import shown_name, without_secrets
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import notes_of
@@ -110,7 +111,8 @@ def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, A
         **details,
         "crs": None if crs is None else (crs.to_string() if crs.to_epsg() else crs.name),
         "crs_wkt": spec.georef.crs_wkt,
-        "transform": list(spec.georef.transform),
+        # of a raster without one GDAL says the identity, and so does this page
+        "transform": list(IDENTITY if spec.georef == GeoRef.of_pixels() else spec.georef.transform),
         "bounds": list(spec.georef.bounds(spec.window)),
         "uncompressed_bytes": spec.nbytes,
         "notes": [without_secrets(note) for note in notes],

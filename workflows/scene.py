@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.ground import ground_of, metres_of_unit
@@ -184,8 +186,7 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
             f"--roi has {counted(len(roi), 'number')}, but the source is no volume: give MINX,MINY,MAXX,MAXY"
         )
         raise UsageError(msg)
-    low_x, low_y = spec.georef.from_words @ roi[:2]
-    high_x, high_y = spec.georef.from_words @ roi[2:]
+    (low_x, low_y), (high_x, high_y) = spec.georef.placed(np.array([roi[:2], roi[2:]]))
     edge = 1e-6  # a box drawn along pixel edges does not take in the next pixel by rounding
     row, column, row_stop, column_stop = spec.georef.pixel_box((low_x, low_y, high_x, high_y))
     box = Window.from_edges(
@@ -196,8 +197,10 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
     ).intersect(spec.window)
     if box.is_empty:
         covered = spec.georef.bounds(spec.window)
-        corners = [~spec.georef.from_words @ corner for corner in (covered[:2], covered[2:])]
-        bounds = ", ".join(f"{value:.8g}" for corner in corners for value in corner)
+        xs, ys = zip(
+            *(~spec.georef.from_words @ corner for corner in (covered[:2], covered[2:])), strict=True
+        )
+        bounds = ", ".join(f"{value + 0.0:.8g}" for value in (min(xs), min(ys), max(xs), max(ys)))
         msg = f"--roi {','.join(f'{v:.8g}' for v in roi)} lies outside the raster, which covers {bounds}"
         raise UsageError(msg)
     return box

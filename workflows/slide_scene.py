@@ -177,7 +177,10 @@ def slide_facts(spec: RasterSpec, level: int, tissue: TissueMask | Path | None) 
     facts: dict[str, Any] = {}
     full, own = spec.georef.full_resolution, spec.georef.transform
     if spec.georef.unit == "micrometer" and full is not None:
-        facts["micrometers_per_pixel"] = {"full_resolution": [full[0], full[4]], "read": [own[0], own[4]]}
+        facts["micrometers_per_pixel"] = {
+            "full_resolution": [full[0], abs(full[4])],
+            "read": [own[0], abs(own[4])],
+        }
     if spec.levels:
         facts["levels"] = [list(shape) for shape in spec.levels]
         facts["level"] = level

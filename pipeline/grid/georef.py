@@ -12,6 +12,11 @@ from pyproj import CRS
 
 from segment_tiles.pipeline.grid.window import Window
 
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+"""What GDAL gives for a raster without a transform."""
+PICTURE = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+"""Where GDAL's and QGIS's y of such a raster is: from 0 at its top to minus its height (docs/decisions/0069)."""
+
 
 def transformed(affine: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points, each a row x, y, moved by a transform."""
@@ -36,20 +41,23 @@ class GeoRef:
     crs_wkt: str | None = None
     """CRS as WKT 2, or None where the raster has none: coordinates are then pixels or ``unit``."""
     unit: str = "pixel"
-    """Unit of the coordinates where there is no CRS: pixel, micrometer or millimeter."""
+    """Unit of the coordinates if there is no CRS: pixel, map unit, micrometer or millimeter."""
     full_resolution: tuple[float, float, float, float, float, float] | None = None
-    """Transform of the full-resolution pixels of a slide, whatever Level this one is of: what people type
-    and draw there (QuPath, AOI files) counts in them. None where such words are in coordinates."""
+    """Transform of the full-resolution pixels of a slide or a picture, whatever Level this one is of: what people
+    type and draw there (QuPath, AOI files) counts in them. None if they type coordinates."""
 
     @classmethod
     def of_pixels(cls) -> GeoRef:
-        """Return the georeference of a plain picture: x is the column, y the row, growing downward."""
-        return cls((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+        """Return the georeference of a plain picture: x is the column, y minus the row, as GDAL and QGIS have it."""
+        return cls(PICTURE, full_resolution=PICTURE)
 
     @classmethod
-    def from_affine(cls, affine: Affine, crs_wkt: str | None, unit: str = "pixel") -> GeoRef:
-        """Return the georeference of an Affine."""
-        return cls((affine.a, affine.b, affine.c, affine.d, affine.e, affine.f), crs_wkt, unit)
+    def from_affine(cls, affine: Affine, crs_wkt: str | None) -> GeoRef:
+        """Return the georeference of an Affine of GDAL; without a CRS, an identity says that there is none."""
+        transform = (affine.a, affine.b, affine.c, affine.d, affine.e, affine.f)
+        if crs_wkt is not None:
+            return cls(transform, crs_wkt)
+        return cls.of_pixels() if transform in {PICTURE, IDENTITY} else cls(transform, unit="map unit")
 
     @property
     def affine(self) -> Affine:
@@ -60,9 +68,19 @@ class GeoRef:
     def from_words(self) -> Affine:
         """From the coordinates in which users type and draw places to those of the world.
 
-        Full-resolution pixels of a slide; elsewhere both are the same.
+        Full-resolution pixels of a slide or a picture; elsewhere both are the same.
         """
         return Affine.identity() if self.full_resolution is None else Affine(*self.full_resolution)
+
+    def placed(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where points are in the world that users typed or drew, rows x, y, all of one box or file.
+
+        On a slide or a picture they are full-resolution pixels, y down. Points of which more lies above the top
+        edge than below it are no such pixels: they are coordinates as results have them, drawn in QGIS.
+        """
+        if self.full_resolution is None or (len(points) and -points[:, 1].min() > points[:, 1].max()):
+            return points
+        return transformed(self.from_words, points)
 
     @property
     def crs(self) -> CRS | None:

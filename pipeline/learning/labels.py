@@ -137,6 +137,8 @@ class PolygonLabels:
         geometries = np.asarray(frame.geometry.values, dtype=object)
         values = list(frame[column]) if column else [next(iter(scene.class_values))] * len(frame)
         geometries, values, self.notes = _usable(geometries, values, scene.name)
+        if spec.georef.crs_wkt is None:
+            geometries = shapely.transform(geometries, spec.georef.placed)
         pixels = _in_pixels(geometries, ~spec.georef.affine)
         codes = np.asarray([_code_of(v, scene, class_names) for v in values], dtype=np.uint8)
         self._geometries, self._codes = _drawn(pixels, codes, scene.polygon_shape)
@@ -180,7 +182,7 @@ def _read_polygons(scene: SceneSettings, path: str, spec: RasterSpec) -> geopand
         msg = f"labels of scene {scene.name}: {path} has no polygons"
         raise TrainingError(msg)
     if spec.georef.crs_wkt is None:
-        return frame  # coordinates of both are pixels or the unit of the scene
+        return frame  # coordinates are pixels, or those of the scene
     if frame.crs is None:
         msg = f"{path} has no CRS, the scene {scene.name} has one: write the CRS into the labels"
         raise TrainingError(msg)

@@ -144,8 +144,12 @@ def check_labels_inside(
     return own_georef(own)
 
 
+WITHOUT_SIZE = ("pixel", "map unit")
+"""Units that NGFF does not know."""
+
+
 def _multiscale(georef: GeoRef, shapes: Sequence[tuple[int, int]], name: str) -> dict[str, Any]:
-    unit = {} if georef.unit == "pixel" else {"unit": georef.unit}
+    unit = {} if georef.unit in WITHOUT_SIZE else {"unit": georef.unit}
     return {
         "name": name,
         "type": "mode",
@@ -164,9 +168,10 @@ def _place(georef: GeoRef, full: tuple[int, int], shape: tuple[int, int]) -> lis
     pixels have theirs further in, by half of what they are larger.
     """
     a, _, x, _, e, y = georef.transform
+    y = -y if e < 0 else y  # NGFF counts down, as the source does
     full_width, full_height = (a, e) if georef.full_resolution is None else georef.full_resolution[0::4]
     down, across = downsample(full, shape)
-    height, width = e * down, a * across
+    height, width, full_height = abs(e) * down, a * across, abs(full_height)
     return [
         {"type": "scale", "scale": [height, width]},
         {
@@ -185,7 +190,7 @@ def _image_label(
         known: dict[str, Any] = {"label-value": entry.code, "class": entry.name}
         if entry.code in counts:
             known |= {"pixels": counts[entry.code], "area": counts[entry.code] * georef.pixel_area}
-            known["area-unit"] = "pixel" if georef.unit == "pixel" else f"square {georef.unit}"
+            known["area-unit"] = "pixel" if georef.unit in WITHOUT_SIZE else f"square {georef.unit}"
         properties.append(known)
     colors = [{"label-value": entry.code, "rgba": [*entry.color, OPAQUE]} for entry in table.classes]
     return {

@@ -13,7 +13,7 @@ from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.georef import GeoRef, transformed
+from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.vector_file import read_polygon_layer
 
@@ -102,7 +102,7 @@ def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str) -> Any:
             msg = f"{what}: {which} has no CRS, so the polygons cannot be placed; give both the same"
             raise UsageError(msg)
         # GeoJSON always says WGS84: beside a raster without CRS it holds pixels
-        return shapely.transform(polygons, lambda points: transformed(georef.from_words, points))
+        return shapely.transform(polygons, georef.placed)
     source = CRS.from_user_input(crs)
     if source.equals(target, ignore_axis_order=True):
         return polygons

@@ -186,13 +186,13 @@ class PyramidSource:
     def _georef(self) -> GeoRef:
         rows, columns = self.downsample
         if self.native_mpp is None:
-            return GeoRef((columns, 0.0, 0.0, 0.0, rows, 0.0), full_resolution=GeoRef.of_pixels().transform)
+            return GeoRef.of_pixels().scaled(rows, columns)
         height, width = self.native_mpp
         x, y = self.facts.origin
         return GeoRef(
-            (width * columns, 0.0, x, 0.0, height * rows, y),
+            (width * columns, 0.0, x, 0.0, -height * rows, 0.0 - y),
             unit="micrometer",
-            full_resolution=(width, 0.0, x, 0.0, height, y),
+            full_resolution=(width, 0.0, x, 0.0, -height, 0.0 - y),
         )
 
 

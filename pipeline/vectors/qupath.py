@@ -12,7 +12,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.grid.georef import transformed
+from segment_tiles.pipeline.grid.georef import GeoRef, transformed
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.vectors.layer import Layer
 
@@ -67,15 +67,21 @@ def _properties(
 
 def _full_resolution_pixels(layer: Layer) -> float:
     """Return how many pixels of the full resolution a pixel of the raster covers."""
-    if layer.georef.full_resolution is None:
+    if layer.georef.full_resolution is None or layer.georef == GeoRef.of_pixels():
         return layer.level_scale**2
     return layer.georef.pixel_area / abs(layer.georef.from_words.determinant)
 
 
 def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return coordinates in pixels of the full resolution; corners of pixels are whole numbers."""
+    if layer.georef == GeoRef.of_pixels():
+        return np.round(transformed(~layer.georef.affine, world) * layer.level_scale, 4)
     if layer.georef.full_resolution is not None:
         return np.round(transformed(~layer.georef.from_words, world), 4)
-    if layer.georef.crs_wkt is None and layer.georef.unit == "pixel":
-        return np.round(world * layer.level_scale, 4)  # a coarser level has larger pixels in its transform
+    a, b, c, d, e, f = layer.georef.transform
+    is_picture = layer.georef.crs_wkt is None and layer.georef.unit in {"pixel", "map unit"}
+    if is_picture and b == d == 0 and (c == f == 0 or abs(a) == abs(e) == 1):
+        # a coarser level, or a part, of a picture: its transform says so
+        down = np.array([1.0, np.sign(e)])
+        return np.asarray(np.round(world * down * layer.level_scale, 4))
     return np.round(transformed(~layer.georef.affine, world) * layer.level_scale, 4)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import rasterio
+from rasterio.enums import Interleaving, MaskFlags
 
 from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
@@ -64,12 +66,31 @@ def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) 
         height=dataset.height,
         width=dataset.width,
         dtype=dtype.name,
-        georef=GeoRef.from_affine(dataset.transform, crs),
+        georef=_georef(dataset, crs),
         nodata=plan.nodata,
         band_names=names if any(names) else (),
         band_numbers=tuple(bands),
         chunk=tuple(dataset.block_shapes[0]),
+        decoded_bytes=_cached_bytes(file, bands),
     )
+
+
+def _georef(dataset: Any, crs: str | None) -> GeoRef:
+    if crs is None and dataset.transform.determinant == 0:
+        # GDAL gives no size of pixels to the overviews of a raster that has no transform
+        with rasterio.open(dataset.name) as full:
+            return GeoRef.of_pixels().scaled(full.height / dataset.height, full.width / dataset.width)
+    return GeoRef.from_affine(dataset.transform, crs)
+
+
+def _cached_bytes(file: Any, bands: Sequence[int]) -> int:
+    """Return the bytes that GDAL's cache holds for one pixel: with a band come those that lie between its values."""
+    sizes = [int(np.dtype(name).itemsize) for name in file.dtypes]
+    lie_between = file.interleaving == Interleaving.pixel
+    read = range(1, file.count + 1) if lie_between else {*bands, *alpha_bands(file)}
+    flags = {flag for band in file.mask_flag_enums for flag in band}
+    masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+    return sum(sizes[band - 1] for band in read) + int(masked)
 
 
 def has_one_type(file: Any, bands: Sequence[int]) -> bool:

@@ -61,7 +61,7 @@ def test_the_pixels_are_those_that_were_written(reader: str, write_as: WriteAs) 
     assert (spec.bands, spec.height, spec.width, spec.dtype) == (3, 211, 167, "uint8")
     assert spec.levels == ((211, 167), (53, 42))
     assert (spec.georef.unit, spec.georef.crs_wkt) == ("micrometer", None)
-    assert spec.georef.transform == pytest.approx((0.25, 0, 0, 0, 0.25, 0))
+    assert spec.georef.transform == pytest.approx((0.25, 0, 0, 0, -0.25, 0))
     window = Window(13, 60, 190, 107)
     rows, columns = window.slices()
     read = source.read(window)
@@ -74,8 +74,8 @@ def test_a_level_has_larger_pixels_at_the_same_place(reader: str, write_as: Writ
     values = picture()
     source = opened(str(write_as(reader, values, 0.25, 4)), level=1, bands=(3, 1))
     np.testing.assert_array_equal(source.read(source.spec.window), values[[2, 0], ::4, ::4])
-    assert source.spec.georef.transform == pytest.approx((1, 0, 0, 0, 1, 0))
-    assert source.spec.georef.full_resolution == pytest.approx((0.25, 0, 0, 0, 0.25, 0))
+    assert source.spec.georef.transform == pytest.approx((1, 0, 0, 0, -1, 0))
+    assert source.spec.georef.full_resolution == pytest.approx((0.25, 0, 0, 0, -0.25, 0))
     with pytest.raises(SourceError, match=r"has no level 2, only 0 to 1"):
         opened(str(write_as(reader, values, 0.25, 4)), level=2)
 
@@ -115,7 +115,7 @@ def test_the_slides_own_mpp_is_overridden(write_as: WriteAs) -> None:
     path = str(write_as("slide", picture(), 0.5))
     source = opened(path, view=View(mpp=1.0, source_mpp=0.25))
     assert source.spec.window.shape == (53, 42)
-    assert source.spec.georef.full_resolution == (0.25, 0, 0, 0, 0.25, 0)
+    assert source.spec.georef.full_resolution == (0.25, 0, 0, 0, -0.25, 0)
 
 
 def test_a_picture_gets_the_mpp_that_the_user_gives(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_picture_gets_the_mpp_that_the_user_gives(tmp_path: Path) -> None:
     Image.fromarray(np.ascontiguousarray(values.transpose(1, 2, 0))).save(path)
     assert opened(str(path)).spec.georef.unit == "pixel"
     source = opened(str(path), view=View(source_mpp=0.5))
-    assert source.spec.georef.transform == (0.5, 0, 0, 0, 0.5, 0)
+    assert source.spec.georef.transform == (0.5, 0, 0, 0, -0.5, 0)
     np.testing.assert_array_equal(source.read(source.spec.window), values)
     assert opened(str(path), view=View(mpp=1.0, source_mpp=0.5)).spec.window.shape == (32, 40)
 
@@ -228,7 +228,7 @@ def test_channel_plane_and_time_point_are_chosen(tmp_path: Path) -> None:
     source = opened(str(path), bands=(2,), view=View(z=2, t=1))
     np.testing.assert_array_equal(source.read(Window(7, 5, 30, 33)), values[1, 1:, 2, 7:37, 5:38])
     assert source.spec.band_names == ("CD3",)
-    assert source.spec.georef.transform == pytest.approx((0.5, 0, 3.0, 0, 0.25, 1.0))
+    assert source.spec.georef.transform == pytest.approx((0.5, 0, 3.0, 0, -0.25, -1.0))
     assert isinstance(source, PyramidSource)
     assert {key: source.details[key] for key in ("axes", "channels", "planes_z", "time_points")} == {
         "axes": "tczyx", "channels": 2, "planes_z": 3, "time_points": 2,

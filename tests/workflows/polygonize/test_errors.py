@@ -50,7 +50,7 @@ def test_raster_without_crs_keeps_pixel_coordinates_and_says_so(tmp_path, class_
     assert report.unit == "px"
     geo = json.loads(pq.read_metadata(out[0]).metadata[b"geo"])
     assert geo["columns"]["geometry"]["crs"] is None
-    assert geo["columns"]["geometry"]["bbox"] == [0.0, 0.0, 260.0, 300.0]
+    assert geo["columns"]["geometry"]["bbox"] == [0.0, -300.0, 260.0, 0.0]
     for path in out[1:3]:
         frame = pyogrio.read_dataframe(path, layer="p")
         assert frame.geometry.area.sum() == (land_cover != 9).sum()
