@@ -170,7 +170,7 @@ def _train_one(settings: TrainingSettings, out: Path, place: _Workplace, *, resu
 def _train_on(
     settings: TrainingSettings, scenes: Sequence[LabelledScene], out: Path, place: _Workplace, *, resume: bool
 ) -> TrainingReport:
-    for note in [note for scene in scenes for note in scene.labels.notes]:
+    for note in [note for scene in scenes for note in scene.notes]:
         place.progress.noted(note)
     areas = _held_out_areas(scenes)
     survey = survey_scenes([s for s in scenes if s.settings.use == "train"], len(settings.classes))

@@ -22,7 +22,7 @@ from segment_tiles.pipeline.learning.settings import (
 from segment_tiles.pipeline.learning.slices import ProbabilityLabels, SheetLayout, open_sheet
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.protocol import Source, notes_of
 from segment_tiles.pipeline.wording import counted
 
 STRIP_ROWS = 256
@@ -96,6 +96,12 @@ class LabelledScene:
             first, last = slices.held_out
             self.held_out = layout.windows_of(first, last)
             self.hidden = layout.windows_of(first - slices.guard, last + slices.guard)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of raster and labels before training on them."""
+        of_source = tuple(f"scene {self.settings.name}: {note}" for note in notes_of(self.source))
+        return (*of_source, *self.labels.notes)
 
     @property
     def window(self) -> Window:

@@ -15,6 +15,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.label_rasters import RasterLabels
+from segment_tiles.pipeline.learning.scenes import LabelledScene
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
 from segment_tiles.pipeline.vectors.gdal_class_raster import MASKED, GdalClassRaster
 
@@ -106,3 +107,12 @@ def grid(made: Any) -> RasterSpec:
 def scene() -> SceneSettings:
     """Return the settings of a scene that has nothing but a name and files."""
     return SceneSettings.model_validate({"name": "scene", "raster": "a.tif", "labels": "b.tif"})
+
+
+def test_what_a_training_raster_has_that_is_not_applied_is_said(tmp_path, made):
+    made.write(tmp_path / "a.tif", made.noise(3, "int16"), scales=(0.5,) * 3, offsets=(0.0,) * 3)
+    made.write(tmp_path / "b.tif", codes_of(made))
+    opened = LabelledScene(scene(), tmp_path, ("a", "b", "c"))
+    assert "scene scene: bands 1, 2, 3 have a scale of 0.5" in opened.notes[0]
+    opened.source.close()
+    opened.labels.close()

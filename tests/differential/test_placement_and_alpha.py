@@ -131,10 +131,12 @@ def test_an_orientation_that_gdal_does_not_apply_is_said(tmp_path, capsys, optio
 
 def test_pages_and_palettes_are_said(tmp_path, made, capsys):
     path = tmp_path / "pages.tif"
-    tifffile.imwrite(path, np.zeros((3, 20, 30), np.uint8), photometric="minisblack", metadata=None)
+    with tifffile.TiffWriter(path) as file:  # a picture and a smaller one, such as a label of a scan
+        file.write(np.zeros((20, 30), np.uint8), metadata=None)
+        file.write(np.zeros((7, 9), np.uint8), metadata=None)
     said = information(path, capsys)
-    assert len(said["subdatasets"]) == 3
-    assert "3 subdatasets or pages" in said["notes"][0]
+    assert len(said["subdatasets"]) == 2
+    assert "2 subdatasets or pages" in said["notes"][0]
     colours = made.write(tmp_path / "colours.tif", made.noise(), photometric="palette")
     with rasterio.open(colours, "r+") as dataset:
         dataset.write_colormap(1, {1: (255, 0, 0, 255)})

@@ -73,7 +73,7 @@ def file_facts(raster: Placed, uri: str, read: Sequence[int]) -> dict[str, Any]:
         "driver": file.driver,
         "band_details": band_facts(file, read),
         "gcps": len(file.gcps[0]),
-        "rpcs": file.rpcs is not None,
+        "rpcs": bool(file.tags(ns="RPC")),
         "orientation": orientation_of(file, uri),
         "sidecars": "not looked for: the name is remote" if is_remote(uri) else list(sidecars_of(file, uri)),
         "subdatasets": list(file.subdatasets),

@@ -91,7 +91,7 @@ def placement_notes(raster: Placed, uri: str) -> list[str]:
                 f"its {len(points)} ground control points {why} and are not applied: the map is in pixels; "
                 f"gdal_translate -a_srs EPSG:CODE and gdalwarp {name} placed.tif apply them"
             )
-        elif file.rpcs is not None:
+        elif file.tags(ns="RPC"):
             notes.append(
                 "it has RPCs and no other georeference; they are not applied and the map is in pixels: "
                 f"gdalwarp -rpc {name} placed.tif applies them"
@@ -124,13 +124,16 @@ def orientation_of(dataset: Any, uri: str) -> int:
 
 def _orientation_tag(file: BinaryIO) -> int:
     """Return the tag from the first directory of a TIFF or BigTIFF, which GDAL does not hand over."""
-    start = file.read(16)
+    start = file.read(16).ljust(16, b"\0")
     order = "<" if start[:2] == b"II" else ">"
     is_big = struct.unpack(f"{order}H", start[2:4])[0] == _BIG_TIFF
     size, head, value = (20, f"{order}Q", 12) if is_big else (12, f"{order}H", 8)
     (offset,) = struct.unpack(f"{order}Q" if is_big else f"{order}I", start[8:] if is_big else start[4:8])
     file.seek(offset)
-    (count,) = struct.unpack(head, file.read(struct.calcsize(head)))
+    counted = file.read(struct.calcsize(head))
+    if len(counted) < struct.calcsize(head):
+        return UPRIGHT  # the directory is cut off, which GDAL says if it matters
+    (count,) = struct.unpack(head, counted)
     entries = file.read(count * size)
     for at in range(0, len(entries) - size + 1, size):
         if struct.unpack_from(f"{order}H", entries, at)[0] == ORIENTATION_TAG:
