@@ -24,7 +24,7 @@ from segment_tiles.workflows.polygonize import polygonize, take_up_tiles
 from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.scene import Scene
-from segment_tiles.workflows.source_version import Version, require_unless_gone
+from segment_tiles.workflows.source_version import Version, require_same_version
 from segment_tiles.workflows.taken_up import give_store_its_name, is_store_kept
 from segment_tiles.workflows.volume_finish import finish_volume, is_volume_finished
 
@@ -136,7 +136,7 @@ def finish(
     for note in notes:
         stages.warn(note)
     outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), *picture, "report.json", "item.json"]
-    require_unless_gone(scene.uri, version)
+    require_same_version(scene.uri, version, or_gone=True)
     report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
     stages.stage("item")

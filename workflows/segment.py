@@ -37,7 +37,7 @@ from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import not_finite_warning, read_report, run_report, write_report
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.scene_probe import probe_scene
-from segment_tiles.workflows.source_version import require_same_version, source_version
+from segment_tiles.workflows.source_version import require_equal, require_same_version, source_version
 from segment_tiles.workflows.taken_up import (
     begin,
     read_computed,
@@ -118,8 +118,8 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         return _told(RunResult(report, was_finished=True), listener)
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
-        require_same_version(scene.uri, version)
         settings = settings_of(config, scene)
+        require_equal(scene.uri, version, settings["source version"])
         # once more: another run may have come to its end here meanwhile
         record = None if config.restart else read_record(directory.record)
         if record is not None:

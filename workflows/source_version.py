@@ -64,8 +64,17 @@ def source_version(uri: str) -> Version:
     }
 
 
-def require_same_version(uri: str, before: Version) -> None:
+def require_same_version(uri: str, before: Version, *, or_gone: bool = False) -> None:
     """Refuse to go on with a source that is not what it was.
+
+    Parameters
+    ----------
+    uri
+        Of the source.
+    before
+        Its version then.
+    or_gone
+        At the end of a run, whose map needs its source no more, it may be gone.
 
     Raises
     ------
@@ -73,6 +82,18 @@ def require_same_version(uri: str, before: Version) -> None:
         With both versions in one line. What a server does not tell is not compared.
     """
     now = source_version(uri)
+    if not (or_gone and now is None):
+        require_equal(uri, before, now)
+
+
+def require_equal(uri: str, before: Version, now: Version) -> None:
+    """Refuse a source that has another version now.
+
+    Raises
+    ------
+    RunFailedError
+        As `require_same_version`.
+    """
     if before == now or (is_remote(uri) and None in {_known(before), _known(now)}):
         return
     remedy = (
@@ -85,18 +106,6 @@ def require_same_version(uri: str, before: Version) -> None:
         f"versions is completed: {remedy}"
     )
     raise RunFailedError(msg)
-
-
-def require_unless_gone(uri: str, before: Version) -> None:
-    """Do the same at the end of a run, whose map needs its source no more.
-
-    Raises
-    ------
-    RunFailedError
-        As `require_same_version`.
-    """
-    if source_version(uri) is not None:
-        require_same_version(uri, before)
 
 
 def _known(version: Version) -> bool | None:

@@ -22,7 +22,7 @@ from segment_tiles.workflows.picture import try_preview
 from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.report import read_report, write_report
 from segment_tiles.workflows.scene import Scene
-from segment_tiles.workflows.source_version import Version, require_unless_gone
+from segment_tiles.workflows.source_version import Version, require_same_version
 from segment_tiles.workflows.taken_up import give_store_its_name
 from segment_tiles.workflows.volume_average import remove_directions
 from segment_tiles.workflows.volume_formats import FILE_OF_VOLUME_FORMAT
@@ -111,7 +111,7 @@ def finish_volume(
         stages.warn(note)
     remove_copy(directory)
     outputs = [*(FILE_OF_VOLUME_FORMAT[name] for name in config.formats), *picture, "report.json"]
-    require_unless_gone(scene.uri, version)
+    require_same_version(scene.uri, version, or_gone=True)
     report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
     return report
