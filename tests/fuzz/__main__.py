@@ -43,6 +43,7 @@ def _cases(
     seed: int, count: int, deadline: float, only: str | None, root: Path
 ) -> tuple[int, Counter[int], list[Finding]]:
     names = [name for name in KINDS if only is None or name == only]
+    _check_undamaged(names[:count], root)
     statuses: Counter[int] = Counter()
     findings = []
     number = 0
@@ -67,6 +68,21 @@ def _cases(
     else:
         number += 1
     return number, statuses, findings
+
+
+def _check_undamaged(names: list[str], root: Path) -> None:
+    """Stop if a command does not even accept its undamaged input: its cases would say nothing."""
+    for name in names:
+        folder = root / "undamaged"
+        folder.mkdir()
+        _, commands = KINDS[name](root / "seeds", folder, None)
+        for command in commands:
+            outcome = run_isolated(command, folder)
+            if outcome.status != 0:
+                sys.exit(
+                    f"{name}, undamaged: {' '.join(command)} ended with {outcome.status}: {outcome.stderr}"
+                )
+        shutil.rmtree(folder)
 
 
 def main() -> None:

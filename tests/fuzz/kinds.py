@@ -15,7 +15,8 @@ from fuzz.seeds import RUN_OPTIONS, copy_seeds
 Mutator = Callable[[Path, Random], str]
 Case = tuple[str, list[list[str]]]
 """What was done, and the commands to start one after the other."""
-MakeCase = Callable[[Path, Path, Random], Case]
+MakeCase = Callable[[Path, Path, Random | None], Case]
+"""Lays a case out in a folder; without a random generator, the undamaged one, whose commands must all succeed."""
 
 
 def _run(source: str, model: str, *options: str) -> list[str]:
@@ -42,8 +43,10 @@ def _damaged(
 ) -> MakeCase:
     """Return a maker of cases that copies inputs, damages one file, and starts these commands."""
 
-    def make(seeds: Path, folder: Path, rng: Random) -> Case:
+    def make(seeds: Path, folder: Path, rng: Random | None) -> Case:
         copy_seeds(seeds, folder, *names)
+        if rng is None:
+            return "undamaged", list(commands)
         target = folder / damaged
         files = sorted(path for path in target.rglob("*") if path.is_file()) if target.is_dir() else [target]
         done = [rng.choice(mutators)(rng.choice(files), rng) for _ in range(rng.choice((1, 1, 2)))]
@@ -52,20 +55,27 @@ def _damaged(
     return make
 
 
-def _damaged_zarr(seeds: Path, folder: Path, rng: Random) -> Case:
+def _damaged_zarr(seeds: Path, folder: Path, rng: Random | None) -> Case:
     copy_seeds(seeds, folder, "image.zarr", "colour")
+    commands = [["info", "image.zarr", "--json"], _run("image.zarr", "colour")]
+    if rng is None:
+        return "undamaged", commands
     files = sorted(path for path in (folder / "image.zarr").rglob("*") if path.is_file())
     documents = [path for path in files if path.name.startswith(".z")]
     mutator, chosen = rng.choice(((mutate_json, documents), (mutate_json, documents), (mutate_file, files)))
     done = mutator(rng.choice(chosen), rng)
-    return done, [["info", "image.zarr", "--json"], _run("image.zarr", "colour")]
+    return done, commands
 
 
-def _damaged_result(name: str, source: str, model: str, *commands: list[str]) -> MakeCase:
+def _damaged_result(name: str, *templates: list[str]) -> MakeCase:
     """Return a maker of cases about finished results: any file emptied, gone or damaged."""
 
-    def make(seeds: Path, folder: Path, rng: Random) -> Case:
-        copy_seeds(seeds, folder, name, source, model, "codes.tif")
+    def make(seeds: Path, folder: Path, rng: Random | None) -> Case:
+        copy_seeds(seeds, folder, name, "codes.tif", "volume.nii")
+        # a run belongs to its source: these are the very files that it was made of
+        commands = [[part.replace("SEEDS", str(seeds)) for part in template] for template in templates]
+        if rng is None:
+            return "undamaged", commands
         files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
         target = rng.choice(files)
         if rng.random() < 0.2:
@@ -82,7 +92,7 @@ def _damaged_result(name: str, source: str, model: str, *commands: list[str]) ->
 
 OPTION_VALUES = (
     "0", "-1", "1", "3", "2147483648", "9223372036854775808", "1e400", "nan", "inf", "0.5", "", "a", "auto", "1,2",
-    "1,2,3,4", "1e308,1e308,1.1e308,1.1e308", "-inf,0,inf,1", "scene.tif", "nowhere.gpkg", "/", "16", "64", "4096",
+    "1,2,3,4", "1e308,1e308,1.1e308,1.1e308", "-inf,0,inf,1", "scene.tif", "nowhere.gpkg", "/", "16", "64", "128",
     "s3://bucket/x", "[x]", "\ud800", "ä", "a" * 5000,
 )  # fmt: skip
 OPTIONS = (
@@ -92,8 +102,10 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def _options(seeds: Path, folder: Path, rng: Random) -> Case:
+def _options(seeds: Path, folder: Path, rng: Random | None) -> Case:
     copy_seeds(seeds, folder, "scene.tif", "colour")
+    if rng is None:
+        return "undamaged", [["plan", "scene.tif", "--model", "colour"]]
     command = [rng.choice(("plan", "run")), "scene.tif", "--model", "colour"]
     if command[0] == "run":
         command += ["--out", "out", "--quiet"]
@@ -103,14 +115,16 @@ def _options(seeds: Path, folder: Path, rng: Random) -> Case:
     return " ".join(command)[:200], [command]
 
 
-def _jobs(seeds: Path, folder: Path, rng: Random) -> Case:
+def _jobs(seeds: Path, folder: Path, rng: Random | None) -> Case:
     copy_seeds(seeds, folder, "scene.tif", "colour", "jobs.yaml")
-    done = rng.choice((mutate_yaml, mutate_yaml, mutate_file))(folder / "jobs.yaml", rng)
-    return done, [["batch", "jobs.yaml", "--dry-run"], ["batch", "jobs.yaml", "--quiet"]]
+    commands = [["batch", "jobs.yaml", "--dry-run"], ["batch", "jobs.yaml", "--quiet"]]
+    if rng is None:
+        return "undamaged", commands
+    return rng.choice((mutate_yaml, mutate_yaml, mutate_file))(folder / "jobs.yaml", rng), commands
 
 
 EVALUATE = ["evaluate", "codes.tif", "area.geojson", "--class-column", "class"]
-EVALUATE += ["--class-value", "tree=1", "--unlabelled", "0", "--classes", "other,tree"]
+EVALUATE += ["--class-value", "tree=tree", "--unlabelled", "other", "--classes", "other,tree"]
 
 KINDS: Mapping[str, MakeCase] = {
     "geotiff": _damaged(
@@ -166,7 +180,7 @@ KINDS: Mapping[str, MakeCase] = {
     "jobs": _jobs,
     "cluster": _damaged(
         ("scene.tif", "colour", "cluster.yaml"), "cluster.yaml", (mutate_yaml, mutate_file),
-        ["plan", "scene.tif", "--model", "colour", "--cluster", "cluster.yaml"],
+        _run("scene.tif", "colour", "--cluster", "cluster.yaml"),
     ),
     "training": _damaged(
         ("scene.tif", "codes.tif", "training.yaml"), "training.yaml", (mutate_yaml, mutate_yaml, mutate_file),
@@ -174,16 +188,18 @@ KINDS: Mapping[str, MakeCase] = {
     ),
     "options": _options,
     "result": _damaged_result(
-        "result", "scene.tif", "colour",
-        ["run", "scene.tif", "--model", "colour", "--out", "result", "--format", "cog,parquet,gpkg", *RUN_OPTIONS],
+        "result",
+        ["run", "SEEDS/scene.tif", "--model", "SEEDS/colour", "--out", "result", "--format", "cog,parquet,gpkg",
+         *RUN_OPTIONS],
         ["polygonize", "result", "--out", "p.parquet", "--quiet"],
         ["polygonize", "result/classes.tif", "--out", "p.gpkg", "--quiet"],
         ["export", "result", "--format", "geojson"],
         ["evaluate", "result", "codes.tif"],
     ),
     "volume result": _damaged_result(
-        "volume-result", "volume.nii", "grey",
-        ["run", "volume.nii", "--model", "grey", "--out", "volume-result", "--format", "nifti", *RUN_OPTIONS],
+        "volume-result",
+        ["run", "SEEDS/volume.nii", "--model", "SEEDS/grey", "--out", "volume-result", "--format", "nifti",
+         *RUN_OPTIONS],
         ["export", "volume-result", "--format", "zarr"],
         ["evaluate", "volume-result", "volume.nii"],
     ),

@@ -141,7 +141,7 @@ def _documents(folder: Path) -> None:
     options = {"model": "colour", "precision": "fp32", "backend": "torch", "batch": 2, "device": "cpu"}
     jobs = {"defaults": {**options, "format": ["cog"]}, "jobs": [{"source": "scene.tif", "bands": [1, 2, 3]}]}
     (folder / "jobs.yaml").write_text(yaml.safe_dump(jobs))
-    cluster = {"cluster": "dask.distributed.LocalCluster", "arguments": {"n_workers": 1}, "wait_seconds": 20}
+    cluster = {"cluster": "dask.distributed.LocalCluster", "arguments": {}, "workers": 1, "wait_seconds": 20}
     (folder / "cluster.yaml").write_text(yaml.safe_dump(cluster))
     training = {
         "name": "small",
