@@ -12,6 +12,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.pipeline.grid.raster import json_number
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.rasters.masks import (
     MASK_TYPES,
     AlphaUse,
@@ -75,8 +76,10 @@ def file_facts(raster: Placed, uri: str, read: Sequence[int]) -> dict[str, Any]:
         "gcps": len(file.gcps[0]),
         "rpcs": bool(file.tags(ns="RPC")),
         "orientation": orientation_of(file, uri),
-        "sidecars": "not looked for: the name is remote" if is_remote(uri) else list(sidecars_of(file, uri)),
-        "subdatasets": list(file.subdatasets),
+        "sidecars": "not looked for: the name is remote"
+        if is_remote(uri)
+        else [shown_name(name) for name in sidecars_of(file, uri)],
+        "subdatasets": [shown_name(name) for name in file.subdatasets],
         "overviews": [list(shape) for shape in _overviews(raster.dataset)],
     }
 
