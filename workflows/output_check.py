@@ -95,8 +95,10 @@ def check_disk(needed: int, path: Path, option: str = "--out") -> None:
     PlanError
         With both numbers.
     """
-    free = shutil.disk_usage(_existing(path)).free
-    if needed > free:
+    usage = shutil.disk_usage(_existing(path))
+    free = usage.free
+    # some file systems over object stores say nothing: 0 of 0
+    if usage.total and needed > free:
         msg = (
             f"{option} {path}: the results take about {readable_bytes(needed)}, but {readable_bytes(free)} are free "
             "there; free space, or give an --out on another disk, a smaller --roi, or no --scores"

@@ -218,9 +218,23 @@ def test_space_that_the_run_has_taken_already_counts(
     scene, out = write_scene(tmp_path / "scene.tif", "EPSG:32633"), tmp_path / "out"
     words = ["run", str(scene), "--model", str(small_model), "--out", str(out), "--precision", "fp32"]
     assert run_command_line([*words, "--format", "zarr", "--quiet"]) == 0
+    fresh = [
+        "plan",
+        str(scene),
+        "--model",
+        str(small_model),
+        "--precision",
+        "fp32",
+        "--out",
+        str(tmp_path / "fresh"),
+    ]
     hide("disk", monkeypatch)
+    assert run_command_line(fresh) == 2
     shutil.rmtree(tmp_path / "out" / "preview.png", ignore_errors=True)
     assert run_command_line(["plan", *words[1:]]) == 0
+    # a file system that does not say how large it is refuses nothing
+    monkeypatch.setattr(output_check.shutil, "disk_usage", lambda path: Usage(0, 0, 0))
+    assert run_command_line(fresh) == 0
 
 
 def test_polygonize_asks_for_a_crs_before_it_traces(
