@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
+import distributed
 import numpy as np
 import pytest
 import rasterio
+import yaml
 from affine import Affine
+from distributed import Scheduler, Worker
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
@@ -20,6 +28,8 @@ from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.raster_file import RasterFile
 from segment_tiles.pipeline.vectors.gdal_class_raster import CACHE_MIB, GdalClassRaster
+from segment_tiles.workflows.executors.dask_settings import SETTINGS, dask_settings
+from segment_tiles.workflows.executors.local_workers import threads_of_worker
 from segment_tiles.workflows.memory import read_cache_bytes
 
 MIB = 2**20
@@ -211,3 +221,100 @@ def test_settings_of_reads_are_what_gdal_has(name: str, tiled: Path, gdal: Gdal)
     truth = {True: {"ON", "YES", "TRUE", "1"}, False: {"OFF", "NO", "FALSE", "0"}}
     # GDAL's CPLTestBool: anything but these is true
     assert found.upper() in truth[wanted] if isinstance(wanted, bool) else found == str(wanted)
+
+
+def in_a_process(code: str, **environment: str) -> list[str]:
+    """Return the words that a new process of Python prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_settings_of_dask_are_what_dask_has() -> None:
+    with dask_settings():
+        for name, wanted in SETTINGS.items():
+            missing = object()
+            found = dask.config.get(name, missing)
+            assert found == wanted, name
+
+        async def started() -> tuple[object, ...]:
+            async with (
+                Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler,
+                Worker(
+                    scheduler.address, host="127.0.0.1", nthreads=1, memory_limit="1GB", dashboard=False
+                ) as worker,
+            ):
+                memory = worker.memory_manager
+                return (
+                    scheduler.allowed_failures,
+                    memory.memory_target_fraction, memory.memory_spill_fraction, memory.memory_pause_fraction,
+                    scheduler.periodic_callbacks["monitor"].callback_time,
+                )  # fmt: skip
+
+        found = asyncio.run(started())
+    assert found[:4] == (SETTINGS["distributed.scheduler.allowed-failures"], False, False, False)
+    assert found[4] == 2000, "milliseconds"
+
+
+def test_names_of_dask_settings_are_known_to_dask() -> None:
+    known = dask.config.collect()
+    for name in SETTINGS:
+        if ".pre-spawn-environ." not in name:
+            assert (
+                dask.config.get(name, config=dask.config.merge(known, distributed_defaults())) is not None
+            ), name
+
+
+def distributed_defaults() -> dict[str, Any]:
+    """Return what distributed itself sets: a name that is not there would be heard by nobody."""
+    path = Path(distributed.__file__).with_name("distributed.yaml")
+    return dict(yaml.safe_load(path.read_text()))
+
+
+def test_threads_of_a_worker_are_those_of_its_torch() -> None:
+    words = threads_of_worker(2)
+    found = in_a_process("import torch; print(torch.get_num_threads())", **words)
+    assert found == [words["OMP_NUM_THREADS"]]
+
+
+def test_settings_of_prefect_are_what_prefect_has(tmp_path: Path) -> None:
+    pytest.importorskip("prefect")
+    code = (
+        "import segment_tiles.workflows.schedule\n"
+        "from prefect.settings import get_current_settings\n"
+        "server = get_current_settings().server\n"
+        "print(server.ephemeral.startup_timeout_seconds, server.analytics_enabled)"
+    )
+    assert in_a_process(code, PREFECT_HOME=str(tmp_path)) == ["300", "False"]
+
+
+def test_freed_memory_is_kept_by_the_allocator() -> None:
+    """Blocks of 30 MiB come from the heap and not from a mapping of their own, which glibc tells by `mallinfo2`."""
+    if not hasattr(ctypes.CDLL(None), "mallinfo2"):
+        pytest.skip("not glibc 2.33 or newer")
+    code = (
+        "import ctypes\n"
+        "from segment_tiles.workflows.process_memory import keep_freed_memory\n"
+        "libc = ctypes.CDLL(None)\n"
+        "class Info(ctypes.Structure):\n"
+        "    names = 'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost'.split()\n"
+        "    _fields_ = [(name, ctypes.c_size_t) for name in names]\n"
+        "libc.mallinfo2.restype, libc.malloc.restype = Info, ctypes.c_void_p\n"
+        "assert keep_freed_memory()\n"
+        "before = libc.mallinfo2().hblks\n"
+        "block = libc.malloc(ctypes.c_size_t(30 * 2**20))\n"
+        "print(libc.mallinfo2().hblks - before)"
+    )
+    assert in_a_process(code) == ["0"]
+
+
+def test_arrow_allocates_by_the_c_library() -> None:
+    code = (
+        "import sys\n"
+        "from segment_tiles.cli import main\n"
+        "sys.argv = ['segment-tiles', '--version']\n"
+        "try:\n    main.main()\nexcept SystemExit:\n    pass\n"
+        "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    )
+    assert in_a_process(code)[-1] == "system"
