@@ -59,6 +59,18 @@ def shared_real() -> Path:
     return SHARED_REAL
 
 
+@pytest.fixture
+def unlisted_folders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment says, as users of remote files let it, that GDAL lists no folder."""
+    import rasterio.env  # noqa: PLC0415
+
+    monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
+    yield
+    monkeypatch.undo()
+    # rasterio's Env read it and put it back as an option of GDAL's own; FALSE is GDAL's default
+    rasterio.env.set_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN", "FALSE")
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

@@ -65,8 +65,7 @@ KINDS = ["nodata in .aux.xml", ".msk", "mask of the band", "nodata with a fracti
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_polygons_know_which_pixels_have_a_class(kind, tmp_path, made, monkeypatch):
-    monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
+def test_polygons_know_which_pixels_have_a_class(kind, tmp_path, made, unlisted_folders):
     path, codes, has_class = write_kind(kind, tmp_path, made)
     raster = GdalClassRaster(path, 1)
     assert np.array_equal(raster.read(raster.spec.window) != raster.spec.nodata, has_class)
@@ -75,8 +74,7 @@ def test_polygons_know_which_pixels_have_a_class(kind, tmp_path, made, monkeypat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_labels_know_which_pixels_have_a_class(kind, tmp_path, made, monkeypatch):
-    monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
+def test_labels_know_which_pixels_have_a_class(kind, tmp_path, made, unlisted_folders):
     path, codes, has_class = write_kind(kind, tmp_path, made)
     labels = RasterLabels(scene(), str(path), grid(made), ("a", "b", "c"))
     read = labels.read(Window(0, 0, made.HEIGHT, made.WIDTH))

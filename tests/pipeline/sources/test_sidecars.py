@@ -27,10 +27,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_sidecars_are_read_whatever_the_environment_says(
-    picture: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(LISTING, "EMPTY_DIR")
+def test_sidecars_are_read_whatever_the_environment_says(picture: Path, unlisted_folders: None) -> None:
     source = open_source(str(picture))
     assert source.spec.georef.transform == (2.0, 0.0, 500000.0, 0.0, -2.0, 4000000.0)
     assert source.spec.georef.crs is not None

@@ -97,9 +97,8 @@ def pam(values: dict[int, int]) -> str:
 
 
 def test_every_band_keeps_its_own_nodata_value_from_a_sidecar(
-    tmp_path: Path, quarters: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, quarters: list[Path], unlisted_folders: None
 ) -> None:
-    monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
     for path in quarters:
         Path(f"{path}.aux.xml").write_text(pam({1: 7, 2: 8, 3: 9}))
     index = write_mosaic(Mosaic((str(quarters[0]), str(quarters[3])), None, None), tmp_path / "m.gti.gpkg")
