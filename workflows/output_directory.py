@@ -19,11 +19,9 @@ from segment_tiles.pipeline.durable import make_folder, remove, sync_folder
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.outputs.store import SEALS_BESIDE
 from segment_tiles.workflows.output_check import check_output_folder
-from segment_tiles.workflows.output_lock import held
+from segment_tiles.workflows.output_lock import LOCK_FILES, held
 
 OWN_FOLDER = ".segment-tiles"
-LOCK_FILES = {"lock", "holder.json"}
-"""What stays in it while a run works there."""
 RESULTS = (
     "classes.zarr", "classes.tif", "classes.tif.aux.xml", "classes.qml", "preview.png", "report.json", "item.json",
     "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm",
@@ -160,8 +158,11 @@ class OutputDirectory:
             with held(self.own, self.path):
                 yield
         finally:
-            if made and self.own.is_dir() and {entry.name for entry in self.own.iterdir()} <= {"lock"}:
-                (self.own / "lock").unlink(missing_ok=True)
-                for folder in made:
-                    with contextlib.suppress(OSError):  # not empty: another process is at work there
+            with contextlib.suppress(
+                OSError
+            ):  # not empty, gone, or no longer ours: what went wrong before matters
+                if made and {entry.name for entry in self.own.iterdir()} <= LOCK_FILES:
+                    for name in LOCK_FILES:
+                        (self.own / name).unlink(missing_ok=True)
+                    for folder in made:
                         folder.rmdir()

@@ -8,20 +8,26 @@ names another machine, the directory is taken.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from segment_tiles.pipeline.durable import write_whole
+from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.outputs.finished_file import write_failed
 
+logger = logging.getLogger(__name__)
+
+LOCK_FILES = {"lock", "holder.json"}
+"""What lies in a folder that is held."""
 REFRESH_SECONDS = 10.0
 """How often a holder says that it is still there."""
 GONE_SECONDS = 45.0
@@ -29,7 +35,7 @@ GONE_SECONDS = 45.0
 
 
 @contextmanager
-def held(own: Path, out: Path) -> Iterator[None]:
+def held(own: Path, out: Path, what: str = "folder") -> Iterator[None]:
     """Hold the lock of an output directory.
 
     Parameters
@@ -37,7 +43,9 @@ def held(own: Path, out: Path) -> Iterator[None]:
     own
         Folder inside it that exists, where the lock lies.
     out
-        The directory as the user named it.
+        The directory or the file as the user named it.
+    what
+        Of these the user can give another.
 
     Raises
     ------
@@ -50,24 +58,94 @@ def held(own: Path, out: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        msg = f"--out {out}: {_who(holder)} is at work here; wait for it or give another folder"
+        msg = f"--out {out}: {_who(holder)} is at work here; wait for it or give another {what}"
         raise OutputError(msg) from error
     except (OSError, NotImplementedError) as error:
-        msg = f"--out {out}: cannot be locked ({one_line(error)}); give a folder on a file system with locks"
-        raise OutputError(msg) from error
+        raise _no_lock(out, error) from error
     try:
-        _refuse_holder_elsewhere(holder, out)
-        _write(holder)
+        try:
+            _refuse_holder_elsewhere(holder, out, what)
+            _write(holder)
+        except OSError as error:
+            raise _no_lock(out, error) from error
         try:
             with _refreshed(holder):
                 yield
         finally:
-            holder.unlink(missing_ok=True)
+            _remove(holder)
     finally:
         lock.release()
 
 
-def _refuse_holder_elsewhere(holder: Path, out: Path) -> None:
+def _no_lock(out: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f"--out {out}: cannot be locked ({one_line(error)}); give a folder that can be written, on a file system "
+        "with locks"
+    )
+
+
+def _remove(path: Path) -> None:
+    """Remove a file of the lock; where that is not possible any more, what went wrong before matters, and not this.
+
+    A holder that stays is old in 45 s, and on this machine the lock alone counts.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.debug("%s stays: %s", path, error)
+
+
+@contextmanager
+def held_folder(own: Path, out: Path, what: str = "folder") -> Iterator[None]:
+    """Make a folder and hold its lock; at the end it is removed if nothing else lies in it.
+
+    Parameters
+    ----------
+    own, out, what
+        As of `held`.
+
+    Raises
+    ------
+    OutputError
+        As `held`.
+    WriteFailedError
+        The folder cannot be made.
+    """
+    with ExitStack() as stack:
+        while True:
+            try:
+                make_folder(own)
+            except OSError as error:
+                raise write_failed(own, error) from error
+            with ExitStack() as attempt:
+                try:
+                    attempt.enter_context(held(own, out, what))
+                except OutputError:
+                    if own.is_dir():
+                        raise
+                    continue
+                # a holder that ended this moment removed the folder, and with it the lock that was waited for
+                if (own / "lock").exists():
+                    stack.enter_context(attempt.pop_all())
+                    break
+        try:
+            yield
+        finally:
+            _give_back(own)
+
+
+def _give_back(own: Path) -> None:
+    """Remove the lock and its folder, if nothing else lies there; this process still holds it."""
+    try:
+        if {entry.name for entry in own.iterdir()} <= LOCK_FILES:
+            for name in LOCK_FILES:
+                _remove(own / name)
+            own.rmdir()
+    except OSError as error:  # gone already, or another process is at work there
+        logger.debug("%s stays: %s", own, error)
+
+
+def _refuse_holder_elsewhere(holder: Path, out: Path, what: str) -> None:
     """Refuse where the lock is free, but only because this file system keeps locks to one machine."""
     fields = _fields(holder)
     if fields.get("machine") in {None, platform.node()}:
@@ -82,8 +160,8 @@ def _refuse_holder_elsewhere(holder: Path, out: Path) -> None:
         now.unlink()
     if age < GONE_SECONDS:
         msg = (
-            f"--out {out}: {_who(holder)} is at work here; wait for it or give another folder (if it was killed, "
-            f"the folder is free {GONE_SECONDS:.0f} s later)"
+            f"--out {out}: {_who(holder)} is at work here; wait for it or give another {what} (if it was killed, "
+            f"the {what} is free {GONE_SECONDS:.0f} s later)"
         )
         raise OutputError(msg)
 

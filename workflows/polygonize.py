@@ -34,6 +34,7 @@ from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWo
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_check import check_output_file
+from segment_tiles.workflows.output_lock import held_folder
 from segment_tiles.workflows.source_version import Version, require_same_version, source_version
 from segment_tiles.workflows.vector_pool import start_loading, worker_pool
 
@@ -99,7 +100,8 @@ def polygonize(
     VectorError, UsageError
         When the raster is not one of integer classes, or an option, a file or a number does not fit.
     OutputError, WriteFailedError
-        When unfinished tiles of another request lie beside the first file; when the disk is full.
+        When another process writes the first file, or unfinished tiles of another request lie beside it; when the
+        disk is full.
     """
     started = time.monotonic()
     _check_numbers(workers, level_scale)
@@ -111,12 +113,15 @@ def polygonize(
     spec = _checked_spec(raster, options)
     for _, kind in targets:
         kind.check_crs(str(raster), spec.georef.crs)
-    ledger = _begun_ledger(out[0], _settings(raster, version, options), restart=restart)
-    codes = _changed_codes(raster, spec, ledger, options, workers)
-    parts = _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, progress)
-    _require_one_version(raster, version, ledger)
-    report = _written(raster, targets, parts, spec, level_scale, started)
-    ledger.remove()
+    tiles = _tiles_beside(out[0])
+    with held_folder(tiles, out[0], "file"):
+        ledger = TileLedger(tiles)
+        ledger.begin(_settings(raster, version, options), restart=restart)
+        codes = _changed_codes(raster, spec, ledger, options, workers)
+        parts = _parts(TileSetup(raster, codes, tiles, options), spec, workers, progress)
+        _require_one_version(raster, version, ledger)
+        report = _written(raster, targets, parts, spec, level_scale, started)
+        ledger.remove()
     return report
 
 
@@ -126,13 +131,6 @@ def _checked_spec(raster: RasterName, options: PolygonizeOptions) -> ClassRaster
         spec = opened.spec
     check_request(spec, options)
     return spec
-
-
-def _begun_ledger(first: Path, settings: dict[str, object], *, restart: bool) -> TileLedger:
-    """Return the ledger beside the first file, with the finished tiles of the same request."""
-    ledger = TileLedger(_tiles_beside(first))
-    ledger.begin(settings, restart=restart)
-    return ledger
 
 
 def _tiles_beside(first: Path) -> Path:

@@ -29,7 +29,7 @@ def load_manifest(folder: Path) -> ModelManifest:
     """
     document = read_document(folder)
     path = weights_path(folder, document)
-    manifest = from_stac_item(document)
+    manifest = from_stac_item(document, folder / MANIFEST_FILE)
     check_manifest(manifest)
     verify_weights(path, document)
     return manifest
@@ -109,17 +109,22 @@ def read_document(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         msg = f"{folder} is not a model package: {MANIFEST_FILE} cannot be read ({error.strerror})"
         raise ModelError(msg) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} is not JSON: {one_line(error)}"
         raise ModelError(msg) from error
     if not isinstance(document, dict):
         msg = f"{path} holds a JSON {type(document).__name__}; a STAC item is needed"
         raise ModelError(msg)
     return document
+
+
+def _refuse_constant(name: str) -> None:
+    msg = f"{name} is no number that JSON has"
+    raise ValueError(msg)
 
 
 def verify_weights(path: Path, document: Mapping[str, Any]) -> None:
@@ -139,7 +144,11 @@ def verify_weights(path: Path, document: Mapping[str, Any]) -> None:
     if size != asset.get("file:size"):
         msg = f"weights {path} have {size} bytes, {MANIFEST_FILE} says {asset.get('file:size')}: copy the package again"
         raise ModelError(msg)
-    checksum = MULTIHASH_SHA256 + sha256_of_file(path)
+    try:
+        checksum = MULTIHASH_SHA256 + sha256_of_file(path)
+    except OSError as error:
+        msg = f"weights {path} cannot be read: {error.strerror}"
+        raise ModelError(msg) from error
     if checksum != asset.get("file:checksum"):
         msg = f"weights {path} have checksum {checksum}, {MANIFEST_FILE} says {asset.get('file:checksum')}: refused"
         raise ModelError(msg)

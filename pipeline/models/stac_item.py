@@ -8,9 +8,9 @@ from typing import Any
 
 import pystac
 
-from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256
+from segment_tiles.pipeline.models.item_fields import ClassEntry, Hyperparameters, parse_item
 from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
 
 MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
@@ -69,22 +69,33 @@ def to_stac_item(
     return item
 
 
-def from_stac_item(document: Mapping[str, Any]) -> ModelManifest:
-    """Read a model manifest from the JSON document of a STAC item.
+def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> ModelManifest:
+    """Read a model manifest from the JSON document of a STAC item, which errors call by ``name``.
 
     Raises
     ------
     ModelError
         The document is not a STAC item of a model, or lacks what the network needs.
     """
-    try:
-        item = pystac.Item.from_dict(dict(document))
-        return _manifest(item)
-    except (pystac.STACError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        msg = (
-            f"model.json is not a STAC item with the MLM extension that describes a model: {one_line(error)}"
-        )
-        raise ModelError(msg) from error
+    fields = parse_item(document, name)
+    properties = fields.properties
+    tile_input, output = properties.inputs[0], properties.outputs[0]
+    return ModelManifest(
+        name=properties.name,
+        architecture=_architecture(properties.architecture, properties.hyperparameters),
+        bands=tuple(tile_input.bands),
+        dtype=tile_input.input.data_type,
+        mean=tuple(band.mean for band in tile_input.value_scaling),
+        std=tuple(band.stddev for band in tile_input.value_scaling),
+        tile=tile_input.input.shape[-1],
+        overlap=properties.overlap,
+        classes=ClassTable(tuple(_map_class(entry) for entry in output.classes)),
+        pixel_size=properties.pixel_size.value,
+        pixel_unit=properties.pixel_size.unit,
+        description=properties.description,
+        extra=properties.extra,
+        weights_checksum=fields.assets.model.checksum.removeprefix(MULTIHASH_SHA256),
+    )
 
 
 _ASSET_TYPES = {
@@ -189,44 +200,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _manifest(item: pystac.Item) -> ModelManifest:
-    properties = item.properties
-    tile_input, output = properties["mlm:input"][0], properties["mlm:output"][0]
-    scaling = tile_input["value_scaling"]
-    pixel_size = properties[f"{_OWN}pixel_size"]
-    checksum = str(item.assets[MODEL_ASSET].extra_fields["file:checksum"])
-    return ModelManifest(
-        name=properties["mlm:name"],
-        architecture=_architecture(properties["mlm:architecture"], properties["mlm:hyperparameters"]),
-        bands=tuple(tile_input["bands"]),
-        dtype=tile_input["input"]["data_type"],
-        mean=tuple(float(band["mean"]) for band in scaling),
-        std=tuple(float(band["stddev"]) for band in scaling),
-        tile=int(tile_input["input"]["shape"][-1]),
-        overlap=float(properties[f"{_OWN}overlap"]),
-        classes=ClassTable(tuple(_map_class(entry) for entry in output["classification:classes"])),
-        pixel_size=pixel_size["value"],
-        pixel_unit=pixel_size["unit"],
-        description=properties.get("description", ""),
-        extra=properties[f"{_OWN}extra"],
-        weights_checksum=checksum.removeprefix(MULTIHASH_SHA256),
-    )
-
-
-def _architecture(arch: str, settings: Mapping[str, Any]) -> Architecture:
+def _architecture(arch: str, fields: Hyperparameters) -> Architecture:
     return Architecture(
         arch=arch,
-        backbone=settings["backbone"],
-        output_stride=int(settings["output_stride"]),
-        atrous_rates=tuple(int(rate) for rate in settings["atrous_rates"]),
-        image_pooling=settings["image_pooling"],
-        image_pooling_window=settings["image_pooling_window"],
-        align_corners=bool(settings["align_corners"]),
-        details=settings["details"],
+        backbone=fields.backbone,
+        output_stride=fields.output_stride,
+        atrous_rates=tuple(fields.atrous_rates),
+        image_pooling=fields.image_pooling,
+        image_pooling_window=fields.image_pooling_window,
+        align_corners=fields.align_corners,
+        details=fields.details,
     )
 
 
-def _map_class(entry: Mapping[str, Any]) -> MapClass:
-    color = bytes.fromhex(entry["color_hint"])
-    name = entry.get("description") or entry["name"]
-    return MapClass(int(entry["value"]), name, (color[0], color[1], color[2]))
+def _map_class(entry: ClassEntry) -> MapClass:
+    color = bytes.fromhex(entry.color_hint)
+    return MapClass(entry.value, entry.description or entry.name, (color[0], color[1], color[2]))

@@ -27,6 +27,8 @@ from segment_tiles.pipeline.vectors.parts import write_part
 from segment_tiles.pipeline.vectors.pieces import SeamPieces
 from segment_tiles.pipeline.vectors.tiling import VectorTile
 
+OF_THE_LOCK = {"lock", "holder.json"}
+"""Files by which the process that works here keeps others out; it removes them itself."""
 RASTER_KEYS = {"raster", "raster_version"}
 """Settings that say which raster it is, and in which state."""
 _SIDES = ("top", "bottom", "left", "right")
@@ -90,9 +92,12 @@ class TileLedger:
             raise write_failed(record, error) from error
 
     def remove(self) -> None:
-        """Forget everything; the settings first, since without them the rest is nobody's."""
+        """Forget everything but the lock; the settings first, since without them the rest is nobody's."""
         (self.folder / "settings.json").unlink(missing_ok=True)
-        remove(self.folder)
+        if self.folder.is_dir():
+            for entry in self.folder.iterdir():
+                if entry.name not in OF_THE_LOCK:
+                    remove(entry)
 
     def codes(self, step: str) -> Path:
         """Return the path of the codes that a step makes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from segment_tiles.pipeline.errors import OutputError
+from segment_tiles.pipeline.errors import OutputError, WriteFailedError
+from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.workflows import output_lock
 from segment_tiles.workflows.output_directory import OutputDirectory
 
@@ -80,3 +82,55 @@ def test_a_holder_stays_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             assert time.monotonic() < deadline
             time.sleep(0.02)
     assert "lock" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_what_went_wrong_is_not_hidden_by_a_lock_that_cannot_be_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where rights were taken away in the middle of a run: nothing there can be removed any more."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def fail() -> None:
+        monkeypatch.setattr(Path, "unlink", refuse)
+        raise WriteFailedError("the disk is full")
+
+    with pytest.raises(WriteFailedError, match="the disk is full"), OutputDirectory(tmp_path).locked_for():
+        fail()
+
+
+def test_a_directory_that_is_removed_in_the_middle_hides_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def fail() -> None:
+        shutil.rmtree(out)
+        raise WriteFailedError("it has gone")
+
+    with pytest.raises(WriteFailedError, match="it has gone"), OutputDirectory(out).locked_for():
+        fail()
+
+
+def test_a_folder_in_which_no_holder_can_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(output_lock, "write_whole", refuse)
+    with pytest.raises(OutputError, match=r"cannot be locked \(.*Permission denied"):
+        OutputDirectory(tmp_path).locked_for().__enter__()
+
+
+def test_a_second_polygonize_says_who_writes_the_file(tmp_path: Path) -> None:
+    tiles, out = tmp_path / ".p.parquet.tiles", tmp_path / "p.parquet"
+    with output_lock.held_folder(tiles, out, "file"):
+        (tiles / "settings.json").write_text("{}")
+        with (
+            pytest.raises(OutputError, match=rf"process {os.getpid()} on .* at work here; .* another file"),
+            output_lock.held_folder(tiles, out, "file"),
+        ):
+            pass
+        TileLedger(tiles).remove()
+        assert (tiles / "lock").exists(), "the tiles are forgotten, the lock is still held"
+    assert not tiles.exists()

@@ -166,6 +166,69 @@ def test_stac_models_own_classes_read_the_manifest():
     assert parsed.input[0].value_scaling[1].mean == 2000.0
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        (("type",), 1e308, r"type is 1e\+308: it must be 'Feature'"),
+        (("type",), "Collection", "type is 'Collection'"),
+        (("properties", "mlm:name"), True, "mlm:name is True: it must be a valid string"),
+        (("properties", "mlm:architecture"), [[]], "mlm:architecture is"),
+        (("properties", "mlm:hyperparameters", "output_stride"), 16.5, "output_stride is 16.5"),
+        (
+            ("properties", "mlm:hyperparameters", "output_stride"),
+            2**63,
+            "output_stride is 9223372036854775808",
+        ),
+        (("properties", "mlm:hyperparameters", "backbone"), [None], "backbone is"),
+        (("properties", "mlm:hyperparameters", "atrous_rates"), {"a": None}, "atrous_rates is"),
+        (
+            ("properties", "mlm:hyperparameters", "details"),
+            "words",
+            "details is 'words': it must be a valid dict",
+        ),
+        (("properties", "mlm:hyperparameters", "align_corners"), "no", "align_corners is 'no'"),
+        (("properties", "mlm:input", 0, "bands", 1), True, "bands.1 is True"),
+        (
+            ("properties", "mlm:input", 0, "input", "data_type"),
+            "many",
+            "data_type is 'many': the name of a number",
+        ),
+        (("properties", "mlm:input", 0, "input", "shape"), [], "shape is"),
+        (("properties", "mlm:input", 0, "value_scaling", 0, "mean"), "3.5", "mean is '3.5'"),
+        (("properties", "mlm:output", 0, "classification:classes", 0, "description"), 7, "description is 7"),
+        (
+            ("properties", "mlm:output", 0, "classification:classes", 0, "color_hint"),
+            "ä",
+            "color_hint is 'ä'",
+        ),
+        (("properties", "mlm:output", 0, "classification:classes"), [], "classes is"),
+        (("properties", "segment_tiles:pixel_size", "value"), "3.5", "pixel_size.value is '3.5'"),
+        (("properties", "segment_tiles:pixel_size", "value"), -1, "pixel_size.value is -1"),
+        (("properties", "segment_tiles:pixel_size", "unit"), "ell", "unit is 'ell': it must be 'm'"),
+        (("properties", "segment_tiles:extra"), [], "extra is"),
+        (("assets", "model", "file:size"), "many", "file:size is 'many'"),
+        (("assets", "model", "href"), "a\0", "href is"),
+    ],
+)
+def test_a_wrong_type_in_model_json_is_named(package, path, value, text):
+    def change(document):
+        for key in path[:-1]:
+            document = document[key]
+        document[path[-1]] = value
+
+    edit(change)(package)
+    with pytest.raises(ModelError, match=text) as raised:
+        load_manifest(package)
+    assert str(package / "model.json") in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": -Infinity}', "[" * 100_000])
+def test_what_json_has_not_is_not_read(package, text):
+    (package / "model.json").write_text(text)
+    with pytest.raises(ModelError, match="is not JSON"):
+        load_manifest(package)
+
+
 def flip_a_byte(folder):
     path = folder / "weights.safetensors"
     data = bytearray(path.read_bytes())

@@ -1,0 +1,168 @@
+"""The fields of ``model.json`` that are read, with the types and ranges that each may have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from segment_tiles.pipeline.errors import ModelError
+
+LARGEST_SIDE = 2**31 - 1
+"""Sides and strides beyond a C int are typing errors: GDAL and torch count in it."""
+
+
+def _number_type(name: str) -> str:
+    try:
+        kind = np.dtype(name).kind
+    except (TypeError, ValueError):
+        kind = "?"
+    if kind not in "uif":
+        msg = "the name of a number type is needed, such as uint8, uint16 or float32"
+        raise ValueError(msg)
+    return name
+
+
+def _text(value: str) -> str:
+    if "\0" in value:
+        msg = "no file and no table can hold its null character"
+        raise ValueError(msg)
+    return value
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Text = Annotated[str, AfterValidator(_text)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_text)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+
+
+class Fields(BaseModel):
+    """Strict: a number in quotes is text, and true is no number; what is not named here is for other programs."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Scaling(Fields):
+    """Of one band."""
+
+    mean: Finite
+    stddev: Finite
+
+
+class TileShape(Fields):
+    """The input tensor; its last side is that of a tile."""
+
+    shape: Annotated[list[int], Field(min_length=1)]
+    data_type: Annotated[str, AfterValidator(_number_type)]
+
+
+class TileInput(Fields):
+    """What the network sees."""
+
+    bands: list[Name]
+    input: TileShape
+    value_scaling: list[Scaling]
+
+
+class ClassEntry(Fields):
+    """One class, as the classification extension has it."""
+
+    value: int
+    name: Text
+    description: Text | None = None
+    color_hint: Annotated[str, Field(pattern="^[0-9A-Fa-f]{6}$")]
+
+
+class Scores(Fields):
+    """What the network answers."""
+
+    classes: Annotated[list[ClassEntry], Field(min_length=1, alias="classification:classes")]
+
+
+class Hyperparameters(Fields):
+    """How the network is built."""
+
+    backbone: Text
+    output_stride: Count
+    atrous_rates: list[Annotated[int, Field(le=LARGEST_SIDE)]]
+    image_pooling: Text
+    image_pooling_window: Annotated[int, Field(le=LARGEST_SIDE)] | None
+    align_corners: bool
+    details: dict[str, Any]
+
+
+class PixelSize(Fields):
+    """That the model was trained at."""
+
+    value: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+    unit: Literal["m", "micrometer", "millimeter"]
+
+
+class Properties(Fields):
+    """The MLM extension, and what it has no field for."""
+
+    name: Text = Field(alias="mlm:name")
+    architecture: Text = Field(alias="mlm:architecture")
+    hyperparameters: Hyperparameters = Field(alias="mlm:hyperparameters")
+    inputs: Annotated[list[TileInput], Field(min_length=1, alias="mlm:input")]
+    outputs: Annotated[list[Scores], Field(min_length=1, alias="mlm:output")]
+    overlap: Finite = Field(alias="segment_tiles:overlap")
+    pixel_size: PixelSize = Field(alias="segment_tiles:pixel_size")
+    extra: dict[str, Any] = Field(alias="segment_tiles:extra")
+    description: str = ""
+
+
+class WeightsAsset(Fields):
+    """The weights or the graph."""
+
+    href: Name
+    checksum: Text = Field(alias="file:checksum")
+    size: Annotated[int, Field(ge=0)] = Field(alias="file:size")
+
+
+class Assets(Fields):
+    """Files of the item."""
+
+    model: WeightsAsset
+
+
+class ItemFields(Fields):
+    """A STAC item of a model."""
+
+    type: Literal["Feature"]
+    stac_version: str
+    properties: Properties
+    assets: Assets
+
+
+def parse_item(document: object, name: object = "model.json") -> ItemFields:
+    """Check the JSON of a ``model.json``, which errors call by ``name``.
+
+    Raises
+    ------
+    ModelError
+        Names the first field that is missing or cannot be accepted, its value, and what is needed.
+    """
+    try:
+        return ItemFields.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            msg = (
+                f"{name} lacks {field}: it is not a STAC item with the MLM extension that describes a model of "
+                "this program"
+            )
+        else:
+            msg = f"{name}: {field} is {_short(first['input'])}: {_needed(first['msg'])}"
+        raise ModelError(msg) from error
+
+
+def _needed(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should be", "it must be")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
