@@ -14,13 +14,13 @@ LARGEST_SIDE = 2**31 - 1
 
 
 def _number_type(name: str) -> str:
+    needed = "the name of a number type is needed, such as uint8, uint16 or float32"
     try:
         kind = np.dtype(name).kind
-    except (TypeError, ValueError):
-        kind = "?"
+    except TypeError as error:
+        raise ValueError(needed) from error
     if kind not in "uif":
-        msg = "the name of a number type is needed, such as uint8, uint16 or float32"
-        raise ValueError(msg)
+        raise ValueError(needed)
     return name
 
 
