@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -116,9 +117,7 @@ class RasterLabels:
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return class codes, rows x columns."""
-        box = rasterio.windows.Window(window.column, window.row, window.width, window.height)
-        values = self._grid.read(self._band, window=box)
-        shown = self._grid.read_masks(self._band, window=box) > 0 if self._applies_masks else None
+        values, shown = self._values(window)
         codes = np.full(window.shape, IGNORE_CODE, dtype=np.uint8)
         for value in np.unique(values if shown is None else values[shown]).tolist():
             if value == self._nodata or math.isnan(value):
@@ -132,6 +131,20 @@ class RasterLabels:
                 raise TrainingError(msg)
             codes[values == value] = self._codes[value]
         return codes if shown is None else np.where(shown, codes, np.uint8(IGNORE_CODE))
+
+    def _values(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return the pixels of a window, and which of them are shown; None: all."""
+        box = rasterio.windows.Window(window.column, window.row, window.width, window.height)
+        try:
+            values = self._grid.read(self._band, window=box)
+            shown = self._grid.read_masks(self._band, window=box) > 0 if self._applies_masks else None
+        except RasterioError as error:
+            msg = (
+                f"labels of scene {self._scene}: {self._path} cannot be read in rows {window.row} to "
+                f"{window.row_stop} ({one_line(error.__cause__ or error)}); it is damaged, copy it again"
+            )
+            raise TrainingError(msg) from error
+        return values, shown
 
     def close(self) -> None:
         """Close the file."""

@@ -17,7 +17,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.label_rasters import ClassMapLabels, RasterLabels, class_map_store
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, PolygonShape, SceneSettings
-from segment_tiles.pipeline.sources.vector_file import read_polygon_layer, split_layer
+from segment_tiles.pipeline.sources.vector_file import read_polygon_layer, require_finite, split_layer
 from segment_tiles.pipeline.wording import counted
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".parquet", ".shp", ".fgb", ".gml", ".kml"})
@@ -186,7 +186,12 @@ def _read_polygons(scene: SceneSettings, path: str, spec: RasterSpec) -> geopand
     if frame.crs is None:
         msg = f"{path} has no CRS, the scene {scene.name} has one: write the CRS into the labels"
         raise TrainingError(msg)
-    return frame.to_crs(spec.georef.crs_wkt)
+    frame = frame.to_crs(spec.georef.crs_wkt)
+    try:
+        require_finite(frame.geometry, f"labels of scene {scene.name}: in the CRS of the scene, {path} has")
+    except UsageError as error:
+        raise TrainingError(one_line(error)) from error
+    return frame
 
 
 def _usable(

@@ -15,7 +15,7 @@ from rasterio.features import rasterize
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.vector_file import read_polygon_layer
+from segment_tiles.pipeline.sources.vector_file import read_polygon_layer, require_finite
 
 
 class Area(Protocol):
@@ -83,7 +83,8 @@ def read_area_of_interest(
     """
     frame = read_polygon_layer(path, f"{option} {path}", columns=[])
     parts = shapely.get_parts(frame.geometry.to_numpy())
-    polygons = shapely.make_valid(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
+    is_polygon = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)
+    polygons = shapely.make_valid(parts[is_polygon])
     if len(polygons) == 0:
         msg = f"{option} {path}: holds no polygon; give a file with at least one"
         raise UsageError(msg)
@@ -107,9 +108,11 @@ def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str) -> Any:
     if source.equals(target, ignore_axis_order=True):
         return polygons
     transformer = Transformer.from_crs(source, target, always_xy=True)
-    return shapely.transform(
+    moved = shapely.transform(
         polygons, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
     )
+    require_finite(moved, f"{what}: in the CRS of the raster, it has")
+    return moved
 
 
 def _numbers(bounds: Sequence[float]) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pyproj.exceptions import ProjError
+
 from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.library_messages import recorded_warnings
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+
+logger = logging.getLogger(__name__)
 
 MAY_HOLD_POLYGONS: Final = ("Polygon", "Surface", "Collection", "Unknown")
 """Parts of the names of geometry types of layers in which a polygon can be."""
@@ -54,20 +60,72 @@ def read_polygon_layer(name: str | Path, what: str, columns: Sequence[str] | Non
     """
     import geopandas  # noqa: PLC0415 - brings pandas, a second of start-up
     import pyogrio  # noqa: PLC0415
+    import shapely  # noqa: PLC0415
 
     path, layer = split_layer(name)
     try:
-        if path.name.lower().endswith(PARQUET):
-            return _read_parquet(path, layer, what)
-        layer = _chosen(pyogrio.list_layers(path), layer, path, what)
-        frame = pyogrio.read_dataframe(path, layer=layer, columns=columns)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
+        with recorded_warnings() as said:
+            if path.name.lower().endswith(PARQUET):
+                frame = _read_parquet(path, layer, what)
+            else:
+                layer = _chosen(pyogrio.list_layers(path), layer, path, what)
+                frame = pyogrio.read_dataframe(path, layer=layer, columns=columns)
+    except shapely.errors.GEOSException as error:
+        msg = (
+            f"{what}: has a geometry that cannot be read ({_of_geos(error)}); repair the file, in QGIS with "
+            '"Fix geometries"'
+        )
+        raise UsageError(msg) from error
+    except (*_UNREADABLE, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         msg = f"{what}: cannot be read as a vector file ({one_line(error)})"
         raise UsageError(msg) from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         msg = f"{what}: has no geometries; give a file with polygons"
         raise UsageError(msg)
+    for text in dict.fromkeys(str(warning.message) for warning in said):
+        logger.warning("%s: %s", what, " ".join(text.split())[:300])
+    require_finite(frame.geometry, f"{what}: has")
     return frame
+
+
+_UNREADABLE: Final = (OSError, ValueError, KeyError, TypeError, NotImplementedError, ProjError)
+"""What pyarrow, geopandas and pyproj raise about files that are damaged or say what cannot be."""
+
+
+def _of_geos(error: Exception) -> str:
+    """Return the words of GEOS without its names.
+
+    >>> _of_geos(ValueError("IllegalArgumentException: Points of LinearRing do not form a closed linestring"))
+    'Points of LinearRing do not form a closed linestring'
+    """
+    return one_line(error).rpartition("Exception: ")[2]
+
+
+def require_finite(geometries: Any, complaint: str) -> None:
+    """Refuse coordinates that are no numbers, with which nothing can be computed.
+
+    Parameters
+    ----------
+    geometries
+        Array of geometries.
+    complaint
+        Begins the message: what has them.
+
+    Raises
+    ------
+    UsageError
+        Names the first such geometry.
+    """
+    import numpy as np  # noqa: PLC0415
+    import shapely  # noqa: PLC0415
+
+    points, index = shapely.get_coordinates(np.asarray(geometries, dtype=object), return_index=True)
+    wrong = ~np.isfinite(points).all(axis=1)
+    if wrong.any():
+        x, y = points[wrong][0]
+        number = index[wrong][0] + 1
+        msg = f"{complaint} a geometry, number {number}, with the coordinates {x}, {y}; finite numbers are needed"
+        raise UsageError(msg)
 
 
 def content_checksum(name: str | Path) -> str:

@@ -86,7 +86,10 @@ def be_the_command(
         os.chdir(folder)
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
         from segment_tiles.cli.main import run_command_line
+        from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
 
+        clean_log_records()  # as the entry point does
+        silence_libraries()
         if prepare is not None:
             prepare()
         status = run_command_line(list(arguments))

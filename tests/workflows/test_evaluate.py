@@ -12,6 +12,7 @@ import rasterio
 import shapely
 from PIL import Image
 
+from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import TrainingError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
@@ -144,3 +145,18 @@ def test_bad_input_is_refused_in_one_line(codes: tuple[np.ndarray, np.ndarray], 
         assert "\n" not in str(caught.value)
     # a truth that covers a part is fine: the rest is not scored
     assert evaluate(class_map, other_size, class_names=NAMES)["pixels"] == 9 * 70
+
+
+def test_a_damaged_block_of_the_truth_is_refused_in_one_line(
+    codes: tuple[np.ndarray, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, mapped = codes
+    write_codes(tmp_path / "map.tif", mapped)
+    path = write_codes(tmp_path / "truth.tif", truth)
+    path.write_bytes(path.read_bytes()[:-1000])  # values stand last in it
+    arguments = ["evaluate", str(tmp_path / "map.tif"), str(path), "--classes", ",".join(NAMES)]
+    assert run_command_line(arguments) == 2
+    said = capsys.readouterr().err
+    assert "truth.tif cannot be read in rows 0 to" in said
+    assert "damaged, copy it again" in said
+    assert said.count("\n") == 1
