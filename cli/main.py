@@ -67,13 +67,18 @@ def _options(
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
+    prepare_process(sys.argv[1:])
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+def prepare_process(arguments: list[str]) -> None:
+    """Set what a command sets for its whole process: what it prints, and how memory is given back."""
     clean_log_records()
-    silence_libraries()
     # Arrow's own pool keeps what was freed, beside the network's libraries; the C library gives it back. Read when
     # Arrow is loaded; a user's choice stands.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    tell_of_threads(sys.argv[1:])
-    sys.exit(run_command_line(sys.argv[1:]))
+    tell_of_threads(arguments)
+    silence_libraries()  # after it: what is never said is not told either
 
 
 def tell_of_threads(arguments: list[str]) -> None:
@@ -91,7 +96,8 @@ def tell_of_threads(arguments: list[str]) -> None:
 def run_command_line(arguments: list[str]) -> int:
     """Run one command and return its exit status; errors become one line on stderr."""
     try:
-        status = app(arguments, standalone_mode=False)
+        # not `app(...)`, which puts a hook of its own in place of what this process says of errors
+        status = typer.main.get_command(app)(arguments, standalone_mode=False)
     except UsageProblem as error:
         return _fail_usage(error, arguments)
     except SegmentTilesError as error:

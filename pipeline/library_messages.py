@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final
 
 from segment_tiles.pipeline.names import without_secrets
@@ -26,6 +27,11 @@ NEVER_SAID: Final = (
 """Beginnings of warnings, as patterns, that tell the user of this program nothing."""
 OWN_HANDLERS: Final = ("nibabel.global",)
 """Loggers to which a library gives a handler of its own, which writes to the terminal."""
+LOST_MESSAGE: Final = "rasterio._env.log_error"
+"""Where rasterio fails to log a message of GDAL that quotes bytes of a file which are no text.
+
+The error itself is raised all the same, to whoever reads the file.
+"""
 _turn = threading.RLock()
 
 
@@ -46,8 +52,25 @@ def silence_libraries() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     for name in OWN_HANDLERS:
         logging.getLogger(name).addFilter(_reject)
+    leave_out_lost_messages()
     # what GDAL and PROJ say outside of rasterio and pyogrio, which turn it into errors
     os.environ.setdefault("CPL_LOG", os.devnull)
+
+
+def leave_out_lost_messages() -> None:
+    """Let Python print nothing about a message of GDAL that is no text."""
+    unraisable, uncaught = sys.unraisablehook, sys.excepthook
+
+    def say(found: sys.UnraisableHookArgs) -> None:
+        if found.exc_type is not UnicodeDecodeError or found.object != LOST_MESSAGE:
+            unraisable(found)
+
+    def say_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        # compiled code reports the same error here first; what ends a program has a trace
+        if kind is not UnicodeDecodeError or trace is not None:
+            uncaught(kind, error, trace)
+
+    sys.unraisablehook, sys.excepthook = say, say_uncaught
 
 
 def _reject(_record: logging.LogRecord) -> bool:

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import pyogrio
 import rasterio
-from rasterio.errors import RasterioError
 
 from segment_tiles.pipeline.errors import RunFailedError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
@@ -200,7 +200,7 @@ def _named_by(name: str, path: Path) -> list[str]:
     try:
         with rasterio.Env(**listing_setting(name)), rasterio.open(name) as dataset:
             return [*scenes, *dataset.files]
-    except (RasterioError, OSError):
+    except GDAL_ERRORS:
         return scenes  # a slide or a volume, which have readers of their own
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
@@ -13,8 +12,9 @@ import zarr
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.errors import ReadFailedError
 from segment_tiles.pipeline.names import is_url
+from segment_tiles.pipeline.sources.damage import DAMAGE, said
 
 READ_ATTEMPTS = 3
 """How often a chunk of a remote image is tried."""
@@ -23,9 +23,7 @@ RETRY_SECONDS = 0.5
 READERS = 4
 """Chunks that are fetched and decoded at once: an object store answers slowly, but many at a time."""
 
-READ_ERRORS: tuple[type[Exception], ...] = (
-    OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, zlib.error,
-)  # fmt: skip
+READ_ERRORS: tuple[type[Exception], ...] = DAMAGE
 """What stores and codecs raise for bytes that are missing or damaged."""
 try:
     from aiohttp import ClientError
@@ -90,7 +88,7 @@ class DecodedChunks:
             if attempt + 1 < self._attempts:
                 time.sleep(RETRY_SECONDS * 2**attempt)
         msg = (
-            f"{self._uri}: level {level}, chunk {index} cannot be read or decoded ({one_line(last)}); "
+            f"{self._uri}: level {level}, chunk {index} cannot be read or decoded ({said(last)}); "
             "copy the image again or check the connection, or choose another --level"
         )
         raise ReadFailedError(msg) from last

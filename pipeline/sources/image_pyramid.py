@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import zarr
@@ -18,6 +18,10 @@ from segment_tiles.pipeline.sources.view import View
 
 CHANNEL_AXES = ("c", "s")
 """Channels, and samples of a colour pixel: both become bands."""
+LARGEST_SIDE: Final = 2**31 - 1
+"""Positions along an axis, as in GDAL."""
+MOST_BANDS: Final = 65_535
+"""Channels, as in GDAL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,17 @@ def _sizes(uri: str, arrays: Sequence[zarr.Array[Any]], axes: tuple[str, ...]) -
     if len(axes) != len(shape) or not {"y", "x"} <= set(axes) or len(set(axes)) != len(axes):
         msg = f"{uri}: its {len(shape)} dimensions are named {', '.join(axes)}; an image has y and x, each axis once"
         raise SourceError(msg)
+    for level, array in enumerate(arrays):
+        if min(*array.shape, *array.chunks) < 1 or max(array.shape) > LARGEST_SIDE:
+            msg = (
+                f"{uri}: its level {level} has {_times(array.shape)} values in chunks of {_times(array.chunks)}; sides "
+                f"of 1 to {LARGEST_SIDE:,} are needed: export it again"
+            )
+            raise SourceError(msg)
     sizes = dict(zip(axes, shape, strict=True))
+    if (bands := sizes.get("c", 1) * sizes.get("s", 1)) > MOST_BANDS:
+        msg = f"{uri}: has {bands:,} channels; up to {MOST_BANDS:,} can be read: export those that the model needs"
+        raise SourceError(msg)
     for axis, size in sizes.items():
         if axis not in {"t", "c", "z", "y", "x", "s"} and size > 1:
             msg = f"{uri}: has {size} positions along axis {axis!r}, which is not t, c, z, y or x; export one of them"
@@ -119,6 +133,10 @@ def _sizes(uri: str, arrays: Sequence[zarr.Array[Any]], axes: tuple[str, ...]) -
         msg = f"{uri}: holds {arrays[0].dtype} values; only integers and floats can be segmented"
         raise SourceError(msg)
     return sizes
+
+
+def _times(sides: Sequence[int]) -> str:
+    return " x ".join(f"{int(side)}" for side in sides)
 
 
 def _plane(uri: str, axis: str, size: int, wanted: int | None) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import rasterio
-from rasterio.errors import RasterioError
 
 from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.names import is_url
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.slide import vendor_of
 from segment_tiles.pipeline.sources.tiff_pages import MAGIC as TIFF_MAGIC
 from segment_tiles.pipeline.sources.tiff_pages import tiff_pages
@@ -81,7 +81,7 @@ def _tags_without_place(path: str) -> dict[str, Any] | None:
         with rasterio.open(path) as dataset:
             placed = dataset.crs is not None or not dataset.transform.is_identity or dataset.gcps[0]
             return None if placed else dict(dataset.tags())
-    except RasterioError:
+    except GDAL_ERRORS:
         return {}
 
 

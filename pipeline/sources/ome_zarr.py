@@ -9,6 +9,7 @@ import zarr
 
 from segment_tiles.pipeline.errors import MissingExtraError, SourceError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.sources.damage import DAMAGE, said
 from segment_tiles.pipeline.sources.decoded_chunks import READ_ERRORS
 from segment_tiles.pipeline.sources.image_pyramid import ImageDescription, ImagePyramid
 from segment_tiles.pipeline.sources.physical_size import micrometers
@@ -52,7 +53,7 @@ def _open(uri: str) -> zarr.Array[Any] | zarr.Group:
         msg = f"{uri}: {one_line(error)}; such URLs need more: pip install 'segment-tiles[object-store]'"
         raise MissingExtraError(msg) from error
     except READ_ERRORS as error:
-        msg = f"{uri}: cannot be opened as Zarr ({one_line(error)}); check the path, or the connection"
+        msg = f"{uri}: cannot be opened as Zarr ({said(error)}); check the path, or the connection"
         raise SourceError(msg) from error
 
 
@@ -65,9 +66,7 @@ def _image_inside(uri: str, group: zarr.Group, own: Mapping[str, Any]) -> str:
     try:
         names = sorted(name for name, _ in group.members() if name not in {"OME", "labels"})
     except READ_ERRORS as error:
-        msg = (
-            f"{uri}: is a Zarr group without an image, and its contents cannot be listed ({one_line(error)})"
-        )
+        msg = f"{uri}: is a Zarr group without an image, and its contents cannot be listed ({said(error)})"
         raise SourceError(msg) from error
     if not names:
         msg = f"{uri}: is an empty Zarr group, without an image or an array; check the path"
@@ -94,8 +93,8 @@ def _image(
         _check_levels(uri, arrays, [name for name, _ in axes])
         mpp, origin = _place(image, [name for name, _ in axes], [unit for _, unit in axes])
         channels = [str(entry.get("label", "")) for entry in own.get("omero", {}).get("channels", [])]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        msg = f"{uri}: has OME-Zarr metadata that cannot be understood ({type(error).__name__}: {one_line(error)})"
+    except DAMAGE as error:
+        msg = f"{uri}: has OME-Zarr metadata that cannot be understood ({said(error)})"
         raise SourceError(msg) from error
     details: dict[str, Any] = {"version": version, "name": image.get("name")}
     alike = [array for array in arrays if array.dtype == arrays[0].dtype]
@@ -153,7 +152,7 @@ def _array(uri: str, group: zarr.Group, path: str) -> zarr.Array[Any]:
     try:
         array = group[path]
     except READ_ERRORS as error:
-        msg = f"{uri}: its level {path!r} is missing or damaged ({one_line(error)}); copy the image again"
+        msg = f"{uri}: its level {path!r} is missing or damaged ({said(error)}); copy the image again"
         raise SourceError(msg) from error
     if not isinstance(array, zarr.Array):
         msg = f"{uri}: its level {path!r} is no array; copy the image again"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from segment_tiles.pipeline.errors import ReadFailedError, SourceError, one_line
+from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, damage_refused, said
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
 from segment_tiles.pipeline.sources.rasters.masks import AlphaUse, MaskPlan, alpha_bands, mask_plan
@@ -31,6 +31,7 @@ from segment_tiles.pipeline.sources.rasters.spec import (
 )
 from segment_tiles.pipeline.sources.validity import both, valid_pixels
 
+WHAT = "a raster"
 READ_ATTEMPTS = 3
 """How often a window is tried before the read counts as failed."""
 RETRY_SECONDS = 0.5
@@ -73,7 +74,7 @@ class RasterFile:
         self._settings = {**GDAL_SETTINGS, **listing_setting(uri), **(settings or {})}
         self._raster = self._open()
         try:
-            with self._environment():
+            with self._environment(), damage_refused(uri, WHAT):
                 self._bands = chosen_bands(self._raster, bands, alpha, uri)
                 self._plan = self._mask_plan(nodata)
                 self.spec = raster_spec(self._raster, self._bands, self._plan, uri)
@@ -178,13 +179,13 @@ class RasterFile:
     @property
     def details(self) -> dict[str, Any]:
         """What ``info`` tells of this file beyond its spec."""
-        with self._environment():
+        with self._environment(), damage_refused(self._uri, WHAT):
             return file_facts(self._raster, self._uri, self._bands)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of this file before trusting a map of it."""
-        with self._environment():
+        with self._environment(), damage_refused(self._uri, WHAT):
             return tuple(file_notes(self._raster, self._uri, self._bands, self._plan, self._alpha))
 
     @property
@@ -201,7 +202,7 @@ class RasterFile:
         try:
             with self._environment():
                 return placed(rasterio.open(self._uri, **options), self._uri)
-        except (RasterioError, OSError) as error:
+        except GDAL_ERRORS as error:
             raise _open_error(self._uri, self._level, error) from error
 
     def _retry(self, read: Any, window: Window) -> NDArray[Any]:
@@ -209,14 +210,14 @@ class RasterFile:
             try:
                 with self._environment():
                     return np.asarray(read())
-            except (RasterioError, OSError) as error:
+            except GDAL_ERRORS as error:
                 last = error
             if attempt + 1 < READ_ATTEMPTS:
                 time.sleep(RETRY_SECONDS * 2**attempt)
                 self._reopen()
         msg = (
             f"{self._uri}: rows {window.row} to {window.row_stop} cannot be read, tried {READ_ATTEMPTS} times: "
-            f"{one_line(last)}; check the file or the connection, then start the same command again"
+            f"{said(last)}; check the file or the connection, then start the same command again"
         )
         raise ReadFailedError(msg) from last
 
@@ -245,5 +246,5 @@ def _open_error(uri: str, level: int, error: Exception) -> SourceError:
         if path.is_dir():
             return SourceError(f"{uri}: is a folder without a raster that can be read; give a file")
     if level > 0:
-        return SourceError(f"{uri}: has no level {level} ({one_line(error)}); see `segment-tiles info {uri}`")
-    return SourceError(f"{uri}: is not a raster that GDAL can read ({one_line(error)})")
+        return SourceError(f"{uri}: has no level {level} ({said(error)}); see `segment-tiles info {uri}`")
+    return SourceError(f"{uri}: is not a raster that GDAL can read ({said(error)})")

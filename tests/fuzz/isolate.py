@@ -85,11 +85,9 @@ def be_the_command(
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(folder)
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-        from segment_tiles.cli.main import run_command_line
-        from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
+        from segment_tiles.cli.main import prepare_process, run_command_line
 
-        clean_log_records()  # as the entry point does
-        silence_libraries()
+        prepare_process(list(arguments))
         if prepare is not None:
             prepare()
         status = run_command_line(list(arguments))

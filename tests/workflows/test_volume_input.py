@@ -263,7 +263,7 @@ def test_frames_that_make_no_volume_are_refused() -> None:
     assert [[f.frame for f in volume] for volume in in_order(Path("f"), good)] == [[0, 1], [2, 3]]
     with pytest.raises(SourceError, match="same position and have the same indices"):
         in_order(Path("f"), [*good[:2], frame(2, 0, 1, 1), frame(3, 1, 2, 1)])
-    with pytest.raises(SourceError, match="frames at the position of"):
+    with pytest.raises(SourceError, match="1 frame at the position of"):
         in_order(Path("f"), good[:3])
     with pytest.raises(SourceError, match="have other indices than those"):
         in_order(Path("f"), [*good[:3], frame(3, 1, 2, 3)])

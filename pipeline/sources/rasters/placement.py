@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
 from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 
 GCPS_AT_LEAST: Final = 3
 """Ground control points that a polynomial of the first order needs."""
@@ -20,6 +19,7 @@ UPRIGHT: Final = 1
 """TIFF and Exif: the first row is the top, the first column the left."""
 ORIENTATION_TAG: Final = 274
 _BIG_TIFF: Final = 43
+UNUSABLE_POINTS: Final[tuple[type[Exception], ...]] = (*GDAL_ERRORS, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,12 @@ def placed(file: Any, uri: str) -> Placed:
             file, src_nodata=None, nodata=None, resampling=Resampling.nearest, tolerance=0,
             **({} if has_alpha else {"add_alpha": True}),
         )  # fmt: skip
-    except (CPLE_BaseError, RasterioError, ValueError) as error:
-        raise SourceError(_unusable(uri, len(points), error)) from error
+    except UNUSABLE_POINTS as error:
+        raise SourceError(_points_unusable(uri, len(points), error)) from error
     return Placed(view, file)
 
 
-def _unusable(uri: str, count: int, error: Exception) -> str:
+def _points_unusable(uri: str, count: int, error: Exception) -> str:
     why = one_line(error)
     return f"{uri}: GDAL cannot use its {count} ground control points ({why}); apply or remove them first"
 

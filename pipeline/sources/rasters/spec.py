@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,7 +67,7 @@ def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) 
         height=dataset.height,
         width=dataset.width,
         dtype=dtype.name,
-        georef=_georef(dataset, crs),
+        georef=_georef(dataset, crs, uri),
         nodata=plan.nodata,
         band_names=names if any(names) else (),
         band_numbers=tuple(bands),
@@ -75,12 +76,21 @@ def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) 
     )
 
 
-def _georef(dataset: Any, crs: str | None) -> GeoRef:
-    if crs is None and dataset.transform.determinant == 0:
+def _georef(dataset: Any, crs: str | None, uri: str) -> GeoRef:
+    transform = dataset.transform
+    if crs is None and transform.determinant == 0:
         # GDAL gives no size of pixels to the overviews of a raster that has no transform
         with rasterio.open(dataset.name) as full:
-            return GeoRef.of_pixels().scaled(full.height / dataset.height, full.width / dataset.width)
-    return GeoRef.from_affine(dataset.transform, crs)
+            if full.transform.is_identity:
+                return GeoRef.of_pixels().scaled(full.height / dataset.height, full.width / dataset.width)
+    if not all(map(math.isfinite, transform)) or transform.determinant == 0:
+        shown = ", ".join(f"{number:g}" for number in transform.to_gdal())
+        msg = (
+            f"{uri}: its pixels have no size: its geotransform is {shown}; set another one: "
+            "gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
+        )
+        raise SourceError(msg)
+    return GeoRef.from_affine(transform, crs)
 
 
 def _cached_bytes(file: Any, bands: Sequence[int]) -> int:

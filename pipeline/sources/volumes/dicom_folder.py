@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.sources.damage import DAMAGE, said
+from segment_tiles.pipeline.sources.volumes.dicom_pixels import library_errors
 
 WHOLE_SLIDE: Final = "1.2.840.10008.5.1.4.1.1.77.1.6"
 """SOP class of a whole slide, which is not a volume."""
@@ -91,14 +93,13 @@ def sop_class(file: Path) -> str:
         Where the file cannot be read.
     """
     from pydicom import dcmread  # noqa: PLC0415 - an extra
-    from pydicom.errors import InvalidDicomError  # noqa: PLC0415 - an extra
 
     try:
         dataset: Any = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    except (OSError, EOFError, InvalidDicomError) as error:
-        msg = f"{file}: is not a DICOM file that can be read ({one_line(error)})"
+        return str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
+    except (*DAMAGE, *library_errors()) as error:
+        msg = f"{file}: is not a DICOM file that can be read ({said(error)}); copy it again, or take it away"
         raise SourceError(msg) from error
-    return str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
 
 
 def contents_of(path: Path) -> FolderContents:

@@ -6,17 +6,25 @@ frame, and for what all frames share, those of the file (DICOM part 3, C.7.6.16)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from segment_tiles.pipeline.errors import SourceError, one_line
+import numpy as np
+
+from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.sources.damage import DAMAGE
+from segment_tiles.pipeline.sources.damage import said as said_by
+from segment_tiles.pipeline.sources.volumes.dicom_pixels import check_pixels, library_errors
 from segment_tiles.pipeline.sources.volumes.series_checks import SliceHeader
+from segment_tiles.pipeline.wording import counted
 
 TAGS: Final = (
     "SOPClassUID", "SeriesInstanceUID", "InstanceNumber", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
-    "PhotometricInterpretation", "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 GROUP_OF: Final = {
@@ -28,7 +36,8 @@ GROUP_OF: Final = {
     "RescaleIntercept": "PixelValueTransformationSequence",
 }
 """Functional group in which an enhanced file says what a classic one says at its top level."""
-NEEDED: Final = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+SKEW_AT_MOST: Final = 0.02
+"""By how much directions may miss length 1 and a right angle: they are written with few digits."""
 
 
 def slice_headers(file: Path) -> list[SliceHeader]:
@@ -40,11 +49,11 @@ def slice_headers(file: Path) -> list[SliceHeader]:
         Where it cannot be read or decoded, is in colour, or does not say where a slice lies.
     """
     from pydicom import dcmread  # noqa: PLC0415 - an extra
-    from pydicom.errors import InvalidDicomError  # noqa: PLC0415 - an extra
 
     try:
-        dataset: Any = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-        _check_pixels(file, dataset)
+        with file.open("rb") as stream:
+            dataset: Any = dcmread(stream, stop_before_pixels=True, specific_tags=list(TAGS))
+            check_pixels(file, dataset, stream)
         frames = int(dataset.get("NumberOfFrames") or 1)
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         if groups is None:
@@ -57,8 +66,8 @@ def slice_headers(file: Path) -> list[SliceHeader]:
             raise SourceError(msg)
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
         return [_header(file, dataset, number, group, shared) for number, group in enumerate(groups)]
-    except (OSError, EOFError, InvalidDicomError, ValueError, TypeError) as error:
-        msg = f"{file}: is not a DICOM image that can be read ({one_line(error)}); copy it again"
+    except (*DAMAGE, *library_errors()) as error:
+        msg = f"{file}: is not a DICOM image that can be read ({said_by(error)}); copy it again"
         raise SourceError(msg) from error
 
 
@@ -70,60 +79,45 @@ def _header(file: Path, dataset: Any, number: int | None, own: Any, shared: Any)
                 return group[0].get(name)
         return dataset.get(name)
 
-    for name in NEEDED:
-        if said(name) is None:
-            frame = "" if number is None else f"frame {number + 1} "
+    def numbers(name: str, count: int) -> tuple[float, ...]:
+        value = said(name)
+        frame = "" if number is None else f"frame {number + 1} "
+        if value is None:
             msg = f"{file}: {frame}has no {name}, so it is no slice of a volume; convert it to NIfTI first"
             raise SourceError(msg)
+        found = _numbers(value)
+        if len(found) != count or not all(map(math.isfinite, found)):
+            shown = "/".join(f"{one:g}" for one in found)
+            msg = f"{file}: {frame}has the {name} {shown}; {counted(count, 'finite number')} are needed: copy it again"
+            raise SourceError(msg)
+        return found
+
+    position, orientation = numbers("ImagePositionPatient", 3), numbers("ImageOrientationPatient", 6)
+    spacing = numbers("PixelSpacing", 2)
+    _check_grid(file, spacing, orientation)
     slope, intercept = (
         float(default if value is None else value)
         for value, default in ((said("RescaleSlope"), 1), (said("RescaleIntercept"), 0))
     )
-    thickness = said("SliceThickness")
+    if not math.isfinite(slope) or not math.isfinite(intercept):
+        msg = f"{file}: scales its values by {slope:g} and {intercept:g}; finite numbers are needed: copy it again"
+        raise SourceError(msg)
+    thickness = float(said("SliceThickness") or 0)
     return SliceHeader(
         file,
         str(dataset.get("SeriesInstanceUID", "none")),
         int(dataset.Rows),
         int(dataset.Columns),
         _stored_type(dataset) if (slope, intercept) == (1.0, 0.0) else "float32",
-        _numbers(said("PixelSpacing")),
-        _numbers(said("ImagePositionPatient")),
-        _numbers(said("ImageOrientationPatient")),
-        float(thickness) if thickness else None,
+        spacing,
+        position,
+        orientation,
+        thickness if thickness > 0 and math.isfinite(thickness) else None,
         (slope, intercept),
         number,
         _indices(own),
         str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1",
     )
-
-
-def _check_pixels(file: Path, dataset: Any) -> None:
-    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
-
-    if dataset.get("Rows") is None or dataset.get("Columns") is None:
-        msg = f"{file}: has no rows and columns of pixels, so it is no slice of a volume"
-        raise SourceError(msg)
-    if int(dataset.get("SamplesPerPixel", 1)) != 1:
-        msg = f"{file}: holds colours ({dataset.SamplesPerPixel} values per pixel); one number per voxel is needed"
-        raise SourceError(msg)
-    if str(dataset.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
-        msg = f"{file}: holds indices into a palette of colours; one number per voxel is needed"
-        raise SourceError(msg)
-    if dataset.get("ModalityLUTSequence"):
-        msg = f"{file}: scales its values by a table (Modality LUT), which is not applied; convert it to NIfTI first"
-        raise SourceError(msg)
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not syntax.is_compressed:
-        return
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        msg = f"{file}: is compressed as {syntax.name}, for which there is no decoder; decompress it first"
-        raise SourceError(msg) from None
-    if not decoder.is_available:
-        needs = "; or ".join(decoder.missing_dependencies)
-        msg = f"{file}: is compressed as {syntax.name}, and no decoder is installed ({needs}); install one with pip"
-        raise SourceError(msg)
 
 
 def _stored_type(dataset: Any) -> str:
@@ -145,5 +139,22 @@ def _indices(own: Any) -> tuple[int, ...]:
     return () if time is None else (int(time),)
 
 
-def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+def _numbers(value: Any) -> tuple[float, ...]:
+    """Return the numbers of an element, which pydicom gives bare if there is one."""
+    return tuple(float(one) for one in ([value] if isinstance(value, int | float | str) else value))
+
+
+def _check_grid(file: Path, spacing: Sequence[float], orientation: Sequence[float]) -> None:
+    """Refuse pixels without a size, and directions that are not two unit vectors at a right angle."""
+    if min(spacing) <= 0:
+        msg = f"{file}: has the PixelSpacing {spacing[0]:g}/{spacing[1]:g}; sizes above 0 are needed: copy it again"
+        raise SourceError(msg)
+    across, down = np.reshape(orientation, (2, 3))
+    lengths = np.linalg.norm((across, down), axis=1)
+    if np.abs(lengths - 1).max() > SKEW_AT_MOST or abs(float(across @ down)) > SKEW_AT_MOST:
+        shown = "/".join(f"{one:g}" for one in orientation)
+        msg = (
+            f"{file}: has the ImageOrientationPatient {shown}; two directions of length 1 at a right angle are "
+            "needed: copy it again"
+        )
+        raise SourceError(msg)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
+from segment_tiles.pipeline.sources.damage import DAMAGE, said
 from segment_tiles.pipeline.sources.volumes.dicom_folder import (
     contents_of,
     dicom_files,
@@ -21,6 +22,7 @@ from segment_tiles.pipeline.sources.volumes.dicom_folder import (
     is_slides_only,
 )
 from segment_tiles.pipeline.sources.volumes.dicom_frames import slice_headers
+from segment_tiles.pipeline.sources.volumes.dicom_pixels import library_errors
 from segment_tiles.pipeline.sources.volumes.selection import Blocks, Selection, checked_shape
 from segment_tiles.pipeline.sources.volumes.series_checks import SliceHeader, in_order
 
@@ -154,10 +156,8 @@ def _slices(headers: Sequence[SliceHeader], dtype: str) -> Iterator[NDArray[Any]
             )
             for header, pixels in zip(wanted, frames, strict=True):
                 yield _rescaled(stored.values(pixels), header.rescale, np.dtype(dtype))
-        except (
-            OSError, EOFError, ValueError, RuntimeError, AttributeError, KeyError, NotImplementedError,
-        ) as error:  # fmt: skip
-            msg = f"{file}: its pixels cannot be decoded ({one_line(error)}); copy the series again or decompress it"
+        except (*DAMAGE, *library_errors()) as error:
+            msg = f"{file}: its pixels cannot be decoded ({said(error)}); copy the series again or decompress it"
             raise SourceError(msg) from error
 
 

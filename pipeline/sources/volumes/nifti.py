@@ -6,15 +6,16 @@ import gzip
 import io
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.grid.volume import VolumeSpec, as_matrix
+from segment_tiles.pipeline.sources.damage import DAMAGE, damage_refused, said
 from segment_tiles.pipeline.sources.volumes.selection import Blocks, Selection, checked_dtype, checked_shape
 
 SUFFIXES = (".nii", ".nii.gz", ".nii.bz2")
@@ -26,8 +27,7 @@ SAME_PLACE: Final = 1e-2
 """Millimetres up to which two affines place a corner of a volume equally: sform and qform are rounded."""
 PIECE: Final = 2**20
 """Bytes that are read at once behind the last voxel."""
-DAMAGE: Final = (OSError, EOFError, ValueError, zlib.error)
-"""What reading a damaged file raises."""
+WHAT: Final = "a NIfTI volume"
 
 
 def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
@@ -39,6 +39,11 @@ def read_nifti_spec(path: Path, selection: Selection) -> VolumeSpec:
         If it is no NIfTI file, ends early, holds colours or complex values, or leaves the choice of a time open.
     """
     image, repairs = _opened(path)
+    with damage_refused(path, WHAT, *_nibabel_errors()):
+        return _spec_of(path, image, repairs, selection)
+
+
+def _spec_of(path: Path, image: Any, repairs: Sequence[str], selection: Selection) -> VolumeSpec:
     header = image.header
     stored = image.get_data_dtype()
     if stored.kind not in "uif":
@@ -97,7 +102,7 @@ def read_nifti_blocks(
                     yield channel, first, values.astype(dtype, copy=False)
             while to_the_end and stream.read(PIECE):
                 pass
-    except DAMAGE as error:
+    except (*DAMAGE, *_nibabel_errors()) as error:
         raise _damaged(path, error) from error
 
 
@@ -146,14 +151,23 @@ def _opened(path: Path) -> tuple[Any, list[str]]:
     from nibabel import imageglobals  # noqa: PLC0415 - an extra
 
     heard = _Heard()
-    logger, handlers = imageglobals.logger, imageglobals.logger.handlers
-    logger.handlers = [heard]  # its own prints to stderr
+    usual = imageglobals.logger
+    # as nibabel says to do: its own prints to stderr, and is silenced in a command
+    imageglobals.logger = logging.Logger("nibabel of one file")
+    imageglobals.logger.addHandler(heard)
     try:
         return nibabel.load(path), heard.messages
-    except (*DAMAGE, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
+    except (*DAMAGE, *_nibabel_errors()) as error:
         raise _damaged(path, error) from error
     finally:
-        logger.handlers = handlers
+        imageglobals.logger = usual
+
+
+def _nibabel_errors() -> tuple[type[Exception], ...]:
+    from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - an extra
+    from nibabel.spatialimages import HeaderDataError  # noqa: PLC0415 - an extra
+
+    return ImageFileError, HeaderDataError
 
 
 class _Heard(logging.Handler):
@@ -202,4 +216,4 @@ def _damaged(path: Path, error: Exception) -> SourceError:
     early = isinstance(error, (EOFError, gzip.BadGzipFile, zlib.error)) or "Expected" in str(error)
     early = early or (path.suffix == ".bz2" and isinstance(error, OSError))
     what = "ends early or is damaged" if early else "is not a NIfTI volume that can be read"
-    return SourceError(f"{path}: {what} ({one_line(error)}); copy the file again")
+    return SourceError(f"{path}: {what} ({said(error)}); copy the file again")

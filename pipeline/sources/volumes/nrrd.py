@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.grid.volume import Matrix, VolumeSpec, as_matrix
-from segment_tiles.pipeline.sources.volumes.selection import Blocks, Selection
+from segment_tiles.pipeline.sources.damage import DAMAGE, damage_refused, said
+from segment_tiles.pipeline.sources.volumes.selection import Blocks, Selection, checked_dtype
 
 SUFFIXES = (".nrrd", ".nhdr")
 RAS_SIGNS: Final = {
@@ -32,9 +32,17 @@ SPELLINGS: Final = {
     "uint16": {"ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"},
     "int16": {"short", "short int", "signed short", "signed short int", "int16", "int16_t"},
     "int32": {"int", "signed int", "int32", "int32_t"},
-}
-"""What the format calls the types that are held as they are; all others become float32."""
+    "uint32": {"uint", "unsigned int", "uint32", "uint32_t"},
+    "int64": {
+        "longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t",
+    },
+    "uint64": {"ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"},
+    "float32": {"float"},
+    "float64": {"double"},
+}  # fmt: skip
+"""What the format calls types of numbers."""
 
+WHAT: Final = "a NRRD volume"
 STREAMS: Final[dict[str, Any]] = {
     "raw": nullcontext, "gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open,
 }  # fmt: skip
@@ -57,7 +65,12 @@ def read_nrrd_spec(path: Path, selection: Selection) -> VolumeSpec:
         Where it is no NRRD file, has not three spatial axes, or does not say where it lies.
     """
     header = _header(path)
-    kinds = header.get("kinds") or ["domain"] * int(header["dimension"])
+    with damage_refused(path, WHAT):
+        return _spec_of(path, header, selection)
+
+
+def _spec_of(path: Path, header: dict[str, Any], selection: Selection) -> VolumeSpec:
+    kinds = header.get("kinds") or ["domain"] * 3
     if int(header["dimension"]) != 3 or any(kind not in {"domain", "space"} for kind in kinds):
         msg = (
             f"{path}: has {header['dimension']} axes ({', '.join(map(str, kinds))}); "
@@ -67,7 +80,11 @@ def read_nrrd_spec(path: Path, selection: Selection) -> VolumeSpec:
     if selection.t:
         msg = f"--t is {selection.t}, but {path} has three dimensions and no time"
         raise SourceError(msg)
-    first, second, third = (int(side) for side in header["sizes"])
+    sizes = [int(side) for side in header["sizes"]]
+    if len(sizes) != 3 or min(sizes) < 1:
+        msg = f"{path}: its `sizes` are {' '.join(map(str, sizes))}; three numbers from 1 on are needed"
+        raise SourceError(msg)
+    first, second, third = sizes
     affine, notes = _affine(path, header)
     return VolumeSpec((first, second, third), 1, _held_type(path, header), affine, notes=notes)
 
@@ -92,8 +109,8 @@ def read_nrrd_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[i
         image: Any = NrrdReader(dtype=np.dtype(dtype)).read(path)
         for first, stop in blocks:
             yield 0, first, np.asarray(image.array)[:, :, first:stop].astype(dtype, copy=False)
-    except (OSError, EOFError, ValueError, zlib.error, _nrrd_error()) as error:
-        msg = f"{path}: ends early or is damaged ({one_line(error)}); copy the file again"
+    except (*DAMAGE, _nrrd_error()) as error:
+        msg = f"{path}: ends early or is damaged ({said(error)}); copy the file again"
         raise SourceError(msg) from error
 
 
@@ -141,13 +158,13 @@ def _header(path: Path) -> dict[str, Any]:
 
     try:
         header = dict(nrrd.read_header(str(path)))
-    except (OSError, ValueError, KeyError, nrrd.NRRDError) as error:
-        what = one_line(error) if path.exists() else "no such file"
-        msg = f"{path}: is not a NRRD volume that can be read ({what})"
+    except (*DAMAGE, StopIteration, nrrd.NRRDError) as error:  # an empty file has no first line
+        what = said(error) if path.exists() else "no such file"
+        msg = f"{path}: is not {WHAT} that can be read ({what})"
         raise SourceError(msg) from error
     missing = [name for name in ("dimension", "type", "sizes") if name not in header]
     if missing:
-        msg = f"{path}: is not a NRRD volume that can be read (its header has no {missing[0]})"
+        msg = f"{path}: is not {WHAT} that can be read (its header has no {missing[0]})"
         raise SourceError(msg)
     return header
 
@@ -157,8 +174,11 @@ def _held_type(path: Path, header: dict[str, Any]) -> str:
     if words == "block":
         msg = f"{path}: holds values of type block; one number per voxel is needed"
         raise SourceError(msg)
-    held = (name for name, spellings in SPELLINGS.items() if words in spellings)
-    return next(held, "float32")
+    found = next((name for name, spellings in SPELLINGS.items() if words in spellings), None)
+    if found is None:
+        msg = f"{path}: its `type` is {words!r}; known are {', '.join(SPELLINGS)}"
+        raise SourceError(msg)
+    return checked_dtype(np.dtype(found))
 
 
 def _unit(path: Path, header: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
