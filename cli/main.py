@@ -96,8 +96,7 @@ def tell_of_threads(arguments: list[str]) -> None:
 def run_command_line(arguments: list[str]) -> int:
     """Run one command and return its exit status; errors become one line on stderr."""
     try:
-        # not `app(...)`, which puts a hook of its own in place of what this process says of errors
-        status = typer.main.get_command(app)(arguments, standalone_mode=False)
+        status = _run(arguments)
     except UsageProblem as error:
         return _fail_usage(error, arguments)
     except SegmentTilesError as error:
@@ -114,6 +113,11 @@ def run_command_line(arguments: list[str]) -> int:
     if status == INTERRUPTED:  # typer turns Ctrl-C into this status itself
         return _fail("interrupted; the same command goes on where this one stopped", INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _run(arguments: list[str]) -> Any:
+    # not `app(...)`, which puts a hook of its own in place of what this process says of errors
+    return typer.main.get_command(app)(arguments, standalone_mode=False)
 
 
 def _fail(text: str, status: int) -> int:

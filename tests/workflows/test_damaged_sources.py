@@ -100,10 +100,11 @@ def test_a_message_of_gdal_that_is_no_text_prints_nothing(vrt: Callable[[str, st
 
 def test_a_tag_of_a_type_that_gdal_reads_late(scene: Path, refused: Refused) -> None:
     """rasterio hands this error of GDAL on as it is, from any property of a file that is open already."""
-    with rasterio.open(scene) as dataset:
-        profile = {**dataset.profile, "tiled": False, "count": 1, "blockxsize": None, "blockysize": None}
-    with rasterio.open(scene, "w", **profile) as dataset:
-        dataset.write(VALUES[:1])
+    profile: dict[str, Any] = {"width": 64, "height": 64, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(
+        scene, "w", driver="GTiff", transform=rasterio.Affine(1, 0, 5, 0, -1, 5), **profile
+    ) as out:
+        out.write(VALUES[:1, :64, :64])
     content = bytearray(scene.read_bytes())
     tags = _tiff_entries(content)
     struct.pack_into("<H", content, tags[273] + 2, 12)  # offsets of the strips as floats
