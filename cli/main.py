@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -25,7 +26,8 @@ from segment_tiles.cli import (
     train,
     tune,
 )
-from segment_tiles.pipeline.errors import SegmentTilesError, one_line
+from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
+from segment_tiles.pipeline.file_descriptors import require_descriptors
 from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
 from segment_tiles.pipeline.unforeseen import EXIT_STATUS as UNFORESEEN
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
@@ -96,20 +98,18 @@ def tell_of_threads(arguments: list[str]) -> None:
 def run_command_line(arguments: list[str]) -> int:
     """Run one command and return its exit status; errors become one line on stderr."""
     try:
+        _check_arguments(arguments)
+        require_descriptors()
         status = _run(arguments)
     except UsageProblem as error:
         return _fail_usage(error, arguments)
-    except SegmentTilesError as error:
-        return _fail(one_line(error), error.exit_status)
-    except typer.Abort as error:
-        # typer takes an EOFError for Ctrl-D at a prompt; here nothing prompts, so a file ended too early
-        if isinstance(error.__cause__, EOFError):
-            return _fail(describe_unforeseen(error.__cause__, arguments), UNFORESEEN)
-        status = INTERRUPTED
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the outermost place: no user sees a traceback
-        return _fail(describe_unforeseen(error, arguments), UNFORESEEN)
+        # typer takes an EOFError for Ctrl-D at a prompt; here nothing prompts, so a file ended too early
+        if not isinstance(error, typer.Abort) or isinstance(error.__cause__, EOFError):
+            return _fail(*_told(error.__cause__ if isinstance(error, typer.Abort) else error, arguments))
+        status = INTERRUPTED
     if status == INTERRUPTED:  # typer turns Ctrl-C into this status itself
         return _fail("interrupted; the same command goes on where this one stopped", INTERRUPTED)
     return status if isinstance(status, int) else 0
@@ -118,6 +118,25 @@ def run_command_line(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> Any:
     # not `app(...)`, which puts a hook of its own in place of what this process says of errors
     return typer.main.get_command(app)(arguments, standalone_mode=False)
+
+
+def _told(error: BaseException | None, arguments: list[str]) -> tuple[str, int]:
+    """Return the line for an error, and the exit status."""
+    if isinstance(error, SegmentTilesError):
+        return one_line(error), error.exit_status
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:60]}...: no file can have so long a name; give a shorter one", 2
+    return describe_unforeseen(error or RuntimeError(), arguments), UNFORESEEN
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse what is no UTF-8, which no library can open, and no report can hold."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            msg = f"{ascii(argument)[1:-1][:60]} is no UTF-8; rename the file, or set a locale with UTF-8"
+            raise UsageError(msg) from error
 
 
 def _fail(text: str, status: int) -> int:

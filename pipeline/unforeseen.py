@@ -41,6 +41,10 @@ def _shortage(error: BaseException) -> str | None:
     for found in _chain(error):
         if isinstance(found, MemoryError) or "can't start new thread" in str(found) or _is_no_memory(found):
             return "this machine has too little memory free for the command; close other programs or give --memory"
+        if os.strerror(errno.EMFILE) in str(
+            found
+        ):  # libraries that are no OSError have the words of the system
+            return _OS_LINES[errno.EMFILE]
         if isinstance(found, OSError) and found.errno in _OS_LINES:
             name = "" if found.filename is None else f"{found.filename}: "
             return f"{name}{_OS_LINES[found.errno]}"
@@ -90,7 +94,7 @@ def _write_report(error: BaseException, arguments: Sequence[str]) -> Path | None
         try:
             file = folder() / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            file.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue
         return file

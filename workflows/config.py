@@ -14,6 +14,7 @@ from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.view import WHOLE, View
+from segment_tiles.workflows.sizes_check import check_workers
 
 FORMATS: Final = (
     "zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles", "ome-zarr",
@@ -24,6 +25,11 @@ DEFAULT_FORMATS: Final = ("zarr", "cog", "parquet")
 """Of a raster in two dimensions, unless told."""
 UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
                 "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+
+LARGEST_COUNT: Final = 2**31 - 1
+"""Of tiles in a batch, and of bands: GDAL and torch count in a C int."""
+LARGEST_MEMORY: Final = 2**63
+"""Bytes that no machine can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,15 @@ class RunConfig:
     """Throw away what an earlier run left in the output directory."""
 
 
+def is_count(text: str) -> bool:
+    """Return whether text is a whole number above 0, as large as a C int at most.
+
+    >>> is_count("3"), is_count("0"), is_count("2147483648"), is_count("\u00b2")
+    (True, False, False, False)
+    """
+    return text.isdecimal() and len(text) <= len(str(LARGEST_COUNT)) and 1 <= int(text) <= LARGEST_COUNT
+
+
 def parse_memory(text: str) -> int:
     """Return bytes of a size such as 4GB, 512MiB or 2000000000.
 
@@ -113,8 +128,8 @@ def parse_memory(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     unit = UNITS.get(match[2].upper()) if match else None
-    if match is None or unit is None or float(match[1]) <= 0:
-        msg = f"--memory is {text!r}; give a size such as 4GB or 900MiB"
+    if match is None or unit is None or not 0 < float(match[1]) * unit < LARGEST_MEMORY:
+        msg = f"--memory is {text[:40]!r}; give a size such as 4GB or 900MiB"
         raise UsageError(msg)
     return int(float(match[1]) * unit)
 
@@ -143,7 +158,7 @@ def parse_bands(text: str) -> tuple[int, ...]:
         Where it is no list of positive whole numbers.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(is_count(part) for part in parts):
         msg = f"--bands is {text!r}; give band numbers from 1, in the order of the model, such as 3,2,1"
         raise UsageError(msg)
     return tuple(int(part) for part in parts)
@@ -222,9 +237,8 @@ def check_where(config: RunConfig) -> None:
     if len(given) > 1:
         msg = f"{' and '.join(given)} exclude each other; give one of --workers, --scheduler, --cluster"
         raise UsageError(msg)
-    if config.workers is not None and config.workers < 1:
-        msg = f"--workers is {config.workers}; give a number of processes from 1"
-        raise UsageError(msg)
+    if config.workers is not None:
+        check_workers(config.workers)
     if config.workers is not None and config.device.startswith("cuda:"):
         msg = (
             f"--device {config.device} with --workers {config.workers}: every worker gets a GPU of its own; give "
@@ -243,8 +257,8 @@ def parse_batch(text: str) -> int | None:
     """
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
-        msg = f"--batch is {text!r}; give auto or a number of tiles from 1"
+    if not is_count(text):
+        msg = f"--batch is {text[:40]!r}; give auto or a number of tiles from 1"
         raise UsageError(msg)
     return int(text)
 

@@ -9,6 +9,7 @@ import numpy as np
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import split_names
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
+from segment_tiles.workflows.config import is_count
 from segment_tiles.workflows.model_import import ImportRequest
 
 
@@ -98,7 +99,7 @@ def parse_rates(option: str, text: str) -> tuple[int, ...]:
         A part is not a whole number above 0.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(is_count(part) for part in parts):
         msg = f"{option} {text!r}: whole numbers above 0 are needed, such as 6,12,18"
         raise UsageError(msg)
     return tuple(int(part) for part in parts)

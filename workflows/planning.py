@@ -19,6 +19,7 @@ from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.probe import choice_of, measure, remembered
 from segment_tiles.workflows.scene import Scene, open_scene
+from segment_tiles.workflows.sizes_check import check_batch
 from segment_tiles.workflows.tuning import lost_tuning, with_tuning
 
 
@@ -109,6 +110,7 @@ def checked_scene(config: RunConfig) -> Scene:
     _check_cluster(config)
     check_choice(choice_of(config))
     scene = open_scene(config)
+    check_batch(config, scene.lattice.tile, scene.spec.bands)
     if config.aoi is not None and not split_layer(config.aoi)[0].exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)

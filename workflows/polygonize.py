@@ -35,6 +35,7 @@ from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_check import check_output_file
 from segment_tiles.workflows.output_lock import held_folder
+from segment_tiles.workflows.sizes_check import check_workers
 from segment_tiles.workflows.source_version import Version, require_same_version, source_version
 from segment_tiles.workflows.vector_pool import start_loading, worker_pool
 
@@ -174,8 +175,7 @@ def _written(
 
 
 def _check_numbers(workers: int, level_scale: float) -> None:
-    if workers < 1:
-        raise UsageError(f"workers is {workers}; it must be 1 or more")
+    check_workers(workers)
     if not level_scale > 0:
         raise UsageError(f"level scale is {level_scale}; it must be more than 0")
 

@@ -99,6 +99,11 @@ def keep_freed_memory() -> bool:
     return True
 
 
+def total_bytes() -> int:
+    """Return the memory of this machine, whoever has it now."""
+    return int(psutil.virtual_memory().total)
+
+
 def available_bytes() -> int:
     """Return the memory that this machine, or this container, can still give."""
     available = int(psutil.virtual_memory().available)

@@ -15,6 +15,7 @@ from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.agreement import check_members
+from segment_tiles.pipeline.models.item_fields import LARGEST_SIDE
 from segment_tiles.pipeline.models.manifest import ModelManifest
 from segment_tiles.pipeline.models.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
@@ -160,8 +161,11 @@ def _volume_scene(config: RunConfig, folder: Path, manifest: ModelManifest) -> S
 
 def _tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
     """Return tile side and overlap in pixels."""
-    tile = config.tile or manifest.tile
-    if tile < 1 or tile % manifest.architecture.output_stride:
+    tile = manifest.tile if config.tile is None else config.tile
+    if not 1 <= tile <= LARGEST_SIDE:
+        msg = f"--tile is {str(tile)[:20]}; give the side of a tile in pixels, such as {manifest.tile}"
+        raise UsageError(msg)
+    if tile % manifest.architecture.output_stride:
         msg = (
             f"--tile is {tile}; it must be a multiple of {manifest.architecture.output_stride}, "
             f"the output stride of model {manifest.name}"

@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.errors import ReadFailedError, TrainingError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec, box_in_view
 from segment_tiles.pipeline.grid.window import Window
@@ -92,7 +92,15 @@ class SheetOfClasses:
     def _read(self, array: zarr.Array[Any], window: Window, between: int) -> NDArray[Any]:
         values = np.full(window.shape, between, dtype=array.dtype)
         for number, inside, here in self._sheet.parts(window):
-            values[here.slices()] = array[(number, *inside.slices())]
+            try:
+                values[here.slices()] = array[(number, *inside.slices())]
+            except (
+                OSError,
+                ValueError,
+                RuntimeError,
+            ) as error:  # zarr raises each of them for damaged chunks
+                msg = f"reading slice {number} of {array.store_path} failed: {one_line(error)}"
+                raise ReadFailedError(msg) from error
         return values
 
 

@@ -14,7 +14,9 @@ wide; inside it chunks of 512 x 512 are what a reader decompresses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -136,10 +138,10 @@ def open_store(path: Path, mode: str = "r") -> zarr.Group:
         raise OutputError(msg)
     try:
         group = zarr.open_group(path, mode=mode, zarr_format=3)  # type: ignore[arg-type]
-    except (FileNotFoundError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path}: is not a Zarr store of a run ({one_line(error)}); give the folder made by `run`"
         raise OutputError(msg) from error
-    if ATTRIBUTE not in group.attrs:
+    if not isinstance(group.attrs.get(ATTRIBUTE), Mapping):
         msg = f"{path}: is a Zarr group without the attribute {ATTRIBUTE!r}; give the folder made by `run`"
         raise OutputError(msg)
     return group
@@ -147,22 +149,54 @@ def open_store(path: Path, mode: str = "r") -> zarr.Group:
 
 def read_class_table(group: zarr.Group) -> ClassTable:
     """Return what the codes of a store mean."""
-    entries: Any = _own(group)["classes"]
-    return ClassTable(tuple(MapClass(e["code"], e["name"], tuple(e["color"])) for e in entries))
+    with attributes_of(group) as own:
+        return ClassTable(tuple(MapClass(e["code"], e["name"], _color(e["color"])) for e in own["classes"]))
+
+
+def _color(values: Sequence[int]) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
+
+
+@contextmanager
+def attributes_of(group: zarr.Group) -> Iterator[dict[str, Any]]:
+    """Give what a store says of itself; what is inside reads it.
+
+    Raises
+    ------
+    OutputError
+        It does not hold what this program writes there.
+    """
+    own: Any = group.attrs[ATTRIBUTE]
+    try:
+        yield dict(own)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        msg = (
+            f"{group.store_path}: its attribute {ATTRIBUTE!r} is damaged ({type(error).__name__}: {one_line(error)}); "
+            "copy the result again, or make it anew with --restart"
+        )
+        raise OutputError(msg) from error
 
 
 def read_georef(group: zarr.Group) -> GeoRef:
     """Return where a store is in the world."""
-    georef: Any = _own(group)["georef"]
-    full = georef.get("full_resolution")
-    return GeoRef(
-        tuple(georef["transform"]), georef["crs_wkt"], georef["unit"], None if full is None else tuple(full)
-    )
+    with attributes_of(group) as own:
+        georef: Any = own["georef"]
+        full = georef.get("full_resolution")
+        return GeoRef(
+            _numbers(georef["transform"], 6),
+            georef["crs_wkt"],
+            georef["unit"],
+            None if full is None else tuple(full),
+        )
 
 
-def _own(group: zarr.Group) -> dict[str, Any]:
-    own: Any = group.attrs[ATTRIBUTE]
-    return dict(own)
+def _numbers(values: Sequence[float], count: int) -> tuple[Any, ...]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        msg = f"{values} are not {count} numbers"
+        raise ValueError(msg)
+    return numbers
 
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -171,9 +205,13 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     Raises
     ------
     OutputError
-        Where the store has no such array.
+        Where the store has no such array, or its description is damaged.
     """
-    array = group.get(name)
+    try:
+        array = group.get(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{group.store_path}/{name}: cannot be read as an array ({one_line(error)}); copy the result again"
+        raise OutputError(msg) from error
     if not isinstance(array, zarr.Array):
         msg = f"{group.store_path}: has no array {name!r}; run again with the option that makes it"
         raise OutputError(msg)

@@ -24,7 +24,13 @@ from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.volume import Matrix, Slicing, VolumeSpec, as_matrix
 from segment_tiles.pipeline.outputs.finished_file import finished_file
-from segment_tiles.pipeline.outputs.store import ATTRIBUTE, COMPRESSORS, open_store, shard_shape
+from segment_tiles.pipeline.outputs.store import (
+    ATTRIBUTE,
+    COMPRESSORS,
+    attributes_of,
+    open_store,
+    shard_shape,
+)
 
 CHUNK: Final = 128
 """Side of a chunk inside a slice, in voxels: slices are smaller than rasters."""
@@ -130,18 +136,18 @@ def read_geometry(group: zarr.Group) -> VolumeGeometry:
     if not is_volume_store(group):
         msg = f"{group.store_path}: is the result of a raster, not of a volume"
         raise OutputError(msg)
-    own: Any = group.attrs[ATTRIBUTE]
-    fields = dict(own["volume"])
-    slicing = fields["slicing"]
-    header = fields["nifti_header"]
-    return VolumeGeometry(
-        Slicing(slicing["axis"], tuple(slicing["order"]), tuple(slicing["flipped"])),
-        _three(fields["origin"]),
-        _three(fields["shape"]),
-        _three(fields["source_shape"]),
-        as_matrix(np.asarray(fields["affine"])),
-        None if header is None else bytes.fromhex(header),
-    )
+    with attributes_of(group) as own:
+        fields = dict(own["volume"])
+        slicing = fields["slicing"]
+        header = fields["nifti_header"]
+        return VolumeGeometry(
+            Slicing(slicing["axis"], tuple(slicing["order"]), tuple(slicing["flipped"])),
+            _three(fields["origin"]),
+            _three(fields["shape"]),
+            _three(fields["source_shape"]),
+            as_matrix(np.asarray(fields["affine"])),
+            None if header is None else bytes.fromhex(header),
+        )
 
 
 def _three(values: Sequence[int]) -> tuple[int, int, int]:

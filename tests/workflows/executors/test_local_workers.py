@@ -218,7 +218,7 @@ def test_places_exclude_each_other(scenario: Any, tmp_path: Path) -> None:
             {"workers": 2, "scheduler": "tcp://a:1"},
             "--workers 2 and --scheduler tcp://a:1 exclude each other",
         ),
-        ({"workers": 0}, "--workers is 0; give a number of processes from 1"),
+        ({"workers": 0}, "--workers is 0; give a number from 1 to"),
         ({"workers": 2, "device": "cuda:1"}, "--device cuda:1 with --workers 2"),
     ):
         with pytest.raises(UsageError, match=words):
