@@ -26,6 +26,7 @@ from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
 from segment_tiles.pipeline.sources import raster_file
 from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.patience import HTTP_SETTINGS
 from segment_tiles.pipeline.sources.raster_file import RasterFile
 from segment_tiles.pipeline.vectors.gdal_class_raster import CACHE_MIB, GdalClassRaster
 from segment_tiles.workflows.executors.dask_settings import SETTINGS, dask_settings
@@ -211,13 +212,19 @@ def test_a_thread_that_ends_first_does_not_lift_the_limit_of_another(gdal: Gdal)
     assert gdal.limit == before
 
 
-@pytest.mark.parametrize("name", sorted(raster_file.GDAL_SETTINGS))
-def test_settings_of_reads_are_what_gdal_has(name: str, tiled: Path, gdal: Gdal) -> None:
+OF_READS = {**raster_file.GDAL_SETTINGS, **HTTP_SETTINGS}
+
+
+@pytest.mark.parametrize("name", sorted(OF_READS))
+def test_settings_of_reads_are_what_gdal_has(
+    name: str, tiled: Path, gdal: Gdal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(name, raising=False)
     source = RasterFile(str(tiled))
     with source._environment():
         found = gdal.option(name)
     source.close()
-    wanted = raster_file.GDAL_SETTINGS[name]
+    wanted = OF_READS[name]
     truth = {True: {"ON", "YES", "TRUE", "1"}, False: {"OFF", "NO", "FALSE", "0"}}
     # GDAL's CPLTestBool: anything but these is true
     assert found.upper() in truth[wanted] if isinstance(wanted, bool) else found == str(wanted)
@@ -318,3 +325,14 @@ def test_arrow_allocates_by_the_c_library() -> None:
         "import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
     )
     assert in_a_process(code)[-1] == "system"
+
+
+def test_what_users_set_for_http_in_the_environment_stands(
+    tiled: Path, gdal: Gdal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "77")
+    source = RasterFile(str(tiled))
+    with source._environment():
+        assert gdal.option("GDAL_HTTP_LOW_SPEED_TIME") == "77"
+        assert gdal.option("GDAL_HTTP_CONNECTTIMEOUT") == str(HTTP_SETTINGS["GDAL_HTTP_CONNECTTIMEOUT"])
+    source.close()

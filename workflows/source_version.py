@@ -22,6 +22,7 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
+from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 from segment_tiles.workflows.remote_version import remote_version
@@ -198,7 +199,7 @@ def _named_by(name: str, path: Path) -> list[str]:
         return [str(path.with_suffix(""))]
     scenes = _scenes_of(path) if ".gti." in path.name.lower() else []
     try:
-        with rasterio.Env(**listing_setting(name)), rasterio.open(name) as dataset:
+        with rasterio.Env(**http_settings(), **listing_setting(name)), rasterio.open(name) as dataset:
             return [*scenes, *dataset.files]
     except GDAL_ERRORS:
         return scenes  # a slide or a volume, which have readers of their own

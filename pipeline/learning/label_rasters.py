@@ -22,6 +22,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import placed
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
@@ -36,7 +37,7 @@ class RasterLabels:
         self.notes: tuple[str, ...] = ()
         self._scene, self._path, self._names = scene.name, path, class_names
         try:
-            with rasterio.Env(**listing_setting(path)):
+            with rasterio.Env(**http_settings(), **listing_setting(path)):
                 self._raster = placed(rasterio.open(path), path)
         except RasterioError as error:
             msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
@@ -14,12 +13,9 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import ReadFailedError
 from segment_tiles.pipeline.names import is_url
-from segment_tiles.pipeline.sources.damage import DAMAGE, said
+from segment_tiles.pipeline.sources.damage import DAMAGE
+from segment_tiles.pipeline.sources.patience import REMOTE_ATTEMPTS, GaveUpError, Patience
 
-READ_ATTEMPTS = 3
-"""How often a chunk of a remote image is tried."""
-RETRY_SECONDS = 0.5
-"""Wait before the second attempt; doubled before each further one."""
 READERS = 4
 """Chunks that are fetched and decoded at once: an object store answers slowly, but many at a time."""
 
@@ -41,7 +37,7 @@ class DecodedChunks:
 
     def __init__(self, uri: str, cache_bytes: int) -> None:
         self._uri = uri
-        self._attempts = READ_ATTEMPTS if is_url(uri) else 1
+        self._patience = Patience(REMOTE_ATTEMPTS if is_url(uri) else 1, READ_ERRORS)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="chunks")
         self._chunks: LRUCache[tuple[int, ...], NDArray[Any]] = LRUCache(
             cache_bytes, getsizeof=lambda chunk: int(chunk.nbytes)
@@ -80,18 +76,14 @@ class DecodedChunks:
 
     def _load(self, level: int, array: zarr.Array[Any], index: tuple[int, ...]) -> NDArray[Any]:
         part = tuple(slice(i * side, (i + 1) * side) for i, side in zip(index, array.chunks, strict=True))
-        for attempt in range(self._attempts):
-            try:
-                return np.asarray(array[part])
-            except READ_ERRORS as error:
-                last = error
-            if attempt + 1 < self._attempts:
-                time.sleep(RETRY_SECONDS * 2**attempt)
-        msg = (
-            f"{self._uri}: level {level}, chunk {index} cannot be read or decoded ({said(last)}); "
-            "copy the image again or check the connection, or choose another --level"
-        )
-        raise ReadFailedError(msg) from last
+        try:
+            return self._patience.read(lambda: np.asarray(array[part]))
+        except GaveUpError as error:
+            msg = (
+                f"{self._uri}: level {level}, chunk {index} cannot be read or decoded, {error.summary}; "
+                "copy the image again or check the connection, or choose another --level"
+            )
+            raise ReadFailedError(msg) from error
 
 
 def _copy_shared(

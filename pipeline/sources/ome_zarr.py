@@ -12,6 +12,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.sources.damage import DAMAGE, said
 from segment_tiles.pipeline.sources.decoded_chunks import READ_ERRORS
 from segment_tiles.pipeline.sources.image_pyramid import ImageDescription, ImagePyramid
+from segment_tiles.pipeline.sources.patience import SILENCE_SECONDS
 from segment_tiles.pipeline.sources.physical_size import micrometers
 from segment_tiles.pipeline.sources.view import View
 
@@ -48,13 +49,24 @@ def open_zarr(uri: str, view: View, cache_bytes: int) -> ImagePyramid:
 
 def _open(uri: str) -> zarr.Array[Any] | zarr.Group:
     try:
-        return zarr.open(uri, mode="r")
+        return zarr.open(uri, mode="r", storage_options=_storage_options(uri))
     except ImportError as error:
         msg = f"{uri}: {one_line(error)}; such URLs need more: pip install 'segment-tiles[object-store]'"
         raise MissingExtraError(msg) from error
     except READ_ERRORS as error:
         msg = f"{uri}: cannot be opened as Zarr ({said(error)}); check the path, or the connection"
         raise SourceError(msg) from error
+
+
+def _storage_options(uri: str) -> dict[str, Any] | None:
+    """Return what ends a request that gets no answer; s3fs has such times of its own."""
+    if not uri.startswith(("http://", "https://")):
+        return None
+    from aiohttp import ClientTimeout  # noqa: PLC0415 - an extra
+
+    return {
+        "client_kwargs": {"timeout": ClientTimeout(sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS)}
+    }
 
 
 def _image_inside(uri: str, group: zarr.Group, own: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,18 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, damage_refused, said
+from segment_tiles.pipeline.sources.patience import (
+    LOCAL_ATTEMPTS,
+    REMOTE_ATTEMPTS,
+    GaveUpError,
+    Patience,
+    http_settings,
+)
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
 from segment_tiles.pipeline.sources.rasters.masks import AlphaUse, MaskPlan, alpha_bands, mask_plan
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed
-from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
+from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
 from segment_tiles.pipeline.sources.rasters.spec import (
     chosen_bands,
     has_one_type,
@@ -32,20 +38,19 @@ from segment_tiles.pipeline.sources.rasters.spec import (
 from segment_tiles.pipeline.sources.validity import both, valid_pixels
 
 WHAT = "a raster"
-READ_ATTEMPTS = 3
-"""How often a window is tried before the read counts as failed."""
-RETRY_SECONDS = 0.5
-"""Wait before the second attempt; doubled before each further one."""
 
 GDAL_SETTINGS: Mapping[str, Any] = {
-    "GDAL_HTTP_MAX_RETRY": 3,
-    "GDAL_HTTP_RETRY_DELAY": 1,
     # with more than one thread a failed range request comes back as zeros, without an error (GDAL 3.10,
     # docs/decisions/0005): a hole in the map that nobody sees. Decoding has a thread of ours already.
     "GDAL_NUM_THREADS": 1,
     "VSI_CACHE": True,
 }
-"""Set around every open and read, with `listing_setting`; plain data, so that it travels to workers."""
+"""Set around every open and read; plain data, so that it travels to workers."""
+
+
+def gdal_settings(uri: str) -> Mapping[str, Any]:
+    """Return all GDAL options for a raster of this name."""
+    return {**GDAL_SETTINGS, **http_settings(), **listing_setting(uri)}
 
 
 class RasterFile:
@@ -71,7 +76,8 @@ class RasterFile:
     ) -> None:
         self._uri, self._level, self._rule, self._alpha = uri, level, nodata_rule, alpha
         self._cache_mib = cache_mib
-        self._settings = {**GDAL_SETTINGS, **listing_setting(uri), **(settings or {})}
+        self._settings = {**gdal_settings(uri), **(settings or {})}
+        self._patience = Patience(REMOTE_ATTEMPTS if is_remote(uri) else LOCAL_ATTEMPTS, GDAL_ERRORS)
         self._raster = self._open()
         try:
             with self._environment(), damage_refused(uri, WHAT):
@@ -206,20 +212,18 @@ class RasterFile:
             raise _open_error(self._uri, self._level, error) from error
 
     def _retry(self, read: Any, window: Window) -> NDArray[Any]:
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                with self._environment():
-                    return np.asarray(read())
-            except GDAL_ERRORS as error:
-                last = error
-            if attempt + 1 < READ_ATTEMPTS:
-                time.sleep(RETRY_SECONDS * 2**attempt)
-                self._reopen()
-        msg = (
-            f"{self._uri}: rows {window.row} to {window.row_stop} cannot be read, tried {READ_ATTEMPTS} times: "
-            f"{said(last)}; check the file or the connection, then start the same command again"
-        )
-        raise ReadFailedError(msg) from last
+        def read_once() -> NDArray[Any]:
+            with self._environment():
+                return np.asarray(read())
+
+        try:
+            return self._patience.read(read_once, self._reopen)
+        except GaveUpError as error:
+            msg = (
+                f"{self._uri}: rows {window.row} to {window.row_stop} cannot be read, {error.summary}; "
+                "check the file or the connection, then start the same command again"
+            )
+            raise ReadFailedError(msg) from error
 
     def _reopen(self) -> None:
         """Open again: a dropped connection or a cached failure stays with a handle."""
@@ -247,4 +251,6 @@ def _open_error(uri: str, level: int, error: Exception) -> SourceError:
             return SourceError(f"{uri}: is a folder without a raster that can be read; give a file")
     if level > 0:
         return SourceError(f"{uri}: has no level {level} ({said(error)}); see `segment-tiles info {uri}`")
-    return SourceError(f"{uri}: is not a raster that GDAL can read ({said(error)})")
+    # GDAL says of a server that does not give a file that its format is not known
+    remedy = "; check the address, and that the server answers" if is_remote(uri) else ""
+    return SourceError(f"{uri}: is not a raster that GDAL can read ({said(error)}){remedy}")

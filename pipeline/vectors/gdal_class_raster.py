@@ -19,6 +19,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.block_cache import block_cache_of_mib
+from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed, placement_notes
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
@@ -42,7 +43,7 @@ class GdalClassRaster:
     def __init__(self, name: RasterName, band: int | None = None) -> None:
         self._path = shown_name(str(name))
         try:
-            with rasterio.Env(**listing_setting(str(name))), block_cache_of_mib(CACHE_MIB):
+            with rasterio.Env(**http_settings(), **listing_setting(str(name))), block_cache_of_mib(CACHE_MIB):
                 self._raster = placed(rasterio.open(name), self._path)
                 self._dataset = self._raster.dataset
         except RasterioIOError as error:
@@ -63,7 +64,7 @@ class GdalClassRaster:
         """Return the codes of a window, rows x columns."""
         box = RasterioWindow(window.column, window.row, window.width, window.height)
         try:
-            with rasterio.Env(), block_cache_of_mib(CACHE_MIB):
+            with rasterio.Env(**http_settings()), block_cache_of_mib(CACHE_MIB):
                 codes = self._dataset.read(self._band, window=box)
                 mask = self._dataset.read_masks(self._band, window=box) if self._has_mask_band else None
         except RasterioIOError as error:

@@ -23,7 +23,7 @@ import zarr
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.library_messages import leave_out_lost_messages
-from segment_tiles.pipeline.sources import raster_file
+from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.workflows.describe import describe_source
 
@@ -344,7 +344,7 @@ def test_no_field_of_a_header_raises_anything_but_our_errors(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(raster_file, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.0)
     vrt("VRTDataset", "VRTDataset")
     _nifti(tmp_path / "v.nii")
     nrrd.write(

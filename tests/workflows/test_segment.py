@@ -22,7 +22,7 @@ from shapely.geometry import box
 
 from segment_tiles.pipeline.errors import OutputError, PlanError, WriteFailedError
 from segment_tiles.pipeline.outputs.store import open_store
-from segment_tiles.pipeline.sources import raster_file
+from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_directory import OutputDirectory
@@ -193,7 +193,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
 def test_a_source_that_fails_is_listed_and_tried_again(
     small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raster_file, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
     values = np.random.default_rng(0).integers(0, 255, (3, 1500, 200), dtype=np.uint8)
     scene = write(tmp_path / "a.tif", values, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
     whole = scene.read_bytes()

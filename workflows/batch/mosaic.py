@@ -24,8 +24,7 @@ from shapely.geometry import box
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
-from segment_tiles.pipeline.sources.raster_file import GDAL_SETTINGS
-from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
+from segment_tiles.pipeline.sources.raster_file import gdal_settings
 from segment_tiles.workflows.batch.jobs import Mosaic
 from segment_tiles.workflows.source_version import source_version
 
@@ -99,7 +98,7 @@ def _refuse_secrets(uri: str) -> None:
 
 def _grid(uri: str) -> _Grid:
     try:
-        with rasterio.Env(**GDAL_SETTINGS, **listing_setting(uri)), rasterio.open(uri) as scene:
+        with rasterio.Env(**gdal_settings(uri)), rasterio.open(uri) as scene:
             grid = _Grid(
                 uri, scene.crs, scene.transform, scene.height, scene.width,
                 scene.count, scene.dtypes[0], tuple(scene.nodatavals),

@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp, Resampling
 
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError, UsageError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources import raster_file
+from segment_tiles.pipeline.sources import patience, raster_file
 from segment_tiles.pipeline.sources.open import open_source
 
 ROTATED = rasterio.Affine(0.3, 0.1, 500.0, 0.1, -0.3, 900.0)
@@ -162,7 +162,7 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path, values: NDArray[Any]) ->
 def test_a_truncated_file_fails_after_retries(
     tmp_path: Path, values: NDArray[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raster_file, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
     noise = np.random.default_rng(0).integers(0, 255, (1, 600, 600), dtype=np.uint8)
     path = write(tmp_path / "a.tif", noise, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
     source = open_source(str(path))

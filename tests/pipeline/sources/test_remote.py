@@ -13,7 +13,7 @@ import rasterio
 
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources import raster_file
+from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.open import open_source
 
 
@@ -87,11 +87,11 @@ def test_what_is_not_there_is_named(server: str) -> None:
 
 
 def test_a_server_that_breaks_off_is_a_failed_read(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raster_file, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
     settings = {"GDAL_HTTP_MAX_RETRY": 0, "VSI_CACHE": False}
     source = open_source(f"{server}/a.tif?breaks", settings=settings)
     Files.fails = True
-    with pytest.raises(ReadFailedError, match="rows 900 to 1000 cannot be read, tried 3 times"):
+    with pytest.raises(ReadFailedError, match="rows 900 to 1000 cannot be read, tried 5 times"):
         source.read(Window(900, 0, 100, 1024))
     Files.fails = False
     assert source.read(Window(900, 0, 100, 1024)).shape == (3, 100, 1024)

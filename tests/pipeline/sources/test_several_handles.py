@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from segment_tiles.pipeline.errors import ReadFailedError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources import raster_file
+from segment_tiles.pipeline.sources import patience, raster_file
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.several_handles import SeveralHandles
 from segment_tiles.pipeline.sources.window_parts import parts_of
@@ -79,7 +79,7 @@ def test_values_and_masks_are_those_of_one_handle(tmp_path: Path, layout: str, w
 
 
 def test_a_part_that_cannot_be_read_fails_the_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raster_file, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
     path = write(tmp_path / "a.tif", LAYOUTS["tiles"])
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3])  # which `open_source` refuses
