@@ -27,8 +27,8 @@ from segment_tiles.cli import (
     tune,
 )
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
-from segment_tiles.pipeline.file_descriptors import require_descriptors
 from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
+from segment_tiles.pipeline.process_limits import require_limits
 from segment_tiles.pipeline.unforeseen import EXIT_STATUS as UNFORESEEN
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
 
@@ -99,7 +99,7 @@ def run_command_line(arguments: list[str]) -> int:
     """Run one command and return its exit status; errors become one line on stderr."""
     try:
         _check_arguments(arguments)
-        require_descriptors()
+        require_limits()
         status = _run(arguments)
     except UsageProblem as error:
         return _fail_usage(error, arguments)

@@ -39,7 +39,7 @@ def describe_unforeseen(error: BaseException, arguments: Sequence[str]) -> str:
 def _shortage(error: BaseException) -> str | None:
     """Return the line for errors that tell of the machine and not of the program; None for all others."""
     for found in _chain(error):
-        if isinstance(found, MemoryError) or "can't start new thread" in str(found) or _is_no_memory(found):
+        if isinstance(found, MemoryError) or _is_no_memory(found):
             return "this machine has too little memory free for the command; close other programs or give --memory"
         if os.strerror(errno.EMFILE) in str(
             found
@@ -63,7 +63,16 @@ _OS_LINES = {
 
 
 def _is_no_memory(error: BaseException) -> bool:
-    return (isinstance(error, OSError) and error.errno == errno.ENOMEM) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return any(words in str(error) for words in _NO_MEMORY)
+
+
+_NO_MEMORY = (
+    "can't start new thread", "DefaultCPUAllocator", "bad_alloc", "failed to map segment", "Unable to allocate",
+    os.strerror(errno.ENOMEM),
+)  # fmt: skip
+"""What Python, torch, C++, the loader of libraries, NumPy and the system say of too little memory."""
 
 
 def _chain(error: BaseException) -> list[BaseException]:
