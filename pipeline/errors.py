@@ -88,6 +88,10 @@ class RunFailedError(SegmentTilesError):
     """Some Regions failed; the run can be resumed."""
 
 
+class SourceChangedError(RunFailedError):
+    """A source became another while it was read."""
+
+
 def one_line(error: BaseException) -> str:
     r"""Return the text of any exception as one line, without secrets: libraries name URLs as they got them.
 

@@ -19,10 +19,10 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.tissue import TissueMask
 from segment_tiles.pipeline.sources.vector_file import content_checksum
+from segment_tiles.pipeline.sources.versions.version import reads_overviews, source_version
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.probe import Probe
 from segment_tiles.workflows.scene import Scene
-from segment_tiles.workflows.source_version import source_version
 from segment_tiles.workflows.volume_scene import VolumeScene
 
 CHOICES = ("precision", "batch", "device_name", "backend")
@@ -49,7 +49,7 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
     """Return the settings of a run that are known before the probe, as plain JSON values."""
     return {
         "source": source_name(scene.uri),
-        "source version": source_version(scene.uri),
+        "source version": source_version(scene.uri, overviews=reads_overviews(config.level, config.view)),
         "--bands": list(scene.bands),
         "--roi": [scene.roi.row, scene.roi.column, scene.roi.height, scene.roi.width],
         "--aoi": None if config.aoi is None else content_checksum(config.aoi),

@@ -12,6 +12,7 @@ from segment_tiles.pipeline.outputs.cog import write_cog
 from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.overviews import build_overviews
 from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.finished_report import finished_report, has_all_outputs, is_there
@@ -24,7 +25,6 @@ from segment_tiles.workflows.polygonize import polygonize, take_up_tiles
 from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.report import write_report
 from segment_tiles.workflows.scene import Scene
-from segment_tiles.workflows.source_version import Version, require_same_version
 from segment_tiles.workflows.taken_up import give_store_its_name, is_store_kept
 from segment_tiles.workflows.volume_finish import finish_volume, is_volume_finished
 
@@ -83,7 +83,7 @@ def finish(
     report: dict[str, Any],
     stages: Stages,
     started: float,
-    version: Version,
+    known: KnownVersion,
 ) -> dict[str, Any]:
     """Make everything that is not there yet, and return the report with outputs and times.
 
@@ -99,8 +99,8 @@ def finish(
         Told of each stage.
     started
         ``perf_counter`` at the start of the run.
-    version
-        Of the source, when this start began.
+    known
+        Version of the source, when this start began.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def finish(
         Where the source has changed meanwhile: the preview shows it, and nothing more is called complete.
     """
     if scene.volume is not None:
-        return finish_volume(config, scene, scene.volume, directory, report, stages, started, version)
+        return finish_volume(config, scene, scene.volume, directory, report, stages, started, known)
     begun = perf_counter()
     forget_segmenters()
     release_freed_memory()
@@ -136,7 +136,7 @@ def finish(
     for note in notes:
         stages.warn(note)
     outputs = [*(FILE_OF_FORMAT[name] for name in config.formats), *picture, "report.json", "item.json"]
-    require_same_version(scene.uri, version, or_gone=True)
+    known.require_same(or_gone=True)
     report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
     stages.stage("item")

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from segment_tiles.pipeline.durable import remove
-from segment_tiles.pipeline.errors import RunFailedError, UsageError
+from segment_tiles.pipeline.errors import SourceChangedError, UsageError
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
+from segment_tiles.pipeline.sources.versions.version import KnownVersion, Version, known_version
 from segment_tiles.pipeline.vectors.class_raster import (
     ClassRasterSpec,
     RasterName,
@@ -36,7 +37,6 @@ from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_check import check_output_file
 from segment_tiles.workflows.output_lock import held_folder
 from segment_tiles.workflows.sizes_check import check_workers
-from segment_tiles.workflows.source_version import Version, require_same_version, source_version
 from segment_tiles.workflows.vector_pool import start_loading, worker_pool
 
 Progress = Callable[[str, int, int], None]
@@ -110,17 +110,17 @@ def polygonize(
     raster = raster_name(raster)
     targets = _targets(out, formats)
     start_loading(workers)
-    version = source_version(identifying_name(raster))  # before it is opened
+    known = known_version(identifying_name(raster), overviews=False)  # before it is opened
     spec = _checked_spec(raster, options)
     for _, kind in targets:
         kind.check_crs(str(raster), spec.georef.crs)
     tiles = _tiles_beside(out[0])
     with held_folder(tiles, out[0], "file"):
         ledger = TileLedger(tiles)
-        ledger.begin(_settings(raster, version, options), restart=restart)
+        ledger.begin(_settings(raster, known.before, options), restart=restart)
         codes = _changed_codes(raster, spec, ledger, options, workers)
         parts = _parts(TileSetup(raster, codes, tiles, options), spec, workers, progress)
-        _require_one_version(raster, version, ledger)
+        _require_one_version(known, ledger)
         report = _written(raster, targets, parts, spec, level_scale, started)
         ledger.remove()
     return report
@@ -233,13 +233,12 @@ def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[
     return targets
 
 
-def _require_one_version(raster: RasterName, before: Version, ledger: TileLedger) -> None:
+def _require_one_version(known: KnownVersion, ledger: TileLedger) -> None:
     """Refuse polygons of a raster that changed while it was read; its tiles are not gone on with later."""
-    name = identifying_name(raster)
     try:
-        require_same_version(name, before)
-    except RunFailedError:
-        if source_version(name) is not None:  # one that has only gone may come back as it was
+        known.require_same()
+    except SourceChangedError:
+        if known.now() is not None:  # one that has only gone may come back as it was
             ledger.remove()
         raise
 

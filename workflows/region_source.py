@@ -11,6 +11,7 @@ from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.several_handles import SeveralHandles
+from segment_tiles.pipeline.sources.versions.ranges import begin_reading
 
 if TYPE_CHECKING:
     from segment_tiles.workflows.region_task import RegionTask
@@ -31,6 +32,8 @@ def open_region_source(task: RegionTask) -> Source:
     SourceError
         Where it cannot be opened.
     """
+    if task.known is not None:
+        begin_reading(task.uri, task.known.before)
     groups = min(HANDLES_AT_MOST, max(1, torch.get_num_threads() // CORES_PER_HANDLE))
     count = groups if kind_of(task.uri) == "raster" else 1
     with ExitStack() as opened:
@@ -52,4 +55,6 @@ def _open_handle(task: RegionTask) -> Source:
         level=task.level,
         view=task.view,
         cache_mib=task.cache_mib,
+        settings=None if task.known is None else task.known.read_settings,
+        unchanged=None if task.known is None else task.known.require_same,
     )

@@ -21,6 +21,7 @@ from segment_tiles.pipeline.outputs.store import open_store, shard_shape
 from segment_tiles.pipeline.sources.protocol import NodataRule, Source
 from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.tissue import TissueMask
+from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.computed_area import computed_area
 from segment_tiles.workflows.loaded_model import ModelRequest, load_scorer
@@ -101,6 +102,8 @@ class RegionTask:
     """none, flips or rotations."""
     companions: tuple[tuple[str, str], ...] = ()
     """Name or folder and checksum of the further models of an ensemble."""
+    known: KnownVersion | None = None
+    """Version of the source that the map is made of."""
 
     @property
     def model_request(self) -> ModelRequest:
@@ -147,6 +150,8 @@ def do_region(
     ------
     WriteFailedError
         Where the results cannot be written: no further row could be either.
+    SourceChangedError
+        Where the source is found to be another after a read that failed.
     """
     if task.slab is not None:
         from segment_tiles.workflows.slab_task import do_slab  # noqa: PLC0415 - which builds on this module

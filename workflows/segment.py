@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from segment_tiles.pipeline.errors import ReadFailedError, RunFailedError, SourceError
+import rasterio
+
+from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.ledger import Ledger
+from segment_tiles.pipeline.sources.versions.ranges import begin_reading
+from segment_tiles.pipeline.sources.versions.version import (
+    KnownVersion,
+    known_version,
+    reads_overviews,
+    require_equal,
+    with_guard,
+)
 from segment_tiles.workflows.areas import codes_of
 from segment_tiles.workflows.computed_area import absolute_file, computed_area
 from segment_tiles.workflows.config import RunConfig
@@ -29,6 +39,7 @@ from segment_tiles.workflows.fingerprint import (
 from segment_tiles.workflows.finish import finish, is_finished
 from segment_tiles.workflows.interruption import interruption
 from segment_tiles.workflows.memory import read_cache_bytes
+from segment_tiles.workflows.one_version import on_one_version
 from segment_tiles.workflows.output_directory import OutputDirectory
 from segment_tiles.workflows.plan import Plan, make_plan
 from segment_tiles.workflows.planning import check_space, checked_request
@@ -37,7 +48,6 @@ from segment_tiles.workflows.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.report import not_finite_warning, read_report, run_report, write_report
 from segment_tiles.workflows.scene import Scene
 from segment_tiles.workflows.scene_probe import probe_scene
-from segment_tiles.workflows.source_version import require_equal, require_same_version, source_version
 from segment_tiles.workflows.taken_up import (
     begin,
     read_computed,
@@ -107,8 +117,17 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         are in ``RunResult.failures``, and starting again tries them again.
     """
     started = perf_counter()
+    overviews = reads_overviews(config.level, config.view)
+    known = with_guard(known_version(config.source, overviews=overviews))  # before it is opened
+    begin_reading(config.source, known.before, anew=True)
+    with rasterio.Env(**known.read_settings) if known.read_settings else nullcontext():
+        return _segment(config, known, listener, executor, started)
+
+
+def _segment(
+    config: RunConfig, known: KnownVersion, listener: Listener, executor: Executor | None, started: float
+) -> RunResult:
     directory, asked = OutputDirectory(config.out), config
-    version = source_version(config.source)  # before it is opened
     try:
         config, scene = checked_request(config)
     except (SourceError, ReadFailedError) as error:
@@ -119,7 +138,7 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
         settings = settings_of(config, scene)
-        require_equal(scene.uri, version, settings["source version"])
+        require_equal(scene.uri, known.before, settings["source version"])
         # once more: another run may have come to its end here meanwhile
         record = None if config.restart else read_record(directory.record)
         if record is not None:
@@ -134,13 +153,13 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
             with ExitStack() as stack:
                 chosen = executor or stack.enter_context(executor_for(config, listener.stage))
                 report = _computed(
-                    config, scene, directory, settings, record, listener, chosen, started, notes
+                    config, scene, directory, settings, record, known, listener, chosen, started, notes
                 )
             if report["failures"]:
                 return RunResult(report, was_finished=False)
             seconds = {**report["seconds"], "total": round(perf_counter() - started, 3)}
             write_computed(directory, {**report, "seconds": seconds}, request_of(asked))
-        report = finish(config, scene, directory, report, listener, started, version)
+        report = finish(config, scene, directory, report, listener, started, known)
         write_computed(directory, report, request_of(asked))
         return RunResult(report, was_finished=False)
 
@@ -157,6 +176,7 @@ def _computed(
     directory: OutputDirectory,
     settings: dict[str, Any],
     record: RunRecord | None,
+    known: KnownVersion,
     listener: Listener,
     executor: Executor,
     started: float,
@@ -183,8 +203,9 @@ def _computed(
     begun = perf_counter()
     regions: list[RegionReport] = []
     if not directory.store.exists():
-        regions = _do_regions(config, plan, directory, paths, executor, listener)
-        _require_one_version(scene, directory, record)
+        # as the record says: the server may tell nothing today
+        known = replace(known, before=record.settings.get("source version"))
+        regions = _do_regions(config, plan, directory, paths, known, record, executor, listener)
     seconds["segment"] = perf_counter() - begun
     ledger = Ledger(directory.ledger)
     shards, not_finite = ledger.finished(), ledger.not_finite()
@@ -202,23 +223,13 @@ def _computed(
     return report
 
 
-def _require_one_version(scene: Scene, directory: OutputDirectory, record: RunRecord) -> None:
-    """Refuse to complete a map whose source changed; rows of two versions are not gone on with later either."""
-    before = record.settings.get("source version")
-    try:
-        require_same_version(scene.uri, before)
-    except RunFailedError:
-        if (now := source_version(scene.uri)) is not None:  # one that has only gone may come back as it was
-            mixed = {**record.settings, "source version": {"was": before, "became": now}}
-            write_record(directory.record, RunRecord(mixed, record.choices))
-        raise
-
-
 def _do_regions(
     config: RunConfig,
     plan: Plan,
     directory: OutputDirectory,
     paths: RunPaths,
+    known: KnownVersion,
+    record: RunRecord,
     executor: Executor,
     listener: Listener,
 ) -> list[RegionReport]:
@@ -227,8 +238,11 @@ def _do_regions(
     if volume is not None:
         listener.stage("copy of the voxels")
         copy_source(scene, volume, directory)
+    tasks = _tasks(config, plan, directory, paths, known)
     with interruption(listener.warn) as asked:
-        regions = executor.run(_tasks(config, plan, directory, paths), listener.tiles, asked)
+        regions = on_one_version(
+            lambda stop: executor.run(tasks, listener.tiles, stop), asked, known, directory, record
+        )
     if any(region.failures for region in regions):
         return regions  # an average over a hole would be a class map that looks whole
     result, *directions = stores_of(config, scene, directory)
@@ -258,7 +272,9 @@ def _paths(config: RunConfig, scene: Scene, directory: OutputDirectory) -> RunPa
     )
 
 
-def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: RunPaths) -> list[RegionTask]:
+def _tasks(
+    config: RunConfig, plan: Plan, directory: OutputDirectory, paths: RunPaths, known: KnownVersion
+) -> list[RegionTask]:
     scene, probe = plan.scene, plan.probe
     widest = max(region.width for region in plan.regions) + scene.lattice.overlap
     cache = read_cache_bytes(scene.spec, min(widest, scene.spec.width))
@@ -294,6 +310,7 @@ def _tasks(config: RunConfig, plan: Plan, directory: OutputDirectory, paths: Run
             ledger=directory.ledger.absolute(),
             with_scores=config.scores,
             trust=config.trust,
+            known=replace(known, uri=paths.uri),
         )
         for region in plan.regions
     ]

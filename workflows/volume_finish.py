@@ -13,6 +13,7 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.nifti_mask import write_nifti
 from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.volumes.voxel_copy import open_voxels
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.finished_report import finished_report, is_there
@@ -22,7 +23,6 @@ from segment_tiles.workflows.picture import try_preview
 from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.report import read_report, write_report
 from segment_tiles.workflows.scene import Scene
-from segment_tiles.workflows.source_version import Version, require_same_version
 from segment_tiles.workflows.taken_up import give_store_its_name
 from segment_tiles.workflows.volume_average import remove_directions
 from segment_tiles.workflows.volume_formats import FILE_OF_VOLUME_FORMAT
@@ -67,7 +67,7 @@ def finish_volume(
     report: dict[str, Any],
     stages: Stages,
     started: float,
-    version: Version,
+    known: KnownVersion,
 ) -> dict[str, Any]:
     """Make everything that is not there yet, and return the report with outputs and times.
 
@@ -83,8 +83,8 @@ def finish_volume(
         Told of each stage.
     started
         ``perf_counter`` at the start of the run.
-    version
-        Of the source, when this start began.
+    known
+        Version of the source, when this start began.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def finish_volume(
         stages.warn(note)
     remove_copy(directory)
     outputs = [*(FILE_OF_VOLUME_FORMAT[name] for name in config.formats), *picture, "report.json"]
-    require_same_version(scene.uri, version, or_gone=True)
+    known.require_same(or_gone=True)
     report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
     return report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from segment_tiles.pipeline.errors import UsageError
@@ -33,6 +33,7 @@ def open_source(
     view: View = WHOLE,
     settings: Mapping[str, Any] | None = None,
     cache_mib: int = DEFAULT_MIB,
+    unchanged: Callable[[], None] | None = None,
 ) -> Source:
     """Open a raster, a slide or an OME image by path or URL.
 
@@ -57,6 +58,8 @@ def open_source(
         GDAL configuration options, such as credentials.
     cache_mib
         MiB of decoded pixels that the source may keep, whichever library decodes them.
+    unchanged
+        Asked when a raster is opened again after a read that failed: raises if it is another.
 
     Raises
     ------
@@ -82,6 +85,7 @@ def open_source(
                 level=level,
                 settings=settings,
                 cache_mib=cache_mib,
+                unchanged=unchanged,
             )
         picture = RasterPyramid(
             uri,
@@ -91,6 +95,7 @@ def open_source(
             alpha=alpha,
             settings=settings,
             cache_mib=cache_mib,
+            unchanged=unchanged,
         )
         return PyramidSource(uri, picture, level=level, view=view)
     pyramid = _open_pyramid(uri, kind, view, cache_mib * 2**20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,10 @@ class RasterFile:
         level: int = 0,
         settings: Mapping[str, Any] | None = None,
         cache_mib: int = DEFAULT_MIB,
+        unchanged: Callable[[], None] | None = None,
     ) -> None:
         self._uri, self._level, self._rule, self._alpha = uri, level, nodata_rule, alpha
-        self._cache_mib = cache_mib
+        self._cache_mib, self._unchanged = cache_mib, unchanged
         self._settings = {**gdal_settings(uri), **(settings or {})}
         self._patience = Patience(REMOTE_ATTEMPTS if is_remote(uri) else LOCAL_ATTEMPTS, GDAL_ERRORS)
         self._raster = self._open()
@@ -231,6 +232,8 @@ class RasterFile:
             fresh = self._open()
             self._raster.close()
             self._raster = fresh
+            if self._unchanged is not None:
+                self._unchanged()  # what failed may be a range of another version
 
     @contextlib.contextmanager
     def _environment(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class RasterPyramid:
         alpha: AlphaUse = "auto",
         settings: Mapping[str, Any] | None = None,
         cache_mib: int = DEFAULT_MIB,
+        unchanged: Callable[[], None] | None = None,
     ) -> None:
         def opened(level: int) -> RasterFile:
             return RasterFile(
@@ -49,6 +50,7 @@ class RasterPyramid:
                 level=level,
                 settings=settings,
                 cache_mib=cache_mib,
+                unchanged=unchanged,
             )
 
         self._levels = [opened(0)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,14 +17,20 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from rasterio.errors import RasterioDeprecationWarning
 
-from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError
+from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError, SourceChangedError
+from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.sources import patience
+from segment_tiles.pipeline.sources.raster_file import RasterFile
+from segment_tiles.pipeline.sources.versions import watch as watch_module
+from segment_tiles.pipeline.sources.versions.version import known_version, source_version, with_guard
+from segment_tiles.pipeline.sources.versions.watch import SourceWatch
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.batch.mosaic import Mosaic, write_mosaic
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.polygonize import polygonize
 from segment_tiles.workflows.segment import segment
-from segment_tiles.workflows.source_version import require_same_version, source_version
 
 CHANGED = "changed while it was read"
 
@@ -94,7 +103,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "cut": lambda path: os.truncate(path, 1000),
     "deleted": lambda path: path.unlink(),
     "touched": later,
-    "sidecar": lambda path: Path(f"{path}.aux.xml").write_text("<PAMDataset></PAMDataset>"),
+    "sidecar": lambda path: Path(f"{path}.aux.xml").write_text(
+        "<PAMDataset><GeoTransform>0, 2, 0, 0, 0, -2</GeoTransform></PAMDataset>"
+    ),
 }
 
 
@@ -143,10 +154,10 @@ def test_scenes_of_a_mosaic_count(tmp_path: Path) -> None:
     index = tmp_path / "mosaic.gti.gpkg"
     for nodata in (None, 0):
         write_mosaic(Mosaic(tuple(map(str, scenes)), nodata, None), index)
-        before = source_version(str(index))
+        known = known_version(str(index))
         later(scenes[1])
-        with pytest.raises(RunFailedError, match=CHANGED):
-            require_same_version(str(index), before)
+        with pytest.raises(SourceChangedError, match=CHANGED):
+            known.require_same()
 
 
 @pytest.mark.parametrize("name", ["/vsizip/{}/a.tif", "zip://{}!a.tif", "vrt://{}?bands=1", 'NETCDF:"{}":a'])
@@ -179,6 +190,36 @@ def test_every_file_of_a_folder_counts_but_not_labels_that_a_run_writes_there(tm
     assert source_version(str(folder)) != latest
 
 
+def look_at(path: Path, overviews: bytes) -> None:
+    """Do what a viewer does: statistics into the sidecar, overviews into a file beside the raster."""
+    with rasterio.open(path) as dataset, pytest.warns(RasterioDeprecationWarning):  # the one that keeps them
+        dataset.statistics(1, approx=False)
+    Path(f"{path}.ovr").write_bytes(overviews)
+
+
+def overviews_of(path: Path) -> bytes:
+    """Return what GDAL keeps in an ``.ovr`` beside a GeoTIFF, made beside a copy: rasterio writes to the file too."""
+    other = path.with_name("copy.tif")
+    shutil.copy2(path, other)
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(other, "r+") as dataset:
+        dataset.build_overviews([2], rasterio.enums.Resampling.nearest)
+    return Path(f"{other}.ovr").read_bytes()
+
+
+def test_what_a_viewer_writes_beside_a_source_fails_no_run(tmp_path: Path, small_model: Path) -> None:
+    scene = write(tmp_path / "scene.tif")
+    request, overviews = config(scene, small_model, tmp_path / "out"), overviews_of(scene)
+    assert segment(request, Changing(lambda: look_at(scene, overviews))).report["failures"] == []
+    assert "STATISTICS_MEAN" in Path(f"{scene}.aux.xml").read_text()
+    assert Path(f"{scene}.ovr").exists()
+    later(scene.with_name("scene.tif.ovr"))
+    assert segment(request, Changing(lambda: None)).was_finished
+    # read from the overview, it counts
+    coarse = config(scene, small_model, tmp_path / "coarse", level=1)
+    with pytest.raises(SourceChangedError, match=CHANGED):
+        segment(coarse, Changing(lambda: later(scene.with_name("scene.tif.ovr"))))
+
+
 class Ranges(SimpleHTTPRequestHandler):
     """A server of one content in ranges, with an ETag."""
 
@@ -193,12 +234,21 @@ class Ranges(SimpleHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
-        content = self.state["content"]
-        if not self.path.endswith(".tif"):
+        self.state["requests"] = self.state.get("requests", 0) + 1
+        content, headers = self.state["content"], self.state["headers"]
+        if "answer" in self.state:
+            content, headers = self.state["answer"](self)
+        if content is None or not self.path.endswith(".tif"):
             self.send_error(404)
             return
         first, last = 0, len(content) - 1
-        if asked := self.headers.get("Range"):
+        asked = self.headers.get("Range")
+        if self.state.get("knows If-Range") and self.headers.get("If-Range") not in {
+            None,
+            headers.get("ETag"),
+        }:
+            asked = None
+        if asked:
             start, _, end = asked.removeprefix("bytes=").partition("-")
             first, last = int(start), min(last, int(end or last))
         self.send_response(206 if asked else 200)
@@ -206,11 +256,12 @@ class Ranges(SimpleHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
         self.send_header("Content-Length", str(last + 1 - first))
         self.send_header("Accept-Ranges", "bytes")
-        for name, value in self.state["headers"].items():
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if with_body:
-            self.wfile.write(content[first : last + 1])
+            with contextlib.suppress(ConnectionError):  # GDAL takes no whole file in place of a range
+                self.wfile.write(content[first : last + 1])
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -245,6 +296,148 @@ def test_a_server_that_changes_its_content_in_mid_run(
     assert not (out / "item.json").exists()
     with pytest.raises(ChangedRunError, match="source version"):
         segment(config(url, small_model, out), Changing(lambda: None))
+
+
+def classes_of(out: Path) -> Any:
+    return open_store(out / "classes.zarr")["classes"][:]
+
+
+def test_ranges_of_another_version_are_no_part_of_a_map(
+    tmp_path: Path, small_model: Path, server: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines behind one name: every second range comes from the one with the other file."""
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
+    url, state = server
+    scenes = [write(tmp_path / f"{n}.tif", seed=n, side=320) for n in (1, 2)]
+    one, other = [scene.read_bytes() for scene in scenes]
+    refused = []
+
+    def answer(handler: Ranges) -> tuple[bytes, dict[str, str]]:
+        if handler.command == "HEAD" or not turns or handler.state["requests"] % 2:
+            return one, {"ETag": '"1"'}
+        refused.append(handler.headers["If-Range"])
+        return other, {"ETag": '"2"'}
+
+    turns: list[bool] = []
+    state.update({"answer": answer, "knows If-Range": True})
+    remote = segment(config(url, small_model, tmp_path / "out"), Changing(lambda: None, "never"))
+    assert remote.report["failures"] == []
+    expected = classes_of(tmp_path / "out")
+    turns.append(True)
+    url = url.replace("scene.tif", "again.tif")  # GDAL keeps ranges by name
+    again = segment(config(url, small_model, tmp_path / "again"), Changing(lambda: None, "never"))
+    assert refused
+    assert set(refused) <= {'"1"', None}
+    assert again.report["failures"] == []
+    np.testing.assert_array_equal(classes_of(tmp_path / "again"), expected)
+
+
+@pytest.mark.parametrize(
+    ("etag", "knows", "guarded"),
+    [
+        ('"1"', True, True),
+        ('W/"1"', True, False),
+        ('"a,b"', True, True),
+        ('"a\\\\b"', True, False),
+        ('"1"', False, True),
+    ],
+)
+def test_which_servers_are_held_to_a_version(
+    tmp_path: Path, server: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch,
+    etag: str, knows: bool, guarded: bool,
+) -> None:  # fmt: skip
+    url, state = server
+    content = write(tmp_path / "1.tif").read_bytes()
+    state.update({"content": content, "headers": {"ETag": etag}, "knows If-Range": knows})
+    monkeypatch.setenv("GDAL_HTTP_HEADERS", "X-Mine: 1")
+    known = with_guard(known_version(url))
+    assert bool(known.read_settings) == guarded
+    heard = []
+    state["answer"] = lambda handler: (
+        heard.append((handler.headers["If-Range"], handler.headers["X-Mine"])) or content,
+        {"ETag": etag},
+    )
+    with closing(RasterFile(url, settings=known.read_settings)) as source:
+        source.read(source.spec.window)
+    assert set(heard) == {(etag if guarded else None, "1")}
+
+
+def test_a_read_that_failed_goes_on_with_the_same_version_only(
+    tmp_path: Path, server: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
+    url, state = server
+    one, other = [write(tmp_path / f"{n}.tif", seed=n, side=512).read_bytes() for n in (1, 2)]
+    for becomes in (one, other):
+        url = url.replace(".tif", "-.tif")
+        state.update(content=one, headers={"ETag": '"1"'})
+        state.pop("answer", None)
+        known = known_version(url)
+        with closing(RasterFile(url, unchanged=known.require_same)) as source:
+
+            def until_asked(handler: Ranges, becomes: bytes = becomes) -> tuple[bytes | None, dict[str, str]]:
+                if handler.command == "GET":
+                    return None, {}
+                del state["answer"]
+                state.update(content=becomes, headers={"ETag": '"1"' if becomes is one else '"2"'})
+                return becomes, state["headers"]
+
+            state["answer"] = until_asked
+            if becomes is one:
+                assert source.read(source.spec.window).any()
+                assert "answer" not in state
+            else:
+                with pytest.raises(SourceChangedError, match=rf"{CHANGED}.*it is etag \"2\""):
+                    source.read(source.spec.window)
+
+
+def watches() -> None:
+    """Wait until nobody looks."""
+    for thread in threading.enumerate():
+        if thread.name == "source-watch":
+            thread.join()
+
+
+def test_a_change_and_back_is_noticed_by_a_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = write(tmp_path / "scene.tif")
+    status = scene.stat()
+    monkeypatch.setattr(watch_module, "COST", 1e9)
+    watch = SourceWatch(known_version(str(scene)), seconds=0)
+    assert not watch.has_changed()
+    watches()
+    watch.require_same()
+    later(scene)
+    assert not watch.has_changed()  # it looks, and nobody waits for it
+    watches()
+    assert watch.has_changed()
+    os.utime(scene, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(SourceChangedError, match=CHANGED):
+        watch.require_same()
+
+
+def test_a_run_ends_soon_after_a_change(
+    tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SourceWatch.__init__, "__defaults__", (0.0,))
+    scene = tmp_path / "tall.tif"
+    with rasterio.open(
+        scene, "w", driver="GTiff", count=3, height=512 * 6, width=32, dtype="uint8", tiled=True, blockxsize=64,
+        blockysize=64,
+    ) as dataset:  # fmt: skip
+        dataset.write(np.random.default_rng(0).integers(1, 255, (3, 512 * 6, 32), dtype=np.uint8))
+    done = []
+
+    class Counting(Changing):
+        def tiles(self, computed: int, skipped: int) -> None:
+            super().tiles(computed, skipped)
+            done.append(computed + skipped)
+            watches()
+
+    with pytest.raises(SourceChangedError, match=rf"tall\.tif: {CHANGED}"):
+        segment(config(scene, small_model, tmp_path / "out"), Counting(lambda: later(scene)))
+    assert sum(done) < 512 * 6 // 64 // 2
+    with pytest.raises(ChangedRunError, match="source version"):
+        segment(config(scene, small_model, tmp_path / "out"), Changing(lambda: None))
 
 
 def test_a_server_that_tells_nothing_is_believed(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
 from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.sources.raster_file import gdal_settings
+from segment_tiles.pipeline.sources.versions.version import Version, source_versions
 from segment_tiles.workflows.batch.jobs import Mosaic
-from segment_tiles.workflows.source_version import source_version
 
 LAYER = "scenes"
 """Table of the index."""
@@ -76,10 +78,14 @@ def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
     """
     for uri in mosaic.scenes:
         _refuse_secrets(uri)
-    grids = [_grid(uri) for uri in mosaic.scenes]
+    versions = source_versions(mosaic.scenes)
+    grids = [
+        _grid(uri) if version is None else _known_grid(uri, json_text(version))
+        for uri, version in zip(mosaic.scenes, versions, strict=True)
+    ]
     for grid in grids[1:]:
         _check_fit(grids[0], grid, mosaic)
-    frame, settings = _index(mosaic, grids)
+    frame, settings = _index(mosaic, grids, versions)
     if not _is_written(index, frame, settings):
         with finished_file(index) as path:
             pyogrio.write_dataframe(frame, path, layer=LAYER, driver="GPKG", layer_metadata=settings)
@@ -94,6 +100,12 @@ def _refuse_secrets(uri: str) -> None:
             "or gs:// name with credentials in the environment, or copy the scene"
         )
         raise SourceError(msg)
+
+
+@lru_cache(maxsize=10_000)
+def _known_grid(uri: str, _version: str) -> _Grid:
+    """Return the grid of a scene; a batch asks at its check and again when the job begins."""
+    return _grid(uri)
 
 
 def _grid(uri: str) -> _Grid:
@@ -147,7 +159,9 @@ def _refuse(first: _Grid, grid: _Grid, what: str, wanted: object, found: object,
     raise SourceError(msg)
 
 
-def _index(mosaic: Mosaic, grids: Sequence[_Grid]) -> tuple[gpd.GeoDataFrame, dict[str, str]]:
+def _index(
+    mosaic: Mosaic, grids: Sequence[_Grid], versions: Sequence[Version]
+) -> tuple[gpd.GeoDataFrame, dict[str, str]]:
     """Return the rows of the index and the settings that the driver reads from its layer."""
     first = grids[0]
     boxes = [
@@ -173,7 +187,7 @@ def _index(mosaic: Mosaic, grids: Sequence[_Grid]) -> tuple[gpd.GeoDataFrame, di
         {
             "location": [_gdal_name(grid.uri, mosaic.nodata) for grid in grids],
             "number": range(len(grids)),
-            "version": [str(source_version(grid.uri)) for grid in grids],
+            "version": list(map(str, versions)),
         },
         geometry=[box(*bounds) for bounds in boxes],
         crs=first.crs,

@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker
 
-from segment_tiles.pipeline.errors import RunFailedError, WriteFailedError, one_line
+from segment_tiles.pipeline.errors import RunFailedError, SourceChangedError, WriteFailedError, one_line
 from segment_tiles.workflows.executors.dask_settings import TRIES
 from segment_tiles.workflows.executors.protocol import Tell
 from segment_tiles.workflows.executors.unopened import submit
@@ -88,6 +88,8 @@ class SlidingWindow:
             Where the scheduler or all workers are lost.
         WriteFailedError
             Where a Region could not be written, tried three times.
+        SourceChangedError
+            Where a worker found that the source is another.
         """
         self._count_workers()
         self._client.subscribe_topic(self._order.run, lambda event: self._happened.put(tuple(event[1])))
@@ -146,7 +148,7 @@ class SlidingWindow:
         if error is None:
             self._reports[index] = future.result()
             return
-        if isinstance(error, WriteFailedError):
+        if isinstance(error, WriteFailedError | SourceChangedError):
             raise error  # no Region could be written, so going on would only cost time
         region, slab = self._tasks[index].region, self._tasks[index].slab
         slices = "" if slab is None else f"slices {slab.slices[0]} to {slab.slices[1]}: "

@@ -10,7 +10,7 @@ import rasterio
 
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.rasters.sidecars import LISTING, is_remote, listing_setting
-from segment_tiles.workflows.source_version import source_version
+from segment_tiles.pipeline.sources.versions.version import source_version
 
 
 @pytest.fixture

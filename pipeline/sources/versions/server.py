@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import HTTPException
 from importlib.util import find_spec
 from typing import Any, Final
@@ -32,6 +33,16 @@ def remote_version(uri: str) -> dict[str, Any] | None:
     if found := _S3.match(uri):
         return _of_s3(found["key"].rstrip("/"))
     return None
+
+
+def gives_range(url: str, etag: str) -> bool:
+    """Return whether a server gives a range of the version with this ETag."""
+    request = _request(url, "GET", {"Range": "bytes=0-0", "If-Range": etag})
+    try:
+        with urlopen(request, timeout=SECONDS) as answer:
+            return bool(answer.status == HTTPStatus.PARTIAL_CONTENT)
+    except (OSError, HTTPException, ValueError):
+        return False
 
 
 def _of_http(url: str) -> dict[str, Any] | None:

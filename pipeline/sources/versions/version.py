@@ -1,0 +1,191 @@
+"""Which version of a source a map is made of: size and time of change of every file that it is read from.
+
+Taken before the source is opened, and again when the map is computed and when all is written: a result that calls
+itself complete is of one version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from segment_tiles.pipeline.errors import SourceChangedError
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.rasters.sidecars import is_remote
+from segment_tiles.pipeline.sources.versions.ranges import if_range_setting
+from segment_tiles.pipeline.sources.versions.read_files import Walk, read_files
+from segment_tiles.pipeline.sources.versions.server import remote_version
+from segment_tiles.pipeline.sources.versions.sidecar_meaning import aux_meaning, is_aux
+from segment_tiles.pipeline.sources.view import View
+
+Version = list[int] | dict[str, Any] | None
+SERVERS_AT_ONCE: Final = 16
+
+
+def source_version(uri: str, *, overviews: bool = True) -> Version:
+    """Return what tells whether a source is still the same; None if nothing does.
+
+    - of one local file its bytes and the time of its last change in ns;
+    - of several (a folder, sidecars, members of a VRT or of a mosaic, however deep) their number, bytes, latest
+      change, and a checksum over name, size and time of each; of an ``.aux.xml`` what it says counts, but statistics
+      and histograms do not;
+    - of a remote one what its server says: ETag, else Last-Modified, and size.
+
+    Parameters
+    ----------
+    uri
+        Of the source.
+    overviews
+        Whether overviews in a file beside it are read.
+    """
+    return remote_version(uri) if is_remote(uri) else _local_version(read_files(uri, overviews=overviews))
+
+
+def source_versions(uris: Sequence[str]) -> list[Version]:
+    """Return the versions of the scenes of a mosaic, thousands in a second.
+
+    Local TIFFs and pictures are not opened; servers are asked several at once.
+    """
+    walk = Walk()
+    with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
+        told = {uri: pool.submit(remote_version, uri) for uri in uris if is_remote(uri)}
+        return [
+            told[uri].result() if uri in told else _local_version(list(walk.of(uri, is_member=True)))
+            for uri in uris
+        ]
+
+
+def reads_overviews(level: int | None, view: View) -> bool:
+    """Return whether a run reads a raster from its overviews, so that they count."""
+    return bool(level) or view.mpp is not None or view.source_mpp is not None
+
+
+def _local_version(named: Sequence[Path | str]) -> Version:
+    if not any(isinstance(name, Path) for name in named):
+        return None
+    local = {str(name): _counting(name) for name in named if isinstance(name, Path)}
+    local = {name: told for name, told in local.items() if told != _SAYS_NOTHING}
+    urls = [name for name in named if isinstance(name, str)]
+    if len(local) == 1 and not urls and not isinstance(only := next(iter(local.values())), str):
+        return only
+    return _of_several(local, urls)
+
+
+_SAYS_NOTHING: Final = "nothing"
+
+
+def _counting(file: Path) -> list[int] | str | None:
+    """Return what counts of one file: size and time, or what a sidecar says; None where it is not there."""
+    return aux_meaning(file) or _SAYS_NOTHING if is_aux(file) else _status(file)
+
+
+def _of_several(local: dict[str, list[int] | str | None], urls: list[str]) -> dict[str, Any]:
+    with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
+        told = dict(zip(map(shown_name, urls), pool.map(remote_version, urls), strict=True))
+    there = [status for status in local.values() if isinstance(status, list)]
+    every = json_text({**local, **told}, sort_keys=True, indent=None)
+    return {
+        "files": len(local) + len(urls),
+        "bytes": sum(size for size, _ in there),
+        "changed": max((changed for _, changed in there), default=0),
+        "sha256": sha256(every.encode()).hexdigest(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersion:
+    """The version that a source had when it was first looked at; plain data, travels to workers."""
+
+    uri: str = field(repr=False)  # may hold secrets
+    """Of the source."""
+    before: Version
+    """Its version then."""
+    overviews: bool = True
+    """As for `source_version`."""
+    read_settings: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # may hold a user's own headers
+    """Of GDAL, under which no byte of another version is read, where the server can tell."""
+
+    def now(self) -> Version:
+        """Return what it is now."""
+        return source_version(self.uri, overviews=self.overviews)
+
+    def require_same(self, *, or_gone: bool = False) -> None:
+        """Refuse to go on with a source that is not what it was.
+
+        Parameters
+        ----------
+        or_gone
+            It may be gone: a map that is computed needs its source no more, and a drive may come back.
+
+        Raises
+        ------
+        SourceChangedError
+            With both versions in one line. What a server does not tell is not compared.
+        """
+        now = self.now()
+        if not (or_gone and now is None):
+            require_equal(self.uri, self.before, now)
+
+
+def with_guard(known: KnownVersion) -> KnownVersion:
+    """Return the version with the settings that keep others away; a server is asked once whether it knows them."""
+    if not isinstance(known.before, dict):
+        return known
+    return replace(known, read_settings=if_range_setting(known.uri, known.before))
+
+
+def known_version(uri: str, *, overviews: bool = True) -> KnownVersion:
+    """Return the version of a source, to be compared with later; taken before it is opened."""
+    return KnownVersion(uri, source_version(uri, overviews=overviews), overviews)
+
+
+def require_equal(uri: str, before: Version, now: Version) -> None:
+    """Refuse a source that has another version now.
+
+    Raises
+    ------
+    SourceChangedError
+        With both versions in one line. What a server does not tell is not compared.
+    """
+    if before == now or (is_remote(uri) and None in {_known(before), _known(now)}):
+        return
+    remedy = (
+        "put it back as it was, and the same command goes on"
+        if now is None
+        else "give --restart to begin anew with what is there now"
+    )
+    msg = (
+        f"{shown_name(uri)}: changed while it was read (it was {_said(before)}; it is {_said(now)}); nothing of two "
+        f"versions is completed: {remedy}"
+    )
+    raise SourceChangedError(msg)
+
+
+def _known(version: Version) -> bool | None:
+    return None if version is None else True
+
+
+def _said(version: Version) -> str:
+    if version is None:
+        return "not there"
+    if isinstance(version, list):
+        size, changed = version
+        return f"{size:,} bytes, of {changed / 1e9:.3f} s"
+    if "sha256" in version:
+        return f"{version['files']} files, {version['bytes']:,} bytes, the last of {version['changed'] / 1e9:.3f} s"
+    return ", ".join(f"{name} {value}" for name, value in version.items())
+
+
+def _status(path: Path) -> list[int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
