@@ -25,13 +25,30 @@ def check_batch(config: RunConfig, tile: int, bands: int) -> None:
         Says what they take, and what is free.
     """
     batch = config.batch or 1
-    needed = 4 * batch * bands * tile * tile  # float32
     is_elsewhere = config.scheduler is not None or config.cluster is not None
     free = ELSEWHERE if is_elsewhere else available_bytes()
+    _check(batch * bands * tile * tile, free, f"--batch {batch} with tiles of {tile} px", "--tile or --batch")
+
+
+def check_training(batch: int, window: int, tile: int) -> None:
+    """Refuse windows, batches and tiles of a training whose pixels alone do not fit the memory.
+
+    Raises
+    ------
+    PlanError
+        Says what they take, and what is free.
+    """
+    free = available_bytes()
+    _check(batch * window * window, free, f"batch {batch} with windows of {window} px", "window or batch")
+    _check(tile * tile, free, f"tile {tile} px", "tile")
+
+
+def _check(pixels: int, free: int, what: str, smaller: str) -> None:
+    needed = 4 * pixels  # float32
     if needed > free:
         msg = (
-            f"--batch {batch} with tiles of {tile} px takes {needed / 1e9:,.1f} GB for the pixels alone; "
-            f"{free / 1e9:,.1f} GB are free: give a smaller --tile or --batch"
+            f"{what} takes {needed / 1e9:,.1f} GB for the pixels alone; {free / 1e9:,.1f} GB are free: give a smaller "
+            f"{smaller}"
         )
         raise PlanError(msg)
 

@@ -23,6 +23,7 @@ from segment_tiles.pipeline.learning.validation import ValidationArea, validatio
 from segment_tiles.pipeline.learning.windows import TrainingWindows
 from segment_tiles.pipeline.models.devices import resolve_device
 from segment_tiles.workflows.output_check import check_output_folder
+from segment_tiles.workflows.sizes_check import check_training
 from segment_tiles.workflows.training_package import (
     Packager,
     PackagingObserver,
@@ -91,11 +92,14 @@ def train(
 
     Raises
     ------
+    PlanError
+        A batch does not fit the memory.
     TrainingError
         Labels do not fit, nothing is held out, ``out`` holds another training, or the loss is no number.
     """
     if leave_out is not None:
         settings = without_scene(settings, leave_out)
+    check_training(settings.batch, settings.window, settings.tile or settings.window)
     device = resolve_device(device_name)
     with training_process(device) as process:
         place = _Workplace(

@@ -21,8 +21,11 @@ def _package_name(name: str) -> str:
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-PositiveCount = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveCount = Annotated[int, Field(gt=0, le=2**31 - 1)]
+"""Torch and GDAL count in a C int."""
+MOST_THREADS = 1024
+"""Of one process, and most processes that read beside it: more than any machine has a use for."""
 
 
 class Settings(BaseModel):
@@ -223,7 +226,7 @@ class TrainingSettings(Settings):
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     steps: PositiveCount = 2000
-    batch: Annotated[int, Field(ge=2)] = 8
+    batch: Annotated[int, Field(ge=2, le=2**31 - 1)] = 8
     """Windows of one step in one process."""
     seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -236,9 +239,9 @@ class TrainingSettings(Settings):
     """Weights of the finished model; last: no choice was made by looking at the held-out scores."""
     patience: PositiveCount | None = None
     """Stop after this many scores without a better mean IoU; None: never."""
-    threads: PositiveCount | None = None
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
     """Processor threads of one step; None: torch decides. One is fastest where others share the machine."""
-    loader_processes: Annotated[int, Field(ge=0)] = 1
+    loader_processes: Annotated[int, Field(ge=0, le=MOST_THREADS)] = 1
     """Processes that read windows beside the training; 0: the training process reads."""
     left_out_steps: PositiveCount | None = None
     """Steps of each training with ``--each-scene-left-out``; None: ``steps``."""

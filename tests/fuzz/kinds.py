@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
+import yaml
+
 from fuzz.mutate_bytes import mutate_file
 from fuzz.mutate_formats import mutate_dicom, mutate_nifti, mutate_safetensors, mutate_text, mutate_tiff
 from fuzz.mutate_trees import mutate_json, mutate_yaml
@@ -88,6 +90,20 @@ def _damaged_result(name: str, *templates: list[str]) -> MakeCase:
         return done, [rng.choice(commands)]
 
     return make
+
+
+def _shortly_trained(path: Path, rng: Random) -> str:
+    """Damage a training file, but let none train for hours: that is no hang."""
+    done = rng.choice((mutate_yaml, mutate_yaml, mutate_file))(path, rng)
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (ValueError, yaml.YAMLError):  # damaged bytes
+        return done
+    if isinstance(tree, dict):
+        steps = tree.get("steps", 2000)
+        if isinstance(steps, int) and steps > 3:
+            path.write_text(yaml.safe_dump({**tree, "steps": 3}, allow_unicode=True))
+    return done
 
 
 OPTION_VALUES = (
@@ -183,7 +199,7 @@ KINDS: Mapping[str, MakeCase] = {
         _run("scene.tif", "colour", "--cluster", "cluster.yaml"),
     ),
     "training": _damaged(
-        ("scene.tif", "codes.tif", "training.yaml"), "training.yaml", (mutate_yaml, mutate_yaml, mutate_file),
+        ("scene.tif", "codes.tif", "training.yaml"), "training.yaml", (_shortly_trained,),
         ["train", "training.yaml", "--out", "trained", "--device", "cpu", "--quiet"],
     ),
     "options": _options,

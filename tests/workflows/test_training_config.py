@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.errors import PlanError, TrainingError
 from segment_tiles.workflows import training_config
+from segment_tiles.workflows.train import train
 from segment_tiles.workflows.training_config import read_training_config
+from segment_tiles.workflows.training_package import SilentProgress
 
 RECIPES = sorted((Path(training_config.__file__).parent / "recipes").glob("*.yaml"))
 
@@ -54,6 +56,11 @@ def test_an_unknown_key_names_the_nearest_one(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"steps": 0}, "steps is 0"),
+        ({"threads": 2**31}, "threads is 2147483648"),
+        ({"loader_processes": 2**31}, "loader_processes is 2147483648"),
+        ({"batch": 2**31}, "batch is 2147483648"),
+        ({"window": 2**63}, "window is 9223372036854775808"),
+        ({"pixel_size": float("inf")}, "pixel_size is inf"),
         ({"loss": {"kind": "hinge"}}, "loss.kind is 'hinge'"),
         ({"classes": [{"name": "a", "color": [0, 0, 0]}]}, "at least 2"),
         ({"name": "Two Words"}, "name is 'Two Words'"),
@@ -77,3 +84,21 @@ def test_a_missing_key_a_missing_file_and_no_yaml_are_refused(tmp_path: Path) ->
     assert "holds a list" in refused(path, "- 1")
     with pytest.raises(TrainingError, match="cannot be read"):
         read_training_config(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"window": 2**31 - 1}, "batch 8 with windows of 2147483647 px takes"),
+        ({"batch": 10**9}, "batch 1000000000 with windows of 256 px takes"),
+        ({"tile": 2**30}, "tile 1073741824 px takes"),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_a_scene_is_opened(
+    tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(document() | change))
+    with pytest.raises(PlanError, match=words):
+        train(read_training_config(path), tmp_path, tmp_path / "out", SilentProgress(), device_name="cpu")
+    assert not (tmp_path / "out").exists()
