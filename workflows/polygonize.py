@@ -322,7 +322,7 @@ def _totals(parts: Sequence[Path], layer: Layer) -> tuple[ClassTotal, ...]:
 
 def _notes(spec: ClassRasterSpec, targets: Sequence[tuple[Path, VectorFormat]]) -> tuple[str, ...]:
     if spec.georef.crs_wkt is None:
-        if spec.georef.unit != "pixel":  # a slide or a volume, of which nobody expects one
+        if spec.georef.unit in {"micrometer", "millimeter"}:  # a slide or a volume: nobody expects a CRS
             return spec.notes
         return (
             *spec.notes,

@@ -195,7 +195,7 @@ def told(out: Path, heard: Listening, count: int) -> None:
     spoken = [text for text in heard.said if "NaN or infinity" in text]
     assert len(spoken) == (1 if count else 0)
     assert [text for text in report["warnings"] if "NaN or infinity" in text] == spoken
-    assert not spoken or f"for {count} of" in spoken[0]
+    assert not spoken or f"for {count:,} of" in spoken[0]
 
 
 def test_a_run_over_undeclared_nodata_of_floats(small_model: Path, tmp_path: Path) -> None:

@@ -135,8 +135,8 @@ def test_an_average_of_turns_and_models_obeys_the_laws(
 ) -> None:
     twin = Path(shutil.copytree(small_model, tmp_path / "twin"))
     alone, both, cut = tmp_path / "alone", tmp_path / "both", tmp_path / "cut"
-    segment(config(raster, small_model, alone, augmentation="flips"), Quiet())
-    settings = {"augmentation": "flips", "companions": (str(twin),)}
+    segment(config(raster, small_model, alone, augmentation="flips", backend="torch"), Quiet())
+    settings = {"augmentation": "flips", "companions": (str(twin),), "backend": "torch"}
     segment(config(raster, small_model, both, **settings), Quiet())
     segment(config(raster, small_model, cut, **settings), Quiet(), TwoAtOnce())
     for ours, theirs in zip(arrays(both), arrays(cut), strict=True):

@@ -96,7 +96,7 @@ def _turned_affine(shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 def test_neighbouring_slices_are_bands(small_model: Path, run_on: Call, scan: Call, tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(scan(), np.eye(4)), tmp_path / "scan.nii")
-    with pytest.raises(SegmentTilesError, match="1 values per voxel are read, but model small takes 3 bands"):
+    with pytest.raises(SegmentTilesError, match="1 value per voxel is read, but model small takes 3 bands"):
         run_on(tmp_path / "scan.nii", small_model, tmp_path / "none")
     report = run_on(tmp_path / "scan.nii", small_model, tmp_path / "out", neighbours=1)
     assert report["source"]["neighbours"] == 1
@@ -134,7 +134,7 @@ def test_bad_words_and_files_are_refused_in_one_line(
         ([str(tmp_path / "none.nii.gz")], ("no such file",)),
         ([str(tmp_path / "bad.nrrd")], ("NRRD",)),
         ([good, "--axis", "up"], ("--axis is 'up'", "sagittal, coronal, axial")),
-        ([good, "--neighbours", "2"], ("5 neighbouring slices are read", "takes 1 bands")),
+        ([good, "--neighbours", "2"], ("5 neighbouring slices are read", "takes 1 band ")),
         ([good, "--format", "cog"], ("--format names cog", "is a volume")),
         ([good, "--format", "dicom-seg"], ("DICOM series", "use nifti")),
         ([good, "--roi", "0,0,1,1"], ("--roi has 4 numbers", "MINZ")),
@@ -145,7 +145,7 @@ def test_bad_words_and_files_are_refused_in_one_line(
     ]
     for words, expected in cases:
         refused(["run", *words, "--model", model, "--out", out, "--precision", "fp32"], *expected)
-    refused(["run", good, "--model", str(small_model), "--out", out], "1 values per voxel are read")
+    refused(["run", good, "--model", str(small_model), "--out", out], "1 value per voxel is read")
 
 
 @pytest.mark.parametrize(("encoding", "whole"), [("ascii", 2 * 2 * 40 * 50 * 6), ("gzip", 0)])

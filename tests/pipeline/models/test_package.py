@@ -313,7 +313,7 @@ def test_weights_that_change_after_the_manifest_was_read_are_refused(package, ne
     [
         ({"name": "a b"}, "model name"),
         ({"std": (1.0, 0.0)}, "above 0"),
-        ({"mean": (1.0,)}, "1 means"),
+        ({"mean": (1.0,)}, "1 mean and"),
         ({"tile": 0}, "tile 0"),
         ({"architecture": replace(LIGHT, details={"multi_grid": (1, 2)})}, "multi_grid"),
         ({"bands": ("a",), "mean": (0.0,), "std": (1.0,)}, "another shape"),

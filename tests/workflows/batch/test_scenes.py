@@ -141,7 +141,7 @@ def test_an_item_says_which_assets_it_has(catalog: Path, tmp_path: Path) -> None
         stac_scenes(str(catalog / "collection.json"), "nir")
     two = item("two", red=("./r.tif", COG, ["data"]), green=("./g.tif", COG, ["data"]))
     two.save_object(include_self_link=False, dest_href=str(tmp_path / "two.json"))
-    with pytest.raises(UsageError, match=r"has 2 assets that are rasters .*\(all: red, green\); name one"):
+    with pytest.raises(UsageError, match=r"has 2 raster assets .*\(all: red, green\); name one"):
         stac_scenes(str(tmp_path / "two.json"), None)
     empty = {"type": "FeatureCollection", "features": []}
     (tmp_path / "empty.json").write_text(json.dumps(empty))

@@ -99,7 +99,7 @@ def test_frame_of_nodata(features, side):
     assert rows[1]["touches_nodata"]
     assert not rows[2]["touches_nodata"]
     assert not rows[1]["touches_edge"]
-    assert rows[1]["geometry"].bounds == (2, 2, 8, 10)
+    assert rows[1]["geometry"].bounds == (2, -10, 8, -2)
     assert len(rows[1]["geometry"].interiors) == 1
 
 
