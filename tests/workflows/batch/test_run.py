@@ -68,7 +68,8 @@ def test_two_broken_scenes_of_twelve_stop_nothing(
         if row["state"] == "done":
             pixels = sum(int(row[f"pixels {name}"]) for name in ("other", "tree", "water", "nodata"))
             assert pixels == 96 * 96
-            assert float(row["area tree"]) == pytest.approx(int(row["pixels tree"]) * 0.01, rel=2e-3)  # UTM is no ellipsoid
+            # to a thousandth or two: a pixel of UTM is not quite its size on the ellipsoid
+            assert float(row["area tree"]) == pytest.approx(int(row["pixels tree"]) * 0.01, rel=2e-3)
             assert row["area_unit"] == "m2"
             assert float(row["seconds_total"]) > 0
             assert (Path(row["out"]) / "classes.zarr").is_dir()
