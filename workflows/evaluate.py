@@ -19,6 +19,7 @@ from segment_tiles.pipeline.learning.labels import open_labels
 from segment_tiles.pipeline.learning.settings import PolygonShape, SceneSettings
 from segment_tiles.pipeline.vectors.class_raster import open_class_raster
 from segment_tiles.workflows.evaluate_volume import evaluate_volume, open_volume_store
+from segment_tiles.workflows.learning_sources import sources_of_evaluation
 from segment_tiles.workflows.output_check import check_output_folder
 
 JSON_FILE = "evaluation.json"
@@ -89,10 +90,13 @@ def evaluate(
         A width is below 1 or above 256, a class is not one of the map, or ``out`` is a URL.
     OutputError
         ``out`` cannot be written.
+    SourceChangedError
+        The class map or the truth has changed while it was read.
     """
     if out is not None:
         check_output_folder(out)
     widths = _Widths(tuple(boundary_widths), tuple(trimap_widths))
+    sources = sources_of_evaluation(class_map_path, truth.path)
     volume = open_volume_store(class_map_path)
     if volume is not None:
         result = _evaluate_volume(volume, truth, slices, widths)
@@ -101,6 +105,7 @@ def evaluate(
         raise UsageError(msg)
     else:
         result = _evaluate_raster(class_map_path, truth, class_names, widths)
+    sources.require_same()
     document = scores_document(result)
     if out is not None:
         _write(out, document, result)

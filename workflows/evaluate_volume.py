@@ -66,7 +66,7 @@ def evaluate_volume(
     """
     table, geometry = read_class_table(group), read_geometry(group)
     sheet = sheet_of(group, slices, largest_width([*boundary_widths, *trimap_widths]))
-    probabilities = _probabilities(truth)
+    probabilities = probabilities_of(truth)
     for name in (*class_values.values(), *probabilities, *([unlabelled] if unlabelled else [])):
         if name not in table.names:
             msg = f"the truth is said to have the class {name!r}; the map has {', '.join(table.names)}"
@@ -87,7 +87,7 @@ def evaluate_volume(
     )
 
 
-def _probabilities(truth: str) -> dict[str, str]:
+def probabilities_of(truth: str) -> dict[str, str]:
     """Return class name -> file of NAME=FILE,NAME=FILE; nothing where the words are one file."""
     if "=" not in truth or Path(truth).exists():
         return {}

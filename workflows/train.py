@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from segment_tiles.pipeline.durable import make_folder, remove_leftovers, write_whole
 from segment_tiles.pipeline.errors import TrainingError
@@ -22,6 +24,7 @@ from segment_tiles.pipeline.learning.training import Training
 from segment_tiles.pipeline.learning.validation import ValidationArea, validation_areas
 from segment_tiles.pipeline.learning.windows import TrainingWindows
 from segment_tiles.pipeline.models.devices import resolve_device
+from segment_tiles.workflows.learning_sources import KnownSources, sources_of_training
 from segment_tiles.workflows.output_check import check_output_folder
 from segment_tiles.workflows.sizes_check import check_training
 from segment_tiles.workflows.training_package import (
@@ -58,6 +61,7 @@ class _Workplace:
     progress: TrainingProgress
     device: torch.device
     process: TrainingProcess
+    sources: KnownSources
 
 
 def train(
@@ -96,17 +100,21 @@ def train(
         A batch does not fit the memory.
     TrainingError
         Labels do not fit, nothing is held out, ``out`` holds another training, or the loss is no number.
+    SourceChangedError
+        A raster or labels have changed meanwhile: no checkpoint, package or report is written of two versions.
     """
     if leave_out is not None:
         settings = without_scene(settings, leave_out)
     check_training(settings.batch, settings.window, settings.tile or settings.window)
     device = resolve_device(device_name)
+    sources = sources_of_training(settings, data_folder)  # before any is opened
     with training_process(device) as process:
         place = _Workplace(
             data_folder,
             progress if process.is_first else SilentProgress(),
             process.own_device(device),
             process,
+            sources,
         )
         report = _train_one(settings, out, place, resume=resume)
         if each_scene_left_out:
@@ -186,12 +194,13 @@ def _train_on(
         settings,
         first_network(settings, packager.manifest, place.data_folder),
         TrainingWindows(settings, place.data_folder, survey),
-        packager.score,
+        partial(_scored, packager, place.sources),
         folder=out,
         device=place.device,
         process=place.process,
         observer=observer,
         fingerprint=fingerprint(settings, place.process),
+        sources=place.sources.as_text(),
     )
     if resume:
         training.resume()
@@ -199,7 +208,7 @@ def _train_on(
     if not place.process.is_first:
         training.run()
         return TrainingReport(settings.name, packager.folder, training.step, {}, {})
-    return _run_and_report(settings.name, training, packager, observer, out)
+    return _run_and_report(settings.name, training, packager, observer, out, place.sources)
 
 
 def _held_out_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:
@@ -214,14 +223,26 @@ def _held_out_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:
     return areas
 
 
+def _scored(packager: Packager, sources: KnownSources, network: nn.Module) -> dict[str, float]:
+    """Score a network; a checkpoint follows, and it must not be of two versions."""
+    scores = packager.score(network)
+    sources.require_same()
+    return scores
+
+
 def _run_and_report(
-    name: str, training: Training, packager: Packager, observer: PackagingObserver, out: Path
+    name: str,
+    training: Training,
+    packager: Packager,
+    observer: PackagingObserver,
+    out: Path,
+    sources: KnownSources,
 ) -> TrainingReport:
     """Train in the process that logs and writes."""
     with TrainingLog(out, training.history) as log:
         observer.log = log
         kept = training.run()
-    scores = packager.finish(kept, training)
+    scores = packager.finish(kept, training, sources.require_same)
     report = TrainingReport(name, packager.folder, training.step, scores, {})
     _write_json(out / REPORT_FILE, report)
     return report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,8 +90,13 @@ class Packager:
         """Write the package; it is complete at every moment."""
         save_model_package(self.folder, self._manifest(extra), weights, half=True)
 
-    def finish(self, weights: Mapping[str, Tensor], training: Training) -> dict[str, Any]:
-        """Write the package with the scores of the weights as they were saved, and the pictures."""
+    def finish(
+        self, weights: Mapping[str, Tensor], training: Training, require_same: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Write the package with the scores of the weights as they were saved, and the pictures.
+
+        ``require_same`` is asked before the scores are written, and refuses areas that have changed.
+        """
         self.save(weights, {})
         manifest = load_manifest(self.folder)
         segmenter = Segmenter(load_network(self.folder, manifest), manifest, self._device)
@@ -103,6 +108,7 @@ class Packager:
             scores[area.name] = score_summary(matrix, manifest.classes)
         if len(self._areas) > 1:
             scores[TOGETHER] = score_summary(total, manifest.classes)
+        require_same()
         self.save(weights, self.extra(training.step, scores))
         save_curve(self._out / "curve.png", training.history)
         save_samples(self._out / "samples.png", self._areas, segmenter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class Checkpoint:
     """Of the settings; another training is not gone on with."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One row per step and score, as the CSV log has them."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Version of each source by what it is; empty in checkpoints of earlier versions of this program."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -51,13 +54,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         raise WriteFailedError(msg) from error
 
 
-def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
+def load_checkpoint(
+    folder: Path, fingerprint: str, sources: Mapping[str, str] | None = None
+) -> Checkpoint | None:
     """Return the checkpoint of a folder, or None where there is none.
 
     Raises
     ------
     TrainingError
-        It is damaged, or of a training with other settings.
+        It is damaged, or of a training with other settings, or of other versions of its sources.
     """
     path = folder / CHECKPOINT_NAME
     if not path.exists():
@@ -77,4 +82,11 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
             f"{path} belongs to a training with other settings or data; restore them, or choose another --out"
         )
         raise TrainingError(msg)
+    for what, version in (sources or {}).items():
+        if checkpoint.sources.get(what, version) != version:
+            msg = (
+                f"{path} is of another version of {what} (it was {checkpoint.sources[what]}, is now {version}); "
+                "put it back as it was, or choose another --out"
+            )
+            raise TrainingError(msg)
     return checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +55,8 @@ class Training:
         Called every ``validate_every`` steps with the averaged network, in the first process.
     folder
         Where checkpoints are.
+    sources
+        Version of each source by what it is; a checkpoint of others is not gone on with.
     """
 
     def __init__(
@@ -69,10 +71,11 @@ class Training:
         process: TrainingProcess,
         observer: TrainingObserver,
         fingerprint: str,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         self._settings, self._windows, self._score = settings, windows, score
         self._folder, self._device, self._process, self._observer = folder, device, process, observer
-        self._fingerprint = fingerprint
+        self._fingerprint, self._sources = fingerprint, dict(sources or {})
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self._loss = build_loss(settings.loss).to(device)
         self._optimizer = build_optimizer(settings.optimizer, self.network)
@@ -92,7 +95,7 @@ class Training:
 
     def resume(self) -> bool:
         """Take up the checkpoint of the folder; False where there is none."""
-        checkpoint = load_checkpoint(self._folder, self._fingerprint)
+        checkpoint = load_checkpoint(self._folder, self._fingerprint, self._sources)
         if checkpoint is None:
             return False
         self.network.load_state_dict(checkpoint.network)
@@ -233,6 +236,7 @@ class Training:
             scores_without_progress=self._scores_without_progress,
             kept_weights=self._kept_weights,
             fingerprint=self._fingerprint,
+            sources=self._sources,
             history=self.history,
         )
 

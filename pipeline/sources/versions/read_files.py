@@ -17,6 +17,7 @@ from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
+from segment_tiles.pipeline.sources.vector_file import BESIDE_SHAPEFILE
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 
 _OVERVIEWS: Final = re.compile(r"(?:\.msk)?(?:\.ovr)+(?:\.aux\.xml)?")
@@ -177,6 +178,8 @@ def _named_by(name: str, path: Path) -> list[str]:
         return [
             str(path.parent / os.fsdecode(found)) for found in _DATA_FILE.findall(path.read_bytes()[:100_000])
         ]
+    if path.suffix.lower() == ".shp":
+        return [str(path.with_suffix(ending)) for ending in BESIDE_SHAPEFILE]
     if path.suffix.lower() == ".mrxs":
         return [str(path.with_suffix(""))]
     scenes = _scenes_of(path) if ".gti." in path.name.lower() else []

@@ -25,6 +25,7 @@ from segment_tiles.pipeline.sources.view import View
 
 Version = list[int] | dict[str, Any] | None
 SERVERS_AT_ONCE: Final = 16
+ANEW: Final = "give --restart to begin anew with what is there now"
 
 
 def source_version(uri: str, *, overviews: bool = True) -> Version:
@@ -111,6 +112,8 @@ class KnownVersion:
         default_factory=dict, repr=False
     )  # may hold a user's own headers
     """Of GDAL, under which no byte of another version is read, where the server can tell."""
+    remedy: str = ANEW
+    """What the user can do about a change."""
 
     def now(self) -> Version:
         """Return what it is now."""
@@ -131,7 +134,7 @@ class KnownVersion:
         """
         now = self.now()
         if not (or_gone and now is None):
-            require_equal(self.uri, self.before, now)
+            require_equal(self.uri, self.before, now, self.remedy)
 
 
 def with_guard(known: KnownVersion) -> KnownVersion:
@@ -141,12 +144,12 @@ def with_guard(known: KnownVersion) -> KnownVersion:
     return replace(known, read_settings=if_range_setting(known.uri, known.before))
 
 
-def known_version(uri: str, *, overviews: bool = True) -> KnownVersion:
+def known_version(uri: str, *, overviews: bool = True, remedy: str = ANEW) -> KnownVersion:
     """Return the version of a source, to be compared with later; taken before it is opened."""
-    return KnownVersion(uri, source_version(uri, overviews=overviews), overviews)
+    return KnownVersion(uri, source_version(uri, overviews=overviews), overviews, remedy=remedy)
 
 
-def require_equal(uri: str, before: Version, now: Version) -> None:
+def require_equal(uri: str, before: Version, now: Version, remedy: str = ANEW) -> None:
     """Refuse a source that has another version now.
 
     Raises
@@ -156,11 +159,8 @@ def require_equal(uri: str, before: Version, now: Version) -> None:
     """
     if before == now or (is_remote(uri) and None in {_known(before), _known(now)}):
         return
-    remedy = (
-        "put it back as it was, and the same command goes on"
-        if now is None
-        else "give --restart to begin anew with what is there now"
-    )
+    if now is None:
+        remedy = "put it back as it was, and the same command goes on" if remedy == ANEW else remedy
     msg = (
         f"{shown_name(uri)}: changed while it was read (it was {_said(before)}; it is {_said(now)}); nothing of two "
         f"versions is completed: {remedy}"
