@@ -75,6 +75,7 @@ def vrt(scene: Path) -> Callable[[str, str], str]:
         ("<GeoTransform>[^<]*<", "<GeoTransform>1000, 0, 0, 2000, 0, -1<", "1000, 0, 0, 2000, 0, -1"),
         ("<GeoTransform>[^<]*<", "<GeoTransform>1000, nan, 0, 2000, 0, -1<", "1000, nan, 0, 2000, 0, -1"),
         ("(?s)<SRS.*</GeoTransform>", "<GeoTransform>5, 0, 0, 5, 0, 0</GeoTransform>", "pixels have no size"),
+        ("Transverse_Mercator", "Transver{e_Mercator", "its CRS is not understood"),
         ('rasterXSize="120"', 'rasterXSize="0"', "0 x 90"),
         ('dataType="Byte"', 'dataType="\u00e4"', "is not a raster"),
         ('dataType="Byte"', 'dataType="\udcff\udcfe"', "is not a raster"),

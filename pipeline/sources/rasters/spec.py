@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from pyproj.exceptions import ProjError
 from rasterio.enums import Interleaving, MaskFlags
 
-from segment_tiles.pipeline.errors import SourceError, UsageError
+from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.sources.rasters.masks import AlphaUse, MaskPlan, alpha_bands, data_bands
@@ -90,7 +91,13 @@ def _georef(dataset: Any, crs: str | None, uri: str) -> GeoRef:
             "gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
         )
         raise SourceError(msg)
-    return GeoRef.from_affine(transform, crs)
+    georef = GeoRef.from_affine(transform, crs)
+    try:
+        georef.crs  # noqa: B018 - every result needs it
+    except ProjError as error:
+        msg = f"{uri}: its CRS is not understood ({one_line(error)}); set another one: gdal_edit.py -a_srs EPSG:CODE"
+        raise SourceError(msg) from error
+    return georef
 
 
 def _cached_bytes(file: Any, bands: Sequence[int]) -> int:
