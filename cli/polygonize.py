@@ -8,7 +8,7 @@ from segment_tiles.cli import polygonize_options as options
 from segment_tiles.cli.console import print_json, text_console
 
 if TYPE_CHECKING:
-    from segment_tiles.workflows.polygonize import PolygonizeReport
+    from segment_tiles.workflows.polygonize_report import PolygonizeReport
 
 
 def command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -36,45 +36,12 @@ from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_check import check_output_file
 from segment_tiles.workflows.output_lock import held_folder
+from segment_tiles.workflows.polygonize_report import PolygonizeReport, class_totals, placement_notes
 from segment_tiles.workflows.sizes_check import check_workers
 from segment_tiles.workflows.vector_pool import start_loading, worker_pool
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, the number of finished tiles and the number of all tiles."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassTotal:
-    """All features of one class."""
-
-    code: int
-    """Class code."""
-    name: str
-    """Class name."""
-    features: int
-    """Number of features."""
-    pixels: int
-    """Number of their pixels."""
-    area: float
-    """Sum of their areas, in square units of the report."""
-
-
-@dataclass(frozen=True, slots=True)
-class PolygonizeReport:
-    """What a polygonisation gave."""
-
-    files: tuple[Path, ...]
-    """The files written."""
-    features: int
-    """Number of features."""
-    classes: tuple[ClassTotal, ...]
-    """Totals of each class that has a feature."""
-    unit: str
-    """Unit of length: m, px, um or mm; areas are in its square."""
-    notes: tuple[str, ...]
-    """What the user should know: pixel coordinates, reprojection."""
-    seconds: float
-    """Wall time."""
 
 
 def polygonize(
@@ -163,11 +130,11 @@ def _written(
 ) -> PolygonizeReport:
     """Write every file; return what it gave."""
     layer = _layer(targets[0][0], parts, spec, level_scale)
-    notes = [*_notes(spec, targets), *_write(targets, layer), *_write_styles(raster, targets, layer)]
+    notes = [*placement_notes(spec, targets), *_write(targets, layer), *_write_styles(raster, targets, layer)]
     return PolygonizeReport(
         files=tuple(path for path, _ in targets),
         features=len(layer.parts),
-        classes=_totals(parts, layer),
+        classes=class_totals(parts, layer),
         unit=layer.measure.suffix,
         notes=tuple(notes),
         seconds=time.monotonic() - started,
@@ -304,33 +271,3 @@ def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale
     classes = tuple(unnamed.map_class(code) for code in sorted(codes))
     name = path.name.split(".")[0] or "polygons"
     return Layer(name, MergedParts(parts), classes, spec.georef, unnamed.measure, has_multiple, level_scale)
-
-
-def _totals(parts: Sequence[Path], layer: Layer) -> tuple[ClassTotal, ...]:
-    sums = {entry.code: np.zeros(3) for entry in layer.classes}
-    for part in parts:
-        code, pixels, area = read_part_columns(part, ["code", "pixels", "area"])
-        for value in np.unique(code):
-            chosen = code == value
-            sums[int(value)] += [chosen.sum(), pixels[chosen].sum(), area[chosen].sum()]
-    return tuple(
-        ClassTotal(entry.code, entry.name, int(sums[entry.code][0]), int(sums[entry.code][1]),
-                   float(sums[entry.code][2]))
-        for entry in layer.classes
-    )  # fmt: skip
-
-
-def _notes(spec: ClassRasterSpec, targets: Sequence[tuple[Path, VectorFormat]]) -> tuple[str, ...]:
-    if spec.georef.crs_wkt is None:
-        if spec.georef.unit in {"micrometer", "millimeter"}:  # a slide or a volume: nobody expects a CRS
-            return spec.notes
-        return (
-            *spec.notes,
-            f"the raster has no CRS: coordinates are in {spec.georef.unit}s, and no file names a CRS",
-        )
-    converted = (
-        f"{path.name}: the format holds only {kind.fixed_crs}; coordinates were converted"
-        for path, kind in targets
-        if kind.fixed_crs is not None
-    )
-    return (*spec.notes, *converted)
