@@ -64,6 +64,8 @@ def said(error: Exception) -> str:
     """
     if isinstance(error, UnicodeDecodeError):  # of a message of GDAL, which quotes what is no text
         return f"it holds what is no UTF-8: {one_line(Exception(error.object.decode(errors='replace')))}"
+    if isinstance(error, RasterioError) and isinstance(error.__cause__, Exception):
+        return said(error.__cause__)  # rasterio's own is "see previous exception"
     text = one_line(error)
     is_clear = isinstance(error, (*GDAL_ERRORS, EOFError)) or (isinstance(error, ValueError) and " " in text)
     return text if is_clear or text == type(error).__name__ else f"{type(error).__name__}: {text}"

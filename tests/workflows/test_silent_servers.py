@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import zarr
 
+from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources import ome_zarr, patience
@@ -31,6 +32,8 @@ class Files(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     folder = Path()
     mode = "good"
+    silent_from = 0
+    """First byte of a file about which the server is silent in the mode `silent`."""
     ended = threading.Event()
 
     def do_HEAD(self) -> None:
@@ -40,7 +43,8 @@ class Files(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
-        if Files.mode == "silent":
+        first = self.headers.get("Range", "bytes=0").removeprefix("bytes=").partition("-")[0]
+        if Files.mode == "silent" and int(first) >= Files.silent_from:
             self.close_connection = True
             Files.ended.wait(60)
             return
@@ -83,7 +87,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         dataset.write(VALUES)
     array: Any = zarr.create_array(tmp_path / "a.zarr", shape=(512, 512), chunks=(128, 512), dtype="uint8")
     array[:] = VALUES[0]
-    Files.folder, Files.mode = tmp_path, "good"
+    Files.folder, Files.mode, Files.silent_from = tmp_path, "good", 0
     Files.ended.clear()
     service = ThreadingHTTPServer(("127.0.0.1", 0), Files)
     service.daemon_threads = True
@@ -155,6 +159,59 @@ def test_a_silent_store_of_zarr(
     assert _seconds(lambda: source.read(Window(400, 0, 64, 512)), ReadFailedError) < 0.5
     assert _seconds(lambda: open_zarr_soon(f"{server}/a.zarr"), SourceError) < 15
     source.close()
+
+
+def test_a_run_keeps_what_it_has_of_a_server_that_falls_silent(
+    server: str,
+    small_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One line, exit status 1, finished rows kept; when the server is back, the same command goes on."""
+    values = np.random.default_rng(1).integers(0, 255, (3, 1500, 200), dtype=np.uint8)
+    with rasterio.open(
+        tmp_path / "b.tif", "w", driver="GTiff", width=200, height=1500, count=3, dtype="uint8", tiled=True,
+        blockxsize=64, blockysize=64, crs="EPSG:32633", transform=rasterio.Affine(1, 0, 9, 0, -1, 9),
+        interleave="pixel",
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.4)
+    monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "1")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    Files.mode, Files.silent_from = "silent", (tmp_path / "b.tif").stat().st_size * 2 // 3
+    command = ["run", f"{server}/b.tif?mid-run", "--model", str(small_model), "--out", str(tmp_path / "out")]
+    command += [
+        "--format",
+        "zarr",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--backend",
+        "torch",
+        "--batch",
+        "2",
+    ]
+    started = time.monotonic()
+    assert run_command_line([*command, "--quiet"]) == 1
+    assert time.monotonic() - started < 20
+    lines = capsys.readouterr().err.splitlines()
+    (failed,) = [line for line in lines if line.startswith("segment-tiles: failed: ")]
+    assert "rows 1024 to 1500" in failed
+    assert "b.tif" in failed
+    assert "See previous exception" not in failed
+    assert sum(line.startswith("segment-tiles: error: ") for line in lines) == 1
+    kept = list((tmp_path / "out").glob(".segment-tiles/ledger/row-*.json"))
+    assert kept, "finished rows"
+    Files.mode = "good"
+    assert run_command_line([*command, "--quiet"]) == 0
+    local = ["run", str(tmp_path / "b.tif"), *command[2:5], str(tmp_path / "local"), *command[6:], "--quiet"]
+    assert run_command_line(local) == 0
+    ours, theirs = (
+        zarr.open_array(tmp_path / name / "classes.zarr" / "classes") for name in ("out", "local")
+    )
+    np.testing.assert_array_equal(ours[:], theirs[:])
 
 
 def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
