@@ -19,7 +19,7 @@ from segment_tiles.pipeline.durable import make_folder, remove, sync_folder
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.outputs.store import SEALS_BESIDE
 from segment_tiles.workflows.output_check import check_output_folder
-from segment_tiles.workflows.output_lock import LOCK_FILES, held
+from segment_tiles.workflows.output_lock import LOCK_FILES, held, removal_told
 
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
@@ -155,7 +155,7 @@ class OutputDirectory:
         """
         made = self._prepare()
         try:
-            with held(self.own, self.path):
+            with held(self.own, self.path), removal_told(self.own, self.path):
                 yield
         finally:
             with contextlib.suppress(

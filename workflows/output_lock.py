@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from segment_tiles.pipeline.durable import make_folder, write_whole
-from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.pipeline.errors import OutputError, SegmentTilesError, WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 
@@ -129,9 +129,30 @@ def held_folder(own: Path, out: Path, what: str = "folder") -> Iterator[None]:
                     stack.enter_context(attempt.pop_all())
                     break
         try:
-            yield
+            with removal_told(own, out):
+                yield
         finally:
             _give_back(own)
+
+
+@contextmanager
+def removal_told(own: Path, out: Path) -> Iterator[None]:
+    """Say of whatever goes wrong while a folder is held that the folder was removed, if it was.
+
+    Raises
+    ------
+    WriteFailedError
+        In place of what libraries say of files that are not there any more.
+    """
+    try:
+        yield
+    except SegmentTilesError:
+        raise
+    except Exception as error:
+        if (own / "lock").exists():
+            raise
+        msg = f"--out {out}: {own} was removed or moved while this command worked there; start the same command again"
+        raise WriteFailedError(msg) from error
 
 
 def _give_back(own: Path) -> None:

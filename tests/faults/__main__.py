@@ -28,10 +28,10 @@ def inflict(
 ) -> tuple[Counter[str], int]:
     """Make attempts; return how often each disturbance was tried and how many attempts had a fault."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    seeds = warm_up(root)
     deadline = time.monotonic() + seconds
-    scenarios = {name: scenario for name, scenario in SCENARIOS.items() if only in {None, name}}
-    chosen = {name: found for name, found in DISTURBANCES.items() if what in {None, name}}
+    seeds = warm_up(root)
+    scenarios = {name: SCENARIOS[name] for name in (only.split(",") if only else SCENARIOS)}
+    chosen = {name: DISTURBANCES[name] for name in (what.split(",") if what else DISTURBANCES)}
     references: dict[str, Reference] = {}
     tried: Counter[str] = Counter()
     faulty = 0
@@ -67,8 +67,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
-    parser.add_argument("--only", help="one command", choices=list(SCENARIOS))
-    parser.add_argument("--what", help="one disturbance", choices=list(DISTURBANCES))
+    parser.add_argument("--only", help=f"by commas, of: {', '.join(SCENARIOS)}")
+    parser.add_argument("--what", help=f"by commas, of: {', '.join(DISTURBANCES)}")
     asked = parser.parse_args()
     started = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="segment-tiles-faults-"))

@@ -33,8 +33,9 @@ def fuzz(seed: int, count: int, seconds: float, only: str | None) -> tuple[int, 
     # not a TemporaryDirectory: each child ends as an interpreter does, and would remove it
     root = Path(tempfile.mkdtemp(prefix="segment-tiles-fuzz-"))
     try:
+        deadline = time.monotonic() + seconds
         warm_up(root)
-        return _cases(seed, count, time.monotonic() + seconds, only, root)
+        return _cases(seed, count, deadline, only, root)
     finally:
         shutil.rmtree(root)
 
@@ -42,8 +43,7 @@ def fuzz(seed: int, count: int, seconds: float, only: str | None) -> tuple[int, 
 def _cases(
     seed: int, count: int, deadline: float, only: str | None, root: Path
 ) -> tuple[int, Counter[int], list[Finding]]:
-    names = [name for name in KINDS if only is None or name == only]
-    _check_undamaged(names[:count], root)
+    names = list(KINDS) if only is None else only.split(",")
     statuses: Counter[int] = Counter()
     findings = []
     number = 0
@@ -52,6 +52,8 @@ def _cases(
             break
         rng = Random(f"{seed}/{number}")
         kind = names[number % len(names)]
+        if number < len(names):
+            _check_undamaged(kind, root)
         folder = root / f"case-{number}"
         folder.mkdir()
         done, commands = KINDS[kind](root / "seeds", folder, rng)
@@ -70,19 +72,16 @@ def _cases(
     return number, statuses, findings
 
 
-def _check_undamaged(names: list[str], root: Path) -> None:
+def _check_undamaged(name: str, root: Path) -> None:
     """Stop if a command does not even accept its undamaged input: its cases would say nothing."""
-    for name in names:
-        folder = root / "undamaged"
-        folder.mkdir()
-        _, commands = KINDS[name](root / "seeds", folder, None)
-        for command in commands:
-            outcome = run_isolated(command, folder)
-            if outcome.status != 0:
-                sys.exit(
-                    f"{name}, undamaged: {' '.join(command)} ended with {outcome.status}: {outcome.stderr}"
-                )
-        shutil.rmtree(folder)
+    folder = root / "undamaged"
+    folder.mkdir()
+    _, commands = KINDS[name](root / "seeds", folder, None)
+    for command in commands:
+        outcome = run_isolated(command, folder)
+        if outcome.status != 0:
+            sys.exit(f"{name}, undamaged: {' '.join(command)} ended with {outcome.status}: {outcome.stderr}")
+    shutil.rmtree(folder)
 
 
 def main() -> None:
@@ -90,7 +89,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
-    parser.add_argument("--only", help="one kind of input")
+    parser.add_argument("--only", help="kinds of input, by commas")
     asked = parser.parse_args()
     started = time.monotonic()
     cases, statuses, findings = fuzz(asked.seed, asked.count, asked.seconds, asked.only)

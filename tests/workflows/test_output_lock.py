@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -134,3 +135,30 @@ def test_a_second_polygonize_says_who_writes_the_file(tmp_path: Path) -> None:
         TileLedger(tiles).remove()
         assert (tiles / "lock").exists(), "the tiles are forgotten, the lock is still held"
     assert not tiles.exists()
+
+
+@pytest.mark.parametrize("what", ["run", "polygonize"])
+def test_a_folder_that_is_removed_in_the_middle_is_named(tmp_path: Path, what: str) -> None:
+    own = tmp_path / (".segment-tiles" if what == "run" else ".p.parquet.tiles")
+    out = tmp_path if what == "run" else tmp_path / "p.parquet"
+
+    def fail() -> None:
+        shutil.rmtree(own)
+        (own / "seams-0_0.npz").read_bytes()
+
+    with (
+        pytest.raises(
+            WriteFailedError, match=f"{re.escape(str(own))} was removed or moved while this command"
+        ),
+        OutputDirectory(out).locked_for() if what == "run" else output_lock.held_folder(own, out, "file"),
+    ):
+        fail()
+
+
+def test_what_is_not_of_a_removal_stays_what_it_is(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        output_lock.held_folder(tmp_path / ".p.parquet.tiles", tmp_path / "p.parquet", "file"),
+    ):
+        assert 1 / 0
+    assert list(tmp_path.iterdir()) == []
