@@ -28,8 +28,8 @@ def inflict(
 ) -> tuple[Counter[str], int]:
     """Make attempts; return how often each disturbance was tried and how many attempts had a fault."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    seeds = warm_up(root, with_results=False)
     deadline = time.monotonic() + seconds
-    seeds = warm_up(root)
     scenarios = {name: SCENARIOS[name] for name in (only.split(",") if only else SCENARIOS)}
     chosen = {name: DISTURBANCES[name] for name in (what.split(",") if what else DISTURBANCES)}
     references: dict[str, Reference] = {}

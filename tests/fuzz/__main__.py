@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from fuzz.isolate import run_isolated
-from fuzz.kinds import KINDS
+from fuzz.kinds import KINDS, OF_RESULTS
 from fuzz.verdict import faults_of
 from fuzz.warm import warm_up
 
@@ -33,17 +33,16 @@ def fuzz(seed: int, count: int, seconds: float, only: str | None) -> tuple[int, 
     # not a TemporaryDirectory: each child ends as an interpreter does, and would remove it
     root = Path(tempfile.mkdtemp(prefix="segment-tiles-fuzz-"))
     try:
-        deadline = time.monotonic() + seconds
-        warm_up(root)
-        return _cases(seed, count, deadline, only, root)
+        names = list(KINDS) if only is None else only.split(",")
+        warm_up(root, with_results=not OF_RESULTS.isdisjoint(names))
+        return _cases(seed, count, time.monotonic() + seconds, names, root)
     finally:
         shutil.rmtree(root)
 
 
 def _cases(
-    seed: int, count: int, deadline: float, only: str | None, root: Path
+    seed: int, count: int, deadline: float, names: list[str], root: Path
 ) -> tuple[int, Counter[int], list[Finding]]:
-    names = list(KINDS) if only is None else only.split(",")
     statuses: Counter[int] = Counter()
     findings = []
     number = 0

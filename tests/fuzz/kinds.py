@@ -139,6 +139,8 @@ def _jobs(seeds: Path, folder: Path, rng: Random | None) -> Case:
     return rng.choice((mutate_yaml, mutate_yaml, mutate_file))(folder / "jobs.yaml", rng), commands
 
 
+OF_RESULTS = {"truth raster", "result", "volume result"}
+"""Kinds whose cases begin with finished results, which take the longest to make."""
 EVALUATE = ["evaluate", "codes.tif", "area.geojson", "--class-column", "class"]
 EVALUATE += ["--class-value", "tree=tree", "--unlabelled", "other", "--classes", "other,tree"]
 

@@ -13,8 +13,8 @@ RUN_OPTIONS = ("--device", "cpu", "--precision", "fp32", "--backend", "torch", "
 HEIGHT, WIDTH = 90, 120
 
 
-def make_seeds(folder: Path) -> None:
-    """Write all inputs below a folder, and one finished result of each kind of source."""
+def make_seeds(folder: Path, *, with_results: bool = True) -> None:
+    """Write all inputs below a folder, and if asked one finished result of each kind of source."""
     folder.mkdir(parents=True, exist_ok=True)
     _models(folder)
     _rasters(folder)
@@ -22,7 +22,8 @@ def make_seeds(folder: Path) -> None:
     _volumes(folder)
     _ome_zarr(folder / "image.zarr")
     _documents(folder)
-    _results(folder)
+    if with_results:
+        _results(folder)
 
 
 def _models(folder: Path) -> None:

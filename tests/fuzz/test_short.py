@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-QUICK = "model.json,aoi,truth polygons,class raster,truth raster,options,safetensors,jobs,nifti,volume result"
+QUICK = "model.json,aoi,truth polygons,class raster,options,safetensors,jobs,nifti"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has the libraries loaded")

@@ -19,21 +19,21 @@ WARM = (
 """Imported once, before the forks; a module that has moved is left to the command."""
 
 
-def warm_up(root: Path) -> Path:
+def warm_up(root: Path, *, with_results: bool = True) -> Path:
     """Make the seeds below a folder, import what commands use, and return the folder of the seeds."""
     os.environ.update({"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "XDG_CACHE_HOME": str(root / "cache")})
     seeds = root / "seeds"
-    in_a_fork(lambda: _make_seeds(seeds))
+    in_a_fork(lambda: _make_seeds(seeds, with_results=with_results))
     for module in WARM:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(module)
     return seeds
 
 
-def _make_seeds(folder: Path) -> None:
+def _make_seeds(folder: Path, *, with_results: bool) -> None:
     from fuzz.seeds import make_seeds
 
-    make_seeds(folder)
+    make_seeds(folder, with_results=with_results)
 
 
 def in_a_fork(work: Callable[[], None]) -> None:
