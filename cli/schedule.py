@@ -35,14 +35,14 @@ def command(
         msg = "give either --cron, such as '0 3 * * *' for every night at three, or --now"
         raise UsageError(msg)
     try:
-        from segment_tiles.workflows.schedule import Retries, run_jobs, serve
+        from segment_tiles.workflows.schedule import Retries, run_now, serve
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("prefect"):
             raise
         msg = "schedule needs Prefect; install it with: pip install 'segment-tiles[prefect]'"
         raise MissingExtraError(msg) from error
     if cron is None:
-        states = run_jobs(str(jobs), restart_changed, retries, retry_seconds)
+        states = run_now(jobs, restart_changed=restart_changed, retries=Retries(retries, retry_seconds))
         for job, state in states.items():
             print(f"{job}: {state}")
         return

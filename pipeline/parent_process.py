@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable, Sequence
 from multiprocessing import parent_process
+from typing import Final
+
+import psutil
+
+LOOK_SECONDS: Final = 1.0
+"""How often a process that is no parent is looked after."""
+_UNDER_A_PIPE: Final = (
+    "import runpy, sys; from segment_tiles.pipeline.parent_process import end_with_input; end_with_input(); "
+    "sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
 
 
 def end_with_parent() -> None:
@@ -19,8 +33,46 @@ def end_with_parent() -> None:
     if parent is None:
         return
 
-    def wait() -> None:
-        parent.join()
+    _end_after(parent.join)
+
+
+def _end_after(wait: Callable[[], object]) -> None:
+    def end() -> None:
+        wait()
         os._exit(1)
 
-    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+    threading.Thread(target=end, name="end-with-parent", daemon=True).start()
+
+
+def start_module(words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start ``python -m WORDS`` as a process that ends with this one, however this one ends.
+
+    Its standard input is a pipe whose other end this process holds and never writes to. Its standard output goes
+    nowhere.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", _UNDER_A_PIPE, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+
+
+def end_with_input() -> None:
+    """End this process as soon as its standard input is closed."""
+    # the bare descriptor: what holds the lock of sys.stdin would keep Python from ending by itself
+    _end_after(lambda: os.read(0, 1))
+
+
+def end_with_process(pid: int) -> None:
+    """End this process within seconds after another, which need not be its parent."""
+    try:
+        other = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        os._exit(1)
+
+    def wait() -> None:
+        try:
+            while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(LOOK_SECONDS)
+        except psutil.NoSuchProcess:
+            pass
+
+    _end_after(wait)

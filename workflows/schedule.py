@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from segment_tiles.pipeline.errors import (
 )
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.library_messages import clean_log_records
+from segment_tiles.pipeline.parent_process import end_with_process, start_module
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
@@ -55,8 +55,10 @@ from segment_tiles.workflows.plan import Plan
 from segment_tiles.workflows.planning import checked_scene
 
 clean_log_records()  # before Prefect keeps the first
-SERVER_SECONDS = 300
-"""How long a server over the local database may take to start."""
+CLIENT = "SEGMENT_TILES_SCHEDULE_PROCESS"
+"""Variable with the process that serves the schedule: processes that run the flow end with it."""
+STARTUP_TIMEOUT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+"""Prefect's variable with the time that a server over the local database may take to start."""
 RETRIES, RETRY_SECONDS = 2, 60.0
 """How often a failed job is tried again in one run of the flow, and after how long."""
 
@@ -146,6 +148,8 @@ def run_jobs(
     UsageError
         Where the jobs file cannot be accepted.
     """
+    if (client := os.environ.get(CLIENT)) and int(client) != os.getpid():
+        end_with_process(int(client))
     file = read_jobs_file(Path(jobs_file))
     jobs = list_jobs(file)
     log = _Log(get_run_logger())
@@ -207,6 +211,18 @@ def _is_there(job: Job) -> bool:
         return False
 
 
+def run_now(path: Path, *, restart_changed: bool, retries: Retries) -> dict[str, str]:
+    """Run the flow once, in this process, and return the states of its jobs.
+
+    Raises
+    ------
+    RunFailedError, UsageError
+        As `run_jobs`; where Prefect's server does not start.
+    """
+    with _api():
+        return run_jobs(str(path), restart_changed, retries.count, retries.seconds)
+
+
 def serve(
     path: Path, cron: str, timezone: str, name: str, *, restart_changed: bool, retries: Retries
 ) -> None:
@@ -253,22 +269,26 @@ def _api() -> Iterator[None]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
+    server = start_module(
+        ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    )
     address = f"http://127.0.0.1:{port}/api"
     try:
         _wait_for(server, f"{address}/health")
-        os.environ["PREFECT_API_URL"] = address  # for the processes that run the flow
+        # for the processes that run the flow
+        os.environ.update({"PREFECT_API_URL": address, CLIENT: str(os.getpid())})
         with temporary_settings({PREFECT_API_URL: address}):
             yield
     finally:
-        os.environ.pop("PREFECT_API_URL", None)
+        for name in ("PREFECT_API_URL", CLIENT):
+            os.environ.pop(name, None)
         server.terminate()
         server.wait()
 
 
 def _wait_for(server: subprocess.Popen[bytes], health: str) -> None:
-    until = time.monotonic() + SERVER_SECONDS
+    seconds = float(os.environ[STARTUP_TIMEOUT])
+    until = time.monotonic() + seconds
     while time.monotonic() < until and server.poll() is None:
         try:
             with urlopen(health, timeout=5):
@@ -276,7 +296,7 @@ def _wait_for(server: subprocess.Popen[bytes], health: str) -> None:
         except (URLError, TimeoutError, ConnectionError):
             time.sleep(0.5)
     msg = (
-        f"Prefect's server did not start in {SERVER_SECONDS} s; start one with `prefect server start` and name it "
+        f"Prefect's server did not start in {seconds:.0f} s; start one with `prefect server start` and name it "
         "in PREFECT_API_URL"
     )
     raise UsageError(msg)

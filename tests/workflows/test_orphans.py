@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,78 @@ def test_polygonize_leaves_nobody_behind(tmp_path: Path, number: str) -> None:
     process.send_signal(getattr(signal, number))
     process.wait(timeout=20)
     assert not left(started, 10)
+
+
+CLUSTER = """
+cluster: distributed.LocalCluster
+arguments: {n_workers: 0, threads_per_worker: 1, dashboard_address: ":0"}
+workers: 2
+wait_seconds: 120
+"""
+
+
+def tall(path: Path, bands: int = 3) -> Path:
+    """A raster of a dozen rows of shards, which takes a while."""
+    values = np.random.default_rng(5).integers(1, 255, (bands, 512 * 12, 300), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=300, height=512 * 12, count=bands, dtype="uint8", tiled=True,
+        crs="EPSG:32633", transform=rasterio.Affine(2, 0, 0, 0, -2, 0),
+    ) as out:  # fmt: skip
+        out.write(values)
+    return path
+
+
+def killed(
+    words: list[str], is_at_work: Callable[[psutil.Process], bool], number: str
+) -> list[psutil.Process]:
+    """Start a command, send it a signal once it is at work, and return all processes that it had started."""
+    program = str(Path(sys.executable).with_name("segment-tiles"))
+    command = subprocess.Popen([program, *words], start_new_session=True, stderr=subprocess.DEVNULL)
+    process, deadline = psutil.Process(command.pid), time.monotonic() + 120
+    while not is_at_work(process):
+        assert command.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    started = process.children(recursive=True)
+    command.send_signal(getattr(signal, number))
+    command.wait(timeout=20)
+    return started
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["run", "batch"])
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGHUP"])
+def test_workers_of_a_cluster_file_and_of_a_batch_end_with_the_command(
+    tmp_path: Path, small_model: Path, command: str, number: str
+) -> None:
+    options = {"model": str(small_model), "device": "cpu", "precision": "fp32", "tile": 64, "format": "zarr"}
+    scene, cluster, jobs = tall(tmp_path / "scene.tif"), tmp_path / "cluster.yaml", tmp_path / "jobs.yaml"
+    cluster.write_text(CLUSTER)
+    if command == "run":
+        words = ["run", str(scene), "--out", str(tmp_path / "out"), "--cluster", str(cluster), "--quiet"]
+        words += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    else:
+        defaults = {**options, "format": ["zarr"], "workers": 2}
+        file = {
+            "results": str(tmp_path),
+            "defaults": defaults,
+            "jobs": [{"source": str(scene), "out": "out"}],
+        }
+        jobs.write_text(json.dumps(file))
+        words = ["batch", str(jobs), "--quiet"]
+    started = killed(words, lambda _: any(tmp_path.glob("**/.segment-tiles/ledger/row-*.json")), number)
+    assert len(started) >= 2
+    assert not left(started, 10)
+
+
+@pytest.mark.slow
+def test_evaluate_leaves_nobody_behind(tmp_path: Path) -> None:
+    """It works in its own process alone; if it ever starts others, they have to end with it."""
+    classes = tall(tmp_path / "map.tif", bands=1)
+    names = ",".join(f"c{number}" for number in range(255))
+    words = ["evaluate", str(classes), str(classes), "--classes", names, "--out", str(tmp_path / "scores")]
+    opened = lambda process: any(file.path == str(classes) for file in process.open_files())  # noqa: E731
+    assert not left(killed(words, opened, "SIGKILL"), 10)
 
 
 def test_a_worker_that_ends_while_the_pool_starts_is_replaced(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import rasterio
 import yaml
@@ -33,13 +36,18 @@ def jobs(tmp_path: Path, aerial_crop: Path, small_model: Path) -> Path:
     return path
 
 
-def run_flow(jobs: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    code = "from segment_tiles.cli.main import main; main()"
+def environment_of(jobs: Path) -> dict[str, str]:
+    """Return the variables under which Prefect works offline, on a database of its own."""
     environment = {**os.environ, "PREFECT_HOME": str(jobs.parent / "prefect"), "NO_COLOR": "1"}
     environment.pop("PREFECT_API_URL", None)
+    return environment
+
+
+def run_flow(jobs: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    code = "from segment_tiles.cli.main import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, "schedule", str(jobs), "--now", *options],
-        env=environment, capture_output=True, text=True, timeout=280, check=False,
+        env=environment_of(jobs), capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
 
 
@@ -92,3 +100,48 @@ def test_bad_words(jobs: Path) -> None:
     assert len(lines) == len(BAD_WORDS)
     for line, (_, message) in zip(lines, BAD_WORDS, strict=True):
         assert message in line
+
+
+STARTED = (("--cron", "0 3 * * *"), ("--now",))
+
+
+@pytest.mark.slow  # Prefect's own server starts each time
+@pytest.mark.parametrize(
+    ("words", "number"), [(STARTED[0], "SIGKILL"), (STARTED[0], "SIGHUP"), (STARTED[1], "SIGKILL")]
+)
+def test_a_server_of_a_schedule_ends_with_it(jobs: Path, words: tuple[str, ...], number: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from segment_tiles.cli.main import main; main()", "schedule", str(jobs), *words],
+        env=environment_of(jobs), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    started: list[psutil.Process] = []
+    deadline = time.monotonic() + 240
+    while not any(one.net_connections("tcp") for one in started):  # it listens
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+        started = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(getattr(signal, number))
+    process.wait(timeout=20)
+    _, alive = psutil.wait_procs(started, timeout=10)
+    for one in alive:
+        one.kill()
+    assert not alive
+
+
+def test_a_process_ends_with_another_that_is_not_its_parent() -> None:
+    """As those of Prefect that run the flow: they end within seconds after the one that serves the schedule."""
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    code = (
+        "import sys, time; from segment_tiles.pipeline.parent_process import end_with_process;"
+        "end_with_process(int(sys.argv[1])); print('here', flush=True); time.sleep(300)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(other.pid)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        assert process.poll() is None
+        other.kill()  # and nobody has asked yet how it ended
+        assert process.wait(timeout=10) == 1
+    other.wait()
