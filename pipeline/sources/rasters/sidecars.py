@@ -26,7 +26,8 @@ def is_remote(uri: str) -> bool:
     >>> is_remote("scene.tif"), is_remote("/vsizip//vsicurl/https://host/a.zip/b.tif"), is_remote("s3://b/a.tif")
     (False, True, True)
     """
-    return _REMOTE.search(uri) is not None
+    # the pattern is slow, and a mosaic has thousands of local names
+    return ("://" in uri or "/vsi" in uri.lower()) and _REMOTE.search(uri) is not None
 
 
 def listing_setting(uri: str) -> Mapping[str, Any]:
