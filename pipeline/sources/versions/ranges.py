@@ -12,6 +12,7 @@ import rasterio
 from rasterio.env import getenv, hasenv
 
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
+from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
 from segment_tiles.pipeline.sources.versions.server import gives_range
@@ -55,7 +56,7 @@ def begin_reading(uri: str, version: Any, *, anew: bool = False) -> None:
     anew
         Also where the version is the same: another run may have failed because ranges were of two.
     """
-    if not is_remote(uri):
+    if not is_remote(uri) or kind_of(uri) != "raster":
         return
     if uri in _read_here and (anew or _read_here[uri] != version):
         # whoever opens the source after this says what is wrong
