@@ -38,6 +38,8 @@ from segment_tiles.pipeline.sources.rasters.spec import (
 from segment_tiles.pipeline.sources.validity import both, valid_pixels
 
 WHAT = "a raster"
+LEVELS_AT_MOST = 64
+"""More halvings than any raster has; GDAL cuts a larger number to 32 bits and opens another level."""
 
 GDAL_SETTINGS: Mapping[str, Any] = {
     # with more than one thread a failed range request comes back as zeros, without an error (GDAL 3.10,
@@ -205,6 +207,9 @@ class RasterFile:
         self._raster.close()
 
     def _open(self) -> Placed:
+        if self._level > LEVELS_AT_MOST:
+            msg = f"{self._uri}: has no level {self._level}; see `segment-tiles info {self._uri}`"
+            raise SourceError(msg)
         options = {} if self._level == 0 else {"overview_level": self._level - 1}
         try:
             with self._environment():

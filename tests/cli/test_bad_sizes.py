@@ -31,6 +31,9 @@ from segment_tiles.cli.main import run_command_line
         (["--memory", "9" * 400], "--memory is '9{40}'; give a size"),
         (["--memory", "9" * 30 + "TB"], "--memory is '9{30}TB'; give a size"),
         (["--workers", "2147483648"], "--workers is 2147483648; give a number from 1 to"),
+        # GDAL cuts these to 32 bits, and opens level 0 and 1
+        (["--level", "9223372036854775808"], "has no level 9223372036854775808"),
+        (["--level", "4294967297"], "has no level 4294967297"),
         (["--roi", "1e400,0,1,1"], "--roi is '1e400,0,1,1'; give MINX"),
         (["--roi", "1e300,0,1e301,1"], "lies outside the raster"),
         (["--nodata", "1e400"], "--nodata is inf, but the raster is"),
@@ -55,6 +58,7 @@ def test_an_option_that_nothing_can_hold_is_refused_before_anything_is_made(
     }
     with rasterio.open(source, "w", transform=rasterio.Affine(1, 0, 1000, 0, -1, 2000), **profile) as file:
         file.write(np.ones((3, 32, 32), np.uint8))
+        file.build_overviews([2])
     command = ["run", str(source), "--model", str(small_model), "--out", str(out), "--quiet"]
     assert run_command_line([*command, *options]) == 2
     said = capfd.readouterr().err
