@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +280,12 @@ def image(tmp_path: Path) -> Path:
         (".zattrs", ("multiscales",), {}, "list of images (multiscales)"),
         (".zattrs", ("multiscales", 0, "datasets"), 5, "cannot be understood"),
         (".zattrs", ("multiscales", 0, "axes"), 5, "cannot be understood"),
-        ("0/.zarray", ("chunks", 1), 0, "in chunks of 1 x 0 x 64"),
+        pytest.param(
+            *("0/.zarray", ("chunks", 1), 0, "in chunks of 1 x 0 x 64"),
+            marks=pytest.mark.skipif(
+                version("zarr") >= "3.4", reason="this zarr takes chunks of 0 for chunks of 1: reading fails"
+            ),
+        ),
         ("0/.zarray", ("shape", 1), 0, "3 x 0 x 120 values"),
         ("0/.zarray", ("shape", 0), 2**31 - 1, "2,147,483,647 channels"),
         ("0/.zarray", ("shape", 2), 2**63, "sides of 1 to 2,147,483,647"),

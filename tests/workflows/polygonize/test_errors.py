@@ -117,7 +117,7 @@ def test_workers_that_are_killed_are_said_and_the_rest_is_kept(tmp_path, class_r
 def test_numbers_that_make_no_sense_are_refused(tmp_path, class_raster, refuses, wrong):
     raster = class_raster(tmp_path / "c.tif", np.zeros((4, 4), np.uint8))
     text = refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.parquet"], **wrong))
-    assert "must be" in text
+    assert "must be" in text or "give a number from 1" in text
 
 
 def test_unknown_format_is_refused_before_work(tmp_path, class_raster, refuses):
