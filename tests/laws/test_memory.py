@@ -16,6 +16,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB
+
 TILES = 8 * 25
 """Of 64 px with a quarter of overlap: what is computed of each source, however high it is."""
 NOISE = np.random.default_rng(0).normal(128, 40, (8, 256, 256))
@@ -59,7 +61,7 @@ def volume(path: Path, parts: int) -> tuple[Path, list[str]]:
 
 @pytest.mark.parametrize(
     ("write", "fewest", "most", "value_bytes"),
-    [(raster, 8, 512, 3), (slide, 8, 512, 3), (volume, 64, 640, 4)],  # GDAL keeps 8 MiB of any raster
+    [(raster, 8, 512, 3), (slide, 8, 512, 3), (volume, 64, 640, 4)],
 )
 def test_memory_does_not_grow_with_the_height(
     write: Callable[[Path, int], tuple[Path, list[str]]],
@@ -91,9 +93,11 @@ def test_memory_does_not_grow_with_the_height(
     # what threads and the allocator add differs from run to run, and only ever adds: the least of some runs counts.
     # What is held of a source would be there in every one.
     held = most * 256 * 256 * value_bytes
+    # a small raster does not fill GDAL's cache, which has its limit and stands in the Plan
+    allowed = held / 3 + (DEFAULT_MIB * 2**20 if write is raster else 0)
     low, high = peak(fewest, 0), peak(most, 0)
     for turn in (1, 2, 3):
-        if high - low < held / 3:
+        if high - low < allowed:
             break
         high = min(high, peak(most, turn))
-    assert high - low < held / 3, "held whole it would be once or twice its bytes"
+    assert high - low < allowed, "held whole it would be once or twice its bytes"
