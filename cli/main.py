@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import errno
 import os
 import sys
 import threading
+import time
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -84,15 +87,32 @@ def prepare_process(arguments: list[str]) -> None:
 
 
 def tell_of_threads(arguments: list[str]) -> None:
-    """From now on, an error that ends a thread, or that Python can raise nowhere, is one line on stderr too."""
+    """From now on, an error that ends a thread, or that Python can raise nowhere, is one line on stderr too.
+
+    A Ctrl-C that comes while Python frees an object is such an error. It is given to the command once more.
+    """
 
     def say(kind: type[BaseException], error: BaseException | None) -> None:
-        if not issubclass(kind, SystemExit):
+        if issubclass(kind, KeyboardInterrupt):
+            _interrupt_soon()
+        elif not issubclass(kind, SystemExit):
             text = describe_unforeseen(error or kind(), arguments)
             print(f"segment-tiles: warning: {text}", file=sys.stderr)
 
     threading.excepthook = lambda found: say(found.exc_type, found.exc_value)
     sys.unraisablehook = lambda found: say(found.exc_type, found.exc_value)
+
+
+def _interrupt_soon() -> None:
+    """Interrupt the main thread in a moment; from another thread, since here it would be lost again."""
+
+    def interrupt() -> None:
+        time.sleep(0.05)
+        _thread.interrupt_main()
+
+    # at the end of the program no thread starts any more, and there is nothing left to interrupt
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
 
 
 def run_command_line(arguments: list[str]) -> int:

@@ -135,3 +135,28 @@ def test_an_error_in_a_thread_is_one_line_too(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "ZeroDivisionError" in done.stderr
+
+
+def test_ctrl_c_where_python_can_raise_nothing_still_interrupts(tmp_path: Path) -> None:
+    """One that comes while an object is freed is printed by Python and lost; the command would go on."""
+    code = """if True:
+        import os, signal, time
+        from segment_tiles.cli.main import tell_of_threads
+        tell_of_threads(["info"])
+        class Freed:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0)
+        try:
+            Freed()
+            print("freed", flush=True)
+            time.sleep(20)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
+    )
+    assert done.stdout.split() == ["freed", "interrupted"]
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir())
