@@ -8,6 +8,8 @@ from pathlib import Path
 
 Digests = Mapping[str, str]
 OWN = ".segment-tiles"
+NAMED_BY_TIME = "events.out.tfevents."
+"""What TensorBoard writes has the second and the process in its name."""
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -15,7 +17,9 @@ def digests(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and OWN not in path.relative_to(folder).parts:
+        if path.name.startswith(NAMED_BY_TIME) or OWN in path.relative_to(folder).parts:
+            continue
+        if path.is_file():
             found[name] = sha256(path.read_bytes()).hexdigest()
     return found
 
