@@ -15,7 +15,7 @@ import yaml
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.workflows import training_config
+from segment_tiles.workflows.training import config as training_config
 
 RECIPE = Path(training_config.__file__).parent / "recipes" / "canopy-rgb.yaml"
 AUGMENTATION = {

@@ -22,7 +22,7 @@ from segment_tiles.pipeline.models.backends.known import BACKENDS
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.devices import device_label, synchronize
-from segment_tiles.pipeline.models.folding import fold_batch_norms
+from segment_tiles.pipeline.models.graphs.folding import fold_batch_norms
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
@@ -92,11 +92,11 @@ def floor(job: Job, *, rewritten: bool = False) -> Work:
 
 def ours(job: Job) -> Work:
     """A Region task over the whole raster: read, network, blend, argmax, Zarr with confidence."""
-    from segment_tiles.pipeline.outputs.store import create_store  # noqa: PLC0415
+    from segment_tiles.pipeline.outputs.stores.store import create_store  # noqa: PLC0415
     from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
-    from segment_tiles.workflows.loaded_model import load_scorer  # noqa: PLC0415
-    from segment_tiles.workflows.memory import read_cache_bytes  # noqa: PLC0415
-    from segment_tiles.workflows.region_task import RegionTask, do_region  # noqa: PLC0415
+    from segment_tiles.workflows.plans.memory import read_cache_bytes  # noqa: PLC0415
+    from segment_tiles.workflows.regions.loaded_model import load_scorer  # noqa: PLC0415
+    from segment_tiles.workflows.regions.region_task import RegionTask, do_region  # noqa: PLC0415
 
     manifest = load_manifest(job.model)
     source = open_source(str(job.raster))

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.models.build import build_network
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import save_model_package
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 
 TILE = 512
 

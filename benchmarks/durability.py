@@ -24,10 +24,10 @@ from unittest import mock
 from drawn_model import save_drawn_model
 from memory import BACKBONE, make_raster
 
-from segment_tiles.pipeline.outputs import store, volume_store
-from segment_tiles.pipeline.outputs.seals import Seal
+from segment_tiles.pipeline.outputs.stores import store, volume_store
+from segment_tiles.pipeline.outputs.stores.seals import Seal
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.run.segment import segment
 
 SEALING = ("pipeline.outputs.shard_writer", "pipeline.outputs.seals", "pipeline.vectors.tile_ledger")
 

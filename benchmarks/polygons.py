@@ -77,7 +77,7 @@ def run_peer(mask: Path, out: Path) -> None:
 
 def run_ours(mask: Path, out: Path, workers: int) -> None:
     """segment-tiles, with all its attributes."""
-    from segment_tiles.workflows.polygonize import polygonize  # noqa: PLC0415 - each side loads only what it uses
+    from segment_tiles.workflows.polygons.polygonize import polygonize  # noqa: PLC0415 - each side loads only what it uses
 
     polygonize(mask, [out], workers=workers)
 

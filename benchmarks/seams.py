@@ -21,7 +21,7 @@ from canopy_training import Budget, held_out_area, train
 from networks import NETWORKS, name_of
 
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
-from segment_tiles.pipeline.learning.seam_disagreement import measure_seams
+from segment_tiles.pipeline.learning.scores.seam_disagreement import measure_seams
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.sources.open import open_source

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segment_tiles.cli import (
+from segment_tiles.cli.commands import (
     batch,
     demo,
     doctor,

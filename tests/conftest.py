@@ -26,9 +26,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.models.build import build_network
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import save_model_package
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.workflows.demo import DEMO_SCENE
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

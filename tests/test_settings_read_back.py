@@ -23,15 +23,15 @@ from distributed import Scheduler, Worker
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
-from segment_tiles.pipeline.sources import raster_file
-from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.patience import HTTP_SETTINGS
-from segment_tiles.pipeline.sources.raster_file import RasterFile
-from segment_tiles.pipeline.vectors.gdal_class_raster import CACHE_MIB, GdalClassRaster
+from segment_tiles.pipeline.sources.rasters import raster_file
+from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, block_cache_of_mib
+from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import CACHE_MIB, GdalClassRaster
 from segment_tiles.workflows.executors.dask_settings import SETTINGS, dask_settings
 from segment_tiles.workflows.executors.local_workers import threads_of_worker
-from segment_tiles.workflows.memory import read_cache_bytes
+from segment_tiles.workflows.plans.memory import read_cache_bytes
 
 MIB = 2**20
 BLOCK, HEIGHT, WIDTH = 256, 1024, 2500
@@ -288,7 +288,7 @@ def test_threads_of_a_worker_are_those_of_its_torch() -> None:
 def test_settings_of_prefect_are_what_prefect_has(tmp_path: Path) -> None:
     pytest.importorskip("prefect")
     code = (
-        "import segment_tiles.workflows.schedule\n"
+        "import segment_tiles.workflows.batch.schedule\n"
         "from prefect.settings import get_current_settings\n"
         "server = get_current_settings().server\n"
         "print(server.ephemeral.startup_timeout_seconds, server.analytics_enabled)"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, cast, get_args
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
+from segment_tiles.pipeline.outputs.dicom.segmentation import DicomSegKind
 from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.view import WHOLE, View

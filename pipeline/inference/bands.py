@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.area_of_interest import Area
+from segment_tiles.pipeline.sources.areas.area_of_interest import Area
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, read_into
 from segment_tiles.pipeline.sources.validity import both
 from segment_tiles.pipeline.sources.window_parts import parts_of

@@ -41,7 +41,7 @@ from segment_tiles.pipeline.inference.bands import BandReader, InputBand
 from segment_tiles.pipeline.inference.batches_ahead import BatchesAhead
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows, LeavingRow
 from segment_tiles.pipeline.inference.transfers import transfers_for
-from segment_tiles.pipeline.sources.area_of_interest import Area
+from segment_tiles.pipeline.sources.areas.area_of_interest import Area
 from segment_tiles.pipeline.sources.protocol import Source
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from segment_tiles.pipeline.learning.confusion import ConfusionMatrix
 from segment_tiles.pipeline.learning.pictures import save_figure
+from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
 
 LABELLED_CELLS = 20
 """Up to this many classes each cell says its share in numbers."""

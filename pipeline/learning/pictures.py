@@ -16,7 +16,7 @@ from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
-from segment_tiles.pipeline.learning.validation import ValidationArea, map_of
+from segment_tiles.pipeline.learning.training.validation import ValidationArea, map_of
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 SAMPLES_AT_MOST = 6

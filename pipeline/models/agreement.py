@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from segment_tiles.pipeline.errors import ModelError
-from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 
 
 def check_members(manifests: Sequence[ModelManifest]) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segment_tiles.pipeline.models.build import build_network
-from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 
 EFFECTIVE_SHARE = 0.99
 """Share of the gradient that lies within the effective reach."""

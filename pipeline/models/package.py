@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from segment_tiles.pipeline.durable import make_folder, put_in_place, write_whole
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.models.build import build_network
-from segment_tiles.pipeline.models.checksum import sha256_of_file
-from segment_tiles.pipeline.models.graphs import GRAPH_FILES, load_graph
-from segment_tiles.pipeline.models.manifest import ModelManifest
-from segment_tiles.pipeline.models.manifest_file import (
+from segment_tiles.pipeline.models.graphs.packaged import GRAPH_FILES, load_graph
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.packages.checksum import sha256_of_file
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.models.packages.manifest_file import (
     MANIFEST_FILE,
     check_manifest,
     load_manifest,
@@ -27,8 +27,8 @@ from segment_tiles.pipeline.models.manifest_file import (
     verify_weights,
     weights_path,
 )
-from segment_tiles.pipeline.models.stac_item import to_stac_item
-from segment_tiles.pipeline.models.weights import load_exactly
+from segment_tiles.pipeline.models.packages.stac_item import to_stac_item
+from segment_tiles.pipeline.models.packages.weights import load_exactly
 
 WEIGHTS_FILE = "weights.safetensors"
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import ModelError
-from segment_tiles.pipeline.models.manifest_file import MANIFEST_FILE
+from segment_tiles.pipeline.models.packages.manifest_file import MANIFEST_FILE
 
 _BUNDLED = Path(__file__).parent / "bundled"
 

@@ -11,10 +11,10 @@ from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.backends.known import require_backend
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
-from segment_tiles.pipeline.models.crf import crf_parameters, refine_batch
-from segment_tiles.pipeline.models.folding import fold_batch_norms
-from segment_tiles.pipeline.models.manifest import ModelManifest
-from segment_tiles.pipeline.models.rewriting import rewrite
+from segment_tiles.pipeline.models.graphs.folding import fold_batch_norms
+from segment_tiles.pipeline.models.graphs.rewriting import rewrite
+from segment_tiles.pipeline.models.networks.crf import crf_parameters, refine_batch
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.wording import counted
 
 __all__ = ["PRECISIONS", "Segmenter"]

@@ -30,9 +30,9 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.auxiliary_metadata import auxiliary_path, write_auxiliary_metadata
 from segment_tiles.pipeline.outputs.finished_file import finished_files
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
-from segment_tiles.pipeline.outputs.overviews import shard_windows
 from segment_tiles.pipeline.outputs.qgis_style import raster_style, write_style
-from segment_tiles.pipeline.outputs.store import array_of, read_class_table, read_georef
+from segment_tiles.pipeline.outputs.stores.overviews import shard_windows
+from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
 
 TILE: Final = 512
 """Side of a tile of the COG, in pixels."""

@@ -10,7 +10,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from segment_tiles.pipeline.errors import one_line
-from segment_tiles.pipeline.sources.block_cache import DEFAULT_MIB, block_cache_of_mib
+from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, block_cache_of_mib
 
 
 @contextlib.contextmanager

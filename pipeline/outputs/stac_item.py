@@ -24,10 +24,10 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.ground import ground_of
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.models.checksum import MULTIHASH_SHA256, sha256_of_file
-from segment_tiles.pipeline.outputs.conventions import crs_attributes
+from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256, sha256_of_file
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.footprint import footprint
+from segment_tiles.pipeline.outputs.stores.conventions import crs_attributes
 
 CLASSIFICATION_SCHEMA: Final = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 FILE_SCHEMA: Final = "https://stac-extensions.github.io/file/v2.1.0/schema.json"

@@ -12,10 +12,10 @@ import rasterio
 from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
-from segment_tiles.pipeline.sources.slide import vendor_of
-from segment_tiles.pipeline.sources.tiff_pages import MAGIC as TIFF_MAGIC
-from segment_tiles.pipeline.sources.tiff_pages import tiff_pages
-from segment_tiles.pipeline.sources.tiff_series import is_series
+from segment_tiles.pipeline.sources.pyramids.slide import vendor_of
+from segment_tiles.pipeline.sources.pyramids.tiff_pages import MAGIC as TIFF_MAGIC
+from segment_tiles.pipeline.sources.pyramids.tiff_pages import tiff_pages
+from segment_tiles.pipeline.sources.pyramids.tiff_series import is_series
 
 Kind = Literal["raster", "slide", "ome-tiff", "tiff-series", "zarr"]
 

@@ -9,8 +9,8 @@ import shapely
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.vectors.class_raster import ClassRasterSpec
-from segment_tiles.pipeline.vectors.measure import measure_of, sizes_of
+from segment_tiles.pipeline.vectors.geometry.measure import measure_of, sizes_of
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 
 ROUNDED = 0.01
 """Up to so much the scale of a projection is left out of a number of pixels: 4 square metres are one pixel of

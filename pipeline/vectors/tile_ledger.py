@@ -13,7 +13,7 @@ import pyarrow as pa
 from segment_tiles.pipeline.durable import make_folder, remove, remove_leftovers, write_whole
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.finished_file import write_failed
-from segment_tiles.pipeline.outputs.seals import (
+from segment_tiles.pipeline.outputs.stores.seals import (
     as_plain,
     from_plain,
     is_tree_kept,
@@ -22,9 +22,9 @@ from segment_tiles.pipeline.outputs.seals import (
     seals_of_tree,
     write_sealed,
 )
-from segment_tiles.pipeline.vectors.attributes import Attributes
-from segment_tiles.pipeline.vectors.parts import write_part
-from segment_tiles.pipeline.vectors.pieces import SeamPieces
+from segment_tiles.pipeline.vectors.files.parts import write_part
+from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
+from segment_tiles.pipeline.vectors.geometry.pieces import SeamPieces
 from segment_tiles.pipeline.vectors.tiling import VectorTile
 
 OF_THE_LOCK = {"lock", "holder.json"}

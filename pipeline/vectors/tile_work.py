@@ -10,15 +10,15 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.vectors.attributes import Attributes
-from segment_tiles.pipeline.vectors.class_raster import RasterName, open_class_raster
-from segment_tiles.pipeline.vectors.features import FeatureBuilder
-from segment_tiles.pipeline.vectors.join import join_pieces
+from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
+from segment_tiles.pipeline.vectors.geometry.features import FeatureBuilder
+from segment_tiles.pipeline.vectors.geometry.join import join_pieces
+from segment_tiles.pipeline.vectors.geometry.pieces import tile_pieces
+from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
+from segment_tiles.pipeline.vectors.geometry.rings import Polygons
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.pipeline.vectors.pieces import tile_pieces
-from segment_tiles.pipeline.vectors.right_angles import right_angled
-from segment_tiles.pipeline.vectors.rings import Polygons
-from segment_tiles.pipeline.vectors.selection import class_codes, class_selection
+from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName, open_class_raster
+from segment_tiles.pipeline.vectors.rasters.selection import class_codes, class_selection
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling
 

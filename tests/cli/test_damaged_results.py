@@ -12,7 +12,7 @@ import pytest
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.store import ATTRIBUTE, create_store
+from segment_tiles.pipeline.outputs.stores.store import ATTRIBUTE, create_store
 
 TABLE = ClassTable((MapClass(0, "ground", (0, 0, 0)), MapClass(1, "tree", (0, 99, 0))))
 

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.models.build import build_network
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.networks.settings import default_rates
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
-from segment_tiles.pipeline.models.settings import default_rates
-from segment_tiles.workflows.model_import import class_table
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.workflows.model_packages.weights_import import class_table
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from segment_tiles.cli import info, main
+from segment_tiles.cli import main
+from segment_tiles.cli.commands import info
 
 
 def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +101,7 @@ def test_a_file_that_ends_too_early_is_no_interruption(
     def end(*_arguments: object, **_options: object) -> None:
         raise EOFError("compressed file ended")
 
-    monkeypatch.setattr("segment_tiles.workflows.describe.describe_source", end)
+    monkeypatch.setattr("segment_tiles.workflows.run.describe.describe_source", end)
     assert info.command is not None
     assert main.run_command_line(["info", str(tmp_path / "a.tif")]) == 1
     assert "EOFError: compressed file ended" in capsys.readouterr().err

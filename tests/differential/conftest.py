@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.import_request import ImportRequest
-from segment_tiles.workflows.model_import import import_model
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.model_packages.import_request import ImportRequest
+from segment_tiles.workflows.model_packages.weights_import import import_model
+from segment_tiles.workflows.run.segment import segment
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +157,7 @@ def thresholded(tmp_path: Path) -> Callable[..., tuple[NDArray[Any], dict[str, A
             "formats": ("zarr",), **options,
         }  # fmt: skip
         # collecting the garbage of a whole test session takes longer than such a run
-        with patch("segment_tiles.workflows.finish.release_freed_memory"):
+        with patch("segment_tiles.workflows.run.finish.release_freed_memory"):
             result = segment(RunConfig(str(source), str(model), out, **settings), heard)
         return np.asarray(open_store(out / "classes.zarr")["classes"]), dict(result.report), heard.warnings
 

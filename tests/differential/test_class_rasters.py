@@ -14,10 +14,10 @@ from rasterio.vrt import WarpedVRT
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.label_rasters import RasterLabels
-from segment_tiles.pipeline.learning.scenes import LabelledScene
+from segment_tiles.pipeline.learning.data.label_rasters import RasterLabels
+from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
-from segment_tiles.pipeline.vectors.gdal_class_raster import MASKED, GdalClassRaster
+from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import MASKED, GdalClassRaster
 
 TURNED = (
     rasterio.Affine.translation(500000, 5e6) * rasterio.Affine.rotation(20) * rasterio.Affine.scale(10, -10)

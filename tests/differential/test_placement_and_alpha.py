@@ -19,7 +19,7 @@ from rasterio.vrt import WarpedVRT
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.outputs.store import open_store, read_georef
+from segment_tiles.pipeline.outputs.stores.store import open_store, read_georef
 from segment_tiles.pipeline.sources.open import open_source
 
 TURNED = (

@@ -20,7 +20,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.outputs.store import open_store, read_georef
+from segment_tiles.pipeline.outputs.stores.store import open_store, read_georef
 
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 ALPHA = ColorInterp.alpha

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError, SourceError
 from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
+from segment_tiles.pipeline.sources.pyramids.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.view import WHOLE, View
-from segment_tiles.workflows.describe import describe_source
+from segment_tiles.workflows.run.describe import describe_source
 
 Call = Callable[..., Any]
 SIDES = (150, 190)

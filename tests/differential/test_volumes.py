@@ -20,7 +20,7 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, generate
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec
-from segment_tiles.workflows.describe import describe_source
+from segment_tiles.workflows.run.describe import describe_source
 
 SimpleITK: Any = pytest.importorskip("SimpleITK")
 Call = Callable[..., Any]

@@ -24,8 +24,8 @@ from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.polygonize import polygonize
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.polygons.polygonize import polygonize
+from segment_tiles.workflows.run.segment import segment
 
 Job = Callable[[Path], None]
 """Writes into a folder; the same again goes on."""
@@ -40,8 +40,8 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
         with finished_file(path) as partial:
             partial.write_bytes(b"picture")
 
-    monkeypatch.setattr("segment_tiles.workflows.finish.write_run_preview", drawn)
-    monkeypatch.setattr("segment_tiles.workflows.volume_finish.write_volume_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.run.finish.write_run_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.run.volume_finish.write_volume_preview", drawn)
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ def _models(folder: Path) -> None:
     import torch
 
     from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-    from segment_tiles.pipeline.models.build import build_network
-    from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+    from segment_tiles.pipeline.models.networks.build import build_network
     from segment_tiles.pipeline.models.package import save_model_package
+    from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 
     table = ClassTable((MapClass(0, "other", (200, 200, 180)), MapClass(1, "tree", (20, 120, 40))))
     for name, bands in (("colour", ("red", "green", "blue")), ("grey", ("intensity",))):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 WARM = (
     "torch", "rasterio", "zarr", "geopandas", "pyogrio", "nibabel", "nrrd", "pydicom", "tifffile", "timm", "onnx",
-    "segment_tiles.cli.main", "segment_tiles.workflows.segment", "segment_tiles.workflows.polygonize",
-    "segment_tiles.workflows.evaluate", "segment_tiles.workflows.train", "segment_tiles.workflows.batch.run",
-    "segment_tiles.workflows.describe", "segment_tiles.workflows.model_import",
+    "segment_tiles.cli.main", "segment_tiles.workflows.run.segment", "segment_tiles.workflows.polygons.polygonize",
+    "segment_tiles.workflows.training.evaluate", "segment_tiles.workflows.training.train",
+    "segment_tiles.workflows.batch.run", "segment_tiles.workflows.run.describe",
+    "segment_tiles.workflows.model_packages.weights_import",
 )  # fmt: skip
 """Imported once, before the forks; a module that has moved is left to the command."""
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.volume import Slicing
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.outputs.store import shard_shape
+from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
@@ -30,8 +30,8 @@ from segment_tiles.pipeline.sources.volumes.slices import open_slices
 from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
-from segment_tiles.workflows.interruption import Interruption
-from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask, do_region
+from segment_tiles.workflows.executors.interruption import Interruption
+from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask, do_region
 
 
 @dataclass(frozen=True)

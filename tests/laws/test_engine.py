@@ -20,11 +20,11 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.accumulator import BandAccumulator
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.inference.stream import RegionStream
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.sources.areas.tissue import TissueArea, TissueMask
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.protocol import Source
-from segment_tiles.pipeline.sources.tissue import TissueArea, TissueMask
 
 CPU = torch.device("cpu")
 TABLE = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, i)) for i in range(3)))

@@ -22,15 +22,15 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.accumulator import class_codes, clear_not_finite
 from segment_tiles.pipeline.inference.stream import RegionStream
-from segment_tiles.pipeline.models.graphs import PackagedGraph
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.graphs.packaged import PackagedGraph
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.precision import compare
 from segment_tiles.pipeline.models.segmenter import Segmenter
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.run.segment import segment
 
 CPU = torch.device("cpu")
 BROKEN = 7

@@ -19,9 +19,9 @@ from shapely.geometry import box
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
-from segment_tiles.workflows import formats_check, output_check
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.planning import check_jobs
+from segment_tiles.workflows.results import formats_check, output_check
 
 SITE = 'ENGCRS["site",EDATUM["corner"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
 Usage = namedtuple("Usage", "total used free")

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.executors import Executor, executor_for
-from segment_tiles.workflows.interruption import FINISHING
-from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.segment import segment
-from segment_tiles.workflows.slab import slabs_of
+from segment_tiles.workflows.executors.interruption import FINISHING
+from segment_tiles.workflows.regions.slab import slabs_of
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.run.segment import segment
 
 Call = Callable[..., Any]
 SLOW = pytest.mark.slow

@@ -21,8 +21,8 @@ import segment_tiles.workflows
 from segment_tiles.pipeline import library_messages
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.library_messages import filter_warnings, ignored_warnings, recorded_warnings
-from segment_tiles.pipeline.sources import raster_file
-from segment_tiles.pipeline.sources.raster_file import RasterFile
+from segment_tiles.pipeline.sources.rasters import raster_file
+from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 
 SAY = """
 import logging, sys, warnings

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.run.segment import segment
 
 
 @pytest.fixture

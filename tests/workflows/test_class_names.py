@@ -17,21 +17,21 @@ import rasterio
 import tifffile
 import zarr
 
+from segment_tiles.cli.commands.run import print_summary
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.cli.run import print_summary
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.ome_tiff_mask import write_ome_tiff
-from segment_tiles.pipeline.outputs.ome_zarr_labels import write_ome_zarr_labels
-from segment_tiles.pipeline.outputs.overviews import build_overviews
+from segment_tiles.pipeline.outputs.masks.ome_tiff_mask import write_ome_tiff
+from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import write_ome_zarr_labels
 from segment_tiles.pipeline.outputs.stac_item import _slugs
-from segment_tiles.pipeline.outputs.store import array_of, create_store
-from segment_tiles.pipeline.vectors.class_raster import open_class_raster
+from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.class_raster import open_class_raster
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.table import job_row
-from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.polygons.polygonize import polygonize
 
 NAMES = (
     "nodata", 'trees, "tall" & <old>', "[/root] [bold]", "it's 100 % \\ :tree:", "水 développé", "a;b|c{d}", "x=y",

@@ -26,7 +26,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.library_messages import leave_out_lost_messages
 from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.workflows.describe import describe_source
+from segment_tiles.workflows.run.describe import describe_source
 
 Refused = Callable[..., None]
 VALUES = np.random.default_rng(0).integers(0, 255, (3, 90, 120), np.uint8)

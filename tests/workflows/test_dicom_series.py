@@ -19,14 +19,14 @@ from pydicom.data import get_testdata_file
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.outputs.dicom_references import TYPE_2, check_references, completed
-from segment_tiles.pipeline.outputs.dicom_seg import check_voxels, series_headers
-from segment_tiles.pipeline.outputs.dicom_segmentation import PIXELS_AT_MOST, segmentation
+from segment_tiles.pipeline.outputs.dicom.references import TYPE_2, check_references, completed
+from segment_tiles.pipeline.outputs.dicom.segmentation import PIXELS_AT_MOST, segmentation
+from segment_tiles.pipeline.outputs.dicom.series import check_voxels, series_headers
 from segment_tiles.pipeline.sources.volumes.dicom_series import open_series
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.run.segment import segment
 
 Call = Callable[..., Any]
 NIBABEL = Path(str(nibabel.testing.data_path))

@@ -20,13 +20,13 @@ from skimage.data import immunohistochemistry
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import PlanError, SegmentTilesError
-from segment_tiles.pipeline.outputs.dicom_seg_slide import check_slide_pixels
-from segment_tiles.pipeline.outputs.dicom_segmentation import PIXELS_AT_MOST
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.dicom.segmentation import PIXELS_AT_MOST
+from segment_tiles.pipeline.outputs.dicom.slide import check_slide_pixels
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plan import Plan
-from segment_tiles.workflows.planning import plan_run
+from segment_tiles.workflows.plans.plan import Plan
+from segment_tiles.workflows.run.request import plan_run
 
 SHAPE = (300, 420)
 """Rows and columns of full resolution: no multiples of the tiles."""
@@ -212,7 +212,7 @@ def test_memory_is_planned_and_limited(
 
     finishing = [planned(*formats).memory.finishing for formats in (("zarr",), ("zarr", "dicom-seg"))]
     assert finishing[1] - finishing[0] == 4 * SHAPE[0] * SHAPE[1]
-    monkeypatch.setattr("segment_tiles.workflows.plan.takes", lambda segments, kind: 2**24)
+    monkeypatch.setattr("segment_tiles.workflows.plans.plan.takes", lambda segments, kind: 2**24)
     with pytest.raises(PlanError, match=r"--memory allows 2 GB, but DICOM SEG .*--format ome-tiff"):
         planned("zarr", "dicom-seg", memory=2 * 10**9)
 

@@ -16,9 +16,9 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import TrainingError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.learning import evaluation
-from segment_tiles.pipeline.outputs.store import array_of, create_store
-from segment_tiles.workflows.evaluate import TruthSettings, evaluate
+from segment_tiles.pipeline.learning.scores import evaluation
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.workflows.training.evaluate import TruthSettings, evaluate
 
 TRANSFORM = rasterio.Affine(2, 0, 5e5, 0, -2, 4e6)
 CRS = "EPSG:32612"

@@ -14,9 +14,9 @@ from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import TrainingError, UsageError
-from segment_tiles.pipeline.learning.calibration import BINS
-from segment_tiles.pipeline.vectors.zarr_class_raster import ZarrClassRaster
-from segment_tiles.workflows.evaluate import TruthSettings, evaluate
+from segment_tiles.pipeline.learning.scores.calibration import BINS
+from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
+from segment_tiles.workflows.training.evaluate import TruthSettings, evaluate
 
 
 @dataclass(frozen=True)

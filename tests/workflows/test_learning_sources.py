@@ -15,12 +15,12 @@ import rasterio
 from shapely.geometry import box
 
 from segment_tiles.pipeline.errors import SourceChangedError, TrainingError
-from segment_tiles.pipeline.learning import evaluation
+from segment_tiles.pipeline.learning.scores import evaluation
 from segment_tiles.pipeline.learning.settings import TrainingSettings
-from segment_tiles.workflows import evaluate as evaluate_module
-from segment_tiles.workflows.evaluate import TruthSettings, evaluate
-from segment_tiles.workflows.train import train
-from segment_tiles.workflows.training_package import SilentProgress
+from segment_tiles.workflows.training import evaluate as evaluate_module
+from segment_tiles.workflows.training.evaluate import TruthSettings, evaluate
+from segment_tiles.workflows.training.package import SilentProgress
+from segment_tiles.workflows.training.train import train
 
 CHANGED = "changed while it was read"
 HELD_OUT = "discs rows 64-96"

@@ -20,11 +20,11 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.store import array_of, create_store
-from segment_tiles.pipeline.sources.area_of_interest import read_area_of_interest
-from segment_tiles.pipeline.sources.raster_file import RasterFile
-from segment_tiles.workflows.polygonize import polygonize
-from segment_tiles.workflows.scene import roi_window
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.sources.areas.area_of_interest import read_area_of_interest
+from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+from segment_tiles.workflows.polygons.polygonize import polygonize
+from segment_tiles.workflows.scenes.scene import roi_window
 
 HEIGHT, WIDTH = 40, 60
 SLIDE = GeoRef(

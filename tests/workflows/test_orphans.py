@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 from segment_tiles.pipeline.errors import RunFailedError, SourceError
-from segment_tiles.workflows.vector_pool import worker_pool
+from segment_tiles.workflows.polygons.vector_pool import worker_pool
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 sys.path.append({here!r})
 import vector_workers
-from segment_tiles.workflows.vector_pool import worker_pool
+from segment_tiles.workflows.polygons.vector_pool import worker_pool
 if __name__ == "__main__":
     with worker_pool(vector_workers.Sleeper, Path(sys.argv[1]), 2) as run:
         list(run("nap", [{seconds}] * 100))
@@ -37,7 +37,7 @@ import sys, time, os
 from pathlib import Path
 sys.path.append({here!r})
 import torch
-from segment_tiles.pipeline.learning.loading import WindowNumbers, batches
+from segment_tiles.pipeline.learning.data.loading import WindowNumbers, batches
 from segment_tiles.pipeline.learning.processes import TrainingProcess
 class Windows(torch.utils.data.Dataset):
     def __getitem__(self, number):

@@ -19,15 +19,15 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.package import load_manifest
-from segment_tiles.pipeline.outputs.ledger import Ledger, LedgerEntry
-from segment_tiles.pipeline.outputs.store import shard_shape
-from segment_tiles.workflows.areas import area_unit, class_areas, planar_areas
+from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
+from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.workflows.config import RunConfig, parse_bands, parse_batch, parse_formats, parse_memory
-from segment_tiles.workflows.plan import make_plan
-from segment_tiles.workflows.planning import plan_run
-from segment_tiles.workflows.probe import Probe
-from segment_tiles.workflows.region_task import unfinished
-from segment_tiles.workflows.scene import Scene, roi_window
+from segment_tiles.workflows.plans.plan import make_plan
+from segment_tiles.workflows.plans.probe import Probe
+from segment_tiles.workflows.regions.region_task import unfinished
+from segment_tiles.workflows.results.areas import area_unit, class_areas, planar_areas
+from segment_tiles.workflows.run.request import plan_run
+from segment_tiles.workflows.scenes.scene import Scene, roi_window
 
 PROBE = Probe("cpu", "cpu", "fp32", 1, 0.1, 500_000_000, 100_000_000)
 GEOREF = GeoRef((0.5, 0.0, 1000.0, 0.0, -0.5, 2000.0), CRS.from_epsg(32633).to_wkt())

@@ -26,8 +26,8 @@ from segment_tiles.pipeline.library_messages import clean_log_records
 from segment_tiles.pipeline.names import document_without_secrets, is_url, shown_name, without_secrets
 from segment_tiles.pipeline.sources.versions.server import remote_version
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
-from segment_tiles.workflows.batch.mosaic import Mosaic, write_mosaic
-from segment_tiles.workflows.batch.scenes import ListedScene, _names
+from segment_tiles.workflows.batch.sources.mosaic import Mosaic, write_mosaic
+from segment_tiles.workflows.batch.sources.scenes import ListedScene, _names
 from segment_tiles.workflows.config import RunConfig
 
 SECRETS = ("SIGNATURE", "PASSWORD", "OTHERTOKEN")

@@ -21,14 +21,14 @@ from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import box
 
 from segment_tiles.pipeline.errors import OutputError, PlanError, WriteFailedError
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.planning import plan_run
-from segment_tiles.workflows.polygonize import polygonize
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.polygons.polygonize import polygonize
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.run.request import plan_run
+from segment_tiles.workflows.run.segment import segment
 
 
 class Recorder:

@@ -17,9 +17,10 @@ import zarr
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources import ome_zarr, patience
+from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.patience import GaveUpError, Patience
+from segment_tiles.pipeline.sources.pyramids import ome_zarr
 
 VALUES = np.random.default_rng(0).integers(0, 255, (1, 512, 512), dtype=np.uint8)
 SOON = {"GDAL_HTTP_LOW_SPEED_TIME": 1, "GDAL_HTTP_MAX_RETRY": 0, "VSI_CACHE": False}

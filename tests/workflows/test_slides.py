@@ -26,13 +26,13 @@ from skimage.data import immunohistochemistry
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.export import export_run
-from segment_tiles.workflows.notice import NOTICE, notice_of
-from segment_tiles.workflows.scene import open_scene
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.results.notice import NOTICE, notice_of
+from segment_tiles.workflows.run.export import export_run
+from segment_tiles.workflows.run.segment import segment
+from segment_tiles.workflows.scenes.scene import open_scene
 
 GLASS = (243, 241, 245)
 SIDE = 512

@@ -20,17 +20,17 @@ import rasterio
 from rasterio.errors import RasterioDeprecationWarning
 
 from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError, SourceChangedError
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources import patience
-from segment_tiles.pipeline.sources.raster_file import RasterFile
+from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 from segment_tiles.pipeline.sources.versions import watch as watch_module
 from segment_tiles.pipeline.sources.versions.version import known_version, source_version, with_guard
 from segment_tiles.pipeline.sources.versions.watch import SourceWatch
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.workflows.batch.mosaic import Mosaic, write_mosaic
+from segment_tiles.workflows.batch.sources.mosaic import Mosaic, write_mosaic
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.polygonize import polygonize
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.polygons.polygonize import polygonize
+from segment_tiles.workflows.run.segment import segment
 
 CHANGED = "changed while it was read"
 

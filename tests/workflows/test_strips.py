@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.outputs.store import shard_shape
-from segment_tiles.workflows.strips import busiest, columns_at_least, in_strips
+from segment_tiles.pipeline.outputs.stores.store import shard_shape
+from segment_tiles.workflows.plans.strips import busiest, columns_at_least, in_strips
 
 
 def columns_of(roi: Window, count: int) -> tuple[Window, ...]:

@@ -14,12 +14,13 @@ import pytest
 import rasterio
 
 from segment_tiles.pipeline.errors import OutputError, ReadFailedError, SourceError
-from segment_tiles.pipeline.outputs.store import open_store
-from segment_tiles.workflows import picture, scene_probe, taken_up
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.export import export_run
-from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.results import picture
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.run import scene_probe, taken_up
+from segment_tiles.workflows.run.export import export_run
+from segment_tiles.workflows.run.segment import segment
 
 Damage = Callable[[Path], None]
 OWN = ".segment-tiles"
@@ -65,7 +66,7 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
         picture.source_of(scene, config).close()
         path.write_bytes(b"picture")
 
-    monkeypatch.setattr("segment_tiles.workflows.finish.write_run_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.run.finish.write_run_preview", drawn)
 
 
 def config(source: Path, model: Path, out: Path, **changes: Any) -> RunConfig:
@@ -201,7 +202,7 @@ def test_a_store_that_is_half_made_does_not_block(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("segment_tiles.pipeline.outputs.store.create_array", killed)
+        patched.setattr("segment_tiles.pipeline.outputs.stores.store.create_array", killed)
         with pytest.raises(KeyboardInterrupt):
             segment(config(source, small_model, tmp_path / "out"), Heard())
     assert not (tmp_path / "out" / OWN / "classes.zarr").exists()
@@ -228,7 +229,7 @@ def test_polygons_go_on_with_the_tiles_of_a_kill_between_two_formats(
     finished: Path, go_on: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from segment_tiles.pipeline.vectors import tile_work  # noqa: PLC0415
-    from segment_tiles.workflows import polygonize  # noqa: PLC0415
+    from segment_tiles.workflows.polygons import polygonize  # noqa: PLC0415
 
     finished_file = polygonize.finished_file
 
@@ -256,7 +257,7 @@ def test_another_format_needs_no_probe_and_forgets_nothing(
     before = json.loads((finished / "report.json").read_text())
     assert before["tiles"]["computed"] == before["tiles"]["planned"]
     monkeypatch.setattr(scene_probe, "measure", None)
-    monkeypatch.setattr("segment_tiles.workflows.segment.probe_scene", None)
+    monkeypatch.setattr("segment_tiles.workflows.run.segment.probe_scene", None)
     report, heard = go_on(finished, formats=("cog",))
     assert heard.computed == 0
     for part in ("tiles", "choices", "settings", "workers", "classes"):
@@ -272,7 +273,7 @@ def test_a_kill_after_the_last_row_needs_no_probe(
     killed: Path, whole: Path, go_on: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(whole / OWN / "computed.json", killed / OWN)
-    monkeypatch.setattr("segment_tiles.workflows.segment.probe_scene", None)
+    monkeypatch.setattr("segment_tiles.workflows.run.segment.probe_scene", None)
     report, _ = go_on(killed)
     assert report["tiles"]["computed"] == report["tiles"]["planned"]
     assert same(killed, whole)
@@ -310,7 +311,7 @@ def test_a_source_that_cannot_be_read_for_the_preview(
     def unreadable(*_: object) -> None:
         raise ReadFailedError("a.tif: gone")
 
-    monkeypatch.setattr("segment_tiles.workflows.picture.source_of", unreadable)
+    monkeypatch.setattr("segment_tiles.workflows.results.picture.source_of", unreadable)
     report, heard = go_on(killed)
     assert heard.warnings == ["preview.png was not drawn, because the source cannot be read: a.tif: gone"]
     assert heard.warnings[0] in report["warnings"]

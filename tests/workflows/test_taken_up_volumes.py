@@ -13,8 +13,8 @@ import pytest
 
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
-from segment_tiles.workflows.region_task import RegionReport, RegionTask, do_region
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask, do_region
+from segment_tiles.workflows.run.segment import segment
 
 OWN = ".segment-tiles"
 
@@ -40,7 +40,7 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(path: Path, *_: object) -> None:
         path.write_bytes(b"picture")
 
-    monkeypatch.setattr("segment_tiles.workflows.volume_finish.write_volume_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.run.volume_finish.write_volume_preview", drawn)
 
 
 @pytest.fixture(scope="module")

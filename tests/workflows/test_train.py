@@ -23,11 +23,11 @@ from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segment_tiles.pipeline.errors import ModelError, TrainingError, TrainingFailedError
-from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.learning.settings import TrainingSettings
+from segment_tiles.pipeline.learning.training.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.models.package import load_manifest, load_network
-from segment_tiles.workflows.train import TrainingReport, train, without_scene
-from segment_tiles.workflows.training_config import with_pretrained_backbone
+from segment_tiles.workflows.training.config import with_pretrained_backbone
+from segment_tiles.workflows.training.train import TrainingReport, train, without_scene
 
 
 class Listener:
@@ -162,7 +162,7 @@ def test_after_a_kill_resume_gives_the_same_weights(data: Path, tmp_path: Path) 
     config = tmp_path / "discs.yaml"
     config.write_text(yaml.safe_dump(SETTINGS | long))
     out = tmp_path / "killed"
-    script = "import typer; from segment_tiles.cli.train import command; typer.run(command)"
+    script = "import typer; from segment_tiles.cli.commands.train import command; typer.run(command)"
     command = [
         sys.executable,
         "-c",

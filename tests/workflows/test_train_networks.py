@@ -12,7 +12,7 @@ import yaml
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.models.package import load_manifest
-from segment_tiles.pipeline.vectors.zarr_class_raster import ZarrClassRaster
+from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
 
 HEAD = {"channels": 16, "low_level_channels": 8}
 NETWORKS: dict[str, dict[str, Any]] = {

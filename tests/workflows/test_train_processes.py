@@ -23,9 +23,9 @@ import torch
 import yaml
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.learning.checkpoint import CHECKPOINT_NAME
-from segment_tiles.pipeline.learning.loading import WindowNumbers
+from segment_tiles.pipeline.learning.data.loading import WindowNumbers
 from segment_tiles.pipeline.learning.processes import TrainingProcess
+from segment_tiles.pipeline.learning.training.checkpoint import CHECKPOINT_NAME
 
 SIDE, CELL = 256, slice(144, 176)
 """Every window of 128 px around the labelled middle holds all of it: each process counts equally many pixels."""
@@ -54,7 +54,7 @@ SCRIPT = """
 import os, pathlib, sys
 import torch
 from segment_tiles.cli.main import main
-from segment_tiles.pipeline.learning.training import Training
+from segment_tiles.pipeline.learning.training.loop import Training
 
 run = Training.run
 

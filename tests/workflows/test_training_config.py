@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from segment_tiles.pipeline.errors import PlanError, TrainingError
-from segment_tiles.workflows import training_config
-from segment_tiles.workflows.train import train
-from segment_tiles.workflows.training_config import read_training_config
-from segment_tiles.workflows.training_package import SilentProgress
+from segment_tiles.workflows.training import config as training_config
+from segment_tiles.workflows.training.config import read_training_config
+from segment_tiles.workflows.training.package import SilentProgress
+from segment_tiles.workflows.training.train import train
 
 RECIPES = sorted((Path(training_config.__file__).parent / "recipes").glob("*.yaml"))
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.demo import DEMO_VOLUME
-from segment_tiles.workflows.describe import describe_source
-from segment_tiles.workflows.evaluate import TruthSettings, evaluate
+from segment_tiles.workflows.run.describe import describe_source
+from segment_tiles.workflows.training.evaluate import TruthSettings, evaluate
 
 Call = Callable[..., Any]
 NIBABEL = Path(str(nibabel.testing.data_path))

@@ -21,7 +21,7 @@ from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.sources.volumes import dicom_frames
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec
-from segment_tiles.workflows.describe import describe_source
+from segment_tiles.workflows.run.describe import describe_source
 
 Call = Callable[..., Any]
 STRAIGHT = np.diag([1.0, 1.0, 2.0, 1.0])

@@ -17,8 +17,8 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.workflows.batch.collection import _extent
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.item import portable_href
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.results.item import portable_href
+from segment_tiles.workflows.run.segment import segment
 
 
 def strict(text: str) -> Any:
@@ -120,7 +120,7 @@ def test_export_updates_the_item(finished: Path) -> None:
 
 
 def test_restart_takes_the_styles_away_with_what_they_belong_to(finished: Path) -> None:
-    from segment_tiles.workflows.output_directory import RESULTS  # noqa: PLC0415
+    from segment_tiles.workflows.results.output_directory import RESULTS  # noqa: PLC0415
 
     left = {path.name for path in finished.iterdir()} - {".segment-tiles"} - set(RESULTS)
     assert left == set()

@@ -11,12 +11,12 @@ from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, on
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
-from segment_tiles.workflows.batch.mosaic import write_mosaic
-from segment_tiles.workflows.fingerprint import read_record
-from segment_tiles.workflows.finish import is_finished
-from segment_tiles.workflows.output_directory import OutputDirectory
-from segment_tiles.workflows.plan import Plan
-from segment_tiles.workflows.planning import checked_request, plan_run
+from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.plans.plan import Plan
+from segment_tiles.workflows.plans.record import read_record
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.run.finish import is_finished
+from segment_tiles.workflows.run.request import checked_request, plan_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from segment_tiles.workflows.batch.collection import write_collection
 from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
-from segment_tiles.workflows.batch.mosaic import write_mosaic
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.part import WHOLE, Part
+from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.table import write_table
 from segment_tiles.workflows.executors import Executor
-from segment_tiles.workflows.loaded_model import segmenters_kept
-from segment_tiles.workflows.segment import Listener, RunResult, segment
+from segment_tiles.workflows.regions.loaded_model import segmenters_kept
+from segment_tiles.workflows.run.segment import Listener, RunResult, segment
 
 
 class BatchListener(Listener, Protocol):

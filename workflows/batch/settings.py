@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.outputs.dicom_segmentation import DicomSegKind
+from segment_tiles.pipeline.outputs.dicom.segmentation import DicomSegKind
 from segment_tiles.workflows.config import parse_memory, parse_roi
 
 FormatName = Literal[

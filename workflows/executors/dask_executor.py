@@ -18,14 +18,14 @@ from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.executors.clusters import Cluster
 from segment_tiles.workflows.executors.dask_settings import TRIES
+from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths, Tell
 from segment_tiles.workflows.executors.sliding_window import SlidingWindow
 from segment_tiles.workflows.executors.unopened import submit
 from segment_tiles.workflows.executors.worker import RegionWorker, WorkOrder, stop_run, unseen
-from segment_tiles.workflows.interruption import Interruption
-from segment_tiles.workflows.loaded_model import forget_segmenters
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
-from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.regions.loaded_model import forget_segmenters
+from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 
 PACKAGES_THAT_DECIDE_BYTES = ("segment-tiles", "torch")
 """Of which a worker must have the same version as this process."""

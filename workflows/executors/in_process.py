@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths
-from segment_tiles.workflows.interruption import Interruption
 
 if TYPE_CHECKING:
-    from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
+    from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 
 
 class InProcess:
@@ -30,7 +30,7 @@ class InProcess:
         self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
     ) -> list[RegionReport]:
         """Do all tasks here."""
-        from segment_tiles.workflows.region_task import do_region  # noqa: PLC0415 - brings torch: see protocol
+        from segment_tiles.workflows.regions.region_task import do_region  # noqa: PLC0415 - brings torch: see protocol
 
         reports = []
         for task in tasks:

@@ -27,7 +27,11 @@ LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0
 """Until the first process must be there, on a machine that is busy."""
 
-PRELOADED = ("segment_tiles.workflows.executors.worker", "segment_tiles.workflows.scene_probe", "timm.models")
+PRELOADED = (
+    "segment_tiles.workflows.executors.worker",
+    "segment_tiles.workflows.run.scene_probe",
+    "timm.models",
+)
 """What a worker imports while the client is still importing the same."""
 STARTS = 3
 """How often the processes are started before one that ends while they start is an error."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from segment_tiles.pipeline.sources.view import View
-from segment_tiles.workflows.interruption import Interruption
+from segment_tiles.workflows.executors.interruption import Interruption
 
 if TYPE_CHECKING:  # worker processes are started before this process has spent seconds on importing torch
-    from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
+    from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 
 Result = TypeVar("Result")
 Tell = Callable[[str], None]

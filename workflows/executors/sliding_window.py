@@ -13,11 +13,11 @@ from distributed import Client, Future, KilledWorker
 
 from segment_tiles.pipeline.errors import RunFailedError, SourceChangedError, WriteFailedError, one_line
 from segment_tiles.workflows.executors.dask_settings import TRIES
+from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import Tell
 from segment_tiles.workflows.executors.unopened import submit
 from segment_tiles.workflows.executors.worker import WorkOrder, do_region_on_worker, stop_run
-from segment_tiles.workflows.interruption import Interruption
-from segment_tiles.workflows.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 
 POLL_SECONDS = 0.2
 """How often the scheduler and the user's Ctrl-C are looked after while nothing comes back."""

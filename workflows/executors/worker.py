@@ -16,12 +16,12 @@ from distributed import Worker, WorkerPlugin, get_worker
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
 from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
 from segment_tiles.pipeline.models.devices import device_label, resolve_device
-from segment_tiles.pipeline.models.manifest_file import load_manifest
+from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.executors.protocol import RunPaths
-from segment_tiles.workflows.region_task import RegionReport, RegionTask, do_region
+from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask, do_region
 
 SECONDS_BETWEEN_EVENTS = 0.5
 """Progress of a worker reaches the scheduler at most this often."""

@@ -23,8 +23,8 @@ from segment_tiles.pipeline.durable import sync_folder, sync_tree
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.backends.protocol import Preparation
-from segment_tiles.pipeline.models.checksum import sha256_of_file
 from segment_tiles.pipeline.models.devices import device_label
+from segment_tiles.pipeline.models.packages.checksum import sha256_of_file
 from segment_tiles.pipeline.models.registry import is_bundled
 
 COMPLETE = "complete.json"

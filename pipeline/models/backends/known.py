@@ -12,8 +12,8 @@ from segment_tiles.pipeline.models.backends.openvino import OpenVino
 from segment_tiles.pipeline.models.backends.protocol import Backend
 from segment_tiles.pipeline.models.backends.torch_compiled import TorchCompiled
 from segment_tiles.pipeline.models.backends.torch_eager import TorchEager
-from segment_tiles.pipeline.models.graphs import GRAPH_FILES
-from segment_tiles.pipeline.models.manifest import ModelManifest
+from segment_tiles.pipeline.models.graphs.packaged import GRAPH_FILES
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 
 BACKENDS: Final[dict[str, Backend]] = {
     backend.name: backend for backend in (TorchEager(), TorchCompiled(), OpenVino(), OnnxRuntime())

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError, UsageError
-from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints import jfzhang, smp, torchvision, vainf
 from segment_tiles.pipeline.models.checkpoints.answers import check_answer
 from segment_tiles.pipeline.models.checkpoints.networks import find_network
@@ -21,8 +20,9 @@ from segment_tiles.pipeline.models.checkpoints.translation import (
     ImportOptions,
     with_counters,
 )
-from segment_tiles.pipeline.models.comparison import BACKGROUND
-from segment_tiles.pipeline.models.weights import load_exactly
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.networks.comparison import BACKGROUND
+from segment_tiles.pipeline.models.packages.weights import load_exactly
 
 
 class _Source(Protocol):

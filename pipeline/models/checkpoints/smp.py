@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError, one_line
-from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints.backbone_names import (
     input_bands,
     is_resnet,
@@ -30,8 +29,9 @@ from segment_tiles.pipeline.models.checkpoints.translation import (
     rename_in_order,
     split_prefix,
 )
-from segment_tiles.pipeline.models.comparison import SMP_CLASSES
-from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.networks.comparison import SMP_CLASSES
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 
 SOURCE = "segmentation_models_pytorch"
 CONFIG_FILE = "config.json"

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints.backbone_names import (
     input_bands,
     is_resnet,
@@ -21,7 +20,8 @@ from segment_tiles.pipeline.models.checkpoints.translation import (
     rename_in_order,
     split_prefix,
 )
-from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 
 SOURCE = "torchvision"
 RATES = (12, 24, 36)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError
-from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 from segment_tiles.pipeline.wording import counted
 
 Rule = tuple[str, str]

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError, UsageError
-from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints.backbone_names import (
     input_bands,
     is_resnet,
@@ -25,7 +24,8 @@ from segment_tiles.pipeline.models.checkpoints.translation import (
     split_prefix,
 )
 from segment_tiles.pipeline.models.checkpoints.xception_names import block_rules, separable_rules, stem_rules
-from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 
 SOURCE = "VainF/DeepLabV3Plus-Pytorch"
 LOW_CHANNELS = 48

@@ -13,11 +13,11 @@ import pyogrio
 import rasterio
 
 from segment_tiles.pipeline.names import is_url
+from segment_tiles.pipeline.sources.areas.vector_file import BESIDE_SHAPEFILE
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
-from segment_tiles.pipeline.sources.vector_file import BESIDE_SHAPEFILE
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 
 _OVERVIEWS: Final = re.compile(r"(?:\.msk)?(?:\.ovr)+(?:\.aux\.xml)?")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.learning.boundaries import BoundaryIou, TrimapScores
+from segment_tiles.pipeline.learning.scores.boundaries import BoundaryIou, TrimapScores
 
 SIDE = 9
 MAPS = arrays(np.uint8, (2, SIDE, SIDE), elements=st.sampled_from([0, 1, 255]))

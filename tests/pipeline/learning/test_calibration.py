@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segment_tiles.pipeline.learning.calibration import Calibration
+from segment_tiles.pipeline.learning.scores.calibration import Calibration
 
 
 def test_certain_and_right_is_calibrated() -> None:

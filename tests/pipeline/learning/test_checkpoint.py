@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segment_tiles.pipeline.errors import TrainingError
-from segment_tiles.pipeline.learning.checkpoint import (
+from segment_tiles.pipeline.learning.training.checkpoint import (
     CHECKPOINT_NAME,
     Checkpoint,
     load_checkpoint,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.learning.confusion import ConfusionMatrix
+from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
 
 CODES = st.sampled_from([0, 1, 2, 255])
 MAPS = arrays(np.uint8, (2, 40), elements=CODES)

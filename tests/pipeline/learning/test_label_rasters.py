@@ -12,7 +12,7 @@ from PIL import Image
 
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.labels import LabelReader, open_labels
+from segment_tiles.pipeline.learning.data.labels import LabelReader, open_labels
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
 from segment_tiles.pipeline.sources.open import open_source
 

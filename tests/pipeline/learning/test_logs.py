@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segment_tiles.pipeline.learning.logs import SCORES_FILE, STEPS_FILE, TrainingLog
+from segment_tiles.pipeline.learning.training.logs import SCORES_FILE, STEPS_FILE, TrainingLog
 
 
 def step(number: int, loss: float) -> dict[str, float]:

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segment_tiles.pipeline.learning.losses import build_loss
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, LossSettings
+from segment_tiles.pipeline.learning.training.losses import build_loss
 
 KINDS = ["cross_entropy", "dice_cross_entropy", "focal", "lovasz", "top_k"]
 

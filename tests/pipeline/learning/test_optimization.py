@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from segment_tiles.pipeline.learning.optimization import build_average, build_optimizer, learning_rate_factor
 from segment_tiles.pipeline.learning.settings import OptimizerSettings
+from segment_tiles.pipeline.learning.training.optimization import (
+    build_average,
+    build_optimizer,
+    learning_rate_factor,
+)
 
 
 def test_poly_rate_falls_from_one_to_zero() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segment_tiles.pipeline.learning.recoloring import ClassRecoloring
+from segment_tiles.pipeline.learning.data.recoloring import ClassRecoloring
 from segment_tiles.pipeline.learning.settings import (
     AugmentationSettings,
     RecoloringSettings,

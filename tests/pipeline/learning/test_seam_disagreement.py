@@ -14,7 +14,7 @@ from torch import Tensor
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.seam_disagreement import SeamDisagreement, measure_seams
+from segment_tiles.pipeline.learning.scores.seam_disagreement import SeamDisagreement, measure_seams
 from segment_tiles.pipeline.sources.array import ArraySource
 
 

@@ -13,14 +13,20 @@ from hypothesis import strategies as st
 
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.augmentation import Placement, place
-from segment_tiles.pipeline.learning.loading import WindowNumbers
+from segment_tiles.pipeline.learning.data.augmentation import Placement, place
+from segment_tiles.pipeline.learning.data.loading import WindowNumbers
+from segment_tiles.pipeline.learning.data.sampling import WindowSampler
+from segment_tiles.pipeline.learning.data.scenes import LabelledScene, open_scenes
+from segment_tiles.pipeline.learning.data.survey import (
+    CELL,
+    BandStatistics,
+    ClassCells,
+    Survey,
+    survey_scenes,
+)
+from segment_tiles.pipeline.learning.data.windows import TrainingWindows
 from segment_tiles.pipeline.learning.processes import TrainingProcess
-from segment_tiles.pipeline.learning.sampling import WindowSampler
-from segment_tiles.pipeline.learning.scenes import LabelledScene, open_scenes
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, TrainingSettings
-from segment_tiles.pipeline.learning.survey import CELL, BandStatistics, ClassCells, Survey, survey_scenes
-from segment_tiles.pipeline.learning.windows import TrainingWindows
 
 
 def surveyed(settings: TrainingSettings, discs: Any) -> Survey:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segment_tiles.pipeline.models.build import build_network
+from segment_tiles.pipeline.models.networks.build import build_network
 
 
 class JfzhangBranch(nn.Module):

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError
-from segment_tiles.pipeline.models.backbones import build_backbone
-from segment_tiles.pipeline.models.build import build_network, with_output_stride
-from segment_tiles.pipeline.models.folding import fold_batch_norms
+from segment_tiles.pipeline.models.graphs.folding import fold_batch_norms
 from segment_tiles.pipeline.models.inspection import count_multiply_adds, count_parameters
-from segment_tiles.pipeline.models.layers import mean_of_window
-from segment_tiles.pipeline.models.manifest import Architecture
-from segment_tiles.pipeline.models.settings import default_rates
+from segment_tiles.pipeline.models.networks.backbones import build_backbone
+from segment_tiles.pipeline.models.networks.build import build_network, with_output_stride
+from segment_tiles.pipeline.models.networks.layers import mean_of_window
+from segment_tiles.pipeline.models.networks.settings import default_rates
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 
 XCEPTION_65 = Architecture("deeplabv3plus", "xception65", 16, (6, 12, 18), "global")
 

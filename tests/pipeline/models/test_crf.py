@@ -9,8 +9,14 @@ from torch import nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.models.crf import CrfParameters, color_image, crf_parameters, refine, refine_batch
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.networks.crf import (
+    CrfParameters,
+    color_image,
+    crf_parameters,
+    refine,
+    refine_batch,
+)
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 SIDE = 96

@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from segment_tiles.pipeline.errors import ModelError, UsageError
-from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
+from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import load_manifest, load_network
-from segment_tiles.workflows.model_import import ImportRequest, import_model
+from segment_tiles.workflows.model_packages.weights_import import ImportRequest, import_model
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 segmentation = pytest.importorskip("torchvision.models.segmentation")

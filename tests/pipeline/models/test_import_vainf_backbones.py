@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
-from segment_tiles.pipeline.models.manifest_file import check_manifest
-from segment_tiles.workflows.import_request import class_table
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.packages.manifest_file import check_manifest
+from segment_tiles.workflows.model_packages.import_request import class_table
 
 
 def conv_bn(cin, cout, kernel=3, stride=1):

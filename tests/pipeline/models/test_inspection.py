@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.inspection import count_multiply_adds, measure_reach
-from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 
 
 @pytest.mark.parametrize(("kernel", "rate", "reach"), [(1, 1, 0), (3, 1, 1), (3, 7, 7), (5, 3, 6)])

@@ -12,10 +12,10 @@ from monai.bundle import init_bundle
 from monai.networks.nets import BasicUNetPlusPlus, UNet
 
 from segment_tiles.pipeline.errors import ModelError, UsageError
-from segment_tiles.pipeline.models.checkpoints.monai_bundle import is_bundle, read_bundle
+from segment_tiles.pipeline.models.checkpoints.monai.bundle import is_bundle, read_bundle
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.workflows.model_import import ImportRequest, import_model
+from segment_tiles.workflows.model_packages.weights_import import ImportRequest, import_model
 
 ARGUMENTS: dict[str, Any] = {
     "spatial_dims": 2,

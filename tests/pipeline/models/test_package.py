@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.models.build import build_network
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.packages.stac_item import from_stac_item, to_stac_item
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.pipeline.models.stac_item import from_stac_item, to_stac_item
 
 LIGHT = Architecture("deeplabv3plus", "resnet10t", 16, (1, 2), "window", 3, details={"channels": 16})
 MANIFEST = ModelManifest(
@@ -259,7 +259,7 @@ def reseal_with(change):
         state = load_file(path)
         change(state)
         save_file(state, path)
-        from segment_tiles.pipeline.models.checksum import sha256_of_file  # noqa: PLC0415
+        from segment_tiles.pipeline.models.packages.checksum import sha256_of_file  # noqa: PLC0415
 
         def vouch(document):
             asset = document["assets"]["model"]

@@ -8,12 +8,12 @@ from torch import nn
 
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.models.build import build_network, with_output_stride
-from segment_tiles.pipeline.models.folding import fold_batch_norms
+from segment_tiles.pipeline.models.graphs.folding import fold_batch_norms
 from segment_tiles.pipeline.models.inspection import count_multiply_adds, count_parameters, measure_reach
-from segment_tiles.pipeline.models.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.networks.build import build_network, with_output_stride
 from segment_tiles.pipeline.models.package import save_model_package
-from segment_tiles.pipeline.models.stac_item import from_stac_item, to_stac_item
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.packages.stac_item import from_stac_item, to_stac_item
 
 STRIDES = {"drn_d_54": 8, "xception_jfzhang": 16, "xception_vainf": 16, "hrnetv2_32": 32, "hrnetv2_48": 32}
 

@@ -7,10 +7,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from segment_tiles.pipeline.models.build import build_network
-from segment_tiles.pipeline.models.folding import fold_batch_norms
-from segment_tiles.pipeline.models.manifest import Architecture
-from segment_tiles.pipeline.models.rewriting import Upsampling, activate_in_place, cut_upsampling, rewrite
+from segment_tiles.pipeline.models.graphs.folding import fold_batch_norms
+from segment_tiles.pipeline.models.graphs.rewriting import (
+    Upsampling,
+    activate_in_place,
+    cut_upsampling,
+    rewrite,
+)
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models import precision
-from segment_tiles.pipeline.models.build import build_network
 from segment_tiles.pipeline.models.devices import resolve_device
-from segment_tiles.pipeline.models.folding import fold_batch_norms
-from segment_tiles.pipeline.models.manifest import Architecture
+from segment_tiles.pipeline.models.graphs.folding import fold_batch_norms
+from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.packages.manifest import Architecture
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 CPU = torch.device("cpu")

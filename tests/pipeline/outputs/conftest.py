@@ -13,7 +13,7 @@ from pyproj import CRS
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
 
 UTM_12 = CRS.from_epsg(32612).to_wkt("WKT2_2019")
 TABLE = ClassTable(

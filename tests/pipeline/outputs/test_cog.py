@@ -20,8 +20,8 @@ from segment_tiles.pipeline.errors import OutputError, WriteFailedError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.overviews import build_overviews
-from segment_tiles.pipeline.outputs.store import array_of
+from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
+from segment_tiles.pipeline.outputs.stores.store import array_of
 
 UTM_WKT = CRS.from_epsg(32612).to_wkt("WKT2_2019")
 LAEA_WKT = CRS.from_string("+proj=laea +lat_0=7 +lon_0=21 +ellps=GRS80 +units=m").to_wkt("WKT2_2019")
@@ -174,7 +174,7 @@ import resource, signal, sys
 from pathlib import Path
 from segment_tiles.pipeline.errors import WriteFailedError
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 
 group = open_store(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyproj import CRS
 
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs import conventions
+from segment_tiles.pipeline.outputs.stores import conventions
 
 UTM = CRS.from_epsg(32612).to_wkt("WKT2_2019")
 NORTH_UP = GeoRef((0.1, 0.0, 500000.0, 0.0, -0.1, 4900000.0), UTM)

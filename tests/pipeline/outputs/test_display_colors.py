@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.outputs.display_colors import NODATA_GRAY, display_rgb
+from segment_tiles.pipeline.outputs.pictures.display_colors import NODATA_GRAY, display_rgb
 
 
 @given(

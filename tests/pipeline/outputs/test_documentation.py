@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.overviews import build_overviews
 from segment_tiles.pipeline.outputs.stac_item import Provenance, write_item
-from segment_tiles.pipeline.outputs.store import read_georef
+from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
+from segment_tiles.pipeline.outputs.stores.store import read_georef
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "outputs.md"
 BLOCK = re.compile(r"^```(python|python xarray|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

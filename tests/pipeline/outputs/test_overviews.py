@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.conventions import group_attributes
-from segment_tiles.pipeline.outputs.overviews import (
+from segment_tiles.pipeline.outputs.stores.conventions import group_attributes
+from segment_tiles.pipeline.outputs.stores.overviews import (
     build_overviews,
     mean_of_four,
     mode_of_four,
     overview_shapes,
 )
-from segment_tiles.pipeline.outputs.store import array_of, read_georef
+from segment_tiles.pipeline.outputs.stores.store import array_of, read_georef
 
 NODATA = 255
 four_codes = arrays(np.uint8, (4,), elements=st.sampled_from([0, 1, 2, 3, NODATA]))
@@ -201,8 +201,8 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from segment_tiles.pipeline.errors import WriteFailedError
-from segment_tiles.pipeline.outputs.overviews import build_overviews
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
+from segment_tiles.pipeline.outputs.stores.store import open_store
 
 group = open_store(Path(sys.argv[1]), "r+")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -12,14 +12,14 @@ from PIL import Image
 
 from segment_tiles.pipeline.errors import WriteFailedError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.outputs.preview import (
+from segment_tiles.pipeline.outputs.pictures.preview import (
     GAP,
     MARGIN,
     NODATA_COLORS,
     PANEL_WIDTH,
     write_preview,
 )
-from segment_tiles.pipeline.outputs.preview_legend import ROWS_AT_MOST, legend_rows, share_of
+from segment_tiles.pipeline.outputs.pictures.preview_legend import ROWS_AT_MOST, legend_rows, share_of
 
 
 def pixels_of(path: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyproj import CRS
 
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.scale_bar import ground_pixel_width, round_scale_bar
+from segment_tiles.pipeline.outputs.pictures.scale_bar import ground_pixel_width, round_scale_bar
 
 
 def wkt(code: int) -> str:

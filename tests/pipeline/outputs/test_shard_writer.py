@@ -13,9 +13,9 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
-from segment_tiles.pipeline.outputs.ledger import Ledger
-from segment_tiles.pipeline.outputs.shard_writer import ShardWriter
-from segment_tiles.pipeline.outputs.store import create_store
+from segment_tiles.pipeline.outputs.stores.ledger import Ledger
+from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
+from segment_tiles.pipeline.outputs.stores.store import create_store
 
 TABLE = ClassTable((MapClass(0, "a", (0, 0, 0)), MapClass(1, "b", (9, 9, 9))))
 

@@ -13,7 +13,7 @@ from shapely.geometry import LineString, Polygon, box
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.area_of_interest import read_area_of_interest
+from segment_tiles.pipeline.sources.areas.area_of_interest import read_area_of_interest
 
 UTM = CRS.from_epsg(32633)
 GEOREF = GeoRef((10.0, 0.0, 500000.0, 0.0, -10.0, 5600000.0), UTM.to_wkt())

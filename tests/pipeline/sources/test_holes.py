@@ -19,7 +19,7 @@ from segment_tiles.pipeline.inference.bands import BandReader
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.segmenter import Segmenter
-from segment_tiles.pipeline.sources.raster_file import RasterFile
+from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 
 HEIGHT, WIDTH, SIDE = 700, 300, 64
 DATA = (slice(0, 3), slice(130, 200), slice(70, 290))

@@ -23,7 +23,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
-from segment_tiles.pipeline.sources.pyramid_source import PyramidSource
+from segment_tiles.pipeline.sources.pyramids.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.view import View
 
 READERS = ("slide", "ome-tiff", "ome-zarr-0.5", "ome-zarr-0.4")

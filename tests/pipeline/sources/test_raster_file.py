@@ -13,8 +13,9 @@ from rasterio.enums import ColorInterp, Resampling
 
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError, UsageError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources import patience, raster_file
+from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.rasters import raster_file
 
 ROTATED = rasterio.Affine(0.3, 0.1, 500.0, 0.1, -0.3, 900.0)
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from segment_tiles.pipeline.errors import ReadFailedError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources import patience, raster_file
+from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.several_handles import SeveralHandles
+from segment_tiles.pipeline.sources.rasters import raster_file
+from segment_tiles.pipeline.sources.rasters.several_handles import SeveralHandles
 from segment_tiles.pipeline.sources.window_parts import parts_of
 
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.data import immunohistochemistry
 
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.tissue import TissueArea, TissueMask, tissue_of
+from segment_tiles.pipeline.sources.areas.tissue import TissueArea, TissueMask, tissue_of
 
 
 def slide(height: int = 300, width: int = 400) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

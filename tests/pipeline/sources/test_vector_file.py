@@ -19,10 +19,10 @@ from segment_tiles.pipeline.errors import TrainingError, UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.labels import open_labels
+from segment_tiles.pipeline.learning.data.labels import open_labels
 from segment_tiles.pipeline.learning.settings import SceneSettings
-from segment_tiles.pipeline.sources.area_of_interest import read_area_of_interest
-from segment_tiles.pipeline.sources.vector_file import content_checksum, read_polygon_layer, split_layer
+from segment_tiles.pipeline.sources.areas.area_of_interest import read_area_of_interest
+from segment_tiles.pipeline.sources.areas.vector_file import content_checksum, read_polygon_layer, split_layer
 
 
 def write(path: Path, **layers: object) -> Path:

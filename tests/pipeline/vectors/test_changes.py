@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.vectors.class_raster import ArrayClassRaster
-from segment_tiles.pipeline.vectors.components import label_components
-from segment_tiles.pipeline.vectors.holes import fill_holes, resolve_holes, tile_holes
-from segment_tiles.pipeline.vectors.majority import majority_codes
-from segment_tiles.pipeline.vectors.selection import ClassSelection
-from segment_tiles.pipeline.vectors.sieve import SieveTable, resolve_sieve, sieve_links, sieved_codes
-from segment_tiles.pipeline.vectors.surroundings import all_surroundings, tile_seams, whole_components
+from segment_tiles.pipeline.vectors.changes.holes import fill_holes, resolve_holes, tile_holes
+from segment_tiles.pipeline.vectors.changes.majority import majority_codes
+from segment_tiles.pipeline.vectors.changes.sieve import SieveTable, resolve_sieve, sieve_links, sieved_codes
+from segment_tiles.pipeline.vectors.changes.surroundings import all_surroundings, tile_seams, whole_components
+from segment_tiles.pipeline.vectors.geometry.components import label_components
+from segment_tiles.pipeline.vectors.rasters.class_raster import ArrayClassRaster
+from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 
 NODATA = 9

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.vectors.components import label_components, union
-from segment_tiles.pipeline.vectors.selection import ClassSelection
+from segment_tiles.pipeline.vectors.geometry.components import label_components, union
+from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
 
 ALL = ClassSelection(None, ())
 SHAPES = st.tuples(st.integers(1, 15), st.integers(1, 15))

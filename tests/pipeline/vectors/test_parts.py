@@ -11,12 +11,12 @@ import pytest
 
 from segment_tiles.pipeline.errors import VectorError
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.vectors import layer as layer_module
-from segment_tiles.pipeline.vectors import parts
-from segment_tiles.pipeline.vectors.features import PART_SCHEMA
-from segment_tiles.pipeline.vectors.layer import Layer
-from segment_tiles.pipeline.vectors.measure import measure_of
-from segment_tiles.pipeline.vectors.parts import MergedParts, write_part
+from segment_tiles.pipeline.vectors.files import layer as layer_module
+from segment_tiles.pipeline.vectors.files import parts
+from segment_tiles.pipeline.vectors.files.layer import Layer
+from segment_tiles.pipeline.vectors.files.parts import MergedParts, write_part
+from segment_tiles.pipeline.vectors.geometry.features import PART_SCHEMA
+from segment_tiles.pipeline.vectors.geometry.measure import measure_of
 
 
 def part(path: Path, keys: np.ndarray, sizes: np.ndarray) -> Path:

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.vectors.rings import (
+from segment_tiles.pipeline.vectors.geometry.rings import (
     drop_straight_vertices,
     gather_parts,
     insert_vertices,
     junctions,
 )
-from segment_tiles.pipeline.vectors.trace import trace_outlines
+from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
 
 CODES = arrays(np.int32, st.tuples(st.integers(1, 10), st.integers(1, 10)), elements=st.integers(1, 3))
 

@@ -11,11 +11,11 @@ from geopandas import GeoSeries
 from segment_tiles.pipeline.errors import UsageError, VectorError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.vectors.amounts import pixel_area, pixels_of_area, pixels_of_length
-from segment_tiles.pipeline.vectors.class_raster import ArrayClassRaster, open_class_raster
-from segment_tiles.pipeline.vectors.hilbert import hilbert_distance
-from segment_tiles.pipeline.vectors.palette import class_color
-from segment_tiles.pipeline.vectors.right_angles import right_angled
-from segment_tiles.pipeline.vectors.trace import trace_outlines
+from segment_tiles.pipeline.vectors.geometry.hilbert import hilbert_distance
+from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
+from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
+from segment_tiles.pipeline.vectors.rasters.class_raster import ArrayClassRaster, open_class_raster
+from segment_tiles.pipeline.vectors.rasters.palette import class_color
 
 
 def test_hilbert_curve_visits_every_cell_in_single_steps():

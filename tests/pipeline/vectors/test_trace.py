@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.vectors import trace
-from segment_tiles.pipeline.vectors.trace import has_gdal_pipeline, trace_outlines
+from segment_tiles.pipeline.vectors.geometry import trace
+from segment_tiles.pipeline.vectors.geometry.trace import has_gdal_pipeline, trace_outlines
 
 SMALL_LABELS = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3))
 

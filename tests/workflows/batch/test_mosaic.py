@@ -14,11 +14,11 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from segment_tiles.pipeline.errors import SourceError
-from segment_tiles.pipeline.outputs.store import open_store
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.batch.jobs import Mosaic
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
-from segment_tiles.workflows.batch.mosaic import write_mosaic
 from segment_tiles.workflows.batch.run import run_batch
+from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 
 HEIGHT, WIDTH = 210, 190
 CUTS = ((0, 0, 97, 83), (0, 83, 97, 107), (97, 0, 113, 83), (97, 83, 113, 107))

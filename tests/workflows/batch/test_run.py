@@ -18,7 +18,7 @@ import pytest
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.run import run_batch
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.run.segment import segment
 
 BROKEN = ("crop_03.tif", "crop_08.tif")
 

@@ -18,7 +18,7 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
-from segment_tiles.workflows.batch.stac_scenes import stac_scenes
+from segment_tiles.workflows.batch.sources.stac_scenes import stac_scenes
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 

@@ -22,7 +22,7 @@ import rasterio
 from distributed import Client
 
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.run.segment import segment
 
 ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 120

@@ -11,7 +11,7 @@ from distributed.deploy import Cluster
 import segment_tiles.workflows
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.executors.cluster_file import cluster_class, read_cluster_file
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.run.segment import segment
 
 EXAMPLES = sorted((Path(segment_tiles.workflows.__file__).parent / "deploy" / "clusters").glob("*.yaml"))
 GOOD = "cluster: distributed.LocalCluster\nworkers: 1\n"

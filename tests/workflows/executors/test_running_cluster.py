@@ -16,7 +16,7 @@ import yaml
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.executors import executor_for
-from segment_tiles.workflows.segment import segment
+from segment_tiles.workflows.run.segment import segment
 
 
 def test_the_bytes_are_those_of_one_process(scenario: Any, two_workers: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
 
 NODATA = 9
 WriteRaster = Callable[..., Path]

@@ -6,7 +6,7 @@ import pytest
 import shapely
 
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.polygons.polygonize import polygonize
 
 NODATA = 9
 

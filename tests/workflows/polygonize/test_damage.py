@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.workflows import polygonize as workflow
-from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.polygons import polygonize as workflow
+from segment_tiles.workflows.polygons.polygonize import polygonize
 
 OPTIONS = PolygonizeOptions(vector_tile=64, sieve=4, simplify=0.0)
 KINDS = {

@@ -18,7 +18,7 @@ from segment_tiles.pipeline.errors import (
     WriteFailedError,
 )
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.polygons.polygonize import polygonize
 
 ALL_ENDINGS = ("parquet", "gpkg", "fgb", "geojson", "geojsonl", "qupath.geojson")
 

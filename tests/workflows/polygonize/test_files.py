@@ -16,7 +16,7 @@ import shapely
 from pyproj import CRS, Geod, Transformer
 
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.polygons.polygonize import polygonize
 
 GEOPARQUET_SCHEMA = {
     "$schema": "http://json-schema.org/draft-07/schema#",
@@ -265,7 +265,7 @@ def test_eight_connected_features_come_back_whole(tmp_path, class_raster, ending
 def test_medical_raster_measures_in_its_unit(tmp_path):
     from segment_tiles.pipeline.grid.classes import ClassTable, MapClass  # noqa: PLC0415
     from segment_tiles.pipeline.grid.georef import GeoRef  # noqa: PLC0415
-    from segment_tiles.pipeline.outputs.store import array_of, create_store  # noqa: PLC0415
+    from segment_tiles.pipeline.outputs.stores.store import array_of, create_store  # noqa: PLC0415
 
     table = ClassTable((MapClass(0, "stroma", (1, 2, 3)), MapClass(1, "tumour", (200, 0, 0))))
     georef = GeoRef((0.5, 0.0, 0.0, 0.0, 0.5, 0.0), None, "micrometer")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.polygons.polygonize import polygonize
 
 NODATA = 9
 

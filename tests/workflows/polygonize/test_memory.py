@@ -11,7 +11,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.polygons.polygonize import polygonize
 report = polygonize(Path(sys.argv[1]), [Path(sys.argv[2])], PolygonizeOptions(vector_tile=512))
 print(report.features, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

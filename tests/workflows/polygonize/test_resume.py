@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.workflows.polygonize import polygonize
+from segment_tiles.workflows.polygons.polygonize import polygonize
 
 OPTIONS = {"vector_tile": 64, "sieve": 4, "simplify": 0.0}
 
@@ -23,7 +23,7 @@ def test_kill_and_resume(tmp_path, class_raster, land_cover):
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from segment_tiles.workflows.polygonize import polygonize\n"
+        "from segment_tiles.workflows.polygons.polygonize import polygonize\n"
         "from segment_tiles.pipeline.vectors.options import PolygonizeOptions\n"
         f"polygonize(Path(sys.argv[1]), [Path(sys.argv[2])], PolygonizeOptions(**{OPTIONS!r}),\n"
         "           progress=lambda *words: time.sleep(0.1))\n"

@@ -1,0 +1,154 @@
+"""`segment-tiles batch`: many scenes from one jobs file, one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segment_tiles.cli.options import common as options
+from segment_tiles.cli.terminal.console import print_json, text_console
+
+if TYPE_CHECKING:
+    from segment_tiles.workflows.batch.planning import BatchPlan
+    from segment_tiles.workflows.batch.run import BatchResult
+
+Jobs = Annotated[
+    Path, typer.Argument(metavar="JOBS.yaml", help="Jobs file: scenes, settings, output directories.")
+]
+RestartChanged = Annotated[
+    bool,
+    typer.Option("--restart-changed", help="Do again the jobs whose source or settings have changed."),
+]
+
+
+def _print_schema(*, value: bool) -> None:
+    if value:
+        from segment_tiles.workflows.batch.schema import jobs_schema
+
+        print_json(jobs_schema())
+        raise typer.Exit
+
+
+def command(
+    jobs: Jobs,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the summed Plan of the jobs; compute nothing.")
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away what all jobs left.")] = False,
+    restart_changed: RestartChanged = False,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--part", metavar="I/N", help="Every N-th job from the I-th; table and collection need them all."
+        ),
+    ] = "1/1",
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+    _schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema",
+            callback=_print_schema,
+            is_eager=True,
+            help="Print the JSON schema of a jobs file, and stop.",
+        ),
+    ] = False,
+) -> None:
+    """Segment many scenes; finished ones are skipped, failed ones tried again, one failure stops no other."""
+    from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+    from segment_tiles.workflows.batch.part import parse_part
+
+    wanted = parse_part(part)
+    file = read_jobs_file(jobs)
+    if dry_run:
+        from segment_tiles.workflows.batch.planning import plan_batch
+
+        _report_plan(plan_batch(file, restart=restart, restart_changed=restart_changed), json=json)
+        return
+    from segment_tiles.cli.terminal.batch_progress import BatchConsole
+    from segment_tiles.workflows.batch.run import run_batch
+
+    with BatchConsole(quiet=quiet or json) as console:
+        result = run_batch(file, console, restart=restart, restart_changed=restart_changed, part=wanted)
+    report_batch(result, quiet=quiet, json=json)
+
+
+def report_batch(result: BatchResult, *, quiet: bool, json: bool) -> None:
+    """Print what became of the jobs; leave with status 1 where some failed."""
+    from segment_tiles.workflows.batch.table import job_row
+
+    if json:
+        rows = [job_row(outcome) for outcome in result.outcomes]
+        print_json({"results": str(result.results), "states": result.states, "jobs": rows})
+    elif not quiet:
+        table = (result.results / "jobs.csv").exists()
+        print(_sentence(result.states) + (f"; table and collection in {result.results}" if table else ""))
+    _leave_with_failures([(outcome.job.name, outcome.error) for outcome in result.failures], "failed")
+
+
+def _report_plan(plan: BatchPlan, *, json: bool) -> None:
+    from segment_tiles.pipeline.names import shown_name
+    from segment_tiles.workflows.run.describe import describe_plan
+
+    summary = plan.summary()
+    if json:
+        jobs: list[dict[str, Any]] = [
+            {
+                "job": planned.job.name,
+                "source": shown_name(planned.job.config.source),
+                "state": planned.state,
+                "error": planned.error,
+                "plan": None if planned.plan is None else describe_plan(planned.plan),
+            }
+            for planned in plan.jobs
+        ]
+        print_json({"summary": summary, "jobs": jobs})
+    else:
+        _print_summary(summary)
+    # nothing was computed: what would fail is bad input
+    _leave_with_failures([(planned.job.name, planned.error) for planned in plan.failures], "would fail", 2)
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from segment_tiles.pipeline.wording import readable_bytes
+
+    table = Table(show_header=False)
+    minutes = summary["expected_seconds"] / 60
+    table.add_row(
+        "jobs", f"{summary['jobs']:,}: {summary['to_do']:,} to do, {summary['finished_before']:,} finished"
+    )
+    table.add_row("pixels", f"{summary['pixels']:,}")
+    table.add_row("tiles", f"{summary['tiles']:,}, of these {summary['tiles_outside_aoi']:,} skipped")
+    table.add_row("memory", f"up to {readable_bytes(summary['memory_bytes'])}")
+    table.add_row("disk", f"about {readable_bytes(summary['disk_bytes'])}")
+    table.add_row("time", f"about {minutes:,.1f} min" if minutes < 120 else f"about {minutes / 60:,.1f} h")
+    text_console().print(table)
+
+
+def _sentence(states: dict[str, int]) -> str:
+    """Return counts in words.
+
+    >>> _sentence({"done": 1, "failed": 2})
+    '1 done, 2 failed'
+    """
+    return ", ".join(f"{count:,} {state}" for state, count in states.items())
+
+
+def _leave_with_failures(failures: list[tuple[str, str | None]], verb: str, status: int = 1) -> None:
+    """Print the list on stderr and leave with a status, where there is one."""
+    import sys
+
+    if not failures:
+        return
+    for name, error in failures:
+        print(f"segment-tiles: {verb}: {name}: {error}", file=sys.stderr)
+    from segment_tiles.pipeline.wording import counted
+
+    jobs = counted(len(failures), "job")
+    hint = "" if verb == "would fail" else "; the same command tries them again"
+    print(f"segment-tiles: error: {jobs} {verb}{hint}", file=sys.stderr)
+    raise typer.Exit(status)

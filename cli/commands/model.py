@@ -1,0 +1,203 @@
+"""`segment-tiles model`: list, inspect and import models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segment_tiles.cli.options import common as options
+from segment_tiles.cli.terminal.console import print_json, text_console
+
+app = typer.Typer(no_args_is_help=True, help="Models: bundled, local, and other projects' checkpoints.")
+
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Load a graph, or evaluate the expressions of a MONAI bundle: both may execute code."
+    ),
+]
+
+
+@app.command("list")
+def list_command(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]...", help="Model packages to list beside the bundled."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """List the bundled models, and model packages in folders."""
+    from segment_tiles.workflows.model_packages.library import list_models
+
+    models = list_models(folders or [])
+    if json:
+        print_json(models)
+        return
+    from rich.table import Table
+
+    table = Table("model", "network", "bands", "classes", "tile")
+    for model in models:
+        network = f"{model['architecture']}, {model['backbone']}"
+        bands, classes = ", ".join(model["bands"]), ", ".join(model["classes"])
+        table.add_row(model["name"], network, bands, classes, str(model["tile"]))
+    text_console().print(table)
+
+
+@app.command("inspect")
+def inspect_command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")
+    ],
+    scene: Annotated[
+        str | None,
+        typer.Option(
+            "--scene", metavar="SOURCE", help="Also measure how far its tiles disagree on this raster."
+        ),
+    ] = None,
+    trust: Trust = False,
+    json: options.Json = False,
+) -> None:
+    """Say what a model is: network, parameters, multiply-adds of a tile, reach against the halo."""
+    from segment_tiles.workflows.model_packages.library import inspect_model
+
+    document = inspect_model(model, trust=trust, scene=scene)
+    if json:
+        print_json(document)
+        return
+    _print_rows(_inspection_rows(document))
+    for warning in document["warnings"]:
+        print(f"warning: {warning}")
+
+
+@app.command("import")
+def import_command(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="MONAI bundle; folder of segmentation_models_pytorch; checkpoint of it, torchvision, VainF or "
+            "jfzhang95; TorchScript, .pt2 or .onnx file.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the new model package; its name is the model's.")
+    ],
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="A,B,..",
+            help="Class names in the order of the outputs; a MONAI bundle may name its own.",
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            "--mean", metavar="M,..", help="Per band, in the units of the raster; default: ImageNet's."
+        ),
+    ] = None,
+    std: Annotated[str | None, typer.Option("--std", metavar="S,..", help="Per band, like --mean.")] = None,
+    tile: Annotated[
+        int | None, typer.Option("--tile", metavar="PX", help="Tile side it was trained for.")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option("--bands", metavar="NAMES", help="Band names; default: red,green,blue.")
+    ] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="Type of the raster's values.")] = "uint8",
+    output_stride: Annotated[
+        int | None, typer.Option("--output-stride", help="8 or 16, where the file does not say.")
+    ] = None,
+    atrous_rates: Annotated[
+        str | None, typer.Option("--atrous-rates", metavar="R,R,R", help="Where the file does not say.")
+    ] = None,
+    trust: Trust = False,
+    json: options.Json = False,
+) -> None:
+    """Make a model package of another project's checkpoint or graph."""
+    from segment_tiles.workflows.model_packages.import_options import import_request
+    from segment_tiles.workflows.model_packages.weights_import import import_model
+
+    request = import_request(
+        path,
+        out,
+        classes,
+        mean=mean,
+        std=std,
+        tile=tile,
+        bands=bands,
+        dtype=dtype,
+        output_stride=output_stride,
+        atrous_rates=atrous_rates,
+        trust=trust,
+    )
+    result = import_model(request).to_json()
+    if json:
+        print_json(result)
+        return
+    _print_rows({"package": str(out), **{key: _text(value) for key, value in result.items()}})
+
+
+@app.command("stride")
+def stride_command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the new model package; its name is the model's.")
+    ],
+    output_stride: Annotated[int, typer.Option("--output-stride", help="8, 16 or 32.")],
+    json: options.Json = False,
+) -> None:
+    """Run the same weights at another output stride: rates and dilation follow."""
+    from segment_tiles.workflows.model_packages.stride import change_output_stride
+
+    architecture = change_output_stride(model, out, output_stride).architecture
+    result = {
+        "package": str(out),
+        "output_stride": architecture.output_stride,
+        "atrous_rates": list(architecture.atrous_rates),
+        "image_pooling_window": architecture.image_pooling_window,
+    }
+    if json:
+        print_json(result)
+        return
+    _print_rows({key: _text(value) for key, value in result.items()})
+
+
+def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
+    architecture = document["architecture"]
+    rows = {"name": document["name"], **{key: _text(value) for key, value in architecture.items()}}
+    rows |= {key: _text(document[key]) for key in ("bands", "dtype", "mean", "std", "classes")}
+    if document["parameters"] is not None:
+        rows["parameters"] = f"{document['parameters'] / 1e6:.2f} M"
+        rows["multiply-adds"] = f"{document['multiply_adds'] / 1e9:.2f} G for a tile of {document['tile']} px"
+    rows["halo"] = f"{document['halo']} px (tile {document['tile']}, overlap {document['overlap']})"
+    if document["reach"] is not None:
+        reach = document["reach"]
+        rows["reach"] = (
+            f"{reach['effective']} px hold 99 % of the gradient, furthest {reach['furthest']} px "
+            f"(measured to {reach['measured']} px)"
+        )
+    if document["seams"] is not None:
+        seams = document["seams"]
+        rows["seams"] = (
+            f"neighbouring tiles give {seams['class_share']:.2%} of the pixels of their overlaps different classes; "
+            f"scores differ by {seams['score_difference']:.4f} on average"
+        )
+    rows["weights"] = f"sha256 {document['weights_checksum']}"
+    return rows
+
+
+def _print_rows(rows: dict[str, str]) -> None:
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    text_console().print(table)
+
+
+def _text(value: object) -> str:
+    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,128 @@
+"""`segment-tiles run`: a raster and a model in, maps and polygons out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from segment_tiles.cli.options import common as options
+from segment_tiles.cli.terminal.console import Console, print_json, text_console
+
+
+def command(
+    source: options.Source,
+    model: options.Model,
+    out: options.Out,
+    tile: options.TileSide = None,
+    overlap: options.Overlap = None,
+    blend: options.Blend = "gaussian",
+    batch: options.Batch = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    backend: options.Backend = "auto",
+    augmentation: options.Augmentation = "none",
+    bands: options.Bands = None,
+    roi: options.Roi = None,
+    aoi: options.Aoi = None,
+    nodata: options.Nodata = None,
+    nodata_rule: options.NodataRule = "all",
+    alpha: options.Alpha = "auto",
+    level: options.Level = None,
+    mpp: options.Mpp = None,
+    source_mpp: options.SourceMpp = None,
+    z: options.Plane = None,
+    t: options.TimePoint = None,
+    tissue: options.Tissue = "auto",
+    labels_inside: options.LabelsInside = False,
+    dicom_seg: options.DicomSeg = "binary",
+    axis: options.Axis = None,
+    neighbours: options.Neighbours = None,
+    formats: options.FormatOfSource = None,
+    scores: options.Scores = False,
+    memory: options.Memory = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    cluster: options.Cluster = None,
+    trust: options.Trust = False,
+    restart: options.Restart = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Segment a raster; a run that was stopped goes on where it was."""
+    config = options.run_config(
+        source, model, out, tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
+        precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule, alpha=alpha,
+        level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
+        formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
+        cluster=cluster, trust=trust, restart=restart, axis=axis, neighbours=neighbours,
+        backend=backend, augmentation=augmentation, dicom_seg=dicom_seg,
+    )  # fmt: skip
+    from segment_tiles.workflows.executors import executor_for
+
+    with Console(quiet=quiet or json) as console, executor_for(config, console.note) as executor:
+        # after the executor, whose worker processes start while this process imports torch
+        from segment_tiles.workflows.run.segment import segment
+
+        result = segment(config, console, executor)
+    report = {**result.report, "out": str(out), "was_finished": result.was_finished}
+    if json:
+        print_json(report)
+    elif not quiet:
+        print_summary(report)
+    if result.failures:
+        print_failures(result.failures)
+        raise typer.Exit(1)
+
+
+def print_summary(report: dict[str, Any]) -> None:
+    """Print what a run found and where it lies."""
+    from rich.table import Table
+
+    is_volume = "volume_unit" in report
+    count, size = ("voxels", "volume_ml") if is_volume else ("pixels", "area")
+    table = Table("class", count, "volume, ml" if is_volume else f"area, {report['area_unit']}")
+    for entry in [*report["classes"], {**report["nodata"], "name": "nodata"}]:
+        known = "unknown" if entry[size] is None else f"{entry[size]:,.1f}"
+        table.add_row(entry["name"], f"{entry[count]:,}", known)
+    console = text_console()
+    console.print(table)
+    if "notice" in report:
+        console.print(report["notice"], highlight=False)
+    if report["was_finished"]:
+        console.print("finished before; nothing was computed (use --restart to begin anew)")
+    from segment_tiles.pipeline.wording import counted
+
+    choices, tiles = report["choices"], report["tiles"]
+    console.print(
+        f"{counted(tiles['computed'], 'tile')} computed, {tiles['skipped']} skipped, on {choices['device_name']} in "
+        f"{choices['precision']} by {choices.get('backend', 'torch')}, {report['seconds'].get('total', 0.0):.1f} s, "
+        f"peak memory {report['memory']['peak_bytes'] / 1e6:.0f} MB",
+        highlight=False,
+    )
+    stages, limit = report["seconds"].get("stages", {}), report["seconds"].get("limit")
+    if limit is not None:
+        busy = ", ".join(f"{name} {stages.get(name, 0.0):.1f} s" for name in ("read", "compute", "write"))
+        console.print(f"busy: {busy}; the limit is {limit}", highlight=False)
+    for name in report.get("outputs", []):
+        console.print(f"  {report['out']}/{name}", highlight=False, soft_wrap=True)
+
+
+def print_failures(failures: list[dict[str, Any]]) -> None:
+    """Print on stderr what could not be done."""
+    import sys
+
+    from segment_tiles.pipeline.wording import counted
+
+    for failure in failures:
+        window = failure["window"]
+        print(
+            f"segment-tiles: failed: rows {window['row']} to {window['row'] + window['height']}, columns "
+            f"{window['column']} to {window['column'] + window['width']}: {failure['reason']}",
+            file=sys.stderr,
+        )
+    print(
+        f"segment-tiles: error: {counted(len(failures), 'part')} failed; finished rows are kept, "
+        "the same command tries the rest again",
+        file=sys.stderr,
+    )

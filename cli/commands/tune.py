@@ -1,0 +1,53 @@
+"""`segment-tiles tune`: measure how a model runs fastest on this machine, and keep it for `run`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from segment_tiles.cli.options import common as options
+from segment_tiles.cli.terminal.console import print_json, text_console
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")]
+Seconds = Annotated[
+    float,
+    typer.Option(
+        "--seconds", min=1, help="Begin nothing further after so long; compile takes part from about 120."
+    ),
+]
+
+
+def command(
+    model: Model,
+    device: options.Device = "auto",
+    seconds: Seconds = 50.0,
+    trust: options.Trust = False,
+    json: options.Json = False,
+) -> None:
+    """Measure backend, precision, tile and batch of a model; `run` takes the fastest if told nothing else."""
+    from segment_tiles.workflows.plans.tune import tune
+
+    document = tune(model, device=device, seconds=seconds, trust=trust)
+    if json:
+        print_json(document)
+        return
+    from rich.table import Table
+
+    table = Table("backend", "precision", "tile", "batch", "ms per tile", "ns per useful pixel", "agreement")
+    for row in document["measured"]:
+        figures = [row["refused"], "", ""]
+        if not row["refused"]:
+            figures = [
+                f"{1e3 * row['seconds_per_tile']:.1f}",
+                f"{row['nanoseconds_per_pixel']:.1f}",
+                f"{row['agreement']:.2%}",
+            ]
+        table.add_row(row["backend"], row["precision"], str(row["tile"]), str(row["batch"]), *figures)
+    console, chosen = text_console(), document["chosen"]
+    console.print(table)
+    console.print(
+        f"kept for {document['model']} on {document['device_name']}: {chosen['backend']} in "
+        f"{chosen['precision']}, tiles of {chosen['tile']} px, batches of {chosen['batch']}",
+        highlight=False,
+    )

@@ -1,0 +1,1 @@
+"""Training windows from labelled scenes."""

@@ -1,0 +1,54 @@
+"""Batches in the order of steps, read ahead by other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from segment_tiles.pipeline.learning.data.windows import TrainingWindows
+from segment_tiles.pipeline.learning.processes import TrainingProcess
+from segment_tiles.pipeline.parent_process import end_with_parent
+
+
+class WindowNumbers(Sampler[int]):
+    """Numbers of the windows of one process from a step on: a window belongs to one step of one rank."""
+
+    def __init__(self, first_step: int, steps: int, batch: int, process: TrainingProcess) -> None:
+        self._steps = range(first_step, steps)
+        self._batch, self._process = batch, process
+
+    def of_step(self, step: int) -> range:
+        """Return the numbers of one step."""
+        first = (step * self._process.count + self._process.rank) * self._batch
+        return range(first, first + self._batch)
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self._steps:
+            yield from self.of_step(step)
+
+    def __len__(self) -> int:
+        return len(self._steps) * self._batch
+
+
+def batches(
+    windows: TrainingWindows, numbers: WindowNumbers, batch: int, loader_processes: int
+) -> Iterator[list[Tensor]]:
+    """Yield values (batch, bands, side, side) and labels (batch, side, side) of one step after the other."""
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        windows,
+        batch_size=batch,
+        sampler=numbers,
+        num_workers=loader_processes,
+        # a fork would share the parent's open GDAL handles and threads
+        multiprocessing_context="spawn" if loader_processes else None,
+        prefetch_factor=4 if loader_processes else None,
+        worker_init_fn=_begin,
+    )
+    yield from loader
+
+
+def _begin(_number: int) -> None:
+    # torch looks for the parent every 5 s, and not while batches wait that nobody takes
+    end_with_parent()

@@ -1,0 +1,90 @@
+"""Training windows straight from the files, as a torch data set whose items depend on their number alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from segment_tiles.pipeline.learning.data.augmentation import (
+    Placement,
+    RadiometricAugmentation,
+    draw_placement,
+    place,
+)
+from segment_tiles.pipeline.learning.data.recoloring import ClassRecoloring
+from segment_tiles.pipeline.learning.data.sampling import Sample, WindowSampler
+from segment_tiles.pipeline.learning.data.scenes import LabelledScene
+from segment_tiles.pipeline.learning.data.survey import Survey
+from segment_tiles.pipeline.learning.settings import TrainingSettings
+from segment_tiles.pipeline.sources.validity import not_finite
+
+
+class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
+    """Item n is the n-th window of the run: place, zoom and light are drawn from (seed, n).
+
+    So a run that was interrupted goes on exactly, and any number of loader processes or ranks gives
+    the same windows. Files are opened by each process for itself, at its first item.
+    """
+
+    def __init__(self, settings: TrainingSettings, data_folder: Path, survey: Survey) -> None:
+        self._settings, self._data_folder = settings, data_folder
+        self._scene_settings = tuple(s for s in settings.scenes if s.use == "train")
+        self._mean = np.asarray(survey.statistics.mean, dtype=np.float32)[:, None, None]
+        self._std = np.asarray(survey.statistics.std, dtype=np.float32)[:, None, None]
+        self._sampler = WindowSampler(
+            survey, tuple(s.weight for s in self._scene_settings), settings.class_balance
+        )
+        self._radiometric = RadiometricAugmentation(settings.augmentation)
+        names = tuple(c.name for c in settings.classes)
+        self._recoloring = ClassRecoloring(settings.augmentation.recolor, names, self._mean, self._std)
+        self._open: dict[int, LabelledScene] = {}
+
+    def __len__(self) -> int:
+        """Return how many windows the run could ever ask for in one process."""
+        return self._settings.steps * self._settings.batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files behind when a loader process is started."""
+        return self.__dict__ | {"_open": {}}
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return normalised values (bands x side x side float32) and labels (side x side int64)."""
+        sample, placement, random = self._drawn(index)
+        image, labels = self._placed(sample, placement)
+        return self._radiometric(self._recoloring(image, labels, random), random), labels
+
+    def _placed(self, sample: Sample, placement: Placement) -> tuple[Tensor, Tensor]:
+        """Return normalised values and labels of a window as it lies on its scene."""
+        scene = self._scene(sample.scene)
+        footprint = placement.footprint(sample.row, sample.column, self._settings.window)
+        labelled = scene.read(footprint, with_held_out=False)
+        values = (labelled.values.astype(np.float32) - self._mean) / self._std
+        # what the engine does with pixels without data: the mean of the band
+        values = np.where(labelled.valid & ~not_finite(labelled.values), values, np.float32(0))
+        return place(
+            torch.from_numpy(values), torch.from_numpy(labelled.labels), placement, self._settings.window
+        )
+
+    def describe(self, index: int) -> str:
+        """Return in words where the n-th window lies."""
+        sample, placement, _ = self._drawn(index)
+        box = placement.footprint(sample.row, sample.column, self._settings.window)
+        return (
+            f"scene {self._scene_settings[sample.scene].name}, rows {box.row} to {box.row_stop}, "
+            f"columns {box.column} to {box.column_stop}"
+        )
+
+    def _drawn(self, index: int) -> tuple[Sample, Placement, np.random.Generator]:
+        random = np.random.default_rng((self._settings.seed, index))
+        return self._sampler.draw(random), draw_placement(self._settings.augmentation, random), random
+
+    def _scene(self, index: int) -> LabelledScene:
+        if index not in self._open:
+            names = [c.name for c in self._settings.classes]
+            self._open[index] = LabelledScene(self._scene_settings[index], self._data_folder, names)
+        return self._open[index]

@@ -1,0 +1,77 @@
+"""Scores of a network on whole areas of scenes, mapped by the same streaming engine as a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.stream import RegionStream
+from segment_tiles.pipeline.learning.data.scenes import STRIP_ROWS, LabelledScene
+from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
+from segment_tiles.pipeline.models.segmenter import Segmenter
+
+BLEND = "gaussian"
+BATCH = 4
+"""Tiles of one forward pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationArea:
+    """A part of a scene that training never saw."""
+
+    scene: LabelledScene
+    window: Window
+
+    @property
+    def name(self) -> str:
+        """Scene, and its part where it is not the whole."""
+        return self.scene.name_of(self.window)
+
+    def has_labels(self) -> bool:
+        """Return whether any pixel can be scored; read in strips, up to the first that can."""
+        for row in range(self.window.row, self.window.row_stop, STRIP_ROWS):
+            strip = Window(row, self.window.column, STRIP_ROWS, self.window.width).intersect(self.window)
+            if (self.scene.read(strip, with_held_out=True).labels != IGNORE_CODE).any():
+                return True
+        return False
+
+
+def validation_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:
+    """Return the held-out windows of training scenes and the whole of validation scenes."""
+    areas = []
+    for scene in scenes:
+        if scene.settings.use == "validate":
+            areas.append(ValidationArea(scene, scene.window))
+        else:
+            areas.extend(ValidationArea(scene, window) for window in scene.held_out)
+    return areas
+
+
+def mapped_rows(area: ValidationArea, segmenter: Segmenter) -> Iterator[tuple[Window, NDArray[Any]]]:
+    """Yield the class codes of an area, strip by strip, as a run would write them."""
+    manifest, whole = segmenter.manifest, area.scene.window
+    overlap = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride)
+    lattice = Lattice(whole.height, whole.width, manifest.tile, overlap)
+    stream = RegionStream(area.scene.source, segmenter, lattice, area.window, blend=BLEND, batch=BATCH)
+    for rows in stream:
+        yield Window(rows.row, area.window.column, *rows.classes.shape), rows.classes
+
+
+def score_area(area: ValidationArea, segmenter: Segmenter) -> ConfusionMatrix:
+    """Return the confusion matrix of one area."""
+    matrix = ConfusionMatrix(segmenter.classes.count)
+    for window, codes in mapped_rows(area, segmenter):
+        matrix.add(area.scene.labels.read(window), codes)
+    return matrix
+
+
+def map_of(area: ValidationArea, segmenter: Segmenter) -> NDArray[np.uint8]:
+    """Return the class codes of a small area as one array, for a picture."""
+    return np.concatenate([codes for _, codes in mapped_rows(area, segmenter)]).astype(np.uint8)

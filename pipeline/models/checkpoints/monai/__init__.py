@@ -1,0 +1,1 @@
+"""MONAI bundles: network, preprocessing and postprocessing, read without evaluating an expression."""

@@ -1,0 +1,1 @@
+"""Networks as graphs: those that a package brings, and rewriting for inference."""

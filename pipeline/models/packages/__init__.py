@@ -1,0 +1,1 @@
+"""Model packages: manifest, weights and checksums, read and written."""

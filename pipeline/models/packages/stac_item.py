@@ -1,0 +1,218 @@
+"""A model manifest as a STAC item with the Machine Learning Model extension, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pystac
+
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256
+from segment_tiles.pipeline.models.packages.item_fields import ClassEntry, Hyperparameters, parse_item
+from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+
+MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
+FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+CLASSIFICATION_SCHEMA = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+MODEL_ASSET = "model"
+
+# a model holds for any time: the extension's examples write it as this interval
+_ALWAYS = (datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+_OWN = "segment_tiles:"
+
+
+def to_stac_item(
+    manifest: ModelManifest, file_name: str, file_size: int, parameters: int | None, framework: str
+) -> pystac.Item:
+    """Describe a model package as a STAC item.
+
+    Parameters
+    ----------
+    manifest
+        What the package says of itself, with the checksum of its weights.
+    file_name
+        Name of the weights or graph beside ``model.json``.
+    file_size
+        Its size in bytes.
+    parameters
+        Number of trained numbers, where known.
+    framework
+        ``PyTorch`` or ``ONNX``.
+    """
+    item = pystac.Item(
+        id=manifest.name,
+        geometry=None,
+        bbox=None,
+        datetime=None,
+        start_datetime=_ALWAYS[0],
+        end_datetime=_ALWAYS[1],
+        properties=_properties(manifest, parameters, framework),
+        stac_extensions=[MLM_SCHEMA, FILE_SCHEMA, CLASSIFICATION_SCHEMA],
+    )
+    kind, artifact = _ASSET_TYPES[file_name.rsplit(".", maxsplit=1)[-1]]
+    asset = pystac.Asset(
+        href=f"./{file_name}",
+        title=f"Weights of {manifest.name}",
+        media_type=kind,
+        roles=["mlm:model", "mlm:weights", "data"],
+        extra_fields={
+            "mlm:artifact_type": artifact,
+            # STAC 1.1 wants the bands of an item in an asset as well; MLM looks for them in the item
+            "bands": _bands(manifest),
+            "file:checksum": MULTIHASH_SHA256 + manifest.weights_checksum,
+            "file:size": file_size,
+        },
+    )
+    item.add_asset(MODEL_ASSET, asset)
+    return item
+
+
+def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> ModelManifest:
+    """Read a model manifest from the JSON document of a STAC item, which errors call by ``name``.
+
+    Raises
+    ------
+    ModelError
+        The document is not a STAC item of a model, or lacks what the network needs.
+    """
+    fields = parse_item(document, name)
+    properties = fields.properties
+    tile_input, output = properties.inputs[0], properties.outputs[0]
+    return ModelManifest(
+        name=properties.name,
+        architecture=_architecture(properties.architecture, properties.hyperparameters),
+        bands=tuple(tile_input.bands),
+        dtype=tile_input.input.data_type,
+        mean=tuple(band.mean for band in tile_input.value_scaling),
+        std=tuple(band.stddev for band in tile_input.value_scaling),
+        tile=tile_input.input.shape[-1],
+        overlap=properties.overlap,
+        classes=ClassTable(tuple(_map_class(entry) for entry in output.classes)),
+        pixel_size=properties.pixel_size.value,
+        pixel_unit=properties.pixel_size.unit,
+        description=properties.description,
+        extra=properties.extra,
+        weights_checksum=fields.assets.model.checksum.removeprefix(MULTIHASH_SHA256),
+    )
+
+
+_ASSET_TYPES = {
+    "safetensors": ("application/octet-stream; application=safetensors", "safetensors.torch.save_file"),
+    "torchscript": ("application/octet-stream; application=torchscript", "torch.jit.save"),
+    "pt2": ("application/octet-stream; application=pytorch", "torch.export.save"),
+    "onnx": ("application/octet-stream; application=onnx", "torch.onnx.export"),
+}
+
+
+def _properties(manifest: ModelManifest, parameters: int | None, framework: str) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "mlm:name": manifest.name,
+        "mlm:architecture": manifest.architecture.arch,
+        "mlm:tasks": ["semantic-segmentation"],
+        "mlm:framework": framework,
+        "mlm:input": [_input(manifest)],
+        "mlm:output": [_output(manifest)],
+        "mlm:hyperparameters": _hyperparameters(manifest.architecture),
+        "bands": _bands(manifest),
+        f"{_OWN}overlap": manifest.overlap,
+        f"{_OWN}pixel_size": {"value": manifest.pixel_size, "unit": manifest.pixel_unit},
+        f"{_OWN}extra": dict(manifest.extra),
+    }
+    if manifest.description:
+        properties["description"] = manifest.description
+    if parameters is not None:
+        properties["mlm:total_parameters"] = parameters
+    if manifest.pixel_size is not None and manifest.pixel_unit == "m":
+        properties["gsd"] = manifest.pixel_size
+    return properties
+
+
+def _bands(manifest: ModelManifest) -> list[dict[str, Any]]:
+    return [{"name": name, "data_type": manifest.dtype} for name in manifest.bands]
+
+
+def _input(manifest: ModelManifest) -> dict[str, Any]:
+    return {
+        "name": "tile",
+        "bands": list(manifest.bands),
+        "input": {
+            "shape": [-1, len(manifest.bands), manifest.tile, manifest.tile],
+            "dim_order": ["batch", "bands", "height", "width"],
+            "data_type": manifest.dtype,
+        },
+        "value_scaling": [
+            {"type": "z-score", "mean": mean, "stddev": std}
+            for mean, std in zip(manifest.mean, manifest.std, strict=True)
+        ],
+        "resize_type": None,
+        "pre_processing_function": None,
+    }
+
+
+def _output(manifest: ModelManifest) -> dict[str, Any]:
+    return {
+        "name": "class scores",
+        "tasks": ["semantic-segmentation"],
+        "result": {
+            "shape": [-1, manifest.classes.count, manifest.tile, manifest.tile],
+            "dim_order": ["batch", "class", "height", "width"],
+            "data_type": "float32",
+        },
+        "classification:classes": [
+            {
+                "value": map_class.code,
+                "name": _class_slug(map_class.name, map_class.code),
+                "description": map_class.name,
+                "color_hint": "{:02X}{:02X}{:02X}".format(*map_class.color),
+            }
+            for map_class in manifest.classes.classes
+        ],
+        "post_processing_function": None,
+    }
+
+
+def _class_slug(name: str, code: int) -> str:
+    """Write a class name in the letters that the classification extension allows."""
+    slug = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)
+    return slug or f"class_{code}"
+
+
+def _hyperparameters(architecture: Architecture) -> dict[str, Any]:
+    return {
+        "backbone": architecture.backbone,
+        "output_stride": architecture.output_stride,
+        "atrous_rates": list(architecture.atrous_rates),
+        "image_pooling": architecture.image_pooling,
+        "image_pooling_window": architecture.image_pooling_window,
+        "align_corners": architecture.align_corners,
+        "details": _plain(architecture.details),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Write tuples as lists and mappings as dictionaries, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _architecture(arch: str, fields: Hyperparameters) -> Architecture:
+    return Architecture(
+        arch=arch,
+        backbone=fields.backbone,
+        output_stride=fields.output_stride,
+        atrous_rates=tuple(fields.atrous_rates),
+        image_pooling=fields.image_pooling,
+        image_pooling_window=fields.image_pooling_window,
+        align_corners=fields.align_corners,
+        details=fields.details,
+    )
+
+
+def _map_class(entry: ClassEntry) -> MapClass:
+    color = bytes.fromhex(entry.color_hint)
+    return MapClass(entry.value, entry.description or entry.name, (color[0], color[1], color[2]))

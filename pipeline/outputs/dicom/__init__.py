@@ -1,0 +1,1 @@
+"""DICOM Segmentations of series and of slides."""

@@ -1,0 +1,1 @@
+"""The class map in the formats of bio-imaging and medicine."""

@@ -1,0 +1,1 @@
+"""Pictures of a result: preview, legend and scale bar."""

@@ -1,0 +1,1 @@
+"""The Zarr stores of a run, with ledger and seals."""

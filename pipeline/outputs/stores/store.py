@@ -1,0 +1,230 @@
+"""The Zarr store of a run: full-resolution arrays in the root group, overviews in child groups.
+
+::
+
+    classes.zarr/        Zarr 3 group
+      classes            rows x columns; uint8 with nodata 255, or uint16 with nodata 65535
+      confidence         rows x columns, uint8: highest probability x 255, 0 at nodata
+      scores             classes x rows x columns, uint8: where asked for
+      1/ 2/ ...          classes and confidence again, each level half the size of the one before
+
+A shard is 512 rows high, the step in which a run is finished and written, and up to 4096 columns
+wide; inside it chunks of 512 x 512 are what a reader decompresses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.stores.conventions import DIMENSIONS, array_attributes, group_attributes
+from segment_tiles.pipeline.outputs.stores.seals import from_plain, is_tree_kept, read_sealed
+
+CHUNK: Final = 512
+"""Side of a chunk, in pixels."""
+SHARD_ROWS: Final = 512
+"""Rows of a shard: what is written whole, once."""
+SHARD_COLUMNS_AT_MOST: Final = 8 * CHUNK
+"""Columns of a shard of a wide raster."""
+SHARDS: Final = "c"
+"""Folder of an array in which its shards lie."""
+COMPRESSORS: Final = (BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"), Crc32cCodec())
+"""Of every chunk; the checksum makes damage an error to every reader, and never a class."""
+SEALS_BESIDE: Final = Path(".segment-tiles", "store.json")
+"""Beside a finished store: size and checksum of each of its files."""
+ATTRIBUTE: Final = "segment_tiles"
+"""Key of our own attributes on the root group."""
+
+
+def shard_shape(width: int) -> tuple[int, int]:
+    """Return rows and columns of a shard for a raster of this width.
+
+    >>> shard_shape(400), shard_shape(100_000)
+    ((512, 512), (512, 4096))
+    """
+    columns = -(-width // CHUNK) * CHUNK
+    return SHARD_ROWS, min(columns, SHARD_COLUMNS_AT_MOST)
+
+
+def create_store(
+    path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, *, with_scores: bool = False
+) -> zarr.Group:
+    """Create the empty arrays of a run, replacing what was there: under another name first, then on the disk.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    shape
+        Rows and columns.
+    georef, table
+        Where it is and what its codes mean; both stand in the attributes.
+    with_scores
+        Whether the probabilities of all classes are kept too.
+    """
+    with finished_file(path) as partial:
+        _create(partial, shape, georef, table, with_scores=with_scores)
+    return open_store(path, "r+")
+
+
+def _create(
+    path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, *, with_scores: bool
+) -> None:
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.attrs.update(group_attributes(georef, shape))
+    group.attrs[ATTRIBUTE] = {
+        "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
+        "nodata": table.nodata,
+        "georef": asdict(georef) | {"transform": list(georef.transform)},
+    }
+    create_array(group, "classes", shape, table.dtype, table.nodata, array_attributes(georef, shape))
+    create_array(group, "confidence", shape, "uint8", 0, array_attributes(georef, shape))
+    if with_scores:
+        cube = (table.count, *shape)
+        create_array(group, "scores", cube, "uint8", 0, array_attributes(georef, shape))
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    shape: Sequence[int],
+    dtype: str,
+    fill_value: int,
+    attributes: dict[str, Any],
+) -> zarr.Array[Any]:
+    """Create a sharded, compressed array whose last two dimensions are rows and columns.
+
+    Shards that hold nothing but the fill value are not stored.
+    """
+    leading = len(shape) - 2
+    return group.create_array(
+        name,
+        shape=tuple(shape),
+        dtype=dtype,
+        shards=(*shape[:leading], *shard_shape(shape[-1])),
+        chunks=(*(1,) * leading, CHUNK, CHUNK),
+        compressors=COMPRESSORS,
+        fill_value=fill_value,
+        dimension_names=(*("class",) * leading, *DIMENSIONS),
+        attributes=attributes,
+    )
+
+
+def open_store(path: Path, mode: str = "r") -> zarr.Group:
+    """Open the store of a run.
+
+    Raises
+    ------
+    OutputError
+        Where the folder is not a store of this program, or one of a finished run that has lost a file or a part of
+        one: to Zarr a shard that is not there, or is empty, is one without any class.
+    """
+    fields = read_sealed(path.parent / SEALS_BESIDE)
+    if fields is not None and not is_tree_kept(path, from_plain(fields["files"]), sizes_only=True):
+        msg = (
+            f"{path}: a file of it was lost or cut; start the same run again, which computes that part again"
+        )
+        raise OutputError(msg)
+    try:
+        group = zarr.open_group(path, mode=mode, zarr_format=3)  # type: ignore[arg-type]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path}: is not a Zarr store of a run ({one_line(error)}); give the folder made by `run`"
+        raise OutputError(msg) from error
+    if not isinstance(group.attrs.get(ATTRIBUTE), Mapping):
+        msg = f"{path}: is a Zarr group without the attribute {ATTRIBUTE!r}; give the folder made by `run`"
+        raise OutputError(msg)
+    return group
+
+
+def read_class_table(group: zarr.Group) -> ClassTable:
+    """Return what the codes of a store mean."""
+    with attributes_of(group) as own:
+        return ClassTable(tuple(MapClass(e["code"], e["name"], _color(e["color"])) for e in own["classes"]))
+
+
+def _color(values: Sequence[int]) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
+
+
+@contextmanager
+def attributes_of(group: zarr.Group) -> Iterator[dict[str, Any]]:
+    """Give what a store says of itself; what is inside reads it.
+
+    Raises
+    ------
+    OutputError
+        It does not hold what this program writes there.
+    """
+    own: Any = group.attrs[ATTRIBUTE]
+    try:
+        yield dict(own)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        msg = (
+            f"{group.store_path}: its attribute {ATTRIBUTE!r} is damaged ({type(error).__name__}: {one_line(error)}); "
+            "copy the result again, or make it anew with --restart"
+        )
+        raise OutputError(msg) from error
+
+
+def read_georef(group: zarr.Group) -> GeoRef:
+    """Return where a store is in the world."""
+    with attributes_of(group) as own:
+        georef: Any = own["georef"]
+        full = georef.get("full_resolution")
+        return GeoRef(
+            _numbers(georef["transform"], 6),
+            georef["crs_wkt"],
+            georef["unit"],
+            None if full is None else tuple(full),
+        )
+
+
+def _numbers(values: Sequence[float], count: int) -> tuple[Any, ...]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        msg = f"{values} are not {count} numbers"
+        raise ValueError(msg)
+    return numbers
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of a group by name.
+
+    Raises
+    ------
+    OutputError
+        Where the store has no such array, or its description is damaged.
+    """
+    try:
+        array = group.get(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{group.store_path}/{name}: cannot be read as an array ({one_line(error)}); copy the result again"
+        raise OutputError(msg) from error
+    if not isinstance(array, zarr.Array):
+        msg = f"{group.store_path}: has no array {name!r}; run again with the option that makes it"
+        raise OutputError(msg)
+    return array
+
+
+def folder_of(group: zarr.Group) -> Path:
+    """Return the folder of a store on this machine's file systems."""
+    store: Any = group.store_path.store
+    return Path(store.root, group.store_path.path)
+
+
+def shard_file(array: zarr.Array[Any], index: Sequence[int]) -> str:
+    """Return the path of a shard in the folder of its array."""
+    metadata: Any = array.metadata
+    return str(metadata.encode_chunk_key(tuple(index)))

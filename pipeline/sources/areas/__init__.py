@@ -1,0 +1,1 @@
+"""Areas that limit what is computed and written: AOI and tissue."""

@@ -1,0 +1,1 @@
+"""Pyramids: slides and images of microscopes, one array of bands at several Levels."""

@@ -1,0 +1,90 @@
+"""A picture that GDAL reads, such as a PNG cut from a slide, as a pyramid: its pixel size is given by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.pyramids.pyramid import PyramidFacts
+from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
+from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
+from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+
+
+class RasterPyramid:
+    """A raster without CRS and its overviews.
+
+    Raises
+    ------
+    SourceError
+        Where GDAL cannot open it.
+    UsageError
+        Where it has a CRS: its pixels are measured in that, not in micrometres.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        bands: Sequence[int] | None = None,
+        nodata: float | None = None,
+        nodata_rule: NodataRule = "all",
+        alpha: AlphaUse = "auto",
+        settings: Mapping[str, Any] | None = None,
+        cache_mib: int = DEFAULT_MIB,
+        unchanged: Callable[[], None] | None = None,
+    ) -> None:
+        def opened(level: int) -> RasterFile:
+            return RasterFile(
+                uri,
+                bands=bands,
+                nodata=nodata,
+                nodata_rule=nodata_rule,
+                alpha=alpha,
+                level=level,
+                settings=settings,
+                cache_mib=cache_mib,
+                unchanged=unchanged,
+            )
+
+        self._levels = [opened(0)]
+        if self._levels[0].spec.georef.crs_wkt is not None:
+            self.close()
+            msg = f"{uri}: has a CRS, so --mpp and --source-mpp mean nothing here; choose a --level"
+            raise UsageError(msg)
+        self._levels += [opened(level) for level in range(1, self._levels[0].level_count)]
+        spec = self._levels[0].spec
+        self.facts = PyramidFacts(
+            kind="raster",
+            bands=spec.bands,
+            dtype=spec.dtype,
+            levels=tuple(level.spec.window.shape for level in self._levels),
+            chunks=tuple(level.spec.chunk for level in self._levels),
+            mpp=None,
+            band_names=spec.band_names,
+            decoded_bytes=spec.decoded_bytes,
+        )
+
+    def read(
+        self, level: int, window: Window, bands: Sequence[int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return a window of a Level: bands x rows x columns, and which pixels hold data."""
+        source = self._levels[level]
+        values = source.read(window)
+        return values[list(bands)], source.valid(window, values)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the file says that the user should know."""
+        return self._levels[0].notes
+
+    def close(self) -> None:
+        """Release all handles."""
+        for level in self._levels:
+            level.close()

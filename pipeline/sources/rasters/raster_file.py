@@ -1,0 +1,264 @@
+"""Everything that GDAL reads: GeoTIFF, COG, VRT, JPEG 2000, PNG, local or remote."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.windows import Window as RasterioWindow
+
+from segment_tiles.pipeline.errors import ReadFailedError, SourceError
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.names import is_url
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, damage_refused, said
+from segment_tiles.pipeline.sources.patience import (
+    LOCAL_ATTEMPTS,
+    REMOTE_ATTEMPTS,
+    GaveUpError,
+    Patience,
+    http_settings,
+)
+from segment_tiles.pipeline.sources.protocol import NodataRule
+from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, block_cache_of_mib
+from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
+from segment_tiles.pipeline.sources.rasters.masks import AlphaUse, MaskPlan, alpha_bands, mask_plan
+from segment_tiles.pipeline.sources.rasters.placement import Placed, placed
+from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
+from segment_tiles.pipeline.sources.rasters.spec import (
+    chosen_bands,
+    has_one_type,
+    holes_are_nodata,
+    raster_spec,
+)
+from segment_tiles.pipeline.sources.validity import both, valid_pixels
+
+WHAT = "a raster"
+LEVELS_AT_MOST = 64
+"""More halvings than any raster has; GDAL cuts a larger number to 32 bits and opens another level."""
+
+GDAL_SETTINGS: Mapping[str, Any] = {
+    # with more than one thread a failed range request comes back as zeros, without an error (GDAL 3.10,
+    # docs/decisions/0005): a hole in the map that nobody sees. Decoding has a thread of ours already.
+    "GDAL_NUM_THREADS": 1,
+    "VSI_CACHE": True,
+}
+"""Set around every open and read; plain data, so that it travels to workers."""
+
+
+def gdal_settings(uri: str) -> Mapping[str, Any]:
+    """Return all GDAL options for a raster of this name."""
+    return {**GDAL_SETTINGS, **http_settings(), **listing_setting(uri)}
+
+
+class RasterFile:
+    """A raster that GDAL opens, at one Level, with the bands that were asked for.
+
+    Raises
+    ------
+    SourceError
+        Where the file is missing, is no raster, has complex values, or lacks a band or the Level.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        bands: Sequence[int] | None = None,
+        nodata: float | None = None,
+        nodata_rule: NodataRule = "all",
+        alpha: AlphaUse = "auto",
+        level: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        cache_mib: int = DEFAULT_MIB,
+        unchanged: Callable[[], None] | None = None,
+    ) -> None:
+        self._uri, self._level, self._rule, self._alpha = uri, level, nodata_rule, alpha
+        self._cache_mib, self._unchanged = cache_mib, unchanged
+        self._settings = {**gdal_settings(uri), **(settings or {})}
+        self._patience = Patience(REMOTE_ATTEMPTS if is_remote(uri) else LOCAL_ATTEMPTS, GDAL_ERRORS)
+        self._raster = self._open()
+        try:
+            with self._environment(), damage_refused(uri, WHAT):
+                self._bands = chosen_bands(self._raster, bands, alpha, uri)
+                self._plan = self._mask_plan(nodata)
+                self.spec = raster_spec(self._raster, self._bands, self._plan, uri)
+                self._reads_at_once = has_one_type(self._raster.file, self._bands)
+                self._may_be_sparse = level == 0 and holes_are_nodata(self._raster, self._bands, self._plan)
+        except BaseException:
+            self._raster.close()
+            raise
+
+    def _mask_plan(self, nodata: float | None) -> MaskPlan:
+        plan = mask_plan(self._raster.file, self._bands, nodata, self._alpha, self._uri)
+        # the warped view puts every mask of the file into its own alpha band
+        return (
+            MaskPlan(plan.nodata, alpha_bands(self._raster.dataset)[-1]) if self._raster.is_warped else plan
+        )
+
+    @property
+    def _dataset(self) -> Any:
+        return self._raster.dataset
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the values of a window: bands x rows x columns, native type."""
+        return self._retry(lambda: self._values(window), window)
+
+    def read_into(self, window: Window, out: NDArray[Any]) -> None:
+        """Put the values of a window into ``out``: bands x rows x columns, native type, strided or not."""
+        self._retry(lambda: self._values(window, out=out), window)
+
+    def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which pixels hold data: nodata values, NaN, infinity, alpha band and masks together."""
+        return self._valid(window, values, window.shape)
+
+    def _values(
+        self, window: Window, *, shape: tuple[int, int] | None = None, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Return the values of a window, decimated to a shape."""
+        box = _rasterio_window(window)
+        if self._reads_at_once:
+            how = {"out_shape": (len(self._bands), *shape)} if shape else {} if out is None else {"out": out}
+            return np.asarray(self._dataset.read(self._bands, window=box, **how))
+        if out is None:
+            out = np.empty((len(self._bands), *(shape or window.shape)), dtype=self.spec.dtype)
+        for band, into in zip(self._bands, out, strict=True):  # rasterio reads one type at a time
+            into[:] = self._dataset.read(band, window=box, out_shape=shape or window.shape)
+        return out
+
+    def _valid(
+        self, window: Window, values: NDArray[Any], shape: tuple[int, int]
+    ) -> NDArray[np.bool_] | None:
+        plan, hidden = self._plan, None
+        if plan.own:
+            hidden = np.zeros(values.shape, dtype=bool)
+            for position, band in plan.own:
+                hidden[position] = ~self._mask(band, window, shape)
+        valid = valid_pixels(values, plan.nodata, self._rule, hidden)
+        if plan.shared is not None:
+            valid = both(self._mask(plan.shared, window, shape), valid)
+        if plan.alpha is not None:
+            box, alpha = _rasterio_window(window), plan.alpha
+            read = self._retry(lambda: self._dataset.read(alpha, window=box, out_shape=shape), window)
+            valid = both(read > 0, valid)
+        return None if valid is None or valid.all() else valid
+
+    def _mask(self, band: int, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return GDAL's mask of a band."""
+        box = _rasterio_window(window)
+        mask = self._retry(lambda: self._dataset.read_masks(band, window=box, out_shape=shape), window)
+        return np.asarray(mask > 0)
+
+    def is_surely_empty(self, window: Window) -> bool:
+        """Return whether the file says, without decoding its values, that a window holds no data.
+
+        True only where a mask of its own says so, and in holes of GeoTIFFs: where no chunk was ever written,
+        GDAL reads the declared nodata value. False says nothing.
+        """
+        if window.is_empty:
+            return False
+        shared = self._plan.shared
+        if (
+            shared is not None
+            and self._plan.shared_is_apart
+            and not self._mask(shared, window, window.shape).any()
+        ):
+            return True
+        if not self._may_be_sparse:
+            return False
+        for band in self._bands:
+            rows, columns = self._dataset.block_shapes[band - 1]
+            for down in range(window.row // rows, (window.row_stop - 1) // rows + 1):
+                for across in range(window.column // columns, (window.column_stop - 1) // columns + 1):
+                    if self._dataset.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band):
+                        return False
+        return True
+
+    def thumbnail(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return a window decimated to ``shape`` by the nearest pixel, from an overview where there is one."""
+        values = self._retry(lambda: self._values(window, shape=shape), window)
+        return values, self._valid(window, values, shape)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What ``info`` tells of this file beyond its spec."""
+        with self._environment(), damage_refused(self._uri, WHAT):
+            return file_facts(self._raster, self._uri, self._bands)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of this file before trusting a map of it."""
+        with self._environment(), damage_refused(self._uri, WHAT):
+            return tuple(file_notes(self._raster, self._uri, self._bands, self._plan, self._alpha))
+
+    @property
+    def level_count(self) -> int:
+        """Levels that the file has: full resolution and its overviews."""
+        return 1 + len(self._dataset.overviews(1))
+
+    def close(self) -> None:
+        """Release the GDAL handle."""
+        self._raster.close()
+
+    def _open(self) -> Placed:
+        if self._level > LEVELS_AT_MOST:
+            msg = f"{self._uri}: has no level {self._level}; see `segment-tiles info {self._uri}`"
+            raise SourceError(msg)
+        options = {} if self._level == 0 else {"overview_level": self._level - 1}
+        try:
+            with self._environment():
+                return placed(rasterio.open(self._uri, **options), self._uri)
+        except GDAL_ERRORS as error:
+            raise _open_error(self._uri, self._level, error) from error
+
+    def _retry(self, read: Any, window: Window) -> NDArray[Any]:
+        def read_once() -> NDArray[Any]:
+            with self._environment():
+                return np.asarray(read())
+
+        try:
+            return self._patience.read(read_once, self._reopen)
+        except GaveUpError as error:
+            msg = (
+                f"{self._uri}: rows {window.row} to {window.row_stop} cannot be read, {error.summary}; "
+                "check the file or the connection, then start the same command again"
+            )
+            raise ReadFailedError(msg) from error
+
+    def _reopen(self) -> None:
+        """Open again: a dropped connection or a cached failure stays with a handle."""
+        with contextlib.suppress(SourceError):
+            fresh = self._open()
+            self._raster.close()
+            self._raster = fresh
+            if self._unchanged is not None:
+                self._unchanged()  # what failed may be a range of another version
+
+    @contextlib.contextmanager
+    def _environment(self) -> Iterator[None]:
+        with rasterio.Env(**self._settings), block_cache_of_mib(self._cache_mib):
+            yield
+
+
+def _rasterio_window(window: Window) -> RasterioWindow:
+    return RasterioWindow(window.column, window.row, window.width, window.height)
+
+
+def _open_error(uri: str, level: int, error: Exception) -> SourceError:
+    if not is_url(uri):
+        path = Path(uri)
+        if not path.exists():
+            return SourceError(f"{uri}: no such file; give the path or URL of a raster")
+        if path.is_dir():
+            return SourceError(f"{uri}: is a folder without a raster that can be read; give a file")
+    if level > 0:
+        return SourceError(f"{uri}: has no level {level} ({said(error)}); see `segment-tiles info {uri}`")
+    # GDAL says of a server that does not give a file that its format is not known
+    remedy = "; check the address, and that the server answers" if is_remote(uri) else ""
+    return SourceError(f"{uri}: is not a raster that GDAL can read ({said(error)}){remedy}")

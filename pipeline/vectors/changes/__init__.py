@@ -1,0 +1,1 @@
+"""Changes of the class raster before it is polygonised: majority, sieve, holes."""

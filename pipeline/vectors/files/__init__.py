@@ -1,0 +1,1 @@
+"""Vector files: GeoParquet, those of OGR, and QuPath's."""

@@ -1,0 +1,102 @@
+"""Vector formats by name and by extension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import cast
+
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.vectors.files.layer import Layer
+
+Writer = Callable[[Path, Layer], tuple[str, ...]]
+_FOLDER = "segment_tiles.pipeline.vectors"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFormat:
+    """One kind of vector file."""
+
+    name: str
+    """Name on the command line."""
+    extensions: tuple[str, ...]
+    """Endings of file names that mean this format."""
+    writer: str
+    """Where the function is that writes it; loaded when it is used, since GDAL and pandas are heavy."""
+    fixed_crs: str | None = None
+    """The only CRS that the format holds, or None where it holds any."""
+    has_class_column: bool = True
+    """The file has the column of class codes, which a style of QGIS needs."""
+    driver: str | None = None
+    """GDAL driver that writes it, or None where another library does."""
+    needs_crs: bool = False
+    """Whether it cannot hold coordinates without a CRS."""
+
+    def check_crs(self, raster: str, crs: CRS | None) -> None:
+        """Refuse a raster whose CRS the format cannot hold, before anything is computed.
+
+        Raises
+        ------
+        UsageError
+            Naming the format and the raster.
+        """
+        if crs is None:
+            if self.needs_crs:
+                msg = f"{self.name} needs a CRS, and {raster} has none; use parquet, gpkg or geojson"
+                raise UsageError(msg)
+            return
+        if self.fixed_crs not in {None, "pixels"} and not _is_on_earth(crs):
+            msg = (
+                f"{self.name} holds {self.fixed_crs}, to which {crs.name!r}, the CRS of {raster}, cannot be converted; "
+                "use parquet or gpkg"
+            )
+            raise UsageError(msg)
+
+    def write(self, path: Path, layer: Layer) -> tuple[str, ...]:
+        """Write a whole layer to a path; return what the user should know of it."""
+        return cast(Writer, resolve_name(self.writer))(path, layer)
+
+
+def _is_on_earth(crs: CRS) -> bool:
+    """Return whether coordinates can be converted to longitude and latitude: those of a building site cannot."""
+    try:
+        Transformer.from_crs(crs, "EPSG:4326")
+    except ProjError:
+        return False
+    return True
+
+
+VECTOR_FORMATS = (
+    VectorFormat("parquet", (".parquet", ".geoparquet"), f"{_FOLDER}.geoparquet:write_geoparquet"),
+    VectorFormat("gpkg", (".gpkg",), f"{_FOLDER}.ogr_files:write_geopackage", driver="GPKG"),
+    VectorFormat("fgb", (".fgb",), f"{_FOLDER}.ogr_files:write_flatgeobuf", driver="FlatGeobuf"),
+    VectorFormat("qupath", (".qupath.geojson", ".qupath.json"), f"{_FOLDER}.qupath:write_qupath", "pixels",
+                 has_class_column=False),
+    VectorFormat("geojson", (".geojson", ".json"), f"{_FOLDER}.ogr_files:write_geojson", "WGS 84 longitude, latitude",
+                 driver="GeoJSON"),
+    VectorFormat("geojsonl", (".geojsonl", ".geojsons", ".ndjson"), f"{_FOLDER}.ogr_files:write_geojson_lines",
+                 "WGS 84 longitude, latitude", driver="GeoJSONSeq"),
+    VectorFormat("pmtiles", (".pmtiles",), f"{_FOLDER}.ogr_files:write_pmtiles", "Web Mercator", driver="PMTiles",
+                 needs_crs=True),
+)  # fmt: skip
+
+
+def vector_format(path: Path, name: str | None = None) -> VectorFormat:
+    """Return the format with this name, or the one that the ending of the path means.
+
+    Raises
+    ------
+    UsageError
+        When there is no such format.
+    """
+    for known in VECTOR_FORMATS:
+        if known.name == name or (name is None and path.name.lower().endswith(known.extensions)):
+            return known
+    names = ", ".join(f"{f.name} ({f.extensions[0]})" for f in VECTOR_FORMATS)
+    msg = f"{name or path.name!r} is no vector format known here; choose one of: {names}"
+    raise UsageError(msg)

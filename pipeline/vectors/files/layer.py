@@ -1,0 +1,116 @@
+"""The output layer: part rows become the columns that users see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from segment_tiles.pipeline.errors import VectorError
+from segment_tiles.pipeline.grid.classes import MapClass
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.vectors.files.parts import MergedParts
+from segment_tiles.pipeline.vectors.geometry.measure import Measure
+from segment_tiles.pipeline.vectors.rasters.palette import class_color
+
+BATCH_ROWS = 16_384
+"""Features handed to a writer at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """All features of a raster, in order, as batches; what every writer takes."""
+
+    name: str
+    """Name of the layer in formats that have layers."""
+    parts: MergedParts
+    """The features."""
+    classes: tuple[MapClass, ...]
+    """Every class that has a feature, with its name and colour."""
+    georef: GeoRef
+    """The CRS and transform of the raster."""
+    measure: Measure
+    """Units of the columns area and perimeter."""
+    has_multiple: bool
+    """True where some features have several parts (8-connectivity)."""
+    level_scale: float = 1.0
+    """Full-resolution pixels in one pixel of the raster: QuPath wants those of the full resolution."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns, in order; the geometry is WKB in world coordinates."""
+        return pa.schema([
+            ("id", pa.string()),
+            ("class_code", pa.int64()),
+            ("class_name", pa.string()),
+            ("color", pa.string()),
+            ("pixels", pa.int64()),
+            (self.measure.area_column, pa.float64()),
+            *((name, pa.float64()) for name in self._planar),
+            (self.measure.perimeter_column, pa.float64()),
+            ("confidence", pa.float64()),
+            ("touches_edge", pa.bool_()),
+            ("touches_nodata", pa.bool_()),
+            ("geometry", pa.binary()),
+        ])  # fmt: skip
+
+    @property
+    def _planar(self) -> tuple[str, ...]:
+        """Column of the area in the plane of the CRS, where it is another one."""
+        return () if self.measure.planar_column is None else (self.measure.planar_column,)
+
+    def part_batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of the parts, in order."""
+        return self.parts.batches(rows)
+
+    def columns(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows of a part with the columns of the layer."""
+        codes, position = np.unique(rows["code"].to_numpy(), return_inverse=True)
+        known = [self.map_class(int(code)) for code in codes]
+        names = pa.array([c.name for c in known], pa.string())
+        colors = pa.array([hex_color(c.color) for c in known], pa.string())
+        index = pa.array(position)
+        ids = pa.array([f"{key:016x}" for key in rows["key"].to_pylist()], pa.string())
+        arrays = [
+            ids, rows["code"], names.take(index), colors.take(index), rows["pixels"], rows["area"],
+            *(rows["planar_area"] for _ in self._planar), rows["perimeter"], rows["confidence"],
+            rows["touches_edge"], rows["touches_nodata"], _geometry_column(rows),
+        ]  # fmt: skip
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def map_class(self, code: int) -> MapClass:
+        """Return name and colour of a code, made up where the raster has none."""
+        for known in self.classes:
+            if known.code == code:
+                return known
+        return MapClass(code, f"class {code}", class_color(code))
+
+
+def _geometry_column(rows: pa.RecordBatch) -> pa.Array:
+    """Return the geometries in the type that GDAL and Parquet take.
+
+    Raises
+    ------
+    VectorError
+        When one of them has more bytes than either can hold.
+    """
+    try:
+        return rows["geometry"].cast(pa.binary())
+    except pa.ArrowInvalid as error:
+        msg = (
+            f"a polygon of class code {rows['code'][0]} takes more than 2 GiB, which no format holds; "
+            "leave its class out with --background, or simplify with --simplify 2px"
+        )
+        raise VectorError(msg) from error
+
+
+def hex_color(color: tuple[int, int, int]) -> str:
+    """Return a colour as #rrggbb.
+
+    >>> hex_color((255, 0, 16))
+    '#ff0010'
+    """
+    red, green, blue = color
+    return f"#{red:02x}{green:02x}{blue:02x}"

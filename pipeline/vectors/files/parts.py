@@ -1,0 +1,132 @@
+"""Part files: the features of one vector tile, waiting to be merged into the outputs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.durable import partial_beside, put_in_place
+from segment_tiles.pipeline.vectors.geometry.features import PART_SCHEMA
+
+Item = TypeVar("Item")
+ROWS_PER_BATCH = 1024
+"""Rows that are read from a part at once."""
+GEOMETRY_BYTES = 2**29
+"""Geometries handed on at once, if they are several: Arrow's binary type, which GDAL takes, ends at 2 GiB."""
+OPEN_BATCHES = 64
+"""Batches kept while parts are merged."""
+
+
+def write_part(path: Path, rows: pa.RecordBatch) -> None:
+    """Write the rows of one tile as an Arrow file; it has its final name only when complete."""
+    temporary = partial_beside(path)
+    with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+        for start in range(0, rows.num_rows, ROWS_PER_BATCH):
+            writer.write_batch(rows.slice(start, ROWS_PER_BATCH))
+    put_in_place(temporary, path, waits=False)  # the ledger of tiles has its checksum
+
+
+def read_part_columns(path: Path, names: Sequence[str]) -> list[NDArray[np.generic]]:
+    """Return some columns of a part, whole."""
+    with pa.OSFile(str(path), "rb") as file:
+        options = pa.ipc.IpcReadOptions(included_fields=[PART_SCHEMA.get_field_index(n) for n in names])
+        table = pa.ipc.open_file(file, options=options).read_all()
+        return [table[name].to_numpy() for name in names]
+
+
+class PartReader:
+    """Rows of many parts by number; only the batches in use are in memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._batches: OrderedDict[tuple[int, int], pa.RecordBatch] = OrderedDict()
+
+    def rows(self, part: int, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows [start, stop) of a part."""
+        for number in range(start // ROWS_PER_BATCH, (stop - 1) // ROWS_PER_BATCH + 1):
+            first = number * ROWS_PER_BATCH
+            low, high = max(start, first), min(stop, first + ROWS_PER_BATCH)
+            yield self._batch(part, number).slice(low - first, high - low)
+
+    def _batch(self, part: int, number: int) -> pa.RecordBatch:
+        key = (part, number)
+        if key in self._batches:
+            self._batches.move_to_end(key)
+            return self._batches[key]
+        with pa.OSFile(str(self._paths[part]), "rb") as file:
+            batch = pa.ipc.open_file(file).get_batch(number)
+        self._batches[key] = batch
+        if len(self._batches) > OPEN_BATCHES:
+            self._batches.popitem(last=False)
+        return batch
+
+
+class MergedParts:
+    """The rows of all parts in one order: along the Hilbert curve, then by key.
+
+    Only the curve distance, the key and the place of each row are kept in memory, so the order does not
+    depend on how the raster was cut into tiles.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        columns = [read_part_columns(path, ["hilbert", "key"]) for path in paths]
+        sizes = [len(keys) for _, keys in columns]
+        hilbert = np.concatenate([np.empty(0, np.uint32), *(c[0] for c in columns)])
+        keys = np.concatenate([np.empty(0, np.uint64), *(c[1] for c in columns)])
+        order = np.lexsort((keys, hilbert))
+        self._part = np.repeat(np.arange(len(paths), dtype=np.int32), sizes)[order]
+        within = np.concatenate([np.empty(0, np.int64), *(np.arange(size) for size in sizes)])
+        self._row = within.astype(np.int32)[order]
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield all rows in order: at most ``rows`` at a time, with at most ``GEOMETRY_BYTES`` of geometries."""
+        reader = PartReader(self._paths)
+        for start in range(0, len(self), rows):
+            part, row = self._part[start : start + rows], self._row[start : start + rows]
+            grouped = np.lexsort((row, part))
+            place = np.empty(len(grouped), dtype=np.int64)
+            place[grouped] = np.arange(len(grouped))
+            # parts are in the same order, so that the rows wanted of each are one stretch
+            first = np.flatnonzero(np.diff(part[grouped], prepend=-1))
+            stop = np.append(first[1:], len(grouped)) - 1
+            stretches = zip(part[grouped][first], row[grouped][first], row[grouped][stop], strict=True)
+            batches = [
+                batch for n, low, high in stretches for batch in reader.rows(int(n), int(low), int(high) + 1)
+            ]
+            (merged,) = pa.Table.from_batches(batches).take(place).combine_chunks().to_batches()
+            yield from _in_bounds(merged)
+
+
+def _in_bounds(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield slices of rows with no more geometry than ``GEOMETRY_BYTES``, one row at least."""
+    ends = np.cumsum(pc.fill_null(pc.binary_length(rows["geometry"]), 0).to_numpy())
+    start = 0
+    while start < rows.num_rows:
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + GEOMETRY_BYTES, side="right")))
+        whole = stop - start == rows.num_rows
+        # a copy, since offsets of a slice go on from the rows before it
+        yield rows if whole else rows.take(pa.array(np.arange(start, stop)))
+        start = stop
+
+
+def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the items while a thread already makes the next one."""
+    nothing = object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next, items, nothing)
+        while (item := waiting.result()) is not nothing:
+            waiting = thread.submit(next, items, nothing)
+            yield cast(Item, item)

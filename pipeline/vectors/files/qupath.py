@@ -1,0 +1,87 @@
+"""GeoJSON for QuPath: pixels of the full-resolution slide, classifications, UUIDs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.georef import GeoRef, transformed
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.vectors.files.layer import Layer
+
+NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
+"""Namespace of the feature ids as version 5 UUIDs: the same feature keeps its UUID."""
+
+
+def write_qupath(path: Path, layer: Layer) -> tuple[str, ...]:
+    """Write a FeatureCollection of annotations in the terms of QuPath 0.4 and later.
+
+    Coordinates are pixels of the full-resolution image, x to the right, y down; QuPath knows no CRS.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type":"FeatureCollection","features":[')
+        separator = "\n"
+        for rows in layer.part_batches():
+            for text in _features(layer, rows):
+                file.write(separator + text)
+                separator = ",\n"
+        file.write("\n]}\n")
+    return ()
+
+
+def _features(layer: Layer, rows: pa.RecordBatch) -> Iterator[str]:
+    """Yield one Feature as text for each row."""
+    geometries = shapely.from_wkb(rows["geometry"].to_numpy(zero_copy_only=False))
+    geometries = shapely.transform(geometries, lambda world: _to_pixels(layer, world))
+    texts = shapely.to_geojson(shapely.orient_polygons(geometries, exterior_cw=False))
+    columns = [rows[name].to_pylist() for name in ("key", "code", "pixels", "area", "confidence")]
+    for geometry, key, code, pixels, area, confidence in zip(texts, *columns, strict=True):
+        identity = uuid.uuid5(NAMESPACE, f"{key:016x}")
+        properties = json_text(_properties(layer, code, pixels, area, confidence), indent=None)
+        yield f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
+
+
+def _properties(
+    layer: Layer, code: int, pixels: int, area: float, confidence: float | None
+) -> dict[str, Any]:
+    entry = layer.map_class(code)
+    measurements: dict[str, float] = {"Area px^2": round(pixels * _full_resolution_pixels(layer), 4)}
+    if layer.georef.unit == "micrometer":
+        measurements["Area µm^2"] = area
+    if confidence is not None:
+        measurements["Mean confidence"] = confidence
+    return {
+        "objectType": "annotation",
+        "classification": {"name": entry.name, "color": list(entry.color)},
+        "isLocked": False,
+        "measurements": measurements,
+    }
+
+
+def _full_resolution_pixels(layer: Layer) -> float:
+    """Return how many pixels of the full resolution a pixel of the raster covers."""
+    if layer.georef.full_resolution is None or layer.georef == GeoRef.of_pixels():
+        return layer.level_scale**2
+    return layer.georef.pixel_area / abs(layer.georef.from_words.determinant)
+
+
+def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return coordinates in pixels of the full resolution; corners of pixels are whole numbers."""
+    if layer.georef == GeoRef.of_pixels():
+        return np.round(transformed(~layer.georef.affine, world) * layer.level_scale, 4)
+    if layer.georef.full_resolution is not None:
+        return np.round(transformed(~layer.georef.from_words, world), 4)
+    a, b, c, d, e, f = layer.georef.transform
+    is_picture = layer.georef.crs_wkt is None and layer.georef.unit in {"pixel", "map unit"}
+    if is_picture and b == d == 0 and (c == f == 0 or abs(a) == abs(e) == 1):
+        # a coarser level, or a part, of a picture: its transform says so
+        down = np.array([1.0, np.sign(e)])
+        return np.asarray(np.round(world * down * layer.level_scale, 4))
+    return np.round(transformed(~layer.georef.affine, world) * layer.level_scale, 4)

@@ -1,0 +1,1 @@
+"""From labelled pixels to polygons: trace, join across seams, simplify, measure."""

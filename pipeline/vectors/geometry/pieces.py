@@ -1,0 +1,224 @@
+"""One vector tile: whole features, and the pieces of features that touch its seams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
+from segment_tiles.pipeline.vectors.geometry.components import Components, label_components
+from segment_tiles.pipeline.vectors.geometry.rings import (
+    Polygons,
+    gather_parts,
+    insert_vertices,
+    junctions,
+)
+from segment_tiles.pipeline.vectors.geometry.simplify import simplify_coverage
+from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRaster, ClassRasterSpec
+from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
+
+NO_FEATURE = 0
+"""Label, on the sides of a tile, of pixels that belong to no feature."""
+NODATA = -1
+"""Label, on the sides of a tile, of nodata pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeamPieces:
+    """The pieces of a tile that touch a seam, and what its four sides look like."""
+
+    labels: NDArray[np.int32]
+    """Label of each piece, ascending."""
+    attributes: Attributes
+    """Attributes of each piece."""
+    top: NDArray[np.int32]
+    """Label of each pixel of the first row, ``NO_FEATURE`` or ``NODATA``."""
+    bottom: NDArray[np.int32]
+    """The same of the last row."""
+    left: NDArray[np.int32]
+    """The same of the first column."""
+    right: NDArray[np.int32]
+    """The same of the last column."""
+
+
+@dataclass(frozen=True, slots=True)
+class TilePieces:
+    """Everything that a vector tile gives."""
+
+    interior: Attributes
+    """Features that touch no seam: they are whole."""
+    interior_geometries: Polygons
+    """Their geometries, in pixels of the tile."""
+    seams: SeamPieces
+    """Pieces that may go on in a neighbouring tile."""
+    seam_geometries: Polygons
+    """Their geometries, in pixels of the raster, in the order of ``seams.labels``."""
+
+
+def tile_pieces(
+    raster: ClassRaster, window: Window, selection: ClassSelection, options: PolygonizeOptions
+) -> TilePieces:
+    """Polygonise one window of a class raster.
+
+    Parameters
+    ----------
+    raster : ClassRaster
+        Codes, and confidence where it has them.
+    window : Window
+        The tile.
+    selection : ClassSelection
+        Classes that become features.
+    options : PolygonizeOptions
+        Connectivity, minimum area of whole features, simplification.
+    """
+    codes = raster.read(window)
+    confidence = raster.read_confidence(window) if raster.spec.has_confidence else None
+    components = label_components(codes, selection, options.connectivity, confidence)
+    attributes = attributes_in_tile(components, codes, raster.spec, window)
+    on_seam = reaches_seam(components, raster.spec, window)
+    dropped = ~on_seam & (attributes.pixels < options.minimum_area)
+    labels = _without(components.labels, dropped)
+    owner, polygons = _outlines(raster, window, labels, codes, options)
+    geometries = gather_parts(polygons, owner - 1, len(attributes))
+    interior = ~on_seam & ~dropped
+    seams = seam_pieces(labels, codes, attributes, on_seam, raster.spec)
+    at_seams = _moved(geometries[on_seam], window)
+    return TilePieces(attributes.take(interior), geometries[interior], seams, at_seams)
+
+
+def _moved(geometries: Polygons, window: Window) -> Polygons:
+    """Return geometries in pixels of the raster instead of those of the tile."""
+    offset = np.array([window.column, window.row], dtype=np.float64)
+    return np.asarray(shapely.transform(geometries, lambda coordinates: coordinates + offset))
+
+
+def _without(labels: NDArray[np.int32], dropped: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the labels with 0 for the dropped components."""
+    if not dropped.any():
+        return labels
+    kept = np.arange(len(dropped) + 1, dtype=np.int32)
+    kept[1:][dropped] = NO_FEATURE
+    return kept[labels]
+
+
+def _outlines(
+    raster: ClassRaster,
+    window: Window,
+    labels: NDArray[np.int32],
+    codes: NDArray[np.integer],
+    options: PolygonizeOptions,
+) -> tuple[NDArray[np.int32], Polygons]:
+    """Return the polygons of all labels, in pixels of the tile, simplified where asked for."""
+    owner, polygons = trace_outlines(labels, with_unlabelled=options.simplify > 0)
+    if options.simplify > 0:
+        rows, columns = junctions(_with_surroundings(raster, window))
+        polygons = insert_vertices(polygons, rows, columns, codes.shape)
+        polygons = simplify_coverage(polygons, _nodes(rows, columns, codes.shape), options.simplify)
+        owner, polygons = owner[owner > 0], polygons[owner > 0]
+    return owner, polygons
+
+
+def _nodes(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mark the corners that simplification may not move: junctions, and the frame, so that tiles fit together."""
+    nodes = np.ones((shape[0] + 1, shape[1] + 1), dtype=np.bool_)
+    nodes[1:-1, 1:-1] = False
+    nodes[rows, columns] = True
+    return nodes
+
+
+def _with_surroundings(raster: ClassRaster, window: Window) -> NDArray[np.int64]:
+    """Return the codes of a window with one pixel more on every side; a code of its own outside."""
+    outer = window.grow(1)
+    inside = outer.intersect(raster.spec.window)
+    result = np.full(outer.shape, np.iinfo(np.int64).min)
+    result[inside.relative_to(outer).slices()] = raster.read(inside)
+    return result
+
+
+def attributes_in_tile(
+    components: Components, codes: NDArray[np.integer], spec: ClassRasterSpec, window: Window
+) -> Attributes:
+    """Return the attributes of the components of a tile, as far as the tile knows them."""
+    rows, columns = np.divmod(components.first_pixels, codes.shape[1])
+    first = (rows + window.row) * spec.width + columns + window.column
+    count = len(components.codes)
+    return Attributes(
+        components.codes,
+        components.pixels,
+        first,
+        components.confidence_sums,
+        _marked(_edge_labels(components.labels, spec, window), count),
+        _marked(_labels_beside_nodata(components.labels, codes, spec.nodata), count),
+    )
+
+
+def _marked(labels: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    marks = np.zeros(count + 1, dtype=np.bool_)
+    marks[labels] = True
+    return marks[1:]
+
+
+def _sides(values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Return the first row, the last row, the first column and the last column."""
+    return values[0], values[-1], values[:, 0], values[:, -1]
+
+
+def _is_raster_edge(spec: ClassRasterSpec, window: Window) -> tuple[bool, ...]:
+    """Return whether the top, bottom, left and right side of a tile lie on the edge of the raster."""
+    at_bottom, at_right = window.row_stop == spec.height, window.column_stop == spec.width
+    return window.row == 0, at_bottom, window.column == 0, at_right
+
+
+def _edge_labels(labels: NDArray[np.int32], spec: ClassRasterSpec, window: Window) -> NDArray[np.int32]:
+    sides = zip(_sides(labels), _is_raster_edge(spec, window), strict=True)
+    return np.concatenate([np.empty(0, np.int32), *(side for side, at_edge in sides if at_edge)])
+
+
+def _seam_labels(labels: NDArray[np.int32], spec: ClassRasterSpec, window: Window) -> NDArray[np.int32]:
+    sides = zip(_sides(labels), _is_raster_edge(spec, window), strict=True)
+    return np.concatenate([np.empty(0, np.int32), *(side for side, at_edge in sides if not at_edge)])
+
+
+def _labels_beside_nodata(
+    labels: NDArray[np.int32], codes: NDArray[np.integer], nodata: int | None
+) -> NDArray[np.int32]:
+    """Return the labels of pixels that share an edge with a nodata pixel of the same tile."""
+    if nodata is None:
+        return np.empty(0, dtype=np.int32)
+    empty = codes == nodata
+    if not empty.any():
+        return np.empty(0, dtype=np.int32)
+    return np.concatenate([
+        labels[:-1][empty[1:]], labels[1:][empty[:-1]], labels[:, :-1][empty[:, 1:]], labels[:, 1:][empty[:, :-1]]
+    ])  # fmt: skip
+
+
+def reaches_seam(components: Components, spec: ClassRasterSpec, window: Window) -> NDArray[np.bool_]:
+    """Return True for each component of a tile that touches a side which is not the edge of the raster."""
+    return _marked(_seam_labels(components.labels, spec, window), len(components.codes))
+
+
+def seam_pieces(
+    labels: NDArray[np.int32],
+    codes: NDArray[np.integer],
+    attributes: Attributes,
+    on_seam: NDArray[np.bool_],
+    spec: ClassRasterSpec,
+) -> SeamPieces:
+    """Return the pieces at the seams of a tile, and its four sides."""
+    seam_labels = (np.flatnonzero(on_seam) + 1).astype(np.int32)
+    sides = []
+    for side_labels, side_codes in zip(_sides(labels), _sides(codes), strict=True):
+        side = side_labels.copy()
+        if spec.nodata is not None:
+            # where nodata is labelled too, as for holes, it has pieces that go on in the next tile as all others
+            side[(side_codes == spec.nodata) & (side_labels == NO_FEATURE)] = NODATA
+        sides.append(side)
+    return SeamPieces(seam_labels, attributes.take(on_seam), *sides)

@@ -1,0 +1,1 @@
+"""Class rasters, and the door that opens them."""

@@ -1,0 +1,162 @@
+"""Class rasters by window: the class map of a run, or any raster of integer classes that GDAL reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import MapClass
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.window import Window
+
+RasterName = Path | str
+"""A file or folder; as text a name that only GDAL understands: a URL, a virtual file, a raster in a file of several."""
+_OF_GDAL = re.compile(r"/vsi\w+[/?]|[A-Za-z][\w+.-]+:")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRasterSpec:
+    """What is known of a class raster before a pixel is read."""
+
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    dtype: str
+    """NumPy name of the integer type of the codes that ``read`` returns."""
+    nodata: int | None
+    """Code of pixels without a class, or None where every pixel has one."""
+    georef: GeoRef
+    """Pixel to world."""
+    classes: tuple[MapClass, ...] = ()
+    """Names and colours that the file knows; codes may be any integers, and may be missing here."""
+    has_confidence: bool = False
+    """True where ``read_confidence`` gives bytes."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how the file is placed."""
+
+    @property
+    def window(self) -> Window:
+        """The whole raster as a Window."""
+        return Window(0, 0, self.height, self.width)
+
+
+class ClassRaster(Protocol):
+    """One open class raster, used by one thread at a time; never pickled."""
+
+    spec: ClassRasterSpec
+
+    def read(self, window: Window) -> NDArray[np.integer]:
+        """Return the codes of a window inside the raster, rows x columns."""
+        ...
+
+    def read_confidence(self, window: Window) -> NDArray[np.uint8]:
+        """Return the confidence bytes of a window, rows x columns: round(255 * probability)."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...
+
+
+def open_class_raster(
+    name: RasterName, changed_codes: Path | None = None, *, band: int | None = None
+) -> ClassRaster:
+    """Open ``classes.zarr``, a folder of a finished run that holds it, or any GDAL class raster.
+
+    Parameters
+    ----------
+    name : Path or str
+        The raster (`raster_name`).
+    changed_codes : Path, optional
+        Array of codes that take the place of those of the raster.
+    band : int, optional
+        Band of classes, from 1; None: the only one.
+
+    Raises
+    ------
+    UsageError
+        When there is no such band.
+    VectorError
+        When there is no such raster, its values are not integers, or look like none of classes.
+    """
+    if changed_codes is not None:
+        from segment_tiles.pipeline.vectors.rasters.changed_class_raster import ChangedClassRaster  # noqa: PLC0415
+
+        return ChangedClassRaster(open_class_raster(name, band=band), changed_codes)
+    if isinstance(name, Path) and (name / "classes.zarr").is_dir():
+        name = name / "classes.zarr"
+    if isinstance(name, Path) and (name / "zarr.json").is_file():
+        from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster  # noqa: PLC0415
+
+        if band is not None:
+            msg = f"--band is {band}, but {name} is the class map of a run and has no bands; leave --band out"
+            raise UsageError(msg)
+        return ZarrClassRaster(name)
+    from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import GdalClassRaster  # noqa: PLC0415
+
+    return GdalClassRaster(name, band)
+
+
+def raster_name(text: str | Path) -> RasterName:
+    """Return a file or folder as a Path; a name that only GDAL understands stays what it is.
+
+    >>> raster_name("a/b.tif")
+    PosixPath('a/b.tif')
+    >>> raster_name("https://example.com/b.tif"), raster_name("/vsizip/a.zip/b.tif"), raster_name("NETCDF:a.nc:b")
+    ('https://example.com/b.tif', '/vsizip/a.zip/b.tif', 'NETCDF:a.nc:b')
+    """
+    if isinstance(text, str) and _OF_GDAL.match(text) and not Path(text).exists():
+        return text
+    return Path(text)
+
+
+def identifying_name(name: RasterName) -> str:
+    """Return the name whose version tells whether a class raster is still the same."""
+    if isinstance(name, str):
+        return name
+    if (name / "classes.zarr").is_dir():
+        name = name / "classes.zarr"
+    # the array alone: the group changes when overviews are added
+    return str(name / "classes" if (name / "zarr.json").is_file() else name)
+
+
+class ArrayClassRaster:
+    """A class raster in memory, for small arrays and for tests of the laws."""
+
+    def __init__(
+        self,
+        codes: NDArray[np.integer],
+        *,
+        nodata: int | None = None,
+        georef: GeoRef | None = None,
+        classes: tuple[MapClass, ...] = (),
+        confidence: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self._codes = codes
+        self._confidence = confidence
+        height, width = codes.shape
+        self.spec = ClassRasterSpec(
+            height, width, codes.dtype.name, nodata, georef or GeoRef.of_pixels(), classes,
+            confidence is not None,
+        )  # fmt: skip
+
+    def read(self, window: Window) -> NDArray[np.integer]:
+        """Return the codes of a window, rows x columns."""
+        return self._codes[window.slices()]
+
+    def read_confidence(self, window: Window) -> NDArray[np.uint8]:
+        """Return the confidence bytes of a window, rows x columns."""
+        if self._confidence is None:
+            msg = "this class raster has no confidence"
+            raise ValueError(msg)
+        return self._confidence[window.slices()]
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,157 @@
+"""Class rasters through GDAL: GeoTIFF and anything else with integer values."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window as RasterioWindow
+
+from segment_tiles.pipeline.errors import ReadFailedError, SegmentTilesError, VectorError, one_line
+from segment_tiles.pipeline.grid.classes import MapClass
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.patience import http_settings
+from segment_tiles.pipeline.sources.rasters.block_cache import block_cache_of_mib
+from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
+from segment_tiles.pipeline.sources.rasters.placement import Placed, placed, placement_notes
+from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
+from segment_tiles.pipeline.vectors.rasters.class_band import class_band, refuse_photograph
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
+from segment_tiles.pipeline.vectors.rasters.palette import class_color
+
+CACHE_MIB = 32
+"""GDAL's cache of decoded blocks; its default, a share of the machine's memory, would grow with the raster."""
+MASKED = np.iinfo(np.int32).min
+"""Nodata code of rasters whose invalid pixels are told by a mask band and not by a value."""
+
+
+class GdalClassRaster:
+    """The band of a raster file that holds integer classes.
+
+    Nodata is the declared value; where the file has a mask band instead, masked pixels read as
+    ``MASKED``. Names come from the category names, colours from the colour table, where present.
+    """
+
+    def __init__(self, name: RasterName, band: int | None = None) -> None:
+        self._path = shown_name(str(name))
+        try:
+            with rasterio.Env(**http_settings(), **listing_setting(str(name))), block_cache_of_mib(CACHE_MIB):
+                self._raster = placed(rasterio.open(name), self._path)
+                self._dataset = self._raster.dataset
+        except RasterioIOError as error:
+            msg = f"{self._path} cannot be opened as a class raster: {one_line(error)}"
+            raise VectorError(msg) from error
+        try:
+            self._band = class_band(self._path, self._raster.file, band)
+            self._has_mask_band = _has_mask_band(self._dataset, self._band)
+            self._nodata = _nodata(self._raster.file, self._band)
+            self.spec = _spec(name, self._raster, self._band, has_mask_band=self._has_mask_band)
+            if band is None and not self.spec.classes:
+                refuse_photograph(self._path, self.spec, self.read)
+        except SegmentTilesError:
+            self._raster.close()
+            raise
+
+    def read(self, window: Window) -> NDArray[np.integer]:
+        """Return the codes of a window, rows x columns."""
+        box = RasterioWindow(window.column, window.row, window.width, window.height)
+        try:
+            with rasterio.Env(**http_settings()), block_cache_of_mib(CACHE_MIB):
+                codes = self._dataset.read(self._band, window=box)
+                mask = self._dataset.read_masks(self._band, window=box) if self._has_mask_band else None
+        except RasterioIOError as error:
+            msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {one_line(error)}"
+            raise ReadFailedError(msg) from error
+        if mask is None:
+            return np.asarray(codes)
+        hidden = mask == 0
+        if (
+            self._raster.is_warped and self._nodata is not None
+        ):  # the view keeps values, and not what they mean
+            hidden |= codes == self._nodata
+        return np.where(hidden, MASKED, codes.astype(np.int32))
+
+    def read_confidence(self, window: Window) -> NDArray[np.uint8]:
+        """Refuse: a GDAL class raster carries no confidence."""
+        msg = f"{self._path} has no confidence band; window {window}"
+        raise VectorError(msg)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raster.close()
+
+
+def _has_mask_band(dataset: rasterio.DatasetReader, band: int) -> bool:
+    """Return whether a mask tells which pixels have a class: of all bands, of this one, or NODATA_VALUES."""
+    return set(dataset.mask_flag_enums[band - 1]) not in ({MaskFlags.all_valid}, {MaskFlags.nodata})
+
+
+def _nodata(file: rasterio.DatasetReader, band: int) -> int | None:
+    """Return the nodata value that GDAL applies to a band; in integers it cuts off a fraction."""
+    value = nodata_of_band(file, band)
+    return None if value is None or not math.isfinite(value) else int(value)
+
+
+def _spec(name: RasterName, raster: Placed, band: int, *, has_mask_band: bool) -> ClassRasterSpec:
+    dataset = raster.dataset
+    dtype = np.dtype(dataset.dtypes[band - 1])
+    if dtype.kind not in "iu":
+        msg = (
+            f"{shown_name(str(name))} has values of type {dtype.name}; class codes must be integers: "
+            "save the class map as uint8 or uint16"
+        )
+        raise VectorError(msg)
+    crs = None if dataset.crs is None else dataset.crs.to_wkt(version="WKT2_2019")
+    return ClassRasterSpec(
+        height=dataset.height,
+        width=dataset.width,
+        dtype="int32" if has_mask_band else dtype.name,
+        nodata=MASKED if has_mask_band else _nodata(raster.file, band),
+        georef=GeoRef.from_affine(dataset.transform, crs),
+        classes=_classes(name, raster.file, band),
+        notes=tuple(placement_notes(raster, str(name))),
+    )
+
+
+def _classes(name: RasterName, dataset: rasterio.DatasetReader, band: int) -> tuple[MapClass, ...]:
+    """Return names and colours of the codes that the file describes."""
+    names = _category_names(Path(f"{name}.aux.xml"), band)
+    try:
+        colors = dataset.colormap(band)
+    except ValueError:  # rasterio's word for a band without a colour table
+        colors = {}
+    codes = range(len(names)) if names else ()
+    return tuple(
+        MapClass(code, names[code] or f"class {code}", _rgb(colors.get(code), code)) for code in codes
+    ) or tuple(
+        MapClass(code, f"class {code}", _rgb(color, code))
+        for code, color in sorted(colors.items())
+        if any(color[:3])
+    )
+
+
+def _rgb(color: tuple[int, ...] | None, code: int) -> tuple[int, int, int]:
+    return class_color(code) if color is None else (color[0], color[1], color[2])
+
+
+def _category_names(sidecar: Path, number: int) -> list[str]:
+    """Return the category names of GDAL's sidecar (PAM), which rasterio does not read."""
+    if not sidecar.is_file():
+        return []
+    try:
+        root = ElementTree.parse(sidecar).getroot()
+    except ElementTree.ParseError as error:
+        msg = f"{sidecar} is not readable XML ({error}); repair or remove it"
+        raise VectorError(msg) from error
+    bands = [element for element in root.iter("PAMRasterBand") if element.get("band", "1") == str(number)]
+    band = bands[0] if bands else None
+    categories = None if band is None else band.find("CategoryNames")
+    return [] if categories is None else [category.text or "" for category in categories]

@@ -1,0 +1,302 @@
+"""A batch as a flow of Prefect 3: a task per job, tried again where it fails, cached by the fingerprint.
+
+Without ``PREFECT_API_URL`` Prefect works on its own database in ``PREFECT_HOME``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from logging import Logger, LoggerAdapter
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+# before Prefect is imported: it reads its settings then. On a busy machine its server takes long to start
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+from prefect import flow, get_run_logger, task
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.annotations import quote
+
+from segment_tiles.pipeline.errors import (
+    ChangedRunError,
+    RunFailedError,
+    SegmentTilesError,
+    UsageError,
+    one_line,
+)
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.library_messages import clean_log_records
+from segment_tiles.pipeline.parent_process import end_with_process, start_module
+from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.batch.executor import SharedExecutor
+from segment_tiles.workflows.batch.jobs import Job, list_jobs
+from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+from segment_tiles.workflows.batch.outcome import JobOutcome
+from segment_tiles.workflows.batch.planning import check_jobs, is_finished_and_same
+from segment_tiles.workflows.batch.run import run_job, write_results
+from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.plans.plan import Plan
+from segment_tiles.workflows.plans.record import settings_of
+from segment_tiles.workflows.regions.loaded_model import segmenters_kept
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.run.request import checked_scene
+
+clean_log_records()  # before Prefect keeps the first
+CLIENT = "SEGMENT_TILES_SCHEDULE_PROCESS"
+"""Variable with the process that serves the schedule: processes that run the flow end with it."""
+STARTUP_TIMEOUT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+"""Prefect's variable with the time that a server over the local database may take to start."""
+RETRIES, RETRY_SECONDS = 2, 60.0
+"""How often a failed job is tried again in one run of the flow, and after how long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """What happens to a job that failed."""
+
+    count: int = RETRIES
+    """Further attempts in the same run of the flow."""
+    seconds: float = RETRY_SECONDS
+    """Wait before each."""
+
+
+class _Log:
+    """Listens to a run; what is worth knowing goes into the log of Prefect."""
+
+    def __init__(self, logger: Logger | LoggerAdapter[Logger]) -> None:
+        self._logger = logger
+
+    def warn(self, text: str) -> None:
+        self._logger.warning(text)
+
+    def note(self, text: str) -> None:
+        self._logger.info(text)
+
+    def stage(self, name: str) -> None:
+        self._logger.debug(name)
+
+    def planned(self, plan: Plan) -> None:
+        self._logger.info("%d tiles", plan.tiles)
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a task needs that no database has to keep."""
+
+    job: Job
+    log: _Log
+    executor: SharedExecutor
+    restart_changed: bool
+    outcome: JobOutcome | None = None
+
+
+def _key_of(_context: Any, parameters: Mapping[str, Any]) -> str | None:
+    return str(parameters["key"]) if parameters["key"] else None
+
+
+def _is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
+    """Say no where the next attempt would be refused too; a source may be there again in a minute."""
+    return not isinstance(state.result(raise_on_failure=False), ChangedRunError)
+
+
+@task(
+    name="segment",
+    task_run_name="{name}",
+    persist_result=True,
+    result_serializer="json",
+    cache_key_fn=_key_of,
+    retry_condition_fn=_is_worth_a_retry,
+)
+def segment_job(name: str, key: str | None, work: _Work) -> dict[str, Any]:
+    """Do one job; Prefect keeps the answer under the key and does not call this again for it."""
+    work.outcome = run_job(work.job, work.log, work.executor, restart_changed=work.restart_changed)
+    if work.outcome.has_failed:
+        msg = f"{name}: {work.outcome.error}"
+        raise ChangedRunError(msg) if work.outcome.state == "changed" else RunFailedError(msg)
+    return {"job": name, "state": work.outcome.state, "key": key}
+
+
+@flow(name="segment-tiles-batch")
+def run_jobs(
+    jobs_file: str,
+    restart_changed: bool = False,
+    retries: int = RETRIES,
+    retry_seconds: float = RETRY_SECONDS,
+) -> dict[str, str]:
+    """Run the jobs of a file and return their states; the names are those of output directories.
+
+    Raises
+    ------
+    RunFailedError
+        Where jobs failed, after all others were done.
+    UsageError
+        Where the jobs file cannot be accepted.
+    """
+    if (client := os.environ.get(CLIENT)) and int(client) != os.getpid():
+        end_with_process(int(client))
+    file = read_jobs_file(Path(jobs_file))
+    jobs = list_jobs(file)
+    log = _Log(get_run_logger())
+    outcomes = [JobOutcome(job, "waiting") for job in jobs]
+    try:
+        with SharedExecutor(log.note) as executor, segmenters_kept():
+            for place, job in enumerate(jobs):
+                work = _Work(job, log, executor, restart_changed)
+                outcomes[place] = _run_as_task(work, Retries(retries, retry_seconds))
+    finally:
+        write_results(file, outcomes)
+    failed = [outcome for outcome in outcomes if outcome.has_failed]
+    if failed:
+        first = f"{failed[0].job.name}: {failed[0].error}"
+        all_jobs = counted(len(jobs), "job")
+        msg = f"{len(failed)} of {all_jobs} failed, all are in {file.results}/jobs.csv; the first: {first}"
+        raise RunFailedError(msg)
+    return {outcome.job.name: outcome.state for outcome in outcomes}
+
+
+def _run_as_task(work: _Work, retries: Retries) -> JobOutcome:
+    """Run a job as a task; one that Prefect has in its cache, and whose results are there, is not run."""
+    job = work.job
+    prepared = segment_job.with_options(
+        retries=retries.count,
+        retry_delay_seconds=retries.seconds,
+        # Prefect's cache knows of the past, not whether the results are still on the disk
+        refresh_cache=not _is_there(job),
+    )
+    prepared(job.name, job_key(job), quote(work), return_state=True)
+    if work.outcome is not None:
+        return work.outcome
+    report = json.loads(OutputDirectory(job.config.out).report.read_text(encoding="utf-8"))
+    return JobOutcome(job, "skipped", report=report)
+
+
+def job_key(job: Job) -> str | None:
+    """Return what the result of a job depends on, as sha256; None where the job cannot even start.
+
+    It is the settings of the fingerprint with the user's words in place of what a probe will choose, because
+    the key has to be there before the run.
+    """
+    config = job.config
+    try:
+        if job.mosaic is not None:
+            write_mosaic(job.mosaic, Path(config.source))
+        settings = settings_of(config, checked_scene(config))
+    except SegmentTilesError:
+        return None  # the task says what is wrong
+    words = [settings, str(config.out), config.formats, config.device, config.precision, config.batch]
+    words += [config.backend, config.augmentation]
+    return sha256(json_text(words, sort_keys=True, indent=None).encode()).hexdigest()
+
+
+def _is_there(job: Job) -> bool:
+    try:
+        return is_finished_and_same(job)
+    except SegmentTilesError:
+        return False
+
+
+def run_now(path: Path, *, restart_changed: bool, retries: Retries) -> dict[str, str]:
+    """Run the flow once, in this process, and return the states of its jobs.
+
+    Raises
+    ------
+    RunFailedError, UsageError
+        As `run_jobs`; where Prefect's server does not start.
+    """
+    with _api():
+        return run_jobs(str(path), restart_changed, retries.count, retries.seconds)
+
+
+def serve(
+    path: Path, cron: str, timezone: str, name: str, *, restart_changed: bool, retries: Retries
+) -> None:
+    """Run the jobs of a file whenever the schedule says, until interrupted.
+
+    Raises
+    ------
+    UsageError
+        Where the jobs file, one of its jobs, or the schedule cannot be accepted, or Prefect's server does not start.
+    """
+    try:
+        ZoneInfo(timezone)  # Prefect would find out only after its server has started
+        schedule = Cron(cron, timezone=timezone)
+    except (ValueError, ZoneInfoNotFoundError) as error:
+        msg = (
+            f"--cron is {cron!r} in {timezone!r}: {one_line(error)}; "
+            "give minute, hour, day, month and weekday such as '0 3 * * *', and a time zone such as UTC"
+        )
+        raise UsageError(msg) from error
+    check_jobs(read_jobs_file(path), restart_changed=restart_changed)
+    with _api():
+        run_jobs.serve(
+            name=name,
+            schedule=schedule,
+            parameters={
+                "jobs_file": str(path.absolute()),
+                "restart_changed": restart_changed,
+                "retries": retries.count,
+                "retry_seconds": retries.seconds,
+            },
+            limit=1,  # a run that takes longer than the time between two is not overtaken
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+
+
+@contextmanager
+def _api() -> Iterator[None]:
+    """Use the server that is named, or start one over Prefect's local database: schedules need one."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = start_module(
+        ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    )
+    address = f"http://127.0.0.1:{port}/api"
+    try:
+        _wait_for(server, f"{address}/health")
+        # for the processes that run the flow
+        os.environ.update({"PREFECT_API_URL": address, CLIENT: str(os.getpid())})
+        with temporary_settings({PREFECT_API_URL: address}):
+            yield
+    finally:
+        for name in ("PREFECT_API_URL", CLIENT):
+            os.environ.pop(name, None)
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(server: subprocess.Popen[bytes], health: str) -> None:
+    seconds = float(os.environ[STARTUP_TIMEOUT])
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urlopen(health, timeout=5):
+                return
+        except (URLError, TimeoutError, ConnectionError):
+            time.sleep(0.5)
+    msg = (
+        f"Prefect's server did not start in {seconds:.0f} s; start one with `prefect server start` and name it "
+        "in PREFECT_API_URL"
+    )
+    raise UsageError(msg)

@@ -1,0 +1,1 @@
+"""Scenes of a job: files, rows of tables, STAC items, mosaics."""

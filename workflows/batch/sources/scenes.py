@@ -1,0 +1,140 @@
+"""The scenes of a job: files by name or glob, rows of a CSV file, assets of STAC items."""
+
+from __future__ import annotations
+
+import csv
+import glob
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.workflows.batch.jobs_file import JobsFile
+from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
+from segment_tiles.workflows.batch.sources.stac_scenes import stac_scenes
+
+GLOB_SIGNS = frozenset("*?[")
+LIST_KEYS = ("bands", "roi", "format")
+"""Settings with several values; in a cell of a CSV file they are separated by commas."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedScene:
+    """A scene as a list names it."""
+
+    source: str = field(repr=False)  # may hold secrets
+    """Absolute path or URL."""
+    fields: Mapping[str, str]
+    """What `out` may name of it."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of this scene alone, by the names of `RunSettings`."""
+
+
+def list_scenes(file: JobsFile, entry: JobEntry, line: int) -> list[ListedScene]:
+    """Return the scenes of an entry, in the order of its list; globs are sorted.
+
+    Raises
+    ------
+    UsageError
+        With the line of the entry: nothing matches, a file or column is missing, STAC cannot be read.
+    """
+    if entry.csv is not None:
+        return list(_rows(file, entry, line))
+    if entry.stac is not None:
+        try:
+            found = stac_scenes(located(file.folder, entry.stac), entry.asset)
+        except UsageError as error:
+            raise file.error(line, one_line(error)) from error
+        return [ListedScene(uri, {**_names(uri), **names}) for uri, names in found]
+    patterns = (entry.source,) if isinstance(entry.source, str) else entry.source or ()
+    return [_scene(path) for pattern in patterns for path in _matches(file, pattern, line)]
+
+
+def located(folder: Path, name: str) -> str:
+    """Return a URL as it is and a path as an absolute one.
+
+    >>> located(Path("/data"), "a.tif"), located(Path("/data"), "https://host/a.tif")
+    ('/data/a.tif', 'https://host/a.tif')
+    """
+    if is_url(name):
+        return name
+    return str(folder / Path(name).expanduser())
+
+
+def _scene(uri: str) -> ListedScene:
+    return ListedScene(uri, _names(uri))
+
+
+def _names(uri: str) -> dict[str, str]:
+    path = PurePosixPath(urlsplit(shown_name(uri)).path) if is_url(uri) else PurePath(uri)
+    return {"stem": path.stem, "id": path.stem, "folder": path.parent.name}
+
+
+def _matches(file: JobsFile, pattern: str, line: int) -> list[str]:
+    place = located(file.folder, pattern)
+    is_local = not is_url(place)
+    if (
+        not GLOB_SIGNS & set(place)
+        or (is_local and Path(place).exists())
+        or (not is_local and "*" not in place)
+    ):
+        return [place]
+    if not is_local:
+        msg = (
+            f"{pattern}: a glob lists local files only; list URLs one by one, in a CSV file, or as STAC items"
+        )
+        raise file.error(line, msg)
+    # folders too: a DICOM series or a Zarr store is one
+    found = sorted(glob.glob(place, recursive=True))  # noqa: PTH207 - Path.glob would list hidden files
+    if not found:
+        raise file.error(line, f"no file matches {pattern} in {file.folder}")
+    return found
+
+
+def _rows(file: JobsFile, entry: JobEntry, line: int) -> Iterator[ListedScene]:
+    path = Path(located(file.folder, entry.csv or ""))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            if entry.column not in (reader.fieldnames or ()):
+                found = ", ".join(reader.fieldnames or ()) or "none"
+                msg = f"{path} has no column {entry.column!r}; its columns are {found}; name one with column"
+                raise file.error(line, msg)
+            rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise file.error(line, f"{path} cannot be read ({error.strerror})") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise file.error(line, f"{path} is not a CSV file in UTF-8 ({one_line(error)})") from error
+    if not rows:
+        raise file.error(line, f"{path} has no row below its header")
+    for number, row in rows:
+        yield _row_scene(path, number, row, entry.column)
+
+
+def _row_scene(path: Path, number: int, row: dict[str | None, Any], column: str) -> ListedScene:
+    if None in row or None in row.values():
+        msg = f"{path}, line {number}: has more or fewer cells than the header has columns"
+        raise UsageError(msg)
+    cells = {str(key): str(value).strip() for key, value in row.items()}
+    if not cells[column]:
+        msg = f"{path}, line {number}: column {column!r} is empty; it must name a raster"
+        raise UsageError(msg)
+    uri = located(path.absolute().parent, cells[column])
+    keys = {info.alias: name for name, info in RunSettings.model_fields.items()}
+    values = {
+        key: cell.split(",") if key in LIST_KEYS else cell
+        for key, cell in cells.items()
+        if key in keys and cell
+    }
+    try:
+        settings = RunSettings.model_validate(values).given()
+    except ValidationError as error:
+        first = error.errors()[0]
+        msg = f"{path}, line {number}: {first['loc'][0]} is {first['input']!r}: {first['msg']}"
+        raise UsageError(msg) from error
+    return ListedScene(uri, {**_names(uri), **cells}, settings)

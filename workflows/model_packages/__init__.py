@@ -1,0 +1,1 @@
+"""Model packages: imported, listed and changed."""

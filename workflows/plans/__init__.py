@@ -1,0 +1,1 @@
+"""What a run will do: Plan, memory, Choice and the record of its settings."""

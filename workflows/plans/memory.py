@@ -1,0 +1,115 @@
+"""Memory of one worker, written down: bytes of everything that a Region holds at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.stores.store import SHARD_ROWS
+from segment_tiles.pipeline.sources.volumes.slices import slices_at_once
+from segment_tiles.pipeline.sources.volumes.volume import block_depth
+
+SMALLEST_READ_CACHE = 8 * 2**20
+"""Bytes of GDAL's cache where rows of source chunks are small."""
+ROWS_OF_SHARDS = 3
+"""One fills up, one is compressed and written, and its compressed form."""
+INPUT_BANDS = 3
+"""One is computed, one is read ahead, and what GDAL hands over on the way."""
+
+
+FINISHING_BYTES = 448 * 2**20
+"""What overviews, COG and polygons take after the computation, whatever the size of the raster; measured by
+``benchmarks/memory.py``."""
+
+BLOCKS = 4
+"""Parts of a volume in memory at once: one that is computed, the next with its copies; of DICOM the files too."""
+READ_WHOLE_TAKES = 2
+"""Bytes per byte of a volume that no library reads in parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes of one worker, by what takes them."""
+
+    program: int
+    """Interpreter, libraries and weights; measured."""
+    batch: int
+    """Activations of one forward pass; measured."""
+    accumulator: int
+    """classes x overlap x width, float32."""
+    input_bands: int
+    """Pixels and masks of rows of tiles."""
+    read_cache: int
+    """GDAL's cache: one row of source chunks twice, so that no chunk is decoded twice."""
+    finished_rows: int
+    """Rows of codes and confidence on their way to disk."""
+    finishing: int = FINISHING_BYTES
+    """Of what follows the computation, when the rest but the program is free again."""
+    volume: int = 0
+    """Slices of a volume that are held together, and what reading them takes on the way."""
+
+    @property
+    def total(self) -> int:
+        """The program, and the larger of computing, with the volume, and finishing."""
+        computing = self.batch + self.accumulator + self.input_bands + self.read_cache + self.finished_rows
+        return self.program + max(computing + self.volume, self.finishing)
+
+
+def memory_of_region(
+    lattice: Lattice,
+    spec: RasterSpec,
+    region: Window,
+    *,
+    classes: int,
+    code_size: int,
+    with_scores: bool,
+    program: int,
+    batch: int,
+) -> MemoryPlan:
+    """Return the bytes that a Region of this width takes; its height does not matter.
+
+    Parameters
+    ----------
+    lattice, spec
+        Of the raster.
+    region
+        In pixels of the raster.
+    classes, code_size, with_scores
+        Of the result: number of classes, bytes of a code, whether scores are kept.
+    program, batch
+        Measured bytes.
+    """
+    indices = lattice.columns.covering(region.column, region.column_stop)
+    width = (len(indices) - 1) * lattice.columns.stride + lattice.tile
+    pixel = spec.bands * spec.item_size
+    per_result_pixel = code_size + 1 + (classes if with_scores else 0)
+    return MemoryPlan(
+        program,
+        batch,
+        # float32: `up` is as wide as the band, `left` as high as a tile, one more for the mean on its way
+        4 * classes * lattice.overlap * (width + 2 * lattice.tile),
+        INPUT_BANDS * lattice.tile * width * (pixel + 2),
+        read_cache_bytes(spec, width),
+        per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width),
+    )
+
+
+def memory_of_slices(volume: VolumeSpec, slicing: Slicing, neighbours: int) -> int:
+    """Return the bytes that reading a volume takes, block by block; how many slices it has does not matter."""
+    _, height, width = slicing.shape_of(volume.shape)
+    held = (slices_at_once(volume, slicing) + 2 * neighbours) * height * width * volume.channels
+    columns, rows, _ = volume.shape
+    return BLOCKS * max(held, block_depth(volume) * columns * rows) * np.dtype(volume.dtype).itemsize
+
+
+def read_cache_bytes(spec: RasterSpec, width: int) -> int:
+    """Return the size of GDAL's cache for reads of this width, in whole MiB."""
+    rows, columns = spec.chunk
+    across = min(-(-width // columns) + 1, -(-spec.width // columns)) * columns
+    needed = max(SMALLEST_READ_CACHE, 2 * rows * across * spec.cached_bytes)
+    return -(-needed // 2**20) * 2**20

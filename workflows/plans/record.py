@@ -1,0 +1,194 @@
+"""The fingerprint of a run: every setting that can change a byte of the result, and nothing else.
+
+Workers, memory, Regions and formats are not in it: the result does not depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.durable import write_whole
+from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.sources.areas.tissue import TissueMask
+from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
+from segment_tiles.pipeline.sources.versions.version import reads_overviews, source_version
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.plans.probe import Probe
+from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.volume_scene import VolumeScene
+
+CHOICES = ("precision", "batch", "device_name", "backend")
+"""Settings that the probe chooses: a resumed run takes them from its record."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What ``run.json`` of an output directory holds."""
+
+    settings: Mapping[str, Any]
+    """From the user, the source and the model."""
+    choices: Mapping[str, Any]
+    """From the probe: precision, batch, backend, device name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over all of it, hexadecimal."""
+        text = json_text({"settings": self.settings, "choices": self.choices}, sort_keys=True, indent=None)
+        return sha256(text.encode()).hexdigest()
+
+
+def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
+    """Return the settings of a run that are known before the probe, as plain JSON values."""
+    return {
+        "source": source_name(scene.uri),
+        "source version": source_version(scene.uri, overviews=reads_overviews(config.level, config.view)),
+        "--bands": list(scene.bands),
+        "--roi": [scene.roi.row, scene.roi.column, scene.roi.height, scene.roi.width],
+        "--aoi": None if config.aoi is None else content_checksum(config.aoi),
+        "--nodata": scene.spec.nodata_summary,
+        "--nodata-rule": config.nodata_rule,
+        # the other one is a file of the same name
+        **({"--dicom-seg": config.dicom_seg} if config.dicom_seg != "binary" else {}),
+        "--alpha": config.alpha,
+        "--level": scene.level,
+        "--mpp": scene.view.mpp,
+        "--source-mpp": scene.view.source_mpp,
+        "--z": scene.view.z,
+        "--t": scene.view.t,
+        "--tissue": _tissue_version(scene.tissue),
+        "--model": scene.manifest.weights_checksum,
+        "--tile": scene.lattice.tile,
+        "--overlap": scene.lattice.overlap / scene.lattice.tile,
+        "--blend": config.blend,
+        **_looks(config, scene),
+        "--scores": config.scores,
+        "program version": version("segment-tiles"),
+        **({} if scene.volume is None else _volume_settings(scene.volume)),
+    }
+
+
+def _looks(config: RunConfig, scene: Scene) -> dict[str, Any]:
+    """Return what distinguishes averages of several looks at a tile, which most runs are not."""
+    found: dict[str, Any] = {}
+    if config.augmentation != "none":
+        found["--tta"] = config.augmentation
+    if scene.companions:
+        found["further --model"] = [manifest.weights_checksum for _, manifest in scene.companions]
+    return found
+
+
+def _volume_settings(volume: VolumeScene) -> dict[str, Any]:
+    """Return what distinguishes runs on a volume beside what all runs have."""
+    return {
+        "--axis": [direction.slicing.name for direction in volume.directions],
+        "--neighbours": volume.neighbours,
+        "--t": volume.selection.t,
+        "box": [*volume.origin, *volume.box],
+    }
+
+
+def choices_of(probe: Probe) -> dict[str, Any]:
+    """Return what the probe chose, as it stands in the record."""
+    return {
+        "precision": probe.precision,
+        "batch": probe.batch,
+        "backend": probe.backend,
+        "device_name": probe.device_name,
+    }
+
+
+def source_name(uri: str) -> str:
+    """Return what identifies a source: its absolute path, or its URL without what may change under it."""
+    return shown_name(uri) if is_url(uri) else str(Path(uri).absolute())
+
+
+def _tissue_version(tissue: TissueMask | Path | None) -> str | None:
+    """Return the checksum of what limits a run to tissue."""
+    if tissue is None:
+        return None
+    return tissue.checksum if isinstance(tissue, TissueMask) else content_checksum(tissue)
+
+
+def read_record(path: Path) -> RunRecord | None:
+    """Return the record of an output directory, or None where there is none.
+
+    Raises
+    ------
+    OutputError
+        Where it is there but cannot be understood.
+    """
+    if not path.exists():
+        return None
+    try:
+        fields = json.loads(path.read_text())
+        record = RunRecord(fields["settings"], fields["choices"])
+        if record.fingerprint != fields["fingerprint"]:
+            raise ValueError("its fingerprint is of other settings")
+        return record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{path}: cannot be understood ({one_line(error)}); use --restart or another --out"
+        raise OutputError(msg) from error
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write the record: whole, under its final name at once, and on the disk."""
+    text = {"fingerprint": record.fingerprint, "settings": record.settings, "choices": record.choices}
+    write_whole(path, json_text(text))
+
+
+def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunConfig, out: Path) -> None:
+    """Refuse to go on with the work of a run that had other settings.
+
+    Raises
+    ------
+    ChangedRunError
+        Naming the first setting that differs, what it was, and what it is.
+    """
+    plain = json.loads(json_text(settings, indent=None))
+    asked = {
+        "--precision": ("precision", config.precision),
+        "--batch": ("batch", config.batch),
+        "--backend": ("backend", config.backend),
+    }
+    for name in [*plain, *record.settings]:
+        versions = (record.settings.get(name), plain.get(name))
+        if name == "source version" and is_url(str(plain.get("source"))) and None in versions:
+            continue  # the server has told nothing, this time or before
+        if record.settings.get(name) != plain.get(name):
+            _refuse(out, name, record.settings.get(name), plain.get(name))
+    for option, (name, value) in asked.items():
+        if value not in {None, "auto", record.choices.get(name)}:
+            _refuse(out, option, record.choices.get(name), value)
+
+
+def _refuse(out: Path, name: str, before: Any, now: Any) -> None:
+    msg = (
+        f"{out}: holds a run with another setting: {name} was {before}, is now {now}; "
+        "give the same settings to go on, --restart to begin anew, or another --out"
+    )
+    raise ChangedRunError(msg)
+
+
+def require_device(record: RunRecord, probe: Probe) -> None:
+    """Refuse to go on with a run on another kind of device: its numbers would differ.
+
+    Raises
+    ------
+    UsageError
+        Naming both devices.
+    """
+    before = record.choices.get("device_name")
+    if before != probe.device_name:
+        msg = (
+            f"the run was begun on {before}, this is {probe.device_name}: the bytes would differ; "
+            "choose the same with --device, or use --restart"
+        )
+        raise UsageError(msg)

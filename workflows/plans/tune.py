@@ -1,0 +1,284 @@
+"""Tune: which backend, precision, side and batch run a model fastest on this machine, per useful pixel.
+
+A tile of side T with an overlap of V pixels gives (T - V) x (T - V) pixels that no other tile gives. With the
+same V, larger tiles waste less; how much they cost is measured, because caches and kernels decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.grid.lattice import overlap_pixels
+from segment_tiles.workflows.plans.tuned import Tuning, store_tuning
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+    from segment_tiles.pipeline.models.precision import PrecisionTrial
+    from segment_tiles.workflows.regions.loaded_model import LoadedPackage
+
+SIDES = (1.5, 2.0, 3.0)
+"""Sides that are tried, in sides of the model's own tile."""
+LARGEST_BATCH = {"cpu": 4, "cuda": 64}
+"""Batches are doubled up to this many tiles."""
+WORTH_IT = 0.97
+"""Share of the cost of what is known below which something else is taken: timings scatter."""
+SECONDS = 50.0
+"""Time after which nothing further is begun, unless told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One way to run the model, measured."""
+
+    backend: str
+    precision: str
+    tile: int
+    """Side in pixels."""
+    batch: int
+    """Tiles of a forward pass."""
+    seconds_per_tile: float
+    nanoseconds_per_pixel: float
+    """Per useful pixel."""
+    agreement: float
+    """Share of pixels with the class that float32 in torch gives; of other sides and batches that of the pair."""
+    refused: str = ""
+    """Why it was not measured or not accepted."""
+
+
+@dataclass(slots=True)
+class _Bench:
+    """What all measurements share."""
+
+    package: LoadedPackage
+    device: torch.device
+    overlap: int
+    deadline: float
+    done: list[Measurement] = field(default_factory=list)
+
+    @property
+    def manifest(self) -> ModelManifest:
+        return self.package.manifest
+
+    def has_time(self, seconds: float) -> bool:
+        return perf_counter() + seconds < self.deadline
+
+
+def tune(
+    model: str, *, device: str = "auto", seconds: float = SECONDS, trust: bool = False
+) -> dict[str, Any]:
+    """Measure a model, keep the fastest way, and return all that was measured as plain JSON values.
+
+    Parameters
+    ----------
+    model
+        Bundled name or folder.
+    device
+        auto, cpu, cuda or cuda:N.
+    seconds
+        Time after which nothing further is begun; backends whose conversion does not fit are left out.
+    trust
+        Whether a graph that may execute code is loaded.
+
+    Raises
+    ------
+    ModelError, UsageError
+        Where the model cannot be loaded, or the device is not there.
+    """
+    from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
+    from segment_tiles.pipeline.models.package import load_manifest, load_network  # noqa: PLC0415
+    from segment_tiles.pipeline.models.registry import find_model  # noqa: PLC0415
+    from segment_tiles.workflows.regions.loaded_model import LoadedPackage  # noqa: PLC0415
+
+    started = perf_counter()
+    folder = find_model(model)
+    manifest = load_manifest(folder)
+    target = resolve_device(device)
+    stride = manifest.architecture.output_stride
+    bench = _Bench(
+        LoadedPackage(folder, manifest, load_network(folder, manifest, trust=trust)),
+        target,
+        overlap_pixels(manifest.tile, manifest.overlap, stride),
+        started + seconds,
+    )
+    best = _larger_batches(bench, _larger_sides(bench, _fastest_pair(bench)))
+    tuning = Tuning(
+        best.backend, best.precision, best.batch, bench.overlap, _sides(bench.done, best), str(target)
+    )
+    path = store_tuning(manifest.weights_checksum, tuning)
+    return {
+        "model": manifest.name,
+        "checksum": manifest.weights_checksum,
+        "device": str(target),
+        "device_name": device_label(target),
+        "overlap_pixels": bench.overlap,
+        "chosen": asdict(best),
+        "measured": [asdict(measurement) for measurement in bench.done],
+        "seconds": round(perf_counter() - started, 1),
+        "kept_in": str(path),
+    }
+
+
+def _sides(measured: list[Measurement], best: Measurement) -> dict[int, float]:
+    """Return what a tile of every side takes in the chosen backend and precision, in its best batch."""
+    sides: dict[int, float] = {}
+    for found in measured:
+        if not found.refused and (found.backend, found.precision) == (best.backend, best.precision):
+            sides[found.tile] = min(found.seconds_per_tile, sides.get(found.tile, found.seconds_per_tile))
+    return sides
+
+
+def _fastest_pair(bench: _Bench) -> Measurement:
+    """Measure every backend and precision at the model's own tile, one at a time."""
+    from segment_tiles.pipeline.models.backends.known import BACKENDS, offered  # noqa: PLC0415
+    from segment_tiles.pipeline.models.precision import compare, timed_scores  # noqa: PLC0415
+
+    tile = bench.manifest.tile
+    values = _noise(bench.manifest, 1, tile)
+    reference, seconds = timed_scores(_scorer(bench, "torch", "fp32", tile, 1), values, None)
+    best = _kept(bench, compare("fp32", reference, reference, None, seconds), tile, 1)
+    for name in offered(bench.device, bench.manifest):
+        for precision in BACKENDS[name].precisions(bench.device):
+            if (name, precision) == ("torch", "fp32"):
+                continue
+            found = _measured(bench, name, precision, tile, 1, reference)
+            if found is not None and found.nanoseconds_per_pixel < WORTH_IT * best.nanoseconds_per_pixel:
+                best = found
+    return best
+
+
+def _larger_sides(bench: _Bench, best: Measurement) -> Measurement:
+    """Try larger tiles, where a pixel does not depend on the whole tile."""
+    architecture, start = bench.manifest.architecture, best
+    if architecture.image_pooling == "global":
+        return best
+    for factor in SIDES:
+        stride = architecture.output_stride
+        side = round(bench.manifest.tile * factor / stride) * stride
+        if not bench.has_time(6 * factor**2 * start.seconds_per_tile):
+            break
+        found = _measured(bench, best.backend, best.precision, side, 1, None, start.agreement)
+        if found is None:
+            break
+        if found.nanoseconds_per_pixel < WORTH_IT * best.nanoseconds_per_pixel:
+            best = found
+    return best
+
+
+def _larger_batches(bench: _Bench, best: Measurement) -> Measurement:
+    """Double the batch while that gains."""
+    batch = best.batch * 2
+    while batch <= LARGEST_BATCH[bench.device.type] and bench.has_time(6 * batch * best.seconds_per_tile):
+        found = _measured(bench, best.backend, best.precision, best.tile, batch, None, best.agreement)
+        if found is None or found.nanoseconds_per_pixel >= WORTH_IT * best.nanoseconds_per_pixel:
+            break
+        best, batch = found, batch * 2
+    return best
+
+
+def _measured(
+    bench: _Bench,
+    backend: str,
+    precision: str,
+    tile: int,
+    batch: int,
+    reference: Tensor | None,
+    agreement: float = 1.0,
+) -> Measurement | None:
+    """Measure one way; None where it was refused or there is no time, which the list of measurements says."""
+    import torch  # noqa: PLC0415
+
+    from segment_tiles.pipeline.models.backends.known import BACKENDS  # noqa: PLC0415
+    from segment_tiles.pipeline.models.precision import (  # noqa: PLC0415
+        REQUIRED_AGREEMENT,
+        PrecisionTrial,
+        compare,
+        timed_scores,
+    )
+
+    needed = (
+        0.0 if _is_converted(bench, backend, precision, tile, batch) else BACKENDS[backend].conversion_seconds
+    )
+    if not bench.has_time(needed):
+        _refuse(
+            bench,
+            backend,
+            precision,
+            tile,
+            batch,
+            f"its conversion takes about {needed:.0f} s; give --seconds",
+        )
+        return None
+    values = _noise(bench.manifest, batch, tile)
+    try:
+        scorer = _scorer(bench, backend, precision, tile, batch)
+        scores, seconds = timed_scores(scorer, values, None)
+    except (ModelError, torch.OutOfMemoryError) as error:
+        _refuse(bench, backend, precision, tile, batch, str(error).splitlines()[0])
+        return None
+    trial = PrecisionTrial(precision, agreement, 0.0, seconds, backend)
+    if reference is not None:
+        trial = compare(precision, scores, reference, None, seconds, backend)
+    if trial.agreement < REQUIRED_AGREEMENT:
+        _refuse(bench, backend, precision, tile, batch, f"only {trial.agreement:.2%} of pixels as in float32")
+        return None
+    return _kept(bench, trial, tile, batch)
+
+
+def _kept(bench: _Bench, trial: PrecisionTrial, tile: int, batch: int) -> Measurement:
+    per_tile = trial.seconds / batch
+    useful = (tile - bench.overlap) ** 2
+    found = Measurement(
+        trial.backend, trial.precision, tile, batch, per_tile, 1e9 * per_tile / useful, trial.agreement
+    )
+    bench.done.append(found)
+    return found
+
+
+def _refuse(bench: _Bench, backend: str, precision: str, tile: int, batch: int, reason: str) -> None:
+    bench.done.append(Measurement(backend, precision, tile, batch, 0.0, 0.0, 0.0, reason))
+
+
+def _scorer(bench: _Bench, backend: str, precision: str, tile: int, batch: int) -> Any:
+    from segment_tiles.pipeline.models.segmenter import Segmenter  # noqa: PLC0415
+
+    package = bench.package
+    return Segmenter(
+        package.network, package.manifest, bench.device, precision,
+        backend=backend, batch=batch, tile=tile, folder=package.folder,
+    )  # fmt: skip
+
+
+def _is_converted(bench: _Bench, backend: str, precision: str, tile: int, batch: int) -> bool:
+    from segment_tiles.pipeline.models.backends.known import BACKENDS  # noqa: PLC0415
+    from segment_tiles.pipeline.models.backends.protocol import Preparation  # noqa: PLC0415
+
+    manifest = bench.manifest
+    shape = (batch, len(manifest.bands), tile, tile)
+    folder: Path = bench.package.folder
+    preparation = Preparation(shape, bench.device, precision, manifest.weights_checksum, folder)
+    return BACKENDS[backend].is_prepared(preparation)
+
+
+def _noise(manifest: ModelManifest, batch: int, tile: int) -> Tensor:
+    """Return smooth noise about the band means, the same every time; a run compares on its own tiles again."""
+    import torch  # noqa: PLC0415
+
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.normal(size=(batch, len(manifest.bands), 16, 16)))
+    smooth = torch.nn.functional.interpolate(coarse, size=(tile, tile), mode="bilinear")
+    shape = (1, -1, 1, 1)
+    values = smooth * torch.tensor(manifest.std).reshape(shape) + torch.tensor(manifest.mean).reshape(shape)
+    dtype = np.dtype(manifest.dtype)
+    if dtype.kind == "f":
+        return values.to(torch.float32)
+    limits = np.iinfo(dtype)
+    return torch.from_numpy(values.numpy().clip(limits.min, limits.max).astype(dtype))

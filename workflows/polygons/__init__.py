@@ -1,0 +1,1 @@
+"""Polygons of class rasters, and the workers that make them."""

@@ -1,0 +1,273 @@
+"""Polygons of a class raster: vector tiles in parallel, joined across seams, written in every format."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from segment_tiles.pipeline.durable import remove
+from segment_tiles.pipeline.errors import SourceChangedError, UsageError
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
+from segment_tiles.pipeline.sources.versions.version import KnownVersion, Version, known_version
+from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format
+from segment_tiles.pipeline.vectors.files.layer import Layer
+from segment_tiles.pipeline.vectors.files.parts import MergedParts, read_part_columns
+from segment_tiles.pipeline.vectors.geometry.measure import measure_of
+from segment_tiles.pipeline.vectors.geometry.seams import JoinedFeatures, join_across_seams
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.class_raster import (
+    ClassRasterSpec,
+    RasterName,
+    identifying_name,
+    open_class_raster,
+    raster_name,
+)
+from segment_tiles.pipeline.vectors.rasters.selection import check_request
+from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
+from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
+from segment_tiles.pipeline.vectors.tiling import VectorTiling
+from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.polygons.report import PolygonizeReport, class_totals, placement_notes
+from segment_tiles.workflows.polygons.vector_pool import start_loading, worker_pool
+from segment_tiles.workflows.results.output_check import check_output_file
+from segment_tiles.workflows.results.output_lock import held_folder
+from segment_tiles.workflows.sizes_check import check_workers
+
+Progress = Callable[[str, int, int], None]
+"""Called with the step, the number of finished tiles and the number of all tiles."""
+
+
+def polygonize(
+    raster: str | Path,
+    out: Sequence[Path],
+    options: PolygonizeOptions | None = None,
+    *,
+    formats: Sequence[str | None] | None = None,
+    workers: int = 1,
+    level_scale: float = 1.0,
+    restart: bool = False,
+    progress: Progress | None = None,
+) -> PolygonizeReport:
+    """Turn a class raster of any size into polygons.
+
+    ``raster`` is ``classes.zarr``, the folder of a finished run, or a GDAL raster of integer classes.
+    It may be any name that GDAL understands: a URL, ``/vsizip/...``, ``NETCDF:file:variable``.
+    Every file of ``out`` has the format that its ending means, or the one in ``formats`` at its place.
+    ``level_scale``, for QuPath, is the number of full-resolution pixels in a pixel of a class map made
+    on a coarser level of a slide. ``restart`` forgets the finished tiles of an interrupted request.
+
+    Raises
+    ------
+    VectorError, UsageError
+        When the raster is not one of integer classes, or an option, a file or a number does not fit.
+    OutputError, WriteFailedError
+        When another process writes the first file, or unfinished tiles of another request lie beside it; when the
+        disk is full.
+    """
+    started = time.monotonic()
+    _check_numbers(workers, level_scale)
+    options = options or PolygonizeOptions()
+    raster = raster_name(raster)
+    targets = _targets(out, formats)
+    start_loading(workers)
+    known = known_version(identifying_name(raster), overviews=False)  # before it is opened
+    spec = _checked_spec(raster, options)
+    for _, kind in targets:
+        kind.check_crs(str(raster), spec.georef.crs)
+    tiles = _tiles_beside(out[0])
+    with held_folder(tiles, out[0], "file"):
+        ledger = TileLedger(tiles)
+        ledger.begin(_settings(raster, known.before, options), restart=restart)
+        codes = _changed_codes(raster, spec, ledger, options, workers)
+        parts = _parts(TileSetup(raster, codes, tiles, options), spec, workers, progress)
+        _require_one_version(known, ledger)
+        report = _written(raster, targets, parts, spec, level_scale, started)
+        ledger.remove()
+    return report
+
+
+def _checked_spec(raster: RasterName, options: PolygonizeOptions) -> ClassRasterSpec:
+    """Return what is known of the raster; refuse options that do not fit it."""
+    with closing(open_class_raster(raster, band=options.band)) as opened:
+        spec = opened.spec
+    check_request(spec, options)
+    return spec
+
+
+def _tiles_beside(first: Path) -> Path:
+    return first.parent / f".{first.name}.tiles"
+
+
+def take_up_tiles(folder: Path, files: Sequence[Path]) -> None:
+    """Let the next request in a folder of results go on with the tiles of one that was killed, or remove them.
+
+    A request keeps its tiles beside its first file; where that one was finished, the next request begins with
+    another.
+    """
+    found = sorted(folder.glob(".polygons.*.tiles"))
+    wanted = _tiles_beside(files[0]) if files else None
+    if found and wanted is not None and wanted not in found:
+        found.pop().replace(wanted)
+    for tiles in found:
+        if tiles != wanted:
+            remove(tiles)
+
+
+def _written(
+    raster: RasterName,
+    targets: Sequence[tuple[Path, VectorFormat]],
+    parts: Sequence[Path],
+    spec: ClassRasterSpec,
+    level_scale: float,
+    started: float,
+) -> PolygonizeReport:
+    """Write every file; return what it gave."""
+    layer = _layer(targets[0][0], parts, spec, level_scale)
+    notes = [*placement_notes(spec, targets), *_write(targets, layer), *_write_styles(raster, targets, layer)]
+    return PolygonizeReport(
+        files=tuple(path for path, _ in targets),
+        features=len(layer.parts),
+        classes=class_totals(parts, layer),
+        unit=layer.measure.suffix,
+        notes=tuple(notes),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check_numbers(workers: int, level_scale: float) -> None:
+    check_workers(workers)
+    if not level_scale > 0:
+        raise UsageError(f"level scale is {level_scale}; it must be more than 0")
+
+
+def _changed_codes(
+    raster: RasterName, spec: ClassRasterSpec, ledger: TileLedger, options: PolygonizeOptions, workers: int
+) -> Path | None:
+    """Return the codes after majority, sieve and hole filling, or None where none is asked for."""
+    if not options.changes_pixels:
+        return None
+    from segment_tiles.workflows.polygons.class_changes import changed_codes  # noqa: PLC0415 - brings Zarr
+
+    return changed_codes(raster, spec, ledger, options, workers)
+
+
+def _write(targets: Sequence[tuple[Path, VectorFormat]], layer: Layer) -> list[str]:
+    """Write every file; return what the writers have to say."""
+    notes: list[str] = []
+    for path, kind in targets:
+        with finished_file(path) as unfinished:
+            notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished, layer))
+    return notes
+
+
+def _write_styles(
+    raster: RasterName, targets: Sequence[tuple[Path, VectorFormat]], layer: Layer
+) -> list[str]:
+    """Write a style for QGIS beside every file that has the class column; return where that was not done."""
+    styles = {style_path(path): path for path, kind in targets if kind.has_class_column}
+    notes = []
+    for style, path in styles.items():
+        if isinstance(raster, Path) and style == style_path(raster):
+            notes.append(
+                f"{style.name}: not written, QGIS would use it for {raster.name} too; give another --out"
+            )
+        elif not write_style(path, polygon_style(layer.classes)):
+            notes.append(f"{style.name}: kept as it is, since segment-tiles did not make it")
+    return notes
+
+
+def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[tuple[Path, VectorFormat]]:
+    if not out:
+        raise UsageError("no output file is named; give one such as polygons.parquet")
+    names = formats or [None] * len(out)
+    if len(names) != len(out):
+        raise UsageError(
+            f"{counted(len(names), 'format')} for {counted(len(out), 'file')}; give one for each, or none"
+        )
+    twice = [path.name for path in out if list(out).count(path) > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is named twice; give each file its own name")
+    targets = [(path, vector_format(path, name)) for path, name in zip(out, names, strict=True)]
+    for path in out:
+        check_output_file(path)
+    return targets
+
+
+def _require_one_version(known: KnownVersion, ledger: TileLedger) -> None:
+    """Refuse polygons of a raster that changed while it was read; its tiles are not gone on with later."""
+    try:
+        known.require_same()
+    except SourceChangedError:
+        if known.now() is not None:  # one that has only gone may come back as it was
+            ledger.remove()
+        raise
+
+
+def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) -> dict[str, object]:
+    """Return what the tiles depend on: the same settings may go on with the same tiles."""
+    values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
+    name = str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster)
+    return {"raster": name, "raster_version": version, **values}
+
+
+def _parts(setup: TileSetup, spec: ClassRasterSpec, workers: int, progress: Progress | None) -> list[Path]:
+    """Bring every tile into the ledger and return the part files that hold all features."""
+    ledger = TileLedger(setup.ledger)
+    tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
+    with worker_pool(TileWorker, setup, workers) as run:
+        waiting = [n for n in range(tiling.count) if not ledger.has_tile(tiling.numbered(n))]
+        _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
+        seams = [ledger.read_seams(tile) for tile in tiling]
+        joined = join_across_seams(tiling, seams, setup.options.connectivity)
+        tasks = _join_tasks(tiling, joined, setup.options.minimum_area)
+        open_tasks = [t for t in tasks if not ledger.has_joined(tiling.numbered(t.tile))]
+        _follow("join", run("join", open_tasks), len(tasks), len(open_tasks), progress)
+    homes = [ledger.joined(tiling.numbered(task.tile)) for task in tasks]
+    return [ledger.whole(tile) for tile in tiling] + homes
+
+
+def _follow(step: str, finished: Iterator[int], total: int, waiting: int, progress: Progress | None) -> None:
+    for number, _ in enumerate(finished, start=total - waiting + 1):
+        if progress is not None:
+            progress(step, number, total)
+
+
+def _join_tasks(tiling: VectorTiling, joined: JoinedFeatures, minimum_area: int) -> list[JoinTask]:
+    """Return the work of each tile that is home to features across seams."""
+    homes = tiling.numbers_of_pixels(joined.attributes.first_pixels)
+    homes[joined.attributes.pixels < minimum_area] = -1
+    home_of_piece = homes[joined.piece_features]
+    tasks = []
+    for home in np.unique(homes[homes >= 0]):
+        features = np.flatnonzero(homes == home)
+        pieces = np.flatnonzero(home_of_piece == home)
+        tasks.append(
+            JoinTask(
+                int(home),
+                joined.attributes.take(features),
+                joined.piece_tiles[pieces],
+                joined.piece_labels[pieces],
+                np.searchsorted(features, joined.piece_features[pieces]),
+            )
+        )
+    return tasks
+
+
+def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale: float) -> Layer:
+    codes: set[int] = set()
+    has_multiple = False
+    for part in parts:
+        code, multiple = read_part_columns(part, ["code", "is_multiple"])
+        codes.update(np.unique(code).tolist())
+        has_multiple |= bool(multiple.any())
+    unnamed = Layer("", MergedParts([]), spec.classes, spec.georef, measure_of(spec.georef), has_multiple)
+    classes = tuple(unnamed.map_class(code) for code in sorted(codes))
+    name = path.name.split(".")[0] or "polygons"
+    return Layer(name, MergedParts(parts), classes, spec.georef, unnamed.measure, has_multiple, level_scale)

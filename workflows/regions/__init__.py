@@ -1,0 +1,1 @@
+"""One Region, done by a worker."""

@@ -1,0 +1,121 @@
+"""The model that a process holds: loaded once, by what the run was begun with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.models.ensemble import Ensemble
+from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.workflows.process_memory import keep_freed_memory
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """Everything that decides what is computed of a batch of tiles."""
+
+    models: tuple[tuple[str, str], ...]
+    """Name or folder, and checksum of the weights, of every member of the ensemble; mostly one."""
+    device: str
+    """cpu or cuda:N."""
+    precision: str = "fp32"
+    """fp32, bf16 or fp16."""
+    backend: str = "torch"
+    """torch, compile, openvino or onnx."""
+    batch: int = 1
+    """Tiles of a forward pass."""
+    tile: int | None = None
+    """Side in pixels; None: the model's."""
+    augmentation: str = "none"
+    """none, flips or rotations."""
+    trust: bool = False
+    """Whether a graph that may execute code is loaded."""
+
+
+@lru_cache(maxsize=1)
+def load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
+    """Load a model, or several as one; the checksums key it, so another package is never mistaken.
+
+    Raises
+    ------
+    ModelError
+        Where a package has other weights than the run was begun with.
+    """
+    loaded = []
+    for name, checksum in request.models:
+        folder = find_model(name)
+        manifest = load_manifest(folder)
+        if manifest.weights_checksum != checksum:
+            msg = (
+                f"{folder}: holds weights {manifest.weights_checksum[:12]}, the run was begun with {checksum[:12]}; "
+                "give every worker the same model package"
+            )
+            raise ModelError(msg)
+        loaded.append(LoadedPackage(folder, manifest, load_network(folder, manifest, trust=request.trust)))
+    return scorer_of(loaded, torch.device(request.device), request)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPackage:
+    """A package and its network."""
+
+    folder: Path
+    """Where it lies."""
+    manifest: ModelManifest
+    """What it says of itself."""
+    network: nn.Module
+    """With its weights, float32."""
+
+
+def scorer_of(
+    packages: list[LoadedPackage], device: torch.device, request: ModelRequest
+) -> Segmenter | Ensemble:
+    """Make what scores tiles of loaded packages; `request` says how."""
+    keep_freed_memory()
+    members = [
+        Segmenter(
+            package.network,
+            package.manifest,
+            device,
+            request.precision,
+            backend=request.backend,
+            batch=request.batch,
+            tile=request.tile,
+            folder=package.folder,
+        )
+        for package in packages
+    ]
+    if len(members) == 1 and request.augmentation == "none":
+        return members[0]
+    return Ensemble(members, request.augmentation)
+
+
+_KEPT: ContextVar[bool] = ContextVar("segmenters kept", default=False)
+
+
+@contextmanager
+def segmenters_kept() -> Iterator[None]:
+    """Inside, the loaded model outlives the run that used it: the next scene of a batch needs it again."""
+    token = _KEPT.set(True)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+        forget_segmenters()
+
+
+def forget_segmenters() -> None:
+    """Free the loaded model: what follows a run needs the memory and not the network."""
+    if not _KEPT.get():
+        load_scorer.cache_clear()

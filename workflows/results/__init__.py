@@ -1,0 +1,1 @@
+"""What a run leaves: output directory, lock, formats, areas and pictures."""

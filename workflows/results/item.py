@@ -1,0 +1,80 @@
+"""The STAC item of a run: what a catalogue needs to know of the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from segment_tiles.pipeline.models.package import MANIFEST_FILE
+from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.outputs.stac_item import Provenance, update_item, write_item
+from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.scenes.scene import Scene
+
+ITEM = "item.json"
+"""Name of the item in the output directory."""
+
+
+def write_run_item(directory: OutputDirectory, scene: Scene, report: Mapping[str, Any]) -> None:
+    """Write ``item.json`` from a finished report; its assets are the report's outputs."""
+    provenance = Provenance(
+        source=portable_href(scene.uri, directory.path),
+        source_name=shown_name(scene.uri).rstrip("/").rsplit("/", 1)[-1],
+        model=portable_href(str(scene.model_folder / MANIFEST_FILE), directory.path),
+        model_name=scene.manifest.name,
+        created=datetime.now(UTC),
+        software={"segment-tiles": report["version"], **report["versions"]},
+    )
+    write_item(
+        directory.path / ITEM,
+        _assets(directory, report),
+        georef=scene.georef,
+        shape=scene.roi.shape,
+        table=scene.manifest.classes,
+        pixel_counts=_pixel_counts(report),
+        provenance=provenance,
+    )
+
+
+def update_run_item(directory: OutputDirectory, group: zarr.Group, report: Mapping[str, Any]) -> None:
+    """Give ``item.json``, if the run has one, the assets and checksums of a report that has changed."""
+    if not (directory.path / ITEM).exists():  # a volume has no place on Earth
+        return
+    rows, columns = array_of(group, "classes").shape
+    update_item(
+        directory.path / ITEM,
+        _assets(directory, report),
+        georef=read_georef(group),
+        shape=(rows, columns),
+        table=read_class_table(group),
+        pixel_counts=_pixel_counts(report),
+    )
+
+
+def portable_href(uri: str, folder: Path) -> str | None:
+    """Return how a file is called from a folder that may move to another machine; None if it cannot be.
+
+    A URL stays. A file in the folder, or beside it, is named from there. Any other path says something about
+    this machine alone.
+    """
+    if is_url(uri):
+        return shown_name(uri)
+    path, home = Path(uri).absolute(), folder.absolute().parent
+    # beside the root folder lies everything
+    if home == home.parent or not path.is_relative_to(home) or not path.exists():
+        return None
+    return Path(os.path.relpath(path, folder.absolute())).as_posix()
+
+
+def _assets(directory: OutputDirectory, report: Mapping[str, Any]) -> list[Path]:
+    return [directory.path / name for name in report["outputs"] if name != ITEM]
+
+
+def _pixel_counts(report: Mapping[str, Any]) -> list[int]:
+    return [entry["pixels"] for entry in report["classes"]]

@@ -1,0 +1,188 @@
+"""report.json: what was done, with what, how long it took, and what it found."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.plans.plan import Plan
+from segment_tiles.workflows.plans.record import RunRecord
+from segment_tiles.workflows.process_memory import peak_resident_bytes
+from segment_tiles.workflows.regions.region_task import RegionReport
+from segment_tiles.workflows.results.areas import Codes, area_unit, class_areas, planar_areas
+from segment_tiles.workflows.results.notice import notice_of
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.results.volume_report import volume_classes, volume_source
+from segment_tiles.workflows.scenes.slide_scene import slide_facts
+
+LIBRARIES = ("torch", "timm", "rasterio", "zarr", "numpy", "shapely", "pyproj", "pyogrio")
+"""Versions that the report names beside our own."""
+
+
+def run_report(
+    plan: Plan,
+    record: RunRecord,
+    shards: Mapping[tuple[int, int], Sequence[int]],
+    regions: Sequence[RegionReport],
+    seconds: Mapping[str, float],
+    warnings: Sequence[str],
+    *,
+    codes: Codes,
+    not_finite: int = 0,
+) -> dict[str, Any]:
+    """Return the report as plain JSON values.
+
+    Parameters
+    ----------
+    plan, record
+        What was to be done, and under which fingerprint.
+    shards
+        Counts by (shard row, shard column), from the ledger.
+    regions
+        What became of every Region of this start of the run.
+    seconds
+        Wall time of the stages of this start.
+    warnings
+        What the user was told.
+    codes
+        Reads class codes of a window of the result of a raster.
+    not_finite
+        Pixels that hold data and are nodata, for the network gave them no score that is a number.
+    """
+    scene, probe = plan.scene, plan.probe
+    failures = [failure for region in regions for failure in region.failures]
+    return {
+        "program": "segment-tiles",
+        "version": version("segment-tiles"),
+        "status": "incomplete" if failures else "complete",
+        **notice_of(scene),
+        "fingerprint": record.fingerprint,
+        "source": _source(plan) if scene.volume is None else volume_source(scene.volume, scene.uri),
+        "model": {
+            "name": scene.manifest.name,
+            "checksum": scene.manifest.weights_checksum,
+            # 0 where the graph cannot be traced: the network then runs as it is
+            "folded_batch_norms": max((region.folded_batch_norms for region in regions), default=0),
+        },
+        "settings": dict(record.settings),
+        "choices": {**record.choices, "device": probe.device, "trials": list(probe.trials)},
+        **(
+            _classes(plan, shards, codes)
+            if scene.volume is None
+            else volume_classes(scene.volume, scene.manifest.classes, shards)
+        ),
+        "not_finite": not_finite,
+        "workers": plan.workers,
+        "tiles": {
+            "planned": plan.tiles,
+            "computed": sum(region.computed for region in regions),
+            "skipped": sum(region.skipped for region in regions),
+        },
+        "seconds": {
+            **{name: round(value, 3) for name, value in seconds.items()},
+            "stages": _stages(regions),
+            "limit": limiting_stage(regions),
+        },
+        "memory": _memory(plan, regions),
+        "warnings": list(warnings),
+        "failures": failures,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
+
+
+def not_finite_warning(count: int, total: int) -> str:
+    """Return what to tell of a map with pixels that the network has no number for."""
+    return (
+        f"the network gave NaN or infinity for {count:,} of {counted(total, 'pixel')}, nodata in the map: check the "
+        "values of the source against the scaling of the model (`segment-tiles info`, `model inspect`), and "
+        "whether --precision fp32 cures it"
+    )
+
+
+def _memory(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, Any]:
+    """Return bytes; the peak, of this process or a worker, may rise once more in what follows the computation."""
+    peak = max([peak_resident_bytes(), *(region.peak_bytes for region in regions)])
+    return {
+        "planned_bytes": plan.memory.total,
+        "planned": asdict(plan.memory),
+        "computing_peak_bytes": peak,
+        "peak_bytes": peak,
+    }
+
+
+def write_report(directory: OutputDirectory, report: Mapping[str, Any]) -> None:
+    """Write ``report.json`` whole."""
+    with finished_file(directory.report) as path:
+        path.write_text(json_text(report) + "\n", encoding="utf-8")
+
+
+def read_report(directory: OutputDirectory) -> dict[str, Any] | None:
+    """Return ``report.json``, or None where there is none that can be understood."""
+    try:
+        report = json.loads(directory.report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def _source(plan: Plan) -> dict[str, Any]:
+    spec, roi = plan.scene.spec, plan.scene.roi
+    return {
+        "uri": shown_name(plan.scene.uri),
+        "bands": list(plan.scene.bands),
+        "height": spec.height,
+        "width": spec.width,
+        "dtype": spec.dtype,
+        "nodata": spec.nodata_summary,
+        "window": [roi.row, roi.column, roi.height, roi.width],
+        **slide_facts(spec, plan.scene.level, plan.scene.tissue),
+    }
+
+
+def _classes(plan: Plan, shards: Mapping[tuple[int, int], Sequence[int]], codes: Codes) -> dict[str, Any]:
+    table, georef = plan.scene.manifest.classes, plan.scene.georef
+    counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
+    areas = class_areas(shards, plan.scene.roi.shape, georef, codes) or [0.0] * (table.count + 1)
+    planar = planar_areas(counts, georef)
+    sizes = [
+        {"pixels": pixels, "area": area} | ({} if planar is None else {"area_planar": planar[number]})
+        for number, (pixels, area) in enumerate(zip(counts, areas, strict=True))
+    ]
+    return {
+        "area_unit": area_unit(georef),
+        "classes": [{"code": entry.code, "name": entry.name, **sizes[entry.code]} for entry in table.classes],
+        "nodata": {"code": table.nodata, **sizes[-1]},
+    }
+
+
+def _stages(regions: Sequence[RegionReport]) -> dict[str, float]:
+    """Sum the busy time of the stages."""
+    totals: dict[str, float] = {}
+    for region in regions:
+        for name, value in region.seconds.items():
+            totals[name] = totals.get(name, 0.0) + value
+    return {name: round(value, 3) for name, value in totals.items()}
+
+
+def limiting_stage(regions: Sequence[RegionReport]) -> str | None:
+    """Return the stage that the others waited for: read, compute or write; None where nothing was done.
+
+    Reading and writing run beside the network. What the network waited for either of them, where that is
+    longer than it computed, makes that one the limit.
+    """
+    stages = _stages(regions)
+    waited = {
+        "read": stages.get("compute waited for read", 0.0),
+        "write": stages.get("compute waited for write", 0.0),
+    }
+    candidates = {"compute": stages.get("compute", 0.0), **waited}
+    longest = max(candidates, key=lambda name: candidates[name])
+    return longest if candidates[longest] > 0 else None

@@ -1,0 +1,65 @@
+"""What the report says of a volume: voxels and millilitres of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.workflows.scenes.volume_scene import VolumeScene
+
+CUBIC_MILLIMETERS_PER_MILLILITER: Final = 1000.0
+
+
+def volume_classes(
+    volume: VolumeScene, table: ClassTable, shards: Mapping[tuple[int, int], Sequence[int]]
+) -> dict[str, Any]:
+    """Return counts of voxels and volumes in ml of all classes and of nodata; None for ml if the depth is unknown.
+
+    Parameters
+    ----------
+    volume, table
+        What was segmented, and its classes.
+    shards
+        Counts by (shard row, shard column), from the ledger; nodata last.
+    """
+    counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
+    known = volume.spec.has_known_depth
+
+    def milliliters(voxels: int) -> float | None:
+        return voxels * volume.spec.voxel_volume / CUBIC_MILLIMETERS_PER_MILLILITER if known else None
+
+    return {
+        "volume_unit": "ml" if known else None,
+        "voxel_volume_mm3": volume.spec.voxel_volume if known else None,
+        "classes": [
+            {
+                "code": entry.code,
+                "name": entry.name,
+                "voxels": counts[entry.code],
+                "volume_ml": milliliters(counts[entry.code]),
+            }
+            for entry in table.classes
+        ],
+        "nodata": {"code": table.nodata, "voxels": counts[-1], "volume_ml": milliliters(counts[-1])},
+    }
+
+
+def volume_source(volume: VolumeScene, uri: str) -> dict[str, Any]:
+    """Return what was read: the volume, the box of it, and how it was cut."""
+    spec = volume.spec
+    return {
+        "uri": shown_name(uri),
+        "shape": list(spec.shape),
+        "channels": spec.channels,
+        "dtype": spec.dtype,
+        "nodata": spec.nodata,
+        "affine": [list(row) for row in spec.affine],
+        "t": volume.selection.t,
+        "axes": [direction.slicing.name for direction in volume.directions],
+        "neighbours": volume.neighbours,
+        "first_voxel": list(volume.origin),
+        "voxels": list(volume.box),
+        "slices_rows_columns": list(volume.shape),
+    }

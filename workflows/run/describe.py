@@ -1,0 +1,154 @@
+"""Descriptions for people and programs: of a Plan, a source, a machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.grid.georef import IDENTITY, GeoRef
+from segment_tiles.pipeline.names import shown_name, without_secrets
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.protocol import notes_of
+from segment_tiles.pipeline.sources.pyramids.pyramid_source import PyramidSource
+from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+from segment_tiles.pipeline.sources.view import WHOLE, View
+from segment_tiles.pipeline.sources.volumes.volume import volume_kind
+from segment_tiles.pipeline.wording import counted, readable_bytes
+from segment_tiles.workflows.plans.plan import Plan
+from segment_tiles.workflows.process_memory import available_bytes
+from segment_tiles.workflows.scenes.volume_describe import describe_volume, volume_summary
+
+EXTRAS = {
+    "slides": ("openslide", "tifffile"),
+    "openvino": ("openvino",),
+    "onnx": ("onnx", "onnxruntime"),
+    "crf": ("pydensecrf",),
+    "networks": ("segmentation_models_pytorch",),
+    "medical": ("nibabel", "pydicom", "nrrd"),
+    "dicom": ("highdicom",),
+    "prefect": ("prefect",),
+    "cuda-cluster": ("dask_cuda",),
+    "dashboard": ("bokeh",),
+}
+"""Modules that tell whether an extra is installed."""
+DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG", "PNG", "JPEG", "HFA", "NITF", "netCDF")
+"""Raster drivers that `doctor` looks for."""
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """Return a Plan as plain JSON values, with a summary in words."""
+    scene, probe, lattice = plan.scene, plan.probe, plan.scene.lattice
+    skipped = "not counted, the AOI is large" if plan.skipped is None else f"{plan.skipped:,}"
+    items = {name: readable_bytes(value) for name, value in asdict(plan.memory).items()}
+    minutes = plan.expected_seconds / 60
+    return {
+        "source": shown_name(scene.uri),
+        "window": asdict(scene.roi),
+        "bands": list(scene.bands),
+        "model": scene.manifest.name,
+        "lattice": {"tile": lattice.tile, "overlap": lattice.overlap, "stride": lattice.columns.stride},
+        "tiles": plan.tiles,
+        "skipped": plan.skipped,
+        "workers": plan.workers,
+        "regions": [asdict(region) for region in plan.regions],
+        "memory": {**asdict(plan.memory), "total": plan.memory.total, "limit": plan.memory_limit},
+        "disk_bytes": plan.disk_bytes,
+        "expected_seconds": plan.expected_seconds,
+        "probe": asdict(probe),
+        "warnings": list(scene.warnings),
+        "summary": {
+            "source": f"{shown_name(scene.uri)}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}"
+            if scene.volume is None
+            else volume_summary(scene.uri, scene.volume),
+            "model": f"{scene.manifest.name}, {counted(scene.manifest.classes.count, 'class', 'classes')}",
+            "tiles": f"{plan.tiles:,} of {lattice.tile} px, overlap {lattice.overlap} px, skipped {skipped}",
+            "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide, "
+            f"{min(plan.workers, len(plan.regions))} at a time",
+            "compute": f"{probe.device_name} by {probe.backend} in {probe.precision}, batches of {probe.batch}",
+            "memory": f"{readable_bytes(plan.memory.total)} of {readable_bytes(plan.memory_limit)}: "
+            + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in items.items()),
+            "disk": f"about {readable_bytes(plan.disk_bytes)}",
+            "time": f"about {minutes:,.1f} min" if minutes < 120 else f"about {minutes / 60:,.1f} h",
+            **({"warnings": "\n".join(scene.warnings)} if scene.warnings else {}),
+        },
+    }
+
+
+def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, Any]:
+    """Return what a raster is, as plain JSON values.
+
+    Raises
+    ------
+    SourceError
+        Where it cannot be opened.
+    """
+    if volume_kind(uri) is not None:
+        return describe_volume(uri, view.t)
+    source = open_source(uri, level=level, view=view)
+    try:
+        spec = source.spec
+        details = source.details if isinstance(source, PyramidSource | RasterFile) else {}
+        notes = notes_of(source)
+    finally:
+        source.close()
+    crs = spec.georef.crs
+    return {
+        "source": shown_name(uri),
+        "height": spec.height,
+        "width": spec.width,
+        "bands": spec.bands,
+        "band_names": list(spec.band_names),
+        "dtype": spec.dtype,
+        "nodata": spec.nodata_summary,
+        "chunk": list(spec.chunk),
+        "level": source.level if isinstance(source, PyramidSource) else level,
+        **details,
+        "crs": None if crs is None else (crs.to_string() if crs.to_epsg() else crs.name),
+        "crs_wkt": spec.georef.crs_wkt,
+        # of a raster without one GDAL says the identity, and so does this page
+        "transform": list(IDENTITY if spec.georef == GeoRef.of_pixels() else spec.georef.transform),
+        "bounds": list(spec.georef.bounds(spec.window)),
+        "uncompressed_bytes": spec.nbytes,
+        "notes": [without_secrets(note) for note in notes],
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return devices, precisions, memory, drivers and extras of this machine."""
+    import rasterio  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+    from rasterio.drivers import raster_driver_extensions  # noqa: PLC0415
+
+    gpus = [
+        f"cuda:{i} {torch.cuda.get_device_name(i)}, "
+        f"{readable_bytes(torch.cuda.get_device_properties(i).total_memory)}"
+        for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    ]
+    drivers = set(raster_driver_extensions().values()) | {"COG"}
+    return {
+        "segment-tiles": version("segment-tiles"),
+        "python": f"{platform.python_version()} on {sys.platform}",
+        "torch": torch.__version__,
+        "cores": os.cpu_count(),
+        "memory available": readable_bytes(available_bytes()),
+        "cpu": f"{torch.backends.cpu.get_cpu_capability()}, {counted(torch.get_num_threads(), 'thread')}",
+        "gpus": gpus or ["none"],
+        "precisions": {"cpu": "fp32, bf16", **({"cuda": "fp32, bf16, fp16"} if gpus else {})},
+        "gdal": rasterio.__gdal_version__,
+        "drivers": [name for name in DRIVERS if name in drivers],
+        "extras": {
+            name: "installed" if all(map(_has_module, modules)) else f"pip install 'segment-tiles[{name}]'"
+            for name, modules in EXTRAS.items()
+        },
+        "cache": str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segment-tiles"),
+    }
+
+
+def _has_module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None

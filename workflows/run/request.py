@@ -1,0 +1,128 @@
+"""The Plan of a run from its configuration, without loading what only a run needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.blend import parse_blend
+from segment_tiles.pipeline.names import without_secrets
+from segment_tiles.pipeline.sources.areas.vector_file import split_layer
+from segment_tiles.workflows.config import RunConfig, check_where
+from segment_tiles.workflows.plans.compute_choice import check_choice
+from segment_tiles.workflows.plans.plan import Plan, make_plan
+from segment_tiles.workflows.plans.probe import choice_of, measure, remembered
+from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
+from segment_tiles.workflows.plans.tuned import lost_tuning, with_tuning
+from segment_tiles.workflows.results.formats_check import checked_formats
+from segment_tiles.workflows.results.output_check import check_disk
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.scenes.computed_area import computed_area
+from segment_tiles.workflows.scenes.scene import Scene, open_scene
+from segment_tiles.workflows.sizes_check import check_batch
+
+
+def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
+    """Return what ``segment`` would do; nothing is computed but, once per model and machine, a probe.
+
+    Parameters
+    ----------
+    config
+        What is asked for.
+    with_output
+        Also look at the output directory: can it be written, is it another run's, has its disk the space.
+
+    Raises
+    ------
+    SegmentTilesError
+        Wherever ``segment`` would refuse to start.
+    """
+    config, scene = checked_request(config) if with_output else tuned_scene(config, None)
+    choice = choice_of(config)
+    probe = remembered(scene, choice) or measure(scene, choice, None, may_convert=False)
+    area = computed_area(config.aoi, scene.tissue, scene.spec)
+    plan = make_plan(config, scene, probe, area, workers=config.workers or 1)
+    if with_output:
+        check_space(plan, config.out)
+    return plan
+
+
+def checked_request(config: RunConfig) -> tuple[RunConfig, Scene]:
+    """Return configuration and scene of a run that nothing speaks against: `run`, `batch` and `schedule` ask here.
+
+    What is asked only later, because it takes a loaded network: memory and disk, by the Plan (`check_space`).
+
+    Raises
+    ------
+    SegmentTilesError
+        Where source, model, options or output directory cannot be accepted. Nothing was written.
+    """
+    directory = OutputDirectory(config.out)
+    directory.check()
+    record = None if config.restart else read_record(directory.record)
+    config, scene = tuned_scene(config, record)
+    if record is not None:
+        check_same_run(record, settings_of(config, scene), config, config.out)
+    return config, scene
+
+
+def check_space(plan: Plan, out: Path) -> None:
+    """Refuse a run whose results would not fit beside what it has written already.
+
+    Raises
+    ------
+    PlanError
+        With the bytes needed and the bytes that are free.
+    """
+    check_disk(plan.disk_bytes - OutputDirectory(out).written_bytes(), out)
+
+
+def tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig, Scene]:
+    """Return the checked scene, and the configuration with its formats and what `tune` kept, where left open.
+
+    Raises
+    ------
+    SegmentTilesError
+        As `checked_scene`.
+    """
+    scene = checked_scene(config)
+    tuned = with_tuning(config, scene, record)
+    if tuned.tuned:
+        scene = checked_scene(tuned)
+        return replace(tuned, formats=checked_formats(tuned, scene)), scene
+    lost = lost_tuning(config, scene, record)
+    return replace(config, formats=checked_formats(config, scene)), scene if lost is None else replace(
+        scene, warnings=(*scene.warnings, lost)
+    )
+
+
+def checked_scene(config: RunConfig) -> Scene:
+    """Return source and model of a configuration whose words have all been checked.
+
+    Raises
+    ------
+    SegmentTilesError
+        Naming the word or the input that cannot be accepted.
+    """
+    parse_blend(config.blend)
+    check_where(config)
+    _check_cluster(config)
+    check_choice(choice_of(config))
+    scene = open_scene(config)
+    check_batch(config, scene.lattice.tile, scene.spec.bands)
+    if config.aoi is not None and not split_layer(config.aoi)[0].exists():
+        msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
+        raise UsageError(msg)
+    computed_area(config.aoi, scene.tissue, scene.spec)
+    checked_formats(config, scene)
+    return replace(scene, warnings=tuple(map(without_secrets, scene.warnings)))
+
+
+def _check_cluster(config: RunConfig) -> None:
+    """Refuse a cluster file that cannot be accepted."""
+    if config.cluster is not None:
+        # brings Dask, which a run in this process does without
+        from segment_tiles.workflows.executors.cluster_file import read_cluster_file  # noqa: PLC0415
+
+        read_cluster_file(config.cluster)

@@ -1,0 +1,137 @@
+"""The scores of three directions averaged into one class map, slab by slab.
+
+::
+
+    axial scores     classes x slices x rows x columns ---+
+    coronal scores   another order of the same voxels  ---+--> sum of bytes --> class, confidence
+    sagittal scores  another order again               ---+
+
+Scores are kept as bytes (probability x 255) in one Zarr store per direction; chunks of 64 x 64 let a slab of
+axial slices be read out of the other two without reading them whole. So memory holds one slab, and disk the
+bytes of all classes three times, until the result is whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows
+from segment_tiles.pipeline.outputs.stores.ledger import Ledger
+from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
+from segment_tiles.pipeline.outputs.stores.store import array_of, open_store
+from segment_tiles.workflows.regions.slab import NOT_FINITE_MARK
+from segment_tiles.workflows.regions.slab_task import unfinished_slices
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.run.volume_run import direction_paths
+from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.volume_scene import Direction, VolumeScene
+
+SLAB_BYTES = 64 * 2**20
+"""Bytes of the sums of one slab, two for each class and voxel."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SlabSum:
+    """Some slices of the result, all directions together."""
+
+    total: NDArray[np.uint16]
+    """classes x slices x rows x columns: summed bytes."""
+    valid: NDArray[np.bool_]
+    """slices x rows x columns: voxels that every direction has."""
+    not_finite: NDArray[np.bool_]
+    """slices x rows x columns: voxels whose scores are NaN in a direction."""
+
+
+def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -> None:
+    """Write the slices of the result that the ledger does not have; the scores of the directions stay.
+
+    Raises
+    ------
+    WriteFailedError
+        Where the disk is full or read-only.
+    """
+    slices, rows, columns = volume.shape
+    table, ledger = scene.manifest.classes, Ledger(directory.ledger)
+    whole = Window(0, 0, rows, columns)
+    step = max(1, SLAB_BYTES // (2 * table.count * rows * columns))
+    group = open_store(directory.store_in_work, "r+")
+    for numbers in unfinished_slices((0, slices), whole, whole, ledger):
+        with ShardWriter(group, whole, 0, ledger, table.nodata, table.count, slices=numbers) as writer:
+            for first in range(numbers.start, numbers.stop, step):
+                stop = min(first + step, numbers.stop)
+                slab = _sum_of_slab(volume, directory, table, first, stop)
+                for place in range(stop - first):
+                    writer.append(_finished(slab, place, len(volume.directions), table))
+
+
+def remove_directions(volume: VolumeScene, directory: OutputDirectory) -> None:
+    """Remove the scores of the directions, when the result is whole."""
+    if volume.is_averaged:
+        for direction in volume.directions:
+            paths = direction_paths(directory, direction.slicing.name)
+            shutil.rmtree(paths.store, ignore_errors=True)
+            shutil.rmtree(paths.ledger, ignore_errors=True)
+
+
+def _sum_of_slab(
+    volume: VolumeScene, directory: OutputDirectory, table: ClassTable, first: int, stop: int
+) -> _SlabSum:
+    """Add the directions up."""
+    result = volume.directions[0]
+    shape = (stop - first, *result.shape[1:])
+    total = np.zeros((table.count, *shape), np.uint16)
+    valid, not_finite = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for direction in volume.directions:
+        group = open_store(direction_paths(directory, direction.slicing.name).store)
+        place, turned = _slab_in(direction, result, volume.box, first, stop)
+        classes = np.asarray(array_of(group, "classes")[place])
+        has_none = _turned(classes, turned) == table.nodata
+        valid &= ~has_none
+        marks = _turned(np.asarray(array_of(group, "confidence")[place]), turned) == NOT_FINITE_MARK
+        not_finite |= has_none & marks
+        scores = array_of(group, "scores")
+        for code in range(table.count):
+            total[code] += _turned(np.asarray(scores[code, place[0], place[1], place[2]]), turned)
+    return _SlabSum(total, valid, not_finite)
+
+
+def _slab_in(
+    direction: Direction, result: Direction, box: Sequence[int], first: int, stop: int
+) -> tuple[tuple[slice, ...], tuple[tuple[int, ...], tuple[slice, ...]]]:
+    """Return where a slab of the result lies in the array of a direction, and how that part is turned."""
+    mine, other = result.slicing, direction.slicing
+    axis = mine.order[0]
+    low, high = mine.span(0, first, stop, box[axis])
+    place = [slice(None)] * 3
+    where = other.order.index(axis)
+    place[where] = slice(*other.span(where, low, high, box[axis]))
+    order = tuple(other.order.index(position) for position in mine.order)
+    steps = tuple(
+        slice(None, None, -1 if other.flipped[other.order.index(position)] != flipped else 1)
+        for position, flipped in zip(mine.order, mine.flipped, strict=True)
+    )
+    return tuple(place), (order, steps)
+
+
+def _turned(
+    values: NDArray[np.uint8], turned: tuple[tuple[int, ...], tuple[slice, ...]]
+) -> NDArray[np.uint8]:
+    order, steps = turned
+    return values.transpose(order)[steps]
+
+
+def _finished(slab: _SlabSum, place: int, directions: int, table: ClassTable) -> FinishedRows:
+    """Return one slice: the class of the highest sum, the lowest code where sums tie."""
+    total, valid, not_finite = slab.total[:, place], slab.valid[place], slab.not_finite[place]
+    classes = np.where(valid, total.argmax(axis=0), table.nodata).astype(table.dtype)
+    scores = ((total + directions // 2) // directions).astype(np.uint8)
+    scores[:, ~valid] = 0
+    lost = not_finite if not_finite.any() else None
+    return FinishedRows(0, classes, scores.max(axis=0), scores, not_finite=lost)

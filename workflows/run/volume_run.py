@@ -1,0 +1,136 @@
+"""What a run on a volume does in place of one on a raster: stores, the copy of its voxels, Slabs, and a sample."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segment_tiles.pipeline.outputs.finished_file import finished_file, write_failed
+from segment_tiles.pipeline.outputs.stores.seals import (
+    as_plain,
+    from_plain,
+    is_tree_kept,
+    read_sealed,
+    seals_of_tree,
+    write_sealed,
+)
+from segment_tiles.pipeline.outputs.stores.volume_store import create_volume_store
+from segment_tiles.pipeline.sources.volumes.slices import open_slices
+from segment_tiles.pipeline.sources.volumes.voxel_copy import VolumeFile, copy_voxels
+from segment_tiles.workflows.plans.plan import Plan
+from segment_tiles.workflows.plans.probe import sample_tile
+from segment_tiles.workflows.regions.region_task import RegionTask
+from segment_tiles.workflows.regions.slab import Slab, slabs_of
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.scenes.scene import Scene, direction_scene
+from segment_tiles.workflows.scenes.volume_scene import Direction, VolumeScene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VOXELS_SEALS = "voxels.json"
+"""Size and checksum of every file of the copy of the voxels."""
+SCORES_CHUNK = 64
+"""Side of a chunk of the scores of one direction: they are read across its slices, slab by slab."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionPaths:
+    """Where the scores of one direction lie until they are averaged."""
+
+    store: Path
+    ledger: Path
+
+
+def direction_paths(directory: OutputDirectory, name: str) -> DirectionPaths:
+    """Return store and ledger of one direction of an averaged run."""
+    return DirectionPaths(directory.own / f"{name}.zarr", directory.own / f"ledger-{name}")
+
+
+def create_result_store(scene: Scene, volume: VolumeScene, scores: bool, path: Path) -> None:
+    """Create the store of the result."""
+    create_volume_store(path, volume.geometry(), scene.manifest.classes, with_scores=scores)
+
+
+def create_direction_store(scene: Scene, volume: VolumeScene, direction: Direction, path: Path) -> None:
+    """Create the store of the scores of one direction, which will be averaged."""
+    geometry, classes = volume.geometry(direction), scene.manifest.classes
+    create_volume_store(path, geometry, classes, with_scores=True, chunk=SCORES_CHUNK)
+
+
+def slab_tasks(
+    plan: Plan, volume: VolumeScene, directory: OutputDirectory, task: RegionTask
+) -> list[RegionTask]:
+    """Return the Slabs of all directions.
+
+    Parameters
+    ----------
+    plan
+        Its Regions, per direction, are the columns of a slice that one worker takes.
+    task
+        A task of the run, with everything that all have in common.
+    """
+    tasks = []
+    voxels = directory.voxels.absolute()
+    for direction, regions in zip(volume.directions, plan.regions_of_directions, strict=True):
+        common = replace(task, lattice=direction.lattice, roi=direction.roi)
+        if volume.is_averaged:
+            paths = direction_paths(directory, direction.slicing.name)
+            common = replace(
+                common, store=paths.store.absolute(), ledger=paths.ledger.absolute(), with_scores=True
+            )
+        for slices in slabs_of(direction.shape[0]):
+            slab = Slab(
+                volume.spec,
+                voxels,
+                direction.slicing,
+                volume.neighbours,
+                direction.slices[0],
+                slices,
+                volume.is_averaged,
+            )
+            tasks += [replace(common, region=region, slab=slab) for region in regions]
+    return tasks
+
+
+def copy_source(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -> Path:
+    """Copy the voxels beside the run, unless an earlier start of it did, and return where they lie.
+
+    A copy of which any file is not what was written is made again.
+
+    Raises
+    ------
+    SourceError
+        Where the volume cannot be read.
+    WriteFailedError
+        Where the disk is full or read-only.
+    """
+    seals = directory.own / VOXELS_SEALS
+    found = read_sealed(seals)
+    if found is not None and is_tree_kept(directory.voxels, from_plain(found["files"])):
+        return directory.voxels
+    seals.unlink(missing_ok=True)
+    with finished_file(directory.voxels) as partial:
+        copy_voxels(scene.uri, volume.selection, volume.spec, partial)
+    try:
+        write_sealed(seals, {"files": as_plain(seals_of_tree(directory.voxels))})
+    except OSError as error:
+        raise write_failed(seals, error) from error
+    return directory.voxels
+
+
+def remove_copy(directory: OutputDirectory) -> None:
+    """Remove the copy of the voxels, when nothing needs it any more."""
+    (directory.own / VOXELS_SEALS).unlink(missing_ok=True)
+    shutil.rmtree(directory.voxels, ignore_errors=True)
+
+
+def volume_sample(scene: Scene, volume: VolumeScene) -> tuple[Tensor, Tensor | None] | None:
+    """Return a real tile of the middle slice, read from the file: there is no copy before the Plan."""
+    direction = volume.directions[0]
+    voxels = VolumeFile(scene.uri, volume.selection, volume.spec)
+    middle = sum(direction.slices) // 2
+    (source,) = open_slices(voxels, volume.spec, direction.slicing, [middle], neighbours=volume.neighbours)
+    return sample_tile(direction_scene(scene, direction), source)

@@ -1,0 +1,77 @@
+"""A run whose source has gone, when nothing but the preview would still need it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Final
+
+from segment_tiles.pipeline.errors import SegmentTilesError, one_line
+from segment_tiles.pipeline.names import without_secrets
+from segment_tiles.pipeline.outputs.stores.seals import read_sealed
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.plans.record import read_record
+from segment_tiles.workflows.results.finished_report import is_there
+from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.results.picture import PREVIEW
+from segment_tiles.workflows.results.report import write_report
+from segment_tiles.workflows.run.finish import missing_results
+from segment_tiles.workflows.run.taken_up import is_store_kept
+from segment_tiles.workflows.run.volume_finish import missing_volume_results
+
+NOT_OF_THE_RESULT: Final = {
+    "out", "formats", "labels_inside", "memory", "workers", "scheduler", "cluster", "trust", "restart",
+}  # fmt: skip
+"""Options on which no byte of the class map depends."""
+
+
+def request_of(config: RunConfig) -> dict[str, Any]:
+    """Return what the user asked for, as plain values: two equal requests of one source give one map."""
+    names = [field.name for field in fields(config) if field.name not in NOT_OF_THE_RESULT]
+    return {name: without_secrets(repr(getattr(config, name))) for name in names}
+
+
+def complete_without_source(
+    config: RunConfig, directory: OutputDirectory, error: SegmentTilesError
+) -> dict[str, Any] | None:
+    """Return the report of a run that is complete but for its preview, and note that there is none.
+
+    Parameters
+    ----------
+    config
+        As the user gave it.
+    directory
+        With what an earlier start left.
+    error
+        Why the source cannot be read.
+
+    Returns
+    -------
+    dict or None
+        None where anything else is missing, or was asked for in other words: the error is the answer then.
+    """
+    if config.restart or not directory.computed.exists():
+        return None
+    with directory.locked_for():
+        record, kept = read_record(directory.record), read_sealed(directory.computed)
+        if record is None or kept is None or kept["request"] != request_of(config):
+            return None
+        report: dict[str, Any] = dict(kept["report"])
+        if report["fingerprint"] != record.fingerprint or not _is_complete(config, directory, report):
+            return None
+        if not is_there(directory.path / PREVIEW):
+            note = f"{PREVIEW} was not drawn, because the source cannot be read: {without_secrets(one_line(error))}"
+            report["outputs"] = [name for name in report["outputs"] if name != PREVIEW]
+            report["warnings"] = [*(text for text in report["warnings"] if text != note), note]
+            write_report(directory, report)
+        return report
+
+
+def _is_complete(config: RunConfig, directory: OutputDirectory, report: dict[str, Any]) -> bool:
+    missing = missing_volume_results if "volume_unit" in report else missing_results
+    outputs = [name for name in report.get("outputs", ()) if name not in {PREVIEW, "report.json"}]
+    return (
+        bool(outputs)
+        and all(is_there(directory.path / name) for name in outputs)
+        and not missing(directory, config.formats)
+        and is_store_kept(directory, sizes_only=True)
+    )

@@ -1,0 +1,1 @@
+"""Scenes: a source and a model brought together, for each kind of source."""

@@ -1,0 +1,90 @@
+"""Which bands of a source a model reads: as asked, else by their names, else all if their number fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.sources.protocol import notes_of
+from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.config import RunConfig
+
+
+def choose_bands(
+    config: RunConfig, manifest: ModelManifest
+) -> tuple[tuple[int, ...], RasterSpec, tuple[str, ...]]:
+    """Return the 1-based bands in the order of the model, their spec, and what the user should know.
+
+    Raises
+    ------
+    SourceError, UsageError
+        If the source cannot be opened, or a band or an option cannot be one of it.
+    ModelError
+        If the model takes another number of bands.
+    """
+    spec, notes = _opened(config)
+    by_name = _by_name(config, manifest, spec)
+    if by_name is not None and by_name != _numbers(spec):
+        order = ",".join(str(band) for band in by_name)
+        note = f"bands {order} are read, as their names {', '.join(manifest.bands)} say; --bands overrides"
+        spec, notes = _opened(replace(config, bands=by_name))
+        return by_name, spec, (note, *notes)
+    if spec.bands != len(manifest.bands):
+        read = counted(spec.bands, "band is", "bands are")
+        msg = (
+            f"{config.source}: {read} read, but model {manifest.name} takes {len(manifest.bands)} "
+            f"({', '.join(manifest.bands)}); choose them with --bands{_beside(config, spec)}"
+        )
+        raise ModelError(msg)
+    return _numbers(spec), spec, notes
+
+
+def _opened(config: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
+    source = open_source(
+        config.source,
+        bands=config.bands,
+        nodata=config.nodata,
+        nodata_rule=config.nodata_rule,
+        alpha=config.alpha,
+        level=config.level or 0,
+        view=config.view,
+    )
+    try:
+        return source.spec, notes_of(source)
+    finally:
+        source.close()
+
+
+def _numbers(spec: RasterSpec) -> tuple[int, ...]:
+    return spec.band_numbers or tuple(range(1, spec.bands + 1))
+
+
+def _by_name(config: RunConfig, manifest: ModelManifest, spec: RasterSpec) -> tuple[int, ...] | None:
+    """Return the bands that have the names of the model's, among them one tagged alpha; None if one is missing."""
+    if config.bands is not None:
+        return None
+    found = _named(spec, manifest)
+    if found is None and config.alpha == "auto" and spec.band_names:
+        everything, _ = _opened(replace(config, alpha="band"))
+        found = _named(everything, manifest)
+    return found
+
+
+def _named(spec: RasterSpec, manifest: ModelManifest) -> tuple[int, ...] | None:
+    names = [name.lower() for name in spec.band_names]
+    wanted = [name.lower() for name in manifest.bands]
+    if not all(name in names for name in wanted):
+        return None
+    return tuple(_numbers(spec)[names.index(name)] for name in wanted)
+
+
+def _beside(config: RunConfig, spec: RasterSpec) -> str:
+    """Name the bands that were left out for their tag."""
+    if config.bands is not None or config.alpha != "auto":
+        return ""
+    everything, _ = _opened(replace(config, alpha="band"))
+    left = sorted(set(_numbers(everything)) - set(_numbers(spec)))
+    return f" (band {left[0]} is tagged alpha; --alpha band reads it as data)" if left else ""

@@ -1,0 +1,70 @@
+"""What a training starts from: the network with its first weights, and what makes its steps repeatable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.learning.processes import TrainingProcess
+from segment_tiles.pipeline.learning.settings import TrainingSettings
+from segment_tiles.pipeline.learning.training.initialization import (
+    FROM_TIMM,
+    backbone_of,
+    freeze,
+    load_backbone,
+    open_residual_branches,
+)
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.names import document_without_secrets
+
+
+def first_network(settings: TrainingSettings, manifest: ModelManifest, data_folder: Path) -> nn.Module:
+    """Build the network with its first weights, and fix those that stay."""
+    wanted = settings.network
+    torch.manual_seed(settings.seed)
+    network = build_network(
+        manifest.architecture,
+        len(manifest.bands),
+        len(settings.classes),
+        pretrained=wanted.initial_backbone == FROM_TIMM,
+    )
+    open_residual_branches(network)
+    if wanted.initial_backbone not in {None, FROM_TIMM}:
+        load_backbone(backbone_of(network), str(wanted.initial_backbone), data_folder)
+    if wanted.frozen:
+        freeze(backbone_of(network), wanted.frozen)
+    return network
+
+
+@contextmanager
+def reproducible(settings: TrainingSettings, device: torch.device) -> Iterator[None]:
+    """Make the same steps give the same weights, on one machine and one number of threads."""
+    threads = torch.get_num_threads()
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    # bilinear resizing has no deterministic gradient on CUDA, so there it is only as good as cuDNN
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+
+
+def fingerprint(settings: TrainingSettings, process: TrainingProcess) -> str:
+    """Return what must be the same for a resume to be exact."""
+    document = settings.model_dump(
+        mode="json", exclude={"loader_processes", "limits", "description"}, exclude_defaults=True
+    )
+    document = document_without_secrets(document)
+    text = json_text(document | {"processes": process.count}, sort_keys=True, indent=None)
+    return hashlib.sha256(text.encode()).hexdigest()

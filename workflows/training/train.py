@@ -1,0 +1,266 @@
+"""Train: a configuration in, a model package with its scores, logs and pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from segment_tiles.pipeline.durable import make_folder, remove_leftovers, write_whole
+from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.learning.data.scenes import LabelledScene, open_scenes
+from segment_tiles.pipeline.learning.data.survey import survey_scenes
+from segment_tiles.pipeline.learning.data.windows import TrainingWindows
+from segment_tiles.pipeline.learning.processes import TrainingProcess, training_process
+from segment_tiles.pipeline.learning.settings import TrainingSettings
+from segment_tiles.pipeline.learning.training.checkpoint import CHECKPOINT_NAME
+from segment_tiles.pipeline.learning.training.logs import TrainingLog
+from segment_tiles.pipeline.learning.training.loop import Training
+from segment_tiles.pipeline.learning.training.validation import ValidationArea, validation_areas
+from segment_tiles.pipeline.models.devices import resolve_device
+from segment_tiles.workflows.results.output_check import check_output_folder
+from segment_tiles.workflows.sizes_check import check_training
+from segment_tiles.workflows.training.learning_sources import KnownSources, sources_of_training
+from segment_tiles.workflows.training.package import (
+    Packager,
+    PackagingObserver,
+    SilentProgress,
+    TrainingProgress,
+    add_left_out_scores,
+)
+from segment_tiles.workflows.training.start import fingerprint, first_network, reproducible
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What came out of a training."""
+
+    name: str
+    model: Path
+    """Folder of the model package."""
+    steps: int
+    scores: Mapping[str, Any]
+    """Of each held-out area, by the weights as they were saved."""
+    left_out: Mapping[str, Any]
+    """Scene -> scores of another training that never saw it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Workplace:
+    """Where a training takes place; the same for those that leave a scene out."""
+
+    data_folder: Path
+    progress: TrainingProgress
+    device: torch.device
+    process: TrainingProcess
+    sources: KnownSources
+
+
+def train(
+    settings: TrainingSettings,
+    data_folder: Path,
+    out: Path,
+    progress: TrainingProgress,
+    *,
+    device_name: str = "auto",
+    resume: bool = False,
+    leave_out: str | None = None,
+    each_scene_left_out: bool = False,
+) -> TrainingReport:
+    """Train one model, and on request one more for each scene without it.
+
+    Parameters
+    ----------
+    settings
+        The configuration, parsed.
+    data_folder
+        Where its relative paths start.
+    out
+        Folder of the results; made if absent.
+    device_name
+        auto, cpu, cuda or cuda:N.
+    resume
+        Go on from the checkpoint in ``out``.
+    leave_out
+        Scene to leave out of the training and to score instead.
+    each_scene_left_out
+        Afterwards train again without each scene in turn, and put its scores into the package.
+
+    Raises
+    ------
+    PlanError
+        A batch does not fit the memory.
+    TrainingError
+        Labels do not fit, nothing is held out, ``out`` holds another training, or the loss is no number.
+    SourceChangedError
+        A raster or labels have changed meanwhile: no checkpoint, package or report is written of two versions.
+    """
+    if leave_out is not None:
+        settings = without_scene(settings, leave_out)
+    check_training(settings.batch, settings.window, settings.tile or settings.window)
+    device = resolve_device(device_name)
+    sources = sources_of_training(settings, data_folder)  # before any is opened
+    with training_process(device) as process:
+        place = _Workplace(
+            data_folder,
+            progress if process.is_first else SilentProgress(),
+            process.own_device(device),
+            process,
+            sources,
+        )
+        report = _train_one(settings, out, place, resume=resume)
+        if each_scene_left_out:
+            report = _with_scenes_left_out(report, settings, out, place)
+    return report
+
+
+def _with_scenes_left_out(
+    report: TrainingReport, settings: TrainingSettings, out: Path, place: _Workplace
+) -> TrainingReport:
+    """Train again without each scene in turn, and put its scores into the package and the report."""
+    left_out = {}
+    for scene in [s.name for s in settings.scenes if s.use == "train"]:
+        # a left-out training is part of this command: what is there of it is gone on with
+        inner = _train_one(without_scene(settings, scene), out / f"left-out-{scene}", place, resume=True)
+        left_out[scene] = inner.scores.get(scene)
+    if not place.process.is_first:
+        return report
+    add_left_out_scores(report.model, left_out)
+    report = replace(report, left_out=left_out)
+    _write_json(out / REPORT_FILE, report)
+    return report
+
+
+def without_scene(settings: TrainingSettings, scene: str) -> TrainingSettings:
+    """Return the settings of a training that scores one scene and never sees it.
+
+    Raises
+    ------
+    TrainingError
+        There is no such training scene, or it is the only one.
+    """
+    names = [s.name for s in settings.scenes if s.use == "train"]
+    if scene not in names or len(names) < 2:
+        msg = (
+            f"--leave-out names {scene!r}; it must be one of two or more training scenes ({', '.join(names)})"
+        )
+        raise TrainingError(msg)
+    scenes = tuple(
+        s.model_copy(update={"use": "validate", "held_out": ()}) if s.name == scene else s
+        for s in settings.scenes
+        if s.name == scene or s.use == "train"
+    )
+    steps = settings.left_out_steps or settings.steps
+    restarts = tuple(step for step in settings.optimizer.restarts if step < steps)
+    optimizer = settings.optimizer.model_copy(update={"restarts": restarts})
+    # the scene is for the score alone: nothing is chosen by it
+    changes = {"scenes": scenes, "steps": steps, "optimizer": optimizer, "keep": "last"}
+    return settings.model_copy(
+        update=changes | {"patience": None, "name": f"{settings.name}-without-{scene}"}
+    )
+
+
+def _train_one(settings: TrainingSettings, out: Path, place: _Workplace, *, resume: bool) -> TrainingReport:
+    with reproducible(settings, place.device):
+        _check_folder(out, resume=resume)
+        scenes = open_scenes(settings, place.data_folder)
+        try:
+            return _train_on(settings, scenes, out, place, resume=resume)
+        finally:
+            for scene in scenes:
+                scene.close()
+
+
+def _train_on(
+    settings: TrainingSettings, scenes: Sequence[LabelledScene], out: Path, place: _Workplace, *, resume: bool
+) -> TrainingReport:
+    for note in [note for scene in scenes for note in scene.notes]:
+        place.progress.noted(note)
+    areas = _held_out_areas(scenes)
+    survey = survey_scenes([s for s in scenes if s.settings.use == "train"], len(settings.classes))
+    make_folder(out)  # not before all else was accepted
+    remove_leftovers(out)
+    packager = Packager(settings, areas, survey, out, place.device)
+    observer = PackagingObserver(packager, place.progress)
+    training = Training(
+        settings,
+        first_network(settings, packager.manifest, place.data_folder),
+        TrainingWindows(settings, place.data_folder, survey),
+        partial(_scored, packager, place.sources),
+        folder=out,
+        device=place.device,
+        process=place.process,
+        observer=observer,
+        fingerprint=fingerprint(settings, place.process),
+        sources=place.sources.as_text(),
+    )
+    if resume:
+        training.resume()
+    place.progress.started(settings.name, training.step, settings.steps)
+    if not place.process.is_first:
+        training.run()
+        return TrainingReport(settings.name, packager.folder, training.step, {}, {})
+    return _run_and_report(settings.name, training, packager, observer, out, place.sources)
+
+
+def _held_out_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:
+    areas = validation_areas(scenes)
+    if not areas:
+        msg = "no scene has a held_out window or use: validate; a training without held-out scores is refused"
+        raise TrainingError(msg)
+    if not any(area.has_labels() for area in areas):
+        names = ", ".join(area.name for area in areas[:3])
+        msg = f"what is held out has no labelled pixel ({names}), so nothing could be scored: move held_out"
+        raise TrainingError(msg)
+    return areas
+
+
+def _scored(packager: Packager, sources: KnownSources, network: nn.Module) -> dict[str, float]:
+    """Score a network; a checkpoint follows, and it must not be of two versions."""
+    scores = packager.score(network)
+    sources.require_same()
+    return scores
+
+
+def _run_and_report(
+    name: str,
+    training: Training,
+    packager: Packager,
+    observer: PackagingObserver,
+    out: Path,
+    sources: KnownSources,
+) -> TrainingReport:
+    """Train in the process that logs and writes."""
+    with TrainingLog(out, training.history) as log:
+        observer.log = log
+        kept = training.run()
+    scores = packager.finish(kept, training, sources.require_same)
+    report = TrainingReport(name, packager.folder, training.step, scores, {})
+    _write_json(out / REPORT_FILE, report)
+    return report
+
+
+def _check_folder(out: Path, *, resume: bool) -> None:
+    check_output_folder(out)
+    if (out / CHECKPOINT_NAME).exists() and not resume:
+        msg = f"{out} has the checkpoint of a training; go on with it by --resume, or choose another --out"
+        raise TrainingError(msg)
+
+
+def _write_json(path: Path, report: TrainingReport) -> None:
+    document = {
+        "name": report.name,
+        "model": str(report.model),
+        "steps": report.steps,
+        "scores": report.scores,
+        "left_out": report.left_out,
+    }
+    write_whole(path, json_text(document) + "\n")
