@@ -74,7 +74,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         ("scene.tif", "codes.tif", "training.yaml"),
         ("train", "training.yaml", "--out", "out", "--device", "cpu", "--quiet"),
         "out",
-        ("weights.safetensors",),
+        ("model/weights.safetensors",),
         2,
         ("--resume",),
     ),
