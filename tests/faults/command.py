@@ -77,10 +77,13 @@ def start(
 ) -> Command:
     """Start a command in a fork of this process; ``prepare`` runs in the child first."""
     started = time.monotonic()
+    outputs = [folder / f"{name}.stdout", folder / f"{name}.stderr"]
+    for file in outputs:  # here: the child may be killed before it comes to it
+        file.touch()
     child = os.fork()
     if child == 0:
         os.environ.update(environment or {})
-        be_the_command(arguments, folder, [folder / f"{name}.stdout", folder / f"{name}.stderr"], prepare)
+        be_the_command(arguments, folder, outputs, prepare)
     for number in range(1000):  # until it has a process group of its own, which signals go to
         if os.getpgid(child) == child or number == 999:
             break
