@@ -15,7 +15,7 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.vectors.files.layer import Layer
 
 Writer = Callable[[Path, Layer], tuple[str, ...]]
-_FOLDER = "segment_tiles.pipeline.vectors"
+_FOLDER = "segment_tiles.pipeline.vectors.files"
 
 
 @dataclass(frozen=True, slots=True)
