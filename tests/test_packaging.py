@@ -67,7 +67,7 @@ def test_the_locks_hold_every_dependency_and_what_has_no_wheel_is_in_none_that_m
     demo = {name for name, _ in pins("requirements-demo.lock")}
     tests = {name for name, _ in pins("requirements.lock")}
     assert names([*table["dependencies"], *extras["slides"], *extras["medical"]]) <= demo  # type: ignore[index]
-    assert names([*extras["dev"], *extras["prefect"], *extras["benchmarks"]]) <= tests
+    assert names([*extras["dev"], *extras["prefect"], *extras["xarray"], *extras["benchmarks"]]) <= tests
     assert names(extras["crf"]) == {name for name, _ in pins("requirements-crf.lock")}
     assert not names(extras["crf"]) & (demo | tests)
     assert "pytest" not in demo

@@ -33,6 +33,7 @@ EXTRAS = {
     "medical": ("nibabel", "pydicom", "nrrd"),
     "dicom": ("highdicom",),
     "prefect": ("prefect",),
+    "xarray": ("xarray", "rioxarray"),
     "cuda-cluster": ("dask_cuda",),
     "dashboard": ("bokeh",),
 }

@@ -63,7 +63,7 @@ def test_python_examples(result_folder: Path, table, capsys: pytest.CaptureFixtu
 
 @pytest.mark.skipif(
     importlib.util.find_spec("xarray") is None or importlib.util.find_spec("rioxarray") is None,
-    reason="xarray and rioxarray are not dependencies of this project",
+    reason="xarray and rioxarray (extra xarray) are not installed",
 )
 @pytest.mark.usefixtures("result_folder")
 def test_xarray_examples() -> None:
