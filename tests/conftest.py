@@ -31,6 +31,7 @@ from segment_tiles.pipeline.models.package import save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.workflows.demo import DEMO_SCENE
 
+pytest_plugins = ["gdal_drivers"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SHARED_REAL = SHARED_DATA.with_name("real")
 
