@@ -10,13 +10,13 @@ BIN    := $(VENV)/bin
 # what the demos, slides and volumes of the README need
 DEMO_EXTRAS := slides medical
 # what tests, checks and benchmarks need on top; crf has no wheel and a lock of its own
-TEST_EXTRAS := dev openvino onnx networks dicom prefect object-store xarray benchmarks
+TEST_EXTRAS := dev openvino onnx networks dicom prefect object-store xarray benchmarks docs
 # Pythons and machines for which every package of the demo's lock has a wheel
 WHEELS_FOR  := 3.11 3.12 3.13
 PLATFORMS   := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin windows
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow fuzz faults lint format bench lock wheels reference clean
+.PHONY: help install demo test test-slow fuzz faults lint format bench docs lock wheels reference clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -95,6 +95,10 @@ bench: install  ## memory, speed and polygons side by side with peers; results o
 	$(BIN)/python benchmarks/floors.py
 	$(BIN)/python benchmarks/polygons.py
 	$(BIN)/python benchmarks/dask_overhead.py
+
+docs: install  ## the documentation site, in build/site; a link that leads nowhere is an error
+	$(BIN)/zensical build --strict
+	@echo "Read build/site/index.html, or with search: $(BIN)/python -m http.server --directory build/site"
 
 # $(call compile,LOCK): hashes and versions, no registry; a version without any wheel is not taken
 compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 $(if $(UPGRADE),--upgrade) \
