@@ -24,7 +24,7 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def inflict(
-    seed: int, count: int, seconds: float, only: str | None, what: str | None, root: Path
+    seed: int, numbers: range, seconds: float, only: str | None, what: str | None, root: Path
 ) -> tuple[Counter[str], int]:
     """Make attempts; return how often each disturbance was tried and how many attempts had a fault."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -35,7 +35,7 @@ def inflict(
     references: dict[str, Reference] = {}
     tried: Counter[str] = Counter()
     faulty = 0
-    for number in range(count):
+    for number in numbers:
         if time.monotonic() > deadline:
             break
         rng = Random(f"{seed}/{number}")
@@ -52,7 +52,7 @@ def inflict(
             for text in found[:4]:
                 print(f"    {text[:400]}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-    if what is None and only is None:
+    if what is None and only is None and numbers.start == 0:
         for name, found in try_servers(seeds, root).items():
             faulty += 1
             print(f"server {name}:", flush=True)
@@ -66,14 +66,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0, help="number of the first attempt, to repeat one")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
     parser.add_argument("--only", help=f"by commas, of: {', '.join(SCENARIOS)}")
     parser.add_argument("--what", help=f"by commas, of: {', '.join(DISTURBANCES)}")
     asked = parser.parse_args()
     started = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="segment-tiles-faults-"))
+    numbers = range(asked.first, asked.first + asked.kills)
     try:
-        tried, faulty = inflict(asked.seed, asked.kills, asked.seconds, asked.only, asked.what, root)
+        tried, faulty = inflict(asked.seed, numbers, asked.seconds, asked.only, asked.what, root)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     print(", ".join(f"{name} {count}" for name, count in sorted(tried.items())))

@@ -84,6 +84,8 @@ def _to_its_end(scenario: Scenario, folder: Path, *, may_refuse: bool) -> list[s
     if command.status == 0:
         return _faults_of(command)
     said = command.stderr.strip()[-300:]
+    if command.is_hung:
+        return [f"hung when taken up: {said}"]
     if "--restart" not in said:
         return [f"does not go on, and names no way out (status {command.status}): {said}"]
     restarted = _again((*scenario.arguments, "--restart"), folder)

@@ -13,6 +13,9 @@ import psutil
 from fuzz.isolate import be_the_command
 
 HANG_SECONDS = 60.0
+"""Without computing anything: other work on the machine makes a command slow, and does not make it hang."""
+LIMIT_SECONDS = 600.0
+"""For a command that goes on computing."""
 GONE_SECONDS = 10.0
 """After the end of a command, until when each of its processes has to be gone."""
 
@@ -30,6 +33,8 @@ class Command:
     """Exit status once it ended; minus the number of the signal that ended it."""
     is_hung: bool = False
     ended: float = field(default=0.0)
+    _busy: tuple[float, float] = (0.0, 0.0)
+    """Seconds of processor that its processes had taken, and when that was last more than before."""
 
     @property
     def stderr(self) -> str:
@@ -50,12 +55,24 @@ class Command:
     def wait(self) -> int:
         """Wait for the end; a command that hangs is killed."""
         while self.poll() is None:
-            if self.seconds > HANG_SECONDS and not self.is_hung:
+            if self.seconds > HANG_SECONDS and not self.is_hung and self._is_idle():
                 self.is_hung = True
                 self.signal(signal.SIGKILL)
             time.sleep(0.005)
         assert self.status is not None
         return self.status
+
+    def _is_idle(self) -> bool:
+        """Return whether none of its processes has computed for a while, or they all have for too long."""
+        taken, since = self._busy
+        if time.monotonic() - since < 1.0:
+            return False
+        now = _processor_seconds(self.pid)
+        if (
+            abs(now - taken) > 0.05 or since == 0.0
+        ):  # less than before: a child has ended, so something happened
+            self._busy = (now, time.monotonic())
+        return time.monotonic() - self._busy[1] > HANG_SECONDS or self.seconds > LIMIT_SECONDS
 
     def wait_until(self, seconds: float) -> None:
         """Wait until so long after the start, or for the end."""
@@ -89,6 +106,19 @@ def start(
             break
         time.sleep(0.001)
     return Command(arguments, folder, child, started, name)
+
+
+def _processor_seconds(pid: int) -> float:
+    """Return what a process and all its descendants have taken of the processor."""
+    taken = 0.0
+    try:
+        main = psutil.Process(pid)
+        for process in (main, *main.children(recursive=True)):
+            times = process.cpu_times()
+            taken += times.user + times.system + times.children_user + times.children_system
+    except psutil.Error:  # one of them has just ended
+        pass
+    return taken
 
 
 def processes_left() -> list[str]:
