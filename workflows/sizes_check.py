@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from segment_tiles.pipeline.errors import PlanError, UsageError
 from segment_tiles.workflows.process_memory import available_bytes, total_bytes
-
-if TYPE_CHECKING:
-    from segment_tiles.workflows.config import RunConfig
 
 WORKER_TAKES: Final = 150_000_000
 """Bytes of a process that has loaded the libraries and nothing else; in truth more."""
@@ -16,16 +13,21 @@ ELSEWHERE: Final = 2**40
 """Bytes that a worker of a cluster, of which nothing is known here, has at most."""
 
 
-def check_batch(config: RunConfig, tile: int, bands: int) -> None:
+def check_batch(batch: int, tile: int, bands: int, *, is_elsewhere: bool) -> None:
     """Refuse tiles and batches whose input alone does not fit the memory.
+
+    Parameters
+    ----------
+    batch, tile, bands
+        Tiles of a forward pass, side of a tile in pixels, bands of a pixel.
+    is_elsewhere
+        Whether a cluster computes, of whose memory nothing is known here.
 
     Raises
     ------
     PlanError
         Says what they take, and what is free.
     """
-    batch = config.batch or 1
-    is_elsewhere = config.scheduler is not None or config.cluster is not None
     free = ELSEWHERE if is_elsewhere else available_bytes()
     _check(batch * bands * tile * tile, free, f"--batch {batch} with tiles of {tile} px", "--tile or --batch")
 

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
+from segment_tiles.pipeline.learning.setting_types import (
+    MOST_THREADS,
+    Fraction,
+    Positive,
+    PositiveCount,
+    Settings,
+    package_name,
+)
 from segment_tiles.pipeline.wording import counted
 
 IGNORE_CODE = 255
 """Label of a pixel that neither the loss nor a score counts."""
-
-
-def _package_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9-]{2,}", name):
-        msg = "a model has a name of three or more lower-case letters, digits and hyphens, from a letter on"
-        raise ValueError(msg)
-    return name
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PositiveCount = Annotated[int, Field(gt=0, le=2**31 - 1)]
-"""Torch and GDAL count in a C int."""
-MOST_THREADS = 1024
-"""Of one process, and most processes that read beside it: more than any machine has a use for."""
-
-
-class Settings(BaseModel):
-    """Base: a key that is not named here is refused, and nothing changes after parsing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ClassSettings(Settings):
@@ -206,7 +192,7 @@ class OptimizerSettings(Settings):
 class TrainingSettings(Settings):
     """A whole training run, as its YAML file says it."""
 
-    name: Annotated[str, AfterValidator(_package_name)]
+    name: Annotated[str, AfterValidator(package_name)]
     """Name of the model package."""
     description: str = ""
     scenes: Annotated[tuple[SceneSettings, ...], Field(min_length=1)]

@@ -8,7 +8,6 @@ of the MLM extension give).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pystac
-from pystac.extensions.classification import Classification
 from pystac.extensions.projection import ProjectionExtension
 
 from segment_tiles.pipeline.grid.classes import ClassTable
@@ -27,6 +25,7 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256, sha256_of_file
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.footprint import footprint
+from segment_tiles.pipeline.outputs.stac_classes import described_classes
 from segment_tiles.pipeline.outputs.stores.conventions import crs_attributes
 
 CLASSIFICATION_SCHEMA: Final = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
@@ -165,7 +164,7 @@ def _write(
     table: ClassTable,
     pixel_counts: Sequence[int],
 ) -> None:
-    classes = _classes(table, pixel_counts)
+    classes = described_classes(table, pixel_counts)
     for file in files:
         item.add_asset(*_asset(file, table, classes, georef, shape))
     document = item.to_dict(include_self_link=False, transform_hrefs=False)
@@ -252,38 +251,6 @@ def _resolution_in_metres(georef: GeoRef, shape: tuple[int, int]) -> float | Non
     middle = Window(shape[0] // 2, shape[1] // 2, 1, 1)
     side = float(ground.pixel_areas(georef, [middle])[0] ** 0.5)
     return side if side > 0 else None
-
-
-def _classes(table: ClassTable, pixel_counts: Sequence[int]) -> list[dict[str, Any]]:
-    total = sum(pixel_counts)
-    slugs = _slugs(table)
-    entries = [
-        Classification.create(
-            value=entry.code,
-            name=slug,
-            title=entry.name,
-            color_hint="{:02X}{:02X}{:02X}".format(*entry.color),
-            count=count,
-            percentage=round(100 * count / total, 6) if total else 0.0,
-        )
-        for entry, slug, count in zip(table.classes, slugs, pixel_counts, strict=True)
-    ]
-    nodata = Classification.create(value=table.nodata, name="nodata", title="no class", nodata=True)
-    return [entry.to_dict() for entry in (*entries, nodata)]
-
-
-def _slugs(table: ClassTable) -> list[str]:
-    """Return names in the letters that the classification extension allows, all different.
-
-    >>> from segment_tiles.pipeline.grid.classes import MapClass
-    >>> _slugs(ClassTable((MapClass(0, "a b", (0, 0, 0)), MapClass(1, "a/b", (0, 0, 0)))))
-    ['a_b', 'a_b_1']
-    """
-    slugs: list[str] = []
-    for entry in table.classes:
-        slug = re.sub("[^0-9A-Za-z_-]", "_", entry.name) or "class"
-        slugs.append(slug if slug not in {*slugs, "nodata"} else f"{slug}_{entry.code}")
-    return slugs
 
 
 def _derived_from(provenance: Provenance) -> list[pystac.Link]:

@@ -13,7 +13,7 @@ import rasterio
 from shapely.geometry import box
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 
 FINAL_NAMES = {"classes.zarr", "classes.tif", "polygons.parquet", "preview.png", "report.json", "item.json"}
 

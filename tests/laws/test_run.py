@@ -19,8 +19,8 @@ import pytest
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.executors import Executor, executor_for
 from segment_tiles.workflows.executors.interruption import FINISHING
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.regions.slab import slabs_of
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.run.segment import segment
 
 Call = Callable[..., Any]

@@ -24,7 +24,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.cog import write_cog
 from segment_tiles.pipeline.outputs.masks.ome_tiff_mask import write_ome_tiff
 from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import write_ome_zarr_labels
-from segment_tiles.pipeline.outputs.stac_item import _slugs
+from segment_tiles.pipeline.outputs.stac_classes import _slugs
 from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
 from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions

@@ -18,12 +18,12 @@ import pytest
 
 from segment_tiles.pipeline.errors import OutputError, WriteFailedError
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
-from segment_tiles.workflows.results import output_lock
-from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.output_folder import lock as output_lock
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 
 HOLD = (
     "import sys, time; from pathlib import Path;"
-    "from segment_tiles.workflows.results.output_directory import OutputDirectory;"
+    "from segment_tiles.workflows.output_folder.directory import OutputDirectory;"
     "lock = OutputDirectory(Path(sys.argv[1])).locked_for(); lock.__enter__(); print('held', flush=True);"
     "time.sleep(60)"
 )

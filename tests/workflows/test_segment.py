@@ -25,8 +25,8 @@ from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.polygons.polygonize import polygonize
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.segment import segment
 

@@ -16,8 +16,8 @@ import rasterio
 from segment_tiles.pipeline.errors import OutputError, ReadFailedError, SourceError
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.results import picture
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.run import scene_probe, taken_up
 from segment_tiles.workflows.run.export import export_run
 from segment_tiles.workflows.run.segment import segment

@@ -120,7 +120,7 @@ def test_export_updates_the_item(finished: Path) -> None:
 
 
 def test_restart_takes_the_styles_away_with_what_they_belong_to(finished: Path) -> None:
-    from segment_tiles.workflows.results.output_directory import RESULTS  # noqa: PLC0415
+    from segment_tiles.workflows.output_folder.directory import RESULTS  # noqa: PLC0415
 
     left = {path.name for path in finished.iterdir()} - {".segment-tiles"} - set(RESULTS)
     assert left == set()

@@ -16,7 +16,7 @@ from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.sources.scenes import ListedScene, list_scenes, located
 from segment_tiles.workflows.config import RunConfig, parse_formats, parse_memory, parse_models
-from segment_tiles.workflows.results.output_check import check_output_folder, refuse_url
+from segment_tiles.workflows.output_folder.check import check_output_folder, refuse_url
 
 MOSAIC_FOLDER = "mosaics"
 """Where in the results folder the index of each mosaic lies."""

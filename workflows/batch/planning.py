@@ -12,9 +12,9 @@ from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import read_record
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.run.finish import is_finished
 from segment_tiles.workflows.run.request import checked_request, plan_run
 

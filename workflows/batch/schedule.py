@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +14,12 @@ from hashlib import sha256
 from logging import Logger, LoggerAdapter
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from segment_tiles.workflows.batch.schedule_server import STARTUP_TIMEOUT, started_server
+
 # before Prefect is imported: it reads its settings then. On a busy machine its server takes long to start
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
+os.environ.setdefault(STARTUP_TIMEOUT, "300")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 from prefect import flow, get_run_logger, task
@@ -39,7 +36,7 @@ from segment_tiles.pipeline.errors import (
 )
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.library_messages import clean_log_records
-from segment_tiles.pipeline.parent_process import end_with_process, start_module
+from segment_tiles.pipeline.parent_process import end_with_process
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
@@ -48,17 +45,15 @@ from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.planning import check_jobs, is_finished_and_same
 from segment_tiles.workflows.batch.run import run_job, write_results
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import settings_of
 from segment_tiles.workflows.regions.loaded_model import segmenters_kept
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.run.request import checked_scene
 
 clean_log_records()  # before Prefect keeps the first
 CLIENT = "SEGMENT_TILES_SCHEDULE_PROCESS"
 """Variable with the process that serves the schedule: processes that run the flow end with it."""
-STARTUP_TIMEOUT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
-"""Prefect's variable with the time that a server over the local database may take to start."""
 RETRIES, RETRY_SECONDS = 2, 60.0
 """How often a failed job is tried again in one run of the flow, and after how long."""
 
@@ -266,37 +261,12 @@ def _api() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = start_module(
-        ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    )
-    address = f"http://127.0.0.1:{port}/api"
-    try:
-        _wait_for(server, f"{address}/health")
+    with started_server() as address:
         # for the processes that run the flow
         os.environ.update({"PREFECT_API_URL": address, CLIENT: str(os.getpid())})
-        with temporary_settings({PREFECT_API_URL: address}):
-            yield
-    finally:
-        for name in ("PREFECT_API_URL", CLIENT):
-            os.environ.pop(name, None)
-        server.terminate()
-        server.wait()
-
-
-def _wait_for(server: subprocess.Popen[bytes], health: str) -> None:
-    seconds = float(os.environ[STARTUP_TIMEOUT])
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and server.poll() is None:
         try:
-            with urlopen(health, timeout=5):
-                return
-        except (URLError, TimeoutError, ConnectionError):
-            time.sleep(0.5)
-    msg = (
-        f"Prefect's server did not start in {seconds:.0f} s; start one with `prefect server start` and name it "
-        "in PREFECT_API_URL"
-    )
-    raise UsageError(msg)
+            with temporary_settings({PREFECT_API_URL: address}):
+                yield
+        finally:
+            for name in ("PREFECT_API_URL", CLIENT):
+                os.environ.pop(name, None)

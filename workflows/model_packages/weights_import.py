@@ -30,7 +30,7 @@ from segment_tiles.workflows.model_packages.import_request import (
     class_table,
     names_of_outputs,
 )
-from segment_tiles.workflows.results.output_check import check_output_folder
+from segment_tiles.workflows.output_folder.check import check_output_folder
 
 __all__ = ["ImportRequest", "ImportResult", "class_table", "import_model", "refuse_package"]
 

@@ -34,10 +34,10 @@ from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.output_folder.check import check_output_file
+from segment_tiles.workflows.output_folder.lock import held_folder
 from segment_tiles.workflows.polygons.report import PolygonizeReport, class_totals, placement_notes
 from segment_tiles.workflows.polygons.vector_pool import start_loading, worker_pool
-from segment_tiles.workflows.results.output_check import check_output_file
-from segment_tiles.workflows.results.output_lock import held_folder
 from segment_tiles.workflows.sizes_check import check_workers
 
 Progress = Callable[[str, int, int], None]

@@ -20,7 +20,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.ground import Ground, ground_of, metres_of_unit
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, shard_shape
-from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 
 Codes = Callable[[Window], NDArray[Any]]
 """Reads class codes of a window of the result."""

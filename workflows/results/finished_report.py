@@ -7,8 +7,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.process_memory import peak_resident_bytes
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.results.report import read_report
 
 

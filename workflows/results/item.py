@@ -14,7 +14,7 @@ from segment_tiles.pipeline.models.package import MANIFEST_FILE
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.outputs.stac_item import Provenance, update_item, write_item
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
-from segment_tiles.workflows.results.output_directory import OutputDirectory
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.scenes.scene import Scene
 
 ITEM = "item.json"

@@ -17,8 +17,8 @@ from segment_tiles.pipeline.outputs.pictures.preview import write_preview
 from segment_tiles.pipeline.outputs.pictures.scale_bar import ground_pixel_width
 from segment_tiles.pipeline.outputs.stores.store import array_of
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.results.finished_report import is_there
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.scenes.scene import Scene, source_of
 
 LONGEST_SIDE = 1200

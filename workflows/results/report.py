@@ -13,13 +13,13 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import RunRecord
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.region_task import RegionReport
 from segment_tiles.workflows.results.areas import Codes, area_unit, class_areas, planar_areas
 from segment_tiles.workflows.results.notice import notice_of
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.results.volume_report import volume_classes, volume_source
 from segment_tiles.workflows.scenes.slide_scene import slide_facts
 

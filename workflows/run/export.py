@@ -10,11 +10,11 @@ from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.dicom.segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table, read_georef
 from segment_tiles.pipeline.outputs.stores.volume_store import is_volume_store
+from segment_tiles.workflows.output_folder.check import refuse_url
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.results.formats_check import check_formats
 from segment_tiles.workflows.results.image_formats import check_place, check_slide_seg
 from segment_tiles.workflows.results.item import update_run_item
-from segment_tiles.workflows.results.output_check import refuse_url
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.results.report import read_report, write_report
 from segment_tiles.workflows.results.volume_formats import suitable_formats
 from segment_tiles.workflows.run.finish import FILE_OF_FORMAT, make_formats

@@ -15,13 +15,13 @@ from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.polygons.polygonize import polygonize, take_up_tiles
 from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.results.finished_report import finished_report, has_all_outputs, is_there
 from segment_tiles.workflows.results.image_formats import FILE_OF_IMAGE_FORMAT, make_image_formats
 from segment_tiles.workflows.results.item import write_run_item
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.results.picture import try_preview, write_run_preview
 from segment_tiles.workflows.results.report import write_report
 from segment_tiles.workflows.run.taken_up import give_store_its_name, is_store_kept

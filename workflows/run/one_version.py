@@ -9,8 +9,8 @@ from segment_tiles.pipeline.errors import SourceChangedError
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.versions.watch import SourceWatch
 from segment_tiles.workflows.executors.interruption import Interruption
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import RunRecord, write_record
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 
 Result = TypeVar("Result")
 

@@ -10,14 +10,14 @@ from segment_tiles.pipeline.grid.blend import parse_blend
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.workflows.config import RunConfig, check_where
+from segment_tiles.workflows.output_folder.check import check_disk
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.compute_choice import check_choice
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.probe import choice_of, measure, remembered
 from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
 from segment_tiles.workflows.plans.tuned import lost_tuning, with_tuning
 from segment_tiles.workflows.results.formats_check import checked_formats
-from segment_tiles.workflows.results.output_check import check_disk
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.scene import Scene, open_scene
 from segment_tiles.workflows.sizes_check import check_batch
@@ -110,7 +110,8 @@ def checked_scene(config: RunConfig) -> Scene:
     _check_cluster(config)
     check_choice(choice_of(config))
     scene = open_scene(config)
-    check_batch(config, scene.lattice.tile, scene.spec.bands)
+    is_elsewhere = config.scheduler is not None or config.cluster is not None
+    check_batch(config.batch or 1, scene.lattice.tile, scene.spec.bands, is_elsewhere=is_elsewhere)
     if config.aoi is not None and not split_layer(config.aoi)[0].exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)

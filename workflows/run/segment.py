@@ -26,6 +26,7 @@ from segment_tiles.pipeline.sources.versions.version import (
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths, executor_for
 from segment_tiles.workflows.executors.interruption import interruption
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.memory import read_cache_bytes
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.probe import Probe
@@ -40,7 +41,6 @@ from segment_tiles.workflows.plans.record import (
 )
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.results.areas import codes_of
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.results.report import not_finite_warning, read_report, run_report, write_report
 from segment_tiles.workflows.run.finish import finish, is_finished
 from segment_tiles.workflows.run.one_version import on_one_version

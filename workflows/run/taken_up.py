@@ -46,8 +46,8 @@ from segment_tiles.pipeline.outputs.stores.seals import (
 )
 from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store, shard_shape
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import RunRecord
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.run.volume_run import (
     create_direction_store,
     create_result_store,

@@ -26,9 +26,9 @@ from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.regions.slab import NOT_FINITE_MARK
 from segment_tiles.workflows.regions.slab_task import unfinished_slices
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.run.volume_run import direction_paths
 from segment_tiles.workflows.scenes.scene import Scene
 from segment_tiles.workflows.scenes.volume_scene import Direction, VolumeScene

@@ -16,10 +16,10 @@ from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.volumes.voxel_copy import open_voxels
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.process_memory import release_freed_memory
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.results.finished_report import finished_report, is_there
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.results.picture import try_preview
 from segment_tiles.workflows.results.report import read_report, write_report
 from segment_tiles.workflows.results.volume_formats import FILE_OF_VOLUME_FORMAT

@@ -19,11 +19,11 @@ from segment_tiles.pipeline.outputs.stores.seals import (
 from segment_tiles.pipeline.outputs.stores.volume_store import create_volume_store
 from segment_tiles.pipeline.sources.volumes.slices import open_slices
 from segment_tiles.pipeline.sources.volumes.voxel_copy import VolumeFile, copy_voxels
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.probe import sample_tile
 from segment_tiles.workflows.regions.region_task import RegionTask
 from segment_tiles.workflows.regions.slab import Slab, slabs_of
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.scenes.scene import Scene, direction_scene
 from segment_tiles.workflows.scenes.volume_scene import Direction, VolumeScene
 

@@ -9,9 +9,9 @@ from segment_tiles.pipeline.errors import SegmentTilesError, one_line
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.stores.seals import read_sealed
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import read_record
 from segment_tiles.workflows.results.finished_report import is_there
-from segment_tiles.workflows.results.output_directory import OutputDirectory
 from segment_tiles.workflows.results.picture import PREVIEW
 from segment_tiles.workflows.results.report import write_report
 from segment_tiles.workflows.run.finish import missing_results

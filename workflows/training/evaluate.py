@@ -23,7 +23,7 @@ from segment_tiles.pipeline.learning.scores.evaluation import (
 )
 from segment_tiles.pipeline.learning.settings import PolygonShape, SceneSettings
 from segment_tiles.pipeline.vectors.rasters.class_raster import open_class_raster
-from segment_tiles.workflows.results.output_check import check_output_folder
+from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.training.evaluate_volume import evaluate_volume, open_volume_store
 from segment_tiles.workflows.training.learning_sources import sources_of_evaluation
 

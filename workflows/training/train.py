@@ -24,7 +24,7 @@ from segment_tiles.pipeline.learning.training.logs import TrainingLog
 from segment_tiles.pipeline.learning.training.loop import Training
 from segment_tiles.pipeline.learning.training.validation import ValidationArea, validation_areas
 from segment_tiles.pipeline.models.devices import resolve_device
-from segment_tiles.workflows.results.output_check import check_output_folder
+from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.sizes_check import check_training
 from segment_tiles.workflows.training.learning_sources import KnownSources, sources_of_training
 from segment_tiles.workflows.training.package import (

@@ -18,8 +18,8 @@ from pathlib import Path
 from segment_tiles.pipeline.durable import make_folder, remove, sync_folder
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.outputs.stores.store import SEALS_BESIDE
-from segment_tiles.workflows.results.output_check import check_output_folder
-from segment_tiles.workflows.results.output_lock import LOCK_FILES, held, removal_told
+from segment_tiles.workflows.output_folder.check import check_output_folder
+from segment_tiles.workflows.output_folder.lock import LOCK_FILES, held, removal_told
 
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
