@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from segment_tiles.pipeline.errors import PlanError, UsageError
+from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.process_memory import available_bytes, total_bytes
 
 WORKER_TAKES: Final = 150_000_000
@@ -66,4 +67,31 @@ def check_workers(count: int) -> None:
     most = max(1, total_bytes() // WORKER_TAKES)
     if not 1 <= count <= most:
         msg = f"--workers is {count}; give a number from 1 to {most}: more do not fit the memory of this machine"
+        raise UsageError(msg)
+
+
+def check_executor_options(config: RunConfig) -> None:
+    """Refuse more than one place to compute, and workers that are none.
+
+    Raises
+    ------
+    UsageError
+        Naming the options.
+    """
+    asked = {
+        "--workers": config.workers,
+        "--scheduler": config.scheduler,
+        "--cluster": None if config.cluster is None else str(config.cluster),
+    }
+    given = [f"{name} {value}" for name, value in asked.items() if value is not None]
+    if len(given) > 1:
+        msg = f"{' and '.join(given)} exclude each other; give one of --workers, --scheduler, --cluster"
+        raise UsageError(msg)
+    if config.workers is not None:
+        check_workers(config.workers)
+    if config.workers is not None and config.device.startswith("cuda:"):
+        msg = (
+            f"--device {config.device} with --workers {config.workers}: every worker gets a GPU of its own; give "
+            "--device cuda, and choose among GPUs with the environment variable CUDA_VISIBLE_DEVICES"
+        )
         raise UsageError(msg)

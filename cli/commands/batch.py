@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segment_tiles.cli.options import common as options
+from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.terminal.console import print_json, text_console
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def command(
             "--part", metavar="I/N", help="Every N-th job from the I-th; table and collection need them all."
         ),
     ] = "1/1",
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    quiet: Quiet = False,
+    json: Json = False,
     _schema: Annotated[
         bool,
         typer.Option(

@@ -8,8 +8,12 @@ from typing import Annotated
 import typer
 
 from segment_tiles.cli.commands.run import print_summary
-from segment_tiles.cli.options import common as options
+from segment_tiles.cli.options.common import Json, Quiet
+from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.terminal.console import Console, print_json
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.declare import chosen
+from segment_tiles.workflows.options.keywords import values_of
 
 LOOK = {
     "canopy": (
@@ -28,7 +32,13 @@ LOOK = {
 """Where to look at the results of each demo."""
 
 
+OF_RUN = chosen(RunConfig, "device", "restart")
+"""Options that mean what they mean for `run`."""
+
+
+@with_options(OF_RUN)
 def command(
+    *,
     name: Annotated[
         str, typer.Argument(metavar="[canopy|brain]", help="An aerial scene, or a slab of a brain scan.")
     ] = "canopy",
@@ -36,16 +46,16 @@ def command(
         Path | None,
         typer.Option("--out", help="Output directory; default: segment-tiles-demo, with -brain for brain."),
     ] = None,
-    device: options.Device = "auto",
-    restart: options.Restart = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
+    options: Given,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Map the tree canopy of a real aerial scene, or the tissue of a brain: every output, and where to look."""
+    of_run = values_of(OF_RUN, options)
     from segment_tiles.workflows.demo import demo_config
     from segment_tiles.workflows.run.segment import segment
 
-    config = demo_config(out, device, name=name, restart=restart)
+    config = demo_config(out, name=name, **of_run)
     with Console(quiet=quiet or json) as console:
         result = segment(config, console)
     report = {**result.report, "out": str(config.out), "was_finished": result.was_finished}

@@ -7,27 +7,24 @@ from typing import Annotated
 
 import typer
 
-from segment_tiles.cli.options import common as options
+from segment_tiles.cli.options.common import Json
+from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.terminal.console import print_json
+from segment_tiles.workflows.config import EXPORT_OPTIONS
+from segment_tiles.workflows.options.keywords import values_of
 
 
+@with_options(EXPORT_OPTIONS)
 def command(
     run_directory: Annotated[Path, typer.Argument(metavar="DIR", help="Output directory of a finished run.")],
-    formats: options.Format,
-    labels_inside: options.LabelsInside = False,
-    dicom_seg: options.DicomSeg = "binary",
-    json: options.Json = False,
+    options: Given,
+    json: Json = False,
 ) -> None:
     """Make further formats from a finished run, without computing anything again."""
-    from segment_tiles.workflows.config import parse_dicom_seg, parse_formats
+    wanted = values_of(EXPORT_OPTIONS, options)
     from segment_tiles.workflows.run.export import export_run
 
-    written = export_run(
-        run_directory,
-        parse_formats(formats),
-        labels_inside=labels_inside,
-        dicom_seg=parse_dicom_seg(dicom_seg),
-    )
+    written = export_run(run_directory, **wanted)
     if json:
         print_json({"out": str(run_directory), "written": written})
         return

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from segment_tiles.cli.options import common as options
+from segment_tiles.cli.options.common import Json
+from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.terminal.console import print_json, text_console
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.declare import chosen
+from segment_tiles.workflows.options.keywords import values_of
+
+OF_RUN = chosen(RunConfig, "source", "level", "mpp", "source_mpp")
+"""What means the same for `run`."""
 
 
-def command(
-    source: options.Source,
-    level: options.Level = None,
-    mpp: options.Mpp = None,
-    source_mpp: options.SourceMpp = None,
-    json: options.Json = False,
-) -> None:
+@with_options(OF_RUN)
+def command(options: Given, json: Json = False) -> None:
     """Say what a raster is: size, bands, type, nodata, CRS, levels, micrometres per pixel."""
+    wanted = values_of(OF_RUN, options)
     from segment_tiles.pipeline.sources.view import View
     from segment_tiles.workflows.run.describe import describe_source
 
-    document = describe_source(source, level or 0, View(mpp, source_mpp, z=0, t=0))
+    document = describe_source(wanted.pop("source"), wanted.pop("level", 0), View(**wanted, z=0, t=0))
     if json:
         print_json(document)
         return

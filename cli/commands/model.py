@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segment_tiles.cli.options import common as options
+from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.terminal.console import print_json, text_console
 
 app = typer.Typer(no_args_is_help=True, help="Models: bundled, local, and other projects' checkpoints.")
@@ -26,7 +26,7 @@ def list_command(
         list[Path] | None,
         typer.Argument(metavar="[DIR]...", help="Model packages to list beside the bundled."),
     ] = None,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
     """List the bundled models, and model packages in folders."""
     from segment_tiles.workflows.model_packages.library import list_models
@@ -57,7 +57,7 @@ def inspect_command(
         ),
     ] = None,
     trust: Trust = False,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
     """Say what a model is: network, parameters, multiply-adds of a tile, reach against the halo."""
     from segment_tiles.workflows.model_packages.library import inspect_model
@@ -113,7 +113,7 @@ def import_command(
         str | None, typer.Option("--atrous-rates", metavar="R,R,R", help="Where the file does not say.")
     ] = None,
     trust: Trust = False,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
     """Make a model package of another project's checkpoint or graph."""
     from segment_tiles.workflows.model_packages.import_options import import_request
@@ -148,7 +148,7 @@ def stride_command(
         Path, typer.Option("--out", help="Folder of the new model package; its name is the model's.")
     ],
     output_stride: Annotated[int, typer.Option("--output-stride", help="8, 16 or 32.")],
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
     """Run the same weights at another output stride: rates and dilation follow."""
     from segment_tiles.workflows.model_packages.stride import change_output_stride

@@ -6,58 +6,17 @@ from typing import Any
 
 import typer
 
-from segment_tiles.cli.options import common as options
+from segment_tiles.cli.options.common import Json, Quiet
+from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.terminal.console import Console, print_json, text_console
+from segment_tiles.workflows.config import RunConfig, run_config_from
+from segment_tiles.workflows.options.declare import options_of
 
 
-def command(
-    source: options.Source,
-    model: options.Model,
-    out: options.Out,
-    tile: options.TileSide = None,
-    overlap: options.Overlap = None,
-    blend: options.Blend = "gaussian",
-    batch: options.Batch = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    backend: options.Backend = "auto",
-    augmentation: options.Augmentation = "none",
-    bands: options.Bands = None,
-    roi: options.Roi = None,
-    aoi: options.Aoi = None,
-    nodata: options.Nodata = None,
-    nodata_rule: options.NodataRule = "all",
-    alpha: options.Alpha = "auto",
-    level: options.Level = None,
-    mpp: options.Mpp = None,
-    source_mpp: options.SourceMpp = None,
-    z: options.Plane = None,
-    t: options.TimePoint = None,
-    tissue: options.Tissue = "auto",
-    labels_inside: options.LabelsInside = False,
-    dicom_seg: options.DicomSeg = "binary",
-    axis: options.Axis = None,
-    neighbours: options.Neighbours = None,
-    formats: options.FormatOfSource = None,
-    scores: options.Scores = False,
-    memory: options.Memory = None,
-    workers: options.Workers = None,
-    scheduler: options.Scheduler = None,
-    cluster: options.Cluster = None,
-    trust: options.Trust = False,
-    restart: options.Restart = False,
-    quiet: options.Quiet = False,
-    json: options.Json = False,
-) -> None:
+@with_options(options_of(RunConfig))
+def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Segment a raster; a run that was stopped goes on where it was."""
-    config = options.run_config(
-        source, model, out, tile=tile, overlap=overlap, blend=blend, batch=batch, device=device,
-        precision=precision, bands=bands, roi=roi, aoi=aoi, nodata=nodata, nodata_rule=nodata_rule, alpha=alpha,
-        level=level, mpp=mpp, source_mpp=source_mpp, z=z, t=t, tissue=tissue, labels_inside=labels_inside,
-        formats=formats, scores=scores, memory=memory, workers=workers, scheduler=scheduler,
-        cluster=cluster, trust=trust, restart=restart, axis=axis, neighbours=neighbours,
-        backend=backend, augmentation=augmentation, dicom_seg=dicom_seg,
-    )  # fmt: skip
+    config = run_config_from(**options)
     from segment_tiles.workflows.executors import executor_for
 
     with Console(quiet=quiet or json) as console, executor_for(config, console.note) as executor:
@@ -65,7 +24,7 @@ def command(
         from segment_tiles.workflows.run.segment import segment
 
         result = segment(config, console, executor)
-    report = {**result.report, "out": str(out), "was_finished": result.was_finished}
+    report = {**result.report, "out": str(config.out), "was_finished": result.was_finished}
     if json:
         print_json(report)
     elif not quiet:

@@ -6,8 +6,12 @@ from typing import Annotated
 
 import typer
 
-from segment_tiles.cli.options import common as options
+from segment_tiles.cli.options.common import Json
+from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.terminal.console import print_json, text_console
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.declare import chosen
+from segment_tiles.workflows.options.keywords import values_of
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")]
 Seconds = Annotated[
@@ -18,17 +22,17 @@ Seconds = Annotated[
 ]
 
 
-def command(
-    model: Model,
-    device: options.Device = "auto",
-    seconds: Seconds = 50.0,
-    trust: options.Trust = False,
-    json: options.Json = False,
-) -> None:
+OF_RUN = chosen(RunConfig, "device", "trust")
+"""Options that mean what they mean for `run`."""
+
+
+@with_options(OF_RUN)
+def command(model: Model, options: Given, seconds: Seconds = 50.0, json: Json = False) -> None:
     """Measure backend, precision, tile and batch of a model; `run` takes the fastest if told nothing else."""
+    of_run = values_of(OF_RUN, options)
     from segment_tiles.workflows.plans.tune import tune
 
-    document = tune(model, device=device, seconds=seconds, trust=trust)
+    document = tune(model, seconds=seconds, **of_run)
     if json:
         print_json(document)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from segment_tiles.pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from segment_tiles.pipeline.learning.settings import PolygonShape
+    from segment_tiles.pipeline.accepted import PolygonShape
 
 
 def parse_class_values(words: Sequence[str]) -> dict[str, str]:
@@ -29,7 +29,7 @@ def parse_class_values(words: Sequence[str]) -> dict[str, str]:
 
 def parse_polygon_shape(word: str) -> PolygonShape:
     """Return a known shape."""
-    from segment_tiles.pipeline.learning.settings import PolygonShape
+    from segment_tiles.pipeline.accepted import PolygonShape
 
     for shape in get_args(PolygonShape):
         if word == shape:

@@ -12,16 +12,12 @@ because their difference is 0 (law: constant in, the same constant out).
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.accepted import BLENDS
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.lattice import LatticeAxis
-
-Blend = Literal["gaussian", "hann", "linear", "crop"]
-BLENDS: tuple[str, ...] = get_args(Blend)
 
 GAUSSIAN_SIGMA = 0.125
 """Standard deviation as a fraction of the tile side: the value of MONAI and nnU-Net."""
@@ -76,17 +72,3 @@ def overlap_ratios(blend: str, axis: LatticeAxis, index: int) -> NDArray[np.floa
         earlier = weights[shift : shift + overlap]
         before[: len(earlier)] += earlier
     return (own / (own + before)).astype(np.float32)
-
-
-def parse_blend(value: str) -> str:
-    """Return a known blend name.
-
-    Raises
-    ------
-    UsageError
-        Where the name is not known.
-    """
-    if value not in BLENDS:
-        msg = f"--blend is {value!r}; it must be one of {', '.join(BLENDS)}"
-        raise UsageError(msg)
-    return value

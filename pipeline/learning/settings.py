@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
+from segment_tiles.pipeline.accepted import PolygonShape
 from segment_tiles.pipeline.learning.setting_types import (
     MOST_THREADS,
     Fraction,
@@ -55,11 +56,6 @@ class SliceSettings(Settings):
     """Class -> volume of its probability; ``unlabelled`` of the scene has the rest."""
     full: Positive = 255.0
     """Value of a probability of one."""
-
-
-PolygonShape = Literal["polygon", "inscribed_ellipse", "ellipse_in_ignored_box"]
-"""A polygon stands for itself; for the ellipse inscribed in its box; or for that ellipse, and what is in the
-box but outside every ellipse is ignored, as nobody said what it is."""
 
 
 class SceneSettings(Settings):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.accepted import NodataRule
 from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.validity import both, for_bands, valid_pixels
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.sources.kinds import Kind, kind_of
-from segment_tiles.pipeline.sources.protocol import NodataRule, Source
+from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.pyramids.ome_tiff import open_ome_tiff
 from segment_tiles.pipeline.sources.pyramids.ome_zarr import open_zarr
 from segment_tiles.pipeline.sources.pyramids.pyramid import Pyramid
@@ -17,7 +18,6 @@ from segment_tiles.pipeline.sources.pyramids.slide import Slide
 from segment_tiles.pipeline.sources.pyramids.tiff_pages import is_tiff, tiff_pages
 from segment_tiles.pipeline.sources.pyramids.tiff_series import open_tiff_series
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
-from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 from segment_tiles.pipeline.sources.view import WHOLE, View
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,6 @@ class ReadsInto(Protocol):
             Where the source stops answering, after retries.
         """
         ...
-
-
-NodataRule = Literal["all", "any"]
 
 
 class Source(Protocol):

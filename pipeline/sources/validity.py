@@ -5,34 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.accepted import NodataRule
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.sources.protocol import NodataRule
 
 LARGEST: Final = float(np.finfo(np.float32).max)
 """The network computes in float32: what does not fit into it is as little a value as infinity."""
 BEYOND_TOLERANCE: Final = 1e-5
 """Relative distance at which GDAL tells any two floats apart: it takes those within 4.8e-7 for one."""
-
-
-def parse_nodata_rule(value: str) -> NodataRule:
-    """Return a known rule.
-
-    Raises
-    ------
-    UsageError
-        If the rule is not known.
-    """
-    if value == "all":
-        return "all"
-    if value == "any":
-        return "any"
-    msg = f"--nodata-rule is {value!r}; it must be one of {', '.join(get_args(NodataRule))}"
-    raise UsageError(msg)
 
 
 def nodata_as(dtype: str, nodata: float | None) -> float | None:

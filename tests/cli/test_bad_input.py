@@ -46,7 +46,7 @@ def refused(capsys: pytest.CaptureFixture[str], out: Path, *arguments: str | Pat
 CASES = {
     "overlap of the whole tile": (["--overlap", "1"], r"--overlap is 1; .* below 1"),
     "negative overlap": (["--overlap", "-0.25"], r"--overlap is -0.25"),
-    "overlap is a word": (["--overlap", "half"], r"'--overlap': .*number.*given: 'half'"),
+    "overlap is a word": (["--overlap", "half"], r"--overlap is 'half'; give a number"),
     "unknown blend": (["--blend", "cosine"], r"'cosine'.*gaussian, hann, linear, crop"),
     "unknown precision": (["--precision", "fp8"], r"'fp8'.*auto, fp32, bf16, fp16"),
     "unknown device": (["--device", "tpu"], r"'tpu'.*auto, cpu, cuda"),

@@ -138,7 +138,7 @@ def test_every_kind_is_read_pixel_for_pixel(
     assert (document["bands"], document["dtype"]) == (len(values), values.dtype.name)
     assert document["mpp"] == pytest.approx([0.5, 0.5])
     model = threshold_model(len(values), 120.5, values.dtype.name, 64)
-    codes, _, warnings = thresholded(path, model, view=view, tissue="off", tile=64)
+    codes, _, warnings = thresholded(path, model, z=view.z, t=view.t, tissue="off", tile=64)
     np.testing.assert_array_equal(codes, expected_classes(values, None, 120.5))
     assert not [text for text in warnings if "CRS" in text]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segment_tiles.pipeline.grid.blend import BLENDS
+from segment_tiles.pipeline.accepted import BLENDS
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.window import Window

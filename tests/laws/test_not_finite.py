@@ -16,7 +16,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segment_tiles.pipeline.grid.blend import BLENDS
+from segment_tiles.pipeline.accepted import BLENDS
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window

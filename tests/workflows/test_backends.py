@@ -15,9 +15,10 @@ import rasterio
 
 from segment_tiles.pipeline.errors import ChangedRunError, ModelError, UsageError
 from segment_tiles.pipeline.outputs.stores.store import open_store
-from segment_tiles.workflows.config import RunConfig, parse_models
+from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, InProcess
 from segment_tiles.workflows.executors.interruption import Interruption
+from segment_tiles.workflows.options.parsers import parse_models
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.segment import segment

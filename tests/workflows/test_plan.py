@@ -21,7 +21,8 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
-from segment_tiles.workflows.config import RunConfig, parse_bands, parse_batch, parse_formats, parse_memory
+from segment_tiles.workflows.config import RunConfig, parse_formats
+from segment_tiles.workflows.options.parsers import parse_bands, parse_batch, parse_memory
 from segment_tiles.workflows.plans.plan import make_plan
 from segment_tiles.workflows.plans.probe import Probe
 from segment_tiles.workflows.regions.region_task import unfinished

@@ -27,7 +27,6 @@ from skimage.data import immunohistochemistry
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.outputs.stores.store import open_store
-from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.results.notice import NOTICE, notice_of
 from segment_tiles.workflows.run.export import export_run
@@ -279,9 +278,9 @@ def test_the_models_pixel_size_is_read_unless_another_is_asked_for(slide: Path, 
     level = open_scene(config(slide, model, out, tissue="off", level=0))
     assert (level.view.mpp, level.spec.height) == (None, 4096)
     assert "read at 0.5 micrometres per pixel, but model small was trained at 1" in level.warnings[0]
-    other = open_scene(config(slide, model, out, tissue="off", view=View(mpp=2.0)))
+    other = open_scene(config(slide, model, out, tissue="off", mpp=2.0))
     assert (other.level, other.spec.height) == (1, 1024)
-    wrong = open_scene(config(slide, model, out, tissue="off", view=View(source_mpp=0.25)))
+    wrong = open_scene(config(slide, model, out, tissue="off", source_mpp=0.25))
     assert wrong.spec.height == 1024
     assert len(wrong.warnings) == 1
     assert "says 0.5 micrometres per pixel; --source-mpp 0.25 is used instead" in wrong.warnings[0]

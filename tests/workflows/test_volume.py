@@ -19,7 +19,6 @@ from PIL import Image
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.outputs.stores.store import open_store
-from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.demo import DEMO_VOLUME
 from segment_tiles.workflows.run.describe import describe_source
 from segment_tiles.workflows.training.evaluate import TruthSettings, evaluate
@@ -48,7 +47,7 @@ def test_the_mask_has_the_header_of_nibabels_own_volumes(
 ) -> None:
     if axis == "coronal" and name == "example4d.nii.gz":
         pytest.skip("96 slices more would show nothing that the small volumes do not")
-    report = run_on(NIBABEL / name, grey_model, tmp_path / "out", view=View(t=t), axis=axis)
+    report = run_on(NIBABEL / name, grey_model, tmp_path / "out", t=t, axis=axis)
     assert report["outputs"] == ["classes.zarr", "classes.nii.gz", "preview.png", "report.json"]
     source, mask = nibabel.load(NIBABEL / name), nibabel.load(tmp_path / "out" / "classes.nii.gz")
     assert mask.shape == shape

@@ -11,11 +11,12 @@ from string import Formatter
 from typing import Any
 
 from segment_tiles.pipeline.errors import UsageError, one_line
-from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.sources.scenes import ListedScene, list_scenes, located
-from segment_tiles.workflows.config import RunConfig, parse_formats, parse_memory, parse_models
+from segment_tiles.workflows.config import TISSUES, RunConfig, run_config_from
+from segment_tiles.workflows.options.declare import options_of
+from segment_tiles.workflows.options.parsers import parse_models
 from segment_tiles.workflows.output_folder.check import check_output_folder, refuse_url
 
 MOSAIC_FOLDER = "mosaics"
@@ -117,24 +118,15 @@ def run_config(
     Raises
     ------
     UsageError
-        Where a size of memory is none.
+        If a value is wrong in a way that its key does not tell.
     """
-    words = {name: value for name, value in settings.items() if name in RunSettings.model_fields}
-    formats = words.pop("format", None)
-    if formats is not None:
-        words["formats"] = parse_formats(",".join(formats))
-    if words.get("batch") == "auto":
-        words["batch"] = None
-    if isinstance(words.get("memory"), str):
-        words["memory"] = parse_memory(words["memory"])
-    for name in ("aoi", "cluster"):
-        if name in words:
-            words[name] = Path(located(folder, words[name]))
-    if words.get("tissue", "auto") not in {"auto", "otsu", "off"}:
-        words["tissue"] = located(folder, words["tissue"])
-    words["view"] = View(*(words.pop(name, None) for name in ("mpp", "source_mpp", "z", "t")))
-    words["model"], *companions = (_model(folder, name) for name in parse_models(words["model"]))
-    return RunConfig(source=source, out=out, companions=tuple(companions), restart=restart, **words)
+    options = {name: value for name, value in settings.items() if name in RunSettings.model_fields}
+    for declared in options_of(RunConfig):
+        value = options.get(declared.keyword)
+        if declared.is_file and value is not None and value not in TISSUES:
+            options[declared.keyword] = located(folder, value)
+    options["model"] = [_model(folder, name) for name in parse_models(options["model"])]
+    return run_config_from(source=source, out=out, restart=restart, **options)
 
 
 def _model(folder: Path, name: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from segment_tiles.workflows.config import RunConfig, check_where
+from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors.in_process import InProcess
 from segment_tiles.workflows.executors.protocol import Executor, Tell
+from segment_tiles.workflows.sizes_check import check_executor_options
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def executor_for(config: RunConfig, tell: Tell) -> Iterator[Executor]:
     UsageError
         Where the options contradict each other, or the cluster file cannot be accepted.
     """
-    check_where(config)
+    check_executor_options(config)
     with ExitStack() as stack:
         executor = _executor(config, tell, stack)
         try:

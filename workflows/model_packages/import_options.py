@@ -9,8 +9,8 @@ import numpy as np
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import split_names
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
-from segment_tiles.workflows.config import is_count
 from segment_tiles.workflows.model_packages.weights_import import ImportRequest
+from segment_tiles.workflows.options.parsers import is_count
 
 
 def import_request(

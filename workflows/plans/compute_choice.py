@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from segment_tiles.pipeline.models.packages.manifest import ModelManifest
     from segment_tiles.pipeline.models.precision import PrecisionTrial, Scorer
 
-BACKEND_WORDS = ("auto", "torch", "compile", "openvino", "onnx")
-"""What ``--backend`` accepts."""
-AUGMENTATION_WORDS = ("none", "flips", "rotations")
-"""What ``--tta`` accepts."""
 WORTH_CONVERTING = 10.0
 """How many times its conversion a run in torch must take before ``auto`` converts: decision 0060."""
 SECONDS_TO_LOAD = 2.0
@@ -154,26 +150,3 @@ def _worth_trying(choice: ComputeChoice, trial: Trial, seconds: float) -> list[t
 
 def _pair(chosen: PrecisionTrial, trials: tuple[PrecisionTrial, ...]) -> Pair:
     return Pair(chosen.backend, chosen.precision, tuple(asdict(trial) for trial in trials))
-
-
-def check_choice(choice: ComputeChoice) -> None:
-    """Refuse words that no machine knows, before anything is loaded.
-
-    Raises
-    ------
-    UsageError
-        Where precision, device, backend or augmentation is misspelt.
-    """
-    words = {
-        "--precision": (choice.precision, ("auto", "fp32", "bf16", "fp16")),
-        "--backend": (choice.backend, BACKEND_WORDS),
-        "--tta": (choice.augmentation, AUGMENTATION_WORDS),
-    }
-    for option, (value, accepted) in words.items():
-        if value not in accepted:
-            msg = f"{option} is {value!r}; it must be one of {', '.join(accepted)}"
-            raise UsageError(msg)
-    kind, _, index = choice.device.partition(":")
-    if kind not in {"auto", "cpu", "cuda"} or (index and not index.isdigit()):
-        msg = f"--device is {choice.device!r}; it must be auto, cpu, cuda or cuda:N"
-        raise UsageError(msg)

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
@@ -19,8 +20,7 @@ from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.stores.store import open_store, shard_shape
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
-from segment_tiles.pipeline.sources.protocol import NodataRule, Source
-from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
+from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.process_memory import peak_resident_bytes

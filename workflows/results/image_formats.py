@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import zarr
 
+from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.dicom.references import check_references
-from segment_tiles.pipeline.outputs.dicom.segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.dicom.slide import check_slide_pixels, write_slide_seg
 from segment_tiles.pipeline.outputs.masks.ome_tiff_mask import write_ome_tiff
 from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import (

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.outputs.dicom.references import check_references
-from segment_tiles.pipeline.outputs.dicom.segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.dicom.series import check_voxels, series_headers
 from segment_tiles.pipeline.sources.volumes.dicom_series import open_series
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind

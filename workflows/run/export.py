@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import OutputError
-from segment_tiles.pipeline.outputs.dicom.segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table, read_georef
 from segment_tiles.pipeline.outputs.stores.volume_store import is_volume_store
 from segment_tiles.workflows.output_folder.check import refuse_url

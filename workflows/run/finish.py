@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import zarr
 
+from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.dicom.segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.versions.version import KnownVersion

@@ -6,13 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.blend import parse_blend
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
-from segment_tiles.workflows.config import RunConfig, check_where
+from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.check import check_disk
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.compute_choice import check_choice
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.probe import choice_of, measure, remembered
 from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
@@ -20,7 +18,7 @@ from segment_tiles.workflows.plans.tuned import lost_tuning, with_tuning
 from segment_tiles.workflows.results.formats_check import checked_formats
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.scene import Scene, open_scene
-from segment_tiles.workflows.sizes_check import check_batch
+from segment_tiles.workflows.sizes_check import check_batch, check_executor_options
 
 
 def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
@@ -98,17 +96,15 @@ def tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig,
 
 
 def checked_scene(config: RunConfig) -> Scene:
-    """Return source and model of a configuration whose words have all been checked.
+    """Return source and model of a configuration, all of whose options have been checked.
 
     Raises
     ------
     SegmentTilesError
-        Naming the word or the input that cannot be accepted.
+        Naming the option or the input that cannot be accepted.
     """
-    parse_blend(config.blend)
-    check_where(config)
+    check_executor_options(config)
     _check_cluster(config)
-    check_choice(choice_of(config))
     scene = open_scene(config)
     is_elsewhere = config.scheduler is not None or config.cluster is not None
     check_batch(config.batch or 1, scene.lattice.tile, scene.spec.bands, is_elsewhere=is_elsewhere)

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import zarr
 
+from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.outputs.dicom.segmentation import DicomSegKind
 from segment_tiles.pipeline.outputs.masks.nifti_mask import write_nifti
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.versions.version import KnownVersion

@@ -108,7 +108,7 @@ def open_scene(config: RunConfig) -> Scene:
         msg = f"{option} is given, but {config.source} is no volume (NIfTI, NRRD, DICOM series); leave it out"
         raise UsageError(msg)
     resolution = choose_resolution(config, manifest, PIXEL_SIZE_TOLERANCE)
-    config = replace(config, level=resolution.level, view=resolution.view)
+    config = replace(config.with_view(resolution.view), level=resolution.level)
     bands, spec, notes = choose_bands(config, manifest)
     tile, overlap = _tiling(config, manifest)
     tissue, tissue_notes = find_tissue(config)

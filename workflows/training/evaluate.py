@@ -10,6 +10,7 @@ from typing import Any
 
 import zarr
 
+from segment_tiles.pipeline.accepted import PolygonShape
 from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.errors import OutputError, UsageError
 from segment_tiles.pipeline.json_text import json_text
@@ -21,7 +22,7 @@ from segment_tiles.pipeline.learning.scores.evaluation import (
     evaluated_classes,
     grid_of,
 )
-from segment_tiles.pipeline.learning.settings import PolygonShape, SceneSettings
+from segment_tiles.pipeline.learning.settings import SceneSettings
 from segment_tiles.pipeline.vectors.rasters.class_raster import open_class_raster
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.training.evaluate_volume import evaluate_volume, open_volume_store

@@ -12,11 +12,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
+from segment_tiles.pipeline.accepted import PolygonShape
 from segment_tiles.pipeline.errors import TrainingError, UsageError, one_line
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.label_rasters import ClassMapLabels, RasterLabels, class_map_store
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, PolygonShape, SceneSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
 from segment_tiles.pipeline.sources.areas.vector_file import read_polygon_layer, require_finite, split_layer
 from segment_tiles.pipeline.wording import counted
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.outputs.dicom.segmentation import (
-    DicomSegKind,
     refusing_bad_references,
     require_highdicom,
     segmentation,

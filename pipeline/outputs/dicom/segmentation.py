@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib.util import find_spec
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import MissingExtraError, OutputError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable
 
-DicomSegKind = Literal["binary", "labelmap"]
 PIXELS_AT_MOST: Final = 2**30
 """Pixels or voxels of a map that is written as DICOM SEG."""
 BYTES_AT_MOST: Final = 2**32 - 2

@@ -21,11 +21,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.dicom.references import completed
 from segment_tiles.pipeline.outputs.dicom.segmentation import (
-    DicomSegKind,
     check_size,
     refusing_bad_references,
     require_highdicom,

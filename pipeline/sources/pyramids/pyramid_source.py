@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.accepted import NodataRule
 from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.protocol import NodataRule, notes_of
+from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.pipeline.sources.pyramids.pyramid import SAME_SIZE, Pyramid, PyramidFacts
 from segment_tiles.pipeline.sources.resample import resampled, taps
 from segment_tiles.pipeline.sources.validity import both, for_bands, nodata_as, valid_pixels

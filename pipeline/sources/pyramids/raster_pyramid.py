@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.pyramids.pyramid import PyramidFacts
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
-from segment_tiles.pipeline.sources.rasters.masks import AlphaUse
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 
 

@@ -11,15 +11,10 @@ import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window as RasterioWindow
 
+from segment_tiles.pipeline.accepted import AlphaUse
 from segment_tiles.pipeline.grid.raster import json_number
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.sources.rasters.masks import (
-    MASK_TYPES,
-    AlphaUse,
-    MaskPlan,
-    alpha_bands,
-    nodata_of_band,
-)
+from segment_tiles.pipeline.sources.rasters.masks import MASK_TYPES, MaskPlan, alpha_bands, nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import Placed, orientation_of, placement_notes
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, sidecars_of
 from segment_tiles.pipeline.wording import counted

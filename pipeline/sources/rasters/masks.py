@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 from uuid import uuid4
 from xml.etree import ElementTree
 
@@ -20,30 +20,14 @@ import rasterio
 import rasterio.shutil
 from rasterio.enums import ColorInterp, MaskFlags
 
+from segment_tiles.pipeline.accepted import AlphaUse
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.sources.validity import nodata_as
 
-AlphaUse = Literal["auto", "mask", "band"]
-"""What a band tagged alpha is: a mask unless it is named as data, always a mask, or always data."""
 MASK_TYPES: Final = ("uint8", "uint16")
 """Types of alpha bands from which GDAL takes a mask."""
 WIDE_INTEGERS: Final = ("int64", "uint64")
 """Types whose nodata values rasterio rounds to a float."""
-
-
-def parse_alpha(value: str) -> AlphaUse:
-    """Return a known use of alpha bands.
-
-    Raises
-    ------
-    UsageError
-        If it is not known.
-    """
-    for known in get_args(AlphaUse):
-        if value == known:
-            return known  # type: ignore[no-any-return]
-    msg = f"--alpha is {value!r}; it must be one of {', '.join(get_args(AlphaUse))}"
-    raise UsageError(msg)
 
 
 @dataclass(frozen=True, slots=True)

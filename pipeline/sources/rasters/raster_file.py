@@ -12,6 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
+from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import is_url
@@ -23,10 +24,9 @@ from segment_tiles.pipeline.sources.patience import (
     Patience,
     http_settings,
 )
-from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
-from segment_tiles.pipeline.sources.rasters.masks import AlphaUse, MaskPlan, alpha_bands, mask_plan
+from segment_tiles.pipeline.sources.rasters.masks import MaskPlan, alpha_bands, mask_plan
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
 from segment_tiles.pipeline.sources.rasters.spec import (

@@ -11,10 +11,11 @@ import rasterio
 from pyproj.exceptions import ProjError
 from rasterio.enums import Interleaving, MaskFlags
 
+from segment_tiles.pipeline.accepted import AlphaUse
 from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
-from segment_tiles.pipeline.sources.rasters.masks import AlphaUse, MaskPlan, alpha_bands, data_bands
+from segment_tiles.pipeline.sources.rasters.masks import MaskPlan, alpha_bands, data_bands
 from segment_tiles.pipeline.sources.rasters.placement import Placed
 
 

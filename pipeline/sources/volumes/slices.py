@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.accepted import NodataRule
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
 from segment_tiles.pipeline.sources.array import ArraySource
-from segment_tiles.pipeline.sources.protocol import NodataRule
 from segment_tiles.pipeline.sources.validity import for_bands
 from segment_tiles.pipeline.sources.volumes.volume import BLOCK_BYTES, DEPTH
 from segment_tiles.pipeline.sources.volumes.voxel_copy import Voxels

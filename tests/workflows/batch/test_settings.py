@@ -14,8 +14,8 @@ import yaml
 from segment_tiles.cli.main import app, run_command_line
 from segment_tiles.workflows.batch.jobs import run_config
 from segment_tiles.workflows.batch.schema import jobs_schema
-from segment_tiles.workflows.batch.settings import FormatName, RunSettings
-from segment_tiles.workflows.config import FORMATS, RunConfig
+from segment_tiles.workflows.batch.settings import RunSettings
+from segment_tiles.workflows.config import RunConfig
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 OF_ONE_RUN = {"help", "source", "out", "restart", "quiet", "json"}
@@ -26,7 +26,6 @@ def test_settings_are_the_options_of_run() -> None:
     options = {name.removeprefix("--") for parameter in commands["run"].params for name in parameter.opts}
     keys = {field.alias for field in RunSettings.model_fields.values()}
     assert keys == options - OF_ONE_RUN
-    assert set(FormatName.__args__) == set(FORMATS)
 
 
 def test_every_setting_reaches_the_run(tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.sources.stac_scenes import stac_scenes
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.declare import options_of
 
 GLOB_SIGNS = frozenset("*?[")
-LIST_KEYS = ("bands", "roi", "format")
+LIST_KEYS = tuple(declared.name for declared in options_of(RunConfig) if declared.is_list)
 """Settings with several values; in a cell of a CSV file they are separated by commas."""
 
 
