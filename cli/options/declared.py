@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -48,10 +49,10 @@ def with_parameters(command: Command, function: Command, parameters: Sequence[in
 
 
 def _parameter(declared: Option) -> inspect.Parameter:
-    """Return the parameter that Typer reads; its values are text, which the declaration reads."""
-    kind: Any = bool if declared.type is bool else str
+    """Return the parameter that Typer reads; its numbers are text, which the declaration reads."""
+    kind: Any = declared.type if declared.type in {bool, Path} else str
     if declared.is_repeated:
-        kind = list[str]
+        kind = list[kind]
     default: Any = declared.default if declared.default is None or kind is bool else str(declared.default)
     if not declared.is_required and default is None:
         kind = kind | None

@@ -1,64 +1,64 @@
-"""The options of `segment-tiles polygonize` as they are typed, turned into PolygonizeOptions."""
+"""From the options of `segment-tiles polygonize` to its report."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Literal
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.classes import split_names
 from segment_tiles.pipeline.vectors.amounts import pixels_of_area, pixels_of_length
-from segment_tiles.pipeline.vectors.options import DEFAULT_VECTOR_TILE, PolygonizeOptions
-from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName, open_class_raster
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.class_raster import open_class_raster, raster_name
+from segment_tiles.workflows.options.polygons import PolygonizeConfig
+from segment_tiles.workflows.polygons.polygonize import Progress, polygonize
+from segment_tiles.workflows.polygons.report import PolygonizeReport
 
 
-@dataclass(frozen=True, slots=True)
-class PolygonizeWords:
-    """Options as text; areas and lengths are ``25px`` or in units of the raster."""
+def polygonize_as_asked(config: PolygonizeConfig, progress: Progress | None = None) -> PolygonizeReport:
+    """Turn a class raster into polygons.
 
-    connectivity: int = 4
-    classes: str | None = None
-    background: str | None = None
-    majority: int = 0
-    sieve: str = "0px"
-    minimum_hole: str = "0px"
-    minimum_area: str = "0px"
-    simplify: str = "0px"
-    right_angles: str | None = None
-    vector_tile: int = DEFAULT_VECTOR_TILE
-    band: int | None = None
+    Raises
+    ------
+    SegmentTilesError
+        As `polygonize`, and if an area or a length is no amount of pixels of the raster.
+    """
+    return polygonize(
+        config.raster,
+        config.out,
+        amounts_in_pixels(config),
+        formats=config.formats or None,
+        workers=config.workers,
+        level_scale=config.level_scale,
+        restart=config.restart,
+        progress=progress,
+    )
 
 
-def options_from_words(raster: RasterName, words: PolygonizeWords) -> PolygonizeOptions:
-    """Return the options, with areas and lengths in pixels of the raster.
+def amounts_in_pixels(config: PolygonizeConfig) -> PolygonizeOptions:
+    """Return the options that decide on features, with areas and lengths in pixels of the raster.
 
     Raises
     ------
     UsageError
-        When a word is not understood.
+        If an option is not understood.
     VectorError
-        When the raster cannot be opened.
+        If the raster cannot be opened.
     """
-    with closing(open_class_raster(raster, band=words.band)) as opened:
+    with closing(open_class_raster(raster_name(config.raster), band=config.band)) as opened:
         spec = opened.spec
     return PolygonizeOptions(
-        connectivity=_connectivity(words.connectivity),
-        classes=_names(words.classes),
-        background=words.background,
-        majority=words.majority,
-        sieve=pixels_of_area(words.sieve, spec),
-        minimum_hole=pixels_of_area(words.minimum_hole, spec),
-        minimum_area=pixels_of_area(words.minimum_area, spec),
-        simplify=pixels_of_length(words.simplify, spec),
-        right_angles=_names(words.right_angles),
-        band=words.band,
-        vector_tile=words.vector_tile,
+        connectivity=_connectivity(config.connectivity),
+        classes=config.classes,
+        background=config.background,
+        majority=config.majority,
+        sieve=pixels_of_area(config.sieve, spec),
+        minimum_hole=pixels_of_area(config.minimum_hole, spec),
+        minimum_area=pixels_of_area(config.minimum_area, spec),
+        simplify=pixels_of_length(config.simplify, spec),
+        right_angles=config.right_angles,
+        band=config.band,
+        vector_tile=config.vector_tile,
     )
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return () if text is None else tuple(name for name in split_names(text) if name)
 
 
 def _connectivity(number: int) -> Literal[4, 8]:

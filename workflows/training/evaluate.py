@@ -24,6 +24,7 @@ from segment_tiles.pipeline.learning.scores.evaluation import (
 )
 from segment_tiles.pipeline.learning.settings import SceneSettings
 from segment_tiles.pipeline.vectors.rasters.class_raster import open_class_raster
+from segment_tiles.workflows.options.evaluation import EvaluateConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.training.evaluate_volume import evaluate_volume, open_volume_store
 from segment_tiles.workflows.training.learning_sources import sources_of_evaluation
@@ -57,6 +58,32 @@ class TruthSettings:
             polygon_shape=self.polygon_shape,
             unlabelled=self.unlabelled,
         )
+
+
+def evaluate_as_asked(config: EvaluateConfig) -> dict[str, Any]:
+    """Score a class map and return the scores as one document.
+
+    Raises
+    ------
+    SegmentTilesError
+        As `evaluate`.
+    """
+    truth = TruthSettings(
+        path=config.truth,
+        class_column=config.class_column,
+        class_values=config.class_values,
+        polygon_shape=config.polygon_shape,
+        unlabelled=config.unlabelled,
+    )
+    return evaluate(
+        config.class_map,
+        truth,
+        class_names=config.classes or None,
+        boundary_widths=config.boundary_widths,
+        trimap_widths=config.trimap_widths,
+        slices=config.slices,
+        out=config.out,
+    )
 
 
 def evaluate(

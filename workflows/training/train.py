@@ -24,8 +24,10 @@ from segment_tiles.pipeline.learning.training.logs import TrainingLog
 from segment_tiles.pipeline.learning.training.loop import Training
 from segment_tiles.pipeline.learning.training.validation import ValidationArea, validation_areas
 from segment_tiles.pipeline.models.devices import resolve_device
+from segment_tiles.workflows.options.training import TrainConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.sizes_check import check_training
+from segment_tiles.workflows.training.config import read_training_config, with_pretrained_backbone
 from segment_tiles.workflows.training.learning_sources import KnownSources, sources_of_training
 from segment_tiles.workflows.training.package import (
     Packager,
@@ -62,6 +64,29 @@ class _Workplace:
     device: torch.device
     process: TrainingProcess
     sources: KnownSources
+
+
+def train_as_asked(config: TrainConfig, progress: TrainingProgress) -> TrainingReport:
+    """Train as options and a configuration file ask.
+
+    Raises
+    ------
+    SegmentTilesError
+        As `train`, and if the file says something that cannot be done.
+    """
+    settings = read_training_config(config.config)
+    if config.pretrained:
+        settings = with_pretrained_backbone(settings)
+    return train(
+        settings,
+        config.data or config.config.parent,
+        config.out,
+        progress,
+        device_name=config.device,
+        resume=config.resume,
+        leave_out=config.leave_out,
+        each_scene_left_out=config.each_scene_left_out,
+    )
 
 
 def train(

@@ -13,6 +13,9 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.models.backends.known import BACKENDS as KNOWN_BACKENDS
 from segment_tiles.workflows.config import BACKENDS, RunConfig, plan_config_from, run_config_from
 from segment_tiles.workflows.options.declare import options_of
+from segment_tiles.workflows.options.evaluation import evaluate_config_from
+from segment_tiles.workflows.options.polygons import polygonize_config_from
+from segment_tiles.workflows.options.training import train_config_from
 
 NEEDED = {"source": "scene.tif", "model": "canopy-rgb", "out": "map"}
 WRONG: dict[str, Any] = {
@@ -74,6 +77,41 @@ def test_a_wrong_keyword_names_the_nearest(given: dict[str, Any], message: str) 
 def test_values_of_another_type_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run_config_from(**NEEDED, **given)
+
+
+def test_other_commands_have_their_doors_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = polygonize_config_from(
+        raster="a.tif",
+        out=["a.parquet", "b.gpkg"],
+        classes=["trees, tall", "water"],
+        connectivity=8,
+        min_area="4px",
+    )
+    assert wanted.out == (Path("a.parquet"), Path("b.gpkg"))
+    assert (wanted.classes, wanted.connectivity, wanted.minimum_area) == (("trees, tall", "water"), 8, "4px")
+    assert polygonize_config_from(raster="a.tif", out="a.parquet").out == (Path("a.parquet"),)
+    scored = evaluate_config_from(class_map="map", truth="truth.gpkg", boundary_width=[1, 3], slices="3,9")
+    assert (scored.boundary_widths, scored.trimap_widths, scored.slices) == ((1, 3), (1, 2, 5), (3, 9))
+    assert train_config_from(config="c.yaml", out="m", resume=True).resume
+    for make, command, given in [
+        (polygonize_config_from, "polygonize", {"raster": "a.tif", "out": "a.gpkg", "workers": "two"}),
+        (evaluate_config_from, "evaluate", {"class_map": "m", "truth": "t", "class_value": "tree"}),
+        (evaluate_config_from, "evaluate", {"class_map": "m", "truth": "t", "trimap_width": "wide"}),
+        (evaluate_config_from, "evaluate", {"class_map": "m", "truth": "t", "polygon_shape": "round"}),
+        (train_config_from, "train", {"config": "c.yaml", "out": str(tmp_path), "device": "tpu"}),
+    ]:  # fmt: skip
+        with pytest.raises(UsageError) as found:
+            make(**given)
+        words = [
+            value
+            if key in {"raster", "class_map", "truth", "config"}
+            else f"--{key.replace('_', '-')}={value}"
+            for key, value in given.items()
+        ]
+        assert run_command_line([command, *words]) == 2
+        assert capsys.readouterr().err == f"segment-tiles: error: {found.value}\n"
+    with pytest.raises(TypeError, match=r"'sive' is no option; did you mean 'sieve'\?"):
+        polygonize_config_from(raster="a.tif", out="a.gpkg", sive="3px")
 
 
 def test_a_plan_needs_no_output_directory() -> None:

@@ -1,0 +1,102 @@
+"""The options of `segment-tiles polygonize`, declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.grid.classes import split_names
+from segment_tiles.pipeline.vectors.options import DEFAULT_VECTOR_TILE
+from segment_tiles.workflows.options.declare import argument, option, options_of
+from segment_tiles.workflows.options.keywords import values_of
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the names of a list with commas, without empty ones.
+
+    >>> parse_names("water, trees,")
+    ('water', 'trees')
+    """
+    return tuple(name for name in split_names(text) if name)
+
+
+@dataclass(frozen=True, slots=True)
+class PolygonizeConfig:
+    """Polygons of one class raster, as asked for; areas and lengths are ``25px`` or in units of the raster."""
+
+    raster: str = argument(
+        "classes.zarr, the folder of a run, or a raster of integer classes: a file, a URL, /vsizip/..., "
+        "NETCDF:FILE:VARIABLE.",
+        metavar="RASTER",
+        repr=False,
+    )  # not in repr: it may hold secrets
+    out: tuple[Path, ...] = option(
+        "May be repeated: .parquet .gpkg .fgb .geojson .geojsonl .qupath.geojson .pmtiles", metavar="FILE"
+    )
+    formats: tuple[str, ...] = option(
+        "Format of each --out whose ending does not say it: parquet, gpkg, qupath, ...",
+        name="format",
+        default=(),
+        metavar="NAME",
+    )
+    band: int | None = option(
+        "Band of classes, from 1, in a raster of several bands.", default=None, metavar="N"
+    )
+    connectivity: int = option("4: pixels share an edge; 8: a corner is enough.", default=4, metavar="4|8")
+    classes: tuple[str, ...] = option(
+        "Names or codes of the classes wanted; default: all.", default=(), metavar="A,B", parse=parse_names
+    )
+    background: str | None = option("A class that becomes no feature.", default=None, metavar="CLASS")
+    majority: int = option("Majority smoothing in a square of this odd side, first.", default=0, metavar="PX")
+    sieve: str = option(
+        "Smaller ones take the class of their largest neighbour. AREA is 25px, or a number of square metres (of "
+        "square units if there is no CRS).",
+        default="0px",
+        metavar="AREA",
+    )
+    minimum_hole: str = option(
+        "Smaller holes take the class around them.", name="min-hole", default="0px", metavar="AREA"
+    )
+    minimum_area: str = option(
+        "Smaller features are left out.", name="min-area", default="0px", metavar="AREA"
+    )
+    simplify: str = option(
+        "Simplify shared borders; none moves farther than this: 2px, or metres. Default: exact pixel edges.",
+        default="0px",
+        metavar="LENGTH",
+    )
+    right_angles: tuple[str, ...] = option(
+        "Classes whose outlines become right-angled (buildings).",
+        default=(),
+        metavar="A,B",
+        parse=parse_names,
+    )
+    vector_tile: int = option(
+        "Side of the tiles worked on; changes memory, never the features.",
+        default=DEFAULT_VECTOR_TILE,
+        metavar="PX",
+    )
+    workers: int = option("Processes.", default=1, metavar="N")
+    level_scale: float = option(
+        "QuPath: full-resolution pixels in a pixel of RASTER.", default=1.0, metavar="F"
+    )
+    restart: bool = option("Forget the finished tiles of an interrupted request.", default=False)
+
+
+def polygonize_config_from(**options: Any) -> PolygonizeConfig:
+    """Return what options ask for, by their names on the command line with ``_`` for ``-``.
+
+    Parameters
+    ----------
+    **options
+        Values, or texts as on the command line: ``classes=["water"]`` or ``classes="water"``. None: not given.
+
+    Raises
+    ------
+    TypeError
+        If a name is none of the options, or ``raster`` or ``out`` is missing.
+    UsageError
+        If a value is wrong; the text is that of the command line.
+    """
+    return PolygonizeConfig(**values_of(options_of(PolygonizeConfig), options))

@@ -1,0 +1,45 @@
+"""The options of `segment-tiles train`, declared once; what is trained is said by a configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.declare import argument, chosen, option, options_of
+from segment_tiles.workflows.options.keywords import values_of
+from segment_tiles.workflows.options.parsers import parse_device
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """One training, as asked for."""
+
+    config: Path = argument("Scenes, classes, network, training.", metavar="CONFIG.yaml")
+    out: Path = option("Folder of the model, logs, pictures.", metavar="DIR")
+    data: Path | None = option(
+        "Where relative paths start; default: beside CONFIG.", default=None, metavar="DIR"
+    )
+    device: str = option(chosen(RunConfig, "device")[0].help, default="auto", parse=parse_device)
+    resume: bool = option("Go on from the checkpoint in --out.", default=False)
+    pretrained: bool = option(
+        "Start from timm's ImageNet weights, downloaded if they are not there.", default=False
+    )
+    leave_out: str | None = option("Score this scene and never train on it.", default=None, metavar="SCENE")
+    each_scene_left_out: bool = option(
+        "Also train without each scene in turn; scores go into the model.", default=False
+    )
+
+
+def train_config_from(**options: Any) -> TrainConfig:
+    """Return what options ask for, by their names on the command line with ``_`` for ``-``.
+
+    Raises
+    ------
+    TypeError
+        If a name is none of the options, or ``config`` or ``out`` is missing.
+    UsageError
+        If a value is wrong; the text is that of the command line.
+    """
+    return TrainConfig(**values_of(options_of(TrainConfig), options))
