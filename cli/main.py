@@ -9,9 +9,8 @@ import os
 import sys
 import threading
 import time
-import warnings
 from importlib.metadata import version
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 
@@ -30,9 +29,9 @@ from segment_tiles.cli.commands import (
     train,
     tune,
 )
+from segment_tiles.cli.terminal.plugin_warnings import show_plugin_warnings
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
 from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
-from segment_tiles.pipeline.plugins import PluginWarning
 from segment_tiles.pipeline.process_limits import require_limits
 from segment_tiles.pipeline.unforeseen import EXIT_STATUS as UNFORESEEN
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
@@ -86,7 +85,7 @@ def prepare_process(arguments: list[str]) -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     tell_of_threads(arguments)
     silence_libraries()  # after it: what is never said is not told either
-    tell_of_plugins()
+    show_plugin_warnings()
 
 
 def tell_of_threads(arguments: list[str]) -> None:
@@ -104,28 +103,6 @@ def tell_of_threads(arguments: list[str]) -> None:
 
     threading.excepthook = lambda found: say(found.exc_type, found.exc_value)
     sys.unraisablehook = lambda found: say(found.exc_type, found.exc_value)
-
-
-def tell_of_plugins() -> None:
-    """From now on, an entry point of another distribution that is left out is one line on stderr."""
-    show = warnings.showwarning
-
-    def say(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if issubclass(category, PluginWarning):
-            print(f"segment-tiles: warning: {message}", file=sys.stderr)
-        else:
-            show(message, category, filename, lineno, file, line)
-
-    warnings.showwarning = say
-    if not sys.warnoptions:
-        warnings.filterwarnings("always", category=PluginWarning)
 
 
 def _interrupt_soon() -> None:

@@ -11,13 +11,14 @@ thing, or has a name that is taken, is told once per process by a `PluginWarning
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
 
@@ -35,6 +36,8 @@ class PluginWarning(UserWarning):
 
 class InstallationError(SegmentTilesError):
     """What is installed is not this program as it stands here."""
+
+    exit_status = 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Registry(Generic[T]):
     @cached_property
     def _entries(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}
-        for entry in sorted(entry_points(group=self.group), key=self._order):
+        for entry in sorted(_installed(tuple(sys.path)).select(group=self.group), key=self._order):
             holder = found.setdefault(entry.name, entry)
             if holder is not entry and _origin(holder) != _origin(entry):
                 self._leave_out(entry, f"{_distribution(holder)} has a {self.what} of this name")
@@ -126,6 +129,12 @@ def tell_once(text: str) -> None:
         _told.add(text)
     if is_new:
         warnings.warn(text, PluginWarning, stacklevel=2)
+
+
+@cache
+def _installed(_path: tuple[str, ...]) -> Any:
+    """Return all entry points, to be selected from: one look at every distribution serves all groups."""
+    return entry_points()
 
 
 def _distribution(entry: EntryPoint) -> str:

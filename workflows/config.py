@@ -28,18 +28,10 @@ from segment_tiles.workflows.options.parsers import (
     parse_models,
     parse_roi,
 )
+from segment_tiles.workflows.results.formats.table import STORE, format_names
 
-FORMATS: Final = (
-    "zarr", "cog", "parquet", "gpkg", "geojson", "geojsonl", "fgb", "qupath", "pmtiles", "ome-zarr",
-    "ome-tiff", "nifti", "dicom-seg",
-)  # fmt: skip
-"""What ``--format`` accepts; the Zarr store is always made."""
-DEFAULT_FORMATS: Final = ("zarr", "cog", "parquet")
-"""Of a raster in two dimensions, unless told."""
-FORMATS_HELP: Final = (
-    "Of zarr, cog, parquet, gpkg, geojson, geojsonl, fgb, qupath, pmtiles, ome-zarr, ome-tiff; of a volume: zarr, "
-    "nifti; of a DICOM slide or series also dicom-seg."
-)
+FORMAT_NAMES: Final = format_names()
+FORMATS_HELP: Final = f"Of {', '.join(FORMAT_NAMES)}: those that the kind of source can have."
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 BACKENDS: Final = ("auto", "torch", "compile", "openvino", "onnx")
 """What runs the network."""
@@ -59,10 +51,10 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """
     names = [part.strip().lower() for part in text.split(",") if part.strip()]
     for name in names:
-        if name not in FORMATS:
-            msg = f"--format names {name!r}; it must be of {', '.join(FORMATS)}"
+        if name not in FORMAT_NAMES:
+            msg = f"--format names {name!r}; it must be of {', '.join(FORMAT_NAMES)}"
             raise UsageError(msg)
-    return tuple(name for name in FORMATS if name == "zarr" or name in names)
+    return tuple(name for name in FORMAT_NAMES if name == STORE or name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +187,7 @@ class RunConfig:
         default=(),
         metavar="F,F",
         parse=parse_formats,
-        choices=FORMATS,
+        choices=FORMAT_NAMES,
     )
     dicom_seg: DicomSegKind = option(
         "How dicom-seg stores the segments: binary, which every reader knows, or labelmap, which is smaller.",

@@ -57,50 +57,22 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
-class _FileKind:
-    """What is said of a file of the output directory."""
+class ItemFile:
+    """A result beside the item, and what is said of it."""
 
+    path: Path
     key: str
+    """Of the asset."""
     title: str
     media_type: str
-    roles: tuple[str, ...]
+    roles: tuple[str, ...] = ("data",)
     is_class_raster: bool = False
-
-
-_COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-_KINDS: Final[Mapping[str, _FileKind]] = {
-    "classes.zarr": _FileKind(
-        "classes-zarr",
-        "Class map and confidence, with overviews",
-        "application/vnd.zarr; version=3; profile=multiscales",
-        ("data",),
-        is_class_raster=True,
-    ),
-    "classes.tif": _FileKind("classes", "Class map", _COG, ("data",), is_class_raster=True),
-    "classes.ome.tif": _FileKind(
-        "classes-ome-tiff", "Class map as a pyramidal OME-TIFF", "image/tiff; application=ome", ("data",)
-    ),
-    "classes.ome.zarr": _FileKind(
-        "classes-ome-zarr", "Class map as OME-Zarr labels", "application/vnd.zarr; version=3", ("data",)
-    ),
-    "confidence.tif": _FileKind("confidence", "Highest class probability x 255", _COG, ("data",)),
-    "scores.tif": _FileKind("scores", "Class probabilities x 255", _COG, ("data",)),
-    "preview.png": _FileKind("preview", "Scene and class map", "image/png", ("overview",)),
-    "report.json": _FileKind("report", "Counts, areas, timings", "application/json", ("metadata",)),
-}
-_VECTOR_TYPES: Final[Mapping[str, str]] = {
-    ".parquet": "application/vnd.apache.parquet",
-    ".gpkg": "application/geopackage+sqlite3",
-    ".geojson": "application/geo+json",
-    ".geojsonl": "application/geo+json-seq",
-    ".fgb": "application/vnd.flatgeobuf",
-    ".pmtiles": "application/vnd.pmtiles",
-}
+    """Whether its pixels are class codes."""
 
 
 def write_item(
     path: Path,
-    files: Sequence[Path],
+    files: Sequence[ItemFile],
     *,
     georef: GeoRef,
     shape: tuple[int, int],
@@ -139,7 +111,7 @@ def write_item(
 
 def update_item(
     path: Path,
-    files: Sequence[Path],
+    files: Sequence[ItemFile],
     *,
     georef: GeoRef,
     shape: tuple[int, int],
@@ -158,7 +130,7 @@ def update_item(
 def _write(
     path: Path,
     item: pystac.Item,
-    files: Sequence[Path],
+    files: Sequence[ItemFile],
     georef: GeoRef,
     shape: tuple[int, int],
     table: ClassTable,
@@ -214,19 +186,13 @@ def _times(provenance: Provenance) -> tuple[datetime | None, datetime | None, da
 
 
 def _asset(
-    file: Path, table: ClassTable, classes: list[dict[str, Any]], georef: GeoRef, shape: tuple[int, int]
+    file: ItemFile, table: ClassTable, classes: list[dict[str, Any]], georef: GeoRef, shape: tuple[int, int]
 ) -> tuple[str, pystac.Asset]:
-    kind = _KINDS.get(file.name) or _FileKind(
-        file.name,
-        f"Polygons ({file.name})",
-        _VECTOR_TYPES.get(file.suffix, "application/octet-stream"),
-        ("data",),
-    )
     fields: dict[str, Any] = {}
-    if file.is_file():  # a Zarr store is a folder: it has neither a checksum nor one size
-        fields["file:checksum"] = MULTIHASH_SHA256 + sha256_of_file(file)
-        fields["file:size"] = file.stat().st_size
-    if kind.is_class_raster:
+    if file.path.is_file():  # a Zarr store is a folder: it has neither a checksum nor one size
+        fields["file:checksum"] = MULTIHASH_SHA256 + sha256_of_file(file.path)
+        fields["file:size"] = file.path.stat().st_size
+    if file.is_class_raster:
         fields["raster:sampling"] = "area"
         resolution = _resolution_in_metres(georef, shape)
         if resolution is not None:
@@ -234,13 +200,13 @@ def _asset(
         fields["bands"] = [{"name": "classes", "data_type": table.dtype, "nodata": table.nodata}]
         fields["classification:classes"] = classes
     asset = pystac.Asset(
-        href=f"./{file.name}",
-        title=kind.title,
-        media_type=kind.media_type,
-        roles=list(kind.roles),
+        href=f"./{file.path.name}",
+        title=file.title,
+        media_type=file.media_type,
+        roles=list(file.roles),
         extra_fields=fields,
     )
-    return kind.key, asset
+    return file.key, asset
 
 
 def _resolution_in_metres(georef: GeoRef, shape: tuple[int, int]) -> float | None:

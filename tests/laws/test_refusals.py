@@ -21,7 +21,8 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.planning import check_jobs
-from segment_tiles.workflows.results import formats_check, output_check
+from segment_tiles.workflows.output_folder import check as folder_check
+from segment_tiles.workflows.results.formats import check as formats_check
 
 SITE = 'ENGCRS["site",EDATUM["corner"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
 Usage = namedtuple("Usage", "total used free")
@@ -106,7 +107,7 @@ def hide(what: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     elif what == "GPKG":
         monkeypatch.setattr(formats_check, "_vector_drivers", set)
     elif what == "disk":
-        monkeypatch.setattr(output_check.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 1000))
+        monkeypatch.setattr(folder_check.shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 1000))
 
 
 def command_words(options: Mapping[str, Any], folder: Path) -> list[str]:
@@ -233,7 +234,7 @@ def test_space_that_the_run_has_taken_already_counts(
     shutil.rmtree(tmp_path / "out" / "preview.png", ignore_errors=True)
     assert run_command_line(["plan", *words[1:]]) == 0
     # a file system that does not say how large it is refuses nothing
-    monkeypatch.setattr(output_check.shutil, "disk_usage", lambda path: Usage(0, 0, 0))
+    monkeypatch.setattr(folder_check.shutil, "disk_usage", lambda path: Usage(0, 0, 0))
     assert run_command_line(fresh) == 0
 
 

@@ -180,7 +180,7 @@ def test_what_is_no_dicom_slide_is_refused_at_the_door(
     Image.fromarray(values.transpose(1, 2, 0)).save(picture)
     no_slide = "is no DICOM slide or series; use ome-tiff or ome-zarr"
     for source, options, words in (
-        (aerial_crop, [], ["no place for the CRS of ", "; use cog"]),
+        (aerial_crop, [], ["cannot hold the CRS of ", "; use cog"]),
         (write_as("slide", values, 0.5), [], [no_slide]),
         (write_as("ome-zarr-0.5", values, 0.5), [], [no_slide]),
         (picture, [], [no_slide]),
@@ -222,7 +222,7 @@ def test_the_map_of_a_part_is_refused_on_export(
 ) -> None:
     out = tmp_path / "out"
     run_on(slide, small_model, out, roi=(0, 0, 200, 200), formats=("zarr",), tissue="off")
-    refused(["export", str(out), "--format", "dicom-seg"], "is only a part", "use --format ome-tiff")
+    refused(["export", str(out), "--format", "dicom-seg"], "covers whole slides", "use --format ome-tiff")
     assert not (out / "classes.seg.dcm").exists()
 
 

@@ -347,7 +347,7 @@ def test_only_medical_images_have_the_notice(
 
 
 def test_a_raster_with_a_crs_has_no_ome_formats(aerial_crop: Path, small_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(SegmentTilesError, match=r"--format names ome-tiff, which has no place for the CRS"):
+    with pytest.raises(SegmentTilesError, match=r"--format names ome-tiff, which cannot hold the CRS"):
         segment(config(aerial_crop, small_model, tmp_path / "out", formats=("zarr", "ome-tiff")), Told())
 
 

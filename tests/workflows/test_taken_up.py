@@ -66,7 +66,7 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
         picture.source_of(scene, config).close()
         path.write_bytes(b"picture")
 
-    monkeypatch.setattr("segment_tiles.workflows.run.finish.write_run_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.run.endings.write_run_preview", drawn)
 
 
 def config(source: Path, model: Path, out: Path, **changes: Any) -> RunConfig:

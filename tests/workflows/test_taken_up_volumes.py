@@ -40,7 +40,7 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(path: Path, *_: object) -> None:
         path.write_bytes(b"picture")
 
-    monkeypatch.setattr("segment_tiles.workflows.run.volume_finish.write_volume_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.run.endings.write_volume_preview", drawn)
 
 
 @pytest.fixture(scope="module")

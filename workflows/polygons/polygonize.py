@@ -49,7 +49,7 @@ def polygonize(
     out: Sequence[Path],
     options: PolygonizeOptions | None = None,
     *,
-    formats: Sequence[str | None] | None = None,
+    formats: Sequence[str | VectorFormat | None] | None = None,
     workers: int = 1,
     level_scale: float = 1.0,
     restart: bool = False,
@@ -183,7 +183,9 @@ def _write_styles(
     return notes
 
 
-def _targets(out: Sequence[Path], formats: Sequence[str | None] | None) -> list[tuple[Path, VectorFormat]]:
+def _targets(
+    out: Sequence[Path], formats: Sequence[str | VectorFormat | None] | None
+) -> list[tuple[Path, VectorFormat]]:
     if not out:
         raise UsageError("no output file is named; give one such as polygons.parquet")
     names = formats or [None] * len(out)

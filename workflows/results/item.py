@@ -6,19 +6,28 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import zarr
 
 from segment_tiles.pipeline.models.package import MANIFEST_FILE
 from segment_tiles.pipeline.names import is_url, shown_name
-from segment_tiles.pipeline.outputs.stac_item import Provenance, update_item, write_item
+from segment_tiles.pipeline.outputs.stac_item import ItemFile, Provenance, update_item, write_item
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.results.formats.table import format_of_file
+from segment_tiles.workflows.results.picture import PREVIEW
 from segment_tiles.workflows.scenes.scene import Scene
 
 ITEM = "item.json"
 """Name of the item in the output directory."""
+OTHER_FILES: Final = {
+    PREVIEW: ("preview", "Scene and class map", "image/png", "overview"),
+    "report.json": ("report", "Counts, areas, timings", "application/json", "metadata"),
+}
+"""Key, title, media type and role of what is no Format."""
+UNKNOWN: Final = "application/octet-stream"
+"""Media type of what a Format made that is not installed any more."""
 
 
 def write_run_item(directory: OutputDirectory, scene: Scene, report: Mapping[str, Any]) -> None:
@@ -72,8 +81,19 @@ def portable_href(uri: str, folder: Path) -> str | None:
     return Path(os.path.relpath(path, folder.absolute())).as_posix()
 
 
-def _assets(directory: OutputDirectory, report: Mapping[str, Any]) -> list[Path]:
-    return [directory.path / name for name in report["outputs"] if name != ITEM]
+def _assets(directory: OutputDirectory, report: Mapping[str, Any]) -> list[ItemFile]:
+    return [item_file(directory.path / name) for name in report["outputs"] if name != ITEM]
+
+
+def item_file(path: Path) -> ItemFile:
+    """Return what the item says of a file: of a Format what its table says."""
+    made = format_of_file(path.name)
+    if made is not None:
+        return ItemFile(
+            path, made.key or made.file, made.title, made.media_type, made.roles, made.is_class_raster
+        )
+    key, title, media_type, role = OTHER_FILES.get(path.name) or (path.name, path.name, UNKNOWN, "data")
+    return ItemFile(path, key, title, media_type, (role,))
 
 
 def _pixel_counts(report: Mapping[str, Any]) -> list[int]:

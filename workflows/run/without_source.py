@@ -12,11 +12,10 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import read_record
 from segment_tiles.workflows.results.finished_report import is_there
+from segment_tiles.workflows.results.formats.make import missing_results
 from segment_tiles.workflows.results.picture import PREVIEW
 from segment_tiles.workflows.results.report import write_report
-from segment_tiles.workflows.run.finish import missing_results
 from segment_tiles.workflows.run.taken_up import is_store_kept
-from segment_tiles.workflows.run.volume_finish import missing_volume_results
 
 NOT_OF_THE_RESULT: Final = {
     "out", "formats", "labels_inside", "memory", "workers", "scheduler", "cluster", "trust", "restart",
@@ -67,11 +66,10 @@ def complete_without_source(
 
 
 def _is_complete(config: RunConfig, directory: OutputDirectory, report: dict[str, Any]) -> bool:
-    missing = missing_volume_results if "volume_unit" in report else missing_results
     outputs = [name for name in report.get("outputs", ()) if name not in {PREVIEW, "report.json"}]
     return (
         bool(outputs)
         and all(is_there(directory.path / name) for name in outputs)
-        and not missing(directory, config.formats)
+        and not missing_results(directory, config.formats)
         and is_store_kept(directory, sizes_only=True)
     )

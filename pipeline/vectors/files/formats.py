@@ -28,6 +28,8 @@ class VectorFormat:
     """Endings of file names that mean this format."""
     writer: str
     """Where the function is that writes it; loaded when it is used, since GDAL and pandas are heavy."""
+    media_type: str
+    """For catalogues (STAC)."""
     fixed_crs: str | None = None
     """The only CRS that the format holds, or None where it holds any."""
     has_class_column: bool = True
@@ -72,21 +74,68 @@ def _is_on_earth(crs: CRS) -> bool:
 
 
 VECTOR_FORMATS = (
-    VectorFormat("parquet", (".parquet", ".geoparquet"), f"{_FOLDER}.geoparquet:write_geoparquet"),
-    VectorFormat("gpkg", (".gpkg",), f"{_FOLDER}.ogr_files:write_geopackage", driver="GPKG"),
-    VectorFormat("fgb", (".fgb",), f"{_FOLDER}.ogr_files:write_flatgeobuf", driver="FlatGeobuf"),
-    VectorFormat("qupath", (".qupath.geojson", ".qupath.json"), f"{_FOLDER}.qupath:write_qupath", "pixels",
-                 has_class_column=False),
-    VectorFormat("geojson", (".geojson", ".json"), f"{_FOLDER}.ogr_files:write_geojson", "WGS 84 longitude, latitude",
-                 driver="GeoJSON"),
-    VectorFormat("geojsonl", (".geojsonl", ".geojsons", ".ndjson"), f"{_FOLDER}.ogr_files:write_geojson_lines",
-                 "WGS 84 longitude, latitude", driver="GeoJSONSeq"),
-    VectorFormat("pmtiles", (".pmtiles",), f"{_FOLDER}.ogr_files:write_pmtiles", "Web Mercator", driver="PMTiles",
-                 needs_crs=True),
-)  # fmt: skip
+    VectorFormat(
+        "parquet",
+        (".parquet", ".geoparquet"),
+        f"{_FOLDER}.geoparquet:write_geoparquet",
+        "application/vnd.apache.parquet",
+    ),
+    VectorFormat(
+        "gpkg",
+        (".gpkg",),
+        f"{_FOLDER}.ogr_files:write_geopackage",
+        "application/geopackage+sqlite3",
+        driver="GPKG",
+    ),
+    VectorFormat(
+        "fgb",
+        (".fgb",),
+        f"{_FOLDER}.ogr_files:write_flatgeobuf",
+        "application/vnd.flatgeobuf",
+        driver="FlatGeobuf",
+    ),
+    VectorFormat(
+        "qupath",
+        (".qupath.geojson", ".qupath.json"),
+        f"{_FOLDER}.qupath:write_qupath",
+        "application/geo+json",
+        "pixels",
+        has_class_column=False,
+    ),
+    VectorFormat(
+        "geojson",
+        (".geojson", ".json"),
+        f"{_FOLDER}.ogr_files:write_geojson",
+        "application/geo+json",
+        "WGS 84 longitude, latitude",
+        driver="GeoJSON",
+    ),
+    VectorFormat(
+        "geojsonl",
+        (".geojsonl", ".geojsons", ".ndjson"),
+        f"{_FOLDER}.ogr_files:write_geojson_lines",
+        "application/geo+json-seq",
+        "WGS 84 longitude, latitude",
+        driver="GeoJSONSeq",
+    ),
+    VectorFormat(
+        "pmtiles",
+        (".pmtiles",),
+        f"{_FOLDER}.ogr_files:write_pmtiles",
+        "application/vnd.pmtiles",
+        "Web Mercator",
+        driver="PMTiles",
+        needs_crs=True,
+    ),
+)
 
 
-def vector_format(path: Path, name: str | None = None) -> VectorFormat:
+def vector_format_named(name: str) -> VectorFormat:
+    """Return the format with a name that is known to be one."""
+    return next(known for known in VECTOR_FORMATS if known.name == name)
+
+
+def vector_format(path: Path, name: str | VectorFormat | None = None) -> VectorFormat:
     """Return the format with this name, or the one that the ending of the path means.
 
     Raises
@@ -94,6 +143,8 @@ def vector_format(path: Path, name: str | None = None) -> VectorFormat:
     UsageError
         When there is no such format.
     """
+    if isinstance(name, VectorFormat):
+        return name
     for known in VECTOR_FORMATS:
         if known.name == name or (name is None and path.name.lower().endswith(known.extensions)):
             return known

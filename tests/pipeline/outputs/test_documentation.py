@@ -16,6 +16,7 @@ from segment_tiles.pipeline.outputs.cog import write_cog
 from segment_tiles.pipeline.outputs.stac_item import Provenance, write_item
 from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
 from segment_tiles.pipeline.outputs.stores.store import read_georef
+from segment_tiles.workflows.results.item import item_file
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "outputs.md"
 BLOCK = re.compile(r"^```(python|python xarray|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,7 +34,7 @@ def result_folder(make_store, patchy_classes, table, tmp_path: Path, monkeypatch
     write_cog(group, folder / "classes.tif", pixel_counts=(1, 2, 3))
     write_item(
         folder / "item.json",
-        [folder / "classes.zarr", folder / "classes.tif"],
+        [item_file(folder / "classes.zarr"), item_file(folder / "classes.tif")],
         georef=read_georef(group),
         shape=(700, 600),
         table=table,

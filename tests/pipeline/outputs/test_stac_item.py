@@ -20,6 +20,7 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.cog import write_cog
 from segment_tiles.pipeline.outputs.stac_item import Provenance, write_item
+from segment_tiles.workflows.results.item import item_file
 
 UTM = GeoRef((0.5, 0.0, 500000.0, 0.0, -0.5, 4900000.0), CRS.from_epsg(32612).to_wkt("WKT2_2019"))
 CREATED = datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
@@ -51,7 +52,10 @@ def make_item(make_store, patchy_classes, table, tmp_path: Path):
         write_cog(group, tmp_path / "classes.tif")
         (tmp_path / "polygons.parquet").write_bytes(b"PAR1")
         (tmp_path / "preview.png").write_bytes(b"png")
-        files = [tmp_path / n for n in ("classes.zarr", "classes.tif", "polygons.parquet", "preview.png")]
+        files = [
+            item_file(tmp_path / name)
+            for name in ("classes.zarr", "classes.tif", "polygons.parquet", "preview.png")
+        ]
         write_item(
             tmp_path / "item.json",
             files,

@@ -1,0 +1,110 @@
+"""The one check of formats: what the source, its CRS and this installation allow, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from segment_tiles.pipeline.errors import MissingExtraError, UsageError
+from segment_tiles.workflows.results.formats.format import Format, Subject
+from segment_tiles.workflows.results.formats.subjects import subject_of_scene
+from segment_tiles.workflows.results.formats.table import DEFAULT_FORMATS, FORMATS, format_names, format_of
+
+if TYPE_CHECKING:
+    from segment_tiles.workflows.config import RunConfig
+    from segment_tiles.workflows.scenes.scene import Scene
+
+LABELS: Final = "ome-zarr"
+"""The format to which the option ``--labels-inside`` belongs."""
+
+
+def checked_formats(config: RunConfig, scene: Scene) -> tuple[str, ...]:
+    """Return the formats of a run: as asked, or what suits the source.
+
+    Raises
+    ------
+    UsageError, OutputError
+        If one cannot be made of this source.
+    MissingExtraError
+        If this installation lacks what one needs.
+    """
+    subject = subject_of_scene(config, scene)
+    names = config.formats or DEFAULT_FORMATS[subject.kind]
+    check_formats(names, subject)
+    if config.labels_inside and LABELS not in names:
+        msg = f"--labels-inside says where {LABELS} labels go; add {LABELS} to --format"
+        raise UsageError(msg)
+    return names
+
+
+def check_formats(names: Sequence[str], subject: Subject) -> None:
+    """Refuse formats that this class map cannot have, or that need what this installation lacks.
+
+    Raises
+    ------
+    UsageError, OutputError, MissingExtraError
+        Naming the format, and what to do.
+    """
+    formats = [format_of(name) for name in names]
+    for wanted in formats:
+        if subject.kind not in wanted.kinds:
+            has = [name for name in format_names() if _has(name, subject.kind)]
+            msg = (
+                f"--format names {wanted.name}, but {subject.source} is no {' or '.join(wanted.kinds)}; of a "
+                f"{subject.kind} choose among {', '.join(has)}"
+            )
+            raise UsageError(msg)
+    for wanted in formats:
+        wanted.check(subject)
+        _check_module(wanted)
+    _check_drivers(formats)
+
+
+def _has(name: str, kind: str) -> bool:
+    found = FORMATS.get(name)
+    return found is not None and kind in found.kinds
+
+
+def _check_module(wanted: Format) -> None:
+    if wanted.module is not None and find_spec(wanted.module) is None:
+        install = wanted.requirement or wanted.module
+        msg = f"--format names {wanted.name}, which needs {wanted.module}; install it with: pip install '{install}'"
+        raise MissingExtraError(msg)
+
+
+def _check_drivers(formats: Sequence[Format]) -> None:
+    """Refuse formats whose driver the GDAL of this installation lacks: not every build of GDAL has all."""
+    rasters = {wanted.name: wanted.driver for wanted in formats if wanted.driver is not None}
+    vectors = {
+        wanted.name: wanted.vector.driver
+        for wanted in formats
+        if wanted.vector is not None and wanted.vector.driver is not None
+    }
+    if vectors:
+        _refuse_missing(vectors, _vector_drivers(), "pyogrio")
+    if rasters:
+        _refuse_missing(rasters, _raster_drivers(), "rasterio")
+
+
+def _refuse_missing(drivers: dict[str, str], available: set[str], package: str) -> None:
+    for name, driver in drivers.items():
+        if driver not in available:
+            msg = (
+                f"--format names {name}, but the GDAL of this installation has no driver {driver}; use another "
+                f"format, or {package} from PyPI or conda-forge, which brings it"
+            )
+            raise UsageError(msg)
+
+
+def _vector_drivers() -> set[str]:
+    import pyogrio  # noqa: PLC0415 - brings pandas, which a run without such a format does not need yet
+
+    return set(pyogrio.list_drivers(write=True))
+
+
+def _raster_drivers() -> set[str]:
+    import rasterio  # noqa: PLC0415
+
+    with rasterio.Env() as environment:
+        return set(environment.drivers())

@@ -1,0 +1,110 @@
+"""What a Format is: name, file, kinds of source, what it needs, how it is checked and made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import zarr
+
+    from segment_tiles.pipeline.accepted import DicomSegKind
+    from segment_tiles.pipeline.grid.classes import ClassTable
+    from segment_tiles.pipeline.grid.georef import GeoRef
+    from segment_tiles.pipeline.vectors.files.formats import VectorFormat
+
+
+@dataclass(frozen=True, slots=True)
+class FormatOptions:
+    """What the user may say of some formats."""
+
+    labels_inside: bool = False
+    """Whether OME-Zarr labels go into the OME-Zarr source instead of beside the other results."""
+    dicom_seg: DicomSegKind = "binary"
+    """How the segments of DICOM SEG are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A class map as it will be, or is: all that can forbid a format."""
+
+    source: str
+    """Path or URL of what is segmented."""
+    kind: str
+    """Name of its Kind."""
+    georef: GeoRef
+    """Of the class map."""
+    shape: tuple[int, ...]
+    """Of the class map: rows and columns, of a volume slices, rows and columns."""
+    is_whole: bool
+    """Whether it covers the whole source."""
+    levels: tuple[tuple[int, int], ...]
+    """Rows and columns of the Levels of the source, if it has several."""
+    table: ClassTable
+    """Classes."""
+    model: str
+    """Name of the model."""
+    options: FormatOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A finished run, of which files are made."""
+
+    folder: Path
+    """Output directory."""
+    group: zarr.Group
+    """The store of the class map, whole; of a raster with overviews."""
+    report: Mapping[str, Any]
+    """Of the run."""
+    subject: Subject
+    stage: Callable[[str], None]
+    """Told of each file."""
+
+    @property
+    def pixel_counts(self) -> list[int]:
+        """Pixels of each class of a raster, in the order of codes."""
+        return [entry["pixels"] for entry in self.report["classes"]]
+
+
+def accept(_subject: Subject) -> None:
+    """Check nothing: the kind of source and what is installed are all that this format asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One kind of result file.
+
+    Third parties add one by an entry point of the group ``segment_tiles.formats``, of the same name.
+    """
+
+    name: str
+    """As ``--format`` spells it."""
+    file: str
+    """Name of the file in the output directory; no other Format has it."""
+    kinds: tuple[str, ...]
+    """Names of the Kinds whose class maps it can hold."""
+    make: Callable[[Work, Sequence[Format]], Sequence[str]]
+    """Makes this file, and those of all other formats asked for that have the same ``make``; returns notes."""
+    title: str
+    """One line for catalogues."""
+    media_type: str
+    """For catalogues (STAC)."""
+    roles: tuple[str, ...] = ("data",)
+    """For catalogues (STAC)."""
+    key: str = ""
+    """Of the asset in the STAC item; empty: the name of the file."""
+    is_class_raster: bool = False
+    """Whether its pixels are class codes that a catalogue should explain."""
+    check: Callable[[Subject], None] = accept
+    """Raises UsageError or OutputError for what it cannot hold, before anything is computed."""
+    module: str | None = None
+    """Module that it needs beside what every installation has."""
+    requirement: str = ""
+    """What brings that module, as pip calls it: ``segment-tiles[slides]``."""
+    driver: str | None = None
+    """Raster driver of GDAL that it needs."""
+    vector: VectorFormat | None = None
+    """The vector format that it is, if it is one."""
