@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import geopandas
@@ -65,8 +65,14 @@ def open_labels(scene: SceneSettings, path: str, spec: RasterSpec, class_names: 
     return RasterLabels(scene, path, spec, class_names)
 
 
+def _qupath_class(value: object) -> object:
+    """Return the class that QuPath's ``classification``, a mapping, names; any other value as it is."""
+    return value.get("name", value) if isinstance(value, Mapping) else value
+
+
 def _code_of(value: object, scene: SceneSettings, class_names: Sequence[str]) -> int:
     """Return the class code of a value of the class column."""
+    value = _qupath_class(value)
     name = scene.class_values.get(str(value), str(value))
     if name not in class_names:
         accepted = ", ".join(scene.class_values) or ", ".join(class_names)

