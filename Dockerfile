@@ -27,6 +27,7 @@ RUN cat requirements.lock requirements-crf.lock > locks.txt \
       *) echo "DEVICE is '${DEVICE}'; it must be cpu or cuda" >&2; exit 2 ;; \
     esac
 COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY segment_tiles segment_tiles
 COPY pipeline pipeline
 COPY workflows workflows
 COPY cli cli

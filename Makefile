@@ -63,7 +63,7 @@ demo: $(DEMO_STAMP)  ## a real scene through the bundled model; results in segme
 
 test: install  ## the whole suite, under 15 minutes on 2 cores
 	@# hundreds of tests start the program: where PYTHONDONTWRITEBYTECODE is set each would compile it again
-	$(BIN)/python -m compileall -q pipeline workflows cli
+	$(BIN)/python -m compileall -q segment_tiles pipeline workflows cli
 	@# two processes, which compute in one thread each; more at once would need more memory
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

@@ -92,6 +92,10 @@ class SourceChangedError(RunFailedError):
     """A source became another while it was read."""
 
 
+class SegmentTilesWarning(UserWarning):
+    """What the user of the Python library should know before trusting a map."""
+
+
 def one_line(error: BaseException) -> str:
     r"""Return the text of any exception as one line, without secrets: libraries name URLs as they got them.
 

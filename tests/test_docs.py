@@ -85,10 +85,15 @@ def test_commands_of_a_page_run(page: str, workplace: Path, capsys: pytest.Captu
         assert printed.out, line
 
 
+@pytest.mark.filterwarnings("ignore::segment_tiles.SegmentTilesWarning")
 def test_the_code_of_the_library_page_runs(workplace: Path) -> None:
+    pytest.importorskip("rioxarray")
     names: dict[str, object] = {}
     for code in re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), flags=re.DOTALL
     ):
         exec(compile(code, "docs/library.md", "exec"), names)
     assert (workplace / "from-python" / "classes.zarr").is_dir()
+    assert names["canopy"].any()  # type: ignore[attr-defined]
+    assert len(names["trees"]) > 3  # type: ignore[arg-type]
+    assert (workplace / "trees.gpkg").exists()

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("pipeline", "workflows", "cli")
+FACE = "segment_tiles"
 
 
 def project() -> dict[str, object]:
@@ -24,7 +25,11 @@ def test_every_package_on_disk_is_listed() -> None:
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("__init__.py")
     }
-    assert set(project()["tool"]["setuptools"]["packages"]) == on_disk  # type: ignore[index]
+    assert set(project()["tool"]["setuptools"]["packages"]) == on_disk | {FACE}  # type: ignore[index]
+
+
+def test_the_folder_of_the_face_holds_it_alone() -> None:
+    assert {path.name for path in (ROOT / FACE).iterdir()} - {"__pycache__"} == {"__init__.py", "py.typed"}
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
@@ -122,6 +127,7 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py"):
             assert f"segment_tiles/{path.relative_to(ROOT)}" in listing
+    assert "segment_tiles/__init__.py" in listing
     assert "samples/yellowstone_crop.tif" in listing
     assert "tests/" not in listing
 

@@ -16,7 +16,20 @@ from segment_tiles.pipeline.sources.validity import both, for_bands, valid_pixel
 
 
 class ArraySource:
-    """An array bands x rows x columns, with an optional mask of valid pixels (rows x columns)."""
+    """An array bands x rows x columns, with an optional mask of valid pixels (rows x columns).
+
+    Parameters
+    ----------
+    values, valid
+        Of the whole raster, or of a part of it.
+    part, shape
+        Of a part: its window in the raster, and rows and columns of the whole. Only the part can be read.
+
+    Raises
+    ------
+    SourceError
+        If the array is not bands x rows x columns, or mask or part do not have its shape.
+    """
 
     def __init__(
         self,
@@ -26,6 +39,8 @@ class ArraySource:
         georef: GeoRef | None = None,
         nodata: float | None = None,
         nodata_rule: NodataRule = "all",
+        part: Window | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> None:
         if values.ndim != 3:
             msg = f"the array has shape {values.shape}; it must be bands x rows x columns"
@@ -33,30 +48,40 @@ class ArraySource:
         if valid is not None and valid.shape != values.shape[1:]:
             msg = f"the mask has shape {valid.shape}; it must be {values.shape[1:]}, as the array"
             raise SourceError(msg)
+        if part is not None and part.shape != values.shape[1:]:
+            msg = f"the array has shape {values.shape}; it must be bands x {part.height} x {part.width}, as its part"
+            raise SourceError(msg)
         bands, height, width = values.shape
+        self._corner = (0, 0) if part is None else (part.row, part.column)
+        height, width = shape or (height, width)
         self._values, self._valid, self._rule = values, valid, nodata_rule
         marks = for_bands(nodata, bands)
         self.spec = RasterSpec(bands, height, width, values.dtype.name, georef or GeoRef.of_pixels(), marks)
 
     def read(self, window: Window) -> NDArray[Any]:
         """Return the values of a window: bands x rows x columns."""
-        rows, columns = window.slices()
-        return self._values[:, rows, columns]
+        return self._values[(slice(None), *self._inside(window).slices())]
 
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Return which pixels hold data, or None where all do."""
-        mask = None if self._valid is None else self._valid[window.slices()]
+        mask = None if self._valid is None else self._valid[self._inside(window).slices()]
         return both(mask, valid_pixels(values, self.spec.nodata, self._rule))
 
     def thumbnail(
         self, window: Window, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return a window decimated to ``shape`` by the nearest pixel."""
+        window = self._inside(window)
         rows = window.row + (np.arange(shape[0]) * window.height) // shape[0]
         columns = window.column + (np.arange(shape[1]) * window.width) // shape[1]
         values = self._values[:, rows[:, None], columns]
         mask = None if self._valid is None else self._valid[rows[:, None], columns]
         return values, both(mask, valid_pixels(values, self.spec.nodata, self._rule))
+
+    def _inside(self, window: Window) -> Window:
+        """Return a window of the raster in pixels of the array."""
+        row, column = self._corner
+        return window.shift(-row, -column)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -100,7 +100,7 @@ def open_scene(config: RunConfig) -> Scene:
     """
     folder = find_model(config.model)
     manifest = load_manifest(folder)
-    companions = _companions(config, manifest)
+    companions = companions_of(config, manifest)
     if volume_kind(config.source) is not None:
         return replace(_volume_scene(config, folder, manifest), companions=companions)
     if config.axis is not None or config.neighbours is not None:
@@ -110,7 +110,7 @@ def open_scene(config: RunConfig) -> Scene:
     resolution = choose_resolution(config, manifest, PIXEL_SIZE_TOLERANCE)
     config = replace(config.with_view(resolution.view), level=resolution.level)
     bands, spec, notes = choose_bands(config, manifest)
-    tile, overlap = _tiling(config, manifest)
+    tile, overlap = tiling(config, manifest)
     tissue, tissue_notes = find_tissue(config)
     return Scene(
         config.source,
@@ -120,7 +120,7 @@ def open_scene(config: RunConfig) -> Scene:
         Lattice(spec.height, spec.width, tile, overlap),
         manifest,
         folder,
-        (*notes, *resolution.notes, *_warnings(spec, manifest), *tissue_notes),
+        (*notes, *resolution.notes, *raster_warnings(spec, manifest), *tissue_notes),
         resolution.level,
         resolution.view,
         tissue,
@@ -128,13 +128,19 @@ def open_scene(config: RunConfig) -> Scene:
     )
 
 
-def _companions(config: RunConfig, manifest: ModelManifest) -> tuple[tuple[Path, ModelManifest], ...]:
-    """Return the further models of an ensemble, which agree with the first."""
+def companions_of(config: RunConfig, manifest: ModelManifest) -> tuple[tuple[Path, ModelManifest], ...]:
+    """Return the further models of an ensemble, which agree with the first.
+
+    Raises
+    ------
+    ModelError, UsageError
+        If one of them does not.
+    """
     folders = [find_model(name) for name in config.companions]
     manifests = [load_manifest(folder) for folder in folders]
     check_members([manifest, *manifests])
     for other in manifests:
-        _tiling(config if config.tile else replace(config, tile=manifest.tile), other)
+        tiling(config if config.tile else replace(config, tile=manifest.tile), other)
     return tuple(zip(folders, manifests, strict=True))
 
 
@@ -144,7 +150,7 @@ def direction_scene(scene: Scene, direction: Direction) -> Scene:
 
 
 def _volume_scene(config: RunConfig, folder: Path, manifest: ModelManifest) -> Scene:
-    tile, overlap = _tiling(config, manifest)
+    tile, overlap = tiling(config, manifest)
     volume = open_volume(config, manifest, tile, overlap)
     first = volume.directions[0]
     warnings = [
@@ -159,8 +165,14 @@ def _volume_scene(config: RunConfig, folder: Path, manifest: ModelManifest) -> S
     )  # fmt: skip
 
 
-def _tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
-    """Return tile side and overlap in pixels."""
+def tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
+    """Return tile side and overlap in pixels.
+
+    Raises
+    ------
+    UsageError
+        If they do not fit the model.
+    """
     tile = manifest.tile if config.tile is None else config.tile
     if not 1 <= tile <= LARGEST_SIDE:
         msg = f"--tile is {str(tile)[:20]}; give the side of a tile in pixels, such as {manifest.tile}"
@@ -219,7 +231,8 @@ def _type_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
     ]
 
 
-def _warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
+def raster_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
+    """Return what in a raster is unlike what the model was trained on."""
     found = _type_warnings(spec, manifest)
     size = _pixel_size_metres(spec)
     if size is not None and manifest.pixel_size is not None and manifest.pixel_unit == "m":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from segment_tiles.pipeline.errors import ModelError
@@ -12,11 +13,21 @@ from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 
+Opened = Callable[[RunConfig], tuple[RasterSpec, tuple[str, ...]]]
+"""Gives what is known of the source with the bands of a configuration, and what the user should know of it."""
+
 
 def choose_bands(
-    config: RunConfig, manifest: ModelManifest
+    config: RunConfig, manifest: ModelManifest, opened: Opened | None = None
 ) -> tuple[tuple[int, ...], RasterSpec, tuple[str, ...]]:
     """Return the 1-based bands in the order of the model, their spec, and what the user should know.
+
+    Parameters
+    ----------
+    config, manifest
+        What is asked for, and of what model.
+    opened
+        Opens the source; None: the one that the configuration names.
 
     Raises
     ------
@@ -25,18 +36,19 @@ def choose_bands(
     ModelError
         If the model takes another number of bands.
     """
-    spec, notes = _opened(config)
-    by_name = _by_name(config, manifest, spec)
+    opened = opened or _opened
+    spec, notes = opened(config)
+    by_name = _by_name(config, manifest, spec, opened)
     if by_name is not None and by_name != _numbers(spec):
         order = ",".join(str(band) for band in by_name)
         note = f"bands {order} are read, as their names {', '.join(manifest.bands)} say; --bands overrides"
-        spec, notes = _opened(replace(config, bands=by_name))
+        spec, notes = opened(replace(config, bands=by_name))
         return by_name, spec, (note, *notes)
     if spec.bands != len(manifest.bands):
         read = counted(spec.bands, "band is", "bands are")
         msg = (
             f"{config.source}: {read} read, but model {manifest.name} takes {len(manifest.bands)} "
-            f"({', '.join(manifest.bands)}); choose them with --bands{_beside(config, spec)}"
+            f"({', '.join(manifest.bands)}); choose them with --bands{_beside(config, spec, opened)}"
         )
         raise ModelError(msg)
     return _numbers(spec), spec, notes
@@ -62,13 +74,15 @@ def _numbers(spec: RasterSpec) -> tuple[int, ...]:
     return spec.band_numbers or tuple(range(1, spec.bands + 1))
 
 
-def _by_name(config: RunConfig, manifest: ModelManifest, spec: RasterSpec) -> tuple[int, ...] | None:
+def _by_name(
+    config: RunConfig, manifest: ModelManifest, spec: RasterSpec, opened: Opened
+) -> tuple[int, ...] | None:
     """Return the bands that have the names of the model's, among them one tagged alpha; None if one is missing."""
     if config.bands is not None:
         return None
     found = _named(spec, manifest)
     if found is None and config.alpha == "auto" and spec.band_names:
-        everything, _ = _opened(replace(config, alpha="band"))
+        everything, _ = opened(replace(config, alpha="band"))
         found = _named(everything, manifest)
     return found
 
@@ -81,10 +95,10 @@ def _named(spec: RasterSpec, manifest: ModelManifest) -> tuple[int, ...] | None:
     return tuple(_numbers(spec)[names.index(name)] for name in wanted)
 
 
-def _beside(config: RunConfig, spec: RasterSpec) -> str:
+def _beside(config: RunConfig, spec: RasterSpec, opened: Opened) -> str:
     """Name the bands that were left out for their tag."""
     if config.bands is not None or config.alpha != "auto":
         return ""
-    everything, _ = _opened(replace(config, alpha="band"))
+    everything, _ = opened(replace(config, alpha="band"))
     left = sorted(set(_numbers(everything)) - set(_numbers(spec)))
     return f" (band {left[0]} is tagged alpha; --alpha band reads it as data)" if left else ""

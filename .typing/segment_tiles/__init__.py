@@ -1,0 +1,1 @@
+../../segment_tiles/__init__.py

@@ -1,0 +1,227 @@
+"""How an array is segmented: everything that decides it as plain values, and one Region of it done."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.errors import SegmentTilesWarning, SourceError
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.stream import RegionStream
+from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
+from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
+from segment_tiles.pipeline.models.registry import find_model, portable_name
+from segment_tiles.pipeline.sources.array import ArraySource
+from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.plans.probe import Probe, choice_of, measure, remembered, sample_tile
+from segment_tiles.workflows.plans.tuned import with_tuning
+from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
+from segment_tiles.workflows.results.report import not_finite_warning
+from segment_tiles.workflows.scenes.scene import Scene, companions_of, raster_warnings, tiling
+from segment_tiles.workflows.scenes.scene_bands import choose_bands
+from segment_tiles.workflows.sizes_check import check_batch
+
+ONE_REGION_AT_ONCE: Final = Lock()
+"""The network takes all cores of a process, or its GPU: Dask's threads take turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRun:
+    """What a worker needs to know to segment a part of an array."""
+
+    spec: RasterSpec
+    """Of the bands that are read, in the order of the model."""
+    request: ModelRequest
+    """The model, and how it computes."""
+    table: ClassTable
+    """Its classes."""
+    lattice: Lattice
+    """Over the whole array."""
+    config: RunConfig
+    """As asked for, with what `tune` kept."""
+
+
+Sample = Callable[[RasterSpec, int], NDArray[Any]]
+"""Gives values, bands x rows x columns, of the bands of a spec: all, or about the middle some tiles of a side."""
+
+
+def prepared_run(config: RunConfig, spec: RasterSpec, sample: Sample) -> ArrayRun:
+    """Check an array against a model, and choose how to compute, as a run does.
+
+    Parameters
+    ----------
+    config
+        What is asked for; its source is a name for messages.
+    spec
+        Of all bands of the array.
+    sample
+        Gives pixels on which the choice is made; not asked if an earlier choice is kept.
+
+    Raises
+    ------
+    SegmentTilesError
+        If model, options and array do not fit each other.
+    """
+    _check_spec(spec)
+    scene = _scene(config, spec)
+    tuned = with_tuning(config, scene, None)
+    if tuned.tuned:
+        config, scene = tuned, _scene(tuned, spec)
+    check_batch(config.batch or 1, scene.lattice.tile, scene.spec.bands, is_elsewhere=False)
+    for text in scene.warnings:
+        warnings.warn(text, SegmentTilesWarning, stacklevel=4)
+    probe = _choice(config, scene, sample)
+    members = ((scene.model_folder, scene.manifest), *scene.companions)
+    request = ModelRequest(
+        tuple((portable_name(folder), manifest.weights_checksum) for folder, manifest in members),
+        probe.device,
+        probe.precision,
+        probe.backend,
+        probe.batch,
+        scene.lattice.tile,
+        config.augmentation,
+        config.trust,
+    )
+    return ArrayRun(scene.spec, request, scene.manifest.classes, scene.lattice, config)
+
+
+def _check_spec(spec: RasterSpec) -> None:
+    if np.dtype(spec.dtype).kind not in "uif":
+        msg = f"the array holds {spec.dtype} values; only integers and floats can be segmented"
+        raise SourceError(msg)
+    if not spec.bands or spec.window.is_empty:
+        msg = f"the array has {spec.bands} bands x {spec.height} rows x {spec.width} columns; it must have pixels"
+        raise SourceError(msg)
+
+
+def _scene(config: RunConfig, spec: RasterSpec) -> Scene:
+    """Return array and model, checked against each other."""
+    folder = find_model(config.model)
+    manifest = load_manifest(folder)
+
+    def opened(of: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
+        return of_bands(spec, of), ()
+
+    bands, chosen, notes = choose_bands(config, manifest, opened)
+    tile, overlap = tiling(config, manifest)
+    return Scene(
+        config.source,
+        chosen,
+        bands,
+        chosen.window,
+        Lattice(chosen.height, chosen.width, tile, overlap),
+        manifest,
+        folder,
+        (*notes, *raster_warnings(chosen, manifest)),
+        companions=companions_of(config, manifest),
+    )
+
+
+def of_bands(spec: RasterSpec, config: RunConfig) -> RasterSpec:
+    """Return the spec of the bands and the nodata value that a configuration names.
+
+    Raises
+    ------
+    SourceError, UsageError
+        If the array has no such band, or cannot hold such a value.
+    """
+    numbers = config.bands or tuple(range(1, spec.bands + 1))
+    if max(numbers) > spec.bands:
+        msg = f"{config.source} has {spec.bands} bands, but --bands asks for band {max(numbers)}"
+        raise SourceError(msg)
+    marks = spec.nodata and tuple(spec.nodata[number - 1] for number in numbers)
+    if config.nodata is not None:
+        marks = for_bands(nodata_as(spec.dtype, config.nodata), len(numbers))
+    names = spec.band_names and tuple(spec.band_names[number - 1] for number in numbers)
+    return replace(spec, bands=len(numbers), nodata=marks, band_names=names, band_numbers=numbers)
+
+
+def _choice(config: RunConfig, scene: Scene, sample: Sample) -> Probe:
+    """Return what was chosen for this model before; else measure on a tile of the array."""
+    from segment_tiles.pipeline.models.devices import resolve_device  # noqa: PLC0415 - brings torch
+
+    choice = choice_of(config)
+    kept = remembered(scene, choice)
+    if kept is not None and kept.device == str(resolve_device(choice.device)):
+        return kept
+    lattice = scene.lattice
+    values = sample(scene.spec, lattice.tile)
+    height, width = values.shape[1:]
+    source = array_source(values, replace(scene.spec, height=height, width=width), config)
+    of_sample = replace(scene, lattice=Lattice(height, width, lattice.tile, lattice.overlap))
+    return measure(scene, choice, sample_tile(of_sample, source))
+
+
+def segmented_region(
+    values: NDArray[Any],
+    run: ArrayRun,
+    region: Window,
+    part: Window,
+    *,
+    on_tiles: Callable[[int, int], None] | None = None,
+) -> NDArray[Any]:
+    """Return the class codes of a Region: rows x columns, nodata if there is no class.
+
+    Parameters
+    ----------
+    values
+        Of a part of the array that has all that the tiles of the Region read: bands of the model x rows x columns;
+        what NumPy masks in them is missing.
+    run
+        How it is segmented.
+    region, part
+        Windows of the array.
+    on_tiles
+        Told of tiles computed and tiles skipped.
+
+    Raises
+    ------
+    ModelError
+        If another model than the one that was asked for is found under its name.
+    """
+    source = array_source(values, run.spec, run.config, part=part)
+    codes = np.empty(region.shape, dtype=run.table.dtype)
+    lost = 0
+    with ONE_REGION_AT_ONCE:
+        scorer = load_scorer(run.request)
+        with torch_threads(run.request.backend, scorer.batches_at_once):
+            stream = RegionStream(
+                source, scorer, run.lattice, region,
+                blend=run.config.blend, batch=run.request.batch, on_tiles=on_tiles,
+            )  # fmt: skip
+            for rows in stream:
+                top = rows.row - region.row
+                codes[top : top + rows.classes.shape[0]] = rows.classes
+                lost += 0 if rows.not_finite is None else int(rows.not_finite.sum())
+    if lost:
+        warnings.warn(not_finite_warning(lost, region.area), SegmentTilesWarning, stacklevel=3)
+    return codes
+
+
+def array_source(
+    values: NDArray[Any], spec: RasterSpec, config: RunConfig, part: Window | None = None
+) -> ArraySource:
+    """Return bands of the model x rows x columns as a Source; of a part of an array, with its window."""
+    rule, valid = config.nodata_rule, None
+    if isinstance(values, np.ma.MaskedArray):
+        values, hidden = np.ma.getdata(values), np.ma.getmaskarray(values)
+        valid = valid_pixels(values, (), rule, hidden)
+    return ArraySource(
+        values,
+        valid=valid,
+        georef=spec.georef,
+        nodata=spec.nodata[0] if spec.nodata else None,
+        nodata_rule=rule,
+        part=part,
+        shape=(spec.height, spec.width),
+    )

@@ -1,0 +1,114 @@
+"""The keywords of the face, for editors and type checkers; a test holds them to the declared options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Literal, Required, TypedDict
+
+from segment_tiles.pipeline.accepted import AlphaUse, DicomSegKind, NodataRule, PolygonShape
+
+if TYPE_CHECKING:
+    from segment_tiles.workflows.face.models import Model
+
+PathText = str | PathLike[str]
+
+
+class ArrayKeywords(TypedDict, total=False):
+    """What can be asked of an array in memory."""
+
+    model: Required[PathText | Model | Sequence[PathText | Model]]
+    tile: int | None
+    overlap: float | None
+    blend: Literal["gaussian", "hann", "linear", "crop"]
+    batch: int | Literal["auto"] | None
+    device: str
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    backend: Literal["auto", "torch", "compile", "openvino", "onnx"]
+    tta: Literal["none", "flips", "rotations"]
+    bands: str | Sequence[int] | None
+    nodata: float | None
+    nodata_rule: NodataRule
+    trust: bool
+
+
+class _SceneKeywords(ArrayKeywords, total=False):
+    roi: str | Sequence[float] | None
+    aoi: PathText | None
+    alpha: AlphaUse
+    level: int | None
+    mpp: float | None
+    source_mpp: float | None
+    z: int | None
+    t: int | None
+    tissue: PathText
+    labels_inside: bool
+    axis: str | int | None
+    neighbours: int | None
+    format: str | Sequence[str] | None
+    dicom_seg: DicomSegKind
+    scores: bool
+    memory: str | int | None
+    workers: int | None
+
+
+class PlanKeywords(_SceneKeywords, total=False):
+    """What can be asked of a plan."""
+
+    out: PathText | None
+
+
+class RunKeywords(_SceneKeywords, total=False):
+    """What can be asked of a run."""
+
+    out: Required[PathText]
+    scheduler: str | None
+    cluster: PathText | None
+    restart: bool
+
+
+class PolygonizeKeywords(TypedDict, total=False):
+    """What can be asked of polygons."""
+
+    out: Required[PathText | Sequence[PathText]]
+    format: str | Sequence[str] | None
+    band: int | None
+    connectivity: Literal[4, 8]
+    classes: str | Sequence[str] | None
+    background: str | None
+    majority: int
+    sieve: str | float
+    min_hole: str | float
+    min_area: str | float
+    simplify: str | float
+    right_angles: str | Sequence[str] | None
+    vector_tile: int
+    workers: int
+    level_scale: float
+    restart: bool
+
+
+class EvaluateKeywords(TypedDict, total=False):
+    """What can be asked of an evaluation."""
+
+    class_column: str | None
+    class_value: Mapping[str, str] | Sequence[str]
+    polygon_shape: PolygonShape
+    unlabelled: str | None
+    classes: str | Sequence[str] | None
+    boundary_width: str | Sequence[int]
+    trimap_width: str | Sequence[int]
+    slices: str | Sequence[int] | None
+    out: PathText | None
+
+
+class TrainKeywords(TypedDict, total=False):
+    """What can be asked of a training."""
+
+    out: Required[PathText]
+    data: PathText | None
+    device: str
+    resume: bool
+    pretrained: bool
+    leave_out: str | None
+    each_scene_left_out: bool

@@ -1,0 +1,138 @@
+"""Result: a finished run, as Python has it: class map, confidence, polygons, report, and how a notebook shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from segment_tiles.pipeline.errors import OutputError
+
+if TYPE_CHECKING:
+    import geopandas
+    import xarray
+
+VECTOR_FILES: Final = (
+    "polygons.parquet",
+    "polygons.gpkg",
+    "polygons.fgb",
+    "polygons.geojson",
+    "polygons.geojsonl",
+)
+"""Files of polygons that hold all that a GeoDataFrame has, the quickest to read first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run made, in its folder.
+
+    Examples
+    --------
+    >>> import segment_tiles as st
+    >>> result = st.segment("scene.tif", model="canopy-rgb", out="result")
+    >>> result.classes.dims, result.classes.rio.crs.to_epsg()
+    (('y', 'x'), 32612)
+    >>> result.polygons()["class_name"].unique().tolist()
+    ['tree canopy', 'other']
+    """
+
+    folder: Path
+    """Output directory of the run."""
+    report: Mapping[str, Any] = field(repr=False)
+    """Contents of ``report.json``: settings, counts and areas of the classes, times, versions."""
+
+    @property
+    def classes(self) -> xarray.DataArray:
+        """Class codes: y x x, of a volume slice x row x column; read when they are used.
+
+        CRS, and y and x of the centres of the pixels, as rioxarray has them; class names as ``flag_meanings``.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray and rioxarray are not installed.
+        OutputError
+            If the store was damaged.
+        """
+        from segment_tiles.workflows.face.stored_maps import stored_classes  # noqa: PLC0415 - of an extra
+
+        return stored_classes(self._store)
+
+    @property
+    def confidence(self) -> xarray.DataArray:
+        """Highest probability of each pixel x 255, 0 at nodata; like `classes`.
+
+        Raises
+        ------
+        MissingExtraError, OutputError
+            As `classes`.
+        """
+        from segment_tiles.workflows.face.stored_maps import stored_confidence  # noqa: PLC0415 - of an extra
+
+        return stored_confidence(self._store)
+
+    def polygons(self) -> geopandas.GeoDataFrame:
+        """Return the polygons of the class map, with class, area and mean confidence of each.
+
+        Raises
+        ------
+        OutputError
+            If the run made no file of polygons.
+        """
+        import geopandas  # noqa: PLC0415 - slow to import
+
+        for name in VECTOR_FILES:
+            path = self.folder / name
+            if name == "polygons.parquet" and path.exists():
+                return geopandas.read_parquet(path)
+            if path.exists():
+                return geopandas.read_file(path)
+        msg = (
+            f"{self.folder}: the run made no file of polygons; make one with: "
+            f"segment-tiles export {self.folder} --format parquet"
+        )
+        raise OutputError(msg)
+
+    @property
+    def _store(self) -> Path:
+        return self.folder / "classes.zarr"
+
+    def _repr_html_(self) -> str:
+        from segment_tiles.workflows.face.notebook import result_html  # noqa: PLC0415 - of notebooks alone
+
+        return result_html(self.folder, self.report)
+
+
+def open_result(folder: str | Path) -> Result:
+    """Open what a finished run made.
+
+    Parameters
+    ----------
+    folder
+        Output directory of the run.
+
+    Raises
+    ------
+    OutputError
+        If there is no finished run in it.
+
+    Examples
+    --------
+    >>> import segment_tiles as st
+    >>> made = st.segment("scene.tif", model="canopy-rgb", out="result")
+    >>> st.open_result("result").report["classes"][1]["name"]
+    'tree canopy'
+    """
+    from segment_tiles.workflows.output_folder.directory import OutputDirectory  # noqa: PLC0415 - not for the class alone
+    from segment_tiles.workflows.results.report import read_report  # noqa: PLC0415
+
+    directory = OutputDirectory(Path(folder))
+    report = read_report(directory)
+    if report is None:
+        msg = f"{folder}: there is no report.json of a run; give the folder that was --out of `run`"
+        raise OutputError(msg)
+    if report.get("status") != "complete":
+        msg = f"{folder}: the run is not complete; start it again, and it goes on with the rows that it has"
+        raise OutputError(msg)
+    return Result(directory.path, report)
