@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas as gpd
@@ -18,6 +19,7 @@ from shapely.geometry import box
 from segment_tiles.cli.main import app, run_command_line
 from segment_tiles.cli.reference import reference
 from segment_tiles.workflows.demo import DEMO_SCENE
+from segment_tiles.workflows.results.formats.format import Format
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "docs/running.md"]
@@ -51,7 +53,10 @@ def test_every_command_and_option_has_help_and_is_named_in_the_documentation() -
             assert getattr(parameter, "help", None) or parameter.name == "help", (path, parameter.name)
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))],
+)
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if "://" not in target:
@@ -97,3 +102,15 @@ def test_the_code_of_the_library_page_runs(workplace: Path) -> None:
     assert names["canopy"].any()  # type: ignore[attr-defined]
     assert len(names["trees"]) > 3  # type: ignore[arg-type]
     assert (workplace / "trees.gpkg").exists()
+
+
+def test_the_format_of_the_architecture_page_is_one(tmp_path: Path) -> None:
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), flags=re.DOTALL
+    )
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/architecture.md", "exec"), names)
+    assert isinstance(names["COUNTS"], Format)
+    report = {"classes": [{"name": "tree", "pixels": 12}]}
+    names["COUNTS"].make(SimpleNamespace(folder=tmp_path, report=report), [names["COUNTS"]])
+    assert (tmp_path / "counts.csv").read_text().split() == ["class,pixels", "tree,12"]

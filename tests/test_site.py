@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -89,3 +90,15 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
     for page in site.rglob("*.html"):
         for target in references(page).loaded:
             assert not urlsplit(target).netloc, (page.relative_to(site), target)
+
+
+def test_comments_cite_sections_that_are_there(site: Path) -> None:
+    cited = {
+        anchor
+        for folder in ("pipeline", "workflows", "cli", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        for anchor in re.findall(r"docs/architecture\.md#([\w-]+)", path.read_text(encoding="utf-8"))
+    }
+    assert {"laws", "the-engine"} <= cited
+    page = (site / "architecture.html").read_text()
+    assert all(f'id="{anchor}"' in page for anchor in cited), cited

@@ -1,4 +1,4 @@
-"""The Lattice: the fixed grid of Tiles over a raster (DESIGN section 2).
+"""The Lattice: the fixed grid of Tiles over a raster (docs/architecture.md#the-engine).
 
 The grid is anchored at pixel (0, 0) and depends on the size of the raster, the tile side and the
 overlap alone; no ROI, worker, chunk or resume ever moves it.

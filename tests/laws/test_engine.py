@@ -1,4 +1,4 @@
-"""Laws of DESIGN section 2: what makes the map trustworthy."""
+"""The laws (docs/architecture.md#laws): what makes the map trustworthy."""
 
 from __future__ import annotations
 

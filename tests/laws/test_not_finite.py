@@ -1,4 +1,4 @@
-"""A score that is NaN or infinite is never a class: nodata, counted, and said (DESIGN section 2, law 8)."""
+"""A score that is NaN or infinite is never a class: nodata, counted, and said (docs/architecture.md#the-engine, 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of whole runs of rasters, slides and volumes, with real files and processes: DESIGN section 2."""
+"""Laws of whole runs of rasters, slides and volumes, with real files and processes: docs/architecture.md#laws."""
 
 from __future__ import annotations
 
