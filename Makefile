@@ -97,6 +97,10 @@ bench: install  ## memory, speed and polygons side by side with peers; results o
 	$(BIN)/python benchmarks/dask_overhead.py
 
 docs: install  ## the documentation site, in build/site; a link that leads nowhere is an error
+	@# the reference reads the sources where an importer sees them: our folders inside segment_tiles
+	@mkdir -p build/python/segment_tiles
+	@for part in segment_tiles/__init__.py pipeline workflows cli; do \
+		ln -sfn $(CURDIR)/$$part build/python/segment_tiles/; done
 	$(BIN)/zensical build --strict
 	@echo "Read build/site/index.html, or with search: $(BIN)/python -m http.server --directory build/site"
 

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import segment_tiles
+
 pytest.importorskip("zensical", reason="the extra docs is not installed")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +52,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "docs", folder / "docs")
     shutil.copy(ROOT / "zensical.toml", folder)
+    sources = folder / "build" / "python" / "segment_tiles"  # as `make docs` lays them out
+    sources.mkdir(parents=True)
+    for part in ("segment_tiles/__init__.py", "pipeline", "workflows", "cli"):
+        (sources / Path(part).name).symlink_to(ROOT / part)
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
@@ -102,3 +108,9 @@ def test_comments_cite_sections_that_are_there(site: Path) -> None:
     assert {"laws", "the-engine"} <= cited
     page = (site / "architecture.html").read_text()
     assert all(f'id="{anchor}"' in page for anchor in cited), cited
+
+
+def test_the_python_reference_has_every_public_name(site: Path) -> None:
+    page = (site / "python.html").read_text(encoding="utf-8")
+    for name in set(segment_tiles.__all__) - {"__version__"}:
+        assert f'id="segment_tiles.{name}"' in page, name
