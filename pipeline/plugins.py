@@ -75,6 +75,16 @@ class Registry(Generic[T]):
             self._loaded[name] = None if entry is None else self._load(entry)
         return self._loaded[name]
 
+    def __getitem__(self, name: str) -> T:
+        """Return an entry; KeyError if there is none of this name, or it is left out."""
+        found = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
     def all(self) -> Iterator[T]:
         """Load every entry; what cannot be loaded is left out."""
         return (loaded for name in self._entries if (loaded := self.get(name)) is not None)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from segment_tiles.pipeline.accepted import BLENDS, AlphaUse, DicomSegKind, NodataRule
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.models.backends import known
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.options.declare import (
     Option,
@@ -33,7 +34,7 @@ from segment_tiles.workflows.results.formats.table import STORE, format_names
 FORMAT_NAMES: Final = format_names()
 FORMATS_HELP: Final = f"Of {', '.join(FORMAT_NAMES)}: those that the kind of source can have."
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
-BACKENDS: Final = ("auto", "torch", "compile", "openvino", "onnx")
+BACKENDS: Final = ("auto", *known.BACKENDS.names())
 """What runs the network."""
 TISSUES: Final = ("auto", "otsu", "off")
 """What ``--tissue`` may be beside a file."""

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from segment_tiles.pipeline.durable import make_folder, put_in_place, write_whole
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.models.graphs.packaged import GRAPH_FILES, load_graph
+from segment_tiles.pipeline.models.graphs.packaged import load_graph
 from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.packages.checksum import sha256_of_file
-from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.models.packages.manifest import GRAPH_FILES, ModelManifest
 from segment_tiles.pipeline.models.packages.manifest_file import (
     MANIFEST_FILE,
     check_manifest,
@@ -152,7 +152,7 @@ def load_network(folder: Path, manifest: ModelManifest, *, trust: bool = False) 
     if sha256_of_file(path) != manifest.weights_checksum:
         msg = f"weights in {folder} changed since the manifest was read; load the manifest again"
         raise ModelError(msg)
-    if manifest.architecture.arch in GRAPH_FILES:
+    if manifest.architecture.is_graph:
         return load_graph(path, manifest.architecture, trust=trust)
     try:
         stored = load_file(path)

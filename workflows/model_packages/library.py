@@ -10,7 +10,7 @@ from torch import nn
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
-from segment_tiles.pipeline.models.graphs.packaged import EXECUTES, GRAPH_FILES
+from segment_tiles.pipeline.models.graphs.packaged import EXECUTES
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.registry import bundled_models, find_model
@@ -53,7 +53,7 @@ def inspect_model(name_or_path: str, *, trust: bool, scene: str | None = None) -
     manifest = load_manifest(folder)
     network = load_network(folder, manifest, trust=trust)
     halo = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride) // 2
-    measured = _nothing() if manifest.architecture.arch in GRAPH_FILES else _measured(network, manifest)
+    measured = _nothing() if manifest.architecture.is_graph else _measured(network, manifest)
     reach = measured["reach"]
     return {
         "name": manifest.name,
@@ -149,7 +149,7 @@ def _line(name: str, origin: str, manifest: ModelManifest) -> dict[str, Any]:
 
 def _architecture(manifest: ModelManifest) -> dict[str, Any]:
     architecture = manifest.architecture
-    if architecture.arch in GRAPH_FILES:
+    if architecture.is_graph:
         return {
             "arch": architecture.arch,
             "file": architecture.backbone,
@@ -169,7 +169,7 @@ def _architecture(manifest: ModelManifest) -> dict[str, Any]:
 
 def _warnings(manifest: ModelManifest, halo: int, effective: int | None) -> list[str]:
     architecture, warnings = manifest.architecture, []
-    if architecture.arch in GRAPH_FILES:
+    if architecture.is_graph:
         executes = "; it may execute code when loaded" if architecture.arch in EXECUTES else ""
         warnings.append(f"a packaged graph: its inside, cost and reach cannot be seen{executes}")
         return warnings

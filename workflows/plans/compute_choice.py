@@ -133,7 +133,8 @@ def _worth_trying(choice: ComputeChoice, trial: Trial, seconds: float) -> list[t
     from segment_tiles.pipeline.models.backends.known import BACKENDS, offered  # noqa: PLC0415
 
     pairs: list[tuple[str, str]] = []
-    names = [name for name in BACKENDS if all(name in offered(trial.device, m) for m in trial.manifests)]
+    first, *others = (offered(trial.device, manifest) for manifest in trial.manifests)
+    names = [name for name in first if all(name in other for other in others)]
     if seconds < WORTH_CONVERTING * SECONDS_TO_LOAD:
         return pairs
     for name in names:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-import torch
+from typing import TYPE_CHECKING, Final
 
 from segment_tiles.pipeline.errors import MissingExtraError, UsageError
-from segment_tiles.pipeline.models.backends.onnx_runtime import OnnxRuntime
-from segment_tiles.pipeline.models.backends.openvino import OpenVino
 from segment_tiles.pipeline.models.backends.protocol import Backend
-from segment_tiles.pipeline.models.backends.torch_compiled import TorchCompiled
-from segment_tiles.pipeline.models.backends.torch_eager import TorchEager
-from segment_tiles.pipeline.models.graphs.packaged import GRAPH_FILES
-from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.plugins import Registry
 
-BACKENDS: Final[dict[str, Backend]] = {
-    backend.name: backend for backend in (TorchEager(), TorchCompiled(), OpenVino(), OnnxRuntime())
-}
+if TYPE_CHECKING:
+    import torch
+
+    from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+
+REFERENCE: Final = "torch"
+"""The backend that every model runs in, and by which the others are judged."""
+BACKENDS: Final = Registry("segment_tiles.backends", "backend", Backend)  # type: ignore[type-abstract]
 
 
 def offered(device: torch.device, manifest: ModelManifest) -> tuple[str, ...]:
-    """Return what ``auto`` may choose among, torch first; a packaged graph runs as it is."""
-    if manifest.architecture.arch in GRAPH_FILES:
-        return ("torch",)
-    return tuple(name for name, backend in BACKENDS.items() if backend.unavailable(device) is None)
+    """Return what ``auto`` may choose among, the quickest to prepare first; a packaged graph runs as it is."""
+    if manifest.architecture.is_graph:
+        return (REFERENCE,)
+    offering = [backend for backend in BACKENDS.all() if backend.unavailable(device) is None]
+    return tuple(backend.name for backend in sorted(offering, key=lambda backend: backend.conversion_seconds))
 
 
 def require_backend(name: str, device: torch.device, manifest: ModelManifest) -> Backend:
@@ -38,7 +37,7 @@ def require_backend(name: str, device: torch.device, manifest: ModelManifest) ->
         Where the model brings its own graph.
     """
     backend = BACKENDS[name]
-    if name != "torch" and manifest.architecture.arch in GRAPH_FILES:
+    if name != REFERENCE and manifest.architecture.is_graph:
         msg = (
             f"--backend {name}: model {manifest.name} is a {manifest.architecture.arch} graph, which runs as it is; "
             "give --backend torch"

@@ -164,3 +164,6 @@ def _convert(network: nn.Module, sample: Tensor, path: Path) -> None:
             f"--backend onnx: this network cannot be written as ONNX ({one_line(error)}); use --backend torch"
         )
         raise ModelError(msg) from error
+
+
+ONNX = OnnxRuntime()

@@ -114,3 +114,6 @@ def _convert(network: nn.Module, sample: Tensor, path: Path) -> None:
     except CONVERSION_FAILURES as error:
         msg = f"--backend openvino: OpenVINO cannot convert this network ({one_line(error)}); use --backend torch"
         raise ModelError(msg) from error
+
+
+OPENVINO = OpenVino()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:  # the names of backends are asked for where torch is not needed
+    from collections.abc import Callable
 
-Runner = Callable[[Tensor], Tensor]
+    import torch
+    from torch import Tensor, nn
+
+Runner: TypeAlias = "Callable[[Tensor], Tensor]"
 """Maps normalised (batch, bands, T, T) to logits (batch, classes, T, T) on the same device."""
 
 CONVERSION_FAILURES = (
@@ -41,8 +43,12 @@ class Preparation:
     """Package beside which a converted model may be kept; None: in the user's cache folder."""
 
 
+@runtime_checkable
 class Backend(Protocol):
-    """One way to run a network."""
+    """One way to run a network.
+
+    Third parties add one by an entry point of the group ``segment_tiles.backends``, of the same name.
+    """
 
     name: str
     """As ``--backend`` spells it."""

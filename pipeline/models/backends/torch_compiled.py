@@ -85,3 +85,6 @@ def _compile(network: nn.Module, sample: Tensor, path: Path) -> None:
     except CONVERSION_FAILURES as error:
         msg = f"--backend compile: torch cannot compile this network ({one_line(error)}); use --backend torch"
         raise ModelError(msg) from error
+
+
+COMPILE = TorchCompiled()

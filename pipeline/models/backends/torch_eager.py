@@ -54,3 +54,6 @@ class TorchEager:
         moved = network.to(device=preparation.device, dtype=dtype).to(memory_format=torch.channels_last)
         moved.requires_grad_(requires_grad=False)
         return CudaGraphRunner(moved, preparation.shape) if preparation.device.type == "cuda" else moved
+
+
+TORCH = TorchEager()

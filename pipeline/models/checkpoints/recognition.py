@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from segment_tiles.pipeline.errors import ModelError, UsageError
-from segment_tiles.pipeline.models.checkpoints import jfzhang, smp, torchvision, vainf
+from segment_tiles.pipeline.models.checkpoints import smp
 from segment_tiles.pipeline.models.checkpoints.answers import check_answer
 from segment_tiles.pipeline.models.checkpoints.networks import find_network
+from segment_tiles.pipeline.models.checkpoints.readers import READERS
 from segment_tiles.pipeline.models.checkpoints.reading import Checkpoint, read_checkpoint
 from segment_tiles.pipeline.models.checkpoints.translation import (
     ImportedWeights,
@@ -24,18 +22,6 @@ from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.networks.comparison import BACKGROUND
 from segment_tiles.pipeline.models.packages.weights import load_exactly
 
-
-class _Source(Protocol):
-    """A module that knows the names of one project."""
-
-    SOURCE: str
-
-    def recognises(self, state: Mapping[str, Tensor]) -> bool: ...
-
-    def translate(self, state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWeights: ...
-
-
-_SOURCES: tuple[_Source, ...] = (jfzhang, vainf, torchvision, smp)
 _CLASSIFIER = "head.classifier"
 _PROBE_SIDE = 64
 
@@ -119,14 +105,15 @@ def with_background(imported: ImportedWeights) -> ImportedWeights:
 
 def _translate(checkpoint: Checkpoint, options: ImportOptions, path: Path) -> ImportedWeights:
     state = checkpoint.tensors
-    found = find_network(state, lambda part: any(source.recognises(part) for source in _SOURCES))
+    readers = list(READERS.all())
+    found = find_network(state, lambda part: any(reader.recognises(part) for reader in readers))
     if found is None:
-        known = ", ".join(source.SOURCE for source in _SOURCES)
+        known = ", ".join(reader.SOURCE for reader in readers)
         first = ", ".join(list(state)[:4])
         msg = f"{path} is no DeepLabv3 or v3+ of {known}; its tensors begin with {first}"
         raise ModelError(msg)
-    source = next(source for source in _SOURCES if source.recognises(found.tensors))
-    imported = source.translate(found.tensors, options)
+    reader = next(reader for reader in readers if reader.recognises(found.tensors))
+    imported = reader.translate(found.tensors, options)
     return replace(
         imported,
         assumptions=(*imported.assumptions, *found.notes),

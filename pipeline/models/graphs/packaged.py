@@ -32,12 +32,6 @@ from segment_tiles.pipeline.models.networks.layers import refuse_tracing
 from segment_tiles.pipeline.models.packages.manifest import Architecture
 from segment_tiles.pipeline.models.packages.weights import refuse_no_numbers
 
-GRAPH_FILES = {
-    "torchscript": "graph.torchscript",
-    "torch_export": "graph.pt2",
-    "onnx": "graph.onnx",
-}
-"""Name in a model package, by architecture."""
 EXECUTES = ("torchscript", "torch_export")
 """Architectures whose files may execute code when they are loaded."""
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+
+GRAPH_FILES: Final = {
+    "torchscript": "graph.torchscript",
+    "torch_export": "graph.pt2",
+    "onnx": "graph.onnx",
+}
+"""Name in a model package of a graph that brings its own network, by architecture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,11 @@ class Architecture:
     """Of every bilinear resize in head and decoder."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of one family, such as channel counts or separable style."""
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the package brings a graph, which runs as it is."""
+        return self.arch in GRAPH_FILES
 
 
 @dataclass(frozen=True, slots=True)

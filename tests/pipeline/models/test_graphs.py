@@ -13,9 +13,9 @@ from torch.export import Dim
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.graphs.checked_import import import_graph
-from segment_tiles.pipeline.models.graphs.packaged import GRAPH_FILES, graph_kind, load_graph
+from segment_tiles.pipeline.models.graphs.packaged import graph_kind, load_graph
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_graph_package
-from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.models.packages.manifest import GRAPH_FILES, ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 
