@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segment_tiles.cli.options.common import Json, Quiet
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def _print_schema(*, value: bool) -> None:
         raise typer.Exit
 
 
+@logged
 def command(
     jobs: Jobs,
     dry_run: Annotated[

@@ -10,6 +10,7 @@ import typer
 from segment_tiles.cli.commands.run import print_summary
 from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import Console, print_json
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import chosen
@@ -36,6 +37,7 @@ OF_RUN = chosen(RunConfig, "device", "restart")
 """Options that mean what they mean for `run`."""
 
 
+@logged
 @with_options(OF_RUN)
 def command(
     *,

@@ -7,11 +7,13 @@ from typing import Any
 
 from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.evaluation import EvaluateConfig, evaluate_config_from
 
 
+@logged
 @with_options(options_of(EvaluateConfig))
 def command(options: Given, json: Json = False) -> None:
     """Score a class map against the truth."""

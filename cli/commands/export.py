@@ -9,11 +9,13 @@ import typer
 
 from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json
 from segment_tiles.workflows.config import EXPORT_OPTIONS
 from segment_tiles.workflows.options.keywords import values_of
 
 
+@logged
 @with_options(EXPORT_OPTIONS)
 def command(
     run_directory: Annotated[Path, typer.Argument(metavar="DIR", help="Output directory of a finished run.")],

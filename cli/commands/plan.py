@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
 from segment_tiles.workflows.config import PLAN_OPTIONS, plan_config_from
 
 
+@logged
 @with_options(PLAN_OPTIONS)
 def command(options: Given, json: Json = False) -> None:
     """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""

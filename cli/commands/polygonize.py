@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.polygons import PolygonizeConfig, polygonize_config_from
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from segment_tiles.workflows.polygons.report import PolygonizeReport
 
 
+@logged
 @with_options(options_of(PolygonizeConfig))
 def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Turn a class raster of any size into polygons without seams."""

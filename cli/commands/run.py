@@ -8,11 +8,13 @@ import typer
 
 from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import Console, print_json, text_console
 from segment_tiles.workflows.config import RunConfig, run_config_from
 from segment_tiles.workflows.options.declare import options_of
 
 
+@logged
 @with_options(options_of(RunConfig))
 def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Segment a raster; a run that was stopped goes on where it was."""

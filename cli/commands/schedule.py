@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from segment_tiles.cli.commands.batch import Jobs, RestartChanged
+from segment_tiles.cli.options.logs import logged
 
 
+@logged
 def command(
     jobs: Jobs,
     cron: Annotated[

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.training import TrainConfig, train_config_from
 
 
+@logged
 @with_options(options_of(TrainConfig))
 def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Train a model from labelled scenes; under torchrun on several GPUs."""

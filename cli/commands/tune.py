@@ -8,6 +8,7 @@ import typer
 
 from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
+from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import chosen
@@ -26,6 +27,7 @@ OF_RUN = chosen(RunConfig, "device", "trust")
 """Options that mean what they mean for `run`."""
 
 
+@logged
 @with_options(OF_RUN)
 def command(model: Model, options: Given, seconds: Seconds = 50.0, json: Json = False) -> None:
     """Measure backend, precision, tile and batch of a model; `run` takes the fastest if told nothing else."""

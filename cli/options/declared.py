@@ -27,7 +27,7 @@ def with_options(declared: Sequence[Option]) -> Callable[[Command], Command]:
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(function, eval_str=True).parameters.values():
             parameters += (
-                [_parameter(entry) for entry in declared] if parameter.name == "options" else [parameter]
+                [parameter_of(entry) for entry in declared] if parameter.name == "options" else [parameter]
             )
 
         def command(**values: Any) -> None:
@@ -48,19 +48,28 @@ def with_parameters(command: Command, function: Command, parameters: Sequence[in
     return command
 
 
-def _parameter(declared: Option) -> inspect.Parameter:
+def parameter_of(declared: Option) -> inspect.Parameter:
     """Return the parameter that Typer reads; its numbers are text, which the declaration reads."""
-    kind: Any = declared.type if declared.type in {bool, Path} else str
+    kind: Any = declared.type if declared.type in {bool, Path} or declared.is_counted else str
     if declared.is_repeated:
         kind = list[kind]
-    default: Any = declared.default if declared.default is None or kind is bool else str(declared.default)
+    default: Any = declared.default
+    if kind is str and default is not None:
+        default = str(default)
     if not declared.is_required and default is None:
         kind = kind | None
     details: Any
     if declared.is_argument:
         details = typer.Argument(metavar=declared.metavar, help=declared.help)
     else:
-        details = typer.Option(f"--{declared.name}", metavar=declared.metavar, help=declared.help)
+        names = [f"-{declared.short}"] * bool(declared.short) + [f"--{declared.name}"]
+        details = typer.Option(
+            *names,
+            metavar=declared.metavar,
+            help=declared.help,
+            count=declared.is_counted,
+            show_default=not declared.is_counted,
+        )
     return inspect.Parameter(
         declared.keyword,
         inspect.Parameter.KEYWORD_ONLY,

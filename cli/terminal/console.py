@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.workflows.logs.output import logs_to_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole  # noqa: TID251 - its name alone
@@ -44,7 +45,7 @@ class Console:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._shows = sys.stderr.isatty() and not quiet
+        self._shows = sys.stderr.isatty() and not quiet and not logs_to_terminal()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._tile_pixels = 0

@@ -6,6 +6,7 @@ the doors of sources, which parse headers, take all of these as damage of the fi
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -56,16 +57,25 @@ def damage_refused(name: object, what: str, *further: type[Exception]) -> Iterat
         raise SourceError(msg) from error
 
 
+_QUERY: Final = re.compile(r"(?<=\w)\?[^\s'\"]*=[^\s'\"]*?(?P<end>[,:;.]?)(?=\s|$)")
+"""After a name, up to the next space; a comma or a colon there belongs to the sentence."""
+
+
 def said(error: Exception) -> str:
     """Return the text of an error, with its kind if the text alone tells little.
 
     >>> said(KeyError("sizes")), said(OSError("no such file"))
     ("KeyError: 'sizes'", 'no such file')
+
+    GDAL names a remote file without its server, but with the query, which may be a secret.
+
+    >>> said(OSError("a.tif?sig=x,y, band 1: IReadBlock failed"))
+    'a.tif, band 1: IReadBlock failed'
     """
     if isinstance(error, UnicodeDecodeError):  # of a message of GDAL, which quotes what is no text
         return f"it holds what is no UTF-8: {one_line(Exception(error.object.decode(errors='replace')))}"
     if isinstance(error, RasterioError) and isinstance(error.__cause__, Exception):
         return said(error.__cause__)  # rasterio's own is "see previous exception"
-    text = one_line(error)
+    text = _QUERY.sub(r"\g<end>", one_line(error))
     is_clear = isinstance(error, (*GDAL_ERRORS, EOFError)) or (isinstance(error, ValueError) and " " in text)
     return text if is_clear or text == type(error).__name__ else f"{type(error).__name__}: {text}"

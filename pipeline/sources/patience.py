@@ -12,6 +12,7 @@ is ended by the settings below; a slow but steady download is not.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -19,6 +20,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from segment_tiles.pipeline.sources.damage import said
+
+log = logging.getLogger(__name__)
 
 LOCAL_ATTEMPTS: Final = 3
 """How often something on a disk is tried: network file systems have their moments."""
@@ -108,7 +111,13 @@ class Patience:
                 break
             if now + wait > end:
                 self._lost = last
+                log.warning("the source is given up, no read of it waits again: %s", last.summary)
                 break
+            log.warning(
+                "a read failed, attempt %d of %d, it is tried again in %.1f s: %s",
+                attempt + 1, self._attempts, wait, said(last.last),
+                extra={"attempt": attempt + 1, "reason": said(last.last)},
+            )  # fmt: skip
             time.sleep(wait)
             if before_again is not None:
                 before_again()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ class Files(BaseHTTPRequestHandler):
     silent_from = 0
     """First byte of a file about which the server is silent in the mode `silent`."""
     ended = threading.Event()
+    busy_answers = 0
+    """How many requests beyond the first bytes of a file are refused for now."""
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -48,6 +51,10 @@ class Files(BaseHTTPRequestHandler):
         if Files.mode == "silent" and int(first) >= Files.silent_from:
             self.close_connection = True
             Files.ended.wait(60)
+            return
+        if Files.busy_answers and int(first) > 0:
+            Files.busy_answers -= 1
+            self.send_error(503)
             return
         path = Files.folder / self.path.lstrip("/").partition("?")[0]
         if Files.mode == "away" or not path.is_file():
@@ -90,6 +97,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     array[:] = VALUES[0]
     Files.folder, Files.mode, Files.silent_from = tmp_path, "good", 0
     Files.ended.clear()
+    Files.busy_answers = 0
     service = ThreadingHTTPServer(("127.0.0.1", 0), Files)
     service.daemon_threads = True
     threading.Thread(target=service.serve_forever, daemon=True).start()
@@ -137,6 +145,30 @@ def test_a_server_that_is_away_for_seconds_is_survived(server: str, monkeypatch:
     np.testing.assert_array_equal(source.read(Window(400, 0, 64, 512)), VALUES[:, 400:464])
     source.close()
     back.join()
+
+
+def test_a_read_that_is_tried_again_is_in_the_log_with_scene_and_reason(
+    server: str, grey_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SOON.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
+    Files.busy_answers, log = 6, tmp_path / "log"
+    words = [
+        f"{server}/a.tif?token=s3cr3t",
+        f"--model={grey_model}",
+        f"--out={tmp_path / 'out'}",
+        "--format=zarr",
+    ]
+    options = ["--device=cpu", "--precision=fp32", "--quiet", f"--log-file={log}", "--log-format=json"]
+    assert run_command_line(["run", *words, *options]) == 0
+    assert "s3cr3t" not in log.read_text()
+    again = [line for line in map(json.loads, log.read_text().splitlines()) if "attempt" in line]
+    # GDAL asks for several ranges first, and again one by one, before a read fails
+    assert again[0]["attempt"] == 1
+    assert not Files.busy_answers
+    assert all(line["level"] == "WARNING" and "a.tif, band 1: " in line["reason"] for line in again)
+    assert {line["scene"] for line in again} == {f"{server}/a.tif"}
 
 
 def test_a_slow_and_steady_download_is_not_cut(server: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError, SegmentTilesError, one_line
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.collection import write_collection
@@ -21,8 +23,11 @@ from segment_tiles.workflows.batch.part import WHOLE, Part
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.table import write_table
 from segment_tiles.workflows.executors import Executor
+from segment_tiles.workflows.logs.context import logged_as
 from segment_tiles.workflows.regions.loaded_model import segmenters_kept
 from segment_tiles.workflows.run.segment import Listener, RunResult, segment
+
+log = logging.getLogger(__name__)
 
 
 class BatchListener(Listener, Protocol):
@@ -92,6 +97,7 @@ def run_batch(
         Where table or collection cannot be written.
     """
     jobs = part.of(list_jobs(file, restart=restart))
+    log.info("%s: %s", file.path, counted(len(jobs), "job"))
     outcomes = [JobOutcome(job, "waiting") for job in jobs]
     try:
         with SharedExecutor(listener.note) as executor, segmenters_kept():
@@ -115,6 +121,17 @@ def run_job(
     job: Job, listener: Listener, executor: SharedExecutor, *, restart_changed: bool = False
 ) -> JobOutcome:
     """Run one job; whatever is wrong with it is in the outcome."""
+    with logged_as(job=job.name):
+        log.info("begins: job %d, %s", job.number, shown_name(job.config.source))
+        outcome = _outcome(job, listener, executor, restart_changed=restart_changed)
+        level = logging.ERROR if outcome.has_failed else logging.INFO
+        reason = {"reason": outcome.error, "scene": shown_name(job.config.source)} if outcome.error else {}
+        log.log(level, "ends: %s, %.1f s%s", outcome.state, outcome.seconds,
+                f": {outcome.error}" if outcome.error else "", extra=reason)  # fmt: skip
+    return outcome
+
+
+def _outcome(job: Job, listener: Listener, executor: SharedExecutor, *, restart_changed: bool) -> JobOutcome:
     started = perf_counter()
     try:
         if job.mosaic is not None:
@@ -126,7 +143,8 @@ def run_job(
         if isinstance(error, RunFailedError):  # no worker is left: the next job gets new ones
             executor.close()
         return JobOutcome(job, "failed", one_line(error), perf_counter() - started)
-    except Exception as error:  # noqa: BLE001 - the outermost place of a job: no scene stops the others
+    except Exception as error:
+        log.exception("an error that was not foreseen")
         text = describe_unforeseen(error, ["batch", f"({job.config.source})"])
         return JobOutcome(job, "failed", text, perf_counter() - started)
     seconds = perf_counter() - started

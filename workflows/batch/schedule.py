@@ -45,6 +45,7 @@ from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.planning import check_jobs, is_finished_and_same
 from segment_tiles.workflows.batch.run import run_job, write_results
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.logs.output import logging_of_parent
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import settings_of
@@ -143,8 +144,15 @@ def run_jobs(
     UsageError
         Where the jobs file cannot be accepted.
     """
-    if (client := os.environ.get(CLIENT)) and int(client) != os.getpid():
-        end_with_process(int(client))
+    client = int(os.environ.get(CLIENT, os.getpid()))
+    if client == os.getpid():
+        return _run_all(jobs_file, restart_changed, Retries(retries, retry_seconds))
+    end_with_process(client)
+    with logging_of_parent():
+        return _run_all(jobs_file, restart_changed, Retries(retries, retry_seconds))
+
+
+def _run_all(jobs_file: str, restart_changed: bool, retries: Retries) -> dict[str, str]:
     file = read_jobs_file(Path(jobs_file))
     jobs = list_jobs(file)
     log = _Log(get_run_logger())
@@ -153,7 +161,7 @@ def run_jobs(
         with SharedExecutor(log.note) as executor, segmenters_kept():
             for place, job in enumerate(jobs):
                 work = _Work(job, log, executor, restart_changed)
-                outcomes[place] = _run_as_task(work, Retries(retries, retry_seconds))
+                outcomes[place] = _run_as_task(work, retries)
     finally:
         write_results(file, outcomes)
     failed = [outcome for outcome in outcomes if outcome.has_failed]

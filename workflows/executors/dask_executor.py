@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +24,12 @@ from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPath
 from segment_tiles.workflows.executors.sliding_window import SlidingWindow
 from segment_tiles.workflows.executors.unopened import submit
 from segment_tiles.workflows.executors.worker import RegionWorker, WorkOrder, stop_run, unseen
+from segment_tiles.workflows.executors.worker_log import bring_records, leave_records
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+
+log = logging.getLogger(__name__)
 
 PACKAGES_THAT_DECIDE_BYTES = ("segment-tiles", "torch")
 """Of which a worker must have the same version as this process."""
@@ -53,7 +57,7 @@ class DaskExecutor:
         self._client: Client | None = None
         self._capacity = Capacity()
         self._runs: list[str] = []
-        self._has_prepared_workers = False
+        self._has_prepared_workers = self._brings_records = False
 
     def start(self) -> Capacity:
         """Connect, wait for the first worker, and check who is there.
@@ -74,7 +78,9 @@ class DaskExecutor:
             plugin = RegionWorker(self._cluster.environment, ignores_interrupts=self._cluster.is_local)
             self._asked(lambda: client.register_plugin(plugin, name=self._name))
             self._has_prepared_workers = True
+            self._brings_records = bring_records(client, self._name)
             self._capacity = self._measured_capacity(client)
+        log.info("%s of %s", counted(self._capacity.workers or 1, "worker"), client.scheduler.address)
         return self._capacity
 
     def check(self, paths: RunPaths) -> None:
@@ -163,15 +169,18 @@ class DaskExecutor:
             client.run(stop_run, run, at_once=True, on_error="ignore")
         client.run(forget_segmenters, on_error="ignore")
         client.unregister_worker_plugin(self._name)
+        if self._brings_records:
+            leave_records(client, self._name)
 
     def _asked(self, ask: Callable[[], Result]) -> Result:
         """Ask all workers; again where one of them left while it was asked, and took the answer with it."""
         for _ in range(ASKED_AGAIN):
             try:
                 return ask()
-            except CommClosedError:
+            except CommClosedError as error:
                 if self._connected().status != "running":
                     raise
+                log.warning("a worker left while it was asked, all are asked again: %s", one_line(error))
                 time.sleep(SECONDS_TO_SETTLE)
         return ask()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from segment_tiles.workflows.executors.protocol import Tell
 from segment_tiles.workflows.executors.unopened import submit
 from segment_tiles.workflows.executors.worker import WorkOrder, do_region_on_worker, stop_run
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 """How often the scheduler and the user's Ctrl-C are looked after while nothing comes back."""
@@ -118,6 +121,7 @@ class SlidingWindow:
                 retries=TRIES - 1,
             )
             self._in_work[future] = index
+            log.debug("Region %d of %d is given to the workers", index + 1, len(self._tasks))
             future.add_done_callback(self._happened.put)
 
     def _take(self) -> None:
@@ -153,6 +157,7 @@ class SlidingWindow:
         region, slab = self._tasks[index].region, self._tasks[index].slab
         slices = "" if slab is None else f"slices {slab.slices[0]} to {slab.slices[1]}: "
         failure = {"window": asdict(region), "reason": slices + _reason(error)}
+        log.error("Region %d failed: %s", index, failure["reason"], extra=failure)
         self._reports[index] = RegionReport(failures=[failure])
         for line in self._log_lines(error):
             self._tell(line)
@@ -193,6 +198,9 @@ class SlidingWindow:
         if self._workers:
             self._had_workers = self._counted
         if self._workers < before:
+            log.warning(
+                "a worker is lost, %d are left; its Region is done again", self._workers, extra={"told": True}
+            )
             self._tell(f"a worker is lost, {self._workers} are left; its Region is done again")
         if self._counted - self._had_workers > self._patience:
             msg = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -21,7 +22,10 @@ from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.executors.protocol import RunPaths
+from segment_tiles.workflows.logs.formats import PACKAGE
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask, do_region
+
+log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_EVENTS = 0.5
 """Progress of a worker reaches the scheduler at most this often."""
@@ -87,6 +91,12 @@ def do_region_on_worker(task: RegionTask, order: WorkOrder) -> RegionReport:
         progress = ProgressEvents(order.run)
         try:
             return do_region(task, progress, lambda: order.run in _stopped)
+        except SegmentTilesError as error:
+            log.warning(
+                "the Region of rows %d to %d failed on this worker, which may try it again: %s",
+                task.region.row, task.region.row_stop, one_line(error), extra={"reason": one_line(error)},
+            )  # fmt: skip
+            raise
         finally:
             progress.send()
 
@@ -142,12 +152,14 @@ class RegionWorker(WorkerPlugin):  # type: ignore[misc]
 
     def __init__(self, environment: dict[str, str], *, ignores_interrupts: bool) -> None:
         self._environment, self._ignores_interrupts = environment, ignores_interrupts
+        self._log_level = logging.getLogger(PACKAGE).getEffectiveLevel()
 
     def setup(self, worker: Worker) -> None:
         """Set environment, signals and threads of torch."""
         os.environ.update(self._environment)
         clean_log_records()
         silence_libraries()
+        logging.getLogger(PACKAGE).setLevel(self._log_level)  # as where the run was started
         if self._ignores_interrupts and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         # Dask starts worker processes with OMP_NUM_THREADS=1, whatever their number of threads

@@ -28,6 +28,8 @@ class Option:
     """Name of the field of the configuration."""
     help: str
     """One sentence for the user."""
+    short: str = ""
+    """One letter for the same: ``v`` of ``-v``."""
     metavar: str | None = None
     """What stands for the value in the help."""
     default: Any = None
@@ -40,6 +42,8 @@ class Option:
     """Of a value, or of one entry of a list: str, int, float, bool or Path."""
     is_list: bool = False
     """The value is a tuple of such entries."""
+    is_counted: bool = False
+    """The value is how often it is given."""
     choices: tuple[str, ...] = ()
     """All texts that are accepted; empty: it depends."""
     minimum: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -39,6 +40,8 @@ from segment_tiles.workflows.output_folder.lock import held_folder
 from segment_tiles.workflows.polygons.report import PolygonizeReport, class_totals, placement_notes
 from segment_tiles.workflows.polygons.vector_pool import start_loading, worker_pool
 from segment_tiles.workflows.sizes_check import check_workers
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, the number of finished tiles and the number of all tiles."""
@@ -85,11 +88,16 @@ def polygonize(
     with held_folder(tiles, out[0], "file"):
         ledger = TileLedger(tiles)
         ledger.begin(_settings(raster, known.before, options), restart=restart)
+        log.info(
+            "%s: %d x %d pixels; %s, %s", shown_name(str(raster)), spec.width, spec.height,
+            counted(workers, "process", "processes"), "begun anew" if restart else "finished tiles are kept",
+        )  # fmt: skip
         codes = _changed_codes(raster, spec, ledger, options, workers)
         parts = _parts(TileSetup(raster, codes, tiles, options), spec, workers, progress)
         _require_one_version(known, ledger)
         report = _written(raster, targets, parts, spec, level_scale, started)
         ledger.remove()
+    log.info("%s in %.1f s", counted(report.features, "feature"), report.seconds)
     return report
 
 
@@ -164,6 +172,7 @@ def _write(targets: Sequence[tuple[Path, VectorFormat]], layer: Layer) -> list[s
     for path, kind in targets:
         with finished_file(path) as unfinished:
             notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished, layer))
+        log.info("%s is written", path)
     return notes
 
 

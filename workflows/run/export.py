@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from segment_tiles.workflows.results.formats.table import files_of
 from segment_tiles.workflows.results.item import update_run_item
 from segment_tiles.workflows.results.report import read_report, write_report
 from segment_tiles.workflows.run.taken_up import is_store_kept
+
+log = logging.getLogger(__name__)
 
 
 def export_run(
@@ -58,6 +61,7 @@ def export_run(
         }
         write_report(directory, report)
         update_run_item(directory, group, report)
+        log.info("%s: written: %s", path, ", ".join(written))
     return written
 
 

@@ -13,7 +13,7 @@ import rasterio
 
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.models.registry import portable_name
-from segment_tiles.pipeline.names import without_secrets
+from segment_tiles.pipeline.names import shown_name, without_secrets
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.sources.versions.ranges import begin_reading
 from segment_tiles.pipeline.sources.versions.version import (
@@ -26,6 +26,7 @@ from segment_tiles.pipeline.sources.versions.version import (
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths, executor_for
 from segment_tiles.workflows.executors.interruption import interruption
+from segment_tiles.workflows.logs.context import logged_as
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.memory import read_cache_bytes
 from segment_tiles.workflows.plans.plan import Plan, make_plan
@@ -120,7 +121,8 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
     overviews = reads_overviews(config.level, config.view)
     known = with_guard(known_version(config.source, overviews=overviews))  # before it is opened
     begin_reading(config.source, known.before, anew=True)
-    with rasterio.Env(**known.read_settings) if known.read_settings else nullcontext():
+    environment = rasterio.Env(**known.read_settings) if known.read_settings else nullcontext()
+    with logged_as(scene=shown_name(config.source)), environment:
         return _segment(config, known, listener, executor, started)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +24,14 @@ from segment_tiles.pipeline.learning.scores.evaluation import (
     grid_of,
 )
 from segment_tiles.pipeline.learning.settings import SceneSettings
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.vectors.rasters.class_raster import open_class_raster
 from segment_tiles.workflows.options.evaluation import EvaluateConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.training.evaluate_volume import evaluate_volume, open_volume_store
 from segment_tiles.workflows.training.learning_sources import sources_of_evaluation
+
+log = logging.getLogger(__name__)
 
 JSON_FILE = "evaluation.json"
 PICTURE_FILE = "confusion.png"
@@ -139,6 +143,7 @@ def evaluate(
     else:
         result = _evaluate_raster(class_map_path, truth, class_names, widths)
     sources.require_same()
+    log.info("%s is scored against %s", shown_name(str(class_map_path)), shown_name(truth.path))
     document = scores_document(result)
     if out is not None:
         _write(out, document, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,8 @@ from segment_tiles.pipeline.models.package import load_manifest, load_network, s
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.names import document_without_secrets
+
+log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
 TOGETHER = "all held-out areas"
@@ -145,6 +148,7 @@ class PackagingObserver:
         """Log a step."""
         if self.log is not None:
             self.log.write(row)
+            log.debug("step %d: %s", int(row["step"]), row)
             self._progress.stepped(row)
 
     def scored(self, row: dict[str, float], kept: dict[str, Tensor]) -> None:
@@ -156,6 +160,7 @@ class PackagingObserver:
             for name, value in row.items()
             if name != "step"
         }
+        log.info("step %d is scored: %s", int(row["step"]), rounded, extra={"step": int(row["step"])})
         self._packager.save(kept, self._packager.extra(int(row["step"]), {"while training": rounded}))
         self._progress.scored(row)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +38,8 @@ from segment_tiles.workflows.training.package import (
     add_left_out_scores,
 )
 from segment_tiles.workflows.training.start import fingerprint, first_network, reproducible
+
+log = logging.getLogger(__name__)
 
 REPORT_FILE = "report.json"
 
@@ -229,6 +232,9 @@ def _train_on(
     )
     if resume:
         training.resume()
+    log.info(
+        "%s: step %d of %d on %s, into %s", settings.name, training.step, settings.steps, place.device, out
+    )
     place.progress.started(settings.name, training.step, settings.steps)
     if not place.process.is_first:
         training.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,8 @@ from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.stores.seals import Seal, seal_of
 from segment_tiles.pipeline.outputs.stores.store import SHARDS, array_of, folder_of, shard_file, shard_shape
+
+log = logging.getLogger(__name__)
 
 COUNTED_ONE_BY_ONE = 16
 """Classes up to which a pass for each is quicker than a histogram, for which every code becomes 64 bits wide."""
@@ -184,6 +187,11 @@ class ShardWriter:
         except OSError as error:
             raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
         self._ledger.mark(replace(entry, not_finite=not_finite, shards=shards))
+        log.info(
+            "rows %d to %d, columns %d to %d of plane %d are on disk",
+            window.row, window.row_stop, window.column, window.column_stop, number or 0,
+            extra={"row": window.row, "column": window.column, "plane": number or 0},
+        )  # fmt: skip
         self.seconds += perf_counter() - started
 
     def _on_disk(self, entry: LedgerEntry, number: int, window: Window) -> dict[str, Seal | None]:

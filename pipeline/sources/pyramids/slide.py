@@ -13,6 +13,7 @@ window. Such a Level is read in cells of a fixed grid, from which windows are cu
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from segment_tiles.pipeline.errors import MissingExtraError, ReadFailedError, So
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.pyramids.pyramid import PyramidFacts
 from segment_tiles.pipeline.sources.pyramids.tiff_pages import is_tiff, tiff_pages
+
+log = logging.getLogger(__name__)
 
 CELL = 1024
 """Side of a cell of Levels that are read in cells, and the largest window read at once, in pixels."""
@@ -101,6 +104,7 @@ class Slide:
         try:
             picture = self._slide.read_region(place, level, (window.width, window.height))
         except self._openslide.OpenSlideError as error:
+            log.warning("%s is opened again after an error of OpenSlide: %s", self._path, one_line(error))
             self._reopen()
             msg = (
                 f"{self._path}: level {level}, rows {window.row} to {window.row_stop} cannot be decoded "
