@@ -31,13 +31,17 @@ CACHE_MIB = 32
 """GDAL's cache of decoded blocks; its default, a share of the machine's memory, would grow with the raster."""
 MASKED = np.iinfo(np.int32).min
 """Nodata code of rasters whose invalid pixels are told by a mask band and not by a value."""
+MASKED_WIDE = np.iinfo(np.int64).min
+"""The same in rasters whose codes may have 32 bits or more."""
+LARGEST_CODE = np.iinfo(np.int64).max
+"""Of the columns of codes in vector files."""
 
 
 class GdalClassRaster:
     """The band of a raster file that holds integer classes.
 
-    Nodata is the declared value; where the file has a mask band instead, masked pixels read as
-    ``MASKED``. Names come from the category names, colours from the colour table, where present.
+    Nodata is the declared value; if the file has a mask band instead, masked pixels read as ``MASKED`` or
+    ``MASKED_WIDE``. Codes of 32 bits with a mask, and those of uint64, come as int64. Names come from the category names, colours from the colour table, where present.
     """
 
     def __init__(self, name: RasterName, band: int | None = None) -> None:
@@ -70,14 +74,22 @@ class GdalClassRaster:
         except RasterioIOError as error:
             msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {one_line(error)}"
             raise ReadFailedError(msg) from error
-        if mask is None:
+        if mask is None and codes.dtype.name == self.spec.dtype:
             return np.asarray(codes)
-        hidden = mask == 0
-        if (
-            self._raster.is_warped and self._nodata is not None
-        ):  # the view keeps values, and not what they mean
+        hidden = np.zeros(codes.shape, np.bool_) if mask is None else mask == 0
+        # a warped view keeps values, and not what they mean
+        if self._nodata is not None and (mask is None or self._raster.is_warped):
             hidden |= codes == self._nodata
-        return np.where(hidden, MASKED, codes.astype(np.int32))
+        return self._widened(codes, hidden)
+
+    def _widened(self, codes: NDArray[np.integer], hidden: NDArray[np.bool_]) -> NDArray[np.integer]:
+        """Return codes in the wider type of the spec, whose lowest number stands for pixels without a class."""
+        shown = codes[~hidden]
+        if codes.dtype == np.uint64 and shown.size and shown.max() > LARGEST_CODE:
+            msg = f"{self._path} has the class code {shown.max()}; {LARGEST_CODE} is the largest that can be kept"
+            raise VectorError(msg)
+        dtype = np.dtype(self.spec.dtype)
+        return np.where(hidden, np.iinfo(dtype).min, codes.astype(dtype))
 
     def read_confidence(self, window: Window) -> NDArray[np.uint8]:
         """Refuse: a GDAL class raster carries no confidence."""
@@ -110,15 +122,26 @@ def _spec(name: RasterName, raster: Placed, band: int, *, has_mask_band: bool) -
         )
         raise VectorError(msg)
     crs = None if dataset.crs is None else dataset.crs.to_wkt(version="WKT2_2019")
+    kept = _kept_type(dtype, has_mask_band=has_mask_band)
+    nodata = _nodata(raster.file, band)
+    if has_mask_band or (nodata is not None and kept != dtype):
+        nodata = int(np.iinfo(kept).min)
     return ClassRasterSpec(
         height=dataset.height,
         width=dataset.width,
-        dtype="int32" if has_mask_band else dtype.name,
-        nodata=MASKED if has_mask_band else _nodata(raster.file, band),
+        dtype=kept.name,
+        nodata=nodata,
         georef=GeoRef.from_affine(dataset.transform, crs),
         classes=_classes(name, raster.file, band),
         notes=tuple(placement_notes(raster, str(name))),
     )
+
+
+def _kept_type(dtype: np.dtype[np.integer], *, has_mask_band: bool) -> np.dtype[np.integer]:
+    """Return the type that holds the codes of a file, and a number more for pixels that a mask hides."""
+    if has_mask_band and dtype.itemsize < np.dtype(np.int32).itemsize:
+        return np.dtype(np.int32)
+    return np.dtype(np.int64) if has_mask_band or dtype == np.uint64 else dtype
 
 
 def _classes(name: RasterName, dataset: rasterio.DatasetReader, band: int) -> tuple[MapClass, ...]:

@@ -192,6 +192,29 @@ def test_masked_pixels_are_nodata(tmp_path, class_raster):
     assert row["touches_nodata"]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "code"), [(np.uint16, 60_000), (np.int32, -(2**31)), (np.uint32, 3_000_000_000), (np.int64, 2**40 + 1)]
+)
+def test_codes_beside_a_mask_are_not_wrapped(tmp_path, class_raster, dtype, code):
+    raster = class_raster(tmp_path / "c.tif", np.full((6, 6), code, dtype), nodata=None)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(raster, "r+") as dataset:
+        dataset.write_mask(np.repeat(np.uint8([0, 255]), 18).reshape(6, 6))
+    polygonize(raster, [tmp_path / "p.parquet"], PolygonizeOptions(vector_tile=4, sieve=2))
+    (row,) = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert (row["class_code"], row["pixels"]) == (code, 18)
+
+
+def test_codes_of_64_bits_without_sign(tmp_path, class_raster, refuses):
+    codes = np.array([[2**63 - 1, 2**63 - 2, 7]], np.uint64)
+    raster = class_raster(tmp_path / "c.tif", codes, nodata=7)
+    polygonize(raster, [tmp_path / "p.parquet"])
+    rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert {row["class_code"]: row["pixels"] for row in rows} == {2**63 - 1: 1, 2**63 - 2: 1}
+    raster = class_raster(tmp_path / "larger.tif", codes + np.uint64(1), nodata=8)
+    text = refuses(VectorError, lambda: polygonize(raster, [tmp_path / "q.parquet"]))
+    assert "9223372036854775808" in text
+
+
 def test_codes_of_any_integer_type(tmp_path, class_raster):
     codes = np.array([[-7, -7, 70_000], [9, 70_000, 70_000]], np.int32)
     raster = class_raster(tmp_path / "c.tif", codes)
