@@ -127,13 +127,15 @@ def open_store(path: Path, mode: str = "r") -> zarr.Group:
     Raises
     ------
     OutputError
-        Where the folder is not a store of this program, or one of a finished run that has lost a file or a part of
-        one: to Zarr a shard that is not there, or is empty, is one without any class.
+        If the folder is not a store of this program, or one of a finished run that has lost a file or a part of
+        one: to Zarr a shard that is not there, or is empty, is one without any class. Or if its metadata were
+        changed.
     """
     fields = read_sealed(path.parent / SEALS_BESIDE)
     if fields is not None and not is_tree_kept(path, from_plain(fields["files"]), sizes_only=True):
         msg = (
-            f"{path}: a file of it was lost or cut; start the same run again, which computes that part again"
+            f"{path}: a file of it was lost, cut or changed since the run wrote it; start the same run again, "
+            "which makes it whole"
         )
         raise OutputError(msg)
     try:
