@@ -92,6 +92,10 @@ class SourceChangedError(RunFailedError):
     """A source became another while it was read."""
 
 
+class AreaChangedError(RunFailedError):
+    """A file of polygons that limits a run became another while the run used it."""
+
+
 class SegmentTilesWarning(UserWarning):
     """What the user of the Python library should know before trusting a map."""
 

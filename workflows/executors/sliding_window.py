@@ -12,7 +12,13 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker
 
-from segment_tiles.pipeline.errors import RunFailedError, SourceChangedError, WriteFailedError, one_line
+from segment_tiles.pipeline.errors import (
+    AreaChangedError,
+    RunFailedError,
+    SourceChangedError,
+    WriteFailedError,
+    one_line,
+)
 from segment_tiles.workflows.executors.dask_settings import TRIES
 from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import Tell
@@ -152,7 +158,7 @@ class SlidingWindow:
         if error is None:
             self._reports[index] = future.result()
             return
-        if isinstance(error, WriteFailedError | SourceChangedError):
+        if isinstance(error, WriteFailedError | SourceChangedError | AreaChangedError):
             raise error  # no Region could be written, so going on would only cost time
         region, slab = self._tasks[index].region, self._tasks[index].slab
         slices = "" if slab is None else f"slices {slab.slices[0]} to {slab.slices[1]}: "

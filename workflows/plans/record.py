@@ -22,6 +22,7 @@ from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
 from segment_tiles.pipeline.sources.versions.version import reads_overviews, source_version
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.probe import Probe
+from segment_tiles.workflows.scenes.computed_area import AreaChecksums
 from segment_tiles.workflows.scenes.scene import Scene
 from segment_tiles.workflows.scenes.volume_scene import VolumeScene
 
@@ -115,6 +116,14 @@ def _tissue_version(tissue: TissueMask | Path | None) -> str | None:
     if tissue is None:
         return None
     return tissue.checksum if isinstance(tissue, TissueMask) else content_checksum(tissue)
+
+
+def area_checksums(settings: Mapping[str, Any]) -> AreaChecksums:
+    """Return the checksums of the files of AOI and tissue in the settings of a run.
+
+    A mask of tissue that was found in the slide has one too: nothing is read again for it, and nothing compared.
+    """
+    return settings.get("--aoi"), settings.get("--tissue")
 
 
 def read_record(path: Path) -> RunRecord | None:

@@ -27,7 +27,7 @@ from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.regions.region_source import open_region_source
 from segment_tiles.workflows.regions.slab import Slab
-from segment_tiles.workflows.scenes.computed_area import computed_area
+from segment_tiles.workflows.scenes.computed_area import AreaChecksums, computed_area
 
 FAILURES_IN_A_ROW_AT_MOST = 3
 """Rows of shards that may fail one after the other before the rest of a Region is given up."""
@@ -92,6 +92,8 @@ class RegionTask:
     """Micrometres per pixel, plane and time point."""
     tissue: TissueMask | Path | None = None
     """Mask or vector file that limits a run on a slide."""
+    area_checksums: AreaChecksums = (None, None)
+    """Of the files of AOI and tissue, when the run was begun."""
     trust: bool = False
     """Whether a graph that may execute code is loaded."""
     slab: Slab | None = None
@@ -234,7 +236,7 @@ def _stream(
         window.shift(task.roi.row, task.roi.column),
         blend=task.blend,
         batch=task.batch,
-        area=computed_area(task.aoi, task.tissue, source.spec),
+        area=computed_area(task.aoi, task.tissue, source.spec, task.area_checksums),
         with_scores=task.with_scores,
         on_tiles=progress,
     )

@@ -33,6 +33,7 @@ from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.probe import Probe
 from segment_tiles.workflows.plans.record import (
     RunRecord,
+    area_checksums,
     check_same_run,
     choices_of,
     read_record,
@@ -192,7 +193,7 @@ def _computed(
     warnings = [*scene.warnings, *map(without_secrets, probe_notes)]
     for text in warnings:
         listener.warn(text)
-    plan = _plan(config, scene, probe, capacity)
+    plan = _plan(config, scene, probe, capacity, settings)
     check_space(plan, directory.path)
     if record is None:
         record = RunRecord(settings, {**choices_of(probe), **({"tuned": True} if config.tuned else {})})
@@ -240,7 +241,7 @@ def _do_regions(
     if volume is not None:
         listener.stage("copy of the voxels")
         copy_source(scene, volume, directory)
-    tasks = _tasks(config, plan, directory, paths, known)
+    tasks = _tasks(config, plan, directory, paths, known, record)
     with interruption(listener.warn) as asked:
         regions = on_one_version(
             lambda stop: executor.run(tasks, listener.tiles, stop), asked, known, directory, record
@@ -256,8 +257,10 @@ def _do_regions(
     return regions
 
 
-def _plan(config: RunConfig, scene: Scene, probe: Probe, capacity: Capacity) -> Plan:
-    area = computed_area(config.aoi, scene.tissue, scene.spec)
+def _plan(
+    config: RunConfig, scene: Scene, probe: Probe, capacity: Capacity, settings: Mapping[str, Any]
+) -> Plan:
+    area = computed_area(config.aoi, scene.tissue, scene.spec, area_checksums(settings))
     return make_plan(config, scene, probe, area, workers=capacity.workers, worker_memory=capacity.memory)
 
 
@@ -275,7 +278,12 @@ def _paths(config: RunConfig, scene: Scene, directory: OutputDirectory) -> RunPa
 
 
 def _tasks(
-    config: RunConfig, plan: Plan, directory: OutputDirectory, paths: RunPaths, known: KnownVersion
+    config: RunConfig,
+    plan: Plan,
+    directory: OutputDirectory,
+    paths: RunPaths,
+    known: KnownVersion,
+    record: RunRecord,
 ) -> list[RegionTask]:
     scene, probe = plan.scene, plan.probe
     widest = max(region.width for region in plan.regions) + scene.lattice.overlap
@@ -290,6 +298,7 @@ def _tasks(
             level=scene.level,
             view=scene.view,
             tissue=absolute_file(scene.tissue),
+            area_checksums=area_checksums(record.settings),
             cache_mib=cache // 2**20,
             aoi=None if config.aoi is None else config.aoi.absolute(),
             model=paths.model,

@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.errors import AreaChangedError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area, read_area_of_interest
 from segment_tiles.pipeline.sources.areas.tissue import TissueArea, TissueMask
+from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
+
+AreaChecksums = tuple[str | None, str | None]
+"""Of the files of AOI and tissue when a run began; None: there is no file, or it is not compared."""
 
 
 class SharedArea:
@@ -28,7 +33,12 @@ class SharedArea:
         return self._first.mask(window) & self._second.mask(window)
 
 
-def computed_area(aoi: Path | None, tissue: TissueMask | Path | None, spec: RasterSpec) -> Area | None:
+def computed_area(
+    aoi: Path | None,
+    tissue: TissueMask | Path | None,
+    spec: RasterSpec,
+    checksums: AreaChecksums = (None, None),
+) -> Area | None:
     """Return what is computed of a raster; None: all of it.
 
     Parameters
@@ -39,22 +49,49 @@ def computed_area(aoi: Path | None, tissue: TissueMask | Path | None, spec: Rast
         Mask, or vector file, or None.
     spec
         Of the raster.
+    checksums
+        What the files must be: they are read for every part of a run, and one map is made of one AOI.
 
     Raises
     ------
     UsageError
-        Where a file cannot be read or lies outside the raster.
+        If a file cannot be read or lies outside the raster.
+    AreaChangedError
+        If a file is another than when the run began.
     """
     areas: list[Area] = []
     if aoi is not None:
-        areas.append(read_area_of_interest(aoi, spec.georef, spec.window))
+        areas.append(_area_of_file(aoi, spec, "--aoi", checksums[0]))
     if isinstance(tissue, TissueMask):
         areas.append(TissueArea(tissue, spec.height, spec.width))
     elif tissue is not None:
-        areas.append(read_area_of_interest(tissue, spec.georef, spec.window, option="--tissue"))
+        areas.append(_area_of_file(tissue, spec, "--tissue", checksums[1]))
     if len(areas) == 2:
         return SharedArea(areas[0], areas[1])
     return areas[0] if areas else None
+
+
+def _area_of_file(path: Path, spec: RasterSpec, option: str, checksum: str | None) -> Area:
+    _require_same(path, option, checksum)
+    area = read_area_of_interest(path, spec.georef, spec.window, option=option)
+    _require_same(path, option, checksum)  # it may have changed while it was read
+    return area
+
+
+def _require_same(path: Path, option: str, checksum: str | None) -> None:
+    if checksum is None:
+        return
+    try:
+        now = content_checksum(path)
+    except OSError:
+        now = "not there"
+    if now != checksum:
+        msg = (
+            f"{option} {path}: changed while the run used it (its sha256 was {checksum[:12]}, it is {now[:12]}); no "
+            "map is made of two: put it back as it was, and the same command goes on, or give --restart to begin anew "
+            "with what is there now"
+        )
+        raise AreaChangedError(msg)
 
 
 def absolute_file(tissue: TissueMask | Path | None) -> TissueMask | Path | None:

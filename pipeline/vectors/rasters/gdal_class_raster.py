@@ -41,7 +41,8 @@ class GdalClassRaster:
     """The band of a raster file that holds integer classes.
 
     Nodata is the declared value; if the file has a mask band instead, masked pixels read as ``MASKED`` or
-    ``MASKED_WIDE``. Codes of 32 bits with a mask, and those of uint64, come as int64. Names come from the category names, colours from the colour table, where present.
+    ``MASKED_WIDE``. Codes of 32 bits with a mask, and those of uint64, come as int64. Names come from the
+    category names, colours from the colour table, if there are any.
     """
 
     def __init__(self, name: RasterName, band: int | None = None) -> None:

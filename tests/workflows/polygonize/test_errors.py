@@ -193,7 +193,8 @@ def test_masked_pixels_are_nodata(tmp_path, class_raster):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "code"), [(np.uint16, 60_000), (np.int32, -(2**31)), (np.uint32, 3_000_000_000), (np.int64, 2**40 + 1)]
+    ("dtype", "code"),
+    [(np.uint16, 60_000), (np.int32, -(2**31)), (np.uint32, 3_000_000_000), (np.int64, 2**40 + 1)],
 )
 def test_codes_beside_a_mask_are_not_wrapped(tmp_path, class_raster, dtype, code):
     raster = class_raster(tmp_path / "c.tif", np.full((6, 6), code, dtype), nodata=None)
