@@ -13,7 +13,7 @@ from segment_tiles.workflows.training.config import read_training_config
 from segment_tiles.workflows.training.package import SilentProgress
 from segment_tiles.workflows.training.train import train
 
-RECIPES = sorted((Path(training_config.__file__).parent / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(training_config.__file__).parents[1] / "recipes").glob("*.yaml"))
 
 
 def document() -> dict[str, object]:
