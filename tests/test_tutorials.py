@@ -101,5 +101,6 @@ def test_night(follow: Follow) -> None:
     folder = follow("night.md")
     for scene in ("monday", "tuesday", "wednesday"):
         assert (folder / "maps" / scene / "classes.tif").is_file()
+    assert "[job maps/wednesday] ends: failed" in (folder / "night.log").read_text()
     with (folder / "maps" / "jobs.csv").open(newline="") as table:
         assert {row["state"] for row in csv.DictReader(table)} <= {"done", "skipped"}
