@@ -167,7 +167,7 @@ def _fail(text: str, status: int) -> int:
 
 
 def _fail_usage(error: Any, arguments: list[str]) -> int:
-    """Say in one line what is wrong with the words; no word at all gets the help."""
+    """Say in one line what is wrong with the arguments; without any, show the help."""
     message = error.format_message()
     context = getattr(error, "ctx", None)
     if "\n" in message and context is not None and message.startswith(context.get_help()[:20]):
@@ -183,9 +183,9 @@ def _fail_usage(error: Any, arguments: list[str]) -> int:
 def _given_value(error: Any, arguments: list[str]) -> str | None:
     """Return what followed the option that an error is about: the parser's messages leave it out."""
     names = getattr(getattr(error, "param", None), "opts", [])
-    for position, word in enumerate(arguments):
-        option, equals, value = word.partition("=")
+    for index, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
         if option in names:
-            following = arguments[position + 1 : position + 2]
+            following = arguments[index + 1 : index + 2]
             return value if equals else (following[0] if following else None)
     return None

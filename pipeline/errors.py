@@ -1,7 +1,7 @@
 """Errors: one root; each says the offending value, what was required, and what to do.
 
 The exit status that the command line returns for an error is part of its class:
-2 where the user's words or input are at fault, 1 where the run failed on the way.
+2 if the user's options or input are at fault, 1 if the run failed on the way.
 """
 
 from __future__ import annotations

@@ -44,14 +44,14 @@ def _end_after(wait: Callable[[], object]) -> None:
     threading.Thread(target=end, name="end-with-parent", daemon=True).start()
 
 
-def start_module(words: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start ``python -m WORDS`` as a process that ends with this one, however this one ends.
+def start_module(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start ``python -m ARGUMENTS`` as a process that ends with this one, however this one ends.
 
     Its standard input is a pipe whose other end this process holds and never writes to. Its standard output goes
     nowhere.
     """
     return subprocess.Popen(
-        [sys.executable, "-c", _UNDER_A_PIPE, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", _UNDER_A_PIPE, *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
 
 

@@ -132,7 +132,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 
 def _sentence(states: dict[str, int]) -> str:
-    """Return counts in words.
+    """Return the counts as one sentence.
 
     >>> _sentence({"done": 1, "failed": 2})
     '1 done, 2 failed'

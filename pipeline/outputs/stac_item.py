@@ -120,7 +120,7 @@ def update_item(
 ) -> None:
     """Give an item the assets of the results that stand beside it now; what else it says stays.
 
-    The words are those of `write_item`.
+    The parameters are those of `write_item`.
     """
     item = pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8")))
     item.assets.clear()

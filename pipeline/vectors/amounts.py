@@ -1,4 +1,4 @@
-"""Areas and lengths in the user's words, turned into pixels of one raster."""
+"""Areas and lengths as the user gave them, turned into pixels of one raster."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pixels_of_area(text: str, spec: ClassRasterSpec) -> int:
     """
     number, in_pixels = _number(text, "an area such as 25px or 120 (square metres)")
     if not in_pixels:
-        return math.ceil(number / _pixel_area_in_words(spec) - 1e-9)
+        return math.ceil(number / _pixel_area_in_user_units(spec) - 1e-9)
     if not number.is_integer():
         msg = f"{text!r} is not a whole number of pixels; give for example {math.ceil(number)}px"
         raise UsageError(msg)
@@ -46,7 +46,7 @@ def pixels_of_length(text: str, spec: ClassRasterSpec) -> float:
         When the text is not a number of 0 or more.
     """
     number, in_pixels = _number(text, "a length such as 2px or 1.5 (metres)")
-    return number if in_pixels else number / math.sqrt(_pixel_area_in_words(spec))
+    return number if in_pixels else number / math.sqrt(_pixel_area_in_user_units(spec))
 
 
 def pixel_area(spec: ClassRasterSpec) -> float:
@@ -58,7 +58,7 @@ def pixel_area(spec: ClassRasterSpec) -> float:
     return area if area > 0 else float(sizes.planar_areas[0])  # a CRS whose middle is no place on the ground
 
 
-def _pixel_area_in_words(spec: ClassRasterSpec) -> float:
+def _pixel_area_in_user_units(spec: ClassRasterSpec) -> float:
     """Return the area of a pixel as users count: that of the coordinates, unless the ground differs by more."""
     on_ground, in_plane = pixel_area(spec), spec.georef.pixel_area * measure_of(spec.georef).factor ** 2
     return in_plane if abs(in_plane - on_ground) <= ROUNDED * on_ground else on_ground

@@ -135,7 +135,7 @@ def _complaint(path: Path, root: yaml.Node, error: ValidationError) -> str:
     entries = error.errors()
     complaints = sorted(
         # of the types that a value may have, the one that says most is the deepest
-        (line_at(root, entry["loc"]), -len(entry["loc"]), _words(dict(entry)))
+        (line_at(root, entry["loc"]), -len(entry["loc"]), _reason(dict(entry)))
         for entry in entries
         if not any(_is_inside(_keys(other["loc"]), _keys(entry["loc"])) for other in entries)
     )
@@ -155,7 +155,7 @@ def _is_inside(place: Sequence[int | str], outer: Sequence[int | str]) -> bool:
     return len(place) > len(outer) and place[: len(outer)] == outer
 
 
-def _words(entry: dict[str, Any]) -> str:
+def _reason(entry: dict[str, Any]) -> str:
     location = _keys(entry["loc"])
     place = ".".join(str(part) for part in location)
     if entry["type"] == "extra_forbidden":

@@ -192,7 +192,7 @@ def _run_as_task(work: _Work, retries: Retries) -> JobOutcome:
 def job_key(job: Job) -> str | None:
     """Return what the result of a job depends on, as sha256; None where the job cannot even start.
 
-    It is the settings of the fingerprint with the user's words in place of what a probe will choose, because
+    It is the settings of the fingerprint with the user's options in place of what a probe will choose, because
     the key has to be there before the run.
     """
     config = job.config
@@ -202,9 +202,9 @@ def job_key(job: Job) -> str | None:
         settings = settings_of(config, checked_scene(config))
     except SegmentTilesError:
         return None  # the task says what is wrong
-    words = [settings, str(config.out), config.formats, config.device, config.precision, config.batch]
-    words += [config.backend, config.augmentation]
-    return sha256(json_text(words, sort_keys=True, indent=None).encode()).hexdigest()
+    asked = [settings, str(config.out), config.formats, config.device, config.precision, config.batch]
+    asked += [config.backend, config.augmentation]
+    return sha256(json_text(asked, sort_keys=True, indent=None).encode()).hexdigest()
 
 
 def _is_there(job: Job) -> bool:

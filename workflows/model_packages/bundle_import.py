@@ -23,14 +23,14 @@ DEFAULT_TILE = 256
 
 
 def import_bundle(request: ImportRequest) -> ImportResult:
-    """Make a model package of a MONAI bundle; what the words do not say, its metadata may.
+    """Make a model package of a MONAI bundle; what the options do not say, its metadata may.
 
     Raises
     ------
     ModelError
         The bundle cannot be read, or is not with these bands and classes.
     UsageError
-        Neither words nor bundle say names of classes, mean or standard deviation.
+        Neither options nor bundle say names of classes, mean or standard deviation.
     """
     bundle = read_bundle(request.path, trust=request.trust)
     table, named = _classes(request, bundle)

@@ -1,4 +1,4 @@
-"""Words of `segment-tiles model import` turned into checked values."""
+"""The options of `segment-tiles model import`, turned into checked values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def import_request(
     atrous_rates: str | None,
     trust: bool,
 ) -> ImportRequest:
-    """Return the words of the command line as a checked request.
+    """Return the options of the command line as a checked request.
 
     Raises
     ------

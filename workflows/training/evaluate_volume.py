@@ -88,14 +88,14 @@ def evaluate_volume(
 
 
 def probabilities_of(truth: str) -> dict[str, str]:
-    """Return class name -> file of NAME=FILE,NAME=FILE; nothing where the words are one file."""
+    """Return class name -> file of NAME=FILE,NAME=FILE; nothing if the truth is one file."""
     if "=" not in truth or Path(truth).exists():
         return {}
     found = {}
-    for word in truth.split(","):
-        name, equals, path = word.partition("=")
+    for entry in truth.split(","):
+        name, equals, path = entry.partition("=")
         if not equals or not Path(path).exists():
-            msg = f"TRUTH names {word!r}; it must be CLASS=FILE with a file of probabilities, or one file of labels"
+            msg = f"TRUTH names {entry!r}; it must be CLASS=FILE with a file of probabilities, or one file of labels"
             raise UsageError(msg)
         found[name.strip()] = path
     return found
