@@ -75,7 +75,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """A virtual environment with this program installed from its sources, and the dependencies of this one."""
     folder = tmp_path_factory.mktemp("installation")
     sources = folder / "sources"
-    for name in ("pipeline", "workflows", "cli"):
+    for name in ("pipeline", "workflows", "cli", "segment_tiles"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, sources / name)
