@@ -29,7 +29,11 @@ from segment_tiles.pipeline.outputs.stores.seals import Seal
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.run.segment import segment
 
-SEALING = ("pipeline.outputs.shard_writer", "pipeline.outputs.seals", "pipeline.vectors.tile_ledger")
+SEALING = (
+    "pipeline.outputs.stores.shard_writer",
+    "pipeline.outputs.stores.seals",
+    "pipeline.vectors.tile_ledger",
+)
 
 
 class Silent:
