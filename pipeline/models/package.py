@@ -39,6 +39,7 @@ __all__ = [
     "load_exactly",
     "load_manifest",
     "load_network",
+    "require_weights",
     "save_graph_package",
     "save_model_package",
 ]
@@ -136,6 +137,23 @@ def finish_package(
     return manifest
 
 
+def require_weights(folder: Path, manifest: ModelManifest) -> Path:
+    """Return the path of the weights that a manifest was read with.
+
+    Raises
+    ------
+    ModelError
+        They changed since, or are not what ``model.json`` says.
+    """
+    document = read_document(folder)
+    path = weights_path(folder, document)
+    verify_weights(path, document)
+    if sha256_of_file(path) != manifest.weights_checksum:
+        msg = f"weights in {folder} changed since the manifest was read; load the manifest again"
+        raise ModelError(msg)
+    return path
+
+
 def load_network(folder: Path, manifest: ModelManifest, *, trust: bool = False) -> nn.Module:
     """Build the network of a package and load its weights as float32, in evaluation mode.
 
@@ -146,12 +164,7 @@ def load_network(folder: Path, manifest: ModelManifest, *, trust: bool = False) 
     ModelError
         The weights are not those of the network, changed since `manifest` was read, or execute code.
     """
-    document = read_document(folder)
-    path = weights_path(folder, document)
-    verify_weights(path, document)
-    if sha256_of_file(path) != manifest.weights_checksum:
-        msg = f"weights in {folder} changed since the manifest was read; load the manifest again"
-        raise ModelError(msg)
+    path = require_weights(folder, manifest)
     if manifest.architecture.is_graph:
         return load_graph(path, manifest.architecture, trust=trust)
     try:

@@ -11,15 +11,13 @@ from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.backends.known import require_backend
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
-from segment_tiles.pipeline.models.graphs.folding import fold_batch_norms
-from segment_tiles.pipeline.models.graphs.rewriting import rewrite
+from segment_tiles.pipeline.models.graphs.rewriting import Rewritten
+from segment_tiles.pipeline.models.inference_network import rewritten_for
 from segment_tiles.pipeline.models.networks.crf import crf_parameters, refine_batch
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.wording import counted
 
 __all__ = ["PRECISIONS", "Segmenter"]
-FOLDING_SAMPLE_SIDE = 128
-"""Side in pixels of the sample on which the folded network must answer as the network itself."""
 
 
 class Segmenter:
@@ -28,8 +26,8 @@ class Segmenter:
     Parameters
     ----------
     network
-        Maps normalised float (batch, bands, T, T) to logits (batch, classes, T, T); kept as it is,
-        a folded copy runs.
+        Maps normalised float (batch, bands, T, T) to logits (batch, classes, T, T); or what was rewritten of one
+        before. It stays as it is: a copy runs.
     manifest
         Normalisation and classes.
     device
@@ -51,7 +49,7 @@ class Segmenter:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | Rewritten,
         manifest: ModelManifest,
         device: torch.device,
         precision: str = "fp32",
@@ -64,18 +62,15 @@ class Segmenter:
         self.manifest, self.classes = manifest, manifest.classes
         self.device, self.precision, self.backend = device, precision, backend
         runs = require_backend(backend, device, manifest)
-        side = min(manifest.tile, FOLDING_SAMPLE_SIDE)
-        noise = torch.randn((1, len(manifest.bands), side, side), generator=torch.Generator().manual_seed(0))
-        folded = fold_batch_norms(network.eval(), noise)
-        self.folded_batch_norms = folded.count
+        rewritten = rewritten_for(network, manifest)
+        self.folded_batch_norms = rewritten.folded_batch_norms
         tile = tile or manifest.tile
         preparation = Preparation(
             (batch, len(manifest.bands), tile, tile), device, precision, manifest.weights_checksum, folder
         )
-        parameters = sum(p.numel() for p in folded.network.parameters())
+        parameters = sum(p.numel() for p in rewritten.network.parameters())
         self.parameter_bytes = parameters * PRECISIONS[precision].itemsize
         """Bytes of the weights in this precision."""
-        rewritten = rewrite(folded.network)
         self.network, self._upsampling = runs.prepare(rewritten.network, preparation), rewritten.upsampling
         self.batches_at_once = runs.batches_at_once(device, precision)
         """Batches that keep the device busy, each in `scores` in a thread of its own."""

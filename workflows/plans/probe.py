@@ -141,12 +141,12 @@ def measure(
 
 
 def _packages(scene: Scene, choice: ComputeChoice) -> list[LoadedPackage]:
-    from segment_tiles.pipeline.models.package import load_network  # noqa: PLC0415
+    from segment_tiles.pipeline.models.inference_network import load_rewritten  # noqa: PLC0415
     from segment_tiles.workflows.regions.loaded_model import LoadedPackage  # noqa: PLC0415
 
     members = ((scene.model_folder, scene.manifest), *scene.companions)
     return [
-        LoadedPackage(folder, manifest, load_network(folder, manifest, trust=choice.trust))
+        LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=choice.trust))
         for folder, manifest in members
     ]
 

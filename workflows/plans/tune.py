@@ -94,7 +94,8 @@ def tune(
         Where the model cannot be loaded, or the device is not there.
     """
     from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
-    from segment_tiles.pipeline.models.package import load_manifest, load_network  # noqa: PLC0415
+    from segment_tiles.pipeline.models.inference_network import load_rewritten  # noqa: PLC0415
+    from segment_tiles.pipeline.models.package import load_manifest  # noqa: PLC0415
     from segment_tiles.pipeline.models.registry import find_model  # noqa: PLC0415
     from segment_tiles.workflows.regions.loaded_model import LoadedPackage  # noqa: PLC0415
 
@@ -104,7 +105,7 @@ def tune(
     target = resolve_device(device)
     stride = manifest.architecture.output_stride
     bench = _Bench(
-        LoadedPackage(folder, manifest, load_network(folder, manifest, trust=trust)),
+        LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=trust)),
         target,
         overlap_pixels(manifest.tile, manifest.overlap, stride),
         started + seconds,

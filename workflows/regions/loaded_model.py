@@ -14,7 +14,9 @@ from torch import nn
 
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.ensemble import Ensemble
-from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.graphs.rewriting import Rewritten
+from segment_tiles.pipeline.models.inference_network import load_rewritten
+from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.models.segmenter import Segmenter
@@ -62,7 +64,7 @@ def load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
                 "give every worker the same model package"
             )
             raise ModelError(msg)
-        loaded.append(LoadedPackage(folder, manifest, load_network(folder, manifest, trust=request.trust)))
+        loaded.append(LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=request.trust)))
     return scorer_of(loaded, torch.device(request.device), request)
 
 
@@ -74,8 +76,8 @@ class LoadedPackage:
     """Where it lies."""
     manifest: ModelManifest
     """What it says of itself."""
-    network: nn.Module
-    """With its weights, float32."""
+    network: nn.Module | Rewritten
+    """With its weights, float32; rewritten for inference if it is no packaged graph."""
 
 
 def scorer_of(

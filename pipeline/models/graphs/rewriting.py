@@ -47,17 +47,19 @@ class Rewritten:
     network: nn.Module
     """Runs in the backend."""
     upsampling: Upsampling | None
-    """What follows it; None where the network does not end so, or has no graph."""
+    """What follows it; None if the network does not end so, or has no graph."""
+    folded_batch_norms: int = 0
+    """How many were folded into the convolutions before them."""
 
 
-def rewrite(network: nn.Module) -> Rewritten:
+def rewrite(network: nn.Module, folded_batch_norms: int = 0) -> Rewritten:
     """Rewrite what `fold_batch_norms` returned, in place; what has no graph stays as it is."""
     if not isinstance(network, fx.GraphModule):
-        return Rewritten(network, None)
+        return Rewritten(network, None, folded_batch_norms)
     activate_in_place(network)
     upsampling = cut_upsampling(network)
     network.recompile()
-    return Rewritten(network, upsampling)
+    return Rewritten(network, upsampling, folded_batch_norms)
 
 
 def activate_in_place(traced: fx.GraphModule) -> int:
