@@ -13,7 +13,7 @@ from fuzz.verdict import faults_of_stderr
 from faults.command import Command, end_processes_left, processes_left, start
 from faults.digest import differences, digests, stable
 from faults.disturbances import Disturbance
-from faults.scenarios import Scenario, prepare
+from faults.scenarios import Scenario, prepare, put_inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,7 @@ def attempt(
                 ]
         undo()
         if disturbance.needs_source:
-            for name in scenario.inputs:
-                if (seeds / name).is_file():
-                    shutil.copy(seeds / name, folder / name)
+            put_inputs(scenario, seeds, folder)
         found += _to_its_end(scenario, folder, may_refuse=disturbance.may_refuse)
         found += differences(reference.expected, folder / scenario.results) if not found else []
     return found

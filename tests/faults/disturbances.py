@@ -136,8 +136,10 @@ def _given_back(folder: Path, _rng: Random) -> Iterator[Undo]:
 
 
 def _source_of(command: Command) -> Path:
-    names = ("scene.tif", "volume.nii", "a.tif", "codes.tif")
-    return next(command.folder / name for name in names if (command.folder / name).exists())
+    """Return the file that the command reads its pixels from; of a folder, the largest in it."""
+    names = ("a.tif", "scene.tif", "volume.nii", "image.zarr", "codes.tif")
+    path = next(command.folder / name for name in names if (command.folder / name).exists())
+    return max(sorted(path.rglob("*")), key=lambda file: file.stat().st_size) if path.is_dir() else path
 
 
 def _source_cut(command: Command, rng: Random) -> None:

@@ -81,14 +81,20 @@ SCENARIOS: Mapping[str, Scenario] = {
 }  # fmt: skip
 
 
+def put_inputs(scenario: Scenario, seeds: Path, folder: Path) -> None:
+    """Put the inputs of a command into its folder, or put them there again."""
+    copy_seeds(seeds, folder, *scenario.inputs)
+    if scenario.results == "maps":
+        for name in ("a.tif", "b.tif"):
+            (folder / name).write_bytes((seeds / "scene.tif").read_bytes())
+
+
 def prepare(scenario: Scenario, seeds: Path, folder: Path) -> None:
     """Lay out the inputs of an attempt."""
     folder.mkdir(parents=True)
-    copy_seeds(seeds, folder, *scenario.inputs)
+    put_inputs(scenario, seeds, folder)
     (folder / "out").mkdir()
     if scenario.results == "maps":
-        (folder / "a.tif").write_bytes((folder / "scene.tif").read_bytes())
-        (folder / "b.tif").write_bytes((folder / "scene.tif").read_bytes())
         options = {"model": "colour", "precision": "fp32", "backend": "torch", "batch": 2, "device": "cpu"}
         jobs = {
             "results": "maps",

@@ -181,6 +181,6 @@ def copy_seeds(seeds: Path, folder: Path, *names: str) -> None:
     """Copy some inputs into the folder of a case."""
     for name in names:
         if (seeds / name).is_dir():
-            shutil.copytree(seeds / name, folder / name)
+            shutil.copytree(seeds / name, folder / name, dirs_exist_ok=True)
         else:
             shutil.copy(seeds / name, folder / name)

@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.errors import one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 
@@ -76,6 +77,8 @@ def _trace_by_pipeline(
         pyogrio.set_gdal_config_options({"CPL_TMPDIR": name})
         try:
             meta, table = pyogrio.read_arrow(folder / "outlines.gdalg.json")
+        except RuntimeError as error:  # all of pyogrio's are; what may fail here is that file of GDAL's
+            raise write_failed(folder, OSError(one_line(error))) from error
         finally:
             pyogrio.set_gdal_config_options({"CPL_TMPDIR": None})
     wkb = table[meta["geometry_name"] or "wkb_geometry"].to_numpy(zero_copy_only=False)

@@ -1,5 +1,8 @@
 """Outlines by the two ways to GDAL's polygonizer."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import shapely
@@ -57,3 +60,24 @@ def test_nothing_is_written_where_the_user_works(tmp_path, monkeypatch):
     gone.rmdir()  # no file can be made in this folder, not even by root
     owner, _ = trace_outlines(labels, with_unlabelled=True)
     assert len(owner) == labels.max() + 1
+
+
+@pytest.mark.skipif(not has_gdal_pipeline(), reason="GDAL is older than 3.12: nothing is written")
+def test_a_disk_that_takes_no_more_is_said_in_a_line() -> None:
+    """GDAL keeps polygons on their way in a GeoPackage of about 100 kB; here no file may have more than 60."""
+    code = """if True:
+        import resource, signal
+        import numpy as np
+        from segment_tiles.pipeline.errors import WriteFailedError
+        from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        try:
+            trace_outlines(np.ones((70, 70), np.int32), with_unlabelled=True)
+        except WriteFailedError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line,) = done.stdout.splitlines()
+    assert "cannot be written" in line
+    assert "start the same command again" in line
