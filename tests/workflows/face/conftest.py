@@ -61,7 +61,7 @@ def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-HEIGHT, WIDTH = 1300, 1177
+HEIGHT, WIDTH = 620, 577
 
 
 @pytest.fixture(scope="session")
