@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import nibabel
 import numpy as np
 import pytest
 import rasterio
@@ -38,6 +39,8 @@ class Bad:
     """By the keys of a jobs file."""
     crs: str | None = "EPSG:32633"
     out: str = "out"
+    kind: str = "raster"
+    """raster, volume, or what ``write_as`` knows."""
     hide: str | None = None
     """Attribute of a module that says what is installed or free, and is patched."""
 
@@ -79,6 +82,16 @@ CASES = {
     "a box elsewhere": Bad(r"--roi .* lies outside the raster", {"roi": [0, 0, 10, 10]}),
     "two bands of three": Bad(r"2 bands are read, but model small takes 3", {"bands": [1, 2]}),
     "no such model": Bad(r"'no-such'", {"model": "no-such"}),
+    "tissue of a volume": Bad(
+        r"--tissue is 'nowhere.geojson', but .*volume", {"tissue": "nowhere.geojson"}, kind="volume"
+    ),
+    "tissue found in a volume": Bad(r"--tissue is 'otsu', but .*volume", {"tissue": "otsu"}, kind="volume"),
+    "alpha of a volume": Bad(r"--alpha is band, but .*volume", {"alpha": "band"}, kind="volume"),
+    "alpha of a slide": Bad(r"--alpha is mask, but .*slide or microscope", {"alpha": "mask"}, kind="slide"),
+    "alpha of an OME-TIFF": Bad(r"--alpha is band, but .*slide or micro", {"alpha": "band"}, kind="ome-tiff"),
+    "alpha of an OME-Zarr": Bad(
+        r"--alpha is band, but .*slide or micro", {"alpha": "band"}, kind="ome-zarr-0.5"
+    ),
     "an axis of a raster": Bad(r"--axis is given, but .* is no volume", {"axis": "coronal"}),
 }
 
@@ -98,6 +111,15 @@ def write_scene(path: Path, crs: str | None) -> Path:
     with rasterio.open(path, "w", **profile, **place) as dataset:
         dataset.write(values)
     return path
+
+
+def write_kind(kind: str, folder: Path, crs: str | None, write_as: Callable[..., Path]) -> Path:
+    if kind == "raster":
+        return write_scene(folder / "scene.tif", crs)
+    if kind == "volume":
+        nibabel.save(nibabel.Nifti1Image(np.ones((20, 20, 4), np.int16), np.eye(4)), folder / "scan.nii.gz")
+        return folder / "scan.nii.gz"
+    return write_as(kind, np.random.default_rng(0).integers(0, 255, (3, 96, 80), dtype=np.uint8), 0.5)
 
 
 def hide(what: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,15 +148,16 @@ def test_all_commands_refuse_alike(
     case: str,
     folder: Path,
     small_model: Path,
+    write_as: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     bad = CASES[case]
-    scene = write_scene(folder / "scene.tif", bad.crs)
+    scene = write_kind(bad.kind, folder, bad.crs, write_as)
     out = bad.out if bad.out.startswith(("s3:", "/")) else str(folder / bad.out)
     settings = {"model": str(small_model), "precision": "fp32", "device": "cpu", **bad.options}
     jobs = folder / "jobs.yaml"
-    jobs.write_text(yaml.safe_dump({"jobs": [{"source": scene.name, "out": out, **settings}]}))
+    jobs.write_text(yaml.safe_dump({"jobs": [{"source": str(scene), "out": out, **settings}]}))
     hide(bad.hide, monkeypatch)
     before = sorted(folder.rglob("*"))
 

@@ -20,6 +20,7 @@ from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
+from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.view import WHOLE, View
@@ -106,6 +107,12 @@ def open_scene(config: RunConfig) -> Scene:
     if config.axis is not None or config.neighbours is not None:
         option = "--axis" if config.axis is not None else "--neighbours"
         msg = f"{option} is given, but {config.source} is no volume (NIfTI, NRRD, DICOM series); leave it out"
+        raise UsageError(msg)
+    if config.alpha != "auto" and kind_of(config.source) != "raster":
+        msg = (
+            f"--alpha is {config.alpha}, but {config.source} is a slide or microscope image, whose alpha is never "
+            "read; leave it out"
+        )
         raise UsageError(msg)
     resolution = choose_resolution(config, manifest, PIXEL_SIZE_TOLERANCE)
     config = replace(config.with_view(resolution.view), level=resolution.level)

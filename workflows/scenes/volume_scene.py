@@ -134,6 +134,12 @@ def _check_options(config: RunConfig) -> None:
     if config.aoi is not None:
         msg = f"--aoi {config.aoi}: polygons cannot be laid on the volume {name}; give a box by --roi"
         raise UsageError(msg)
+    if config.tissue not in {"auto", "off"}:
+        msg = f"--tissue is {config.tissue!r}, but {name} is a volume, no stained slide; give a box by --roi"
+        raise UsageError(msg)
+    if config.alpha != "auto":
+        msg = f"--alpha is {config.alpha}, but {name} is a volume, whose values have no alpha; leave it out"
+        raise UsageError(msg)
     if config.axis is not None and config.axis not in AXES:
         msg = f"--axis is {config.axis!r}; it must be one of {', '.join(AXES)}"
         raise UsageError(msg)
