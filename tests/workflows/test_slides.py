@@ -256,6 +256,25 @@ def test_labels_go_inside_their_source_on_request(
     assert zarr.open_group(out / "classes.ome.zarr", mode="r")["0"].shape == (300, 200)
 
 
+@pytest.mark.parametrize("by", ["run", "export"])
+def test_labels_beside_the_results_move_inside_their_source(
+    write_as: Callable[..., Path], small_model: Path, tmp_path: Path, by: str
+) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (3, 96, 80), dtype=np.uint8)
+    source, out = tmp_path / "image.zarr", tmp_path / "out"
+    shutil.copytree(write_as("ome-zarr-0.5", values, 0.5), source)
+    segment(config(source, small_model, out, formats=("zarr", "ome-zarr")), Told())
+    assert not (out / "classes.ome.zarr").is_symlink()
+    if by == "export":
+        export_run(out, ("ome-zarr",), labels_inside=True)
+    asked = config(source, small_model, out, formats=("zarr", "ome-zarr"), labels_inside=True)
+    assert segment(asked, Told()).was_finished == (by == "export")
+    assert (out / "classes.ome.zarr").resolve() == (source / "labels" / "small").resolve()
+    codes = zarr.open_group(source / "labels" / "small", mode="r")["0"][:]
+    np.testing.assert_array_equal(codes, open_store(out / "classes.zarr")["classes"][:])
+    assert segment(asked, Told()).was_finished
+
+
 def test_polygons_of_tissue_are_in_full_resolution_pixels(slide: Path, model: Path, tmp_path: Path) -> None:
     file = tmp_path / "tissue.geojson"
     ring = [[1000, 800], [1600, 800], [1600, 1200], [1000, 1200], [1000, 800]]

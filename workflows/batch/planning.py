@@ -140,7 +140,7 @@ def is_finished_and_same(job: Job) -> bool:
     if read_record(directory.record) is None:
         return False
     config, _ = checked_request(job.config)
-    return is_finished(directory, config.formats)
+    return is_finished(directory, config)
 
 
 def _with_readable_source(job: Job, folder: Path) -> Job:

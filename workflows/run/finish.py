@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.results.finished_report import finished_report, has_all_outputs
 from segment_tiles.workflows.results.formats.format import Work
 from segment_tiles.workflows.results.formats.make import make_formats, missing_results
-from segment_tiles.workflows.results.formats.subjects import subject_of_scene
+from segment_tiles.workflows.results.formats.subjects import format_options, subject_of_scene
 from segment_tiles.workflows.results.formats.table import files_of
 from segment_tiles.workflows.results.item import ITEM, write_run_item
 from segment_tiles.workflows.results.picture import try_preview
@@ -37,14 +36,14 @@ class Stages(Protocol):
         ...
 
 
-def is_finished(directory: OutputDirectory, formats: Sequence[str]) -> bool:
+def is_finished(directory: OutputDirectory, config: RunConfig) -> bool:
     """Return whether a run came to its end here, and its results are there still.
 
     The report lists all outputs, and is complete only then. Of the store, the sizes of all files are compared.
     """
     if not has_all_outputs(directory) or not is_store_kept(directory, sizes_only=True):
         return False
-    return not missing_results(directory, formats)
+    return not missing_results(directory, config.formats, format_options(config))
 
 
 def finish(
@@ -88,7 +87,7 @@ def finish(
     ending.remove_intermediates()
     group = open_store(directory.store)
     work = Work(directory.path, group, report, subject_of_scene(config, scene), stages.stage)
-    notes = make_formats(work, missing_results(directory, config.formats))
+    notes = make_formats(work, missing_results(directory, config.formats, format_options(config)))
     release_freed_memory()
     stages.stage("preview")
     picture, cannot = try_preview(directory, lambda path: ending.draw(path, group, report))

@@ -146,7 +146,7 @@ def _segment(
         record = None if config.restart else read_record(directory.record)
         if record is not None:
             check_same_run(record, settings, config, config.out)
-            if is_finished(directory, config.formats):
+            if is_finished(directory, config):
                 return RunResult(read_report(directory) or {}, was_finished=True)
         notes = take_up(config, scene, directory, record)
         for note in notes:

@@ -13,6 +13,7 @@ from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import read_record
 from segment_tiles.workflows.results.finished_report import is_there
 from segment_tiles.workflows.results.formats.make import missing_results
+from segment_tiles.workflows.results.formats.subjects import format_options
 from segment_tiles.workflows.results.picture import PREVIEW
 from segment_tiles.workflows.results.report import write_report
 from segment_tiles.workflows.run.taken_up import is_store_kept
@@ -70,6 +71,6 @@ def _is_complete(config: RunConfig, directory: OutputDirectory, report: dict[str
     return (
         bool(outputs)
         and all(is_there(directory.path / name) for name in outputs)
-        and not missing_results(directory, config.formats)
+        and not missing_results(directory, config.formats, format_options(config))
         and is_store_kept(directory, sizes_only=True)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import zarr
@@ -24,6 +24,10 @@ class FormatOptions:
     """Whether OME-Zarr labels go into the OME-Zarr source instead of beside the other results."""
     dicom_seg: DicomSegKind = "binary"
     """How the segments of DICOM SEG are stored."""
+
+
+AS_USUAL: Final = FormatOptions()
+"""If the user says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +110,7 @@ class Format:
     """What brings that module, as pip calls it: ``segment-tiles[slides]``."""
     driver: str | None = None
     """Raster driver of GDAL that it needs."""
+    is_made: Callable[[Path, FormatOptions], bool] | None = None
+    """Whether an output directory has it as asked for; None: if its file is there."""
     vector: VectorFormat | None = None
     """The vector format that it is, if it is one."""

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.polygons.polygonize import take_up_tiles
 from segment_tiles.workflows.results.finished_report import is_there
-from segment_tiles.workflows.results.formats.format import Format, Work
-from segment_tiles.workflows.results.formats.table import files_of, format_of
+from segment_tiles.workflows.results.formats.format import AS_USUAL, Format, FormatOptions, Work
+from segment_tiles.workflows.results.formats.table import format_of
 
 Make = Callable[[Work, Sequence[Format]], Sequence[str]]
 
 
-def missing_results(directory: OutputDirectory, names: Sequence[str]) -> list[str]:
-    """Return the formats whose file is not in the output directory."""
-    files = files_of(names, directory.path)
-    return [name for name, file in zip(names, files, strict=True) if not is_there(file)]
+def missing_results(
+    directory: OutputDirectory, names: Sequence[str], options: FormatOptions = AS_USUAL
+) -> list[str]:
+    """Return the formats that the output directory does not have, or not as asked for."""
+    return [name for name in names if not _is_made(format_of(name), directory.path, options)]
+
+
+def _is_made(wanted: Format, folder: Path, options: FormatOptions) -> bool:
+    return is_there(folder / wanted.file) if wanted.is_made is None else wanted.is_made(folder, options)
 
 
 def make_formats(work: Work, names: Sequence[str]) -> list[str]:

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.outputs.finished_file import write_failed
 from segment_tiles.pipeline.outputs.masks.ome_tiff_mask import write_ome_tiff
 from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import (
     check_labels_inside,
     write_labels_inside,
     write_ome_zarr_labels,
 )
-from segment_tiles.workflows.results.formats.format import Format, Subject, Work
+from segment_tiles.workflows.results.finished_report import is_there
+from segment_tiles.workflows.results.formats.format import Format, FormatOptions, Subject, Work
 
 
 def check_without_crs(name: str, subject: Subject) -> None:
@@ -50,9 +53,9 @@ def _make_ome_zarr(work: Work, _formats: Sequence[Format]) -> Sequence[str]:
     """Write the labels; inside the source, a link to them stands in the output directory."""
     work.stage(OME_ZARR.file)
     subject, target = work.subject, work.folder / OME_ZARR.file
-    if target.is_symlink():
-        target.unlink()
     if not subject.options.labels_inside:
+        if target.is_symlink():
+            target.unlink()
         write_ome_zarr_labels(
             work.group, target, source_levels=subject.levels, pixel_counts=work.pixel_counts
         )
@@ -64,8 +67,18 @@ def _make_ome_zarr(work: Work, _formats: Sequence[Format]) -> Sequence[str]:
         source_levels=subject.levels,
         pixel_counts=work.pixel_counts,
     )
-    target.symlink_to(written, target_is_directory=True)
+    try:
+        remove(target)  # labels of an earlier export beside the other results, or an older link
+        target.symlink_to(written, target_is_directory=True)
+    except OSError as error:
+        raise write_failed(target, error) from error
     return ()
+
+
+def _is_made(folder: Path, options: FormatOptions) -> bool:
+    """Return whether the labels are there, and inside the source if they are to be inside."""
+    target = folder / OME_ZARR.file
+    return is_there(target) and (target.is_symlink() or not options.labels_inside)
 
 
 OME_TIFF: Final = Format(
@@ -89,4 +102,5 @@ OME_ZARR: Final = Format(
     media_type="application/vnd.zarr; version=3",
     key="classes-ome-zarr",
     check=_check_ome_zarr,
+    is_made=_is_made,
 )

@@ -29,8 +29,13 @@ def subject_of_scene(config: RunConfig, scene: Scene) -> Subject:
         tuple(scene.spec.levels),
         scene.manifest.classes,
         scene.manifest.name,
-        FormatOptions(config.labels_inside, config.dicom_seg),
+        format_options(config),
     )
+
+
+def format_options(config: RunConfig) -> FormatOptions:
+    """Return what a run asks of some formats."""
+    return FormatOptions(config.labels_inside, config.dicom_seg)
 
 
 def kind_of_scene(scene: Scene) -> str:
