@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from segment_tiles.pipeline.errors import OutputError, ReadFailedError, SourceError
+from segment_tiles.pipeline.errors import ChangedRunError, OutputError, ReadFailedError, SourceError
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
@@ -295,6 +295,20 @@ def test_only_the_preview_is_missing_and_the_source_has_gone(
         with pytest.raises(SourceError):
             segment(config(source, small_model, finished, formats=("cog",)), Heard())
     finally:
+        aside.rename(source)
+
+
+def test_a_finished_run_whose_source_was_replaced_by_something_unreadable(
+    finished: Path, source: Path, small_model: Path
+) -> None:
+    aside = source.with_suffix(".aside")
+    source.rename(aside)
+    try:
+        source.write_bytes(np.random.default_rng(0).bytes(3000))
+        with pytest.raises(ChangedRunError, match=r"source version was .* is now"):
+            segment(config(source, small_model, finished), Heard())
+    finally:
+        source.unlink()
         aside.rename(source)
 
 

@@ -19,7 +19,7 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
-from segment_tiles.pipeline.sources.versions.version import reads_overviews, source_version
+from segment_tiles.pipeline.sources.versions.version import Version, reads_overviews, source_version
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.probe import Probe
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
@@ -176,6 +176,19 @@ def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunCo
     for option, (name, value) in asked.items():
         if value not in {None, "auto", record.choices.get(name)}:
             _refuse(out, option, record.choices.get(name), value)
+
+
+def check_same_source(record: RunRecord, now: Version, out: Path) -> None:
+    """Refuse a finished run whose source is there, but another than the one of the run.
+
+    Raises
+    ------
+    ChangedRunError
+        With both versions. What cannot be known of either is not compared.
+    """
+    before = record.settings.get("source version")
+    if before is not None and now is not None and before != now:
+        _refuse(out, "source version", before, now)
 
 
 def _refuse(out: Path, name: str, before: Any, now: Any) -> None:

@@ -134,7 +134,7 @@ def _segment(
     try:
         config, scene = checked_request(config)
     except (SourceError, ReadFailedError) as error:
-        report = complete_without_source(asked, directory, error)
+        report = complete_without_source(asked, directory, error, known.before)
         if report is None:
             raise
         return _told(RunResult(report, was_finished=True), listener)

@@ -8,9 +8,10 @@ from typing import Any, Final
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.stores.seals import read_sealed
+from segment_tiles.pipeline.sources.versions.version import Version
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.record import read_record
+from segment_tiles.workflows.plans.record import check_same_source, read_record
 from segment_tiles.workflows.results.finished_report import is_there
 from segment_tiles.workflows.results.formats.make import missing_results
 from segment_tiles.workflows.results.formats.subjects import format_options
@@ -31,7 +32,7 @@ def request_of(config: RunConfig) -> dict[str, Any]:
 
 
 def complete_without_source(
-    config: RunConfig, directory: OutputDirectory, error: SegmentTilesError
+    config: RunConfig, directory: OutputDirectory, error: SegmentTilesError, version: Version
 ) -> dict[str, Any] | None:
     """Return the report of a run that is complete but for its preview, and note that there is none.
 
@@ -43,11 +44,18 @@ def complete_without_source(
         With what an earlier start left.
     error
         Why the source cannot be read.
+    version
+        Of what lies there now, if anything does.
 
     Returns
     -------
     dict or None
         None where anything else is missing, or was asked for in other words: the error is the answer then.
+
+    Raises
+    ------
+    ChangedRunError
+        If something else lies there: the map is not one of it.
     """
     if config.restart or not directory.computed.exists():
         return None
@@ -55,6 +63,7 @@ def complete_without_source(
         record, kept = read_record(directory.record), read_sealed(directory.computed)
         if record is None or kept is None or kept["request"] != request_of(config):
             return None
+        check_same_source(record, version, config.out)
         report: dict[str, Any] = dict(kept["report"])
         if report["fingerprint"] != record.fingerprint or not _is_complete(config, directory, report):
             return None
