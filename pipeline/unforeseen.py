@@ -39,6 +39,8 @@ def describe_unforeseen(error: BaseException, arguments: Sequence[str]) -> str:
 def _shortage(error: BaseException) -> str | None:
     """Return the line for errors that tell of the machine and not of the program; None for all others."""
     for found in _chain(error):
+        if any(words in str(found) for words in _NO_GPU_MEMORY):
+            return "the GPU has too little memory free; close other programs on it, or give a smaller --batch"
         if isinstance(found, MemoryError) or _is_no_memory(found):
             return "this machine has too little memory free for the command; close other programs or give --memory"
         if os.strerror(errno.EMFILE) in str(
@@ -75,14 +77,27 @@ _NO_MEMORY = (
 """What Python, torch, C++, the loader of libraries, NumPy and the system say of too little memory."""
 
 
+_NO_GPU_MEMORY = ("CUDA out of memory", "CUDA error: out of memory")
+"""What torch says of it."""
+
+
 def _chain(error: BaseException) -> list[BaseException]:
     """Return an error and what it was raised from, the newest first."""
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in chain:
         chain.append(current)
-        current = current.__cause__ or current.__context__
+        current = current.__cause__ or _handled(current)
     return chain
+
+
+def _handled(error: BaseException) -> BaseException | None:
+    """Return what was being handled when a library raised its own error for it.
+
+    Of other types the newer one is a bug that needs a report, whatever was being handled at that moment.
+    """
+    is_told_anew = isinstance(error, OSError | RuntimeError) and not error.__suppress_context__
+    return error.__context__ if is_told_anew else None
 
 
 def _with_report(error: BaseException, arguments: Sequence[str]) -> str:

@@ -72,6 +72,10 @@ def test_a_working_folder_that_is_gone(
 SHORTAGES: dict[str, tuple[Callable[[], BaseException], str]] = {
     "memory": (MemoryError, "too little memory"),
     "threads": (lambda: RuntimeError("can't start new thread"), "too little memory"),
+    "GPU": (
+        lambda: RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        "the GPU has too little memory",
+    ),
     "files": (lambda: OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
     "disk": (lambda: OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
     "rights": (lambda: PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b: permission denied"),
@@ -89,6 +93,41 @@ def test_shortages_of_the_machine_need_no_report(
     fail_with(error, monkeypatch)
     assert main.run_command_line(["info", "a"]) == 1
     assert expected in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def raised_while_handling(outer: BaseException, inner: BaseException) -> BaseException:
+    try:
+        try:
+            raise inner
+        except type(inner):
+            raise outer  # noqa: B904 - as a bug in a handler
+    except type(outer) as error:
+        return error
+
+
+@pytest.mark.parametrize("is_suppressed", [False, True])
+def test_a_bug_while_a_shortage_was_handled_has_a_report(
+    is_suppressed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outer: BaseException = RuntimeError("a bug") if is_suppressed else KeyError("a bug")
+    error = raised_while_handling(outer, PermissionError(errno.EACCES, "Permission denied", "/a/b"))
+    error.__suppress_context__ = is_suppressed
+    fail_with(error, monkeypatch)
+    assert main.run_command_line(["info", "a"]) == 1
+    assert "this was not foreseen" in capsys.readouterr().err
+    assert len(list(tmp_path.glob("segment-tiles-error-*.txt"))) == 1
+
+
+def test_a_library_that_tells_a_shortage_in_its_own_error_needs_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shortage = OSError(errno.ENOSPC, "No space left on device")
+    fail_with(raised_while_handling(RuntimeError("unexpected pos 64 vs 0"), shortage), monkeypatch)
+    assert main.run_command_line(["info", "a"]) == 1
+    assert "the disk is full" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
