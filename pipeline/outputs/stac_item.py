@@ -17,6 +17,7 @@ from typing import Any, Final
 import pystac
 from pystac.extensions.projection import ProjectionExtension
 
+from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.ground import ground_of
@@ -121,10 +122,41 @@ def update_item(
     """Give an item the assets of the results that stand beside it now; what else it says stays.
 
     The parameters are those of `write_item`.
+
+    Raises
+    ------
+    OutputError
+        If the item cannot be read.
+    WriteFailedError
+        If the disk is full or read-only.
     """
-    item = pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    item = read_item(path)
     item.assets.clear()
     _write(path, item, files, georef, shape, table, pixel_counts)
+
+
+def read_item(path: Path) -> pystac.Item:
+    """Return the STAC item of a result.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged.
+    """
+    try:
+        return pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except _NO_ITEM as error:
+        msg = (
+            f"{path}: is no STAC item that can be read ({type(error).__name__}: {one_line(error)}); remove it and "
+            "start the same run again, which writes it anew"
+        )
+        raise OutputError(msg) from error
+
+
+_NO_ITEM: Final = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, LookupError, pystac.errors.STACError,
+)  # fmt: skip
+"""What pystac raises for a document that is none: it checks little, and trips over the rest."""
 
 
 def _write(

@@ -319,6 +319,45 @@ def test_nothing_is_exported_from_a_damaged_result(finished: Path, damage: Damag
     assert not (finished / "classes.tif").exists()
 
 
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"type": "Feature", "stac_version": "1.1.0", "assets": 7}']
+)
+def test_nothing_is_exported_beside_a_damaged_item(finished: Path, go_on: Any, content: str) -> None:
+    (finished / "item.json").write_text(content)
+    with pytest.raises(
+        OutputError, match=r"item\.json: is no STAC item .*remove it and start the same run again"
+    ):
+        export_run(finished, ["cog"])
+    assert not (finished / "classes.tif").exists()
+    (finished / "item.json").unlink()
+    go_on(finished)
+    export_run(finished, ["cog"])
+    assert "classes" in json.loads((finished / "item.json").read_text())["assets"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("source", None), ("source", {}), ("settings", {}), ("model", "a"), ("classes", [1]), ("outputs", 5),
+        ("warnings", {"a": 1}), ("warnings", [1]), ("status", None),
+    ],
+)  # fmt: skip
+def test_a_damaged_report_is_written_anew(finished: Path, go_on: Any, name: str, value: object) -> None:
+    path = finished / "report.json"
+    before = json.loads(path.read_text())
+    path.write_text(
+        json.dumps(
+            {key: kept for key, kept in before.items() if key != name}
+            | ({} if value is None else {name: value})
+        )
+    )
+    with pytest.raises(OutputError, match=r"report\.json: is damaged; start the same run again"):
+        export_run(finished, ["cog"])
+    go_on(finished)
+    after = json.loads(path.read_text())
+    assert after[name] == before[name] or name == "warnings"
+
+
 def test_a_source_that_cannot_be_read_for_the_preview(
     killed: Path, whole: Path, go_on: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pystac
 
+from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.stac_item import read_item
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.table import CSV, PARQUET
@@ -21,8 +22,13 @@ ITEM = "item.json"
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
-def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
+def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str]:
     """Write the collection; its links lead to the ``item.json`` of every finished job.
+
+    Returns
+    -------
+    list of str
+        What the user should know: items that cannot be read are left out.
 
     Raises
     ------
@@ -35,19 +41,19 @@ def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
         # the map of a volume has no place on Earth, and so no item
         if outcome.state in {"done", "skipped"} and (outcome.job.config.out / ITEM).exists()
     ]
-    paths = [outcome.job.config.out / ITEM for outcome in finished]
-    items = [pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    items, notes = _items(finished)
     target = file.results.resolve() / COLLECTION
     collection = pystac.Collection(
         id=file.results.resolve().name,
         description=f"Class maps of the jobs in {file.path.name}, made by segment-tiles.",
-        extent=_extent(items),
+        extent=_extent([item for _, item in items]),
         license="other",
         href=str(target),
     )
     collection.remove_links(pystac.RelType.ROOT)
     collection.add_link(pystac.Link(pystac.RelType.ROOT, f"./{COLLECTION}", media_type=pystac.MediaType.JSON))
-    for item, path, outcome in zip(items, paths, finished, strict=True):
+    for outcome, item in items:
+        path = outcome.job.config.out / ITEM
         collection.add_link(
             pystac.Link(
                 pystac.RelType.ITEM,
@@ -67,6 +73,18 @@ def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
     document = collection.to_dict(include_self_link=False, transform_hrefs=False)
     with finished_file(target) as path:
         path.write_text(json_text(document, ensure_ascii=False) + "\n", encoding="utf-8")
+    return notes
+
+
+def _items(finished: Sequence[JobOutcome]) -> tuple[list[tuple[JobOutcome, pystac.Item]], list[str]]:
+    """Return the jobs whose items can be read, with these, and a note for each of the others."""
+    items, notes = [], []
+    for outcome in finished:
+        try:
+            items.append((outcome, read_item(outcome.job.config.out / ITEM)))
+        except OutputError as error:
+            notes.append(f"{COLLECTION} goes without {outcome.job.name}: {one_line(error)}")
+    return items, notes
 
 
 def _extent(items: Sequence[pystac.Item]) -> pystac.Extent:

@@ -107,14 +107,15 @@ def run_batch(
                 listener.job_ends(outcomes[place])
     finally:
         if part == WHOLE:
-            write_results(file, outcomes)
+            for note in write_results(file, outcomes):
+                listener.warn(note)
     return BatchResult(tuple(outcomes), file.results)
 
 
-def write_results(file: JobsFile, outcomes: Sequence[JobOutcome]) -> None:
-    """Write the table of jobs and the collection of their results."""
+def write_results(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str]:
+    """Write the table of jobs and the collection of their results; return what the user should know."""
     write_table(file.results, outcomes)
-    write_collection(file, outcomes)
+    return write_collection(file, outcomes)
 
 
 def run_job(

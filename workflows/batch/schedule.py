@@ -163,7 +163,8 @@ def _run_all(jobs_file: str, restart_changed: bool, retries: Retries) -> dict[st
                 work = _Work(job, log, executor, restart_changed)
                 outcomes[place] = _run_as_task(work, retries)
     finally:
-        write_results(file, outcomes)
+        for note in write_results(file, outcomes):
+            log.warn(note)
     failed = [outcome for outcome in outcomes if outcome.has_failed]
     if failed:
         first = f"{failed[0].job.name}: {failed[0].error}"

@@ -12,7 +12,7 @@ import zarr
 
 from segment_tiles.pipeline.models.package import MANIFEST_FILE
 from segment_tiles.pipeline.names import is_url, shown_name
-from segment_tiles.pipeline.outputs.stac_item import ItemFile, Provenance, update_item, write_item
+from segment_tiles.pipeline.outputs.stac_item import ItemFile, Provenance, read_item, update_item, write_item
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.results.formats.table import format_of_file
@@ -49,6 +49,18 @@ def write_run_item(directory: OutputDirectory, scene: Scene, report: Mapping[str
         pixel_counts=_pixel_counts(report),
         provenance=provenance,
     )
+
+
+def check_run_item(directory: OutputDirectory) -> None:
+    """Refuse an ``item.json`` that is there but cannot be read: what it says of the scene would be lost.
+
+    Raises
+    ------
+    OutputError
+        Saying how to get a new one.
+    """
+    if (directory.path / ITEM).exists():
+        read_item(directory.path / ITEM)
 
 
 def update_run_item(directory: OutputDirectory, group: zarr.Group, report: Mapping[str, Any]) -> None:

@@ -125,12 +125,38 @@ def write_report(directory: OutputDirectory, report: Mapping[str, Any]) -> None:
 
 
 def read_report(directory: OutputDirectory) -> dict[str, Any] | None:
-    """Return ``report.json``, or None where there is none that can be understood."""
+    """Return ``report.json``, or None if there is none, or it lacks what this program wrote there."""
     try:
         report = json.loads(directory.report.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return report if isinstance(report, dict) else None
+    return report if isinstance(report, dict) and _is_understood(report) else None
+
+
+def _is_understood(report: Mapping[str, Any]) -> bool:
+    """Return whether a report has, in their types, the entries that are read again."""
+    try:
+        source = report["source"]
+        texts = [
+            report["status"], report["fingerprint"], report["settings"]["source"], report["model"]["name"],
+            *report["warnings"], *report.get("outputs", ()),
+        ]  # fmt: skip
+        numbers = [
+            *(entry["pixels"] for entry in report["classes"]),
+            *(side for level in source.get("levels", ()) for side in level),
+            # a volume has no window
+            *(() if "shape" in source else (source["height"], source["width"], *source["window"])),
+        ]
+        pairs = all(len(level) == 2 for level in source.get("levels", ()))
+        lists = all(isinstance(report[name], list) for name in ("warnings", "failures", "classes"))
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return (
+        pairs
+        and lists
+        and all(isinstance(t, str) for t in texts)
+        and all(isinstance(n, int) for n in numbers)
+    )
 
 
 def _source(plan: Plan) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from segment_tiles.workflows.results.formats.format import FormatOptions, Work
 from segment_tiles.workflows.results.formats.make import make_formats
 from segment_tiles.workflows.results.formats.subjects import subject_of_result
 from segment_tiles.workflows.results.formats.table import files_of
-from segment_tiles.workflows.results.item import update_run_item
+from segment_tiles.workflows.results.item import check_run_item, update_run_item
 from segment_tiles.workflows.results.report import read_report, write_report
 from segment_tiles.workflows.run.taken_up import is_store_kept
 
@@ -49,6 +49,7 @@ def export_run(
             what = directory.report if report is None else directory.store
             msg = f"{what}: is damaged; start the same run again, which makes it whole"
             raise OutputError(msg)
+        check_run_item(directory)
         group = open_store(directory.store)
         subject = subject_of_result(group, report, FormatOptions(labels_inside, dicom_seg))
         check_formats(formats, subject)

@@ -22,10 +22,12 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, said
 from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import placed
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
+from segment_tiles.pipeline.sources.rasters.spec import georef_of
 from segment_tiles.pipeline.vectors.rasters.class_band import class_band
 from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
 
@@ -39,15 +41,21 @@ class RasterLabels:
         try:
             with rasterio.Env(**http_settings(), **listing_setting(path)):
                 self._raster = placed(rasterio.open(path), path)
-        except RasterioError as error:
-            msg = f"labels of scene {scene.name} cannot be read from {path}: {one_line(error)}"
+        except GDAL_ERRORS as error:
+            msg = f"labels of scene {scene.name} cannot be read from {path}: {said(error)}"
             raise TrainingError(msg) from error
         self._file = self._raster.dataset
-        self._band = self._only_band()
-        self._applies_masks = MaskFlags.all_valid not in self._file.mask_flag_enums[self._band - 1]
         self._codes = _code_table(scene.class_values, class_names)
-        self._nodata = nodata_of_band(self._raster.file, self._band)
-        self._grid = self._on_grid(spec)
+        try:
+            self._band = self._only_band()
+            self._applies_masks = MaskFlags.all_valid not in self._file.mask_flag_enums[self._band - 1]
+            self._nodata = nodata_of_band(self._raster.file, self._band)
+            georef_of(self._file, path)  # refuses pixels without a size
+            self._grid = self._on_grid(spec)
+        except GDAL_ERRORS as error:
+            self._raster.close()
+            msg = f"labels of scene {scene.name} cannot be read from {path}: {said(error)}"
+            raise TrainingError(msg) from error
 
     def _only_band(self) -> int:
         try:
@@ -139,10 +147,10 @@ class RasterLabels:
         try:
             values = self._grid.read(self._band, window=box)
             shown = self._grid.read_masks(self._band, window=box) > 0 if self._applies_masks else None
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             msg = (
                 f"labels of scene {self._scene}: {self._path} cannot be read in rows {window.row} to "
-                f"{window.row_stop} ({one_line(error.__cause__ or error)}); it is damaged, copy it again"
+                f"{window.row_stop} ({said(error)}); it is damaged, copy it again"
             )
             raise TrainingError(msg) from error
         return values, shown

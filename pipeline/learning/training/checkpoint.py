@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -74,7 +75,15 @@ def load_checkpoint(
             msg = f"{path} is damaged in {damaged}; remove it to start again"
             raise TrainingError(msg)
         checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        RuntimeError,
+        TypeError,
+        EOFError,
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+        UnpicklingError,
+    ) as error:
         msg = f"{path} cannot be read as a checkpoint ({one_line(error)}); remove it to start again"
         raise TrainingError(msg) from error
     if checkpoint.fingerprint != fingerprint:

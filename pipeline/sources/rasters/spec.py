@@ -63,13 +63,12 @@ def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) 
         msg = f"{uri}: holds {dtype.name} values; only integers and floats can be segmented"
         raise SourceError(msg)
     names = tuple(file.descriptions[band - 1] or "" for band in bands)
-    crs = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else None
     return RasterSpec(
         bands=len(bands),
         height=dataset.height,
         width=dataset.width,
         dtype=dtype.name,
-        georef=_georef(dataset, crs, uri),
+        georef=georef_of(dataset, uri),
         nodata=plan.nodata,
         band_names=names if any(names) else (),
         band_numbers=tuple(bands),
@@ -78,8 +77,16 @@ def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) 
     )
 
 
-def _georef(dataset: Any, crs: str | None, uri: str) -> GeoRef:
+def georef_of(dataset: Any, uri: str) -> GeoRef:
+    """Return where an open raster lies.
+
+    Raises
+    ------
+    SourceError
+        If its pixels have no size, or its CRS is not understood.
+    """
     transform = dataset.transform
+    crs = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else None
     if crs is None and transform.determinant == 0:
         # GDAL gives no size of pixels to the overviews of a raster that has no transform
         with rasterio.open(dataset.name) as full:

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style
 from segment_tiles.pipeline.vectors.files.layer import Layer
 
@@ -29,8 +30,18 @@ VALUES ('', '', ?, 'geom', 'classes', ?, '', 1, 'Colours of the classes', '', NU
 
 
 def add_qgis_style(path: Path, layer: Layer) -> None:
-    """Add the table ``layer_styles`` with one category for each class."""
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute(_CREATE)
-        database.execute(_REGISTER)
-        database.execute(_INSERT, (layer.name, polygon_style(layer.classes)))
+    """Add the table ``layer_styles`` with one category for each class.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or cannot be written.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(_CREATE)
+            database.execute(_REGISTER)
+            database.execute(_INSERT, (layer.name, polygon_style(layer.classes)))
+    except sqlite3.Error as error:
+        msg = f"{path.name} cannot be written as GPKG: {one_line(error)}; check free space and permissions"
+        raise WriteFailedError(msg) from error

@@ -10,19 +10,19 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
-from rasterio.errors import RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
-from segment_tiles.pipeline.errors import ReadFailedError, SegmentTilesError, VectorError, one_line
+from segment_tiles.pipeline.errors import ReadFailedError, SegmentTilesError, VectorError
 from segment_tiles.pipeline.grid.classes import MapClass
-from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, said
 from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.block_cache import block_cache_of_mib
 from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed, placement_notes
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
+from segment_tiles.pipeline.sources.rasters.spec import georef_of
 from segment_tiles.pipeline.vectors.rasters.class_band import class_band, refuse_photograph
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
 from segment_tiles.pipeline.vectors.rasters.palette import class_color
@@ -51,8 +51,8 @@ class GdalClassRaster:
             with rasterio.Env(**http_settings(), **listing_setting(str(name))), block_cache_of_mib(CACHE_MIB):
                 self._raster = placed(rasterio.open(name), self._path)
                 self._dataset = self._raster.dataset
-        except RasterioIOError as error:
-            msg = f"{self._path} cannot be opened as a class raster: {one_line(error)}"
+        except GDAL_ERRORS as error:
+            msg = f"{self._path} cannot be opened as a class raster: {said(error)}"
             raise VectorError(msg) from error
         try:
             self._band = class_band(self._path, self._raster.file, band)
@@ -64,6 +64,10 @@ class GdalClassRaster:
         except SegmentTilesError:
             self._raster.close()
             raise
+        except GDAL_ERRORS as error:
+            self._raster.close()
+            msg = f"{self._path} cannot be read as a class raster: {said(error)}"
+            raise VectorError(msg) from error
 
     def read(self, window: Window) -> NDArray[np.integer]:
         """Return the codes of a window, rows x columns."""
@@ -72,8 +76,8 @@ class GdalClassRaster:
             with rasterio.Env(**http_settings()), block_cache_of_mib(CACHE_MIB):
                 codes = self._dataset.read(self._band, window=box)
                 mask = self._dataset.read_masks(self._band, window=box) if self._has_mask_band else None
-        except RasterioIOError as error:
-            msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {one_line(error)}"
+        except GDAL_ERRORS as error:
+            msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {said(error)}"
             raise ReadFailedError(msg) from error
         if mask is None and codes.dtype.name == self.spec.dtype:
             return np.asarray(codes)
@@ -122,7 +126,6 @@ def _spec(name: RasterName, raster: Placed, band: int, *, has_mask_band: bool) -
             "save the class map as uint8 or uint16"
         )
         raise VectorError(msg)
-    crs = None if dataset.crs is None else dataset.crs.to_wkt(version="WKT2_2019")
     kept = _kept_type(dtype, has_mask_band=has_mask_band)
     nodata = _nodata(raster.file, band)
     if has_mask_band or (nodata is not None and kept != dtype):
@@ -132,7 +135,7 @@ def _spec(name: RasterName, raster: Placed, band: int, *, has_mask_band: bool) -
         width=dataset.width,
         dtype=kept.name,
         nodata=nodata,
-        georef=GeoRef.from_affine(dataset.transform, crs),
+        georef=georef_of(dataset, shown_name(str(name))),
         classes=_classes(name, raster.file, band),
         notes=tuple(placement_notes(raster, str(name))),
     )

@@ -35,6 +35,16 @@ def test_a_damaged_checkpoint_is_refused_and_says_what_to_do(
         load_checkpoint(tmp_path, "fingerprint")
 
 
+def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
+    torch.save({"step": Foreign()}, tmp_path / CHECKPOINT_NAME)
+    with pytest.raises(TrainingError, match=r"cannot be read as a checkpoint .*remove it to start again"):
+        load_checkpoint(tmp_path, "fingerprint")
+
+
+class Foreign:
+    """What no checkpoint of this program holds."""
+
+
 def test_the_older_one_stays_until_the_new_one_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

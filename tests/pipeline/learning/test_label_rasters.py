@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from PIL import Image
 
-from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.errors import SegmentTilesError, TrainingError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.labels import LabelReader, open_labels
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
@@ -39,6 +39,30 @@ def test_a_picture_of_the_same_size_is_taken_pixel_for_pixel(discs: Any, tmp_pat
     reader = labels_of(discs, tmp_path / "codes.png")
     assert (reader.read(WHOLE) == codes).all()
     assert "pixel for pixel" in reader.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("Byte", "Byt\xff"), "no UTF-8"),
+        (("0.0, 1.0, 0.0", "0.0, nan, 0.0"), "pixels have no size"),
+        (("0.0, 1.0, 0.0", "0.0, 0.0, 0.0"), "pixels have no size"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of rasterio's log
+def test_a_virtual_raster_that_says_what_cannot_be(
+    discs: Any, tmp_path: Path, change: tuple[str, str], expected: str
+) -> None:
+    text = (
+        '<VRTDataset rasterXSize="160" rasterYSize="160"><GeoTransform>0.0, 1.0, 0.0, 0.0, 0.0, -1.0</GeoTransform>'
+        '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="0">'
+        f"{discs.folder / 'codes.tif'}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    assert change[0] in text
+    (tmp_path / "codes.vrt").write_bytes(text.replace(*change).encode("latin-1"))
+    with pytest.raises(SegmentTilesError, match=expected) as caught:
+        labels_of(discs, tmp_path / "codes.vrt")
+    assert "codes.vrt" in str(caught.value)
 
 
 def test_a_picture_of_another_size_is_refused(discs: Any, tmp_path: Path) -> None:

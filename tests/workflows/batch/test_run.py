@@ -85,6 +85,14 @@ def test_two_broken_scenes_of_twelve_stop_nothing(
         row["job"].split("/")[1] for row in rows if row["state"] == "done"
     }
     collection.validate()
+    whole = next(row for row in rows if row["state"] == "done")
+    (Path(whole["out"]) / "item.json").write_text("{}")
+    assert run_command_line(["batch", str(twelve), "--json"]) == 1
+    said = capsys.readouterr().err
+    assert f"collection.json goes without {whole['job']}: " in said
+    assert "remove it and start the same run again" in said
+    smaller = pystac.Collection.from_file(str(tmp_path / "maps" / "collection.json"))
+    assert len([*smaller.get_items()]) == 9
     for box in (item.bbox for item in collection.get_items()):
         west, south, east, north = collection.extent.spatial.bboxes[0]
         assert box is not None

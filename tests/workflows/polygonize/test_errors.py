@@ -13,12 +13,40 @@ from segment_tiles.pipeline.errors import (
     OutputError,
     ReadFailedError,
     RunFailedError,
+    SegmentTilesError,
     UsageError,
     VectorError,
     WriteFailedError,
 )
+from segment_tiles.pipeline.vectors.files import ogr_files
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.polygons.polygonize import polygonize
+
+VRT = """<VRTDataset rasterXSize="4" rasterYSize="4"><GeoTransform>{place}</GeoTransform>
+<VRTRasterBand dataType="{type}" band="1"><SimpleSource><SourceFilename relativeToVRT="1">c.tif</SourceFilename>
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"type": "Byt\xff"}, "no UTF-8: Invalid dataType"),
+        ({"place": "0, nan, 0, 0, 0, -1"}, "pixels have no size"),
+        ({"place": "nan, 1, 0, 0, 0, -1"}, "pixels have no size"),
+        ({"place": "0, inf, 0, 0, 0, -1"}, "pixels have no size"),
+        ({"place": "0, 0, 0, 0, 0, -1"}, "pixels have no size: its geotransform is 0, 0, 0, 0, 0, -1"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of rasterio's log
+def test_a_virtual_raster_that_says_what_cannot_be(tmp_path, class_raster, refuses, change, expected):
+    class_raster(tmp_path / "c.tif", np.ones((4, 4), np.uint8))
+    text = VRT.format(**{"place": "0, 1, 0, 0, 0, -1", "type": "Byte", **change})
+    (tmp_path / "c.vrt").write_bytes(text.encode("latin-1"))
+    said = refuses(SegmentTilesError, lambda: polygonize(tmp_path / "c.vrt", [tmp_path / "p.parquet"]))
+    assert "c.vrt" in said
+    assert expected in said
+    assert not (tmp_path / "p.parquet").exists()
+
 
 ALL_ENDINGS = ("parquet", "gpkg", "fgb", "geojson", "geojsonl", "qupath.geojson")
 
@@ -165,6 +193,23 @@ def test_full_disk_is_said_and_no_file_appears(
     # what was finished is kept, so that the same command goes on
     assert any((tmp_path / f".{out.name}.tiles").glob("whole-*.arrow"))
     assert polygonize(raster, [out], PolygonizeOptions(vector_tile=150)).features > 0
+
+
+def test_a_full_disk_while_the_style_of_a_geopackage_is_written(
+    tmp_path, class_raster, refuses, full_disk, monkeypatch
+):
+    raster = class_raster(tmp_path / "c.tif", np.ones((6, 6), np.uint8))
+    add = ogr_files.add_qgis_style
+
+    def add_on_full_disk(path, layer):
+        with full_disk(path.stat().st_size) as limit:
+            limit()
+            add(path, layer)
+
+    monkeypatch.setattr(ogr_files, "add_qgis_style", add_on_full_disk)
+    text = refuses(WriteFailedError, lambda: polygonize(raster, [tmp_path / "p.gpkg"]))
+    assert "p.gpkg cannot be written as GPKG" in text
+    assert not (tmp_path / "p.gpkg").exists()
 
 
 @pytest.mark.parametrize("options", [{}, {"majority": 3}])
