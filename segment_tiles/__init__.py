@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers
         VectorError,
         WriteFailedError,
     )
-    from segment_tiles.workflows.face.arrays import segment_array
+    from segment_tiles.workflows.face.arrays.segment import segment_array
     from segment_tiles.workflows.face.models import Model, list_models, load_model
     from segment_tiles.workflows.face.polygons import polygonize
     from segment_tiles.workflows.face.result import Result, open_result
@@ -77,7 +77,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "segment_tiles.workflows.face.arrays": ("segment_array",),
+    "segment_tiles.workflows.face.arrays.segment": ("segment_array",),
     "segment_tiles.workflows.face.models": ("Model", "list_models", "load_model"),
     "segment_tiles.workflows.face.polygons": ("polygonize",),
     "segment_tiles.workflows.face.result": ("Result", "open_result"),

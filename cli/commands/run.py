@@ -40,12 +40,13 @@ def print_summary(report: dict[str, Any]) -> None:
     """Print what a run found and where it lies."""
     from rich.table import Table
 
-    is_volume = "volume_unit" in report
-    count, size = ("voxels", "volume_ml") if is_volume else ("pixels", "area")
-    table = Table("class", count, "volume, ml" if is_volume else f"area, {report['area_unit']}")
+    from segment_tiles.workflows.scenes.registry import kind_of_report
+
+    sizes = kind_of_report(report).sizes(report)
+    table = Table("class", sizes.count, sizes.title)
     for entry in [*report["classes"], {**report["nodata"], "name": "nodata"}]:
-        known = "unknown" if entry[size] is None else f"{entry[size]:,.1f}"
-        table.add_row(entry["name"], f"{entry[count]:,}", known)
+        known = "unknown" if entry[sizes.size] is None else f"{entry[sizes.size]:,.1f}"
+        table.add_row(entry["name"], f"{entry[sizes.count]:,}", known)
     console = text_console()
     console.print(table)
     if "notice" in report:

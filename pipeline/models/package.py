@@ -17,7 +17,7 @@ from segment_tiles.pipeline.errors import ModelError, WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.graphs.packaged import load_graph
 from segment_tiles.pipeline.models.networks.build import build_network
-from segment_tiles.pipeline.models.packages.checksum import sha256_of_file
+from segment_tiles.pipeline.models.packages.checksum import checksum_of_weights, sha256_of_file
 from segment_tiles.pipeline.models.packages.manifest import GRAPH_FILES, ModelManifest
 from segment_tiles.pipeline.models.packages.manifest_file import (
     MANIFEST_FILE,
@@ -148,7 +148,7 @@ def require_weights(folder: Path, manifest: ModelManifest) -> Path:
     document = read_document(folder)
     path = weights_path(folder, document)
     verify_weights(path, document)
-    if sha256_of_file(path) != manifest.weights_checksum:
+    if checksum_of_weights(path) != manifest.weights_checksum:
         msg = f"weights in {folder} changed since the manifest was read; load the manifest again"
         raise ModelError(msg)
     return path

@@ -14,7 +14,7 @@ from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.pyramids.slide import vendor_of
 from segment_tiles.pipeline.sources.pyramids.tiff_pages import MAGIC as TIFF_MAGIC
-from segment_tiles.pipeline.sources.pyramids.tiff_pages import tiff_pages
+from segment_tiles.pipeline.sources.pyramids.tiff_pages import TiffPages, tiff_pages
 from segment_tiles.pipeline.sources.pyramids.tiff_series import is_series
 
 Kind = Literal["raster", "slide", "ome-tiff", "tiff-series", "zarr"]
@@ -56,16 +56,21 @@ def kind_of(uri: str) -> Kind:
 
 
 def _kind_of_tiff(path: str) -> Kind:
-    vendor = vendor_of(path)
-    if vendor not in GENERIC_VENDORS:
-        return "slide"
     try:
         pages = tiff_pages(path)
     except SourceError:
-        return "raster"  # opening it says what is wrong
+        # opening it says what is wrong
+        return "raster" if vendor_of(path) in GENERIC_VENDORS else "slide"
+    if pages.has_place:
+        return "raster"  # no scanner says where on the Earth a slide lies
+    vendor = vendor_of(path)
+    if vendor not in GENERIC_VENDORS:
+        return "slide"
     tags = _tags_without_place(path)
-    if tags is None:
-        return "raster"
+    return "raster" if tags is None else _kind_without_place(pages, tags, vendor)
+
+
+def _kind_without_place(pages: TiffPages, tags: dict[str, Any], vendor: str | None) -> Kind:
     if "<OME" in pages.description:
         return "ome-tiff"
     if is_series(pages):

@@ -17,7 +17,8 @@ from segment_tiles.pipeline.vectors.geometry.pieces import tile_pieces
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
 from segment_tiles.pipeline.vectors.geometry.rings import Polygons
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName, open_class_raster
+from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName
+from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import class_codes, class_selection
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling

@@ -40,8 +40,8 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
         with finished_file(path) as partial:
             partial.write_bytes(b"picture")
 
-    monkeypatch.setattr("segment_tiles.workflows.run.endings.write_run_preview", drawn)
-    monkeypatch.setattr("segment_tiles.workflows.run.endings.write_volume_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.scenes.rasters.picture.write_run_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.scenes.volumes.picture.write_volume_preview", drawn)
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volu
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
 from segment_tiles.workflows.executors.interruption import Interruption
-from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask, do_region
+from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.regions.region_work import do_region
 
 
 @dataclass(frozen=True)
@@ -190,14 +191,14 @@ class SmallestPieces(InProcess):
     ) -> list[RegionReport]:
         reports = []
         for task in reversed(tasks):
-            pieces = slices_of(task) if task.slab else shards_of(task)
+            pieces = planes_of(task) if task.cut.planes > 1 else shards_of(task)
             self.pieces += len(pieces)
             reports += [do_region(piece, progress) for piece in reversed(pieces)]
         return reports
 
 
 def shards_of(task: RegionTask) -> list[RegionTask]:
-    rows, columns = shard_shape(task.roi.width)
+    rows, columns = shard_shape(task.cut.roi.width)
     region = task.region
     return [
         replace(task, region=Window(top, left, rows, columns).intersect(region))
@@ -206,12 +207,8 @@ def shards_of(task: RegionTask) -> list[RegionTask]:
     ]
 
 
-def slices_of(task: RegionTask) -> list[RegionTask]:
-    assert task.slab is not None
-    return [
-        replace(task, slab=replace(task.slab, slices=(number, number + 1)))
-        for number in range(*task.slab.slices)
-    ]
+def planes_of(task: RegionTask) -> list[RegionTask]:
+    return [replace(task, planes=(number, number + 1)) for number in range(*task.planes)]
 
 
 @pytest.fixture

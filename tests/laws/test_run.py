@@ -20,7 +20,6 @@ from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.executors import Executor, executor_for
 from segment_tiles.workflows.executors.interruption import FINISHING
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.regions.slab import slabs_of
 from segment_tiles.workflows.run.segment import segment
 
 Call = Callable[..., Any]
@@ -79,7 +78,7 @@ def test_two_workers_give_the_same_bytes(
 ) -> None:
     result = segment(scene.config(tmp_path, workers=2), quiet, two_workers)
     assert result.report["workers"] == 2
-    assert len(quiet.plan.regions) * len(slabs_of(quiet.plan.slices)) >= 2
+    assert len(quiet.plan.regions) * len(quiet.plan.scene.result.slabs()) >= 2
     assert bytes_of(tmp_path / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
 
 

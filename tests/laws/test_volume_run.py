@@ -18,7 +18,8 @@ from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
 from segment_tiles.workflows.executors.interruption import Interruption
-from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask, do_region
+from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.regions.region_work import do_region
 from segment_tiles.workflows.run.segment import segment
 
 Call = Callable[..., Any]
@@ -165,7 +166,8 @@ def test_three_directions_are_averaged(
         segment(asked, quiet, FirstTasks())
     with monkeypatch.context() as patch:
         patch.setattr(
-            "segment_tiles.workflows.run.volume_run.copy_voxels", lambda *_: pytest.fail("it was read again")
+            "segment_tiles.workflows.scenes.volumes.stores.copy_voxels",
+            lambda *_: pytest.fail("it was read again"),
         )
         report = segment(asked, quiet, smallest_pieces).report
     assert report["tiles"]["computed"] < report["tiles"]["planned"], "what was done before is not done again"

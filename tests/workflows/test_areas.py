@@ -15,7 +15,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.workflows.polygons.polygonize import polygonize
-from segment_tiles.workflows.results.areas import area_unit, class_areas, planar_areas
+from segment_tiles.workflows.scenes.rasters.areas import area_unit, class_areas, planar_areas
 
 HEIGHT, WIDTH = 600, 90  # two shards high
 CODES = np.full((HEIGHT, WIDTH), 255, np.uint8)

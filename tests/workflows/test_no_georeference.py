@@ -24,7 +24,7 @@ from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
 from segment_tiles.pipeline.sources.areas.area_of_interest import read_area_of_interest
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 from segment_tiles.workflows.polygons.polygonize import polygonize
-from segment_tiles.workflows.scenes.scene import roi_window
+from segment_tiles.workflows.scenes.rasters.opening import roi_window
 
 HEIGHT, WIDTH = 40, 60
 SLIDE = GeoRef(

@@ -21,14 +21,18 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
+from segment_tiles.pipeline.outputs.stores.unfinished import Part, unfinished, unfinished_planes
+from segment_tiles.pipeline.sources.view import WHOLE
 from segment_tiles.workflows.config import RunConfig, parse_formats
 from segment_tiles.workflows.options.parsers import parse_bands, parse_batch, parse_memory
 from segment_tiles.workflows.plans.plan import make_plan
 from segment_tiles.workflows.plans.probe import Probe
-from segment_tiles.workflows.regions.region_task import unfinished
-from segment_tiles.workflows.results.areas import area_unit, class_areas, planar_areas
 from segment_tiles.workflows.run.request import plan_run
-from segment_tiles.workflows.scenes.scene import Scene, roi_window
+from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.rasters.areas import area_unit, class_areas, planar_areas
+from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
+from segment_tiles.workflows.scenes.rasters.opening import roi_window
+from segment_tiles.workflows.scenes.scene import Scene
 
 PROBE = Probe("cpu", "cpu", "fp32", 1, 0.1, 500_000_000, 100_000_000)
 GEOREF = GeoRef((0.5, 0.0, 1000.0, 0.0, -0.5, 2000.0), CRS.from_epsg(32633).to_wkt())
@@ -36,10 +40,9 @@ GEOREF = GeoRef((0.5, 0.0, 1000.0, 0.0, -0.5, 2000.0), CRS.from_epsg(32633).to_w
 
 def scene(small_model: Path, height: int, width: int) -> Scene:
     spec = RasterSpec(3, height, width, "uint8", GEOREF)
-    return Scene(
-        "scene.tif", spec, (1, 2, 3), spec.window, Lattice(height, width, 512, 128),
-        load_manifest(small_model), small_model,
-    )  # fmt: skip
+    opener = RasterOpener("scene.tif", (1, 2, 3), None, "all", "auto", 0, WHOLE)
+    cut = Cut("raster", spec, Lattice(height, width, 512, 128), spec.window, opener)
+    return Scene("scene.tif", "raster", (cut,), (1, 2, 3), load_manifest(small_model), small_model)
 
 
 def config(**changes: object) -> RunConfig:
@@ -127,19 +130,41 @@ def test_unfinished_rows_are_found_by_shards(tmp_path: Path) -> None:
     ledger, width = Ledger(tmp_path), 5000
     rows, side = shard_shape(width)
     region = Window(0, 0, 4 * rows + 10, width)
-    assert unfinished(region, width, ledger) == [region]
+
+    def missing(asked: Window) -> list[tuple[int, Window]]:
+        parts = unfinished(asked, range(1), region.shape, ledger)
+        return [(part.planes.start, part.window) for part in parts]
+
+    assert missing(region) == [(0, region)]
     counts = ((rows * side, 0), (rows * (width - side), 0))
     ledger.mark(LedgerEntry(1, (0, 2), counts))
     ledger.mark(LedgerEntry(3, (0, 1), counts[:1]))
-    assert unfinished(region, width, ledger) == [
-        Window(0, 0, rows, width),
-        Window(2 * rows, 0, 2 * rows + 10, width),
+    assert missing(region) == [
+        (0, Window(0, 0, rows, width)),
+        (0, Window(2 * rows, 0, 2 * rows + 10, width)),
     ]
     left = Window(0, 0, 4 * rows + 10, side)
-    assert [part.row for part in unfinished(left, width, ledger)] == [0, 2 * rows, 4 * rows]
+    assert [part.row for _, part in missing(left)] == [0, 2 * rows, 4 * rows]
     ledger.mark(LedgerEntry(1, (0, 2), counts))
     assert sum(sum(shard) for shard in ledger.finished().values()) == rows * (width + side)
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_planes_of_which_nothing_is_there_are_one_part(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    rows, _ = shard_shape(300)
+    shape = (2 * rows, 300)
+    plane = Window(0, 0, *shape)
+    assert unfinished(plane, range(5), shape, ledger) == [Part(range(5), plane)]
+    # the lower half of plane 2, all of plane 3
+    for row in (2 * 2 + 1, 2 * 3, 2 * 3 + 1):
+        ledger.mark(LedgerEntry(row, (0, 1), ((rows * 300, 0),)))
+    assert unfinished(plane, range(5), shape, ledger) == [
+        Part(range(2), plane),
+        Part(range(2, 3), Window(0, 0, rows, 300)),
+        Part(range(4, 5), plane),
+    ]
+    assert unfinished_planes(range(5), shape, ledger) == [range(3), range(4, 5)]
 
 
 def test_areas_in_metres_and_in_degrees() -> None:

@@ -28,10 +28,10 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.results.notice import NOTICE, notice_of
 from segment_tiles.workflows.run.export import export_run
 from segment_tiles.workflows.run.segment import segment
-from segment_tiles.workflows.scenes.scene import open_scene
+from segment_tiles.workflows.scenes.notice import NOTICE, notice_of
+from segment_tiles.workflows.scenes.registry import open_scene
 
 GLASS = (243, 241, 245)
 SIDE = 512

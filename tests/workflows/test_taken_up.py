@@ -17,10 +17,10 @@ from segment_tiles.pipeline.errors import ChangedRunError, OutputError, ReadFail
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.results import picture
 from segment_tiles.workflows.run import scene_probe, taken_up
 from segment_tiles.workflows.run.export import export_run
 from segment_tiles.workflows.run.segment import segment
+from segment_tiles.workflows.scenes.rasters import picture
 
 Damage = Callable[[Path], None]
 OWN = ".segment-tiles"
@@ -62,11 +62,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preview that takes no time; the source is opened for it all the same."""
 
-    def drawn(path: Path, scene: Any, config: RunConfig, *_: object) -> None:
-        picture.source_of(scene, config).close()
+    def drawn(path: Path, scene: Any, *_: object) -> None:
+        picture.opened_plane(scene).close()
         path.write_bytes(b"picture")
 
-    monkeypatch.setattr("segment_tiles.workflows.run.endings.write_run_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.scenes.rasters.picture.write_run_preview", drawn)
 
 
 def config(source: Path, model: Path, out: Path, **changes: Any) -> RunConfig:
@@ -257,7 +257,7 @@ def test_another_format_needs_no_probe_and_forgets_nothing(
     before = json.loads((finished / "report.json").read_text())
     assert before["tiles"]["computed"] == before["tiles"]["planned"]
     monkeypatch.setattr(scene_probe, "measure", None)
-    monkeypatch.setattr("segment_tiles.workflows.run.segment.probe_scene", None)
+    monkeypatch.setattr("segment_tiles.workflows.run.run.probe_scene", None)
     report, heard = go_on(finished, formats=("cog",))
     assert heard.computed == 0
     for part in ("tiles", "choices", "settings", "workers", "classes"):
@@ -273,7 +273,7 @@ def test_a_kill_after_the_last_row_needs_no_probe(
     killed: Path, whole: Path, go_on: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(whole / OWN / "computed.json", killed / OWN)
-    monkeypatch.setattr("segment_tiles.workflows.run.segment.probe_scene", None)
+    monkeypatch.setattr("segment_tiles.workflows.run.run.probe_scene", None)
     report, _ = go_on(killed)
     assert report["tiles"]["computed"] == report["tiles"]["planned"]
     assert same(killed, whole)
@@ -364,7 +364,7 @@ def test_a_source_that_cannot_be_read_for_the_preview(
     def unreadable(*_: object) -> None:
         raise ReadFailedError("a.tif: gone")
 
-    monkeypatch.setattr("segment_tiles.workflows.results.picture.source_of", unreadable)
+    monkeypatch.setattr("segment_tiles.workflows.scenes.rasters.picture.opened_plane", unreadable)
     report, heard = go_on(killed)
     assert heard.warnings == ["preview.png was not drawn, because the source cannot be read: a.tif: gone"]
     assert heard.warnings[0] in report["warnings"]

@@ -13,7 +13,8 @@ import pytest
 
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
-from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask, do_region
+from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
+from segment_tiles.workflows.regions.region_work import do_region
 from segment_tiles.workflows.run.segment import segment
 
 OWN = ".segment-tiles"
@@ -25,7 +26,7 @@ class WithoutOneSlab(InProcess):
     def run(self, tasks: Sequence[RegionTask], progress: Any, interruption: Any) -> list[RegionReport]:
         reports = []
         for task in tasks:
-            if task.store.name == "coronal.zarr" and task.slab is not None and task.slab.slices[0] == 0:
+            if task.store.name == "coronal.zarr" and task.planes[0] == 0:
                 failure = {"window": asdict(task.region), "reason": "the worker was lost"}
                 reports.append(RegionReport(failures=[failure]))
             else:
@@ -40,7 +41,7 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(path: Path, *_: object) -> None:
         path.write_bytes(b"picture")
 
-    monkeypatch.setattr("segment_tiles.workflows.run.endings.write_volume_preview", drawn)
+    monkeypatch.setattr("segment_tiles.workflows.scenes.volumes.picture.write_volume_preview", drawn)
 
 
 @pytest.fixture(scope="module")

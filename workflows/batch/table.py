@@ -11,6 +11,7 @@ import pandas as pd
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_files
 from segment_tiles.workflows.batch.outcome import JobOutcome
+from segment_tiles.workflows.scenes.registry import kind_of_report
 
 PARQUET, CSV = "jobs.parquet", "jobs.csv"
 """Names of the files in the results folder."""
@@ -67,12 +68,13 @@ def job_row(outcome: JobOutcome) -> dict[str, Any]:
     }
     if outcome.has_failed:  # a part of a map has areas that say nothing
         return row
-    # a volume has voxels and millilitres
-    count, size = ("voxels", "volume_ml") if "volume_unit" in report else ("pixels", "area")
-    for entry in report.get("classes", []):
+    if "classes" not in report:
+        return row
+    sizes = kind_of_report(report).sizes(report)
+    count, size = sizes.count, sizes.size
+    for entry in report["classes"]:
         # the columns of pixels without a class have that name
         name = entry["name"] if entry["name"] != "nodata" else "nodata (class)"
         row[f"{count} {name}"], row[f"{size} {name}"] = entry[count], entry[size]
-    if "nodata" in report:
-        row[f"{count} nodata"], row[f"{size} nodata"] = report["nodata"][count], report["nodata"][size]
+    row[f"{count} nodata"], row[f"{size} nodata"] = report["nodata"][count], report["nodata"][size]
     return row

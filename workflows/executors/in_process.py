@@ -30,7 +30,7 @@ class InProcess:
         self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
     ) -> list[RegionReport]:
         """Do all tasks here."""
-        from segment_tiles.workflows.regions.region_task import do_region  # noqa: PLC0415 - brings torch: see protocol
+        from segment_tiles.workflows.regions.region_work import do_region  # noqa: PLC0415 - brings torch: see protocol
 
         reports = []
         for task in tasks:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.executors.interruption import Interruption
 
 if TYPE_CHECKING:  # worker processes are started before this process has spent seconds on importing torch
     from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+    from segment_tiles.workflows.scenes.cut import Opener
 
 Result = TypeVar("Result")
 Tell = Callable[[str], None]
@@ -32,12 +32,8 @@ class Capacity:
 class RunPaths:
     """What every worker must see under the same name."""
 
-    uri: str = field(repr=False)  # may hold secrets
-    """Source."""
-    level: int
-    """Overview level that is read."""
-    view: View
-    """Micrometres per pixel, plane and time point that are read."""
+    opener: Opener
+    """Opens the source."""
     model: str
     """Name of a bundled model, or absolute folder of a package."""
     checksum: str

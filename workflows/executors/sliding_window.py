@@ -160,9 +160,9 @@ class SlidingWindow:
             return
         if isinstance(error, WriteFailedError | SourceChangedError | AreaChangedError):
             raise error  # no Region could be written, so going on would only cost time
-        region, slab = self._tasks[index].region, self._tasks[index].slab
-        slices = "" if slab is None else f"slices {slab.slices[0]} to {slab.slices[1]}: "
-        failure = {"window": asdict(region), "reason": slices + _reason(error)}
+        task = self._tasks[index]
+        slices = "" if task.cut.planes == 1 else f"slices {task.planes[0]} to {task.planes[1]}: "
+        failure = {"window": asdict(task.region), "reason": slices + _reason(error)}
         log.error("Region %d failed: %s", index, failure["reason"], extra=failure)
         self._reports[index] = RegionReport(failures=[failure])
         for line in self._log_lines(error):

@@ -8,7 +8,6 @@ import signal
 import threading
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from time import monotonic
 
 import torch
@@ -19,11 +18,10 @@ from segment_tiles.pipeline.library_messages import clean_log_records, silence_l
 from segment_tiles.pipeline.models.devices import device_label, resolve_device
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.workflows.executors.protocol import RunPaths
 from segment_tiles.workflows.logs.formats import PACKAGE
-from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask, do_region
+from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
+from segment_tiles.workflows.regions.region_work import do_region
 
 log = logging.getLogger(__name__)
 
@@ -127,10 +125,7 @@ def unseen(paths: RunPaths, marker: str) -> str | None:
     except OSError as error:
         return f"the output directory {paths.own_folder.parent} cannot be written there ({one_line(error)})"
     try:
-        if volume_kind(paths.uri) is None:
-            open_source(paths.uri, level=paths.level, view=paths.view).close()
-        elif not Path(paths.uri).exists():  # a volume is opened by the probe
-            return f"{paths.uri}: no such file there"
+        paths.opener.look()
         checksum = load_manifest(find_model(paths.model)).weights_checksum
     except SegmentTilesError as error:
         return one_line(error)
@@ -174,7 +169,7 @@ def _require_version(expected: str) -> None:
 
 
 def _require_device(task: RegionTask) -> None:
-    name = device_label(resolve_device(task.device))
+    name = device_label(resolve_device(task.model.device))
     if name != task.device_name:
         msg = f"worker {get_worker().address} has {name}, the run was probed on {task.device_name}"
         raise UsageError(msg)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.workflows.scenes.registry import kind_of_report
 
 PICTURE_WIDTH: Final = 720
 """Pixels of the preview in a notebook, at most."""
@@ -36,8 +37,8 @@ def result_html(folder: Path, report: Mapping[str, Any]) -> str:
 
 
 def _class_table(report: Mapping[str, Any], colors: Mapping[int, str]) -> str:
-    count, size = ("voxels", "volume_ml") if "volume_unit" in report else ("pixels", "area")
-    unit = "volume, ml" if "volume_unit" in report else f"area, {report['area_unit']}"
+    sizes = kind_of_report(report).sizes(report)
+    count, size = sizes.count, sizes.size
     entries = [*report["classes"], {**report["nodata"], "name": "nodata"}]
     total = sum(entry[count] for entry in entries) or 1
     rows = [
@@ -49,7 +50,7 @@ def _class_table(report: Mapping[str, Any], colors: Mapping[int, str]) -> str:
         ]
         for entry in entries
     ]
-    return html_table(["class", count, "share", unit], rows)
+    return html_table(["class", count, "share", sizes.title], rows)
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

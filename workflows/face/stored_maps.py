@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table, read_georef
-from segment_tiles.pipeline.outputs.stores.volume_store import DIMENSIONS, is_volume_store, read_geometry
+from segment_tiles.pipeline.outputs.stores.volume_store import DIMENSIONS, read_geometry
 from segment_tiles.workflows.face.labelled import class_map, require_xarray, with_georef
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def stored_classes(store: Path) -> xarray.DataArray:
     """
     require_xarray("the class map as a DataArray")
     group = open_store(store)
-    dims = DIMENSIONS if is_volume_store(group) else ("y", "x")
+    dims = _dimensions(group)
     return _placed(class_map(_lazy(group, "classes"), read_class_table(group), dims, None), group)
 
 
@@ -45,10 +45,15 @@ def stored_confidence(store: Path) -> xarray.DataArray:
     import xarray  # noqa: PLC0415 - of an extra
 
     group = open_store(store)
-    dims = DIMENSIONS if is_volume_store(group) else ("y", "x")
+    dims = _dimensions(group)
     about = {"long_name": "highest probability x 255, 0 at nodata"}
     made = xarray.DataArray(_lazy(group, "confidence"), dims=dims, name="confidence", attrs=about)
     return _placed(made, group)
+
+
+def _dimensions(group: zarr.Group) -> tuple[str, ...]:
+    """Return the names of the axes: of several planes those of a volume."""
+    return DIMENSIONS if array_of(group, "classes").ndim == 3 else ("y", "x")
 
 
 def _lazy(group: zarr.Group, name: str) -> Any:
@@ -58,7 +63,7 @@ def _lazy(group: zarr.Group, name: str) -> Any:
 
 
 def _placed(array: xarray.DataArray, group: zarr.Group) -> xarray.DataArray:
-    if not is_volume_store(group):
+    if len(_dimensions(group)) == 2:
         return with_georef(array, read_georef(group))
     geometry = read_geometry(group)
     matrix = np.asarray(geometry.slicing.affine_of(geometry.spec))

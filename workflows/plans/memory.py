@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
-from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import SHARD_ROWS
-from segment_tiles.pipeline.sources.volumes.slices import slices_at_once
-from segment_tiles.pipeline.sources.volumes.volume import block_depth
 
 SMALLEST_READ_CACHE = 8 * 2**20
 """Bytes of GDAL's cache where rows of source chunks are small."""
@@ -25,11 +20,6 @@ INPUT_BANDS = 3
 FINISHING_BYTES = 448 * 2**20
 """What overviews, COG and polygons take after the computation, whatever the size of the raster; measured by
 ``benchmarks/memory.py``."""
-
-BLOCKS = 4
-"""Parts of a volume in memory at once: one that is computed, the next with its copies; of DICOM the files too."""
-READ_WHOLE_TAKES = 2
-"""Bytes per byte of a volume that no library reads in parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +87,6 @@ def memory_of_region(
         read_cache_bytes(spec, width),
         per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width),
     )
-
-
-def memory_of_slices(volume: VolumeSpec, slicing: Slicing, neighbours: int) -> int:
-    """Return the bytes that reading a volume takes, block by block; how many slices it has does not matter."""
-    _, height, width = slicing.shape_of(volume.shape)
-    held = (slices_at_once(volume, slicing) + 2 * neighbours) * height * width * volume.channels
-    columns, rows, _ = volume.shape
-    return BLOCKS * max(held, block_depth(volume) * columns * rows) * np.dtype(volume.dtype).itemsize
 
 
 def read_cache_bytes(spec: RasterSpec, width: int) -> int:

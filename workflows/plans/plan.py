@@ -7,26 +7,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from segment_tiles.pipeline.errors import PlanError
+from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.dicom.segmentation import takes
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area
-from segment_tiles.pipeline.sources.volumes.volume import is_read_whole
 from segment_tiles.pipeline.wording import readable_bytes
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.memory import (
     FINISHING_BYTES,
-    READ_WHOLE_TAKES,
     MemoryPlan,
     memory_of_region,
-    memory_of_slices,
 )
 from segment_tiles.workflows.plans.probe import Probe
 from segment_tiles.workflows.plans.strips import columns_at_least, in_strips
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
-from segment_tiles.workflows.regions.slab import slabs_of
-from segment_tiles.workflows.scenes.scene import Scene, direction_scene
-from segment_tiles.workflows.scenes.volume_scene import VolumeScene
+from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.registry import kind_named
+from segment_tiles.workflows.scenes.scene import Scene
 
 COMPRESSED_SHARE = 0.15
 """Bytes on disk per byte of codes and confidence, as seen on real class maps; an estimate."""
@@ -56,15 +54,13 @@ class Plan:
     """Regions that are done at the same time."""
     disk_bytes: int
     """Estimate of what the results take on disk."""
-    regions_of_directions: tuple[tuple[Window, ...], ...] = ()
-    """Of a volume: Regions on every slice of each of its directions."""
-    slices: int = 1
-    """Of a volume: slices of the result, in the order of its first direction."""
+    regions_of_cuts: tuple[tuple[Window, ...], ...]
+    """Of every Cut: Regions on each of its planes."""
 
     @property
     def expected_seconds(self) -> float:
         """Tiles that are computed times the measured seconds of one; reading and writing hide behind."""
-        at_once = min(self.workers, len(self.regions) * len(slabs_of(self.slices)))
+        at_once = min(self.workers, len(self.regions) * len(self.scene.result.slabs()))
         return (self.tiles - (self.skipped or 0)) * self.probe.seconds_per_tile / at_once
 
 
@@ -95,95 +91,121 @@ def make_plan(
     """
     limit = config.memory or worker_memory or int(available_bytes() * DEFAULT_MEMORY_SHARE / workers)
     limit = min(limit, worker_memory or limit)
-    if scene.volume is not None:
-        return _volume_plan(config, scene, scene.volume, probe, limit, workers)
-    _check_finishing(config, scene, probe, limit)
-    columns = _columns(config, scene, probe, limit, columns_at_least(scene.roi, workers))
-    regions = in_strips(scene.lattice, scene.roi, columns, workers)
-    in_raster = [region.shift(scene.roi.row, scene.roi.column) for region in regions]
-    memory = max((_memory(config, scene, probe, window) for window in in_raster), key=lambda m: m.total)
-    table = scene.manifest.classes
-    layers = np.dtype(table.dtype).itemsize + 1 + (table.count if config.scores else 0)
-    tiles, skipped = sum(map(scene.lattice.tile_count, in_raster)), _skipped(scene, in_raster, area)
-    # what is left out is nodata, of which nothing is stored
-    computed = 1.0 if skipped is None else (tiles - skipped) / tiles
-    return Plan(
-        scene,
-        probe,
-        regions,
-        tiles,
-        skipped,
-        memory,
-        limit,
-        workers,
-        # overviews take a third more; the COG repeats the codes
-        int(scene.roi.area * (layers + 1) * 4 / 3 * COMPRESSED_SHARE * computed),
-    )
-
-
-def _volume_plan(
-    config: RunConfig, scene: Scene, volume: VolumeScene, probe: Probe, limit: int, workers: int
-) -> Plan:
-    """Plan every direction of a volume as a slice that is done many times, beside the slices that are held."""
-    held = max(memory_of_slices(volume.spec, d.slicing, volume.neighbours) for d in volume.directions)
-    held += READ_WHOLE_TAKES * volume.spec.nbytes if is_read_whole(scene.uri) else 0
-    left = limit - probe.program_bytes - held
-    if left <= 0:
+    held = max(cut.held_bytes for cut in scene.cuts)
+    if held and limit - probe.program_bytes - held <= 0:
         msg = (
-            f"--memory allows {readable_bytes(limit)}, but reading the volume takes {readable_bytes(held)} beside "
+            f"--memory allows {readable_bytes(limit)}, but reading the source takes {readable_bytes(held)} beside "
             f"the program ({readable_bytes(probe.program_bytes)}); give more"
         )
         raise PlanError(msg)
-    # the formats are those of the volume, whose memory is counted below
-    for_slices = replace(config, memory=limit - held, scores=config.scores or volume.is_averaged, formats=())
-    parts = [
-        make_plan(for_slices, replace(direction_scene(scene, direction), volume=None), probe, None)
-        for direction in volume.directions
-    ]
+    _check_finishing(config, scene, probe, limit)
+    with_scores = config.scores or scene.is_composed
+    parts = [_CutPlan.of(cut, scene, probe, area, limit - held, workers, with_scores) for cut in scene.cuts]
     memory = max((part.memory for part in parts), key=lambda m: m.total)
-    finishing = FINISHING_BYTES + (
-        _mask_bytes(config, scene, volume.spec.voxels) if "dicom-seg" in config.formats else 0
-    )
     return Plan(
         scene,
         probe,
         parts[0].regions,
-        sum(part.tiles * d.shape[0] for part, d in zip(parts, volume.directions, strict=True)),
-        0,
-        replace(memory, volume=held, finishing=finishing),
+        sum(part.tiles for part in parts),
+        None if any(part.skipped is None for part in parts) else sum(part.skipped or 0 for part in parts),
+        replace(memory, volume=held, finishing=_finishing(config, scene)),
         limit,
         workers,
-        # beside the result the copy of the voxels, until the end
-        volume.spec.nbytes
-        + sum(part.disk_bytes * d.shape[0] for part, d in zip(parts, volume.directions, strict=True)),
+        # beside the result what was copied, until the end
+        sum(part.disk_bytes for part in parts) + kind_named(scene.kind).copied_bytes(scene),
         tuple(part.regions for part in parts),
-        volume.shape[0],
     )
 
 
-def _columns(config: RunConfig, scene: Scene, probe: Probe, limit: int, at_least: int) -> tuple[Window, ...]:
-    """Return the full width where memory and workers allow, else the widest columns of shards that fit."""
-    height, width = scene.roi.shape
-    _, side = shard_shape(width)
-    shard_columns = -(-width // side)
-    for pieces in range(at_least, shard_columns + 1):
-        step = -(-shard_columns // pieces) * side
-        regions = tuple(
-            Window.from_edges(0, left, height, min(left + step, width)) for left in range(0, width, step)
+@dataclass(frozen=True, slots=True)
+class _CutPlan:
+    """What is decided of one Cut."""
+
+    regions: tuple[Window, ...]
+    tiles: int
+    skipped: int | None
+    memory: MemoryPlan
+    disk_bytes: int
+
+    @classmethod
+    def of(
+        cls,
+        cut: Cut,
+        scene: Scene,
+        probe: Probe,
+        area: Area | None,
+        limit: int,
+        workers: int,
+        with_scores: bool,
+    ) -> _CutPlan:
+        """Divide the planes of a Cut into Regions that fit `limit` bytes."""
+        costs = _Costs(cut, scene.manifest.classes, probe, with_scores=with_scores)
+        # where there are many planes, they are what workers share
+        at_once = workers if cut.planes == 1 else 1
+        columns = costs.columns(limit, columns_at_least(cut.roi, at_once))
+        regions = in_strips(cut.lattice, cut.roi, columns, at_once)
+        in_plane = [region.shift(cut.roi.row, cut.roi.column) for region in regions]
+        tiles, skipped = sum(map(cut.lattice.tile_count, in_plane)), _skipped(cut, in_plane, area)
+        # what is left out is nodata, of which nothing is stored
+        computed = 1.0 if skipped is None else (tiles - skipped) / tiles
+        return cls(
+            regions,
+            tiles * cut.planes,
+            None if skipped is None else skipped * cut.planes,
+            max(map(costs.memory, in_plane), key=lambda m: m.total),
+            costs.disk_bytes(computed) * cut.planes,
         )
-        if len(regions) < at_least:
-            continue  # whole shards do not divide into just as many columns
-        needed = max(
-            _memory(config, scene, probe, region.shift(scene.roi.row, scene.roi.column)).total
-            for region in regions
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """What the planes of a Cut take."""
+
+    cut: Cut
+    table: ClassTable
+    probe: Probe
+    with_scores: bool
+
+    def memory(self, region: Window) -> MemoryPlan:
+        """Return the bytes that a Region of a plane takes, in pixels of the plane."""
+        return memory_of_region(
+            self.cut.lattice,
+            self.cut.spec,
+            region,
+            classes=self.table.count,
+            code_size=int(np.dtype(self.table.dtype).itemsize),
+            with_scores=self.with_scores,
+            program=self.probe.program_bytes,
+            batch=self.probe.batch_bytes,
         )
-        if needed <= limit:
-            return regions
-    msg = (
-        f"--memory allows {readable_bytes(limit)}, but one row of {scene.lattice.tile} px tiles across the "
-        f"narrowest Region takes {readable_bytes(needed)}; give at least that, or a smaller --tile or --batch"
-    )
-    raise PlanError(msg)
+
+    def disk_bytes(self, computed: float) -> int:
+        """Return the bytes that a plane takes of which this share is computed."""
+        layers = np.dtype(self.table.dtype).itemsize + 1 + (self.table.count if self.with_scores else 0)
+        # overviews take a third more; the COG repeats the codes
+        return int(self.cut.roi.area * (layers + 1) * 4 / 3 * COMPRESSED_SHARE * computed)
+
+    def columns(self, limit: int, at_least: int) -> tuple[Window, ...]:
+        """Return the full width if memory and workers allow, else the widest columns of shards that fit."""
+        roi = self.cut.roi
+        _, side = shard_shape(roi.width)
+        shard_columns = -(-roi.width // side)
+        for pieces in range(at_least, shard_columns + 1):
+            step = -(-shard_columns // pieces) * side
+            regions = tuple(
+                Window.from_edges(0, left, roi.height, min(left + step, roi.width))
+                for left in range(0, roi.width, step)
+            )
+            if len(regions) < at_least:
+                continue  # whole shards do not divide into just as many columns
+            needed = max(self.memory(region.shift(roi.row, roi.column)).total for region in regions)
+            if needed <= limit:
+                return regions
+        msg = (
+            f"--memory allows {readable_bytes(limit)}, but one row of {self.cut.lattice.tile} px tiles across the "
+            f"narrowest Region takes {readable_bytes(needed)}; give at least that, or a smaller --tile or --batch"
+        )
+        raise PlanError(msg)
 
 
 def _check_finishing(config: RunConfig, scene: Scene, probe: Probe, limit: int) -> None:
@@ -202,7 +224,7 @@ def _finishing(config: RunConfig, scene: Scene) -> int:
     """Return bytes of what follows the computation: of a slide with a whole map in memory for DICOM SEG."""
     if "dicom-seg" not in config.formats:
         return FINISHING_BYTES
-    return FINISHING_BYTES + _mask_bytes(config, scene, scene.roi.area)
+    return FINISHING_BYTES + _mask_bytes(config, scene, scene.roi.area * scene.result.planes)
 
 
 def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
@@ -210,29 +232,14 @@ def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
     return takes(table.count - 1, config.dicom_seg) * pixels * int(np.dtype(table.dtype).itemsize)
 
 
-def _memory(config: RunConfig, scene: Scene, probe: Probe, region: Window) -> MemoryPlan:
-    table = scene.manifest.classes
-    memory = memory_of_region(
-        scene.lattice,
-        scene.spec,
-        region,
-        classes=table.count,
-        code_size=int(np.dtype(table.dtype).itemsize),
-        with_scores=config.scores,
-        program=probe.program_bytes,
-        batch=probe.batch_bytes,
-    )
-    return replace(memory, finishing=_finishing(config, scene))
-
-
-def _skipped(scene: Scene, regions: list[Window], area: Area | None) -> int | None:
+def _skipped(cut: Cut, regions: list[Window], area: Area | None) -> int | None:
     if area is None:
         return 0
-    if sum(scene.lattice.tile_count(region) for region in regions) > AOI_TILES_AT_MOST:
+    if sum(cut.lattice.tile_count(region) for region in regions) > AOI_TILES_AT_MOST:
         return None
-    raster = scene.spec.window
+    raster = cut.spec.window
     return sum(
         not area.meets(tile.read.intersect(raster))
         for region in regions
-        for tile in scene.lattice.tiles(region)
+        for tile in cut.lattice.tiles(region)
     )

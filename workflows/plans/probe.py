@@ -128,7 +128,7 @@ def measure(
     values = values.repeat(request.batch, 1, 1, 1)
     valid = None if valid is None else valid.repeat(request.batch, 1, 1)
     trial = Trial(
-        make, values, valid, device, tuple(p.manifest for p in packages), _tiles(scene),
+        make, values, valid, device, tuple(p.manifest for p in packages), scene.tile_count,
         lambda backend, precision: _is_converted(packages, device, backend, precision, request), may_convert,
     )  # fmt: skip
     pair = choose_pair(choice, trial)
@@ -144,10 +144,9 @@ def _packages(scene: Scene, choice: ComputeChoice) -> list[LoadedPackage]:
     from segment_tiles.pipeline.models.inference_network import load_rewritten  # noqa: PLC0415
     from segment_tiles.workflows.regions.loaded_model import LoadedPackage  # noqa: PLC0415
 
-    members = ((scene.model_folder, scene.manifest), *scene.companions)
     return [
         LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=choice.trust))
-        for folder, manifest in members
+        for folder, manifest in scene.members
     ]
 
 
@@ -163,13 +162,6 @@ def _is_converted(
         return Preparation(shape, device, precision, manifest.weights_checksum, package.folder)
 
     return all(BACKENDS[backend].is_prepared(preparation(package)) for package in packages)
-
-
-def _tiles(scene: Scene) -> int:
-    """Return the tiles of a run, counted on the whole result at once."""
-    if scene.volume is None:
-        return scene.lattice.tile_count(scene.roi)
-    return sum(d.lattice.tile_count(d.roi) * d.shape[0] for d in scene.volume.directions)
 
 
 def remembered(scene: Scene, choice: ComputeChoice) -> Probe | None:
@@ -244,11 +236,10 @@ def cache_folder() -> Path:
 
 def _cache_file(scene: Scene, choice: ComputeChoice) -> Path:
     root = cache_folder()
-    members = [scene.manifest, *(manifest for _, manifest in scene.companions)]
     # long runs weigh backends that short ones do not
-    magnitude = math.ceil(math.log2(max(1, _tiles(scene))))
+    magnitude = math.ceil(math.log2(max(1, scene.tile_count)))
     key = json_text(
-        [[m.weights_checksum for m in members], scene.lattice.tile, magnitude, scene.spec.bands,
+        [[manifest.weights_checksum for _, manifest in scene.members], scene.lattice.tile, magnitude, scene.spec.bands,
          scene.spec.dtype, asdict(choice), platform.node(), _processors(), version("segment-tiles")],
         indent=None,
     )  # fmt: skip

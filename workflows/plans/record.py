@@ -23,8 +23,8 @@ from segment_tiles.pipeline.sources.versions.version import Version, reads_overv
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.probe import Probe
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
+from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
-from segment_tiles.workflows.scenes.volume_scene import VolumeScene
 
 CHOICES = ("precision", "batch", "device_name", "backend")
 """Settings that the probe chooses: a resumed run takes them from its record."""
@@ -72,7 +72,7 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         **_looks(config, scene),
         "--scores": config.scores,
         "program version": version("segment-tiles"),
-        **({} if scene.volume is None else _volume_settings(scene.volume)),
+        **kind_named(scene.kind).settings(scene),
     }
 
 
@@ -84,16 +84,6 @@ def _looks(config: RunConfig, scene: Scene) -> dict[str, Any]:
     if scene.companions:
         found["further --model"] = [manifest.weights_checksum for _, manifest in scene.companions]
     return found
-
-
-def _volume_settings(volume: VolumeScene) -> dict[str, Any]:
-    """Return what distinguishes runs on a volume beside what all runs have."""
-    return {
-        "--axis": [direction.slicing.name for direction in volume.directions],
-        "--neighbours": volume.neighbours,
-        "--t": volume.selection.t,
-        "box": [*volume.origin, *volume.box],
-    }
 
 
 def choices_of(probe: Probe) -> dict[str, Any]:

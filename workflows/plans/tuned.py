@@ -18,6 +18,7 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.probe import cache_folder
 from segment_tiles.workflows.plans.record import RunRecord
+from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
 
 LIBRARIES = {"openvino": "openvino", "onnx": "onnxruntime"}
@@ -74,7 +75,7 @@ def with_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> Ru
 
     A run that goes on takes what it was begun with, whatever was tuned since.
     """
-    if not _is_open(config) or scene.volume is not None:
+    if not _is_open(config, scene):
         return config
     if record is not None:
         if not record.choices.get("tuned"):
@@ -99,7 +100,7 @@ def with_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> Ru
 
 def lost_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> str | None:
     """Return what to tell the user where a new run would be tuned, but for a library that is gone."""
-    if not _is_open(config) or scene.volume is not None or record is not None:
+    if not _is_open(config, scene) or record is not None:
         return None
     tuning = stored_tuning(scene.manifest.weights_checksum)
     if tuning is None or _is_installed(tuning.backend):
@@ -110,8 +111,10 @@ def lost_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> st
     )
 
 
-def _is_open(config: RunConfig) -> bool:
+def _is_open(config: RunConfig, scene: Scene) -> bool:
     """Return whether the user left all to the program that a tuning decides, on this machine."""
+    if not kind_named(scene.kind).takes_tuning:
+        return False
     named: tuple[Any, ...] = (
         config.tile, config.overlap, config.batch, config.scheduler, config.cluster, *config.companions
     )  # fmt: skip

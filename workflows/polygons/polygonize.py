@@ -27,9 +27,9 @@ from segment_tiles.pipeline.vectors.rasters.class_raster import (
     ClassRasterSpec,
     RasterName,
     identifying_name,
-    open_class_raster,
     raster_name,
 )
+from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker

@@ -8,7 +8,8 @@ from typing import Literal
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.vectors.amounts import pixels_of_area, pixels_of_length
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.pipeline.vectors.rasters.class_raster import open_class_raster, raster_name
+from segment_tiles.pipeline.vectors.rasters.class_raster import raster_name
+from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.polygons import PolygonizeConfig
 from segment_tiles.workflows.polygons.polygonize import Progress, polygonize
 from segment_tiles.workflows.polygons.report import PolygonizeReport

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from typing import Any
 
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
@@ -18,10 +17,8 @@ from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import RunRecord
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.region_task import RegionReport
-from segment_tiles.workflows.results.areas import Codes, area_unit, class_areas, planar_areas
-from segment_tiles.workflows.results.notice import notice_of
-from segment_tiles.workflows.results.volume_report import volume_classes, volume_source
-from segment_tiles.workflows.scenes.slide_scene import slide_facts
+from segment_tiles.workflows.scenes.notice import notice_of
+from segment_tiles.workflows.scenes.registry import kind_named
 
 LIBRARIES = ("torch", "timm", "rasterio", "zarr", "numpy", "shapely", "pyproj", "pyogrio")
 """Versions that the report names beside our own."""
@@ -35,7 +32,7 @@ def run_report(
     seconds: Mapping[str, float],
     warnings: Sequence[str],
     *,
-    codes: Codes,
+    directory: OutputDirectory,
     not_finite: int = 0,
 ) -> dict[str, Any]:
     """Return the report as plain JSON values.
@@ -52,20 +49,22 @@ def run_report(
         Wall time of the stages of this start.
     warnings
         What the user was told.
-    codes
-        Reads class codes of a window of the result of a raster.
+    directory
+        Holds the class map, of which a part may have to be counted again.
     not_finite
         Pixels that hold data and are nodata, for the network gave them no score that is a number.
     """
     scene, probe = plan.scene, plan.probe
+    kind = kind_named(scene.kind)
     failures = [failure for region in regions for failure in region.failures]
     return {
         "program": "segment-tiles",
         "version": version("segment-tiles"),
         "status": "incomplete" if failures else "complete",
         **notice_of(scene),
+        "kind": scene.kind,
         "fingerprint": record.fingerprint,
-        "source": _source(plan) if scene.volume is None else volume_source(scene.volume, scene.uri),
+        "source": kind.facts(scene),
         "model": {
             "name": scene.manifest.name,
             "checksum": scene.manifest.weights_checksum,
@@ -74,11 +73,7 @@ def run_report(
         },
         "settings": dict(record.settings),
         "choices": {**record.choices, "device": probe.device, "trials": list(probe.trials)},
-        **(
-            _classes(plan, shards, codes)
-            if scene.volume is None
-            else volume_classes(scene.volume, scene.manifest.classes, shards)
-        ),
+        **kind.count(scene, shards, directory),
         "not_finite": not_finite,
         "workers": plan.workers,
         "tiles": {
@@ -157,36 +152,6 @@ def _is_understood(report: Mapping[str, Any]) -> bool:
         and all(isinstance(t, str) for t in texts)
         and all(isinstance(n, int) for n in numbers)
     )
-
-
-def _source(plan: Plan) -> dict[str, Any]:
-    spec, roi = plan.scene.spec, plan.scene.roi
-    return {
-        "uri": shown_name(plan.scene.uri),
-        "bands": list(plan.scene.bands),
-        "height": spec.height,
-        "width": spec.width,
-        "dtype": spec.dtype,
-        "nodata": spec.nodata_summary,
-        "window": [roi.row, roi.column, roi.height, roi.width],
-        **slide_facts(spec, plan.scene.level, plan.scene.tissue),
-    }
-
-
-def _classes(plan: Plan, shards: Mapping[tuple[int, int], Sequence[int]], codes: Codes) -> dict[str, Any]:
-    table, georef = plan.scene.manifest.classes, plan.scene.georef
-    counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
-    areas = class_areas(shards, plan.scene.roi.shape, georef, codes) or [0.0] * (table.count + 1)
-    planar = planar_areas(counts, georef)
-    sizes = [
-        {"pixels": pixels, "area": area} | ({} if planar is None else {"area_planar": planar[number]})
-        for number, (pixels, area) in enumerate(zip(counts, areas, strict=True))
-    ]
-    return {
-        "area_unit": area_unit(georef),
-        "classes": [{"code": entry.code, "name": entry.name, **sizes[entry.code]} for entry in table.classes],
-        "nodata": {"code": table.nodata, **sizes[-1]},
-    }
 
 
 def _stages(regions: Sequence[RegionReport]) -> dict[str, float]:

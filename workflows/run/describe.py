@@ -11,18 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from segment_tiles.pipeline.grid.georef import IDENTITY, GeoRef
-from segment_tiles.pipeline.names import shown_name, without_secrets
-from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.protocol import notes_of
-from segment_tiles.pipeline.sources.pyramids.pyramid_source import PyramidSource
-from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.view import WHOLE, View
-from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.pipeline.wording import counted, readable_bytes
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.process_memory import available_bytes
-from segment_tiles.workflows.scenes.volume_describe import describe_volume, volume_summary
+from segment_tiles.workflows.scenes.registry import kind_named, recognised
 
 EXTRAS = {
     "slides": ("openslide", "tifffile"),
@@ -64,9 +58,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "probe": asdict(probe),
         "warnings": list(scene.warnings),
         "summary": {
-            "source": f"{shown_name(scene.uri)}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}"
-            if scene.volume is None
-            else volume_summary(scene.uri, scene.volume),
+            "source": kind_named(scene.kind).summary(scene),
             "model": f"{scene.manifest.name}, {counted(scene.manifest.classes.count, 'class', 'classes')}",
             "tiles": f"{plan.tiles:,} of {lattice.tile} px, overlap {lattice.overlap} px, skipped {skipped}",
             "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide, "
@@ -82,42 +74,14 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
 
 
 def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, Any]:
-    """Return what a raster is, as plain JSON values.
+    """Return what a source is, as plain JSON values.
 
     Raises
     ------
     SourceError
-        Where it cannot be opened.
+        If it cannot be opened.
     """
-    if volume_kind(uri) is not None:
-        return describe_volume(uri, view.t)
-    source = open_source(uri, level=level, view=view)
-    try:
-        spec = source.spec
-        details = source.details if isinstance(source, PyramidSource | RasterFile) else {}
-        notes = notes_of(source)
-    finally:
-        source.close()
-    crs = spec.georef.crs
-    return {
-        "source": shown_name(uri),
-        "height": spec.height,
-        "width": spec.width,
-        "bands": spec.bands,
-        "band_names": list(spec.band_names),
-        "dtype": spec.dtype,
-        "nodata": spec.nodata_summary,
-        "chunk": list(spec.chunk),
-        "level": source.level if isinstance(source, PyramidSource) else level,
-        **details,
-        "crs": None if crs is None else (crs.to_string() if crs.to_epsg() else crs.name),
-        "crs_wkt": spec.georef.crs_wkt,
-        # of a raster without one GDAL says the identity, and so does this page
-        "transform": list(IDENTITY if spec.georef == GeoRef.of_pixels() else spec.georef.transform),
-        "bounds": list(spec.georef.bounds(spec.window)),
-        "uncompressed_bytes": spec.nbytes,
-        "notes": [without_secrets(note) for note in notes],
-    }
+    return recognised(uri, view).describe(uri, level, view)
 
 
 def describe_machine() -> dict[str, Any]:

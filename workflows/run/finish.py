@@ -19,8 +19,8 @@ from segment_tiles.workflows.results.formats.table import files_of
 from segment_tiles.workflows.results.item import ITEM, write_run_item
 from segment_tiles.workflows.results.picture import try_preview
 from segment_tiles.workflows.results.report import write_report
-from segment_tiles.workflows.run.endings import ending_of
 from segment_tiles.workflows.run.taken_up import give_store_its_name, is_store_kept
+from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
 
 
@@ -78,29 +78,29 @@ def finish(
         If the source has changed meanwhile: the preview shows it, and nothing more is called complete.
     """
     begun = perf_counter()
-    ending = ending_of(config, scene, directory)
+    kind = kind_named(scene.kind)
     forget_segmenters()
     release_freed_memory()
     if not directory.store.exists():
-        ending.complete_store(stages.stage)
+        kind.complete_store(directory, stages.stage)
         give_store_its_name(directory)
-    ending.remove_intermediates()
+    kind.remove_scores(scene, directory)
     group = open_store(directory.store)
     work = Work(directory.path, group, report, subject_of_scene(config, scene), stages.stage)
     notes = make_formats(work, missing_results(directory, config.formats, format_options(config)))
     release_freed_memory()
     stages.stage("preview")
-    picture, cannot = try_preview(directory, lambda path: ending.draw(path, group, report))
+    picture, cannot = try_preview(directory, lambda path: kind.picture(path, scene, directory, group, report))
     notes += cannot
     for note in notes:
         stages.warn(note)
-    ending.remove_copies()
+    kind.remove_copies(directory)
     files = [file.name for file in files_of(config.formats, directory.path)]
-    outputs = [*files, *picture, directory.report.name, *([ITEM] if ending.is_placed else [])]
+    outputs = [*files, *picture, directory.report.name, *([ITEM] if kind.is_placed else [])]
     known.require_same(or_gone=True)
     report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
     write_report(directory, report)
-    if ending.is_placed:
+    if kind.is_placed:
         stages.stage("item")
         write_run_item(directory, scene, report)
     return report

@@ -17,7 +17,8 @@ from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read
 from segment_tiles.workflows.plans.tuned import lost_tuning, with_tuning
 from segment_tiles.workflows.results.formats.check import checked_formats
 from segment_tiles.workflows.scenes.computed_area import computed_area
-from segment_tiles.workflows.scenes.scene import Scene, open_scene
+from segment_tiles.workflows.scenes.registry import open_scene
+from segment_tiles.workflows.scenes.scene import Scene
 from segment_tiles.workflows.sizes_check import check_batch, check_executor_options
 
 

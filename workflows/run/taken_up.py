@@ -17,9 +17,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,52 +42,18 @@ from segment_tiles.pipeline.outputs.stores.seals import (
     seals_of_tree,
     write_sealed,
 )
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store, shard_shape
-from segment_tiles.workflows.config import RunConfig
+from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, shard_shape
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import RunRecord
-from segment_tiles.workflows.run.volume_run import (
-    create_direction_store,
-    create_result_store,
-    direction_paths,
-)
-from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.kind import WorkStore
 
 log = logging.getLogger(__name__)
 
 AGAIN: Final = "what an earlier start left is damaged ({what}): that part is computed again"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkStore:
-    """A Zarr store in work, and the ledger of its rows."""
-
-    path: Path
-    ledger: Ledger
-    create: Callable[[Path], None]
-    """Makes it, empty, under any name."""
-
-
-def stores_of(config: RunConfig, scene: Scene, directory: OutputDirectory) -> list[WorkStore]:
-    """Return the store of the result, and of a volume whose directions are averaged those of the directions."""
-    volume, result = scene.volume, Ledger(directory.ledger)
-    if volume is None:
-        return [WorkStore(directory.store_in_work, result, partial(_create_raster, config, scene))]
-    create = partial(create_result_store, scene, volume, config.scores)
-    stores = [WorkStore(directory.store_in_work, result, create)]
-    for direction in volume.directions if volume.is_averaged else ():
-        paths = direction_paths(directory, direction.slicing.name)
-        create = partial(create_direction_store, scene, volume, direction)
-        stores.append(WorkStore(paths.store, Ledger(paths.ledger), create))
-    return stores
-
-
-def _create_raster(config: RunConfig, scene: Scene, path: Path) -> None:
-    create_store(path, scene.roi.shape, scene.georef, scene.manifest.classes, with_scores=config.scores)
-
-
 def take_up(
-    config: RunConfig, scene: Scene, directory: OutputDirectory, record: RunRecord | None
+    directory: OutputDirectory, stores: Sequence[WorkStore], record: RunRecord | None, *, restart: bool
 ) -> list[str]:
     """Bring the output directory into a state that can be gone on with; return what the user should know.
 
@@ -101,19 +65,19 @@ def take_up(
         Where the disk is full or read-only.
     """
     try:
-        return _taken_up(config, scene, directory, record)
+        return _taken_up(directory, stores, record, restart=restart)
     except OSError as error:
         raise write_failed(directory.own, error) from error
 
 
 def _taken_up(
-    config: RunConfig, scene: Scene, directory: OutputDirectory, record: RunRecord | None
+    directory: OutputDirectory, stores: Sequence[WorkStore], record: RunRecord | None, *, restart: bool
 ) -> list[str]:
     remove_leftovers(directory.own)
     for leftover in directory.path.glob(f".*{PARTIAL}"):
         remove(leftover)
     if record is None:
-        if not config.restart:
+        if not restart:
             _refuse_results_of_nobody(directory)
         return []
     if directory.store.exists():
@@ -126,7 +90,7 @@ def _taken_up(
         notes = [AGAIN.format(what=directory.store)]
     else:
         notes = []
-    for store in stores_of(config, scene, directory):
+    for store in stores:
         notes += _mended(store, directory.own)
     if notes or not _is_covered(directory.store_in_work, Ledger(directory.ledger)):
         directory.computed.unlink(missing_ok=True)
@@ -186,7 +150,7 @@ def _put_right(fresh: Path, file: Path) -> None:
     write_whole(file, fresh.read_bytes())
 
 
-def begin(config: RunConfig, scene: Scene, directory: OutputDirectory) -> None:
+def begin(directory: OutputDirectory, stores: Sequence[WorkStore], *, restart: bool) -> None:
     """Throw away what is there of a run without a record, with ``--restart`` all results, and create the stores.
 
     Raises
@@ -195,13 +159,13 @@ def begin(config: RunConfig, scene: Scene, directory: OutputDirectory) -> None:
         Where the disk is full or read-only.
     """
     try:
-        if config.restart:
+        if restart:
             directory.clear()
         else:
             directory.clear_work()
     except OSError as error:
         raise write_failed(directory.own, error) from error
-    for store in stores_of(config, scene, directory):
+    for store in stores:
         store.create(store.path)
 
 

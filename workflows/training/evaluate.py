@@ -25,7 +25,7 @@ from segment_tiles.pipeline.learning.scores.evaluation import (
 )
 from segment_tiles.pipeline.learning.settings import SceneSettings
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.vectors.rasters.class_raster import open_class_raster
+from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.evaluation import EvaluateConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.training.evaluate_volume import evaluate_volume, open_volume_store

@@ -17,8 +17,8 @@ from segment_tiles.pipeline.learning.scores.volume_evaluation import (
     labels_from_probabilities,
     sheet_of,
 )
-from segment_tiles.pipeline.outputs.stores.store import open_store, read_class_table
-from segment_tiles.pipeline.outputs.stores.volume_store import is_volume_store, read_geometry
+from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table
+from segment_tiles.pipeline.outputs.stores.volume_store import read_geometry
 
 
 def open_volume_store(path: Path) -> zarr.Group | None:
@@ -27,7 +27,7 @@ def open_volume_store(path: Path) -> zarr.Group | None:
     if not (folder / "zarr.json").is_file():
         return None
     group = open_store(folder)
-    return group if is_volume_store(group) else None
+    return group if array_of(group, "classes").ndim == 3 else None
 
 
 def evaluate_volume(

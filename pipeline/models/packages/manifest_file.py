@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.errors import ModelError, one_line
-from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256, sha256_of_file
+from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256, checksum_of_weights
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.packages.stac_item import MODEL_ASSET, from_stac_item
 from segment_tiles.pipeline.wording import counted
@@ -145,7 +145,7 @@ def verify_weights(path: Path, document: Mapping[str, Any]) -> None:
         msg = f"weights {path} have {size} bytes, {MANIFEST_FILE} says {asset.get('file:size')}: copy the package again"
         raise ModelError(msg)
     try:
-        checksum = MULTIHASH_SHA256 + sha256_of_file(path)
+        checksum = MULTIHASH_SHA256 + checksum_of_weights(path)
     except OSError as error:
         msg = f"weights {path} cannot be read: {error.strerror}"
         raise ModelError(msg) from error

@@ -47,6 +47,11 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self._folder
+
     def mark(self, entry: LedgerEntry) -> None:
         """Record that the shards of an entry are on disk.
 

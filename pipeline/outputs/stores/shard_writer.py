@@ -51,9 +51,9 @@ class ShardWriter:
         Told after each row of shards.
     nodata, classes
         Code of pixels without class, and number of classes.
-    slices
-        Slices of the result of a volume, whose rows come one slice after the other; None for a raster. The
-        rows of shards of a slice are counted after those of the slices before it.
+    planes
+        Planes of the result, whose rows come one plane after the other. The rows of shards of a plane are
+        counted after those of the planes before it. A store without an axis for planes has one.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ShardWriter:
         ledger: Ledger,
         nodata: int,
         classes: int,
-        slices: Sequence[int] | None = None,
+        planes: Sequence[int] = (0,),
     ) -> None:
         self._region, self._row_offset, self._ledger = region, row_offset, ledger
         self._nodata, self._classes = nodata, classes
@@ -75,7 +75,8 @@ class ShardWriter:
         for name in self._arrays:
             make_folder(self._folder / name / SHARDS)
         self._shard_rows, self._shard_columns = shard_shape(self._arrays["classes"].shape[-1])
-        self._is_volume, self._slices = slices is not None, deque(slices or ())
+        self._planes = deque(planes)
+        self._has_planes = self._arrays["classes"].ndim > 2
         # where every pixel has a class, no chunk of these is all nodata, so none has to be compared with it; the
         # highest of up to 255 probabilities is at least 1/255, which as a byte is not the 0 of nodata either
         self._never_empty = ("classes", "confidence") if classes <= MOST_CLASSES_OF_A_BYTE else ("classes",)
@@ -140,8 +141,8 @@ class ShardWriter:
         }
 
     def _leading(self, array: zarr.Array[Any]) -> tuple[int, ...]:
-        """Return the axes before slices and rows: classes, for scores."""
-        return array.shape[: -3 if self._is_volume else -2]
+        """Return the axes before planes and rows: classes, for scores."""
+        return array.shape[: -3 if self._has_planes else -2]
 
     def _flush(self) -> None:
         """Hand the filled rows to the writing thread, after the ones before."""
@@ -149,14 +150,14 @@ class ShardWriter:
             return
         self._wait()
         window = Window(self._row, self._region.column, self._filled, self._region.width)
-        number = self._slices[0] if self._is_volume else None
+        number = self._planes[0]
         lost = tuple(int(count) for count in self._not_finite) if self._not_finite.any() else ()
         self._writing = self._pool.submit(self._write, window, number, self._buffers, lost)
         self._not_finite = np.zeros_like(self._not_finite)
         self._row += self._filled
         self._filled = 0
-        if self._row == self._region.row_stop and len(self._slices) > 1:
-            self._slices.popleft()
+        if self._row == self._region.row_stop and len(self._planes) > 1:
+            self._planes.popleft()
             self._row = self._region.row
         self._buffers = self._new_buffers() if self._row < self._region.row_stop else {}
 
@@ -170,20 +171,20 @@ class ShardWriter:
     def _write(
         self,
         window: Window,
-        number: int | None,
+        number: int,
         buffers: dict[str, NDArray[Any]],
         not_finite: tuple[int, ...],
     ) -> None:
         started = perf_counter()
-        place = window.slices() if number is None else (number, *window.slices())
-        entry = self._entry(window, number or 0, buffers["classes"][: window.height])
+        index = (number, *window.slices()) if self._has_planes else window.slices()
+        entry = self._entry(window, number, buffers["classes"][: window.height])
         never_empty = self._never_empty if not any(counts[-1] for counts in entry.counts) else ()
         try:
             for name, array in self._arrays.items():
                 if name in never_empty:
                     array = array.with_config({"write_empty_chunks": True})  # noqa: PLW2901 - the same array
-                array[(..., *place)] = buffers[name][..., : window.height, :]
-            shards = self._on_disk(entry, number or 0, window)
+                array[(..., *index)] = buffers[name][..., : window.height, :]
+            shards = self._on_disk(entry, number, window)
         except OSError as error:
             raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
         self._ledger.mark(replace(entry, not_finite=not_finite, shards=shards))
@@ -199,7 +200,7 @@ class ShardWriter:
         shards: dict[str, Seal | None] = {}
         for name, array in self._arrays.items():
             row = window.row // self._shard_rows
-            index = (number, row) if self._is_volume else (row,)
+            index = (number, row) if self._has_planes else (row,)
             classes = (0,) * (array.ndim - len(index) - 1)
             files = [shard_file(array, (*classes, *index, column)) for column in range(*entry.shard_columns)]
             there = [file for file in files if (self._folder / name / file).is_file()]
@@ -216,8 +217,8 @@ class ShardWriter:
             left = max(column * side, window.column) - window.column
             part = codes[:, left : (column + 1) * side - window.column]
             counts.append(self._counts(part))
-        rows_of_slice = -(-self._arrays["classes"].shape[-2] // self._shard_rows)
-        shard_row = number * rows_of_slice + window.row // self._shard_rows
+        rows_of_plane = -(-self._arrays["classes"].shape[-2] // self._shard_rows)
+        shard_row = number * rows_of_plane + window.row // self._shard_rows
         return LedgerEntry(shard_row, (first, last), tuple(counts))
 
     def _by_shard(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import zarr
@@ -27,6 +27,7 @@ from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.stores.store import (
     ATTRIBUTE,
     COMPRESSORS,
+    array_of,
     attributes_of,
     open_store,
     shard_shape,
@@ -119,12 +120,6 @@ def _create_arrays(
         _create(group, "scores", (table.count, *shape), "uint8", 0, chunk)
 
 
-def is_volume_store(group: zarr.Group) -> bool:
-    """Return whether a store is that of a volume."""
-    own: Any = group.attrs.get(ATTRIBUTE, {})
-    return "volume" in own
-
-
 def read_geometry(group: zarr.Group) -> VolumeGeometry:
     """Return where the result of a volume lies.
 
@@ -133,7 +128,7 @@ def read_geometry(group: zarr.Group) -> VolumeGeometry:
     OutputError
         Where the store is that of a raster.
     """
-    if not is_volume_store(group):
+    if array_of(group, "classes").ndim != len(DIMENSIONS):
         msg = f"{group.store_path}: is the result of a raster, not of a volume"
         raise OutputError(msg)
     with attributes_of(group) as own:

@@ -30,6 +30,8 @@ MAGIC: Final = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", 
 TYPES: Final = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 """Types of values that matter here."""
 KIND, WIDTH, HEIGHT, DESCRIPTION, SOFTWARE = 254, 256, 257, 270, 305
+TIE_POINTS: Final = 33922
+"""Of GeoTIFF: where pixels lie in a coordinate system."""
 EXTENTS: Final = ((273, 279), (324, 325))
 """Where strips and tiles lie, and how long they are."""
 NOT_AN_IMAGE: Final = 1 | 4
@@ -58,6 +60,8 @@ class TiffPages:
     """Of the first page."""
     software: str
     """Of the first page."""
+    has_place: bool
+    """Whether the first page says where its pixels lie, as GeoTIFF does."""
 
     @property
     def full_size(self) -> int:
@@ -100,6 +104,7 @@ def _tiff_pages(path: str, size: int, _changed: int) -> TiffPages:
     with Path(path).open("rb") as file:
         walker = _Walker(path, file, size)
         first: dict[int, NDArray[np.generic]] = {}
+        has_place = walker.has_tag(walker.first, TIE_POINTS)
         pages: list[TiffPage] = []
         offset = walker.first
         while offset:
@@ -112,7 +117,7 @@ def _tiff_pages(path: str, size: int, _changed: int) -> TiffPages:
     if not pages:
         msg = f"{path}: is a TIFF without a page; copy or export it again"
         raise SourceError(msg)
-    return TiffPages(tuple(pages), _text(first, DESCRIPTION), _text(first, SOFTWARE))
+    return TiffPages(tuple(pages), _text(first, DESCRIPTION), _text(first, SOFTWARE), has_place)
 
 
 class _Walker:
@@ -134,11 +139,10 @@ class _Walker:
             msg = f"{self._path}: its chain of directories runs in a circle; copy or export it again"
             raise SourceError(msg)
         self._seen.add(offset)
-        count_of, entry_of, long = self._layout
-        (count,) = struct.unpack(count_of, self._bytes(offset, struct.calcsize(count_of)))
+        _, entry_of, long = self._layout
         inline = struct.calcsize(long)
         step = struct.calcsize(entry_of) + inline
-        content = self._bytes(offset + struct.calcsize(count_of), count * step + inline)
+        count, content = self._entries(offset)
         tags = {}
         wanted = {KIND, WIDTH, HEIGHT, DESCRIPTION, SOFTWARE, *(tag for pair in EXTENTS for tag in pair)}
         for number in range(count):
@@ -152,6 +156,25 @@ class _Walker:
                 tags[tag] = np.frombuffer(raw, dtype)
         self._check_pixels(tags)
         return tags, int(struct.unpack(long, content[-inline:])[0])
+
+    def has_tag(self, offset: int, wanted: int) -> bool:
+        """Return whether a directory has a tag, whatever its type; 0 is no directory."""
+        if not offset:
+            return False
+        _, entry_of, long = self._layout
+        step = struct.calcsize(entry_of) + struct.calcsize(long)
+        count, content = self._entries(offset)
+        return any(
+            struct.unpack_from(entry_of, content, number * step)[0] == wanted for number in range(count)
+        )
+
+    def _entries(self, offset: int) -> tuple[int, bytes]:
+        """Return how many entries a directory has, and their bytes with those of the next offset."""
+        count_of, entry_of, long = self._layout
+        (count,) = struct.unpack(count_of, self._bytes(offset, struct.calcsize(count_of)))
+        inline = struct.calcsize(long)
+        step = struct.calcsize(entry_of) + inline
+        return count, self._bytes(offset + struct.calcsize(count_of), count * step + inline)
 
     def _bytes(self, offset: int, length: int) -> bytes:
         if offset + length > self._size:

@@ -30,6 +30,11 @@ _SELF_CONTAINED: Final = (
     b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG", b"\xff\xd8\xff", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
 )  # fmt: skip
 """First bytes of TIFF, BigTIFF, PNG, JPEG and JPEG 2000: of these GDAL reads the file and sidecars of known names."""
+_NEVER_METADATA: Final = frozenset({
+    ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".gpkg", ".geojson", ".parquet", ".fgb", ".csv", ".yaml",
+    ".md", ".gz", ".nii", ".zarr", ".zip",
+})  # fmt: skip
+"""Endings of files beside a raster in which GDAL looks for nothing about it; text and XML may be a satellite's."""
 _AFTER_NAME: Final = (
     ".aux.xml",
     ".ovr",
@@ -94,9 +99,9 @@ class Walk:
                 yield from _files_of(path)
                 continue
             yield path
-            if (is_member or name != uri) and _is_self_contained(
-                path
-            ):  # thousands of members: GDAL would open each
+            # thousands of members: GDAL would open each
+            may_be_alone = is_member or name != uri or self._is_alone(path)
+            if may_be_alone and _is_self_contained(path):
                 yield from filter(self._is_new, self._beside(path))
             else:
                 waiting += _named_by(name, path)
@@ -105,6 +110,20 @@ class Walk:
         if str(path) in self._seen:
             return False
         self._seen.add(str(path))
+        return True
+
+    def _is_alone(self, path: Path) -> bool:
+        """Return whether nothing in the folder can belong to a raster: no name begins as its, no file is metadata."""
+        stem = path.stem.lower()
+        for name, there in self._names_in(path.parent).items():
+            if name == path.name.lower() and len(there) == 1:
+                continue
+            if name.startswith(stem):
+                return False
+            if Path(name).suffix not in _NEVER_METADATA and not all(
+                (path.parent / one).is_dir() for one in there
+            ):
+                return False
         return True
 
     def _beside(self, path: Path) -> Iterator[Path]:

@@ -47,6 +47,17 @@ def volume_kind(uri: str) -> str | None:
     return None
 
 
+def is_slice_series(uri: str) -> bool:
+    """Return whether a volume is a DICOM series.
+
+    Raises
+    ------
+    MissingExtraError, SourceError
+        As `volume_kind`.
+    """
+    return volume_kind(uri) == "dicom"
+
+
 def read_volume_spec(uri: str, selection: Selection) -> VolumeSpec:
     """Return what is known of a volume without reading a voxel.
 

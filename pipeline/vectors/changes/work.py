@@ -20,7 +20,8 @@ from segment_tiles.pipeline.vectors.changes.surroundings import (
 from segment_tiles.pipeline.vectors.geometry.pieces import SeamPieces
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.changed_class_raster import write_codes
-from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName, open_class_raster
+from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName
+from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection, class_selection
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
@@ -63,45 +62,6 @@ class ClassRaster(Protocol):
     def close(self) -> None:
         """Release the file."""
         ...
-
-
-def open_class_raster(
-    name: RasterName, changed_codes: Path | None = None, *, band: int | None = None
-) -> ClassRaster:
-    """Open ``classes.zarr``, a folder of a finished run that holds it, or any GDAL class raster.
-
-    Parameters
-    ----------
-    name : Path or str
-        The raster (`raster_name`).
-    changed_codes : Path, optional
-        Array of codes that take the place of those of the raster.
-    band : int, optional
-        Band of classes, from 1; None: the only one.
-
-    Raises
-    ------
-    UsageError
-        When there is no such band.
-    VectorError
-        When there is no such raster, its values are not integers, or look like none of classes.
-    """
-    if changed_codes is not None:
-        from segment_tiles.pipeline.vectors.rasters.changed_class_raster import ChangedClassRaster  # noqa: PLC0415
-
-        return ChangedClassRaster(open_class_raster(name, band=band), changed_codes)
-    if isinstance(name, Path) and (name / "classes.zarr").is_dir():
-        name = name / "classes.zarr"
-    if isinstance(name, Path) and (name / "zarr.json").is_file():
-        from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster  # noqa: PLC0415
-
-        if band is not None:
-            msg = f"--band is {band}, but {name} is the class map of a run and has no bands; leave --band out"
-            raise UsageError(msg)
-        return ZarrClassRaster(name)
-    from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import GdalClassRaster  # noqa: PLC0415
-
-    return GdalClassRaster(name, band)
 
 
 def raster_name(text: str | Path) -> RasterName:

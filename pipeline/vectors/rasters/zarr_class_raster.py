@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import ReadFailedError, VectorError, one_line
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table, read_georef
-from segment_tiles.pipeline.outputs.stores.volume_store import is_volume_store
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 
 
@@ -21,7 +20,7 @@ class ZarrClassRaster:
 
     def __init__(self, path: Path) -> None:
         group = open_store(path)
-        if is_volume_store(group):
+        if array_of(group, "classes").ndim != 2:
             msg = f"{path}: is the class map of a volume; only those of rasters have polygons (a volume has NIfTI)"
             raise VectorError(msg)
         table = read_class_table(group)

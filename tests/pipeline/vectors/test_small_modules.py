@@ -14,7 +14,8 @@ from segment_tiles.pipeline.vectors.amounts import pixel_area, pixels_of_area, p
 from segment_tiles.pipeline.vectors.geometry.hilbert import hilbert_distance
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
 from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
-from segment_tiles.pipeline.vectors.rasters.class_raster import ArrayClassRaster, open_class_raster
+from segment_tiles.pipeline.vectors.rasters.class_raster import ArrayClassRaster
+from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.palette import class_color
 
 

@@ -137,7 +137,9 @@ def test_a_region_that_fails_three_times_is_listed_and_the_rest_goes_on(
         do_all = executor.run
 
         def spoiled(tasks: Any, progress: Any, interruption: Any) -> Any:
-            broken = replace(tasks[0], model=str(tmp_path / "taken-away"))
+            broken = replace(
+                tasks[0], model=replace(tasks[0].model, models=((str(tmp_path / "taken-away"), "0" * 64),))
+            )
             return do_all([broken, *tasks[1:]], progress, interruption)
 
         executor.run = spoiled  # type: ignore[method-assign]

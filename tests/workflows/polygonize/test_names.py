@@ -20,11 +20,8 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError, VectorError
 from segment_tiles.pipeline.sources.versions.version import source_version
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.pipeline.vectors.rasters.class_raster import (
-    identifying_name,
-    open_class_raster,
-    raster_name,
-)
+from segment_tiles.pipeline.vectors.rasters.class_raster import identifying_name, raster_name
+from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.polygons.polygonize import polygonize
 
 CODES = np.zeros((40, 50), np.uint8)

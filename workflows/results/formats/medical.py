@@ -15,7 +15,7 @@ from segment_tiles.pipeline.outputs.dicom.slide import check_slide_pixels, write
 from segment_tiles.pipeline.outputs.masks.nifti_mask import write_nifti
 from segment_tiles.pipeline.sources.pyramids.dicom_slide import dicom_levels, is_dicom_slide
 from segment_tiles.pipeline.sources.volumes.dicom_series import open_series
-from segment_tiles.pipeline.sources.volumes.volume import volume_kind
+from segment_tiles.pipeline.sources.volumes.volume import is_slice_series
 from segment_tiles.workflows.results.formats.format import Format, Subject, Work
 from segment_tiles.workflows.results.formats.ome import check_without_crs
 
@@ -56,7 +56,7 @@ def _check_slide(subject: Subject) -> None:
 
 def _check_series(subject: Subject) -> None:
     source, options = subject.source, subject.options
-    if volume_kind(source) != "dicom":
+    if not is_slice_series(source):
         msg = f"--format names dicom-seg, which refers to the slices of a DICOM series, but {source} is none; use nifti"
         raise UsageError(msg)
     series = open_series(Path(source))

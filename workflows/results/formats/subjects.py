@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
-from segment_tiles.pipeline.outputs.stores.volume_store import is_volume_store, read_geometry
+from segment_tiles.pipeline.outputs.stores.store import read_class_table
 from segment_tiles.workflows.results.formats.format import FormatOptions, Subject
+from segment_tiles.workflows.scenes.registry import kind_named, kind_of_report
 
 if TYPE_CHECKING:
     import zarr
@@ -19,13 +18,14 @@ if TYPE_CHECKING:
 
 def subject_of_scene(config: RunConfig, scene: Scene) -> Subject:
     """Return the class map that a run will make."""
-    volume = scene.volume
+    kind = kind_named(scene.kind)
+    extent = kind.extent(scene)
     return Subject(
         scene.uri,
-        kind_of_scene(scene),
-        scene.georef,
-        scene.roi.shape if volume is None else volume.shape,
-        scene.roi == scene.spec.window if volume is None else volume.box == volume.spec.shape,
+        kind.formats_of(extent.georef),
+        extent.georef,
+        extent.shape,
+        extent.is_whole,
         tuple(scene.spec.levels),
         scene.manifest.classes,
         scene.manifest.name,
@@ -38,34 +38,18 @@ def format_options(config: RunConfig) -> FormatOptions:
     return FormatOptions(config.labels_inside, config.dicom_seg)
 
 
-def kind_of_scene(scene: Scene) -> str:
-    """Return the name of the Kind of a scene."""
-    if scene.volume is not None:
-        return "volume"
-    return _plane_kind(scene.georef)
-
-
 def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: FormatOptions) -> Subject:
     """Return the class map of a finished run, from its store and its report."""
-    source = report["source"]
-    if is_volume_store(group):
-        kind, georef, is_whole = "volume", GeoRef.of_pixels(), read_geometry(group).is_whole
-    else:
-        georef = read_georef(group)
-        kind = _plane_kind(georef)
-        is_whole = source["window"] == [0, 0, source["height"], source["width"]]
+    kind = kind_of_report(report)
+    extent = kind.stored_extent(group, report)
     return Subject(
         report["settings"]["source"],
-        kind,
-        georef,
-        array_of(group, "classes").shape,
-        is_whole,
-        tuple((rows, columns) for rows, columns in source.get("levels", ())),
+        kind.formats_of(extent.georef),
+        extent.georef,
+        extent.shape,
+        extent.is_whole,
+        tuple((rows, columns) for rows, columns in report["source"].get("levels", ())),
         read_class_table(group),
         report["model"]["name"],
         options,
     )
-
-
-def _plane_kind(georef: GeoRef) -> str:
-    return "slide" if georef.unit == "micrometer" else "raster"

@@ -14,7 +14,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.face.array_run import (
+from segment_tiles.workflows.face.arrays.run import (
     prepared_run,
     segmented_region,
 )
@@ -94,7 +94,7 @@ def class_codes(
     run = prepared_run(config, spec, lambda of, side: _sample(_chosen(values, of), side))
     chosen = _chosen(values, run.spec)
     if is_dask(values):
-        from segment_tiles.workflows.face.lazy import lazy_classes  # noqa: PLC0415 - brings Dask, which is there then
+        from segment_tiles.workflows.face.arrays.lazy import lazy_classes  # noqa: PLC0415 - brings Dask, which is there then
 
         return lazy_classes(chosen, run), run.table
     told = None if progress is None else TileCount(progress, run.lattice.count).add

@@ -12,8 +12,8 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.face.arrays.plain import class_codes
 from segment_tiles.workflows.face.labelled import class_map, require_xarray
-from segment_tiles.workflows.face.plain_arrays import class_codes
 from segment_tiles.workflows.face.progress import Progress
 
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
-"""What a run on a volume does in place of one on a raster: stores, the copy of its voxels, Slabs, and a sample."""
+"""The stores of a run on a volume, and the copy of its voxels."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from segment_tiles.pipeline.outputs.finished_file import finished_file, write_failed
 from segment_tiles.pipeline.outputs.stores.seals import (
@@ -17,18 +16,10 @@ from segment_tiles.pipeline.outputs.stores.seals import (
     write_sealed,
 )
 from segment_tiles.pipeline.outputs.stores.volume_store import create_volume_store
-from segment_tiles.pipeline.sources.volumes.slices import open_slices
-from segment_tiles.pipeline.sources.volumes.voxel_copy import VolumeFile, copy_voxels
+from segment_tiles.pipeline.sources.volumes.voxel_copy import copy_voxels
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.plan import Plan
-from segment_tiles.workflows.plans.probe import sample_tile
-from segment_tiles.workflows.regions.region_task import RegionTask
-from segment_tiles.workflows.regions.slab import Slab, slabs_of
-from segment_tiles.workflows.scenes.scene import Scene, direction_scene
-from segment_tiles.workflows.scenes.volume_scene import Direction, VolumeScene
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.volumes.opening import Direction, VolumeScene
 
 VOXELS_SEALS = "voxels.json"
 """Size and checksum of every file of the copy of the voxels."""
@@ -58,41 +49,6 @@ def create_direction_store(scene: Scene, volume: VolumeScene, direction: Directi
     """Create the store of the scores of one direction, which will be averaged."""
     geometry, classes = volume.geometry(direction), scene.manifest.classes
     create_volume_store(path, geometry, classes, with_scores=True, chunk=SCORES_CHUNK)
-
-
-def slab_tasks(
-    plan: Plan, volume: VolumeScene, directory: OutputDirectory, task: RegionTask
-) -> list[RegionTask]:
-    """Return the Slabs of all directions.
-
-    Parameters
-    ----------
-    plan
-        Its Regions, per direction, are the columns of a slice that one worker takes.
-    task
-        A task of the run, with everything that all have in common.
-    """
-    tasks = []
-    voxels = directory.voxels.absolute()
-    for direction, regions in zip(volume.directions, plan.regions_of_directions, strict=True):
-        common = replace(task, lattice=direction.lattice, roi=direction.roi)
-        if volume.is_averaged:
-            paths = direction_paths(directory, direction.slicing.name)
-            common = replace(
-                common, store=paths.store.absolute(), ledger=paths.ledger.absolute(), with_scores=True
-            )
-        for slices in slabs_of(direction.shape[0]):
-            slab = Slab(
-                volume.spec,
-                voxels,
-                direction.slicing,
-                volume.neighbours,
-                direction.slices[0],
-                slices,
-                volume.is_averaged,
-            )
-            tasks += [replace(common, region=region, slab=slab) for region in regions]
-    return tasks
 
 
 def copy_source(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -> Path:
@@ -127,10 +83,10 @@ def remove_copy(directory: OutputDirectory) -> None:
     shutil.rmtree(directory.voxels, ignore_errors=True)
 
 
-def volume_sample(scene: Scene, volume: VolumeScene) -> tuple[Tensor, Tensor | None] | None:
-    """Return a real tile of the middle slice, read from the file: there is no copy before the Plan."""
-    direction = volume.directions[0]
-    voxels = VolumeFile(scene.uri, volume.selection, volume.spec)
-    middle = sum(direction.slices) // 2
-    (source,) = open_slices(voxels, volume.spec, direction.slicing, [middle], neighbours=volume.neighbours)
-    return sample_tile(direction_scene(scene, direction), source)
+def remove_directions(volume: VolumeScene, directory: OutputDirectory) -> None:
+    """Remove the scores of the directions, when the result is whole."""
+    if volume.is_averaged:
+        for direction in volume.directions:
+            paths = direction_paths(directory, direction.slicing.name)
+            shutil.rmtree(paths.store, ignore_errors=True)
+            shutil.rmtree(paths.ledger, ignore_errors=True)

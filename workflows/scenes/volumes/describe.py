@@ -10,7 +10,7 @@ from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume_spec, volume_kind
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.scenes.volume_scene import VolumeScene
+from segment_tiles.workflows.scenes.volumes.opening import VolumeScene
 
 AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 """Where each anatomical axis points, backward and forward."""

@@ -17,7 +17,7 @@ import numpy as np
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import CHUNK
-from segment_tiles.workflows.face.array_run import ArrayRun, segmented_region
+from segment_tiles.workflows.face.arrays.run import ArrayRun, segmented_region
 
 LARGEST_REGION: Final = 4
 """Chunks of the Zarr store along a side of a Region, at most: larger ones compute fewer borders twice."""

@@ -18,8 +18,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
-from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
-from segment_tiles.pipeline.models.registry import find_model, portable_name
+from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
 from segment_tiles.workflows.config import RunConfig
@@ -27,8 +26,8 @@ from segment_tiles.workflows.plans.probe import Probe, choice_of, measure, remem
 from segment_tiles.workflows.plans.tuned import with_tuning
 from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.results.report import not_finite_warning
-from segment_tiles.workflows.scenes.scene import Scene, companions_of, raster_warnings, tiling
-from segment_tiles.workflows.scenes.scene_bands import choose_bands
+from segment_tiles.workflows.scenes.arrays import scene_of_array
+from segment_tiles.workflows.scenes.scene import Scene
 from segment_tiles.workflows.sizes_check import check_batch
 
 ONE_REGION_AT_ONCE: Final = Lock()
@@ -81,9 +80,8 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Sample) -> ArrayRu
     for text in scene.warnings:
         warnings.warn(text, SegmentTilesWarning, stacklevel=4)
     probe = _choice(config, scene, sample)
-    members = ((scene.model_folder, scene.manifest), *scene.companions)
     request = ModelRequest(
-        tuple((portable_name(folder), manifest.weights_checksum) for folder, manifest in members),
+        tuple((portable_name(folder), manifest.weights_checksum) for folder, manifest in scene.members),
         probe.device,
         probe.precision,
         probe.backend,
@@ -106,25 +104,11 @@ def _check_spec(spec: RasterSpec) -> None:
 
 def _scene(config: RunConfig, spec: RasterSpec) -> Scene:
     """Return array and model, checked against each other."""
-    folder = find_model(config.model)
-    manifest = load_manifest(folder)
 
     def opened(of: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
         return of_bands(spec, of), ()
 
-    bands, chosen, notes = choose_bands(config, manifest, opened)
-    tile, overlap = tiling(config, manifest)
-    return Scene(
-        config.source,
-        chosen,
-        bands,
-        chosen.window,
-        Lattice(chosen.height, chosen.width, tile, overlap),
-        manifest,
-        folder,
-        (*notes, *raster_warnings(chosen, manifest)),
-        companions=companions_of(config, manifest),
-    )
+    return scene_of_array(config, opened)
 
 
 def of_bands(spec: RasterSpec, config: RunConfig) -> RasterSpec:
@@ -158,7 +142,8 @@ def _choice(config: RunConfig, scene: Scene, sample: Sample) -> Probe:
     values = sample(scene.spec, lattice.tile)
     height, width = values.shape[1:]
     source = array_source(values, replace(scene.spec, height=height, width=width), config)
-    of_sample = replace(scene, lattice=Lattice(height, width, lattice.tile, lattice.overlap))
+    cut = replace(scene.result, lattice=Lattice(height, width, lattice.tile, lattice.overlap))
+    of_sample = replace(scene, cuts=(cut,))
     return measure(scene, choice, sample_tile(of_sample, source))
 
 

@@ -13,7 +13,6 @@ bytes of all classes three times, until the result is whole.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,12 +25,12 @@ from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store
+from segment_tiles.pipeline.outputs.stores.unfinished import unfinished_planes
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.regions.slab import NOT_FINITE_MARK
-from segment_tiles.workflows.regions.slab_task import unfinished_slices
-from segment_tiles.workflows.run.volume_run import direction_paths
+from segment_tiles.workflows.scenes.cut import NOT_FINITE_MARK
 from segment_tiles.workflows.scenes.scene import Scene
-from segment_tiles.workflows.scenes.volume_scene import Direction, VolumeScene
+from segment_tiles.workflows.scenes.volumes.opening import Direction, VolumeScene
+from segment_tiles.workflows.scenes.volumes.stores import direction_paths
 
 SLAB_BYTES = 64 * 2**20
 """Bytes of the sums of one slab, two for each class and voxel."""
@@ -62,22 +61,13 @@ def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirec
     whole = Window(0, 0, rows, columns)
     step = max(1, SLAB_BYTES // (2 * table.count * rows * columns))
     group = open_store(directory.store_in_work, "r+")
-    for numbers in unfinished_slices((0, slices), whole, whole, ledger):
-        with ShardWriter(group, whole, 0, ledger, table.nodata, table.count, slices=numbers) as writer:
+    for numbers in unfinished_planes(range(slices), whole.shape, ledger):
+        with ShardWriter(group, whole, 0, ledger, table.nodata, table.count, planes=numbers) as writer:
             for first in range(numbers.start, numbers.stop, step):
                 stop = min(first + step, numbers.stop)
                 slab = _sum_of_slab(volume, directory, table, first, stop)
                 for place in range(stop - first):
                     writer.append(_finished(slab, place, len(volume.directions), table))
-
-
-def remove_directions(volume: VolumeScene, directory: OutputDirectory) -> None:
-    """Remove the scores of the directions, when the result is whole."""
-    if volume.is_averaged:
-        for direction in volume.directions:
-            paths = direction_paths(directory, direction.slicing.name)
-            shutil.rmtree(paths.store, ignore_errors=True)
-            shutil.rmtree(paths.ledger, ignore_errors=True)
 
 
 def _sum_of_slab(

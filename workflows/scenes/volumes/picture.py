@@ -19,7 +19,7 @@ from segment_tiles.pipeline.outputs.stores.store import array_of
 from segment_tiles.pipeline.sources.volumes.slices import read_slices
 from segment_tiles.pipeline.sources.volumes.voxel_copy import Voxels
 from segment_tiles.workflows.scenes.scene import Scene
-from segment_tiles.workflows.scenes.volume_scene import VolumeScene
+from segment_tiles.workflows.scenes.volumes.opening import VolumeScene
 
 GRIDS: Final = ((4, 3), (3, 3), (2, 3), (2, 2), (1, 2), (1, 1))
 """Rows and columns of slices, the largest that the volume fills."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.workflows.scenes.volume_scene import VolumeScene
+from segment_tiles.workflows.scenes.volumes.opening import VolumeScene
 
 CUBIC_MILLIMETERS_PER_MILLILITER: Final = 1000.0
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, overload
 import numpy as np
 
 from segment_tiles.workflows.config import RunConfig, run_config_from
+from segment_tiles.workflows.face.arrays.plain import bands_first, class_codes, is_dask, plain_spec
 from segment_tiles.workflows.face.keywords import ArrayKeywords
-from segment_tiles.workflows.face.plain_arrays import bands_first, class_codes, is_dask, plain_spec
 from segment_tiles.workflows.face.progress import Progress
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.keywords import values_of
@@ -101,7 +101,7 @@ def segment_array(image: Any, *, progress: Progress | None = None, **options: Un
     """
     config = array_config(options)
     if is_data_array(image):
-        from segment_tiles.workflows.face.data_array import segmented_data_array  # noqa: PLC0415 - of an extra
+        from segment_tiles.workflows.face.arrays.data_array import segmented_data_array  # noqa: PLC0415 - of an extra
 
         return segmented_data_array(image, config, progress)
     if not isinstance(image, np.ndarray) and not is_dask(image):

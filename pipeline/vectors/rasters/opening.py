@@ -1,0 +1,44 @@
+"""The one door to class rasters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.vectors.rasters.changed_class_raster import ChangedClassRaster
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRaster, RasterName
+from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import GdalClassRaster
+from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
+
+
+def open_class_raster(
+    name: RasterName, changed_codes: Path | None = None, *, band: int | None = None
+) -> ClassRaster:
+    """Open ``classes.zarr``, a folder of a finished run that holds it, or any GDAL class raster.
+
+    Parameters
+    ----------
+    name : Path or str
+        The raster (`raster_name`).
+    changed_codes : Path, optional
+        Array of codes that take the place of those of the raster.
+    band : int, optional
+        Band of classes, from 1; None: the only one.
+
+    Raises
+    ------
+    UsageError
+        When there is no such band.
+    VectorError
+        When there is no such raster, its values are not integers, or look like none of classes.
+    """
+    if changed_codes is not None:
+        return ChangedClassRaster(open_class_raster(name, band=band), changed_codes)
+    if isinstance(name, Path) and (name / "classes.zarr").is_dir():
+        name = name / "classes.zarr"
+    if isinstance(name, Path) and (name / "zarr.json").is_file():
+        if band is not None:
+            msg = f"--band is {band}, but {name} is the class map of a run and has no bands; leave --band out"
+            raise UsageError(msg)
+        return ZarrClassRaster(name)
+    return GdalClassRaster(name, band)

@@ -1,0 +1,1 @@
+"""Arrays in memory: NumPy, xarray and Dask, in and out."""

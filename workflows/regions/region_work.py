@@ -1,0 +1,194 @@
+"""The work on one Region: its parts go through the network into the store, and what cannot be read is listed."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import closing
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any
+
+from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows
+from segment_tiles.pipeline.inference.stream import RegionStream
+from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
+from segment_tiles.pipeline.models.ensemble import Ensemble
+from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.outputs.stores.ledger import Ledger
+from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
+from segment_tiles.pipeline.outputs.stores.store import open_store, shard_shape
+from segment_tiles.pipeline.outputs.stores.unfinished import Part, unfinished
+from segment_tiles.workflows.process_memory import peak_resident_bytes
+from segment_tiles.workflows.regions.loaded_model import load_scorer
+from segment_tiles.workflows.regions.region_task import IsStopped, Progress, RegionReport, RegionTask
+from segment_tiles.workflows.scenes.computed_area import computed_area
+from segment_tiles.workflows.scenes.cut import NOT_FINITE_MARK, OpenPlanes
+
+FAILURES_IN_A_ROW_AT_MOST = 3
+"""Rows of shards that may fail one after the other before the rest of a plane is given up."""
+
+
+class _StoppedError(Exception):
+    """A Region was asked to stop, and the rows that it has finished are whole shards."""
+
+
+def do_region(
+    task: RegionTask, progress: Progress | None = None, is_stopped: IsStopped = lambda: False
+) -> RegionReport:
+    """Do what the ledger does not have of a Region.
+
+    A row of shards whose source cannot be read is listed and left out; the rest goes on. A Region that is
+    stopped ends with whole shards; the ledger tells what it has left.
+
+    Raises
+    ------
+    WriteFailedError
+        If the results cannot be written: no further row could be either.
+    SourceChangedError
+        If the source is found to be another after a read that failed.
+    """
+    started = perf_counter()
+    report = RegionReport()
+    scorer = load_scorer(task.model)
+    report.folded_batch_norms = scorer.folded_batch_norms
+    parts = unfinished(task.region, range(*task.planes), task.cut.roi.shape, Ledger(task.ledger))
+    with (
+        closing(task.cut.opener.open()) as planes,
+        torch_threads(task.model.backend, scorer.batches_at_once),
+    ):
+        work = RegionWork(task, planes, scorer, report, progress, is_stopped)
+        try:
+            for part in parts:
+                work.do(part)
+        except _StoppedError:
+            pass  # as asked: the report says what was done until then
+    report.seconds["total"] = perf_counter() - started
+    report.peak_bytes = peak_resident_bytes()
+    return report
+
+
+class RegionWork:
+    """Does parts of a Region, one after the other.
+
+    Parameters
+    ----------
+    task
+        Of the Region.
+    planes
+        Of its Cut, open; they stay open after a read that failed.
+    scorer
+        What computes.
+    report
+        Filled as the work goes on.
+    progress
+        Told of tiles computed and skipped.
+    is_stopped
+        Asked whenever a row of shards is done.
+    """
+
+    def __init__(
+        self,
+        task: RegionTask,
+        planes: OpenPlanes,
+        scorer: Segmenter | Ensemble,
+        report: RegionReport,
+        progress: Progress | None,
+        is_stopped: IsStopped,
+    ) -> None:
+        self._task, self._planes, self._scorer, self._report = task, planes, scorer, report
+        self._progress, self._is_stopped = progress, is_stopped
+        self._roi = task.cut.roi
+        self._shard_rows, _ = shard_shape(self._roi.width)
+        self._area = computed_area(task.aoi, task.tissue, task.cut.spec, task.area_checksums)
+
+    def do(self, part: Part) -> None:
+        """Do a part; where reading fails, list the row of shards and go on below it, and with the planes after it.
+
+        Raises
+        ------
+        _StoppedError
+            When the Region was stopped.
+        """
+        waiting, in_a_row = deque([part]), 0
+        while waiting:
+            now = waiting.popleft()
+            done, error = self._stream(now)
+            if error is None:
+                continue
+            window = now.window
+            plane = now.planes[min(done // window.height, len(now.planes) - 1)]
+            row = (window.row + done % window.height) // self._shard_rows * self._shard_rows
+            in_a_row = in_a_row + 1 if row == window.row else 1
+            gives_up = in_a_row >= FAILURES_IN_A_ROW_AT_MOST
+            stop = window.row_stop if gives_up else min(row + self._shard_rows, window.row_stop)
+            self._list(plane, Window.from_edges(row, window.column, stop, window.column_stop), error)
+            if plane + 1 < now.planes.stop:
+                waiting.appendleft(Part(range(plane + 1, now.planes.stop), window))
+            if stop < window.row_stop:
+                below = Window.from_edges(stop, window.column, window.row_stop, window.column_stop)
+                waiting.appendleft(Part(range(plane, plane + 1), below))
+
+    def _list(self, plane: int, window: Window, error: ReadFailedError) -> None:
+        """Add what could not be done to the report."""
+        named = {} if self._task.cut.planes == 1 else {"plane": plane}
+        failure: dict[str, Any] = {**named, "window": asdict(window), "reason": one_line(error)}
+        self._report.failures.append(failure)
+
+    def _stream(self, part: Part) -> tuple[int, ReadFailedError | None]:
+        """Stream a part into the store; return the rows that came out and the error that ended it."""
+        task = self._task
+        stream = RegionStream(
+            self._planes.sources(part.planes),
+            self._scorer,
+            task.cut.lattice,
+            part.window.shift(self._roi.row, self._roi.column),
+            blend=task.blend,
+            batch=task.model.batch,
+            area=self._area,
+            with_scores=task.with_scores,
+            on_tiles=self._progress,
+        )
+        table, group = self._scorer.classes, open_store(task.store, "r+")
+        writer = ShardWriter(
+            group, part.window, self._roi.row, Ledger(task.ledger), table.nodata, table.count, part.planes
+        )
+        done = 0
+        try:
+            with writer:
+                for rows in stream:
+                    self._mark(rows)
+                    writer.append(rows)
+                    done += rows.classes.shape[0]
+                    if self._ends_shards(rows, part.window) and self._is_stopped():
+                        raise _StoppedError  # past the writer, which would write the rows it holds as whole shards
+        except ReadFailedError as error:
+            return done, error
+        finally:
+            self._add_times(stream, writer)
+        return done, None
+
+    def _mark(self, rows: FinishedRows) -> None:
+        if self._task.is_composed and rows.not_finite is not None:
+            rows.confidence[rows.not_finite] = NOT_FINITE_MARK
+
+    def _ends_shards(self, rows: FinishedRows, window: Window) -> bool:
+        """Return whether a row of shards is whole with these rows."""
+        first = rows.row - self._roi.row
+        stop = first + rows.classes.shape[0]
+        return bool(stop == window.row_stop or stop // self._shard_rows > first // self._shard_rows)
+
+    def _add_times(self, stream: RegionStream, writer: ShardWriter) -> None:
+        """Add what a stream and its writer took to the report."""
+        times, report = stream.times, self._report
+        report.computed += times.computed
+        report.skipped += times.skipped
+        parts = {
+            "read": times.read,
+            "compute": times.compute,
+            "write": writer.seconds,
+            "compute waited for read": times.wait,
+            "compute waited for write": writer.wait_seconds,
+        }
+        for name, value in parts.items():
+            report.seconds[name] = report.seconds.get(name, 0.0) + value

@@ -1,0 +1,206 @@
+"""Run: one start of a run, from the checked request to the report of what was computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+from segment_tiles.pipeline.models.registry import portable_name
+from segment_tiles.pipeline.names import without_secrets
+from segment_tiles.pipeline.outputs.stores.ledger import Ledger
+from segment_tiles.pipeline.sources.versions.version import KnownVersion
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.executors import Executor, RunPaths
+from segment_tiles.workflows.executors.interruption import interruption
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.plans.memory import read_cache_bytes
+from segment_tiles.workflows.plans.plan import Plan, make_plan
+from segment_tiles.workflows.plans.record import (
+    RunRecord,
+    area_checksums,
+    choices_of,
+    require_device,
+    write_record,
+)
+from segment_tiles.workflows.regions.loaded_model import ModelRequest
+from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
+from segment_tiles.workflows.results.report import not_finite_warning, run_report, write_report
+from segment_tiles.workflows.run.listener import Listener
+from segment_tiles.workflows.run.one_version import on_one_version
+from segment_tiles.workflows.run.request import check_space
+from segment_tiles.workflows.run.scene_probe import probe_scene
+from segment_tiles.workflows.run.taken_up import begin, require_whole
+from segment_tiles.workflows.scenes.computed_area import absolute_file, computed_area
+from segment_tiles.workflows.scenes.kind import Kind, WorkStore
+from segment_tiles.workflows.scenes.registry import kind_named
+from segment_tiles.workflows.scenes.scene import Scene, absolute_uri
+
+
+@dataclass(slots=True)
+class Run:
+    """What all steps of a run share."""
+
+    config: RunConfig
+    """As checked: formats are named."""
+    scene: Scene
+    """Source and models."""
+    directory: OutputDirectory
+    """Locked for this run."""
+    settings: dict[str, Any]
+    """Of the fingerprint, but for what the probe chooses."""
+    known: KnownVersion
+    """Version of the source, when this start began."""
+    listener: Listener
+    """Told how it goes."""
+    started: float
+    """``perf_counter`` at the start of the run."""
+    record: RunRecord | None = None
+    """Of an earlier start that is gone on with, or of this one."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of what an earlier start left."""
+
+    @property
+    def kind(self) -> Kind:
+        """How such sources are prepared, stored and counted."""
+        return kind_named(self.scene.kind)
+
+    @property
+    def stores(self) -> list[WorkStore]:
+        """The store of the result, and of several Cuts those of their scores."""
+        return self.kind.stores(self.scene, self.directory, with_scores=self.config.scores)
+
+    def compute(self, executor: Executor) -> dict[str, Any]:
+        """Do every row that is not done, and return the report; if a part failed, it is written.
+
+        Raises
+        ------
+        SegmentTilesError
+            If the run cannot start, or cannot write.
+        """
+        capacity = executor.start()
+        paths = self._paths()
+        executor.check(paths)
+        probe, probe_notes = executor.call(probe_scene, self.config, self.scene, paths, self.record)
+        warnings = [*self.scene.warnings, *map(without_secrets, probe_notes)]
+        for text in warnings:
+            self.listener.warn(text)
+        checksums = area_checksums(self.settings)
+        area = computed_area(self.config.aoi, self.scene.tissue, self.scene.spec, checksums)
+        plan = make_plan(
+            self.config, self.scene, probe, area, workers=capacity.workers, worker_memory=capacity.memory
+        )
+        check_space(plan, self.directory.path)
+        self._begin(plan)
+        seconds = {"prepare": perf_counter() - self.started}
+        self.listener.planned(plan)
+        begun = perf_counter()
+        regions = [] if self.directory.store.exists() else self._do_regions(plan, paths, executor)
+        seconds["segment"] = perf_counter() - begun
+        return self._report(plan, regions, seconds, warnings)
+
+    def _begin(self, plan: Plan) -> None:
+        """Keep the record, and of a new run make the stores."""
+        if self.record is None:
+            chosen = {**choices_of(plan.probe), **({"tuned": True} if self.config.tuned else {})}
+            self.record = RunRecord(self.settings, chosen)
+            # after the last check: a run that is refused throws nothing away
+            begin(self.directory, self.stores, restart=self.config.restart)
+        else:
+            require_device(self.record, plan.probe)
+        write_record(self.directory.record, self.record)
+
+    def _do_regions(self, plan: Plan, paths: RunPaths, executor: Executor) -> list[RegionReport]:
+        """Do all Regions, and make one result of several Cuts that are whole."""
+        assert self.record is not None
+        # as the record says: the server may tell nothing today
+        known = replace(self.known, before=self.record.settings.get("source version"))
+        self.kind.prepare(self.scene, self.directory, self.listener.stage)
+        tasks = self._tasks(plan, paths, known)
+        with interruption(self.listener.warn) as asked:
+            regions = on_one_version(
+                lambda stop: executor.run(tasks, self.listener.tiles, stop),
+                asked,
+                known,
+                self.directory,
+                self.record,
+            )
+        if any(region.failures for region in regions):
+            return regions  # what is composed over a hole would be a class map that looks whole
+        result, *parts = self.stores
+        if parts:
+            require_whole(parts)
+            self.listener.stage("average of directions")
+            self.kind.compose(self.scene, self.directory)
+        require_whole([result])
+        return regions
+
+    def _report(
+        self, plan: Plan, regions: list[RegionReport], seconds: dict[str, float], warnings: list[str]
+    ) -> dict[str, Any]:
+        assert self.record is not None
+        ledger = Ledger(self.directory.ledger)
+        shards, not_finite = ledger.finished(), ledger.not_finite()
+        if not_finite:
+            warnings.append(not_finite_warning(not_finite, sum(sum(counts) for counts in shards.values())))
+            self.listener.warn(warnings[-1])
+        report = run_report(
+            plan, self.record, shards, regions, seconds, [*warnings, *self.notes],
+            directory=self.directory, not_finite=not_finite,
+        )  # fmt: skip
+        if report["failures"]:
+            seconds["total"] = perf_counter() - self.started
+            report = {**report, "seconds": {**report["seconds"], **seconds}, "outputs": ["report.json"]}
+            write_report(self.directory, report)
+        return report
+
+    def _paths(self) -> RunPaths:
+        """Return the names under which workers find everything: absolute, for they may work in another folder."""
+        return RunPaths(
+            self.scene.result.opener,
+            portable_name(self.scene.model_folder),
+            self.scene.manifest.weights_checksum,
+            self.directory.own.absolute(),
+        )
+
+    def _tasks(self, plan: Plan, paths: RunPaths, known: KnownVersion) -> list[RegionTask]:
+        """Return the Regions of all planes of all Cuts."""
+        assert self.record is not None
+        config, scene, probe = self.config, self.scene, plan.probe
+        widest = max(region.width for region in plan.regions) + scene.lattice.overlap
+        cache = read_cache_bytes(scene.spec, min(widest, scene.spec.width))
+        cuts = self.kind.cuts_in_work(
+            scene, self.directory, replace(known, uri=absolute_uri(scene.uri)), cache // 2**20
+        )
+        result, *parts = self.stores
+        checksums = (manifest.weights_checksum for _, manifest in scene.companions)
+        model = ModelRequest(
+            ((paths.model, paths.checksum), *zip(config.companions, checksums, strict=True)),
+            probe.device,
+            probe.precision,
+            probe.backend,
+            probe.batch,
+            scene.lattice.tile,
+            config.augmentation,
+            config.trust,
+        )
+        return [
+            RegionTask(
+                cut=cut,
+                planes=slab,
+                region=region,
+                model=model,
+                device_name=probe.device_name,
+                blend=config.blend,
+                store=store.path.absolute(),
+                ledger=store.ledger.folder.absolute(),
+                with_scores=config.scores or scene.is_composed,
+                aoi=None if config.aoi is None else config.aoi.absolute(),
+                tissue=absolute_file(scene.tissue),
+                area_checksums=area_checksums(self.record.settings),
+                is_composed=scene.is_composed,
+            )
+            for cut, regions, store in zip(cuts, plan.regions_of_cuts, parts or [result], strict=True)
+            for slab in cut.slabs()
+            for region in regions
+        ]

@@ -1,0 +1,105 @@
+"""Cut: planes of one Scene that share spec, Lattice and ROI, and how a worker opens them.
+
+::
+
+    raster, slide            volume                     volume, three directions
+    one Cut of one plane     one Cut of many planes     three Cuts: axial, coronal, sagittal
+
+The engine knows Cuts and planes alone; what lies behind them is the business of their Kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.protocol import Source
+
+PLANES_AT_ONCE: Final = 32
+"""Planes of one task, at most; a batch that is not full at its end is filled up, so few tiles are wasted."""
+NOT_FINITE_MARK: Final = 1
+"""Confidence, in scores that are to be composed and that nobody sees, of pixels whose scores are NaN."""
+
+
+class OpenPlanes(Protocol):
+    """The planes of a Cut, open in one process."""
+
+    def sources(self, numbers: Sequence[int]) -> Iterator[Source]:
+        """Yield planes of the result as Sources, in the order of their numbers, each opened when its turn comes.
+
+        Raises
+        ------
+        ReadFailedError
+            If one cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what is open."""
+        ...
+
+
+class Opener(Protocol):
+    """Opens the planes of a Cut; plain data, travels to workers."""
+
+    def open(self) -> OpenPlanes:
+        """Open them.
+
+        Raises
+        ------
+        SourceError
+            If they cannot be opened.
+        """
+        ...
+
+    def look(self) -> None:
+        """Refuse a source that this process cannot see.
+
+        Raises
+        ------
+        SourceError
+            If it is not there.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Planes that are segmented alike."""
+
+    name: str
+    """Of this Cut among those of its Scene, such as axial."""
+    spec: RasterSpec
+    """Of every plane."""
+    lattice: Lattice
+    """Over a whole plane."""
+    roi: Window
+    """What is asked for of each plane, in its pixels; the result has this shape."""
+    opener: Opener
+    """How a worker opens them."""
+    planes: int = 1
+    """Planes of the result."""
+    held_bytes: int = 0
+    """What is held of the source beside the plane that is computed."""
+
+    @property
+    def tile_count(self) -> int:
+        """Tiles of the result, counted as one Region."""
+        return self.lattice.tile_count(self.roi) * self.planes
+
+    def slabs(self) -> list[tuple[int, int]]:
+        """Return first and last plane of every task, half-open."""
+        return slabs_of(self.planes)
+
+
+def slabs_of(count: int) -> list[tuple[int, int]]:
+    """Divide planes among tasks: first and last of each, half-open.
+
+    >>> slabs_of(70)
+    [(0, 32), (32, 64), (64, 70)]
+    """
+    return [(first, min(first + PLANES_AT_ONCE, count)) for first in range(0, count, PLANES_AT_ONCE)]

@@ -1,0 +1,133 @@
+"""The Kind of rasters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, cast
+
+import zarr
+
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.stores.ledger import Ledger
+from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store, read_georef
+from segment_tiles.pipeline.sources.versions.version import KnownVersion
+from segment_tiles.pipeline.sources.view import View
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.kind import Extent, Kind, Shards, Sizes, WorkStore
+from segment_tiles.workflows.scenes.model_pixels import model_mpp
+from segment_tiles.workflows.scenes.rasters.areas import codes_of
+from segment_tiles.workflows.scenes.rasters.describe import describe_raster
+from segment_tiles.workflows.scenes.rasters.opener import HANDLES_AT_MOST, RasterOpener
+from segment_tiles.workflows.scenes.rasters.opening import (
+    check_resolution,
+    open_plane,
+    plain_resolution,
+    refuse_volume_options,
+)
+from segment_tiles.workflows.scenes.rasters.report import raster_classes, raster_source
+from segment_tiles.workflows.scenes.scene import Models, Scene
+
+
+class RasterKind(Kind):
+    """Whatever GDAL reads: one Cut of one plane."""
+
+    name: ClassVar[str] = "raster"
+    turn: ClassVar[int] = 3
+    takes_tuning: ClassVar[bool] = True
+    is_placed: ClassVar[bool] = True
+    handles: ClassVar[int] = HANDLES_AT_MOST
+    """Handles of a source that a worker opens, at most."""
+
+    def recognises(self, uri: str, view: View) -> bool:
+        """Return True: what no other Kind knows is shown to GDAL, which says what is wrong with it."""
+        return True
+
+    def open(self, config: RunConfig, models: Models) -> Scene:
+        """Open a raster for its facts."""
+        refuse_volume_options(config)
+        check_resolution(config)
+        return open_plane(self.name, config, models, plain_resolution(config, models.manifest))
+
+    def stores(self, scene: Scene, directory: OutputDirectory, *, with_scores: bool) -> list[WorkStore]:
+        """Return the one store of the result."""
+        create = partial(_create, scene, with_scores)
+        return [WorkStore(directory.store_in_work, Ledger(directory.ledger), create)]
+
+    def cuts_in_work(
+        self, scene: Scene, directory: OutputDirectory, known: KnownVersion, cache_mib: int
+    ) -> tuple[Cut, ...]:
+        """Return the Cut, read from the source itself."""
+        opener = cast("RasterOpener", scene.result.opener)
+        opener = replace(opener, known=known, cache_mib=cache_mib, handles=self.handles)
+        return (replace(scene.result, opener=opener),)
+
+    def count(self, scene: Scene, shards: Shards, directory: OutputDirectory) -> dict[str, Any]:
+        """Return pixels and areas."""
+        return raster_classes(scene, shards, codes_of(directory))
+
+    def sizes(self, report: Mapping[str, Any]) -> Sizes:
+        """Return pixels, and areas in their unit."""
+        return Sizes("pixels", "area", f"area, {report['area_unit']}")
+
+    def extent(self, scene: Scene) -> Extent:
+        """Return rows and columns of the ROI."""
+        return Extent(scene.roi.shape, scene.georef, scene.roi == scene.spec.window)
+
+    def stored_extent(self, group: zarr.Group, report: Mapping[str, Any]) -> Extent:
+        """Return rows and columns, and whether the window is the whole raster."""
+        source = report["source"]
+        is_whole = source["window"] == [0, 0, source["height"], source["width"]]
+        return Extent(array_of(group, "classes").shape, read_georef(group), is_whole)
+
+    def facts(self, scene: Scene) -> dict[str, Any]:
+        """Return bands, size, type and window."""
+        return raster_source(scene)
+
+    def complete_store(self, directory: OutputDirectory, stage: Callable[[str], None]) -> None:
+        """Add overviews."""
+        stage("overviews")
+        build_overviews(open_store(directory.store_in_work, "r+"))
+
+    def formats_of(self, georef: GeoRef) -> str:
+        """Return that of slides if pixels are measured in micrometres, else that of rasters."""
+        return "slide" if georef.unit == "micrometer" else "raster"
+
+    def picture(
+        self,
+        path: Path,
+        scene: Scene,
+        directory: OutputDirectory,
+        group: zarr.Group,
+        report: Mapping[str, Any],
+    ) -> None:
+        """Draw scene and class map side by side, decimated."""
+        # brings matplotlib
+        from segment_tiles.workflows.scenes.rasters.picture import write_run_preview  # noqa: PLC0415
+
+        write_run_preview(path, scene, group, report)
+
+    def describe(self, uri: str, level: int, view: View) -> dict[str, Any]:
+        """Return size, bands, type, CRS and place."""
+        return describe_raster(uri, level, view)
+
+    def summary(self, scene: Scene) -> str:
+        """Return name, size and type."""
+        return f"{shown_name(scene.uri)}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}"
+
+    def is_medical(self, scene: Scene) -> bool:
+        """Return whether pixels are said in micrometres, or the model was trained on such pictures or on volumes."""
+        return scene.georef.unit == "micrometer" or model_mpp(scene.manifest) is not None
+
+
+def _create(scene: Scene, with_scores: bool, path: Path) -> None:
+    create_store(path, scene.roi.shape, scene.georef, scene.manifest.classes, with_scores=with_scores)
+
+
+RASTER: Final = RasterKind()

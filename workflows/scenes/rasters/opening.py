@@ -1,0 +1,164 @@
+"""A raster and a model brought together: bands, ROI, sizes of pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.ground import ground_of, metres_of_unit
+from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.sources.view import View
+from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE
+from segment_tiles.workflows.scenes.rasters.bands import choose_bands
+from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
+from segment_tiles.workflows.scenes.scene import Models, Scene, absolute_uri, type_warnings
+from segment_tiles.workflows.scenes.tissue import find_tissue
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How a source is read."""
+
+    level: int
+    """Level, where it is not resampled."""
+    view: View
+    """Micrometres per pixel, plane and time point."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+
+
+def refuse_volume_options(config: RunConfig) -> None:
+    """Refuse options that only volumes have.
+
+    Raises
+    ------
+    UsageError
+        Naming the option.
+    """
+    if config.axis is not None or config.neighbours is not None:
+        option = "--axis" if config.axis is not None else "--neighbours"
+        msg = f"{option} is given, but {config.source} is no volume (NIfTI, NRRD, DICOM series); leave it out"
+        raise UsageError(msg)
+
+
+def check_resolution(config: RunConfig) -> None:
+    """Refuse both a level and micrometres per pixel.
+
+    Raises
+    ------
+    UsageError
+        Naming both.
+    """
+    if config.level is not None and config.view.mpp is not None:
+        msg = f"--level {config.level} and --mpp {config.view.mpp:g} exclude each other; give one of them"
+        raise UsageError(msg)
+
+
+def plain_resolution(config: RunConfig, manifest: ModelManifest) -> Resolution:
+    """Return the level asked for of a raster without micrometres, and a note for a model for slides."""
+    if manifest.pixel_size is None or manifest.pixel_unit != "micrometer":
+        return Resolution(config.level or 0, config.view)
+    note = (
+        f"{config.source}: says no micrometres per pixel, and model {manifest.name} was trained at "
+        f"{manifest.pixel_size:g}; give the picture's own with --source-mpp"
+    )
+    return Resolution(config.level or 0, config.view, (note,))
+
+
+def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolution) -> Scene:
+    """Open a source of one plane, and check it against options and model.
+
+    Raises
+    ------
+    SourceError, ModelError, UsageError
+        If one of them does not fit the others.
+    """
+    config = replace(config.with_view(resolution.view), level=resolution.level)
+    bands, spec, notes = choose_bands(config, models.manifest)
+    mask, tissue_notes = find_tissue(config)
+    opener = RasterOpener(
+        absolute_uri(config.source), bands, config.nodata, config.nodata_rule, config.alpha,
+        resolution.level, resolution.view,
+    )  # fmt: skip
+    lattice = Lattice(spec.height, spec.width, models.tile, models.overlap)
+    return Scene(
+        config.source,
+        kind,
+        (Cut(kind, spec, lattice, roi_window(config.roi, spec), opener),),
+        bands,
+        models.manifest,
+        models.folder,
+        (*notes, *resolution.notes, *raster_warnings(spec, models.manifest), *tissue_notes),
+        resolution.level,
+        resolution.view,
+        mask,
+    )
+
+
+def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
+    """Return the pixels that a box in world coordinates touches; the whole raster where there is none.
+
+    Raises
+    ------
+    UsageError
+        Where the box touches no pixel, or has three axes.
+    """
+    if roi is None:
+        return spec.window
+    if len(roi) != 4:
+        msg = (
+            f"--roi has {counted(len(roi), 'number')}, but the source is no volume: give MINX,MINY,MAXX,MAXY"
+        )
+        raise UsageError(msg)
+    (low_x, low_y), (high_x, high_y) = spec.georef.placed(np.array([roi[:2], roi[2:]]))
+    edge = 1e-6  # a box drawn along pixel edges does not take in the next pixel by rounding
+    row, column, row_stop, column_stop = spec.georef.pixel_box((low_x, low_y, high_x, high_y))
+    box = Window.from_edges(
+        math.floor(row + edge),
+        math.floor(column + edge),
+        math.ceil(row_stop - edge),
+        math.ceil(column_stop - edge),
+    ).intersect(spec.window)
+    if box.is_empty:
+        covered = spec.georef.bounds(spec.window)
+        xs, ys = zip(
+            *(~spec.georef.from_words @ corner for corner in (covered[:2], covered[2:])), strict=True
+        )
+        bounds = ", ".join(f"{value + 0.0:.8g}" for value in (min(xs), min(ys), max(xs), max(ys)))
+        msg = f"--roi {','.join(f'{v:.8g}' for v in roi)} lies outside the raster, which covers {bounds}"
+        raise UsageError(msg)
+    return box
+
+
+def raster_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
+    """Return what in a raster is unlike what the model was trained on."""
+    found = type_warnings(spec, manifest)
+    size = _pixel_size_metres(spec)
+    if size is not None and manifest.pixel_size is not None and manifest.pixel_unit == "m":
+        factor = max(size / manifest.pixel_size, manifest.pixel_size / size)
+        if factor > PIXEL_SIZE_TOLERANCE:
+            found.append(
+                f"pixels are {size:.3g} m, but model {manifest.name} was trained at {manifest.pixel_size:.3g} m: "
+                "objects look unlike those it knows"
+            )
+    return found
+
+
+def _pixel_size_metres(spec: RasterSpec) -> float | None:
+    """Side of a pixel on the ground at the centre of the raster, or None without a CRS."""
+    crs, ground = spec.georef.crs, ground_of(spec.georef)
+    if crs is None:
+        return None
+    if ground is None:
+        return math.sqrt(spec.georef.pixel_area) * (metres_of_unit(crs) or 1.0)
+    area = float(ground.pixel_areas(spec.georef, [Window(spec.height // 2, spec.width // 2, 1, 1)])[0])
+    return math.sqrt(area) if area > 0 else None

@@ -1,0 +1,76 @@
+"""What the report says of a raster or slide: pixels and areas of every class, and what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.areas.tissue import TissueMask
+from segment_tiles.workflows.scenes.rasters.areas import Codes, area_unit, class_areas, planar_areas
+from segment_tiles.workflows.scenes.scene import Scene
+
+
+def raster_source(scene: Scene) -> dict[str, Any]:
+    """Return what was read: bands, size, type and window."""
+    spec, roi = scene.spec, scene.roi
+    return {
+        "uri": shown_name(scene.uri),
+        "bands": list(scene.bands),
+        "height": spec.height,
+        "width": spec.width,
+        "dtype": spec.dtype,
+        "nodata": spec.nodata_summary,
+        "window": [roi.row, roi.column, roi.height, roi.width],
+        **slide_facts(spec, scene.level, scene.tissue),
+    }
+
+
+def raster_classes(
+    scene: Scene, shards: Mapping[tuple[int, int], Sequence[int]], codes: Codes
+) -> dict[str, Any]:
+    """Return counts of pixels and areas of all classes and of nodata.
+
+    Parameters
+    ----------
+    scene
+        What was segmented.
+    shards
+        Counts by (shard row, shard column), from the ledger; nodata last.
+    codes
+        Reads class codes of a window of the result.
+    """
+    table, georef = scene.manifest.classes, scene.georef
+    counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
+    areas = class_areas(shards, scene.roi.shape, georef, codes) or [0.0] * (table.count + 1)
+    planar = planar_areas(counts, georef)
+    sizes = [
+        {"pixels": pixels, "area": area} | ({} if planar is None else {"area_planar": planar[number]})
+        for number, (pixels, area) in enumerate(zip(counts, areas, strict=True))
+    ]
+    return {
+        "area_unit": area_unit(georef),
+        "classes": [{"code": entry.code, "name": entry.name, **sizes[entry.code]} for entry in table.classes],
+        "nodata": {"code": table.nodata, **sizes[-1]},
+    }
+
+
+def slide_facts(spec: RasterSpec, level: int, tissue: TissueMask | Path | None) -> dict[str, Any]:
+    """Return what a report tells of the resolution of a source and of the tissue in it; {} of other rasters."""
+    facts: dict[str, Any] = {}
+    full, own = spec.georef.full_resolution, spec.georef.transform
+    if spec.georef.unit == "micrometer" and full is not None:
+        facts["micrometers_per_pixel"] = {
+            "full_resolution": [full[0], abs(full[4])],
+            "read": [own[0], abs(own[4])],
+        }
+    if spec.levels:
+        facts["levels"] = [list(shape) for shape in spec.levels]
+        facts["level"] = level
+    if isinstance(tissue, TissueMask):
+        facts["tissue"] = {"method": "otsu", "saturation_above": tissue.threshold, "share": tissue.share}
+    elif tissue is not None:
+        facts["tissue"] = {"method": "polygons", "file": str(tissue)}
+    return facts

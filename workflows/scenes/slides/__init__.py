@@ -1,0 +1,1 @@
+"""The Kind of slides and OME images: what is measured in micrometres and has a pyramid."""

@@ -1,0 +1,1 @@
+"""The Kind of volumes: many planes along one direction, or along three."""
