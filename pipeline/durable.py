@@ -15,7 +15,8 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -124,14 +125,28 @@ def write_whole(target: Path, content: str | bytes, *, waits: bool = True) -> No
     OSError
         Where it cannot be written; what stood there before stays.
     """
+    with whole_file(target, waits=waits) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(target: Path, *, waits: bool = True) -> Iterator[Path]:
+    """Give a path beside the target; what was written there has the name of the target when the block ends well.
+
+    Any number of processes may do it at a time; the last one stays. ``waits`` as in `put_in_place`. Where results of
+    a run are written, `finished_file` does more: it makes folders, and says what to do if the disk is full.
+
+    Raises
+    ------
+    OSError
+        If it cannot get its name; what stood there before stays.
+    """
     partial = partial_beside(target)
-    data = content.encode() if isinstance(content, str) else content
     try:
-        partial.write_bytes(data)
+        yield partial
         put_in_place(partial, target, waits=waits)
-    except OSError:
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 def partial_beside(target: Path) -> Path:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.durable import make_folder, put_in_place, write_whole
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError, one_line
-from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.graphs.packaged import load_graph
 from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.packages.checksum import checksum_of_weights, sha256_of_file
@@ -27,6 +26,7 @@ from segment_tiles.pipeline.models.packages.manifest_file import (
     verify_weights,
     weights_path,
 )
+from segment_tiles.pipeline.models.packages.stac_fields import stac_text
 from segment_tiles.pipeline.models.packages.stac_item import to_stac_item
 from segment_tiles.pipeline.models.packages.weights import load_exactly
 
@@ -130,8 +130,7 @@ def finish_package(
     """Move finished weights to their name and write the manifest that vouches for them."""
     manifest = replace(manifest, weights_checksum=sha256_of_file(temporary))
     item = to_stac_item(manifest, file_name, temporary.stat().st_size, parameters, framework)
-    document = item.to_dict(include_self_link=False, transform_hrefs=False)
-    text = json_text(document, ensure_ascii=False) + "\n"
+    text = stac_text(item)
     put_in_place(temporary, folder / file_name)
     write_whole(folder / MANIFEST_FILE, text)
     return manifest

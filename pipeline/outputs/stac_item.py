@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,19 +22,21 @@ from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.ground import ground_of
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256, sha256_of_file
+from segment_tiles.pipeline.models.packages.checksum import sha256_of_file
+from segment_tiles.pipeline.models.packages.stac_fields import (
+    CLASSIFICATION_SCHEMA,
+    FILE_SCHEMA,
+    LONG_AGO,
+    file_fields,
+    stac_text,
+)
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.footprint import footprint
 from segment_tiles.pipeline.outputs.stac_classes import described_classes
 from segment_tiles.pipeline.outputs.stores.conventions import crs_attributes
 
-CLASSIFICATION_SCHEMA: Final = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
-FILE_SCHEMA: Final = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 PROCESSING_SCHEMA: Final = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 RASTER_SCHEMA: Final = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
-
-_LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +173,8 @@ def _write(
     classes = described_classes(table, pixel_counts)
     for file in files:
         item.add_asset(*_asset(file, table, classes, georef, shape))
-    document = item.to_dict(include_self_link=False, transform_hrefs=False)
     with finished_file(path) as partial:
-        partial.write_text(json_text(document, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(stac_text(item), encoding="utf-8")
 
 
 def _new_item(identifier: str, georef: GeoRef, shape: tuple[int, int], provenance: Provenance) -> pystac.Item:
@@ -213,7 +214,7 @@ def _times(provenance: Provenance) -> tuple[datetime | None, datetime | None, da
     acquired = provenance.acquired
     if isinstance(acquired, datetime):
         return acquired, None, None
-    first, last = acquired or (_LONG_AGO, provenance.created)
+    first, last = acquired or (LONG_AGO, provenance.created)
     return None, first, last
 
 
@@ -222,8 +223,7 @@ def _asset(
 ) -> tuple[str, pystac.Asset]:
     fields: dict[str, Any] = {}
     if file.path.is_file():  # a Zarr store is a folder: it has neither a checksum nor one size
-        fields["file:checksum"] = MULTIHASH_SHA256 + sha256_of_file(file.path)
-        fields["file:size"] = file.path.stat().st_size
+        fields |= file_fields(sha256_of_file(file.path), file.path.stat().st_size)
     if file.is_class_raster:
         fields["raster:sampling"] = "area"
         resolution = _resolution_in_metres(georef, shape)

@@ -21,10 +21,10 @@ from segment_tiles.cli.commands.run import print_summary
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.models.packages.stac_fields import class_slugs
 from segment_tiles.pipeline.outputs.cog import write_cog
 from segment_tiles.pipeline.outputs.masks.ome_tiff_mask import write_ome_tiff
 from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import write_ome_zarr_labels
-from segment_tiles.pipeline.outputs.stac_classes import _slugs
 from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
 from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
@@ -96,7 +96,7 @@ def test_raster_sidecars_and_ome_have_the_names_as_they_are(folder: Path, tmp_pa
 
 
 def test_stac_has_a_legal_name_for_each_and_the_title_as_it_is() -> None:
-    slugs = _slugs(ClassTable(tuple(MapClass(code, name, (0, 0, 0)) for code, name in enumerate(NAMES))))
+    slugs = class_slugs(ClassTable(tuple(MapClass(code, name, (0, 0, 0)) for code, name in enumerate(NAMES))))
     assert len(set(slugs)) == len(NAMES)
     assert all(re.fullmatch("[0-9A-Za-z_-]+", slug) for slug in slugs)
     assert "nodata" not in slugs

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pystac
 
 from segment_tiles.pipeline.errors import OutputError, one_line
-from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.models.packages.stac_fields import stac_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.stac_item import read_item
 from segment_tiles.workflows.batch.jobs_file import JobsFile
@@ -70,9 +70,8 @@ def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str
         collection.add_asset(
             key, pystac.Asset(f"./{name}", title="Table of jobs", media_type=kind, roles=["metadata"])
         )
-    document = collection.to_dict(include_self_link=False, transform_hrefs=False)
     with finished_file(target) as path:
-        path.write_text(json_text(document, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(stac_text(collection), encoding="utf-8")
     return notes
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from segment_tiles.pipeline.durable import partial_beside, put_in_place
+from segment_tiles.pipeline.durable import whole_file
 from segment_tiles.pipeline.errors import TrainingError, WriteFailedError, one_line
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -46,10 +46,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         The disk is full or cannot be written.
     """
     path = folder / CHECKPOINT_NAME
-    partial = partial_beside(path)
     try:
-        torch.save({name: getattr(checkpoint, name) for name in Checkpoint.__slots__}, partial)
-        put_in_place(partial, path)
+        with whole_file(path) as partial:
+            torch.save({name: getattr(checkpoint, name) for name in Checkpoint.__slots__}, partial)
     except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
         msg = f"{path} cannot be written ({one_line(error)}); free some space and go on with --resume"
         raise WriteFailedError(msg) from error

@@ -12,14 +12,20 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256
 from segment_tiles.pipeline.models.packages.item_fields import ClassEntry, Hyperparameters, parse_item
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.packages.stac_fields import (
+    CLASSIFICATION_SCHEMA,
+    FILE_SCHEMA,
+    LONG_AGO,
+    class_slugs,
+    color_hint,
+    file_fields,
+)
 
 MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
-FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
-CLASSIFICATION_SCHEMA = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 MODEL_ASSET = "model"
 
 # a model holds for any time: the extension's examples write it as this interval
-_ALWAYS = (datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+_ALWAYS = (LONG_AGO, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 _OWN = "segment_tiles:"
 
 
@@ -61,8 +67,7 @@ def to_stac_item(
             "mlm:artifact_type": artifact,
             # STAC 1.1 wants the bands of an item in an asset as well; MLM looks for them in the item
             "bands": _bands(manifest),
-            "file:checksum": MULTIHASH_SHA256 + manifest.weights_checksum,
-            "file:size": file_size,
+            **file_fields(manifest.weights_checksum, file_size),
         },
     )
     item.add_asset(MODEL_ASSET, asset)
@@ -163,20 +168,14 @@ def _output(manifest: ModelManifest) -> dict[str, Any]:
         "classification:classes": [
             {
                 "value": map_class.code,
-                "name": _class_slug(map_class.name, map_class.code),
+                "name": slug,
                 "description": map_class.name,
-                "color_hint": "{:02X}{:02X}{:02X}".format(*map_class.color),
+                "color_hint": color_hint(map_class.color),
             }
-            for map_class in manifest.classes.classes
+            for map_class, slug in zip(manifest.classes.classes, class_slugs(manifest.classes), strict=True)
         ],
         "post_processing_function": None,
     }
-
-
-def _class_slug(name: str, code: int) -> str:
-    """Write a class name in the letters that the classification extension allows."""
-    slug = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)
-    return slug or f"class_{code}"
 
 
 def _hyperparameters(architecture: Architecture) -> dict[str, Any]:

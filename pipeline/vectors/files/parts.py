@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.durable import partial_beside, put_in_place
+from segment_tiles.pipeline.durable import whole_file
 from segment_tiles.pipeline.vectors.geometry.features import PART_SCHEMA
 
 Item = TypeVar("Item")
@@ -27,11 +27,13 @@ OPEN_BATCHES = 64
 
 def write_part(path: Path, rows: pa.RecordBatch) -> None:
     """Write the rows of one tile as an Arrow file; it has its final name only when complete."""
-    temporary = partial_beside(path)
-    with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+    with (
+        whole_file(path, waits=False) as partial,  # the ledger of tiles has its checksum
+        pa.OSFile(str(partial), "wb") as file,
+        pa.ipc.new_file(file, rows.schema) as writer,
+    ):
         for start in range(0, rows.num_rows, ROWS_PER_BATCH):
             writer.write_batch(rows.slice(start, ROWS_PER_BATCH))
-    put_in_place(temporary, path, waits=False)  # the ledger of tiles has its checksum
 
 
 def read_part_columns(path: Path, names: Sequence[str]) -> list[NDArray[np.generic]]:
