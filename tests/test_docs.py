@@ -114,3 +114,22 @@ def test_the_format_of_the_architecture_page_is_one(tmp_path: Path) -> None:
     report = {"classes": [{"name": "tree", "pixels": 12}]}
     names["COUNTS"].make(SimpleNamespace(folder=tmp_path, report=report), [names["COUNTS"]])
     assert (tmp_path / "counts.csv").read_text().split() == ["class,pixels", "tree,12"]
+
+
+def test_the_architecture_page_names_the_folders_and_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    (tree,) = re.findall(r"```text\n(segment_tiles/.*?)```", text, flags=re.DOTALL)
+    named: set[str] = set()
+    parent = ""
+    for indent, name in re.findall(r"^( *)(\w+)/ ", tree, flags=re.MULTILINE):
+        parent = parent if indent else name
+        named.add(f"{parent}/{name}" if indent else name)
+    packages = {
+        path.parent.relative_to(ROOT).as_posix()
+        for folder in ("workflows", "pipeline")
+        for path in (ROOT / folder).glob("*/__init__.py")
+    }
+    assert packages <= named
+    assert all((ROOT / folder).is_dir() for folder in named), named
+    for path in re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?)`", text):
+        assert any((ROOT / root / path).exists() for root in (".", "workflows", "pipeline")), path
