@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import pyogrio
 import rasterio
 
 from segment_tiles.pipeline.names import is_url
@@ -210,6 +209,8 @@ def _named_by(name: str, path: Path) -> list[str]:
 
 
 def _scenes_of(index: Path) -> list[str]:
+    import pyogrio  # noqa: PLC0415 - brings pandas, and only mosaics have an index
+
     try:
         frame = pyogrio.read_dataframe(index, columns=["location"], read_geometry=False)
     except pyogrio.errors.DataSourceError:
