@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from contextlib import closing
 from dataclasses import asdict
@@ -19,11 +20,14 @@ from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.stores.store import open_store, shard_shape
 from segment_tiles.pipeline.outputs.stores.unfinished import Part, unfinished
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.loaded_model import load_scorer
 from segment_tiles.workflows.regions.region_task import IsStopped, Progress, RegionReport, RegionTask
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.cut import NOT_FINITE_MARK, OpenPlanes
+
+log = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW_AT_MOST = 3
 """Rows of shards that may fail one after the other before the rest of a plane is given up."""
@@ -53,6 +57,11 @@ def do_region(
     scorer = load_scorer(task.model)
     report.folded_batch_norms = scorer.folded_batch_norms
     parts = unfinished(task.region, range(*task.planes), task.cut.roi.shape, Ledger(task.ledger))
+    log.info(
+        "Region of rows %d to %d, columns %d to %d, planes %d to %d: %s to do",
+        task.region.row, task.region.row_stop, task.region.column, task.region.column_stop, *task.planes,
+        counted(len(parts), "part"),
+    )  # fmt: skip
     with (
         closing(task.cut.opener.open()) as planes,
         torch_threads(task.model.backend, scorer.batches_at_once),
@@ -133,6 +142,11 @@ class RegionWork:
         """Add what could not be done to the report."""
         named = {} if self._task.cut.planes == 1 else {"plane": plane}
         failure: dict[str, Any] = {**named, "window": asdict(window), "reason": one_line(error)}
+        log.warning(
+            "rows %d to %d, columns %d to %d of plane %d cannot be done: %s",
+            window.row, window.row_stop, window.column, window.column_stop, plane, one_line(error),
+            extra={"row": window.row, "column": window.column, "plane": plane, "reason": one_line(error)},
+        )  # fmt: skip
         self._report.failures.append(failure)
 
     def _stream(self, part: Part) -> tuple[int, ReadFailedError | None]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from segment_tiles.pipeline.wording import counted, readable_bytes
 from segment_tiles.workflows.plans.plan import Plan
+
+log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -27,6 +31,51 @@ class Listener(Protocol):
     def tiles(self, computed: int, skipped: int) -> None:
         """Tiles were done since the last call."""
         ...
+
+
+class LoggedListener:
+    """Logs what a listener is told, and tells it.
+
+    Parameters
+    ----------
+    listener
+        Who is told.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def warn(self, text: str) -> None:
+        """Log a warning that the listener says to the user."""
+        log.warning("%s", text, extra={"told": True})
+        self._listener.warn(text)
+
+    def stage(self, name: str) -> None:
+        """Log the stage that begins."""
+        log.info("stage: %s", name)
+        self._listener.stage(name)
+
+    def planned(self, plan: Plan) -> None:
+        """Log the Choice and the Plan."""
+        probe = plan.probe
+        log.info(
+            "Choice: %s in %s by %s, batches of %d tiles",
+            probe.device_name,
+            probe.precision,
+            probe.backend,
+            probe.batch,
+        )
+        skipped = "an unknown number" if plan.skipped is None else f"{plan.skipped:,}"
+        log.info(
+            "plan: %s, of these %s outside the area, in %s on %s; %s of memory, about %.0f s",
+            counted(plan.tiles, "tile"), skipped, counted(len(plan.regions), "Region"),
+            counted(plan.workers, "worker"), readable_bytes(plan.memory.total), plan.expected_seconds,
+        )  # fmt: skip
+        self._listener.planned(plan)
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        """Tell the listener; rows are logged when they are on disk."""
+        self._listener.tiles(computed, skipped)
 
 
 @dataclass(frozen=True, slots=True)

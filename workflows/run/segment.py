@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from time import perf_counter
@@ -11,6 +12,7 @@ import rasterio
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.sources.versions.ranges import begin_reading
 from segment_tiles.pipeline.sources.versions.version import (
     KnownVersion,
@@ -19,6 +21,7 @@ from segment_tiles.pipeline.sources.versions.version import (
     require_equal,
     with_guard,
 )
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Executor, executor_for
 from segment_tiles.workflows.logs.context import logged_as
@@ -26,11 +29,14 @@ from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import check_same_run, read_record, settings_of
 from segment_tiles.workflows.results.report import read_report
 from segment_tiles.workflows.run.finish import finish, is_finished
-from segment_tiles.workflows.run.listener import Listener, RunResult
+from segment_tiles.workflows.run.listener import Listener, LoggedListener, RunResult
 from segment_tiles.workflows.run.request import checked_request
 from segment_tiles.workflows.run.run import Run
 from segment_tiles.workflows.run.taken_up import read_computed, take_up, write_computed
 from segment_tiles.workflows.run.without_source import complete_without_source, request_of
+from segment_tiles.workflows.scenes.scene import Scene
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Listener", "RunResult", "segment"]
 
@@ -61,7 +67,7 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
     begin_reading(config.source, known.before, anew=True)
     environment = rasterio.Env(**known.read_settings) if known.read_settings else nullcontext()
     with logged_as(scene=shown_name(config.source)), environment:
-        return _segment(config, known, listener, executor, started)
+        return _segment(config, known, LoggedListener(listener), executor, started)
 
 
 def _segment(
@@ -75,6 +81,7 @@ def _segment(
         if report is None:
             raise
         return _told(RunResult(report, was_finished=True), listener)
+    _log_opened(config, scene)
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
         run = Run(config, scene, directory, settings_of(config, scene), known, listener, started)
@@ -89,7 +96,9 @@ def _done(run: Run, asked: RunConfig, executor: Executor | None) -> RunResult:
     run.record = None if config.restart else read_record(directory.record)
     if run.record is not None:
         check_same_run(run.record, run.settings, config, config.out)
+        log.info("goes on with what an earlier start left: %s", _left(directory))
         if is_finished(directory, config):
+            log.info("was finished before")
             return RunResult(read_report(directory) or {}, was_finished=True)
     run.notes = tuple(take_up(directory, run.stores, run.record, restart=config.restart))
     for note in run.notes:
@@ -104,7 +113,24 @@ def _done(run: Run, asked: RunConfig, executor: Executor | None) -> RunResult:
         write_computed(directory, {**report, "seconds": seconds}, request_of(asked))
     report = finish(config, run.scene, directory, report, run.listener, run.started, run.known)
     write_computed(directory, report, request_of(asked))
+    log.info("written: %s", ", ".join(report["outputs"]))
     return RunResult(report, was_finished=False)
+
+
+def _log_opened(config: RunConfig, scene: Scene) -> None:
+    spec = scene.spec
+    log.info(
+        "opened: %s of %d x %d pixels, %s of %s; model %s, tiles of %d px, overlap %d px; into %s",
+        scene.kind, spec.width, spec.height, counted(spec.bands, "band"), spec.dtype, scene.manifest.name,
+        scene.lattice.tile, scene.lattice.overlap, config.out,
+    )  # fmt: skip
+
+
+def _left(directory: OutputDirectory) -> str:
+    """Return what an earlier start left, as the log says it."""
+    if directory.store.exists():
+        return "all rows are done"
+    return f"{counted(len(Ledger(directory.ledger).finished()), 'shard is', 'shards are')} done"
 
 
 def _told(result: RunResult, listener: Listener) -> RunResult:

@@ -67,7 +67,16 @@ def test_a_batch_with_a_broken_scene_says_which_and_why(night: tuple[Path, Any])
     whole = [line["message"] for line in lines if line.get("job", "").endswith("whole")]
     assert whole[0].startswith("begins: job 1")
     assert whole[-1].startswith("ends: done")
-    assert any(text.startswith("rows 0 to 96, columns 0 to 96") for text in whole)
+    steps = [
+        "begins",
+        "opened: raster of 96 x 96 pixels, 3 bands of uint8",
+        "Choice: ",
+        "plan: ",
+        "Region of rows 0 to 96",
+    ]
+    steps += ["rows 0 to 96, columns 0 to 96", "stage: ", "written: ", "ends: done"]
+    found = [next(n for n, text in enumerate(whole) if text.startswith(step)) for step in steps]
+    assert found == sorted(found)
     assert lines[0]["message"].endswith(
         "begins: batch jobs.yaml --log-file night.log --log-format json --json"
     )
@@ -106,6 +115,10 @@ def test_v_logs_on_stderr_and_vv_in_detail(
     assert " INFO " in text
     assert " DEBUG " not in text
     assert "rows 0 to 96, columns 0 to 96 of plane 0 are on disk" in text
+    assert run_command_line([*words, f"--out={tmp_path / 'a'}", "-v", "--quiet"]) == 0
+    text = capsys.readouterr().err
+    assert "goes on with what an earlier start left: all rows are done" in text
+    assert "was finished before" in text
     assert run_command_line([*words, f"--out={tmp_path / 'b'}", "--quiet"]) == 0
     assert not capsys.readouterr().err
     assert not logging.getLogger("segment_tiles").handlers
