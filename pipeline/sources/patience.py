@@ -42,6 +42,10 @@ HTTP_SETTINGS: Final[Mapping[str, Any]] = {
     "GDAL_HTTP_RETRY_DELAY": 1,
 }
 """GDAL's options for whatever may be remote, unless the environment sets them. GDAL itself waits without an end."""
+NOT_KEPT: Final[Mapping[str, Any]] = {
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/:/vsiadls/:/vsioss/:/vsiswift/"
+}
+"""GDAL's option of remote files of which it forgets all when one is closed: ranges, and that it could not be opened."""
 
 Result = TypeVar("Result")
 
@@ -80,15 +84,13 @@ class Patience:
         self._attempts, self._errors = attempts, errors
         self._lost: GaveUpError | None = None
 
-    def read(self, read: Callable[[], Result], before_again: Callable[[], None] | None = None) -> Result:
+    def read(self, read: Callable[[], Result]) -> Result:
         """Return what a read gives, tried until the patience is at its end.
 
         Parameters
         ----------
         read
             Is called without arguments.
-        before_again
-            Is called before each further attempt.
 
         Raises
         ------
@@ -119,6 +121,4 @@ class Patience:
                 extra={"attempt": attempt + 1, "reason": said(last.last)},
             )  # fmt: skip
             time.sleep(wait)
-            if before_again is not None:
-                before_again()
         raise last from last.last

@@ -23,10 +23,10 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, said
-from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import placed
-from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
+from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
+from segment_tiles.pipeline.sources.rasters.signalled_errors import signalled_errors_raised
 from segment_tiles.pipeline.sources.rasters.spec import georef_of
 from segment_tiles.pipeline.vectors.rasters.class_band import class_band
 from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
@@ -38,8 +38,9 @@ class RasterLabels:
     def __init__(self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> None:
         self.notes: tuple[str, ...] = ()
         self._scene, self._path, self._names = scene.name, path, class_names
+        self._failed: TrainingError | None = None
         try:
-            with rasterio.Env(**http_settings(), **listing_setting(path)):
+            with rasterio.Env(**gdal_settings(path)):
                 self._raster = placed(rasterio.open(path), path)
         except GDAL_ERRORS as error:
             msg = f"labels of scene {scene.name} cannot be read from {path}: {said(error)}"
@@ -144,15 +145,19 @@ class RasterLabels:
     def _values(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return the pixels of a window, and which of them are shown; None: all."""
         box = rasterio.windows.Window(window.column, window.row, window.width, window.height)
+        if self._failed is not None:
+            raise self._failed  # GDAL keeps zeros for what it could not read
         try:
-            values = self._grid.read(self._band, window=box)
-            shown = self._grid.read_masks(self._band, window=box) > 0 if self._applies_masks else None
+            with rasterio.Env(**gdal_settings(self._path)), signalled_errors_raised():
+                values = self._grid.read(self._band, window=box)
+                shown = self._grid.read_masks(self._band, window=box) > 0 if self._applies_masks else None
         except GDAL_ERRORS as error:
             msg = (
                 f"labels of scene {self._scene}: {self._path} cannot be read in rows {window.row} to "
-                f"{window.row_stop} ({said(error)}); it is damaged, copy it again"
+                f"{window.row_stop} ({said(error)}); check the file or the connection"
             )
-            raise TrainingError(msg) from error
+            self._failed = TrainingError(msg)
+            raise self._failed from error
         return values, shown
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.rasters.masks import MASK_TYPES, MaskPlan, alpha_bands, nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import Placed, orientation_of, placement_notes
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, sidecars_of
+from segment_tiles.pipeline.sources.rasters.signalled_errors import signalled_errors_raised
 from segment_tiles.pipeline.wording import counted
 
 SAMPLE_SIDE: Final = 1024
@@ -121,7 +122,8 @@ def _alpha_notes(file: Any, bands: Sequence[int], plan: MaskPlan, alpha: AlphaUs
     if alpha != "auto" or plan.alpha is None or plan.alpha > file.count:
         return notes
     name = file.descriptions[plan.alpha - 1] or ""
-    sample = _sample(file, plan.alpha)
+    with signalled_errors_raised():
+        sample = _sample(file, plan.alpha)
     hidden = float((sample == 0).mean())
     is_named = bool(name) and not any(word in name.lower() for word in NAMES_OF_MASKS)
     if hidden > 0 and (is_named or len(np.unique(sample)) > MANY_VALUES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
@@ -19,6 +19,7 @@ from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, damage_refused, said
 from segment_tiles.pipeline.sources.patience import (
     LOCAL_ATTEMPTS,
+    NOT_KEPT,
     REMOTE_ATTEMPTS,
     GaveUpError,
     Patience,
@@ -28,7 +29,8 @@ from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, bloc
 from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
 from segment_tiles.pipeline.sources.rasters.masks import MaskPlan, alpha_bands, mask_plan
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed
-from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
+from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting, reads_remotely
+from segment_tiles.pipeline.sources.rasters.signalled_errors import raise_signalled, signalled_errors_raised
 from segment_tiles.pipeline.sources.rasters.spec import (
     chosen_bands,
     has_one_type,
@@ -48,6 +50,12 @@ GDAL_SETTINGS: Mapping[str, Any] = {
     "VSI_CACHE": True,
 }
 """Set around every open and read; plain data, so that it travels to workers."""
+ONE_REQUEST: Mapping[str, Any] = {"GDAL_HTTP_MAX_RETRY": 0}
+"""For what rasterio asks GDAL while no other thread of Python can run; our own patience tries again."""
+RETRIED: tuple[type[Exception], ...] = (*GDAL_ERRORS, SourceError)
+"""What reading, or opening again, raises if a later attempt may do better."""
+
+Result = TypeVar("Result")
 
 
 def gdal_settings(uri: str) -> Mapping[str, Any]:
@@ -80,8 +88,9 @@ class RasterFile:
         self._uri, self._level, self._rule, self._alpha = uri, level, nodata_rule, alpha
         self._cache_mib, self._unchanged = cache_mib, unchanged
         self._settings = {**gdal_settings(uri), **(settings or {})}
-        self._patience = Patience(REMOTE_ATTEMPTS if is_remote(uri) else LOCAL_ATTEMPTS, GDAL_ERRORS)
-        self._raster = self._open()
+        attempts = REMOTE_ATTEMPTS if reads_remotely(uri) else LOCAL_ATTEMPTS
+        self._patience = Patience(attempts, RETRIED)
+        self._raster, self._is_spoilt = self._open(), False
         try:
             with self._environment(), damage_refused(uri, WHAT):
                 self._bands = chosen_bands(self._raster, bands, alpha, uri)
@@ -144,14 +153,14 @@ class RasterFile:
         if plan.alpha is not None:
             box, alpha = _rasterio_window(window), plan.alpha
             read = self._retry(lambda: self._dataset.read(alpha, window=box, out_shape=shape), window)
-            valid = both(read > 0, valid)
+            valid = both(np.asarray(read) > 0, valid)
         return None if valid is None or valid.all() else valid
 
     def _mask(self, band: int, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Return GDAL's mask of a band."""
         box = _rasterio_window(window)
         mask = self._retry(lambda: self._dataset.read_masks(band, window=box, out_shape=shape), window)
-        return np.asarray(mask > 0)
+        return np.asarray(mask) > 0
 
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the file says, without decoding its values, that a window holds no data.
@@ -168,14 +177,17 @@ class RasterFile:
             and not self._mask(shared, window, window.shape).any()
         ):
             return True
-        if not self._may_be_sparse:
-            return False
+        return self._may_be_sparse and self._retry(lambda: self._is_hole(window), window, ONE_REQUEST)
+
+    def _is_hole(self, window: Window) -> bool:
+        """Return whether a GeoTIFF says of no chunk of a window where it lies."""
         for band in self._bands:
             rows, columns = self._dataset.block_shapes[band - 1]
             for down in range(window.row // rows, (window.row_stop - 1) // rows + 1):
                 for across in range(window.column // columns, (window.column_stop - 1) // columns + 1):
                     if self._dataset.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band):
                         return False
+                    raise_signalled()
         return True
 
     def thumbnail(
@@ -206,24 +218,34 @@ class RasterFile:
         """Release the GDAL handle."""
         self._raster.close()
 
-    def _open(self) -> Placed:
+    def _open(self, settings: Mapping[str, Any] | None = None) -> Placed:
         if self._level > LEVELS_AT_MOST:
             msg = f"{self._uri}: has no level {self._level}; see `segment-tiles info {self._uri}`"
             raise SourceError(msg)
         options = {} if self._level == 0 else {"overview_level": self._level - 1}
         try:
-            with self._environment():
+            with self._environment(settings):
                 return placed(rasterio.open(self._uri, **options), self._uri)
         except GDAL_ERRORS as error:
             raise _open_error(self._uri, self._level, error) from error
 
-    def _retry(self, read: Any, window: Window) -> NDArray[Any]:
-        def read_once() -> NDArray[Any]:
-            with self._environment():
-                return np.asarray(read())
+    def _retry(
+        self, read: Callable[[], Result], window: Window, settings: Mapping[str, Any] | None = None
+    ) -> Result:
+        def read_once() -> Result:
+            anew = NOT_KEPT if self._is_spoilt else {}
+            try:
+                if self._is_spoilt:
+                    self._reopen()
+                with self._environment({**(settings or {}), **anew}), signalled_errors_raised():
+                    return read()
+            except RETRIED:
+                # a dropped connection, an index that was not fetched, a cached failure: all stay with a handle
+                self._is_spoilt = True
+                raise
 
         try:
-            return self._patience.read(read_once, self._reopen)
+            return self._patience.read(read_once)
         except GaveUpError as error:
             msg = (
                 f"{self._uri}: rows {window.row} to {window.row_stop} cannot be read, {error.summary}; "
@@ -232,17 +254,16 @@ class RasterFile:
             raise ReadFailedError(msg) from error
 
     def _reopen(self) -> None:
-        """Open again: a dropped connection or a cached failure stays with a handle."""
-        with contextlib.suppress(SourceError):
-            fresh = self._open()
-            self._raster.close()
-            self._raster = fresh
-            if self._unchanged is not None:
-                self._unchanged()  # what failed may be a range of another version
+        """Open again; the spoilt handle is closed first, or GDAL would go on with the members that it holds."""
+        self._raster.close()
+        self._raster = self._open(NOT_KEPT)
+        if self._unchanged is not None:
+            self._unchanged()  # what failed may be a range of another version
+        self._is_spoilt = False
 
     @contextlib.contextmanager
-    def _environment(self) -> Iterator[None]:
-        with rasterio.Env(**self._settings), block_cache_of_mib(self._cache_mib):
+    def _environment(self, settings: Mapping[str, Any] | None = None) -> Iterator[None]:
+        with rasterio.Env(**{**self._settings, **(settings or {})}), block_cache_of_mib(self._cache_mib):
             yield
 
 

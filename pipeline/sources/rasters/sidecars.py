@@ -16,6 +16,8 @@ _REMOTE: Final = re.compile(
 )
 _INDEX_SUFFIXES: Final = (".vrt", ".gti", ".gpkg")
 """Files that name other rasters, which may be remote."""
+_OF_GEOPACKAGE: Final = re.compile(r"https?://(?:www\.)?(?:geopackage\.org|gdal\.org|opengis\.net)")
+"""Names that stand in every GeoPackage and are no rasters."""
 _READ_OF_INDEX: Final = 16 * 2**20
 """Bytes of such a file that are looked through for remote names."""
 
@@ -45,12 +47,17 @@ def listing_setting(uri: str) -> Mapping[str, Any]:
     return {LISTING: "TRUE" if _names_remote_rasters(uri) else "FALSE"}
 
 
+def reads_remotely(uri: str) -> bool:
+    """Return whether reading a source goes over a network: its own name leads there, or one that an index holds."""
+    return is_remote(uri) or _names_remote_rasters(uri)
+
+
 def _names_remote_rasters(uri: str) -> bool:
     path = Path(uri)
     if path.suffix.lower() not in _INDEX_SUFFIXES or not path.is_file():
         return False
     with path.open("rb") as file:
-        return is_remote(file.read(_READ_OF_INDEX).decode("latin-1"))
+        return is_remote(_OF_GEOPACKAGE.sub("", file.read(_READ_OF_INDEX).decode("latin-1")))
 
 
 def sidecars_of(dataset: Any, uri: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from rasterio.env import getenv, hasenv
 
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.kinds import kind_of
-from segment_tiles.pipeline.sources.patience import http_settings
+from segment_tiles.pipeline.sources.patience import NOT_KEPT, http_settings
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
 from segment_tiles.pipeline.sources.versions.server import gives_range
 
@@ -21,10 +21,6 @@ _HTTP: Final = re.compile(r"(?:/vsicurl/)?(?P<url>https?://[^\"']+)")
 _STRONG: Final = re.compile(r'"[\x21\x23-\x5b\x5d-\x7e]+"')
 """An ETag that stands for the very bytes, of characters that GDAL's list of headers can hold."""
 _HEADERS: Final = "GDAL_HTTP_HEADERS"
-_NOT_KEPT: Final = {
-    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/:/vsiadls/:/vsioss/:/vsiswift/"
-}
-"""Files of which GDAL forgets all ranges when one is closed."""
 _read_here: dict[str, Any] = {}
 """Versions of remote sources that this process has read, by name: GDAL keeps their ranges as long as it lives."""
 
@@ -60,6 +56,6 @@ def begin_reading(uri: str, version: Any, *, anew: bool = False) -> None:
         return
     if uri in _read_here and (anew or _read_here[uri] != version):
         # whoever opens the source after this says what is wrong
-        with rasterio.Env(**http_settings(), **listing_setting(uri), **_NOT_KEPT), suppress(*GDAL_ERRORS):
+        with rasterio.Env(**http_settings(), **listing_setting(uri), **NOT_KEPT), suppress(*GDAL_ERRORS):
             rasterio.open(uri).close()
     _read_here[uri] = version

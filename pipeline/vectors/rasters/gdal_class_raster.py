@@ -17,11 +17,11 @@ from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, said
-from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.block_cache import block_cache_of_mib
 from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed, placement_notes
-from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting
+from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
+from segment_tiles.pipeline.sources.rasters.signalled_errors import signalled_errors_raised
 from segment_tiles.pipeline.sources.rasters.spec import georef_of
 from segment_tiles.pipeline.vectors.rasters.class_band import class_band, refuse_photograph
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
@@ -46,9 +46,10 @@ class GdalClassRaster:
     """
 
     def __init__(self, name: RasterName, band: int | None = None) -> None:
-        self._path = shown_name(str(name))
+        self._path, self._settings = shown_name(str(name)), {**gdal_settings(str(name)), "VSI_CACHE": False}
+        self._failed: ReadFailedError | None = None
         try:
-            with rasterio.Env(**http_settings(), **listing_setting(str(name))), block_cache_of_mib(CACHE_MIB):
+            with rasterio.Env(**self._settings), block_cache_of_mib(CACHE_MIB):
                 self._raster = placed(rasterio.open(name), self._path)
                 self._dataset = self._raster.dataset
         except GDAL_ERRORS as error:
@@ -70,15 +71,28 @@ class GdalClassRaster:
             raise VectorError(msg) from error
 
     def read(self, window: Window) -> NDArray[np.integer]:
-        """Return the codes of a window, rows x columns."""
+        """Return the codes of a window, rows x columns.
+
+        Raises
+        ------
+        ReadFailedError
+            If GDAL signals an error, and from then on always: it keeps zeros for what it could not read.
+        """
+        if self._failed is not None:
+            raise self._failed
         box = RasterioWindow(window.column, window.row, window.width, window.height)
         try:
-            with rasterio.Env(**http_settings()), block_cache_of_mib(CACHE_MIB):
+            with (
+                rasterio.Env(**self._settings),
+                block_cache_of_mib(CACHE_MIB),
+                signalled_errors_raised(),
+            ):
                 codes = self._dataset.read(self._band, window=box)
                 mask = self._dataset.read_masks(self._band, window=box) if self._has_mask_band else None
         except GDAL_ERRORS as error:
             msg = f"reading rows {window.row} to {window.row_stop} of {self._path} failed: {said(error)}"
-            raise ReadFailedError(msg) from error
+            self._failed = ReadFailedError(msg)
+            raise self._failed from error
         if mask is None and codes.dtype.name == self.spec.dtype:
             return np.asarray(codes)
         hidden = np.zeros(codes.shape, np.bool_) if mask is None else mask == 0

@@ -1,0 +1,91 @@
+"""Errors that GDAL signals and then passes over: a read that met one has failed, though GDAL calls it good.
+
+GDAL takes a tile whose position in a TIFF it could not fetch for a hole, and a scene of a mosaic that it could not
+open for no scene: the read succeeds, and its pixels are zeros or nodata. All that tells of it is an error that
+rasterio hands to Python's logging, below the level that anybody looks at.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from segment_tiles.pipeline.errors import one_line
+
+LOGGERS: Final = ("rasterio._env", "rasterio._err")
+"""Those to which rasterio hands what GDAL says: outside its calls, and inside them."""
+SIGNALLED: Final = "GDAL signalled an error"
+"""How rasterio's line of an error begins; warnings begin otherwise."""
+
+
+class SignalledError(OSError):
+    """GDAL signalled an error in a call that it ended as if all were well."""
+
+
+class _Heard(threading.local):
+    """What this thread waits for; GDAL calls its handler of errors in the thread that reads."""
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+        self.is_listening = False
+
+
+_heard = _Heard()
+
+
+class _Ear(logging.Filter):
+    """Keeps the first error for the thread that listens, and lets through what would be seen without it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _heard.is_listening and _heard.first is None and str(record.msg).startswith(SIGNALLED):
+            # err_no and msg as they are, or the line whole
+            said = (
+                record.args[1]
+                if isinstance(record.args, tuple) and len(record.args) > 1
+                else record.getMessage()
+            )
+            _heard.first = one_line(Exception(str(said)))
+        shown_from = max(logging.getLogger(self.name).getEffectiveLevel(), logging.root.manager.disable + 1)
+        return record.levelno >= shown_from
+
+
+_ears: Final = {name: _Ear(name) for name in LOGGERS}
+
+
+def _listen() -> None:
+    """Make both loggers pass errors on to us, whatever a configuration of logging did to them meanwhile."""
+    for name, ear in _ears.items():
+        logger = logging.getLogger(name)
+        if ear not in logger.filters:
+            logger.filters.insert(0, ear)  # another one may reject it
+            # neither a level nor logging.disable() may make us deaf
+            logger.isEnabledFor = lambda level: level >= logging.INFO  # type: ignore[method-assign]
+        logger.disabled = False
+
+
+@contextmanager
+def signalled_errors_raised() -> Iterator[None]:
+    """Inside, an error that GDAL signals in this thread makes the whole fail, if nothing else does.
+
+    Raises
+    ------
+    SignalledError
+        At the end, with the first of them.
+    """
+    _listen()
+    was = _heard.is_listening, _heard.first
+    _heard.is_listening, _heard.first = True, None
+    try:
+        yield
+        raise_signalled()
+    finally:
+        _heard.is_listening, _heard.first = was
+
+
+def raise_signalled() -> None:
+    """Raise at once what `signalled_errors_raised` would raise at its end: for loops of many calls."""
+    if _heard.first is not None:
+        raise SignalledError(_heard.first)
