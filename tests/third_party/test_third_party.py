@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 import zarr
 from safetensors.torch import load_file
@@ -21,6 +22,7 @@ ENTRIES = {
     "segment_tiles.formats": {"numpy": "toy_maps:NUMPY", "areas": "toy_maps:AREAS"},
     "segment_tiles.checkpoints": {"toy": "toy_maps:READER"},
     "segment_tiles.backends": {"toy": "toy_maps:BACKEND"},
+    "segment_tiles.kinds": {"picture": "toy_maps:KIND"},
 }
 BROKEN = {
     "segment_tiles.formats": {"shattered": "broken_maps:FORMAT", "cog": "broken_maps:COG"},
@@ -85,8 +87,11 @@ def toy_run(
 ) -> tuple[Path, dict[str, Any], list[str]]:
     """Folder, report and stderr of a run with everything that the toys bring."""
     out = tmp_path_factory.mktemp("toys") / "out"
+    picture = out.with_name("picture.npy")
+    with rasterio.open(aerial_crop) as dataset:
+        np.save(picture, dataset.read(window=((500, 620), (300, 440))))
     done = call(
-        "run", aerial_crop, "--model", toy_model, "--out", out, "--roi", "528120,4978760,528130,4978770",
+        "run", picture, "--model", toy_model, "--out", out,
         "--format", "numpy,areas,cog", "--backend", "toy", "--device", "cpu", "--precision", "fp32",
         "--batch", "2", "--json",
     )  # fmt: skip
@@ -94,14 +99,16 @@ def toy_run(
     return out, json.loads(done.stdout), done.stderr.splitlines()
 
 
-def test_a_format_a_backend_and_a_checkpoint_reader_from_outside(
+def test_a_kind_a_format_a_backend_and_a_checkpoint_reader_from_outside(
     toy_run: tuple[Path, dict[str, Any], list[str]],
 ) -> None:
     out, report, said = toy_run
     assert report["outputs"][:4] == ["classes.zarr", "classes.tif", "polygons.areas.csv", "classes.npy"]
-    assert report["choices"]["backend"] == "toy"
+    assert (report["kind"], report["choices"]["backend"]) == ("picture", "toy")
+    assert (report["source"]["height"], report["source"]["width"]) == (120, 140)
     assert "segment-tiles: warning: numpy knows no CRS" in said
     codes = np.load(out / "classes.npy")
+    assert codes.shape == (120, 140)
     np.testing.assert_array_equal(codes, zarr.open_group(out / "classes.zarr", mode="r")["classes"][:])
     assert len(np.unique(codes)) > 1
     areas = [line.rpartition(",") for line in (out / "polygons.areas.csv").read_text().splitlines()]

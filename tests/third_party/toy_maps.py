@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
+from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.models.backends.torch_eager import TorchEager
 from segment_tiles.pipeline.models.checkpoints.translation import ImportedWeights, ImportOptions
 from segment_tiles.pipeline.models.packages.manifest import Architecture
+from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.workflows.results.formats.format import Format, Work
 from segment_tiles.workflows.results.formats.vectors import polygon_format
+from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.rasters.kind import RasterKind
+from segment_tiles.workflows.scenes.scene import Models, Scene
 
 PREFIX = "toys/"
 
@@ -73,3 +81,58 @@ class ToyBackend(TorchEager):
 
 
 BACKEND = ToyBackend()
+
+
+@dataclass(frozen=True)
+class ToyOpener:
+    """Opens a picture that NumPy saved: bands x rows x columns."""
+
+    path: str
+
+    def open(self) -> ToyOpener:
+        """Return itself: a file that is mapped needs no handle."""
+        return self
+
+    def sources(self, numbers: Sequence[int]) -> Iterator[ArraySource]:
+        """Yield the one plane."""
+        for _ in numbers:
+            yield ArraySource(np.load(self.path, mmap_mode="r"))
+
+    def look(self) -> None:
+        """Refuse a file that is not there."""
+        np.load(self.path, mmap_mode="r")
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class ToyKind(RasterKind):
+    """Pictures that NumPy saved, which GDAL does not read; else they are rasters."""
+
+    name: ClassVar[str] = "picture"
+    turn: ClassVar[int] = 0
+    is_placed: ClassVar[bool] = True
+
+    def recognises(self, uri: str, view: Any) -> bool:
+        """Return whether the name says so."""
+        return uri.endswith(".npy")
+
+    def open(self, config: Any, models: Models) -> Scene:
+        """Return its one Cut."""
+        opener = ToyOpener(str(Path(config.source).absolute()))
+        (source,) = opener.sources([0])
+        lattice = Lattice(source.spec.height, source.spec.width, models.tile, models.overlap)
+        cut = Cut(self.name, source.spec, lattice, source.spec.window, opener)
+        return Scene(config.source, self.name, (cut,), (1, 2, 3), models.manifest, models.folder)
+
+    def cuts_in_work(self, scene: Scene, *_rest: Any) -> tuple[Cut, ...]:
+        """Return the Cut as it is."""
+        return scene.cuts
+
+    def picture(self, path: Path, scene: Scene, *_rest: Any) -> None:
+        """Draw the picture alone."""
+        (source,) = scene.result.opener.open().sources([0])
+        Image.fromarray(np.moveaxis(source.read(source.spec.window), 0, -1)).save(path)
+
+
+KIND = ToyKind()

@@ -18,7 +18,7 @@ from segment_tiles.workflows.batch.settings import RunSettings
 from segment_tiles.workflows.config import RunConfig
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-OF_ONE_RUN = {"help", "source", "out", "restart", "quiet", "json"}
+OF_ONE_RUN = {"help", "source", "out", "restart", "quiet", "json", "-v", "verbose", "log-file", "log-format"}
 
 
 def test_settings_are_the_options_of_run() -> None:
