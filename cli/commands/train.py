@@ -18,7 +18,8 @@ def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     from json import loads
 
     from segment_tiles.cli.terminal.training_progress import ConsoleProgress, score_table
-    from segment_tiles.workflows.training.train import REPORT_FILE, train_as_asked
+    from segment_tiles.workflows.training.folder import REPORT_FILE
+    from segment_tiles.workflows.training.train import train_as_asked
 
     with ConsoleProgress(quiet=quiet) as progress:
         report = train_as_asked(config, progress)

@@ -77,11 +77,12 @@ def _to_its_end(scenario: Scenario, folder: Path, *, may_refuse: bool) -> list[s
     """Start the command again, as a user does: as it was, then with what its message names."""
     tries: list[Sequence[str]] = [(*scenario.arguments, *scenario.resume), scenario.arguments]
     command = _again(tries[0], folder)
+    said = command.stderr.strip()[-300:]
     if command.status != 0 and scenario.resume:
         command = _again(tries[1], folder)
+        said += f"; then: {command.stderr.strip()[-300:]}"
     if command.status == 0:
         return _faults_of(command)
-    said = command.stderr.strip()[-300:]
     if command.is_hung:
         return [f"hung when taken up: {said}"]
     if "--restart" not in said:

@@ -22,12 +22,20 @@ from PIL import Image
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segment_tiles.pipeline.errors import ModelError, TrainingError, TrainingFailedError
+from segment_tiles.pipeline.errors import (
+    ModelError,
+    OutputError,
+    TrainingError,
+    TrainingFailedError,
+    UsageError,
+)
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.learning.training.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.workflows.training.config import with_pretrained_backbone
-from segment_tiles.workflows.training.train import TrainingReport, train, without_scene
+from segment_tiles.workflows.training.folder import held_for_training
+from segment_tiles.workflows.training.start import without_scene
+from segment_tiles.workflows.training.train import TrainingReport, train
 
 
 class Listener:
@@ -96,9 +104,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(data: Path, out: Path, resume: bool = False, **changes: Any) -> TrainingReport:
+def run(data: Path, out: Path, resume: bool = False, restart: bool = False, **changes: Any) -> TrainingReport:
     settings = TrainingSettings.model_validate(SETTINGS | changes)
-    return train(settings, data, out, Listener(), device_name="cpu", resume=resume)
+    return train(settings, data, out, Listener(), device_name="cpu", resume=resume, restart=restart)
 
 
 def weights_of(report: TrainingReport) -> dict[str, np.ndarray]:
@@ -201,6 +209,38 @@ def test_another_training_is_not_resumed(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "out")
     with pytest.raises(TrainingError, match="other settings"):
         run(data, tmp_path / "out", resume=True, seed=9)
+
+
+def test_a_training_that_cannot_be_resumed_begins_anew_with_restart(data: Path, tmp_path: Path) -> None:
+    first = run(data, tmp_path / "out")
+    left_out = tmp_path / "out" / "left-out-discs" / "checkpoint.pt"
+    left_out.parent.mkdir()
+    left_out.write_bytes(b"of another time")
+    for resume in (True, False):
+        with pytest.raises(TrainingError, match=r"begin anew with --restart, or choose another --out"):
+            run(data, tmp_path / "out", resume=resume, seed=9)
+    before = weights_of(first)
+    again = run(data, tmp_path / "out", restart=True, seed=9)
+    assert again.steps == 6
+    assert not all(np.array_equal(before[name], value) for name, value in weights_of(again).items())
+    assert not left_out.exists()
+    with pytest.raises(UsageError, match="--resume and --restart exclude each other"):
+        run(data, tmp_path / "out", resume=True, restart=True)
+
+
+def test_two_trainings_into_one_folder(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with (
+        held_for_training(out, is_first=True),
+        pytest.raises(OutputError, match="is at work here; wait for it"),
+    ):
+        run(data, out)
+    assert not out.exists(), "nothing was written"
+    with pytest.raises(TrainingError):
+        run(data, out / "a", classes=[{"name": "ground", "color": [200, 200, 200]}])
+    assert not out.exists(), "a training that is refused leaves no folder"
+    run(data, out)
+    assert not (out / ".training").exists()
 
 
 def test_a_loss_that_is_no_number_stops_with_its_place(data: Path, tmp_path: Path) -> None:

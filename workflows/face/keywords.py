@@ -109,6 +109,7 @@ class TrainKeywords(TypedDict, total=False):
     data: PathText | None
     device: str
     resume: bool
+    restart: bool
     pretrained: bool
     leave_out: str | None
     each_scene_left_out: bool

@@ -33,6 +33,8 @@ def train(
         auto, cpu, cuda or cuda:N.
     resume
         Go on from the checkpoint in ``out``.
+    restart
+        Begin anew if ``out`` has a checkpoint.
     pretrained
         Start from timm's ImageNet weights, downloaded if needed.
     leave_out

@@ -23,6 +23,7 @@ class TrainConfig:
     )
     device: str = option(chosen(RunConfig, "device")[0].help, default="auto", parse=parse_device)
     resume: bool = option("Go on from the checkpoint in --out.", default=False)
+    restart: bool = option("Begin anew if --out has a checkpoint.", default=False)
     pretrained: bool = option(
         "Start from timm's ImageNet weights, downloaded if they are not there.", default=False
     )

@@ -28,6 +28,7 @@ from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.evaluation import EvaluateConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
+from segment_tiles.workflows.output_folder.lock import held_folder
 from segment_tiles.workflows.training.evaluate_volume import evaluate_volume, open_volume_store
 from segment_tiles.workflows.training.learning_sources import sources_of_evaluation
 
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 JSON_FILE = "evaluation.json"
 PICTURE_FILE = "confusion.png"
+LOCK_FOLDER = ".evaluation"
+"""In the output folder while it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +249,9 @@ def _number(value: float) -> float | None:
 def _write(out: Path, document: Mapping[str, Any], result: Evaluation) -> None:
     try:
         make_folder(out)
-        write_whole(out / JSON_FILE, json_text(document) + "\n")
-        save_confusion(out / PICTURE_FILE, result.confusion, result.names)
+        with held_folder(out / LOCK_FOLDER, out):  # two would mix their files
+            write_whole(out / JSON_FILE, json_text(document) + "\n")
+            save_confusion(out / PICTURE_FILE, result.confusion, result.names)
     except OSError as error:
         msg = f"{out} cannot be written: {error.strerror}"
         raise OutputError(msg) from error

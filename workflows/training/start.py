@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.learning.processes import TrainingProcess
 from segment_tiles.pipeline.learning.settings import TrainingSettings
@@ -68,3 +69,32 @@ def fingerprint(settings: TrainingSettings, process: TrainingProcess) -> str:
     document = document_without_secrets(document)
     text = json_text(document | {"processes": process.count}, sort_keys=True, indent=None)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def without_scene(settings: TrainingSettings, scene: str) -> TrainingSettings:
+    """Return the settings of a training that scores one scene and never sees it.
+
+    Raises
+    ------
+    TrainingError
+        There is no such training scene, or it is the only one.
+    """
+    names = [s.name for s in settings.scenes if s.use == "train"]
+    if scene not in names or len(names) < 2:
+        msg = (
+            f"--leave-out names {scene!r}; it must be one of two or more training scenes ({', '.join(names)})"
+        )
+        raise TrainingError(msg)
+    scenes = tuple(
+        s.model_copy(update={"use": "validate", "held_out": ()}) if s.name == scene else s
+        for s in settings.scenes
+        if s.name == scene or s.use == "train"
+    )
+    steps = settings.left_out_steps or settings.steps
+    restarts = tuple(step for step in settings.optimizer.restarts if step < steps)
+    optimizer = settings.optimizer.model_copy(update={"restarts": restarts})
+    # the scene is for the score alone: nothing is chosen by it
+    changes = {"scenes": scenes, "steps": steps, "optimizer": optimizer, "keep": "last"}
+    return settings.model_copy(
+        update=changes | {"patience": None, "name": f"{settings.name}-without-{scene}"}
+    )

@@ -20,15 +20,20 @@ from segment_tiles.pipeline.learning.data.survey import survey_scenes
 from segment_tiles.pipeline.learning.data.windows import TrainingWindows
 from segment_tiles.pipeline.learning.processes import TrainingProcess, training_process
 from segment_tiles.pipeline.learning.settings import TrainingSettings
-from segment_tiles.pipeline.learning.training.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.learning.training.logs import TrainingLog
 from segment_tiles.pipeline.learning.training.loop import Training
 from segment_tiles.pipeline.learning.training.validation import ValidationArea, validation_areas
 from segment_tiles.pipeline.models.devices import resolve_device
 from segment_tiles.workflows.options.training import TrainConfig
-from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.sizes_check import check_training
 from segment_tiles.workflows.training.config import read_training_config, with_pretrained_backbone
+from segment_tiles.workflows.training.folder import (
+    REPORT_FILE,
+    check_folder,
+    forget_training,
+    held_for_training,
+    left_out_folder,
+)
 from segment_tiles.workflows.training.learning_sources import KnownSources, sources_of_training
 from segment_tiles.workflows.training.package import (
     Packager,
@@ -37,11 +42,14 @@ from segment_tiles.workflows.training.package import (
     TrainingProgress,
     add_left_out_scores,
 )
-from segment_tiles.workflows.training.start import fingerprint, first_network, reproducible
+from segment_tiles.workflows.training.start import (
+    fingerprint,
+    first_network,
+    reproducible,
+    without_scene,
+)
 
 log = logging.getLogger(__name__)
-
-REPORT_FILE = "report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ def train_as_asked(config: TrainConfig, progress: TrainingProgress) -> TrainingR
         progress,
         device_name=config.device,
         resume=config.resume,
+        restart=config.restart,
         leave_out=config.leave_out,
         each_scene_left_out=config.each_scene_left_out,
     )
@@ -100,6 +109,7 @@ def train(
     *,
     device_name: str = "auto",
     resume: bool = False,
+    restart: bool = False,
     leave_out: str | None = None,
     each_scene_left_out: bool = False,
 ) -> TrainingReport:
@@ -117,6 +127,8 @@ def train(
         auto, cpu, cuda or cuda:N.
     resume
         Go on from the checkpoint in ``out``.
+    restart
+        Begin anew if ``out`` has one.
     leave_out
         Scene to leave out of the training and to score instead.
     each_scene_left_out
@@ -136,7 +148,7 @@ def train(
     check_training(settings.batch, settings.window, settings.tile or settings.window)
     device = resolve_device(device_name)
     sources = sources_of_training(settings, data_folder)  # before any is opened
-    with training_process(device) as process:
+    with training_process(device) as process, held_for_training(out, is_first=process.is_first):
         place = _Workplace(
             data_folder,
             progress if process.is_first else SilentProgress(),
@@ -144,7 +156,7 @@ def train(
             process,
             sources,
         )
-        report = _train_one(settings, out, place, resume=resume)
+        report = _train_one(settings, out, place, resume=resume, restart=restart)
         if each_scene_left_out:
             report = _with_scenes_left_out(report, settings, out, place)
     return report
@@ -157,7 +169,7 @@ def _with_scenes_left_out(
     left_out = {}
     for scene in [s.name for s in settings.scenes if s.use == "train"]:
         # a left-out training is part of this command: what is there of it is gone on with
-        inner = _train_one(without_scene(settings, scene), out / f"left-out-{scene}", place, resume=True)
+        inner = _train_one(without_scene(settings, scene), left_out_folder(out, scene), place, resume=True)
         left_out[scene] = inner.scores.get(scene)
     if not place.process.is_first:
         return report
@@ -167,54 +179,35 @@ def _with_scenes_left_out(
     return report
 
 
-def without_scene(settings: TrainingSettings, scene: str) -> TrainingSettings:
-    """Return the settings of a training that scores one scene and never sees it.
-
-    Raises
-    ------
-    TrainingError
-        There is no such training scene, or it is the only one.
-    """
-    names = [s.name for s in settings.scenes if s.use == "train"]
-    if scene not in names or len(names) < 2:
-        msg = (
-            f"--leave-out names {scene!r}; it must be one of two or more training scenes ({', '.join(names)})"
-        )
-        raise TrainingError(msg)
-    scenes = tuple(
-        s.model_copy(update={"use": "validate", "held_out": ()}) if s.name == scene else s
-        for s in settings.scenes
-        if s.name == scene or s.use == "train"
-    )
-    steps = settings.left_out_steps or settings.steps
-    restarts = tuple(step for step in settings.optimizer.restarts if step < steps)
-    optimizer = settings.optimizer.model_copy(update={"restarts": restarts})
-    # the scene is for the score alone: nothing is chosen by it
-    changes = {"scenes": scenes, "steps": steps, "optimizer": optimizer, "keep": "last"}
-    return settings.model_copy(
-        update=changes | {"patience": None, "name": f"{settings.name}-without-{scene}"}
-    )
-
-
-def _train_one(settings: TrainingSettings, out: Path, place: _Workplace, *, resume: bool) -> TrainingReport:
+def _train_one(
+    settings: TrainingSettings, out: Path, place: _Workplace, *, resume: bool, restart: bool = False
+) -> TrainingReport:
     with reproducible(settings, place.device):
-        _check_folder(out, resume=resume)
+        check_folder(out, resume=resume, restart=restart)
         scenes = open_scenes(settings, place.data_folder)
         try:
-            return _train_on(settings, scenes, out, place, resume=resume)
+            return _train_on(settings, scenes, out, place, resume=resume, restart=restart)
         finally:
             for scene in scenes:
                 scene.close()
 
 
 def _train_on(
-    settings: TrainingSettings, scenes: Sequence[LabelledScene], out: Path, place: _Workplace, *, resume: bool
+    settings: TrainingSettings,
+    scenes: Sequence[LabelledScene],
+    out: Path,
+    place: _Workplace,
+    *,
+    resume: bool,
+    restart: bool,
 ) -> TrainingReport:
     for note in [note for scene in scenes for note in scene.notes]:
         place.progress.noted(note)
     areas = _held_out_areas(scenes)
     survey = survey_scenes([s for s in scenes if s.settings.use == "train"], len(settings.classes))
     make_folder(out)  # not before all else was accepted
+    if restart and place.process.is_first:
+        forget_training(out)
     remove_leftovers(out)
     packager = Packager(settings, areas, survey, out, place.device)
     observer = PackagingObserver(packager, place.progress)
@@ -277,13 +270,6 @@ def _run_and_report(
     report = TrainingReport(name, packager.folder, training.step, scores, {})
     _write_json(out / REPORT_FILE, report)
     return report
-
-
-def _check_folder(out: Path, *, resume: bool) -> None:
-    check_output_folder(out)
-    if (out / CHECKPOINT_NAME).exists() and not resume:
-        msg = f"{out} has the checkpoint of a training; go on with it by --resume, or choose another --out"
-        raise TrainingError(msg)
 
 
 def _write_json(path: Path, report: TrainingReport) -> None:

@@ -71,7 +71,7 @@ def load_checkpoint(
         with zipfile.ZipFile(path) as parts:  # torch reads on where a byte of the weights is wrong
             damaged = parts.testzip()
         if damaged is not None:
-            msg = f"{path} is damaged in {damaged}; remove it to start again"
+            msg = f"{path} is damaged in {damaged}; remove it, or begin anew with --restart"
             raise TrainingError(msg)
         checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except (
@@ -83,18 +83,19 @@ def load_checkpoint(
         zipfile.BadZipFile,
         UnpicklingError,
     ) as error:
-        msg = f"{path} cannot be read as a checkpoint ({one_line(error)}); remove it to start again"
+        msg = f"{path} cannot be read as a checkpoint ({one_line(error)}); remove it, or begin anew with --restart"
         raise TrainingError(msg) from error
     if checkpoint.fingerprint != fingerprint:
         msg = (
-            f"{path} belongs to a training with other settings or data; restore them, or choose another --out"
+            f"{path} belongs to a training with other settings or data; restore them, begin anew with --restart, or "
+            "choose another --out"
         )
         raise TrainingError(msg)
     for what, version in (sources or {}).items():
         if checkpoint.sources.get(what, version) != version:
             msg = (
                 f"{path} is of another version of {what} (it was {checkpoint.sources[what]}, is now {version}); "
-                "put it back as it was, or choose another --out"
+                "put it back as it was, begin anew with --restart, or choose another --out"
             )
             raise TrainingError(msg)
     return checkpoint

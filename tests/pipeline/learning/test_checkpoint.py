@@ -31,13 +31,13 @@ def test_a_damaged_checkpoint_is_refused_and_says_what_to_do(
     if not (tmp_path / CHECKPOINT_NAME).exists():
         assert load_checkpoint(tmp_path, "fingerprint") is None
         return
-    with pytest.raises(TrainingError, match="remove it to start again"):
+    with pytest.raises(TrainingError, match="begin anew with --restart"):
         load_checkpoint(tmp_path, "fingerprint")
 
 
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save({"step": Foreign()}, tmp_path / CHECKPOINT_NAME)
-    with pytest.raises(TrainingError, match=r"cannot be read as a checkpoint .*remove it to start again"):
+    with pytest.raises(TrainingError, match=r"cannot be read as a checkpoint .*begin anew with --restart"):
         load_checkpoint(tmp_path, "fingerprint")
 
 
