@@ -156,7 +156,9 @@ def read_item(path: Path) -> pystac.Item:
 
 
 _NO_ITEM: Final = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, LookupError, pystac.errors.STACError,
+    OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
+    pystac.errors.STACError, pystac.errors.STACTypeError, pystac.errors.RequiredPropertyMissing,
+    pystac.errors.ExtensionTypeError, pystac.errors.DuplicateObjectKeyError,
 )  # fmt: skip
 """What pystac raises for a document that is none: it checks little, and trips over the rest."""
 
