@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
+import os
+import platform
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+from uuid import uuid4
 
-from segment_tiles.pipeline.durable import make_folder, put_in_place
+import psutil
+
+from segment_tiles.pipeline.durable import PARTIAL, make_folder, put_in_place
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NEARLY_FULL = 1_000_000
+SECONDS_OF_A_DAY: Final = 86_400.0
 
 
 @contextlib.contextmanager
@@ -24,8 +33,8 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
     be a folder.
 
     The temporary folder is on the same disk, so that the move is one rename, and files in it carry
-    their final names, because GDAL writes some of these names into others. What a killed process
-    left behind in it is removed first. Targets share one folder and move in the order given: name
+    their final names, because GDAL writes some of these names into others. No other process has the same;
+    those that killed processes left are removed first. Targets share one folder and move in the order given: name
     last the one that says that all is done. A target for which nothing was written is removed: an
     older one does not belong to what is new.
 
@@ -36,10 +45,10 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
         renames themselves fail.
     """
     folder = targets[-1].parent
-    partial = folder / f".{targets[-1].name}.partial"
+    partial = folder / _partial_name(targets[-1].name)
     try:
         make_folder(folder)
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove_leftovers(targets[-1])
         partial.mkdir()
         yield tuple(partial / target.name for target in targets)
         for target in targets:
@@ -52,6 +61,29 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
         raise write_failed(targets[-1], error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial_name(name: str) -> str:
+    return f".{name}.{platform.node()}-{os.getpid()}-{uuid4().hex[:8]}{PARTIAL}"
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove temporary folders of this target whose process is dead; of another machine's, after a day."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}*{PARTIAL}"):
+        who = folder.name.removeprefix(f".{target.name}").removesuffix(PARTIAL)
+        node, _, rest = who.removeprefix(".").rpartition("-")[0].rpartition("-")
+        if who and not (who.startswith(".") and node and rest.isdecimal()):
+            continue  # of another file whose name begins alike
+        if not who or not _may_be_alive(folder, node, int(rest)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _may_be_alive(folder: Path, node: str, process: int) -> bool:
+    if node == platform.node():
+        return psutil.pid_exists(process)
+    with contextlib.suppress(OSError):
+        return time.time() - folder.stat().st_mtime < SECONDS_OF_A_DAY
+    return False
 
 
 @contextlib.contextmanager

@@ -74,6 +74,24 @@ def test_a_holder_on_another_machine_that_fell_silent_is_dead(tmp_path: Path) ->
         pass
 
 
+def test_a_folder_that_nothing_was_written_into_is_removed_while_it_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever took the lock between its release and its removal would hold a lock that nobody else sees."""
+    there: list[bool] = []
+
+    class Watched(output_lock.FileLock):  # type: ignore[misc, valid-type]
+        def release(self, force: bool = False) -> None:
+            there.append(Path(self.lock_file).exists())
+            super().release(force)
+
+    monkeypatch.setattr(output_lock, "FileLock", Watched)
+    with OutputDirectory(tmp_path / "new" / "out").locked_for():
+        pass
+    assert there[0] is False
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_holder_stays_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_lock, "REFRESH_SECONDS", 0.05)
     with OutputDirectory(tmp_path).locked_for():

@@ -19,7 +19,7 @@ from segment_tiles.pipeline.durable import make_folder, remove, sync_folder
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.outputs.stores.store import SEALS_BESIDE
 from segment_tiles.workflows.output_folder.check import check_output_folder
-from segment_tiles.workflows.output_folder.lock import LOCK_FILES, held, removal_told
+from segment_tiles.workflows.output_folder.lock import LOCK_FILES, held_folder
 
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
@@ -155,14 +155,9 @@ class OutputDirectory:
         """
         made = self._prepare()
         try:
-            with held(self.own, self.path), removal_told(self.own, self.path):
+            with held_folder(self.own, self.path, gives_back=bool(made)):
                 yield
         finally:
-            with contextlib.suppress(
-                OSError
-            ):  # not empty, gone, or no longer ours: what went wrong before matters
-                if made and {entry.name for entry in self.own.iterdir()} <= LOCK_FILES:
-                    for name in LOCK_FILES:
-                        (self.own / name).unlink(missing_ok=True)
-                    for folder in made:
-                        folder.rmdir()
+            for folder in made:
+                with contextlib.suppress(OSError):  # not empty, gone, or another process is at work there
+                    folder.rmdir()

@@ -96,13 +96,15 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def held_folder(own: Path, out: Path, what: str = "folder") -> Iterator[None]:
+def held_folder(own: Path, out: Path, what: str = "folder", *, gives_back: bool = True) -> Iterator[None]:
     """Make a folder and hold its lock; at the end it is removed if nothing else lies in it.
 
     Parameters
     ----------
     own, out, what
         As of `held`.
+    gives_back
+        False leaves it there, with its lock.
 
     Raises
     ------
@@ -132,7 +134,8 @@ def held_folder(own: Path, out: Path, what: str = "folder") -> Iterator[None]:
             with removal_told(own, out):
                 yield
         finally:
-            _give_back(own)
+            if gives_back:
+                _give_back(own)
 
 
 @contextmanager

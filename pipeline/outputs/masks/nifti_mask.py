@@ -42,12 +42,14 @@ def write_nifti(group: zarr.Group, path: Path) -> None:
     geometry = read_geometry(group)
     with finished_file(path) as partial:
         _write(partial, _header(geometry, array_of(group, "classes").dtype), _layers(group, geometry))
-        written = _affine_of(partial)
-    if geometry.nifti_header is not None and geometry.is_whole:
-        expected = np.asarray(geometry.affine)
-        if not np.array_equal(written, expected):
-            path.unlink()
-            msg = f"{path}: its affine {written.tolist()} is not that of the source, {expected.tolist()}; removed"
+        written, expected = _affine_of(partial), np.asarray(geometry.affine)
+        if (
+            geometry.nifti_header is not None and geometry.is_whole and not np.array_equal(written, expected)
+        ):  # before the file has its name
+            msg = (
+                f"{path}: not written: its affine would be {written.tolist()}, not {expected.tolist()} "
+                "as in the source; export another format, and report this"
+            )
             raise OutputError(msg)
 
 

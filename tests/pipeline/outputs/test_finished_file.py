@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -40,6 +42,35 @@ def test_the_older_file_stays_where_the_block_fails(tmp_path: Path, error: BaseE
         fail_halfway()
     assert target.read_text() == "older"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_two_processes_write_one_file_at_the_same_time(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with finished_file(target) as first, finished_file(target) as second:
+        second.write_text("second")
+        first.write_text("first")
+    assert target.read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = [
+        f".a.txt.{platform.node()}-{dead.pid}-0123abcd.partial",
+        ".a.txt.partial",
+        ".a.txt.node-7-77-old.partial",
+    ]
+    kept = [
+        f".a.txt.{platform.node()}-{os.getpid()}-0123abcd.partial", ".a.txt.node-7-77-new.partial",
+        f".a.txt.more.{platform.node()}-{dead.pid}-0123abcd.partial", ".a.txt2.partial",
+    ]  # fmt: skip
+    for name in (*left, *kept):
+        (tmp_path / name / "a").mkdir(parents=True)
+    os.utime(tmp_path / ".a.txt.node-7-77-old.partial", (0, 0))
+    with finished_file(tmp_path / "a.txt") as partial:
+        partial.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "a.txt"])
 
 
 def test_files_of_one_result_change_together(tmp_path: Path) -> None:
