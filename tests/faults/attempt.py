@@ -58,7 +58,7 @@ def attempt(
             was_alive = command.poll() is None
             disturbance.happen(command, rng)
             command.wait()
-            found += _faults_of(command)
+            found += [fault for each in (command, *command.beside) for fault in _faults_of(each)]
             found += _left_over(disturbance)
             if command.status == 0 and disturbance.needs_source and was_alive:
                 found += [

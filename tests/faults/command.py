@@ -33,6 +33,8 @@ class Command:
     """Exit status once it ended; minus the number of the signal that ended it."""
     is_hung: bool = False
     ended: float = field(default=0.0)
+    beside: list[Command] = field(default_factory=list)
+    """Further starts of the same command at the same time."""
     _busy: tuple[float, float] = (0.0, 0.0)
     """Seconds of processor that its processes had taken, and when that was last more than before."""
 

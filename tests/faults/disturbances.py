@@ -87,8 +87,8 @@ def _limit(kind: int, low: int, high: int) -> Callable[[Random], Callable[[], No
 
 
 def _three_at_once(command: Command, _rng: Random) -> None:
-    others = [start(command.arguments, command.folder, f"other{number}") for number in (1, 2)]
-    for other in others:
+    command.beside = [start(command.arguments, command.folder, f"other{number}") for number in (1, 2)]
+    for other in command.beside:
         other.wait()
 
 

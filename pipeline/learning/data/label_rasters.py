@@ -94,6 +94,11 @@ class RasterLabels:
         """Return whether a raster of the size of the scene covers it pixel for pixel."""
         crs, wkt = self._file.crs, spec.georef.crs_wkt
         if wkt is None:
+            if crs is not None or not self._file.transform.almost_equals(spec.georef.affine):
+                self.notes = (
+                    f"{self._scene}: the scene has no CRS, and the label raster lies elsewhere or has one; it has the "
+                    "size of the scene and is taken pixel for pixel",
+                )
             return True
         if crs is None and self._file.transform.is_identity:
             self.notes = (

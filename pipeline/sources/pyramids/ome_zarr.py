@@ -15,6 +15,7 @@ from segment_tiles.pipeline.sources.pyramids.decoded_chunks import READ_ERRORS
 from segment_tiles.pipeline.sources.pyramids.image_pyramid import ImageDescription, ImagePyramid
 from segment_tiles.pipeline.sources.pyramids.physical_size import micrometers
 from segment_tiles.pipeline.sources.view import View
+from segment_tiles.pipeline.wording import counted
 
 READABLE: Final = ("0.1", "0.2", "0.3", "0.4", "0.5")
 """Versions whose metadata are understood; before 0.4 there is no physical size in them."""
@@ -109,11 +110,16 @@ def _image(
         msg = f"{uri}: has OME-Zarr metadata that cannot be understood ({said(error)})"
         raise SourceError(msg) from error
     details: dict[str, Any] = {"version": version, "name": image.get("name")}
+    left_out = []
+    if (others := len(own["multiscales"]) - 1) > 0:
+        left_out.append(f"{counted(others, 'further image')} (multiscales); the first one is read")
     alike = [array for array in arrays if array.dtype == arrays[0].dtype]
     if len(alike) < len(arrays):
         other = next(array.dtype for array in arrays if array.dtype != arrays[0].dtype)
-        details["left_out"] = f"levels of {other} values: level 0 has {arrays[0].dtype}"
+        left_out.append(f"levels of {other} values: level 0 has {arrays[0].dtype}")
         arrays = alike
+    if left_out:
+        details["left_out"] = "; ".join(left_out)
     return arrays, ImageDescription(
         f"OME-Zarr {version}", tuple(name for name, _ in axes), mpp, origin, tuple(channels), details=details
     )

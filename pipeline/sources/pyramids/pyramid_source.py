@@ -51,6 +51,8 @@ class PyramidSource:
     ) -> None:
         facts = pyramid.facts
         self._pyramid, self._rule, self.facts = pyramid, nodata_rule, facts
+        left_out = facts.details.get("left_out")
+        self._left_out = () if left_out is None else (f"{uri}: not read: {left_out}",)
         self._bands = _chosen_bands(uri, facts, bands)
         self._nodata = for_bands(nodata_as(facts.dtype, nodata), len(self._bands))
         self.native_mpp = _full_mpp(uri, facts, view)
@@ -105,7 +107,7 @@ class PyramidSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the pyramid says that the user should know."""
-        return notes_of(self._pyramid)
+        return (*notes_of(self._pyramid), *self._left_out)
 
     @property
     def downsample(self) -> tuple[float, float]:

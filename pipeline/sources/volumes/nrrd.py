@@ -5,7 +5,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import IO, Any, Final
@@ -86,7 +87,41 @@ def _spec_of(path: Path, header: dict[str, Any], selection: Selection) -> Volume
         raise SourceError(msg)
     first, second, third = sizes
     affine, notes = _affine(path, header)
-    return VolumeSpec((first, second, third), 1, _held_type(path, header), affine, notes=notes)
+    held = _held_type(path, header)
+    _check_voxels(path, header, sizes)
+    return VolumeSpec((first, second, third), 1, held, affine, notes=notes)
+
+
+def _check_voxels(path: Path, header: dict[str, Any], sizes: Sequence[int]) -> None:
+    """Refuse voxels in several files, in one that is not there, and raw ones that end early."""
+    detached = header.get("data file", header.get("datafile"))
+    if detached is not None and (
+        not isinstance(detached, str) or detached.split()[:1] == ["LIST"] or "%" in detached
+    ):
+        msg = f"{path}: its voxels are in several files (`data file: {detached}`); write it again as one file"
+        raise SourceError(msg)
+    voxels = path if detached is None else path.parent / detached
+    if not voxels.is_file():
+        msg = f"{path}: its voxels are in {voxels}, which is not there; copy that file too"
+        raise SourceError(msg)
+    if str(header.get("encoding", "")).lower() != "raw" or any(header.get(name) for name in SKIPS):
+        return
+    needed = math.prod(sizes) * np.dtype(_stored_type(header)).itemsize
+    held = voxels.stat().st_size - (_header_bytes(path) if detached is None else 0)
+    if held < needed:
+        msg = (
+            f"{voxels}: ends early or is damaged: it has {held:,} bytes of voxels, {needed:,} are needed; copy the "
+            "file again"
+        )
+        raise SourceError(msg)
+
+
+def _header_bytes(path: Path) -> int:
+    import nrrd  # noqa: PLC0415 - an extra
+
+    with path.open("rb") as stream:
+        nrrd.read_header(stream)
+        return stream.tell()
 
 
 def read_nrrd_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[int, int, NDArray[Any]]]:
@@ -174,11 +209,17 @@ def _held_type(path: Path, header: dict[str, Any]) -> str:
     if words == "block":
         msg = f"{path}: holds values of type block; one number per voxel is needed"
         raise SourceError(msg)
-    found = next((name for name, spellings in SPELLINGS.items() if words in spellings), None)
+    found = _stored_type(header)
     if found is None:
         msg = f"{path}: its `type` is {words!r}; known are {', '.join(SPELLINGS)}"
         raise SourceError(msg)
     return checked_dtype(np.dtype(found))
+
+
+def _stored_type(header: dict[str, Any]) -> str | None:
+    """Return NumPy's name of the type of the stored values; None if the format does not know it."""
+    words = str(header["type"]).lower()
+    return next((name for name, spellings in SPELLINGS.items() if words in spellings), None)
 
 
 def _unit(path: Path, header: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
@@ -211,6 +252,11 @@ def _affine(path: Path, header: dict[str, Any]) -> tuple[Matrix, tuple[str, ...]
     affine[:3, :3] = np.asarray(directions, dtype=float).T
     affine[:3, 3] = 0.0 if origin is None else np.asarray(origin, dtype=float)
     factor, notes = _unit(path, header)
+    if "space" not in header:
+        notes = (
+            *notes,
+            f"{path}: does not say in which space it lies; left-posterior-superior is assumed, as ITK does",
+        )
     affine[:3] *= np.asarray(RAS_SIGNS[space])[:, None]
     sides = np.linalg.norm(affine[:3, :3], axis=0) if np.isfinite(affine).all() else np.zeros(3)
     if not sides.all() or abs(float(np.linalg.det(affine[:3, :3] / sides))) < 1e-6:

@@ -18,7 +18,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, said
 from segment_tiles.pipeline.sources.rasters.block_cache import block_cache_of_mib
-from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
+from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band, virtual_document
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed, placement_notes
 from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
 from segment_tiles.pipeline.sources.rasters.signalled_errors import signalled_errors_raised
@@ -164,7 +164,7 @@ def _kept_type(dtype: np.dtype[np.integer], *, has_mask_band: bool) -> np.dtype[
 
 def _classes(name: RasterName, dataset: rasterio.DatasetReader, band: int) -> tuple[MapClass, ...]:
     """Return names and colours of the codes that the file describes."""
-    names = _category_names(Path(f"{name}.aux.xml"), band)
+    names = _category_names(Path(f"{name}.aux.xml"), band) or _names_known_to_gdal(dataset, band)
     try:
         colors = dataset.colormap(band)
     except ValueError:  # rasterio's word for a band without a colour table
@@ -181,6 +181,12 @@ def _classes(name: RasterName, dataset: rasterio.DatasetReader, band: int) -> tu
 
 def _rgb(color: tuple[int, ...] | None, code: int) -> tuple[int, int, int]:
     return class_color(code) if color is None else (color[0], color[1], color[2])
+
+
+def _names_known_to_gdal(dataset: rasterio.DatasetReader, band: int) -> list[str]:
+    """Return the category names of formats that hold them, and of sidecars in archives and on servers."""
+    found = virtual_document(dataset).find(f"VRTRasterBand[@band='{band}']/CategoryNames")
+    return [] if found is None else [category.text or "" for category in found]
 
 
 def _category_names(sidecar: Path, number: int) -> list[str]:

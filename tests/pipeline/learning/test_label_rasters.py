@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import rasterio
 from PIL import Image
 
 from segment_tiles.pipeline.errors import SegmentTilesError, TrainingError
+from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.labels import LabelReader, open_labels
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
@@ -63,6 +65,19 @@ def test_a_virtual_raster_that_says_what_cannot_be(
     with pytest.raises(SegmentTilesError, match=expected) as caught:
         labels_of(discs, tmp_path / "codes.vrt")
     assert "codes.vrt" in str(caught.value)
+
+
+def test_a_scene_without_a_crs_takes_labels_of_its_size_and_says_so(discs: Any, tmp_path: Path) -> None:
+    source = open_source(str(discs.folder / "scene.tif"))
+    spec = replace(source.spec, georef=GeoRef.of_pixels())
+    source.close()
+    path = discs.folder / "codes.tif"
+    settings = SceneSettings(name="discs", raster="scene.tif", labels=str(path))
+    reader = open_labels(settings, str(path), spec, ("ground", "disc"))
+    assert (reader.read(WHOLE) == codes_of(discs)[1]).all()
+    (note,) = reader.notes
+    assert "the scene has no CRS" in note
+    assert "pixel for pixel" in note
 
 
 def test_a_picture_of_another_size_is_refused(discs: Any, tmp_path: Path) -> None:

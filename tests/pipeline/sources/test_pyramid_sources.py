@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from segment_tiles.pipeline.errors import ReadFailedError, SegmentTilesError, So
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.protocol import Source, notes_of
 from segment_tiles.pipeline.sources.pyramids.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.view import View
 
@@ -51,6 +52,17 @@ def picture(height: int = 211, width: int = 167, bands: int = 3) -> NDArray[np.u
 
 
 @pytest.mark.parametrize("reader", READERS)
+def test_further_images_of_an_ome_zarr_are_told_of(write_as: WriteAs, tmp_path: Path) -> None:
+    path = tmp_path / "image.zarr"
+    shutil.copytree(write_as("ome-zarr-0.5", picture(), 0.25, 4), path)
+    group = zarr.open_group(path, mode="r+")
+    own = dict(group.attrs["ome"])  # type: ignore[arg-type]
+    group.attrs["ome"] = {**own, "multiscales": [*own["multiscales"], own["multiscales"][0]]}
+    (note,) = notes_of(opened(str(path)))
+    assert "1 further image (multiscales); the first one is read" in note
+    assert notes_of(opened(str(write_as("ome-zarr-0.5", picture(), 0.25, 4)))) == ()
+
+
 def test_the_pixels_are_those_that_were_written(reader: str, write_as: WriteAs) -> None:
     values = picture()
     path = write_as(reader, values, 0.25, 4)

@@ -1,5 +1,7 @@
 """Hilbert curve, amounts, right angles, palette, category names."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import rasterio
@@ -118,6 +120,11 @@ def test_names_and_colours_of_a_gdal_raster(tmp_path):
     )
     classes = open_class_raster(path).spec.classes
     assert [(c.code, c.name) for c in classes] == [(0, "none"), (1, "wäter"), (2, "class 2")]
+    with zipfile.ZipFile(tmp_path / "maps.zip", "w") as archive:
+        for file in (path, sidecar):
+            archive.write(file, file.name)
+    inside = open_class_raster(f"/vsizip/{tmp_path}/maps.zip/classes.tif").spec.classes
+    assert inside == classes
     sidecar.write_text("<PAMDataset")
     with pytest.raises(VectorError, match="not readable XML"):
         open_class_raster(path)

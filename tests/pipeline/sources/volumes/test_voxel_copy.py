@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,34 @@ def test_a_scale_is_applied_once_and_rounded_once(tmp_path: Path, values: NDArra
 
 
 @pytest.mark.parametrize("more", [-1, 1])
+@pytest.mark.parametrize(
+    ("data_file", "words"),
+    [
+        ("LIST", "several files"),
+        ("slice%02d.raw 1 6 1", "several files"),
+        ("gone.raw", "gone.raw, which is not there"),
+        ("short.raw", "short.raw: ends early or is damaged: it has 10 bytes of voxels, 480 are needed"),
+    ],
+)
+def test_nrrd_whose_voxels_cannot_be_read_is_refused_by_its_header(
+    tmp_path: Path, data_file: str, words: str
+) -> None:
+    (tmp_path / "short.raw").write_bytes(b"0123456789")
+    (tmp_path / "scan.nhdr").write_text(
+        "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 8 6 5\n"
+        "space directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\nencoding: raw\nendian: little\n"
+        f"data file: {data_file}\n"
+    )
+    with pytest.raises(SourceError, match=re.escape(words)):
+        read_volume_spec(str(tmp_path / "scan.nhdr"), Selection())
+
+
+def test_nrrd_that_names_no_space_says_what_is_assumed(tmp_path: Path) -> None:
+    nrrd.write(str(tmp_path / "scan.nrrd"), np.ones((4, 4, 4), np.int16), {"space directions": np.eye(3)})
+    spec = read_volume_spec(str(tmp_path / "scan.nrrd"), Selection())
+    assert any("left-posterior-superior is assumed" in note for note in spec.notes)
+
+
 def test_nrrd_of_another_length_than_its_header_says_is_refused(
     more: int, tmp_path: Path, values: NDArray[np.int16]
 ) -> None:
