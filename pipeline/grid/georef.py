@@ -78,8 +78,19 @@ class GeoRef:
         On a slide or a picture they are full-resolution pixels, y down. Points of which more lies above the top
         edge than below it are no such pixels: they are coordinates as results have them, drawn in QGIS.
         """
-        if self.full_resolution is None or (len(points) and -points[:, 1].min() > points[:, 1].max()):
-            return points
+        return (
+            points
+            if self.full_resolution is None or self.are_of_results(points)
+            else self.of_pixels_drawn(points)
+        )
+
+    @staticmethod
+    def are_of_results(points: NDArray[np.float64]) -> bool:
+        """Return whether points on a picture lie more above its top edge than below it."""
+        return bool(len(points) and -points[:, 1].min() > points[:, 1].max())
+
+    def of_pixels_drawn(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where points are that certainly are full-resolution pixels on a slide or a picture."""
         return transformed(self.from_words, points)
 
     @property

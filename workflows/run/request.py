@@ -8,6 +8,7 @@ from pathlib import Path
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
+from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.check import check_disk
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
@@ -112,9 +113,9 @@ def checked_scene(config: RunConfig) -> Scene:
     if config.aoi is not None and not split_layer(config.aoi)[0].exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)
-    computed_area(config.aoi, scene.tissue, scene.spec)
+    notes = notes_of(computed_area(config.aoi, scene.tissue, scene.spec))
     checked_formats(config, scene)
-    return replace(scene, warnings=tuple(map(without_secrets, scene.warnings)))
+    return replace(scene, warnings=tuple(map(without_secrets, (*scene.warnings, *notes))))
 
 
 def _check_cluster(config: RunConfig) -> None:

@@ -13,6 +13,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area, read_area_of_interest
 from segment_tiles.pipeline.sources.areas.tissue import TissueArea, TissueMask
 from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
+from segment_tiles.pipeline.sources.protocol import notes_of
 
 AreaChecksums = tuple[str | None, str | None]
 """Of the files of AOI and tissue when a run began; None: there is no file, or it is not compared."""
@@ -23,6 +24,8 @@ class SharedArea:
 
     def __init__(self, first: Area, second: Area) -> None:
         self._first, self._second = first, second
+        self.notes = (*notes_of(first), *notes_of(second))
+        """What the user should know of their files."""
 
     def meets(self, window: Window) -> bool:
         """Return whether both meet a window."""

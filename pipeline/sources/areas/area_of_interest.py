@@ -15,7 +15,8 @@ from rasterio.features import rasterize
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.areas.vector_file import read_polygon_layer, require_finite
+from segment_tiles.pipeline.sources.areas.vector_file import is_of_qupath, read_polygon_layer, require_finite
+from segment_tiles.pipeline.wording import counted
 
 
 class Area(Protocol):
@@ -36,7 +37,9 @@ class AreaOfInterest:
     A pixel is inside where its centre is.
     """
 
-    def __init__(self, polygons: Sequence[Any], georef: GeoRef) -> None:
+    def __init__(self, polygons: Sequence[Any], georef: GeoRef, notes: tuple[str, ...] = ()) -> None:
+        self.notes = notes
+        """What the user should know of the file."""
         self._polygons = np.asarray(polygons, dtype=object)
         self._tree = shapely.STRtree(self._polygons)
         self._georef = georef
@@ -88,14 +91,43 @@ def read_area_of_interest(
     if len(polygons) == 0:
         msg = f"{option} {path}: holds no polygon; give a file with at least one"
         raise UsageError(msg)
-    area = AreaOfInterest(_reproject(polygons, frame.crs, georef, f"{option} {path}"), georef)
+    what = f"{option} {path}"
+    of_qupath = is_of_qupath(path)
+    notes = [*_left_out(parts[~is_polygon], what), *_placing(polygons, georef, what, of_qupath=of_qupath)]
+    area = AreaOfInterest(
+        _reproject(polygons, frame.crs, georef, what, of_qupath=of_qupath), georef, tuple(notes)
+    )
     if not area.meets(raster):
         msg = f"{option} {path}: covers {_numbers(area.bounds)}, outside the raster {_numbers(georef.bounds(raster))}"
         raise UsageError(msg)
     return area
 
 
-def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str) -> Any:
+def _left_out(parts: Any, what: str) -> list[str]:
+    """Return a note of lines and points, which enclose nothing."""
+    count = int((~shapely.is_empty(parts)).sum())
+    if not count:
+        return []
+    are = "encloses nothing and is" if count == 1 else "enclose nothing and are"
+    return [
+        f"{what}: {counted(count, 'line or point', 'lines or points')} {are} left out; the polygons are used"
+    ]
+
+
+def _placing(polygons: Any, georef: GeoRef, what: str, *, of_qupath: bool) -> list[str]:
+    """Return a note of polygons on a picture that lie on both sides of its top edge, so that they may be either."""
+    if georef.full_resolution is None or of_qupath or georef.crs is not None:
+        return []
+    points = shapely.get_coordinates(polygons)
+    if points[:, 1].min() >= 0 or points[:, 1].max() <= 0:
+        return []
+    taken = (
+        "coordinates of results, y up" if georef.are_of_results(points) else "full-resolution pixels, y down"
+    )
+    return [f"{what}: has polygons above and below the top edge of the picture; they are taken for {taken}"]
+
+
+def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str, *, of_qupath: bool) -> Any:
     target = georef.crs
     if target is None or crs is None:
         if target is not None or (crs is not None and CRS.from_user_input(crs).to_epsg() != 4326):
@@ -103,7 +135,7 @@ def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str) -> Any:
             msg = f"{what}: {which} has no CRS, so the polygons cannot be placed; give both the same"
             raise UsageError(msg)
         # GeoJSON always says WGS84: beside a raster without CRS it holds pixels
-        return shapely.transform(polygons, georef.placed)
+        return shapely.transform(polygons, georef.of_pixels_drawn if of_qupath else georef.placed)
     source = CRS.from_user_input(crs)
     if source.equals(target, ignore_axis_order=True):
         return polygons

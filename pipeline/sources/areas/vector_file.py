@@ -128,6 +128,18 @@ def require_finite(geometries: Any, complaint: str) -> None:
         raise UsageError(msg)
 
 
+def is_of_qupath(name: str | Path) -> bool:
+    """Return whether a file is one of QuPath, which always draws in full-resolution pixels, y down."""
+    import pyogrio  # noqa: PLC0415
+
+    path, layer = split_layer(name)
+    if path.suffix.lower() not in {".geojson", ".json"}:
+        return False
+    with recorded_warnings():
+        fields = pyogrio.read_info(path, layer=layer)["fields"]
+    return bool({"objectType", "object_type"} & set(fields))
+
+
 def content_checksum(name: str | Path) -> str:
     """Return the sha256 of what a vector file says: its bytes, those of files that belong to it, and the layer."""
     path, layer = split_layer(name)

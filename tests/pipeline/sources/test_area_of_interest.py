@@ -8,7 +8,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 from pyproj import CRS
-from shapely.geometry import LineString, Polygon, box
+from shapely.geometry import LineString, Point, Polygon, box
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
@@ -41,6 +41,29 @@ def test_mask_of_a_window(tmp_path: Path) -> None:
     np.testing.assert_array_equal(area.mask(window), expected[window.slices()])
     assert area.meets(Window(0, 0, 10, 10))
     assert not area.meets(Window(25, 0, 10, 40))
+
+
+def test_lines_and_points_beside_polygons_are_told_of(tmp_path: Path) -> None:
+    line = LineString([(500000, 5600000), (500100, 5599900)])
+    path = write(tmp_path / "a.geojson", pixels(5, 5, 20, 30), line, Point(500000, 5600000))
+    area = read_area_of_interest(path, GEOREF, RASTER)
+    (note,) = area.notes
+    assert "a.geojson: 2 lines or points enclose nothing and are left out" in note
+    assert read_area_of_interest(write(tmp_path / "b.gpkg", pixels(5, 5, 20, 30)), GEOREF, RASTER).notes == ()
+
+
+def test_a_polygon_of_qupath_that_reaches_above_the_picture_is_not_mirrored(tmp_path: Path) -> None:
+    shape = box(5, -40, 30, 20)
+    frame = gpd.GeoDataFrame({"objectType": ["annotation"]}, geometry=[shape], crs=4326)
+    frame.to_file(tmp_path / "a.geojson")
+    area = read_area_of_interest(tmp_path / "a.geojson", GeoRef.of_pixels(), RASTER)
+    expected = np.zeros(RASTER.shape, dtype=bool)
+    expected[:20, 5:30] = True
+    np.testing.assert_array_equal(area.mask(RASTER), expected)
+    assert area.notes == ()
+    drawn = read_area_of_interest(write(tmp_path / "b.geojson", shape, crs=4326), GeoRef.of_pixels(), RASTER)
+    (note,) = drawn.notes
+    assert "above and below the top edge of the picture; they are taken for coordinates of results" in note
 
 
 def test_another_crs_is_reprojected(tmp_path: Path) -> None:
