@@ -94,7 +94,7 @@ def ours(job: Job) -> Work:
     """A Region task over the whole raster: read, network, blend, argmax, Zarr with confidence."""
     from segment_tiles.pipeline.outputs.stores.store import create_store  # noqa: PLC0415
     from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
-    from segment_tiles.workflows.plans.memory import read_cache_bytes  # noqa: PLC0415
+    from segment_tiles.workflows.plans.memory_plan import read_cache_bytes  # noqa: PLC0415
     from segment_tiles.workflows.regions.loaded_model import load_scorer  # noqa: PLC0415
     from segment_tiles.workflows.regions.region_task import RegionTask, do_region  # noqa: PLC0415
 

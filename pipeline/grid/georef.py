@@ -65,7 +65,7 @@ class GeoRef:
         return Affine(*self.transform)
 
     @property
-    def from_words(self) -> Affine:
+    def user_to_world(self) -> Affine:
         """From the coordinates in which users type and draw places to those of the world.
 
         Full-resolution pixels of a slide or a picture; elsewhere both are the same.
@@ -91,7 +91,7 @@ class GeoRef:
 
     def of_pixels_drawn(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where points are that certainly are full-resolution pixels on a slide or a picture."""
-        return transformed(self.from_words, points)
+        return transformed(self.user_to_world, points)
 
     @property
     def crs(self) -> CRS | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.lattice import overlap_pixels
-from segment_tiles.workflows.plans.tuned import Tuning, store_tuning
+from segment_tiles.workflows.plans.kept_tuning import Tuning, store_tuning
 
 if TYPE_CHECKING:
     import torch

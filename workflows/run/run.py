@@ -14,7 +14,7 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Executor, RunPaths
 from segment_tiles.workflows.executors.interruption import interruption
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.memory import read_cache_bytes
+from segment_tiles.workflows.plans.memory_plan import read_cache_bytes
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import (
     RunRecord,

@@ -9,7 +9,7 @@ from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import RunPaths
-from segment_tiles.workflows.plans.probe import Probe, choice_of, measure, sample_tile
+from segment_tiles.workflows.plans.model_probe import Probe, choice_of, measure, sample_tile
 from segment_tiles.workflows.plans.record import RunRecord
 from segment_tiles.workflows.scenes.scene import Scene
 

@@ -69,7 +69,7 @@ def _full_resolution_pixels(layer: Layer) -> float:
     """Return how many pixels of the full resolution a pixel of the raster covers."""
     if layer.georef.full_resolution is None or layer.georef == GeoRef.of_pixels():
         return layer.level_scale**2
-    return layer.georef.pixel_area / abs(layer.georef.from_words.determinant)
+    return layer.georef.pixel_area / abs(layer.georef.user_to_world.determinant)
 
 
 def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ def _to_pixels(layer: Layer, world: NDArray[np.float64]) -> NDArray[np.float64]:
     if layer.georef == GeoRef.of_pixels():
         return np.round(transformed(~layer.georef.affine, world) * layer.level_scale, 4)
     if layer.georef.full_resolution is not None:
-        return np.round(transformed(~layer.georef.from_words, world), 4)
+        return np.round(transformed(~layer.georef.user_to_world, world), 4)
     a, b, c, d, e, f = layer.georef.transform
     is_picture = layer.georef.crs_wkt is None and layer.georef.unit in {"pixel", "map unit"}
     if is_picture and b == d == 0 and (c == f == 0 or abs(a) == abs(e) == 1):

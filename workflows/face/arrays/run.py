@@ -22,8 +22,8 @@ from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.probe import Probe, choice_of, measure, remembered, sample_tile
-from segment_tiles.workflows.plans.tuned import with_tuning
+from segment_tiles.workflows.plans.kept_tuning import with_tuning
+from segment_tiles.workflows.plans.model_probe import Probe, choice_of, measure, remembered, sample_tile
 from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.results.report import not_finite_warning
 from segment_tiles.workflows.scenes.arrays import scene_of_array

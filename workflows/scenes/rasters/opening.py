@@ -131,7 +131,7 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
     if box.is_empty:
         covered = spec.georef.bounds(spec.window)
         xs, ys = zip(
-            *(~spec.georef.from_words @ corner for corner in (covered[:2], covered[2:])), strict=True
+            *(~spec.georef.user_to_world @ corner for corner in (covered[:2], covered[2:])), strict=True
         )
         bounds = ", ".join(f"{value + 0.0:.8g}" for value in (min(xs), min(ys), max(xs), max(ys)))
         msg = f"--roi {','.join(f'{v:.8g}' for v in roi)} lies outside the raster, which covers {bounds}"

@@ -16,7 +16,7 @@ from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.probe import cache_folder
+from segment_tiles.workflows.plans.model_probe import cache_folder
 from segment_tiles.workflows.plans.record import RunRecord
 from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
@@ -118,9 +118,11 @@ def _is_open(config: RunConfig, scene: Scene) -> bool:
     named: tuple[Any, ...] = (
         config.tile, config.overlap, config.batch, config.scheduler, config.cluster, *config.companions
     )  # fmt: skip
-    words = (config.precision, config.backend)
+    left_open = (config.precision, config.backend)
     return (
-        all(value is None for value in named) and words == ("auto", "auto") and config.augmentation == "none"
+        all(value is None for value in named)
+        and left_open == ("auto", "auto")
+        and config.augmentation == "none"
     )
 
 

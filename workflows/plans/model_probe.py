@@ -96,7 +96,7 @@ def measure(
     scene
         Source and model.
     choice
-        The user's words.
+        The user's options.
     sample
         One real tile (1, bands, T, T) and its valid mask; None measures on noise.
     may_convert
@@ -105,7 +105,7 @@ def measure(
     Raises
     ------
     UsageError
-        Where the device is not there or a word is unknown.
+        Where the device is not there or an option is unknown.
     """
     from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
     from segment_tiles.workflows.regions.loaded_model import ModelRequest, scorer_of  # noqa: PLC0415
@@ -165,7 +165,7 @@ def _is_converted(
 
 
 def remembered(scene: Scene, choice: ComputeChoice) -> Probe | None:
-    """Return what an earlier probe of this model with these words measured on this machine, or None."""
+    """Return what an earlier probe of this model with these options measured on this machine, or None."""
     path = _cache_file(scene, choice)
     try:
         fields = json.loads(path.read_text())
