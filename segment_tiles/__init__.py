@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers
     from segment_tiles.pipeline.errors import (
+        AreaChangedError,
         ChangedRunError,
         MissingExtraError,
         ModelError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # for editors and type checkers
         VectorError,
         WriteFailedError,
     )
+    from segment_tiles.pipeline.plugins import InstallationError
     from segment_tiles.workflows.face.arrays.segment import segment_array
     from segment_tiles.workflows.face.models import Model, list_models, load_model
     from segment_tiles.workflows.face.polygons import polygonize
@@ -43,7 +45,9 @@ if TYPE_CHECKING:  # for editors and type checkers
     __version__: str
 
 __all__ = [
+    "AreaChangedError",
     "ChangedRunError",
+    "InstallationError",
     "MissingExtraError",
     "Model",
     "ModelError",
@@ -77,6 +81,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "segment_tiles.pipeline.plugins": ("InstallationError",),
     "segment_tiles.workflows.face.arrays.segment": ("segment_array",),
     "segment_tiles.workflows.face.models": ("Model", "list_models", "load_model"),
     "segment_tiles.workflows.face.polygons": ("polygonize",),

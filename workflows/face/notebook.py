@@ -13,7 +13,6 @@ from segment_tiles.workflows.scenes.registry import kind_of_report
 
 PICTURE_WIDTH: Final = 720
 """Pixels of the preview in a notebook, at most."""
-CELL: Final = 'style="text-align:right"'
 
 
 def result_html(folder: Path, report: Mapping[str, Any]) -> str:
@@ -53,15 +52,16 @@ def _class_table(report: Mapping[str, Any], colors: Mapping[int, str]) -> str:
     return html_table(["class", count, "share", sizes.title], rows)
 
 
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; its first column is text, the others are numbers. Cells are HTML already.
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "right") -> str:
+    """Return a table; its first column is text, the others go to a side, as numbers to the right. Cells are HTML.
 
     >>> html_table(["class"], [["tree"]])
     '<table><thead><tr><th>class</th></tr></thead><tbody><tr><td>tree</td></tr></tbody></table>'
     """
+    style = f'style="text-align:{align}"'
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
-        f"<tr><td>{first}</td>{''.join(f'<td {CELL}>{cell}</td>' for cell in rest)}</tr>"
+        f"<tr><td>{first}</td>{''.join(f'<td {style}>{cell}</td>' for cell in rest)}</tr>"
         for first, *rest in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

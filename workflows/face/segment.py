@@ -52,7 +52,9 @@ class PlannedRun:
         from segment_tiles.workflows.face.notebook import html_table  # noqa: PLC0415
 
         summary = self.document["summary"].items()
-        return html_table(["plan", ""], [[escape(name), escape(str(value))] for name, value in summary])
+        return html_table(
+            ["plan", ""], [[escape(name), escape(str(value))] for name, value in summary], "left"
+        )
 
 
 def segment(
