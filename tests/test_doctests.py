@@ -7,16 +7,17 @@ import warnings
 
 import pytest
 
+import segment_tiles
 import segment_tiles.pipeline
 import segment_tiles.workflows
 
-OWN_TESTS = {"segment_tiles.workflows.face"}
-"""Packages whose examples need files: they are run beside those."""
+OWN_TESTS = {home for home in segment_tiles._HOMES if ".face." in home}
+"""Modules whose examples need files: they are run beside those, in tests/workflows/face."""
 MODULES = [
     info.name
     for package in (segment_tiles.pipeline, segment_tiles.workflows)
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-    if not info.ispkg and info.name.rpartition(".")[0] not in OWN_TESTS
+    if not info.ispkg and info.name not in OWN_TESTS
 ]
 
 

@@ -17,7 +17,7 @@ import segment_tiles as st
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store
-from segment_tiles.workflows.face import lazy
+from segment_tiles.workflows.face.arrays import lazy
 from segment_tiles.workflows.face.arrays.lazy import read_by
 
 FIXED = {"precision": "fp32", "device": "cpu", "backend": "torch"}

@@ -112,7 +112,7 @@ PEAK = """
 import resource, sys
 import dask, dask.array, numpy
 import segment_tiles as st
-from segment_tiles.workflows.face import lazy
+from segment_tiles.workflows.face.arrays import lazy
 
 lazy.LARGEST_REGION = 1  # so that both heights have more Regions than threads
 
