@@ -1,7 +1,7 @@
-"""Writes docs/command-line.md from the commands: `python -m segment_tiles.cli.reference FILE`.
+"""Writes docs/command-line.md from commands and formats: `python -m segment_tiles.cli.reference FILE`.
 
-The page is the help of every command as a terminal of 100 columns shows it, so it cannot say anything else
-than the program does; a test compares the two.
+The page is the help of every command as a terminal of 100 columns shows it, and the table of Formats, so it cannot
+say anything else than the program does; a test compares the two.
 """
 
 from __future__ import annotations
@@ -32,7 +32,27 @@ def reference() -> str:
     parts = [HEADER]
     for path, command in _commands("segment-tiles", root):
         parts.append(f"## {path}\n\n```text\n{_help(path, command)}\n```\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, _formats()])
+
+
+def _formats() -> str:
+    """Return the table of what ``--format`` accepts."""
+    from segment_tiles.workflows.results.formats.table import format_names, format_of
+
+    lines = [
+        "## Formats",
+        "",
+        "What `--format` accepts; a format of another package is there once that is installed (`architecture.md`).",
+        "",
+        "| `--format` | file | of | what it is | needs |",
+        "|---|---|---|---|---|",
+    ]
+    for known in map(format_of, format_names()):
+        needs = f"`{known.requirement}`" if known.requirement else ""
+        lines.append(
+            f"| `{known.name}` | `{known.file}` | {', '.join(known.kinds)} | {known.title} | {needs} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:

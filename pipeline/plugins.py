@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -54,12 +54,15 @@ class Registry(Generic[T]):
         Class of every entry, or a protocol that can be checked at run time.
     own
         Distribution whose entries come first and keep their names.
+    alone
+        What no two entries may have in common beside the name, such as the file that they write.
     """
 
     group: str
     what: str
     wanted: type[T]
     own: str = OWN
+    alone: Callable[[T], object] | None = None
 
     def names(self) -> tuple[str, ...]:
         """Return all names, ours first; nothing is loaded."""
@@ -126,7 +129,20 @@ class Registry(Generic[T]):
         if getattr(loaded, "name", entry.name) != entry.name:
             self._leave_out(entry, f"{entry.value} has another name")
             return None
-        return loaded
+        return loaded if self._is_alone(entry, loaded) else None
+
+    def _is_alone(self, entry: EntryPoint, loaded: T) -> bool:
+        """Return whether it has for itself what it must; of two the one that is listed first has it."""
+        if self.alone is None:
+            return True
+        before = list(self._entries)[: list(self._entries).index(entry.name)]
+        for other in filter(None, map(self.get, before)):
+            if self.alone(other) == self.alone(loaded):
+                self._leave_out(
+                    entry, f"{getattr(other, 'name', other)!r} has {self.alone(loaded)!r} already"
+                )
+                return False
+        return True
 
     def _leave_out(self, entry: EntryPoint, why: str) -> None:
         tell_once(f"{self.what} {entry.name!r} of {_distribution(entry)} is left out: {why}")

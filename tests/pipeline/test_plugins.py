@@ -108,6 +108,17 @@ def test_a_name_that_is_taken_stays_with_its_holder(registry: Registry[Toy], ins
     assert _left_out(said) == ["toy 'car' of c-shop is left out: own-toys has a toy of this name"]
 
 
+def test_what_belongs_to_one_alone_stays_with_the_first(install: Install, registry: Registry[Toy]) -> None:
+    install("e-shop", "e_shop", "CAB, BALL = Toy('cab'), Toy('ball')", cab="e_shop:CAB", ball="e_shop:BALL")
+    by_letter = Registry(GROUP, "toy", Toy, own="own-toys", alone=lambda toy: toy.name[0])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert by_letter.get("cab") is None
+        assert [toy.name for toy in by_letter.all()] == ["car", "doll", "ball"]
+    assert _left_out(said) == ["toy 'cab' of e-shop is left out: 'car' has 'c' already"]
+    assert registry.get("cab") == Toy("cab")
+
+
 def test_an_installation_older_than_the_files_says_what_to_do(install: Install) -> None:
     install("d-shop", "d_shop", "BALL = Toy('ball')", ball="d_shop:BALL")
     with pytest.raises(InstallationError, match=r"install it again \(of a checkout: uv pip install"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.plugins import Registry
 from segment_tiles.workflows.results.formats.format import Format
 
-FORMATS: Final = Registry("segment_tiles.formats", "format", Format)
+FORMATS: Final = Registry("segment_tiles.formats", "format", Format, alone=attrgetter("file"))
 STORE: Final = "zarr"
 """The format that every run has: all others are made of it."""
 DEFAULT_FORMATS: Final = {
