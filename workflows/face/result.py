@@ -130,7 +130,7 @@ def open_result(folder: str | Path) -> Result:
     directory = OutputDirectory(Path(folder))
     report = read_report(directory)
     if report is None:
-        msg = f"{folder}: there is no report.json of a run; give the folder that was --out of `run`"
+        msg = f"{folder}: holds no report.json of a run that can be read; give the folder that was --out of `run`"
         raise OutputError(msg)
     if report.get("status") != "complete":
         msg = f"{folder}: the run is not complete; start it again, and it goes on with the rows that it has"

@@ -97,9 +97,10 @@ def test_a_result_of_a_volume(grey_model: Path, tmp_path: Path) -> None:
 
 
 def test_folders_without_a_finished_run_are_refused(tmp_path: Path, run_folder: Path) -> None:
-    with pytest.raises(st.OutputError, match=r"no report\.json of a run"):
+    with pytest.raises(st.OutputError, match=r"no report\.json of a run that can be read"):
         st.open_result(tmp_path)
-    (tmp_path / "report.json").write_text('{"status": "incomplete"}')
+    report = (run_folder / "report.json").read_text().replace('"complete"', '"incomplete"')
+    (tmp_path / "report.json").write_text(report)
     with pytest.raises(st.OutputError, match="not complete; start it again"):
         st.open_result(tmp_path)
 
