@@ -133,7 +133,7 @@ class Registry(Generic[T]):
 
     def _is_alone(self, entry: EntryPoint, loaded: T) -> bool:
         """Return whether it has for itself what it must; of two the one that is listed first has it."""
-        if self.alone is None:
+        if self.alone is None or _distribution(entry) == self.own:
             return True
         before = list(self._entries)[: list(self._entries).index(entry.name)]
         for other in filter(None, map(self.get, before)):
