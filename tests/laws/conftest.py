@@ -132,7 +132,7 @@ class SlideScene(Scene):
     crop = RasterScene.crop
     # in full-resolution pixels, 1.6 to one that is read
     roi = (333 * 1.6, 77 * 1.6, (333 + 1203) * 1.6, (77 + 401) * 1.6)
-    reading: ClassVar = {**RasterScene.reading, "view": View(mpp=0.8), "tissue": "off"}
+    reading: ClassVar = {**RasterScene.reading, "mpp": 0.8, "tissue": "off"}
     words_of_reading = (*RasterScene.words_of_reading, "--mpp", "0.8", "--tissue", "off")
 
     @classmethod

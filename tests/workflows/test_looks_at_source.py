@@ -137,4 +137,4 @@ def test_a_raster_beside_what_may_be_its_metadata_is_shown_to_gdal(
     metadata = plain.with_name("METADATA.DIM")
     metadata.write_text("")
     assert read_files(str(plain)) == [plain, metadata], "of SPOT, says GDAL"
-    assert opened == [str(plain)]
+    assert opened[:1] == [str(plain)]

@@ -134,7 +134,7 @@ def test_bad_words_and_files_are_refused_in_one_line(
         ([str(tmp_path / "bad.nrrd")], ("NRRD",)),
         ([good, "--axis", "up"], ("--axis is 'up'", "sagittal, coronal, axial")),
         ([good, "--neighbours", "2"], ("5 neighbouring slices are read", "takes 1 band ")),
-        ([good, "--format", "cog"], ("--format names cog", "is a volume")),
+        ([good, "--format", "cog"], ("--format names cog", "of a volume choose among zarr")),
         ([good, "--format", "dicom-seg"], ("DICOM series", "use nifti")),
         ([good, "--roi", "0,0,1,1"], ("--roi has 4 numbers", "MINZ")),
         ([good, "--roi", "90,90,90,95,95,95"], ("outside the volume", "-0.5,-0.5,-0.5,39.5,35.5,5.5")),

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.wording import counted
@@ -18,7 +19,7 @@ from segment_tiles.workflows.plans.record import RunRecord
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.region_task import RegionReport
 from segment_tiles.workflows.scenes.notice import notice_of
-from segment_tiles.workflows.scenes.registry import kind_named
+from segment_tiles.workflows.scenes.registry import kind_named, kind_of_report
 
 LIBRARIES = ("torch", "timm", "rasterio", "zarr", "numpy", "shapely", "pyproj", "pyogrio")
 """Versions that the report names beside our own."""
@@ -131,20 +132,15 @@ def read_report(directory: OutputDirectory) -> dict[str, Any] | None:
 def _is_understood(report: Mapping[str, Any]) -> bool:
     """Return whether a report has, in their types, the entries that are read again."""
     try:
-        source = report["source"]
+        numbers = kind_of_report(report).counts(report)
+        levels = report["source"].get("levels", ())
         texts = [
             report["status"], report["fingerprint"], report["settings"]["source"], report["model"]["name"],
             *report["warnings"], *report.get("outputs", ()),
         ]  # fmt: skip
-        numbers = [
-            *(entry["pixels"] for entry in report["classes"]),
-            *(side for level in source.get("levels", ()) for side in level),
-            # a volume has no window
-            *(() if "shape" in source else (source["height"], source["width"], *source["window"])),
-        ]
-        pairs = all(len(level) == 2 for level in source.get("levels", ()))
+        pairs = all(len(level) == 2 and all(isinstance(side, int) for side in level) for level in levels)
         lists = all(isinstance(report[name], list) for name in ("warnings", "failures", "classes"))
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, SourceError):  # the last: a kind that nobody knows
         return False
     return (
         pairs

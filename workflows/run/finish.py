@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from segment_tiles.pipeline.outputs.stores.store import open_store
-from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.process_memory import release_freed_memory
@@ -19,21 +18,8 @@ from segment_tiles.workflows.results.formats.table import files_of
 from segment_tiles.workflows.results.item import ITEM, write_run_item
 from segment_tiles.workflows.results.picture import try_preview
 from segment_tiles.workflows.results.report import write_report
+from segment_tiles.workflows.run.run import Run
 from segment_tiles.workflows.run.taken_up import give_store_its_name, is_store_kept
-from segment_tiles.workflows.scenes.registry import kind_named
-from segment_tiles.workflows.scenes.scene import Scene
-
-
-class Stages(Protocol):
-    """Who wants to know which stage begins."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-        ...
-
-    def warn(self, text: str) -> None:
-        """Something that the user should know."""
-        ...
 
 
 def is_finished(directory: OutputDirectory, config: RunConfig) -> bool:
@@ -46,31 +32,15 @@ def is_finished(directory: OutputDirectory, config: RunConfig) -> bool:
     return not missing_results(directory, config.formats, format_options(config))
 
 
-def finish(
-    config: RunConfig,
-    scene: Scene,
-    directory: OutputDirectory,
-    report: dict[str, Any],
-    stages: Stages,
-    started: float,
-    known: KnownVersion,
-) -> dict[str, Any]:
+def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     """Make everything that is not there yet, and return the report with outputs and times.
 
     Parameters
     ----------
-    config, scene
-        Of the run.
-    directory
-        Where its store is, whole but for overviews, or under its final name already.
+    run
+        Its store is whole but for what the Kind adds to it, or under its final name already.
     report
         As it was after the computation, or after an earlier start that finished.
-    stages
-        Told of each stage.
-    started
-        ``perf_counter`` at the start of the run.
-    known
-        Version of the source, when this start began.
 
     Raises
     ------
@@ -78,29 +48,29 @@ def finish(
         If the source has changed meanwhile: the preview shows it, and nothing more is called complete.
     """
     begun = perf_counter()
-    kind = kind_named(scene.kind)
+    config, scene, directory, kind, stage = run.config, run.scene, run.directory, run.kind, run.listener.stage
     forget_segmenters()
     release_freed_memory()
     if not directory.store.exists():
-        kind.complete_store(directory, stages.stage)
+        kind.complete_store(directory, stage)
         give_store_its_name(directory)
     kind.remove_scores(scene, directory)
     group = open_store(directory.store)
-    work = Work(directory.path, group, report, subject_of_scene(config, scene), stages.stage)
+    work = Work(directory.path, group, report, subject_of_scene(config, scene), stage)
     notes = make_formats(work, missing_results(directory, config.formats, format_options(config)))
     release_freed_memory()
-    stages.stage("preview")
+    stage("preview")
     picture, cannot = try_preview(directory, lambda path: kind.picture(path, scene, directory, group, report))
     notes += cannot
     for note in notes:
-        stages.warn(note)
+        run.listener.warn(note)
     kind.remove_copies(directory)
     files = [file.name for file in files_of(config.formats, directory.path)]
     outputs = [*files, *picture, directory.report.name, *([ITEM] if kind.is_placed else [])]
-    known.require_same(or_gone=True)
-    report = finished_report(directory, report, outputs, notes, started=started, begun=begun)
+    run.known.require_same(or_gone=True)
+    report = finished_report(directory, report, outputs, notes, started=run.started, begun=begun)
     write_report(directory, report)
     if kind.is_placed:
-        stages.stage("item")
+        stage("item")
         write_run_item(directory, scene, report)
     return report

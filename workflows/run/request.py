@@ -38,7 +38,7 @@ def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
     SegmentTilesError
         Wherever ``segment`` would refuse to start.
     """
-    config, scene = checked_request(config) if with_output else tuned_scene(config, None)
+    config, scene = checked_request(config, with_output=with_output)
     choice = choice_of(config)
     probe = remembered(scene, choice) or measure(scene, choice, None, may_convert=False)
     area = computed_area(config.aoi, scene.tissue, scene.spec)
@@ -48,20 +48,31 @@ def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
     return plan
 
 
-def checked_request(config: RunConfig) -> tuple[RunConfig, Scene]:
-    """Return configuration and scene of a run that nothing speaks against: `run`, `batch` and `schedule` ask here.
+def checked_request(config: RunConfig, *, with_output: bool = True) -> tuple[RunConfig, Scene]:
+    """Return scene, and configuration with all that is decided of it, of a run that nothing speaks against.
+
+    `plan`, `run`, `batch`, its dry run and `schedule` all ask here.
 
     What is asked only later, because it takes a loaded network: memory and disk, by the Plan (`check_space`).
+
+    Parameters
+    ----------
+    config
+        What is asked for.
+    with_output
+        Look at the output directory too: a Plan may have none.
 
     Raises
     ------
     SegmentTilesError
-        Where source, model, options or output directory cannot be accepted. Nothing was written.
+        If source, model, options or output directory cannot be accepted. Nothing was written.
     """
+    if not with_output:
+        return _tuned_scene(config, None)
     directory = OutputDirectory(config.out)
     directory.check()
     record = None if config.restart else read_record(directory.record)
-    config, scene = tuned_scene(config, record)
+    config, scene = _tuned_scene(config, record)
     if record is not None:
         check_same_run(record, settings_of(config, scene), config, config.out)
     return config, scene
@@ -78,7 +89,7 @@ def check_space(plan: Plan, out: Path) -> None:
     check_disk(plan.disk_bytes - OutputDirectory(out).written_bytes(), out)
 
 
-def tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig, Scene]:
+def _tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig, Scene]:
     """Return the checked scene, and the configuration with its formats and what `tune` kept, where left open.
 
     Raises

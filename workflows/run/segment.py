@@ -111,7 +111,7 @@ def _done(run: Run, asked: RunConfig, executor: Executor | None) -> RunResult:
             return RunResult(report, was_finished=False)
         seconds = {**report["seconds"], "total": round(perf_counter() - run.started, 3)}
         write_computed(directory, {**report, "seconds": seconds}, request_of(asked))
-    report = finish(config, run.scene, directory, report, run.listener, run.started, run.known)
+    report = finish(run, report)
     write_computed(directory, report, request_of(asked))
     log.info("written: %s", ", ".join(report["outputs"]))
     return RunResult(report, was_finished=False)

@@ -127,6 +127,16 @@ class Kind(ABC):
         """Return how a report of this Kind names what `count` counted."""
 
     @abstractmethod
+    def counts(self, report: Mapping[str, Any]) -> list[Any]:
+        """Return the numbers of a report that are read again: a report without them is damaged.
+
+        Raises
+        ------
+        KeyError, TypeError, AttributeError
+            If one is missing.
+        """
+
+    @abstractmethod
     def extent(self, scene: Scene) -> Extent:
         """Return what the class map of a run will cover."""
 

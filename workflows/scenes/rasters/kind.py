@@ -76,6 +76,12 @@ class RasterKind(Kind):
         """Return pixels, and areas in their unit."""
         return Sizes("pixels", "area", f"area, {report['area_unit']}")
 
+    def counts(self, report: Mapping[str, Any]) -> list[Any]:
+        """Return pixels of the classes, and size and window of the source."""
+        source = report["source"]
+        pixels = [entry["pixels"] for entry in report["classes"]]
+        return [*pixels, source["height"], source["width"], *source["window"]]
+
     def extent(self, scene: Scene) -> Extent:
         """Return rows and columns of the ROI."""
         return Extent(scene.roi.shape, scene.georef, scene.roi == scene.spec.window)

@@ -127,6 +127,10 @@ class VolumeKind(Kind):
         """Return voxels, and millilitres."""
         return Sizes("voxels", "volume_ml", "volume, ml")
 
+    def counts(self, report: Mapping[str, Any]) -> list[Any]:
+        """Return voxels of the classes."""
+        return [entry["voxels"] for entry in report["classes"]]
+
     def extent(self, scene: Scene) -> Extent:
         """Return slices, rows and columns of the box."""
         volume = _of(scene)
