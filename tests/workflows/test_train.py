@@ -236,8 +236,8 @@ def test_two_trainings_into_one_folder(data: Path, tmp_path: Path) -> None:
     ):
         run(data, out)
     assert not out.exists(), "nothing was written"
-    with pytest.raises(TrainingError):
-        run(data, out / "a", classes=[{"name": "ground", "color": [200, 200, 200]}])
+    with pytest.raises(TrainingError, match="held_out"):
+        run(data, out / "a", scenes=[SETTINGS["scenes"][0] | {"held_out": []}])
     assert not out.exists(), "a training that is refused leaves no folder"
     run(data, out)
     assert not (out / ".training").exists()
