@@ -92,6 +92,33 @@ def _damaged_result(name: str, *templates: list[str]) -> MakeCase:
     return make
 
 
+def _described_result(seeds: Path, folder: Path, rng: Random | None) -> Case:
+    """Damage what a finished result says of itself, and export from it."""
+    copy_seeds(seeds, folder, "result")
+    commands = [["export", "result", "--format", "geojson"]]
+    if rng is None:
+        return "undamaged", commands
+    target = folder / "result" / rng.choice(("item.json", "report.json"))
+    return rng.choice((mutate_json, mutate_json, mutate_json, mutate_file))(target, rng), commands
+
+
+def _class_vrt(seeds: Path, folder: Path, rng: Random | None) -> Case:
+    """Damage a virtual class raster that is traced, scored and trained with."""
+    copy_seeds(seeds, folder, "codes.tif", "codes.vrt", "scene.tif", "area.geojson", "training.yaml")
+    training = folder / "training.yaml"
+    training.write_text(training.read_text().replace("codes.tif", "codes.vrt"))
+    commands = [
+        ["polygonize", "codes.vrt", "--out", "p.gpkg", "--quiet"],
+        ["evaluate", "codes.tif", "codes.vrt", "--classes", "other,tree"],
+        ["evaluate", "codes.vrt", *EVALUATE[2:]],
+        ["train", "training.yaml", "--out", "trained", "--device", "cpu", "--quiet"],
+    ]
+    if rng is None:
+        return "undamaged", commands
+    done = rng.choice((mutate_text, mutate_text, mutate_file))(folder / "codes.vrt", rng)
+    return done, rng.sample(commands, 2)
+
+
 def _shortly_trained(path: Path, rng: Random) -> str:
     """Damage a training file, but let none train for hours: that is no hang."""
     done = rng.choice((mutate_yaml, mutate_yaml, mutate_file))(path, rng)
@@ -139,7 +166,7 @@ def _jobs(seeds: Path, folder: Path, rng: Random | None) -> Case:
     return rng.choice((mutate_yaml, mutate_yaml, mutate_file))(folder / "jobs.yaml", rng), commands
 
 
-OF_RESULTS = {"truth raster", "result", "volume result"}
+OF_RESULTS = {"truth raster", "result", "described result", "volume result"}
 """Kinds whose cases begin with finished results, which take the longest to make."""
 EVALUATE = ["evaluate", "codes.tif", "area.geojson", "--class-column", "class"]
 EVALUATE += ["--class-value", "tree=tree", "--unlabelled", "other", "--classes", "other,tree"]
@@ -158,6 +185,7 @@ KINDS: Mapping[str, MakeCase] = {
         ("codes.tif",), "codes.tif", (mutate_file, mutate_tiff),
         ["polygonize", "codes.tif", "--out", "p.gpkg", "--quiet"],
     ),
+    "class vrt": _class_vrt,
     "truth raster": _damaged(
         ("codes.tif", "result"), "codes.tif", (mutate_file, mutate_tiff), ["evaluate", "result", "codes.tif"],
     ),
@@ -214,6 +242,7 @@ KINDS: Mapping[str, MakeCase] = {
         ["export", "result", "--format", "geojson"],
         ["evaluate", "result", "codes.tif"],
     ),
+    "described result": _described_result,
     "volume result": _damaged_result(
         "volume-result",
         ["run", "SEEDS/volume.nii", "--model", "SEEDS/grey", "--out", "volume-result", "--format", "nifti",

@@ -72,7 +72,9 @@ def _rasters(folder: Path) -> None:
         out.write(codes, 1)
     Image.fromarray(values.transpose(1, 2, 0)).save(folder / "picture.png")
     rasterio.shutil.copy(str(folder / "scene.tif"), str(folder / "scene.vrt"), driver="VRT")
-    (folder / "scene.vrt").write_text((folder / "scene.vrt").read_text().replace(str(folder) + "/", ""))
+    rasterio.shutil.copy(str(folder / "codes.tif"), str(folder / "codes.vrt"), driver="VRT")
+    for name in ("scene.vrt", "codes.vrt"):
+        (folder / name).write_text((folder / name).read_text().replace(str(folder) + "/", ""))
 
 
 def _vectors(folder: Path) -> None:
