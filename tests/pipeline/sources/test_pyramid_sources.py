@@ -51,7 +51,6 @@ def picture(height: int = 211, width: int = 167, bands: int = 3) -> NDArray[np.u
     return np.random.default_rng(3).integers(0, 255, (bands, height, width), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("reader", READERS)
 def test_further_images_of_an_ome_zarr_are_told_of(write_as: WriteAs, tmp_path: Path) -> None:
     path = tmp_path / "image.zarr"
     shutil.copytree(write_as("ome-zarr-0.5", picture(), 0.25, 4), path)
@@ -63,6 +62,7 @@ def test_further_images_of_an_ome_zarr_are_told_of(write_as: WriteAs, tmp_path: 
     assert notes_of(opened(str(write_as("ome-zarr-0.5", picture(), 0.25, 4)))) == ()
 
 
+@pytest.mark.parametrize("reader", READERS)
 def test_the_pixels_are_those_that_were_written(reader: str, write_as: WriteAs) -> None:
     values = picture()
     path = write_as(reader, values, 0.25, 4)

@@ -121,7 +121,6 @@ def test_a_scale_is_applied_once_and_rounded_once(tmp_path: Path, values: NDArra
     np.testing.assert_array_equal(result[0], expected)
 
 
-@pytest.mark.parametrize("more", [-1, 1])
 @pytest.mark.parametrize(
     ("data_file", "words"),
     [
@@ -150,6 +149,7 @@ def test_nrrd_that_names_no_space_says_what_is_assumed(tmp_path: Path) -> None:
     assert any("left-posterior-superior is assumed" in note for note in spec.notes)
 
 
+@pytest.mark.parametrize("more", [-1, 1])
 def test_nrrd_of_another_length_than_its_header_says_is_refused(
     more: int, tmp_path: Path, values: NDArray[np.int16]
 ) -> None:
