@@ -31,7 +31,7 @@ def blend_weights(blend: str, tile: int, overlap: int) -> NDArray[np.float64]:
     Raises
     ------
     UsageError
-        Where ``blend`` is no known name. ``crop`` is refused here too: it is not a weight but a cut.
+        If ``blend`` is no known name. ``crop`` is refused here too: it is not a weight but a cut.
     """
     position = np.arange(tile) + 0.5
     if blend == "gaussian":

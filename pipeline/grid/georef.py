@@ -15,7 +15,7 @@ from segment_tiles.pipeline.grid.window import Window
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 """What GDAL gives for a raster without a transform."""
 PICTURE = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-"""Where GDAL's and QGIS's y of such a raster is: from 0 at its top to minus its height (docs/decisions/0069)."""
+"""GDAL's and QGIS's y of such a raster: from 0 at its top to minus its height (docs/decisions/0069)."""
 
 
 def transformed(affine: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -39,7 +39,7 @@ class GeoRef:
     transform: tuple[float, float, float, float, float, float]
     """a, b, c, d, e, f: the order of rasterio and of the Affine class."""
     crs_wkt: str | None = None
-    """CRS as WKT 2, or None where the raster has none: coordinates are then pixels or ``unit``."""
+    """CRS as WKT 2, or None if the raster has none: coordinates are then pixels or ``unit``."""
     unit: str = "pixel"
     """Unit of the coordinates if there is no CRS: pixel, map unit, micrometer or millimeter."""
     full_resolution: tuple[float, float, float, float, float, float] | None = None
@@ -66,17 +66,17 @@ class GeoRef:
 
     @property
     def user_to_world(self) -> Affine:
-        """From the coordinates in which users type and draw places to those of the world.
+        """From the coordinates that users type and draw in to those of the world.
 
-        Full-resolution pixels of a slide or a picture; elsewhere both are the same.
+        Full-resolution pixels of a slide or a picture; for any other raster both are the same.
         """
         return Affine.identity() if self.full_resolution is None else Affine(*self.full_resolution)
 
-    def placed(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where points are in the world that users typed or drew, rows x, y, all of one box or file.
+    def from_user(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return world coordinates of points that users typed or drew, rows x, y, all of one box or file.
 
-        On a slide or a picture they are full-resolution pixels, y down. Points of which more lies above the top
-        edge than below it are no such pixels: they are coordinates as results have them, drawn in QGIS.
+        On a slide or a picture they are full-resolution pixels, y down. If more of the points lies above the top
+        edge than below it, they cannot be such pixels: they are coordinates as results have them, drawn in QGIS.
         """
         return (
             points
@@ -90,7 +90,7 @@ class GeoRef:
         return bool(len(points) and -points[:, 1].min() > points[:, 1].max())
 
     def of_pixels_drawn(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where points are that certainly are full-resolution pixels on a slide or a picture."""
+        """Return world coordinates of points that surely are full-resolution pixels of a slide or a picture."""
         return transformed(self.user_to_world, points)
 
     @property

@@ -62,19 +62,18 @@ class Scales:
 class Ground:
     """The ellipsoid below a CRS.
 
-    What lies outside the domain of the projection, or beyond a pole, is no place on the ground: its area and length
-    are NaN.
+    A figure outside the domain of the projection, or beyond a pole, is not on the ground: its area and length are NaN.
 
     Parameters
     ----------
     semi_major, eccentricity
         Of the ellipsoid; metres.
     unit
-        Radians of a unit of longitude and latitude, in the CRS itself where it is geographic, else in its base.
+        Radians of a unit of longitude and latitude, in the CRS itself if it is geographic, else in its base.
     projected
-        From the CRS to longitude and latitude; None where those are its coordinates.
+        From the CRS to longitude and latitude; None if those are its coordinates.
     metres
-        Of a map unit, roughly: one of latitude where the CRS is geographic.
+        Of a map unit, roughly: one of latitude if the CRS is geographic.
     """
 
     def __init__(
@@ -119,7 +118,7 @@ class Ground:
         polygons
             Polygons and MultiPolygons in coordinates of the CRS.
         planar_areas
-            In square map units, where they are known better than from the coordinates.
+            In square map units, if they are known better than from the coordinates.
         """
         bounds = shapely.bounds(polygons).reshape(-1, 4)
         size = np.max(bounds[:, 2:] - bounds[:, :2], axis=1, initial=0.0) * self._metres
@@ -152,11 +151,11 @@ class Ground:
         lengths = np.linalg.norm(self._in_space(*stops) - self._in_space(*starts), axis=1)
         turned = stops[0] - starts[0] if self._projected is None else _turn(stops[0] - starts[0])
         rings = len(edges.is_shell)
-        # round a pole a ring does not come back to its longitude: its area is what lies between it and the pole
-        around = np.abs(_sums(edges.ring, turned, rings)) > np.pi
+        # a ring around a pole does not come back to its longitude: its area is what lies between it and the pole
+        encircles_pole = np.abs(_sums(edges.ring, turned, rings)) > np.pi
         mean_latitude = _sums(edges.ring, starts[1], rings)
         first = np.searchsorted(edges.ring, np.arange(rings))
-        base = np.where(around, np.copysign(np.pi / 2, mean_latitude), starts[1][first])
+        base = np.where(encircles_pole, np.copysign(np.pi / 2, mean_latitude), starts[1][first])
         height = (self._authalic(starts[1]) + self._authalic(stops[1])) / 2 - self._authalic(base)[edges.ring]
         parts = np.abs(_sums(edges.ring, turned * height, rings))
         signed = np.where(edges.is_shell, parts, -parts) * self._a
@@ -195,7 +194,7 @@ class Ground:
 
 
 def ground_of(georef: GeoRef) -> Ground | None:
-    """Return the ellipsoid below a raster; None where it has no CRS, or one that is no place on an ellipsoid."""
+    """Return the ellipsoid below a raster; None if it has no CRS, or one that is not on an ellipsoid."""
     return None if georef.crs_wkt is None else _ground_of_crs(georef.crs_wkt)
 
 
@@ -221,7 +220,7 @@ def _ground_of_crs(wkt: str) -> Ground | None:
 
 
 def metres_of_unit(crs: CRS) -> float | None:
-    """Return the metres of a unit of the coordinates; None where they are angles."""
+    """Return the metres of a unit of the coordinates; None if they are angles."""
     if crs.is_geographic:
         return None
     return float(crs.axis_info[0].unit_conversion_factor or 1.0) if crs.axis_info else 1.0

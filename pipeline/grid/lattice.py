@@ -100,7 +100,7 @@ class Lattice:
     Raises
     ------
     UsageError
-        Where the tile side is below 1, or the overlap is odd, negative, or not below the tile side.
+        If the tile side is below 1, or the overlap is odd, negative, or not below the tile side.
     """
 
     height: int
@@ -167,14 +167,14 @@ class Lattice:
 def overlap_pixels(tile: int, fraction: float, alignment: int = 1) -> int:
     """Return the even overlap in pixels nearest to a fraction of the tile side.
 
-    Where the tile side is a multiple of ``alignment`` (the output stride of the network) the overlap
+    If the tile side is a multiple of ``alignment`` (the output stride of the network), the overlap
     becomes one too, so that every tile starts on the network's own sampling grid and a shifted tile
     sees the same feature positions.
 
     Raises
     ------
     UsageError
-        Where the fraction is not in [0, 1).
+        If the fraction is not in [0, 1).
 
     >>> overlap_pixels(512, 0.25, 16), overlap_pixels(33, 0.5)
     (128, 16)

@@ -13,7 +13,7 @@ from segment_tiles.pipeline.grid.window import Window
 
 
 def json_number(value: float | None) -> float | str | None:
-    """Return a number that JSON has; NaN and infinity, which it has not, as text.
+    """Return a number as JSON can hold it: NaN and infinity become text.
 
     >>> json_number(7.0), json_number(float("nan"))
     (7.0, 'nan')
@@ -23,7 +23,7 @@ def json_number(value: float | None) -> float | str | None:
 
 @dataclass(frozen=True, slots=True)
 class RasterSpec:
-    """Shape, type and place of a raster; the values that a Plan is made from."""
+    """Shape, type and position of a raster; the values that a Plan is made from."""
 
     bands: int
     """Number of bands that are read."""
@@ -38,16 +38,16 @@ class RasterSpec:
     nodata: tuple[float | None, ...] = ()
     """Value that marks a missing value, for each band that is read; empty if no band has one."""
     band_names: tuple[str, ...] = ()
-    """Names from the file, in the order read; empty where it has none."""
+    """Names from the file, in the order read; empty if it has none."""
     band_numbers: tuple[int, ...] = ()
     """1-based bands of the file, in the order read; empty: all of them."""
     chunk: tuple[int, int] = (256, 256)
     """Rows and columns of the unit in which the source is stored."""
     decoded_bytes: int | None = None
-    """Bytes that the reader's cache holds for one pixel of this raster, where that is not the size of the
+    """Bytes that the reader's cache holds for one pixel of this raster, if that is not the size of the
     pixel itself: a slide is decoded with four channels, and a finer Level may be read and resampled."""
     levels: tuple[tuple[int, int], ...] = ()
-    """Rows and columns of every Level of the source, full resolution first; empty where it has one only."""
+    """Rows and columns of every Level of the source, full resolution first; empty if it has only one."""
 
     @property
     def window(self) -> Window:

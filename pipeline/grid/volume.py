@@ -21,7 +21,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class VolumeSpec:
-    """Shape, type and place of a volume; known without reading a voxel."""
+    """Shape, type and position of a volume; known without reading a voxel."""
 
     shape: tuple[int, int, int]
     """Voxels along the stored axes i, j, k."""
@@ -82,7 +82,7 @@ class Slicing:
 
     @classmethod
     def along(cls, axis: int, affine: Matrix) -> Slicing:
-        """Return the slicing along an anatomical axis of a volume that lies so in space."""
+        """Return the slicing along an anatomical axis of a volume with this affine."""
         from nibabel.orientations import io_orientation  # noqa: PLC0415 - an extra
 
         closest = io_orientation(np.asarray(affine))
@@ -114,20 +114,20 @@ class Slicing:
         back = tuple(self.order.index(position) for position in range(3))
         return view[self._steps()].transpose(back)
 
-    def span(self, place: int, first: int, stop: int, side: int) -> tuple[int, int]:
-        """Return where a range of a view's axis lies on its stored axis of so many voxels, and the other way round.
+    def span(self, axis: int, first: int, stop: int, side: int) -> tuple[int, int]:
+        """Convert a range on an axis of the view to one on the stored axis of ``side`` voxels, or back.
 
         >>> Slicing(2, (2, 1, 0), (True, True, False)).span(0, 1, 4, 10)
         (6, 9)
         """
-        return (side - stop, side - first) if self.flipped[place] else (first, stop)
+        return (side - stop, side - first) if self.flipped[axis] else (first, stop)
 
     def affine_of(self, spec: VolumeSpec) -> NDArray[np.float64]:
         """Return 4 x 4: (slice, row, column, 1) to millimetres in RAS+."""
         turn = np.zeros((4, 4))
         turn[3, 3] = 1
-        for place, (position, flipped) in enumerate(zip(self.order, self.flipped, strict=True)):
-            turn[position, place] = -1 if flipped else 1
+        for axis, (position, flipped) in enumerate(zip(self.order, self.flipped, strict=True)):
+            turn[position, axis] = -1 if flipped else 1
             turn[position, 3] = spec.shape[position] - 1 if flipped else 0
         result: NDArray[np.float64] = np.asarray(spec.affine) @ turn
         return result
@@ -158,8 +158,8 @@ def box_in_view(
         First stored voxel of the box, and its voxels along the three axes.
     """
     spans = [
-        slicing.span(place, origin[position], origin[position] + box[position], shape[position])
-        for place, position in enumerate(slicing.order)
+        slicing.span(axis, origin[position], origin[position] + box[position], shape[position])
+        for axis, position in enumerate(slicing.order)
     ]
     slices, rows, columns = spans
     return slices, Window.from_edges(rows[0], columns[0], rows[1], columns[1])

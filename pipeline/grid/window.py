@@ -36,7 +36,7 @@ class Window:
 
     @classmethod
     def from_edges(cls, row: int, column: int, row_stop: int, column_stop: int) -> Window:
-        """Return the box between two corners, empty where the second lies before the first."""
+        """Return the box between two corners, empty if the second lies before the first."""
         return cls(row, column, max(0, row_stop - row), max(0, column_stop - column))
 
     @property
@@ -61,7 +61,7 @@ class Window:
 
     @property
     def is_empty(self) -> bool:
-        """True where there is no pixel."""
+        """True if there is no pixel."""
         return self.height == 0 or self.width == 0
 
     def intersect(self, other: Window) -> Window:
@@ -72,7 +72,7 @@ class Window:
         )
 
     def contains(self, other: Window) -> bool:
-        """True where every pixel of ``other`` is in this box."""
+        """True if every pixel of ``other`` is in this box."""
         return self.intersect(other).area == other.area
 
     def shift(self, rows: int, columns: int) -> Window:

@@ -11,7 +11,7 @@ Tiles arrive in lattice order. What no later tile can change leaves at once::
 
 So the memory is classes x overlap x width, not classes x height x width. The blend itself is the
 running mean of ``grid.blend``: three elementwise steps, each rounded once, so that the numbers do
-not depend on vector width, threads or where a Region starts.
+not depend on vector width, threads or the Region.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BandAccumulator:
     Parameters
     ----------
     lattice
-        Where tiles lie.
+        The grid of tiles.
     column_indices
         The tiles of a row that the Region needs.
     classes
@@ -51,7 +51,7 @@ class BandAccumulator:
     blend
         Name of the blend weight.
     device
-        Where scores are.
+        Device that holds the scores.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class BandAccumulator:
 
 
 def class_codes(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the class of the highest score, the lowest code where scores tie, and that score.
+    """Return the class of the highest score, and that score; the lowest code if scores tie.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def class_codes(scores: Tensor) -> tuple[Tensor, Tensor]:
     codes = (scores[1] > scores[0]).view(torch.uint8).to(dtype)
     best = torch.maximum(scores[0], scores[1])
     for code in range(2, scores.shape[0]):
-        # a later code is larger than all before, so it replaces them as a maximum, which is quicker than a mask
+        # a later code is larger than all before, so a maximum puts it in: quicker than a mask
         higher = (scores[code] > best).view(torch.uint8).to(dtype)
         torch.maximum(codes, higher.mul_(code), out=codes)
         torch.maximum(best, scores[code], out=best)
@@ -140,11 +140,11 @@ def class_codes(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clear_not_finite(codes: Tensor, best: Tensor, nodata: int) -> Tensor | None:
-    """Make nodata of the pixels whose best score is not a number, and return which they are; None: none.
+    """Set pixels whose best score is not a number to nodata, and return them as a mask; None if there are none.
 
-    No second look at the scores is needed. Softmax turns a logit that is NaN or +infinity into NaN for every class
-    of its pixel, and so it does where all are -infinity; the running mean carries a NaN on; a maximum is NaN if
-    one of its values is. A single -infinity is legal: the probability of that class is 0.
+    The other scores need no second look. Softmax turns a logit that is NaN or +infinity into NaN for every class of
+    its pixel, and does the same if all are -infinity; the running mean keeps a NaN; a maximum is NaN if one of its
+    values is. A single -infinity is legal: the probability of that class is 0.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def clear_not_finite(codes: Tensor, best: Tensor, nodata: int) -> Tensor | None:
     Returns
     -------
     Tensor or None
-        rows x columns, bool. On a GPU always a tensor: to know whether it is empty, the host would have to wait.
+        rows x columns, bool. On a GPU always a tensor: the host would have to wait to learn that it is empty.
     """
     lost = best.isnan()
     if lost.device.type == "cpu" and not lost.any():

@@ -5,7 +5,7 @@
     band i      rows [iS, iS + T)      new rows only: the overlap is carried from band i-1
     band i+1         [(i+1)S, ...)     read by another thread while band i is computed
 
-A band is as wide as the tiles of the Region need. Where the last tile overhangs the raster, its
+A band is as wide as the tiles of the Region need. If the last tile overhangs the raster, its
 own pixels are reflected, without repeating the edge (``numpy.pad`` mode ``reflect``); a function
 of that tile alone, so that no Region and no ROI changes it.
 """
@@ -29,22 +29,22 @@ from segment_tiles.pipeline.sources.validity import both
 from segment_tiles.pipeline.sources.window_parts import parts_of
 
 READ_AT_ONCE = 2048
-"""Columns of one read: what a source hands over is a copy, which need not be as wide as the band, and parts that
-hold no data are not decoded."""
+"""Columns of one read. A source returns a copy, which need not be as wide as the band, and parts without data are not
+decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputBand:
-    """What one row of tiles reads: tile side x band width, reflected where it leaves the raster."""
+    """What one row of tiles reads: tile side x band width, reflected beyond the edge of the raster."""
 
     row_index: int
     """Index of the row of tiles, i."""
     values: NDArray[Any] | None
-    """bands x T x band width; None where nothing in the row is wanted, so nothing was read."""
+    """bands x T x band width; None if nothing in the row is wanted, so nothing was read."""
     valid: NDArray[np.bool_] | None
-    """T x band width: pixels that hold data, for the network; None where all do."""
+    """T x band width: pixels that hold data, for the network; None if all do."""
     wanted: NDArray[np.bool_] | None
-    """T x band width: valid pixels inside the AOI and the raster, for the result; None where all are."""
+    """T x band width: valid pixels inside the AOI and the raster, for the result; None if all are."""
     seconds: float = 0.0
     """Time that reading and decoding took."""
 
@@ -144,7 +144,7 @@ class BandReader:
         return values, valid if valid is None or not valid.all() else None
 
     def _read_part(self, part: Window, out: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Fill in the values of a part and return its mask; where there is surely no data nothing is decoded."""
+        """Fill in the values of a part and return its mask; if it surely holds no data, nothing is decoded."""
         if self._is_surely_empty(part):
             out[:] = 0  # no value is seen
             return np.zeros(part.shape, dtype=bool)

@@ -19,15 +19,13 @@ class FinishedRows:
     row: int
     """First row, in pixels of the raster."""
     classes: NDArray[Any]
-    """rows x width: class codes, nodata where there is none."""
+    """rows x width: class codes, nodata if there is none."""
     confidence: NDArray[np.uint8]
     """rows x width: highest probability x 255; 0 at nodata."""
     scores: NDArray[np.uint8] | None
-    """classes x rows x width: probabilities x 255, where asked for; 0 at nodata."""
-    place: int = 0
-    """Place of the slice among those that were given; 0 for a Source."""
+    """classes x rows x width: probabilities x 255, if asked for; 0 at nodata."""
     not_finite: NDArray[np.bool_] | None = None
-    """rows x width: pixels that hold data and are nodata, for their scores are NaN; None where there are none."""
+    """rows x width: pixels that hold data and are nodata, because their scores are NaN; None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +35,16 @@ class LeavingRow:
     row: int
     """First row, in pixels of the raster."""
     unwanted: NDArray[np.bool_] | None
-    """rows x width: pixels that become nodata; None where none does."""
+    """rows x width: pixels that become nodata; None if none does."""
     codes: Arrival
     """rows x width: class codes."""
     confidence: Arrival
     """rows x width: highest probability x 255."""
     scores: Arrival | None
-    """classes x rows x width: probabilities x 255, where asked for."""
-    place: int
-    """Which of the sources it comes from: the slice of a volume."""
+    """classes x rows x width: probabilities x 255, if asked for."""
 
     def arrived(self, table: ClassTable) -> FinishedRows:
-        """Wait for the rows and put nodata where nothing is wanted."""
+        """Wait for the rows and set pixels that are not wanted to nodata."""
         classes = self.codes.array().astype(table.dtype, copy=False)
         confidence = self.confidence.array()
         scores = None if self.scores is None else self.scores.array()
@@ -59,4 +55,4 @@ class LeavingRow:
             if scores is not None:
                 scores[:, self.unwanted] = 0
         lost = not_finite if not_finite.any() else None
-        return FinishedRows(self.row, classes, confidence, scores, self.place, lost)
+        return FinishedRows(self.row, classes, confidence, scores, lost)

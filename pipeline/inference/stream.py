@@ -6,12 +6,12 @@
     this thread     tiles of band i -> batches -> network -> accumulator -> codes of rows [iS, (i+1)S)
     caller          writes rows behind it
 
-Where the backend is better kept busy by several batches at once, each has a thread of its own; they are blended in
+If several batches at once keep the backend busier, each has a thread of its own; they are blended in
 the same order. Batches have one fixed size and run on over the end of a row of tiles; the last of the Region is
 filled up with repeated tiles, whose scores are dropped. What is finished leaves as bytes.
 
 Slices of a volume follow one another in the same loop, with the same lattice: batches run on over the end
-of a slice, and nothing else passes from one to the next. A row of tiles whose index is 0 is blended with
+of a slice; apart from that, slices do not affect each other. A row of tiles with index 0 is blended with
 nothing above it, so the accumulator needs no reset.
 """
 
@@ -49,7 +49,7 @@ class TileScorer(Protocol):
     """What the loop asks of a Segmenter."""
 
     device: torch.device
-    """Where scores are computed."""
+    """Device that computes the scores."""
     classes: ClassTable
     """Codes and names."""
     batches_at_once: int
@@ -87,7 +87,6 @@ class _OpenRow:
     scores: Tensor | None
     pending: int = 0
     queued: bool = False
-    place: int = 0
 
 
 @dataclass(slots=True)
@@ -96,7 +95,7 @@ class _Batch:
 
     values: list[Tensor] = field(default_factory=list)
     valid: list[Tensor | None] = field(default_factory=list)
-    places: list[tuple[int, int, _OpenRow]] = field(default_factory=list)
+    tiles: list[tuple[int, int, _OpenRow]] = field(default_factory=list)
 
 
 class RegionStream:
@@ -105,8 +104,8 @@ class RegionStream:
     Parameters
     ----------
     source, scorer, lattice
-        What is read, what computes, and where tiles lie; or the slices of a volume, each opened when its
-        turn comes, and where tiles lie on every one.
+        What is read, what computes, and the grid of tiles; or the slices of a volume, each opened when its turn
+        comes, and the grid of tiles that all of them share.
     region
         Window of the raster whose rows are wanted; only they are returned.
     blend
@@ -155,22 +154,21 @@ class RegionStream:
             yield from self._rows()
 
     def _rows(self) -> Iterator[FinishedRows]:
-        for place, source in enumerate(self._sources):
+        for source in self._sources:
             waited = perf_counter()
             reader = BandReader(source, self._lattice, self._region, self._area)
             for band in reader.read_ahead():
                 self.times.wait += perf_counter() - waited
                 self.times.read += band.seconds
-                yield from self._through(band, place)
+                yield from self._through(band)
                 waited = perf_counter()
         self._run_batch()
         self._blend(self._ahead.rest())
         yield from self._finished(rows_behind=0)
 
-    def _through(self, band: InputBand, place: int) -> Iterator[FinishedRows]:
+    def _through(self, band: InputBand) -> Iterator[FinishedRows]:
         """Queue the tiles of a band, run every batch that gets full, and yield what is finished."""
         row = self._start_row(band)
-        row.place = place
         self._open.append(row)
         side, columns = self._lattice.tile, self._lattice.columns
         for index in self._columns:
@@ -180,7 +178,7 @@ class RegionStream:
                 self._tell(0, 1)
                 continue
             self._queue(band, index, left, row)
-            if len(self._batch.places) == self._batch_size:
+            if len(self._batch.tiles) == self._batch_size:
                 self._run_batch()
         row.queued = True
         yield from self._finished(self._transfers.rows_behind)
@@ -210,19 +208,19 @@ class RegionStream:
         assert band.values is not None  # is_wanted said so
         span = slice(left, left + self._lattice.tile)
         tile = band.values[:, :, span]
-        # a copy where a batch runs on into the next row, or the whole band would stay with the tile
+        # a copy, for a batch may run on into the next row: a view would keep the whole band in memory
         self._batch.values.append(torch.from_numpy(tile if self._batch_size == 1 else tile.copy()))
         valid = None if band.valid is None else band.valid[:, span]
         whole = valid is None or bool(valid.all())
         self._batch.valid.append(None if whole or valid is None else torch.from_numpy(valid.copy()))
-        self._batch.places.append((band.row_index, column_index, row))
+        self._batch.tiles.append((band.row_index, column_index, row))
         row.pending += 1
 
     @torch.inference_mode()
     def _run_batch(self) -> None:
         """Send the waiting tiles through the network, and blend what has come out of it."""
         batch, self._batch = self._batch, _Batch()
-        if not batch.places:
+        if not batch.tiles:
             return
         started = perf_counter()
         self._ahead.put(batch, *self._stacked(batch))
@@ -234,12 +232,12 @@ class RegionStream:
         """Blend batches in lattice order, as they come, waiting for them."""
         started = perf_counter()
         for batch, scores in arrived:
-            for position, (row_index, column_index, row) in enumerate(batch.places):
+            for position, (row_index, column_index, row) in enumerate(batch.tiles):
                 final = self._accumulator.add(row_index, column_index, scores[position])
                 self._put(row, final.column, final.scores)
                 row.pending -= 1
-            self.times.computed += len(batch.places)
-            self._tell(len(batch.places), 0)
+            self.times.computed += len(batch.tiles)
+            self._tell(len(batch.tiles), 0)
         self.times.compute += perf_counter() - started
 
     def _tell(self, computed: int, skipped: int) -> None:
@@ -247,7 +245,7 @@ class RegionStream:
             self._on_tiles(computed, skipped)
 
     def _stacked(self, batch: _Batch) -> tuple[Tensor, Tensor | None]:
-        missing = self._batch_size - len(batch.places)
+        missing = self._batch_size - len(batch.tiles)
         values = self._transfers.up(_stack(batch.values + batch.values[-1:] * missing))
         masks = batch.valid + batch.valid[-1:] * missing
         if all(mask is None for mask in masks):
@@ -257,7 +255,7 @@ class RegionStream:
         return values, self._transfers.up(_stack(whole))
 
     def _put(self, row: _OpenRow, column: int, scores: Tensor) -> None:
-        """Reduce final scores to bytes at their place in the row."""
+        """Reduce final scores to bytes at their columns of the row."""
         codes, best = class_codes(scores)
         lost = clear_not_finite(codes, best, self._scorer.classes.nodata)
         left = column - row.window.column
@@ -289,7 +287,6 @@ class RegionStream:
                 down(row.codes[box]),
                 down(row.confidence[box]),
                 None if row.scores is None else down(row.scores[(slice(None), *box)]),
-                row.place,
             )
         )
 

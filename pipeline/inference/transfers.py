@@ -45,7 +45,7 @@ class Transfers(Protocol):
 
 
 def transfers_for(device: torch.device) -> Transfers:
-    """Return how values get to a device and back."""
+    """Return what moves values to a device and back."""
     return CudaTransfers(device) if device.type == "cuda" else HostTransfers()
 
 
@@ -93,7 +93,7 @@ class Copy:
 class CudaTransfers:
     """Copies through pinned memory, on a stream per direction.
 
-    torch's allocator of pinned memory knows which copies are under way and does not reuse their memory before.
+    torch's allocator of pinned memory knows which copies are under way and reuses their memory only after them.
     """
 
     rows_behind = 1
@@ -104,17 +104,17 @@ class CudaTransfers:
         self._down: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def up(self, values: Tensor) -> Tensor:
-        """Copy beside what the device computes; what is queued after this waits for the copy."""
+        """Copy while the device computes; what is queued after this waits for the copy."""
         pinned = values.pin_memory()
         with torch.cuda.stream(self._up):
             moved = pinned.to(self._device, non_blocking=True)
         main = torch.cuda.current_stream(self._device)
         main.wait_stream(self._up)
-        moved.record_stream(main)  # or its memory were reused while the main stream still reads it
+        moved.record_stream(main)  # keeps its memory from being reused while the main stream still reads it
         return moved
 
     def down(self, values: Tensor) -> Copy:
-        """Copy beside what the device computes next."""
+        """Copy while the device computes what comes next."""
         self._down.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._down):
             host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)

@@ -20,7 +20,7 @@ from segment_tiles.pipeline.learning.training.validation import ValidationArea, 
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 SAMPLES_AT_MOST = 6
-"""Areas that the picture shows, spread over all."""
+"""Most areas that the picture shows, spread evenly over all."""
 MEAN_FROM = 20
 """Steps from which on a running mean of the loss is drawn over the steps."""
 SHOWN_LOW, SHOWN_HIGH = 1, 99
@@ -75,7 +75,7 @@ def save_samples(path: Path, areas: Sequence[ValidationArea], segmenter: Segment
 
 
 def colored(codes: NDArray[np.uint8], table: ClassTable) -> NDArray[np.uint8]:
-    """Return rows x columns x 3 colours of class codes; black where there is no class."""
+    """Return rows x columns x 3 colours of class codes; black if there is no class."""
     palette = np.zeros((IGNORE_CODE + 1, 3), dtype=np.uint8)
     for entry in table.classes:
         palette[entry.code] = entry.color

@@ -1,4 +1,4 @@
-"""One or several training processes (torchrun): who I am, and what is done by the first alone."""
+"""One or several training processes (torchrun): the rank of this one, and what only the first does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ that dies is noticed by torchrun, not by this."""
 
 @dataclass(frozen=True, slots=True)
 class TrainingProcess:
-    """Place of this process among those that torchrun started; alone without torchrun."""
+    """Rank of this process among those that torchrun started; the only one without torchrun."""
 
     rank: int = 0
     count: int = 1
@@ -75,7 +75,7 @@ def training_process(device: torch.device) -> Iterator[TrainingProcess]:
         return
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if device.type == "cuda":
-        torch.cuda.set_device(local_rank)  # where NCCL puts what it sends
+        torch.cuda.set_device(local_rank)  # the GPU that NCCL sends from
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield TrainingProcess(distributed.get_rank(), count, local_rank)

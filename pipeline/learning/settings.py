@@ -66,11 +66,11 @@ class SceneSettings(Settings):
     raster: str
     """Path or URL of the raster; a relative path starts at the data folder."""
     labels: str = ""
-    """Class raster, or vector file with polygons; empty where ``slices`` names volumes of probability."""
+    """Class raster, or vector file with polygons; empty if ``slices`` names volumes of probability."""
     slices: SliceSettings | None = None
     """For a volume: which slices, and what labels them."""
     class_column: str | None = None
-    """Column of a vector file that says the class; None: every polygon is of the one class in ``class_values``."""
+    """Column of a vector file that holds the class; None: every polygon is of the one class in ``class_values``."""
     class_values: dict[str, str] = Field(default_factory=dict)
     """Value of the column, or code of the raster, -> class name; empty: the values are the names or codes."""
     polygon_shape: PolygonShape = "polygon"
@@ -80,17 +80,17 @@ class SceneSettings(Settings):
     bands: tuple[int, ...] | None = None
     """Bands to read, counted from 1; None: all."""
     nodata: float | None = None
-    """Value of invalid pixels where the file does not say."""
+    """Value of invalid pixels if the file does not say."""
     weight: Positive = 1.0
     """How often windows come from this scene, relative to the others."""
     held_out: tuple[HeldOutWindow, ...] = ()
     """Boxes that training never sees."""
     use: Literal["train", "validate"] = "train"
-    """validate: the whole scene is only scored."""
+    """validate: training never sees the scene; the whole of it is scored."""
 
 
 class NetworkSettings(Settings):
-    """What network is built; the words are those of the model manifest."""
+    """The network to build; the names are those of the model manifest."""
 
     arch: str = "deeplabv3plus"
     backbone: str = "resnet18"
@@ -101,7 +101,7 @@ class NetworkSettings(Settings):
     """Feature pixels; None with ``window``: the training window divided by the output stride."""
     align_corners: bool = False
     details: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further settings of one family, such as channel counts; checked where the network is built."""
+    """Further settings of one family, such as channel counts; checked when the network is built."""
     initial_backbone: str | None = None
     """First weights of the backbone: a file, ``package:name/path`` inside an installed package, or ``timm`` for
     timm's own download."""
@@ -110,10 +110,10 @@ class NetworkSettings(Settings):
 
 
 class RecoloringSettings(Settings):
-    """How pixels of one class change their colour apart from those of the others; value 0 stays 0."""
+    """How pixels of one class change their colour independently of other classes; value 0 stays 0."""
 
     probability: Fraction = 0.7
-    """How often it is done."""
+    """Probability that it is done."""
     gain: tuple[Positive, Positive] = (0.7, 1.7)
     """Range of the factor of all bands, drawn evenly in its logarithm."""
     tint: Annotated[float, Field(ge=0)] = 0.2
@@ -145,9 +145,9 @@ class AugmentationSettings(Settings):
     blur: Annotated[float, Field(ge=0)] = 1.0
     """Largest sigma of a Gaussian blur, in pixels."""
     probability: Fraction = 0.5
-    """How often each radiometric change is made."""
+    """Probability of each radiometric change."""
     recolor: dict[str, RecoloringSettings] = Field(default_factory=dict)
-    """Class -> how its pixels change their colour, apart from those of other classes: for what has another colour
+    """Class -> how its pixels change their colour, independently of other classes: for what has another colour
     at the next site, such as the ground under trees."""
 
 
@@ -171,13 +171,13 @@ class OptimizerSettings(Settings):
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     backbone_factor: Positive = 1.0
-    """Learning rate of the backbone as a share of that of the head; below 1 where it has first weights."""
+    """Learning rate of the backbone as a share of that of the head; below 1 if it has first weights."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of sgd."""
     poly_power: Annotated[float, Field(ge=0)] = 0.9
     """Learning rate = first * (1 - step / steps) ** power; 0 keeps it."""
     restarts: tuple[PositiveCount, ...] = ()
-    """Steps after which the learning rate starts anew, in rising order (warm restarts, 1608.03983)."""
+    """Steps after which the learning rate starts again, in rising order (warm restarts, 1608.03983)."""
     restart_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
     """First learning rate of each cycle as a share of that of the one before."""
     warm_up_steps: Annotated[int, Field(ge=0)] = 50
@@ -186,7 +186,7 @@ class OptimizerSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """A whole training run, as its YAML file says it."""
+    """A whole training run, as its YAML file describes it."""
 
     name: Annotated[str, AfterValidator(package_name)]
     """Name of the model package."""
@@ -203,7 +203,7 @@ class TrainingSettings(Settings):
     pixel_size: Positive | None = None
     pixel_unit: Literal["m", "micrometer", "millimeter"] = "m"
     class_balance: Fraction = 0.5
-    """0: windows fall evenly on the labelled area; 1: around every class equally often."""
+    """0: windows are spread evenly over the labelled area; 1: around every class equally often."""
     augmentation: AugmentationSettings = AugmentationSettings()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -212,7 +212,7 @@ class TrainingSettings(Settings):
     """Windows of one step in one process."""
     seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast where the processor computes it natively, else fp32."""
+    """auto: bf16 autocast if the processor computes it natively, else fp32."""
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the moving average of the weights that is scored and saved; 0: the weights themselves."""
     validate_every: PositiveCount = 250
@@ -222,17 +222,17 @@ class TrainingSettings(Settings):
     patience: PositiveCount | None = None
     """Stop after this many scores without a better mean IoU; None: never."""
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
-    """Processor threads of one step; None: torch decides. One is fastest where others share the machine."""
+    """Processor threads of one step; None: torch decides. One is fastest if other programs share the machine."""
     loader_processes: Annotated[int, Field(ge=0, le=MOST_THREADS)] = 1
     """Processes that read windows beside the training; 0: the training process reads."""
     left_out_steps: PositiveCount | None = None
     """Steps of each training with ``--each-scene-left-out``; None: ``steps``."""
     label_rule: str = ""
-    """How the labels came to be, in words; kept in the model package."""
+    """How the labels came to be, as text; kept in the model package."""
     data_notice: str = ""
     """Source and terms of the data; kept in the model package."""
     limits: tuple[str, ...] = ()
-    """What the model is not good for; kept in the model package."""
+    """What the model must not be used for; kept in the model package."""
 
     @model_validator(mode="after")
     def _names_agree(self) -> TrainingSettings:
@@ -249,7 +249,7 @@ class TrainingSettings(Settings):
             if scene.slices is not None:
                 wanted |= set(scene.slices.label_probabilities)
                 if scene.unlabelled is None or not scene.slices.label_probabilities:
-                    msg = f"scene {scene.name} has slices: label_probabilities and unlabelled must say the classes"
+                    msg = f"scene {scene.name} has slices: label_probabilities and unlabelled must define the classes"
                     raise ValueError(msg)
             elif not scene.labels:
                 msg = f"scene {scene.name} has no labels: name a class raster or a vector file"

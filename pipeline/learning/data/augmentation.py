@@ -59,7 +59,7 @@ def draw_placement(settings: AugmentationSettings, random: np.random.Generator) 
     )
 
 
-def place(values: Tensor, labels: Tensor, placement: Placement, side: int) -> tuple[Tensor, Tensor]:
+def cut_window(values: Tensor, labels: Tensor, placement: Placement, side: int) -> tuple[Tensor, Tensor]:
     """Cut the window out of its footprint: values bilinearly, labels by nearest neighbour.
 
     Parameters
@@ -69,7 +69,7 @@ def place(values: Tensor, labels: Tensor, placement: Placement, side: int) -> tu
     labels
         uint8, n x n.
     placement
-        How the window lies.
+        How the window lies on the scene.
     side
         Pixels of the window.
 
@@ -94,8 +94,8 @@ def place(values: Tensor, labels: Tensor, placement: Placement, side: int) -> tu
 class RadiometricAugmentation:
     """Changes of light and sensor on normalised values, bands x rows x columns.
 
-    Bands are changed apart from each other: a model that saw one flight only otherwise learns its
-    colours, and fails on the next.
+    Each band is changed on its own: otherwise a model that saw only one flight learns its colours, and fails on the
+    next.
     """
 
     def __init__(self, settings: AugmentationSettings) -> None:

@@ -33,7 +33,7 @@ from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRa
 
 
 class RasterLabels:
-    """A class raster, warped to the grid of the scene by nearest neighbour where it lies on another one."""
+    """A class raster, warped to the grid of the scene by nearest neighbour if it has another one."""
 
     def __init__(self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> None:
         self.notes: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class RasterLabels:
             raise TrainingError(msg) from error
 
     def _on_grid(self, spec: RasterSpec) -> rasterio.DatasetReader | WarpedVRT:
-        if self._file.shape == (spec.height, spec.width) and self._is_in_place(spec):
+        if self._file.shape == (spec.height, spec.width) and self._covers_scene(spec):
             return self._file
         if self._file.crs is None or spec.georef.crs_wkt is None:
             msg = (
@@ -90,7 +90,7 @@ class RasterLabels:
         self.notes = (f"{self._scene}: the label raster was warped to the grid of the scene",)
         return warped
 
-    def _is_in_place(self, spec: RasterSpec) -> bool:
+    def _covers_scene(self, spec: RasterSpec) -> bool:
         """Return whether a raster of the size of the scene covers it pixel for pixel."""
         crs, wkt = self._file.crs, spec.georef.crs_wkt
         if wkt is None:
@@ -102,17 +102,19 @@ class RasterLabels:
             return True
         if crs is None and self._file.transform.is_identity:
             self.notes = (
-                f"{self._scene}: the label raster says no place; it has the size of the scene and is taken "
+                f"{self._scene}: the label raster has no georeference; it has the size of the scene and is taken "
                 "pixel for pixel",
             )
             return True
         same_crs = crs is None or crs == CRS.from_wkt(wkt)
         return bool(same_crs and self._file.transform.almost_equals(spec.georef.affine))
 
-    def _refuse_elsewhere(self, spec: RasterSpec) -> None:
-        """Raise where the raster and the scene have no ground in common."""
+    def _refuse_no_overlap(self, spec: RasterSpec) -> None:
+        """Raise if the raster and the scene do not overlap."""
         width, height = spec.width, spec.height
-        corners = [spec.georef.affine @ place for place in ((0, 0), (width, 0), (0, height), (width, height))]
+        corners = [
+            spec.georef.affine @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))
+        ]
         xs, ys = zip(*corners, strict=True)
         try:
             left, bottom, right, top = transform_bounds(
@@ -148,10 +150,10 @@ class RasterLabels:
         return codes if shown is None else np.where(shown, codes, np.uint8(IGNORE_CODE))
 
     def _values(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return the pixels of a window, and which of them are shown; None: all."""
+        """Return the pixels of a window, and which of them are valid; None: all."""
         box = rasterio.windows.Window(window.column, window.row, window.width, window.height)
         if self._failed is not None:
-            raise self._failed  # GDAL keeps zeros for what it could not read
+            raise self._failed  # GDAL leaves zeros in what it could not read
         try:
             with rasterio.Env(**gdal_settings(self._path)), signalled_errors_raised():
                 values = self._grid.read(self._band, window=box)
@@ -184,14 +186,14 @@ def _code_table(class_values: Mapping[str, str], class_names: Sequence[str]) -> 
 
 
 def class_map_store(path: str) -> Path | None:
-    """Return the ``classes.zarr`` of a run's folder, or of its own path; None where the path is something else."""
+    """Return the ``classes.zarr`` of a run's folder, or of its own path; None if the path is something else."""
     for folder in (Path(path) / "classes.zarr", Path(path)):
         if (folder / "zarr.json").is_file():
             return folder
     return None
 
 
-def _is_same_place(first: GeoRef, second: GeoRef) -> bool:
+def _is_same_grid(first: GeoRef, second: GeoRef) -> bool:
     if first.crs_wkt is None or second.crs_wkt is None:
         same_crs = first.crs_wkt == second.crs_wkt
     else:
@@ -210,7 +212,7 @@ class ClassMapLabels:
         self._scene, self._names = scene, class_names
         self._map = ZarrClassRaster(store)
         ours = self._map.spec
-        if (ours.height, ours.width) != (spec.height, spec.width) or not _is_same_place(
+        if (ours.height, ours.width) != (spec.height, spec.width) or not _is_same_grid(
             ours.georef, spec.georef
         ):
             msg = (

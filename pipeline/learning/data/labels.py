@@ -31,7 +31,7 @@ class LabelReader(Protocol):
     """What was repaired or left out, one line each, for the log."""
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Return class codes, rows x columns; ``IGNORE_CODE`` where there is no label."""
+        """Return class codes, rows x columns; ``IGNORE_CODE`` if there is no label."""
 
     def close(self) -> None:
         """Close the file."""
@@ -45,7 +45,7 @@ def open_labels(scene: SceneSettings, path: str, spec: RasterSpec, class_names: 
     scene
         What the labels mean.
     path
-        Where they are, resolved.
+        Their path, resolved.
     spec
         The grid of the raster.
     class_names
@@ -90,7 +90,7 @@ def inscribed_ellipses(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
     ::
 
         +--.-'''-.--+
-        | /       \ |   a fair crown for a box that was drawn around a tree
+        | /       \ |   close to the crown of a tree in its box
         |(         )|
         | \       / |
         +--'-...-'--+
@@ -145,7 +145,7 @@ class PolygonLabels:
         values = list(frame[column]) if column else [next(iter(scene.class_values))] * len(frame)
         geometries, values, self.notes = _usable(geometries, values, scene.name)
         if spec.georef.crs_wkt is None:
-            geometries = shapely.transform(geometries, spec.georef.placed)
+            geometries = shapely.transform(geometries, spec.georef.from_user)
         pixels = _in_pixels(geometries, ~spec.georef.affine)
         codes = np.asarray([_code_of(v, scene, class_names) for v in values], dtype=np.uint8)
         self._geometries, self._codes = _drawn(pixels, codes, scene.polygon_shape)
@@ -176,7 +176,7 @@ class PolygonLabels:
         return np.asarray(codes, dtype=np.uint8)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""
 
 
 def _read_polygons(scene: SceneSettings, path: str, spec: RasterSpec) -> geopandas.GeoDataFrame:
@@ -204,7 +204,7 @@ def _read_polygons(scene: SceneSettings, path: str, spec: RasterSpec) -> geopand
 def _usable(
     geometries: NDArray[np.object_], values: list[object], scene: str
 ) -> tuple[NDArray[np.object_], list[object], tuple[str, ...]]:
-    """Leave out empty geometries and points and lines; repair self-crossing ones; say how many."""
+    """Leave out empty geometries, points and lines; repair self-crossing ones; say how many."""
     notes = []
     crossing = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
     if crossing.any():

@@ -13,7 +13,7 @@ from segment_tiles.pipeline.parent_process import end_with_parent
 
 
 class WindowNumbers(Sampler[int]):
-    """Numbers of the windows of one process from a step on: a window belongs to one step of one rank."""
+    """Numbers of the windows of one process, from a given step on: a window belongs to one step of one rank."""
 
     def __init__(self, first_step: int, steps: int, batch: int, process: TrainingProcess) -> None:
         self._steps = range(first_step, steps)
@@ -50,5 +50,5 @@ def batches(
 
 
 def _begin(_number: int) -> None:
-    # torch looks for the parent every 5 s, and not while batches wait that nobody takes
+    # torch checks every 5 s that the parent lives, but not while finished batches wait to be taken
     end_with_parent()

@@ -1,4 +1,4 @@
-"""Classes that change their colour apart from each other, so that no class is known by the colour of one site.
+"""Changes the colour of each class on its own, so that a model does not know a class by its colour at one site.
 
 ::
 
@@ -9,8 +9,8 @@
     | .    oo    .   . |             |      oo          |
     +------------------+             +------------------+
 
-A network that saw trees on green meadows alone learns that green is meadow, however the light of whole pictures
-is changed.
+A network that saw trees only on green meadows learns that green is meadow, however the light of whole pictures is
+changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from segment_tiles.pipeline.learning.settings import IGNORE_CODE, RecoloringSett
 EDGE_SIGMA = (1.0, 4.0)
 """Range of the blur of the edge between two colours, in pixels: labels are rarely exact to the pixel."""
 RAGGEDNESS_SIGMA = 5.0
-"""Size of what makes that edge ragged, in pixels; its course would else be that of the label."""
+"""Size of what makes that edge ragged, in pixels; a smooth edge would follow the label."""
 RAGGEDNESS = 0.35
 """How far the edge is moved, as a share of its blur."""
 
@@ -39,11 +39,11 @@ class ClassRecoloring:
     Parameters
     ----------
     settings
-        By class name; a class that is not there keeps its colours.
+        By class name; a class that is not named keeps its colours.
     names
         Names of the classes in the order of their codes.
     mean, std
-        Of the bands, bands x 1 x 1: what value 0 of the raster, which is black, becomes.
+        Of the bands, bands x 1 x 1; they give the normalised value of black, which is 0 in the raster.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ClassRecoloring:
         labels
             side x side codes; a pixel without a label goes with the nearest that has one.
         random
-            Not asked where no class changes.
+            Not used if no class changes.
         """
         drawn = [code for code, s in self._settings.items() if random.random() < s.probability]
         if not drawn:
@@ -90,7 +90,7 @@ def _recolored(light: Tensor, settings: RecoloringSettings, random: np.random.Ge
 
 
 def _nearest_labels(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return codes in which every ignored pixel has that of the nearest other one, where there is one."""
+    """Return codes in which every ignored pixel has that of the nearest other one, if there is one."""
     ignored = labels == IGNORE_CODE
     if not ignored.any() or ignored.all():
         return labels

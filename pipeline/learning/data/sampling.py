@@ -1,4 +1,4 @@
-"""Where training windows lie: drawn from the number of the sample alone, so that a resume is exact."""
+"""Positions of training windows: drawn from the number of the sample alone, so that a resume is exact."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segment_tiles.pipeline.learning.data.survey import CELL, ClassCells, Survey
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The place of one training window."""
+    """The position of one training window."""
 
     scene: int
     """Index of the training scene."""
@@ -35,7 +35,7 @@ class WindowSampler:
         self._class_odds = [_class_odds(cells, balance) for cells in survey.cells]
 
     def draw(self, random: np.random.Generator) -> Sample:
-        """Return the place of the next window."""
+        """Return the position of the next window."""
         scene = int(random.choice(len(self._cells), p=self._scene_odds))
         cells = self._cells[scene]
         label = int(random.choice(cells.counts.shape[1], p=self._class_odds[scene]))

@@ -26,7 +26,7 @@ from segment_tiles.pipeline.sources.protocol import Source, notes_of
 from segment_tiles.pipeline.wording import counted
 
 STRIP_ROWS = 256
-"""Rows read at once where a whole scene is walked through."""
+"""Rows read at once when a whole scene is walked through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class LabelledWindow:
     valid: NDArray[np.bool_]
     """rows x columns; False: no data, or held out."""
     labels: NDArray[np.uint8]
-    """rows x columns class codes; ``IGNORE_CODE`` where nothing is known or allowed to be."""
+    """rows x columns class codes; ``IGNORE_CODE`` if there is no label or it is held out."""
 
 
 class LabelledScene:
@@ -47,9 +47,9 @@ class LabelledScene:
     Parameters
     ----------
     settings
-        The scene as the configuration says it.
+        The scene in the configuration.
     data_folder
-        Where relative paths start.
+        Folder at which relative paths start.
     class_names
         Names of the classes in the order of their codes.
 
@@ -99,7 +99,7 @@ class LabelledScene:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of raster and labels before training on them."""
+        """What the user should know about raster and labels before training on them."""
         of_source = tuple(f"scene {self.settings.name}: {note}" for note in notes_of(self.source))
         return (*of_source, *self.labels.notes)
 
@@ -109,7 +109,7 @@ class LabelledScene:
         return self.source.spec.window
 
     def name_of(self, window: Window) -> str:
-        """Return what people call a part of the scene: a slice, or rows and columns."""
+        """Return a name for a part of the scene: its slice, or its rows and columns."""
         if window == self.window:
             return self.settings.name
         number = None if self._layout is None else self._layout.number_at(window)
@@ -121,7 +121,7 @@ class LabelledScene:
         )
 
     def read(self, window: Window, *, with_held_out: bool) -> LabelledWindow:
-        """Return a window of any place and size.
+        """Return a window at any position and of any size.
 
         Pixels beyond the edge are reflected and have no label::
 
@@ -148,7 +148,7 @@ class LabelledScene:
         return _padded(LabelledWindow(values, valid, labels), inside, window)
 
     def training_strips(self) -> Iterator[tuple[Window, LabelledWindow]]:
-        """Walk through the scene in strips, as training may see it."""
+        """Yield the scene in strips, as training may see it."""
         for row in range(0, self.window.height, STRIP_ROWS):
             strip = Window(row, 0, min(STRIP_ROWS, self.window.height - row), self.window.width)
             yield strip, self.read(strip, with_held_out=False)
@@ -176,7 +176,7 @@ def _padded(labelled: LabelledWindow, inside: Window, wanted: Window) -> Labelle
 
 
 def resolve(path: str, data_folder: Path) -> str:
-    """Return a path of the configuration, seen from the data folder; URLs and absolute paths as they are."""
+    """Return a path of the configuration, relative to the data folder; URLs and absolute paths as they are."""
     if is_url(path) or Path(path).is_absolute():
         return path
     return str(data_folder / path)

@@ -32,7 +32,7 @@ from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volu
 
 @dataclass(frozen=True, slots=True)
 class SheetLayout:
-    """Where the slices of a volume lie on their sheet."""
+    """The positions of the slices of a volume on their sheet."""
 
     numbers: tuple[int, ...]
     """Slice numbers along the axis, from top to bottom."""
@@ -49,7 +49,7 @@ class SheetLayout:
         return len(self.numbers) * (self.rows + self.gap) - self.gap
 
     def number_at(self, window: Window) -> int | None:
-        """Return the number of the slice that a window is, or is a part of; None where it is of several."""
+        """Return the number of the slice that holds a window; None if the window reaches over several."""
         place, row = divmod(window.row, self.rows + self.gap)
         return self.numbers[place] if row + window.height <= self.rows else None
 
@@ -123,14 +123,14 @@ def _laid_out(slices: NDArray[Any], layout: SheetLayout) -> tuple[NDArray[Any], 
 
 
 class ProbabilityLabels:
-    """Class codes from volumes of class probability: the class of the highest, the rest to one class.
+    """Class codes from volumes of class probability: the class of the highest; what is left of one is a class too.
 
     Parameters
     ----------
     volumes
         Class name -> path of its probability volume, 0 to ``full``.
     remainder
-        Class that has what is left of ``full``.
+        Class whose probability is what is left of ``full``.
     """
 
     notes: tuple[str, ...] = ()
@@ -162,4 +162,4 @@ class ProbabilityLabels:
         return self._codes[window.slices()]
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""

@@ -1,4 +1,4 @@
-"""One walk through the scenes before training: band statistics, and where each class lies."""
+"""One pass over the scenes before training: band statistics, and where each class lies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Survey:
 
 
 def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
-    """Walk through the scenes once.
+    """Read the scenes once.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
         parts = []
         for strip, labelled in scene.training_strips():
             values = labelled.values[:, labelled.valid].astype(np.float64)
-            # NaN and infinity are no values, as for the engine
+            # NaN and infinity are not values, as in the engine
             values[not_finite(values)] = np.nan
             total += np.nansum(values, axis=1)
             squares += np.nansum(values**2, axis=1)

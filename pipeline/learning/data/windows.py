@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 from segment_tiles.pipeline.learning.data.augmentation import (
     Placement,
     RadiometricAugmentation,
+    cut_window,
     draw_placement,
-    place,
 )
 from segment_tiles.pipeline.learning.data.recoloring import ClassRecoloring
 from segment_tiles.pipeline.learning.data.sampling import Sample, WindowSampler
@@ -25,9 +25,9 @@ from segment_tiles.pipeline.sources.validity import not_finite
 
 
 class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
-    """Item n is the n-th window of the run: place, zoom and light are drawn from (seed, n).
+    """Item n is the n-th window of the run: position, zoom and light are drawn from (seed, n).
 
-    So a run that was interrupted goes on exactly, and any number of loader processes or ranks gives
+    So an interrupted run resumes exactly, and any number of loader processes or ranks gives
     the same windows. Files are opened by each process for itself, at its first item.
     """
 
@@ -49,16 +49,16 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
         return self._settings.steps * self._settings.batch
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open files behind when a loader process is started."""
+        """Leave out open files when a loader process is started."""
         return self.__dict__ | {"_open": {}}
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return normalised values (bands x side x side float32) and labels (side x side int64)."""
         sample, placement, random = self._drawn(index)
-        image, labels = self._placed(sample, placement)
+        image, labels = self._cut(sample, placement)
         return self._radiometric(self._recoloring(image, labels, random), random), labels
 
-    def _placed(self, sample: Sample, placement: Placement) -> tuple[Tensor, Tensor]:
+    def _cut(self, sample: Sample, placement: Placement) -> tuple[Tensor, Tensor]:
         """Return normalised values and labels of a window as it lies on its scene."""
         scene = self._scene(sample.scene)
         footprint = placement.footprint(sample.row, sample.column, self._settings.window)
@@ -66,12 +66,12 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
         values = (labelled.values.astype(np.float32) - self._mean) / self._std
         # what the engine does with pixels without data: the mean of the band
         values = np.where(labelled.valid & ~not_finite(labelled.values), values, np.float32(0))
-        return place(
+        return cut_window(
             torch.from_numpy(values), torch.from_numpy(labelled.labels), placement, self._settings.window
         )
 
     def describe(self, index: int) -> str:
-        """Return in words where the n-th window lies."""
+        """Return the position of the n-th window as text for people."""
         sample, placement, _ = self._drawn(index)
         box = placement.footprint(sample.row, sample.column, self._settings.window)
         return (

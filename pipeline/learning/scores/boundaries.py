@@ -65,7 +65,7 @@ class BoundaryIou:
         self._either: NDArray[np.int64] = np.zeros(classes, dtype=np.int64)
 
     def add(self, truth: Tensor, mapped: Tensor, known: Tensor, core: tuple[slice, slice]) -> None:
-        """Count the pixels of ``core``; the rest of the arrays is the surroundings that they need."""
+        """Count the pixels of ``core``; the rest of the arrays is the surroundings that the scores need."""
         for code in range(len(self._both)):
             of_truth = inner_band(known & (truth == code), known, self.width)[core]
             of_map = inner_band(known & (mapped == code), known, self.width)[core]
@@ -73,7 +73,7 @@ class BoundaryIou:
             self._either[code] += int((of_truth | of_map).sum())
 
     def of_class(self, code: int) -> float:
-        """Return the score of one class; NaN where it has no edge."""
+        """Return the score of one class; NaN if it has no edge."""
         return float(self._both[code] / self._either[code]) if self._either[code] else float("nan")
 
     @property
@@ -95,7 +95,7 @@ class TrimapScores:
         self.matrix = ConfusionMatrix(classes)
 
     def add(self, truth: Tensor, mapped: Tensor, known: Tensor, core: tuple[slice, slice]) -> None:
-        """Count the pixels of ``core``; the rest of the arrays is the surroundings that they need."""
+        """Count the pixels of ``core``; the rest of the arrays is the surroundings that the scores need."""
         band = torch.zeros_like(known)
         for code in torch.unique(truth[known]).tolist():
             band |= inner_band(known & (truth == code), known, self.width)

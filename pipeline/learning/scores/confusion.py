@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """Scores of one class; NaN where the class is neither in the truth nor in the map."""
+    """Scores of one class; NaN if the class is neither in the truth nor in the map."""
 
     iou: float
     dice: float
@@ -70,7 +70,7 @@ class ConfusionMatrix:
 
     @property
     def mean_iou(self) -> float:
-        """Mean IoU of the classes that occur in truth or map; NaN where nothing was counted."""
+        """Mean IoU of the classes that occur in truth or map; NaN if nothing was counted."""
         values = np.array([self.of_class(code).iou for code in range(self.classes)])
         return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 

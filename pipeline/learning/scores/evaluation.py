@@ -157,7 +157,7 @@ def _count_window(
 def _positions(
     codes: NDArray[np.integer], nodata: int | None, classes: EvaluatedClasses
 ) -> NDArray[np.uint8]:
-    """Return the place of each code among the classes; ``IGNORE_CODE`` for nodata."""
+    """Return the index of each code among the classes; ``IGNORE_CODE`` for nodata."""
     positions = np.full(codes.shape, IGNORE_CODE, dtype=np.uint8)
     for code in np.unique(codes).tolist():
         if code == nodata:

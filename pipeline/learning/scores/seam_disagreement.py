@@ -6,8 +6,8 @@ r"""How far neighbouring tiles disagree about the pixels that both of them see, 
     |-------------------|
                    |/////-------------------|      ///  seen by both: the same class, the same scores?
 
-Blending hides a disagreement, and averages two answers of which one or both are wrong. What makes tiles
-disagree is what each cannot see beyond its edge, and image pooling over the whole tile.
+Blending hides a disagreement: it averages two answers of which one or both are wrong. Tiles disagree because of what
+each cannot see beyond its edge, and because of image pooling over the whole tile.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class SeamDisagreement:
 
     @property
     def class_share(self) -> float:
-        """Share of the pixels whose classes differ; NaN where no tiles overlap."""
+        """Share of the pixels whose classes differ; NaN if no tiles overlap."""
         return self.differing / self.pixels if self.pixels else float("nan")
 
     @property
     def score_difference(self) -> float:
-        """Mean absolute difference of a class score, 0 to 1; NaN where no tiles overlap."""
+        """Mean absolute difference of a class score, 0 to 1; NaN if no tiles overlap."""
         return self.difference / self.pixels if self.pixels else float("nan")
 
     def add(self, first: Tensor, second: Tensor, counted: Tensor) -> None:
@@ -71,7 +71,7 @@ def measure_seams(source: Source, scorer: TileScorer, lattice: Lattice, region: 
     scorer
         What computes.
     lattice
-        Where tiles lie.
+        The grid of tiles.
     region
         Pixels outside it are not counted.
     """

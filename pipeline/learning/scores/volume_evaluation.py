@@ -30,7 +30,7 @@ from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 
-SAME_PLACE = 1e-3
+GRID_TOLERANCE = 1e-3
 """Millimetres by which two grids may differ and still be the same."""
 
 
@@ -53,7 +53,7 @@ class Sheet:
         return len(self.numbers) * (self.rows + self.gap) - self.gap
 
     def parts(self, window: Window) -> Iterator[tuple[int, Window, Window]]:
-        """Yield each slice that a window meets: its number, the part in the slice, the part in the window."""
+        """Yield each slice that a window overlaps: its number, the part in the slice, the part in the window."""
         for place, number in enumerate(self.numbers):
             slice_box = Window(place * (self.rows + self.gap), 0, self.rows, self.columns)
             common = window.intersect(slice_box)
@@ -87,7 +87,7 @@ class SheetOfClasses:
         return self._read(self._confidence, window, 0)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""
 
     def _read(self, array: zarr.Array[Any], window: Window, between: int) -> NDArray[Any]:
         values = np.full(window.shape, between, dtype=array.dtype)
@@ -113,14 +113,14 @@ class SheetOfTruth:
         self._codes, self._sheet = codes, sheet
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Return class codes, ``IGNORE_CODE`` where there is no truth."""
+        """Return class codes, ``IGNORE_CODE`` if there is no truth."""
         values = np.full(window.shape, IGNORE_CODE, np.uint8)
         for number, inside, here in self._sheet.parts(window):
             values[here.slices()] = self._codes[(number, *inside.slices())]
         return values
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""
 
 
 def sheet_of(group: zarr.Group, slices: tuple[int, int] | None, gap: int) -> Sheet:
@@ -129,7 +129,7 @@ def sheet_of(group: zarr.Group, slices: tuple[int, int] | None, gap: int) -> She
     Raises
     ------
     TrainingError
-        Where the result has no such slices.
+        If the result has no such slices.
     """
     geometry = read_geometry(group)
     _, rows, columns = array_of(group, "classes").shape
@@ -160,7 +160,7 @@ def labels_from_codes(
     Raises
     ------
     TrainingError
-        Where the grid is another one, or no value is that of a class.
+        If the grid is another one, or no value is that of a class.
     """
     labels = _on_grid(path, geometry)
     codes = np.full(labels.shape, IGNORE_CODE, np.uint8)
@@ -177,21 +177,21 @@ def labels_from_codes(
 def labels_from_probabilities(
     paths: Mapping[str, str], remainder: str, geometry: VolumeGeometry, names: Sequence[str]
 ) -> NDArray[np.uint8]:
-    """Return the class of the highest probability, the remainder of one to a class of its own.
+    """Return the class of the highest probability; ``remainder`` has what the others leave of one.
 
     Parameters
     ----------
     paths
         Class name -> its probability, 0 to 1, or 0 to the largest value of an integer type.
     remainder
-        Class that has what is left of one.
+        Class whose probability is what is left of one.
     geometry, names
         As in `labels_from_codes`.
 
     Raises
     ------
     TrainingError
-        Where a grid is another one.
+        If a grid is another one.
     """
     shares = []
     for path in paths.values():
@@ -207,14 +207,14 @@ def labels_from_probabilities(
 def _on_grid(path: str, geometry: VolumeGeometry) -> NDArray[Any]:
     """Return a volume on slices, rows and columns of the result.
 
-    It may be stored in another order or turned, as long as its voxels lie in the same places.
+    It may be stored in another order or turned, as long as its voxels have the same positions.
     """
     spec = read_volume_spec(path, Selection())
     own = Slicing.along(geometry.slicing.axis, spec.affine)
     whole = VolumeSpec(geometry.source_shape, 1, "uint8", _whole_affine(geometry))
     same_shape = own.shape_of(spec.shape) == geometry.slicing.shape_of(whole.shape)
     if not same_shape or not np.allclose(
-        own.affine_of(spec), geometry.slicing.affine_of(whole), atol=SAME_PLACE
+        own.affine_of(spec), geometry.slicing.affine_of(whole), atol=GRID_TOLERANCE
     ):
         msg = (
             f"{path} has {spec.shape} voxels from {_origin(spec)} mm, the volume of the map {whole.shape} from "

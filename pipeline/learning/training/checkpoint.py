@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a training needs to go on exactly where it was."""
+"""Checkpoints: everything that a training needs to resume exactly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Checkpoint:
     scores_without_progress: int
     kept_weights: dict[str, Any] | None
     fingerprint: str
-    """Of the settings; another training is not gone on with."""
+    """Of the settings; a checkpoint of another training is refused."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One row per step and score, as the CSV log has them."""
     sources: dict[str, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(
     folder: Path, fingerprint: str, sources: Mapping[str, str] | None = None
 ) -> Checkpoint | None:
-    """Return the checkpoint of a folder, or None where there is none.
+    """Return the checkpoint of a folder, or None if there is none.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def load_checkpoint(
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as parts:  # torch reads on where a byte of the weights is wrong
+        with zipfile.ZipFile(path) as parts:  # torch does not notice a wrong byte in the weights
             damaged = parts.testzip()
         if damaged is not None:
             msg = f"{path} is damaged in {damaged}; remove it, or begin anew with --restart"

@@ -54,7 +54,7 @@ def backbone_of(network: nn.Module) -> nn.Module:
         inner = getattr(backbone, "model", backbone)
         return inner if isinstance(inner, nn.Module) else backbone
     msg = (
-        "network.initial_backbone and network.frozen speak of a backbone, which this network has not; "
+        "network.initial_backbone and network.frozen need a backbone, which this network does not have; "
         "leave them out, or choose another network.arch"
     )
     raise TrainingError(msg)

@@ -1,4 +1,4 @@
-"""Logs of a training: CSV always, TensorBoard where it is installed."""
+"""Logs of a training: CSV always, TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCORES_FILE = "scores.csv"
 
 
 class TrainingLog:
-    """Writes rows as they come, after those that a checkpoint brought along.
+    """Writes rows as they come, after those of the checkpoint.
 
     ``steps.csv`` has a row per step, ``scores.csv`` a row per validation, ``tensorboard/`` the same.
     """

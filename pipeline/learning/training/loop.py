@@ -58,9 +58,9 @@ class Training:
     score
         Called every ``validate_every`` steps with the averaged network, in the first process.
     folder
-        Where checkpoints are.
+        Folder of the checkpoints.
     sources
-        Version of each source by what it is; a checkpoint of others is not gone on with.
+        Version of each source by what it is; a checkpoint of other versions is refused.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Training:
 
     @property
     def scored_network(self) -> nn.Module:
-        """The network that is scored and saved: the moving average where there is one."""
+        """The network that is scored and saved: the moving average if there is one."""
         return self.network if self._average is None else self._average.module
 
     def resume(self) -> bool:
-        """Take up the checkpoint of the folder; False where there is none."""
+        """Load the checkpoint of the folder; False if there is none."""
         checkpoint = load_checkpoint(self._folder, self._fingerprint, self._sources)
         if checkpoint is None:
             return False
@@ -180,14 +180,14 @@ class Training:
     def _not_a_number(
         self, what: str, logits: Tensor, labels: Tensor, numbers: WindowNumbers
     ) -> TrainingFailedError:
-        """Say which windows of the step are at fault, in any process; all of them where that cannot be told."""
-        places = list(numbers.of_step(self.step))
+        """Say which windows of the step are at fault, in any process; all of them if that cannot be told."""
+        windows = list(numbers.of_step(self.step))
         losses = [
             self._loss(one[None].float(), label[None]).item()
             for one, label in zip(logits.detach(), labels, strict=True)
         ]
-        guilty = [n for n, value in zip(places, losses, strict=True) if not math.isfinite(value)]
-        everywhere = self._process.gather((guilty, places))
+        guilty = [n for n, value in zip(windows, losses, strict=True) if not math.isfinite(value)]
+        everywhere = self._process.gather((guilty, windows))
         named = [n for found, _ in everywhere for n in found] or [n for _, all_ in everywhere for n in all_]
         where = "; ".join(self._windows.describe(n) for n in named[:3])
         has_checkpoint = (self._folder / CHECKPOINT_NAME).exists()
@@ -198,7 +198,7 @@ class Training:
         )
 
     def _assess(self) -> bool:
-        """Score, keep the weights, write a checkpoint; True where the training should stop."""
+        """Score, keep the weights, write a checkpoint; True if the training should stop."""
         stop = False
         if self._process.is_first:
             self._refuse_broken_weights()
@@ -220,7 +220,7 @@ class Training:
         return self._process.agree(stop)
 
     def _refuse_broken_weights(self) -> None:
-        """Keep weights that are no numbers out of a checkpoint."""
+        """Refuse to write weights that are not numbers into a checkpoint."""
         if all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
             return
         msg = (
@@ -246,7 +246,7 @@ class Training:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return bf16 autocast where it was asked for, or where the device computes bf16 natively."""
+    """Return bf16 autocast if it was asked for, or if the device computes bf16 natively."""
     native = (
         torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cuda"
@@ -258,7 +258,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 
 
 def _seed_of(*numbers: int) -> int:
-    """Return a seed that is its own for every tuple of numbers."""
+    """Return a seed that differs for every tuple of numbers."""
     digest = hashlib.sha256(",".join(map(str, numbers)).encode()).digest()
     return int.from_bytes(digest[:4], "little")
 

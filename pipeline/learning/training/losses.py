@@ -26,7 +26,7 @@ class CrossEntropy(nn.Module):
         self._smoothing, self._top_fraction = label_smoothing, top_fraction
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over (B, classes, H, W) logits and (B, H, W) codes; 0 where nothing is labelled."""
+        """Return the mean over (B, classes, H, W) logits and (B, H, W) codes; 0 if nothing is labelled."""
         losses = F.cross_entropy(
             logits,
             labels,

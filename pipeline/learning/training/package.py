@@ -1,4 +1,4 @@
-"""What a trained network becomes: the manifest of a model package."""
+"""The manifest of the model package that a training writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelM
 
 
 def architecture_of(network: NetworkSettings, window: int) -> Architecture:
-    """Return the architecture; a pooling window that is not named is the training window in features."""
+    """Return the architecture; a pooling window that is not given is the training window in features."""
     pooling_window = network.image_pooling_window
     if network.image_pooling == "window" and pooling_window is None:
         # odd, so that the window has a centre: (crop - 1) / stride + 1 of the TensorFlow code, rounded up
@@ -64,7 +64,7 @@ def class_table(settings: TrainingSettings) -> ClassTable:
 
 
 def score_summary(matrix: ConfusionMatrix, table: ClassTable) -> dict[str, Any]:
-    """Return scores as they stand in a manifest: rounded to four places, None where one is not defined."""
+    """Return scores as a manifest holds them: rounded to four decimals, None if one is not defined."""
     summary: dict[str, Any] = {"mean_iou": _rounded(matrix.mean_iou), "pixels": matrix.pixels}
     for entry in table.classes:
         scores = matrix.of_class(entry.code)

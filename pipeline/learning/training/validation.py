@@ -31,7 +31,7 @@ class ValidationArea:
 
     @property
     def name(self) -> str:
-        """Scene, and its part where it is not the whole."""
+        """Scene, and its part if it is not the whole."""
         return self.scene.name_of(self.window)
 
     def has_labels(self) -> bool:

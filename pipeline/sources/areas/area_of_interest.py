@@ -135,7 +135,7 @@ def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str, *, of_qupath:
             msg = f"{what}: {which} has no CRS, so the polygons cannot be placed; give both the same"
             raise UsageError(msg)
         # GeoJSON always says WGS84: beside a raster without CRS it holds pixels
-        return shapely.transform(polygons, georef.of_pixels_drawn if of_qupath else georef.placed)
+        return shapely.transform(polygons, georef.of_pixels_drawn if of_qupath else georef.from_user)
     source = CRS.from_user_input(crs)
     if source.equals(target, ignore_axis_order=True):
         return polygons

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.data.augmentation import Placement, place
+from segment_tiles.pipeline.learning.data.augmentation import Placement, cut_window
 from segment_tiles.pipeline.learning.data.loading import WindowNumbers
 from segment_tiles.pipeline.learning.data.sampling import WindowSampler
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene, open_scenes
@@ -119,7 +119,7 @@ def test_values_and_labels_stay_together(scale: float, angle: float, flip: bool)
     box = placement.footprint(0, 0, 48)
     rows, columns = np.mgrid[: box.height, : box.width]
     codes = ((rows // 16 + columns // 16) % 2).astype(np.uint8)
-    values, labels = place(
+    values, labels = cut_window(
         torch.from_numpy(codes[None].astype(np.float32)), torch.from_numpy(codes), placement, 48
     )
     certain = (values[0] < 0.01) | (values[0] > 0.99)
@@ -130,7 +130,7 @@ def test_values_and_labels_stay_together(scale: float, angle: float, flip: bool)
 def test_without_change_a_window_is_a_crop() -> None:
     values = torch.arange(50 * 50, dtype=torch.float32).reshape(1, 50, 50)
     codes = (torch.arange(50 * 50) % 3).to(torch.uint8).reshape(50, 50)
-    cut, labels = place(values, codes, Placement(1.0, 0.0, flip=False), 48)
+    cut, labels = cut_window(values, codes, Placement(1.0, 0.0, flip=False), 48)
     assert torch.allclose(cut, values[:, 1:49, 1:49], atol=1e-2)
     assert torch.equal(labels, codes[1:49, 1:49].long())
 

@@ -119,7 +119,7 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
             f"--roi has {counted(len(roi), 'number')}, but the source is no volume: give MINX,MINY,MAXX,MAXY"
         )
         raise UsageError(msg)
-    (low_x, low_y), (high_x, high_y) = spec.georef.placed(np.array([roi[:2], roi[2:]]))
+    (low_x, low_y), (high_x, high_y) = spec.georef.from_user(np.array([roi[:2], roi[2:]]))
     edge = 1e-6  # a box drawn along pixel edges does not take in the next pixel by rounding
     row, column, row_stop, column_stop = spec.georef.pixel_box((low_x, low_y, high_x, high_y))
     box = Window.from_edges(
