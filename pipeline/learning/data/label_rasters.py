@@ -76,7 +76,7 @@ class RasterLabels:
                 f"{spec.width} x {spec.height}: the same grid, or a CRS in both, is needed"
             )
             raise TrainingError(msg)
-        self._refuse_elsewhere(spec)
+        self._refuse_no_overlap(spec)
         warped = WarpedVRT(
             self._file,
             crs=spec.georef.crs_wkt,
