@@ -33,7 +33,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 
 
 def auxiliary_path(raster: Path) -> Path:
-    """Return where GDAL looks for the auxiliary metadata of a raster.
+    """Return the path at which GDAL looks for the auxiliary metadata of a raster.
 
     >>> auxiliary_path(Path("out/classes.tif")).as_posix()
     'out/classes.tif.aux.xml'
@@ -55,7 +55,7 @@ def write_auxiliary_metadata(
     table
         The classes.
     pixel_counts
-        Pixels of each class in the order of codes, where known.
+        Pixels of each class in the order of codes, if known.
     band
         Counted from 1.
     """

@@ -78,9 +78,9 @@ def write_cog(
     Raises
     ------
     OutputError
-        Where the store has no such array.
+        If the store has no such array.
     WriteFailedError
-        Where the disk is full, read-only, or fails; nothing stands under the final name then.
+        If the disk is full, read-only, or fails; nothing stands under the final name then.
     """
     array, table = array_of(group, name), read_class_table(group)
     with finished_files(auxiliary_path(path), path) as (auxiliary, cog):
@@ -168,7 +168,7 @@ def _check(cog: Path, checksums: Sequence[int]) -> None:
     Raises
     ------
     OSError
-        Where it is not whole.
+        If it is not whole.
     """
     with rasterio.open(cog) as dataset:
         overviews = len(dataset.overviews(1))

@@ -41,7 +41,7 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
     Raises
     ------
     WriteFailedError
-        Where the disk is full, read-only, or fails; no target has changed then, unless the last
+        If the disk is full, read-only, or fails; no target has changed then, unless the last
         renames themselves fail.
     """
     folder = targets[-1].parent

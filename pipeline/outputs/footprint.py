@@ -30,7 +30,7 @@ def footprint(georef: GeoRef, shape: tuple[int, int]) -> tuple[dict[str, Any], l
     Parameters
     ----------
     georef
-        Where the raster is.
+        Georeference of the raster.
     shape
         Rows and columns.
 
@@ -38,7 +38,7 @@ def footprint(georef: GeoRef, shape: tuple[int, int]) -> tuple[dict[str, Any], l
     -------
     tuple or None
         Geometry and [west, south, east, north]; None for a raster without CRS, or with one that has
-        no place on Earth.
+        no position on Earth.
     """
     ring = _longitude_latitude_ring(georef, shape)
     if ring is None:
@@ -84,7 +84,7 @@ def _longitude_latitude_ring(georef: GeoRef, shape: tuple[int, int]) -> Any:
             a * columns + b * rows + c, d * columns + e * rows + f, errcheck=True
         )
     except ProjError:
-        # an engineering CRS, another planet, or a place outside what the projection can show
+        # an engineering CRS, another planet, or coordinates outside what the projection can show
         return None
     ring = np.column_stack([longitude, latitude])
     return ring if np.isfinite(ring).all() else None

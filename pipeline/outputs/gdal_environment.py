@@ -20,7 +20,7 @@ def gdal_environment() -> Iterator[None]:
     Raises
     ------
     OSError
-        Where GDAL reports an error, with its words. (rasterio lets errors of the copy through as a
+        If GDAL reports an error, with its text. (rasterio lets errors of the copy through as a
         class of its own that is no OSError.)
     """
     with rasterio.Env(), block_cache_of_mib(DEFAULT_MIB):

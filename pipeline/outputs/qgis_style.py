@@ -28,7 +28,7 @@ _RASTER, _POLYGONS = "class map", "polygons"
 
 
 def style_path(layer: Path) -> Path:
-    """Return where QGIS looks for the style of a layer file.
+    """Return the path at which QGIS looks for the style of a layer file.
 
     >>> style_path(Path("out/classes.tif")).as_posix()
     'out/classes.qml'

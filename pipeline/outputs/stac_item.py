@@ -56,7 +56,7 @@ class Provenance:
     source_name: str = "a raster"
     """Name of that raster without its folder."""
     acquired: datetime | tuple[datetime, datetime] | None = None
-    """When the scene was taken, or first and last moment; None where nobody knows."""
+    """When the scene was taken, or first and last moment; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def write_item(
     files
         Results beside it that exist; they become the assets, in this order.
     georef, shape
-        Where the class map is; rows and columns.
+        Georeference of the class map; its rows and columns.
     table, pixel_counts
         Classes, and pixels of each in the order of codes.
     provenance
@@ -101,7 +101,7 @@ def write_item(
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     item = _new_item(path.absolute().parent.name, georef, shape, provenance)
     item.properties["processing:expression"] = {
@@ -244,7 +244,7 @@ def _asset(
 
 
 def _resolution_in_metres(georef: GeoRef, shape: tuple[int, int]) -> float | None:
-    """Side of a square of the area that a pixel in the middle has on the ground; None where there is no CRS."""
+    """Side of a square of the area that a pixel in the middle has on the ground; None if there is no CRS."""
     ground = ground_of(georef)
     if ground is None:
         return None

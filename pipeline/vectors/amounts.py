@@ -55,7 +55,7 @@ def pixel_area(spec: ClassRasterSpec) -> float:
     pixel = shapely.Polygon(spec.georef.corners(Window(spec.height // 2, spec.width // 2, 1, 1)))
     sizes = sizes_of(measure, np.array([pixel], dtype=np.object_), None)
     area = float(sizes.areas[0])
-    return area if area > 0 else float(sizes.planar_areas[0])  # a CRS whose middle is no place on the ground
+    return area if area > 0 else float(sizes.planar_areas[0])  # the middle of the CRS is not on the ground
 
 
 def _pixel_area_in_user_units(spec: ClassRasterSpec) -> float:

@@ -1,4 +1,4 @@
-"""PolygonizeOptions: what the polygons of a class raster shall be."""
+"""PolygonizeOptions: how a class raster becomes polygons."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ class PolygonizeOptions:
 
     @property
     def changes_pixels(self) -> bool:
-        """True where the class raster itself is changed before polygons are traced."""
+        """True if the class raster itself is changed before polygons are traced."""
         return bool(self.majority or self.sieve or self.minimum_hole)
 
     @property
     def keeps_pixel_edges(self) -> bool:
-        """True where outlines are traced along pixels and not simplified."""
+        """True if outlines are traced along pixels and not simplified."""
         return self.simplify == 0
 
     @property
     def is_exact(self) -> bool:
-        """True where the area of every feature is its pixels times the area of a pixel."""
+        """True if the area of every feature is its pixels times the area of a pixel."""
         return self.keeps_pixel_edges and not self.right_angles

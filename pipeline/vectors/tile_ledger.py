@@ -49,17 +49,17 @@ class TileLedger:
         joined-<row>_<column>.json   says the same of these
         sieve.zarr, sieve.json       codes that a step changed; the same of its chunks
 
-    None of these waits for the disk: a tile is taken up where each of its files has the checksum that it was
-    written with, and is done again where not. So a power cut costs the tiles of some seconds, and no feature.
+    None of these waits for the disk: a tile is reused if each of its files has the checksum that it was
+    written with, and is done again if not. So a power cut costs the tiles of some seconds, and no feature.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def begin(self, settings: Mapping[str, object], *, restart: bool) -> None:
-        """Take up the folder: go on where settings are equal, start where nothing fits.
+        """Take up the folder: go on if the settings are equal, else start again.
 
-        Tiles of another state of the raster are of no use to anybody and are removed.
+        Tiles of another state of the raster are useless and are removed.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class TileLedger:
             self.remove()
         if record.is_file():
             found = read_sealed(record)
-            if found is None:  # damaged: nobody can tell what the tiles are of
+            if found is None:  # damaged: the origin of the tiles is unknown
                 found = dict.fromkeys(RASTER_KEYS)
             changed = sorted(key for key in settings if found.get(key) != settings[key])
             if not changed:
@@ -92,7 +92,7 @@ class TileLedger:
             raise write_failed(record, error) from error
 
     def remove(self) -> None:
-        """Forget everything but the lock; the settings first, since without them the rest is nobody's."""
+        """Forget everything but the lock; the settings first, since the rest is ignored without them."""
         (self.folder / "settings.json").unlink(missing_ok=True)
         if self.folder.is_dir():
             for entry in self.folder.iterdir():
@@ -104,7 +104,7 @@ class TileLedger:
         return self.folder / f"{step}.zarr"
 
     def has_step(self, step: str) -> bool:
-        """Return True where the codes of a step are complete, and every chunk is what was written."""
+        """Return True if the codes of a step are complete, and every chunk is what was written."""
         return self._is_kept(step)
 
     def finish_step(self, step: str) -> None:
@@ -117,11 +117,11 @@ class TileLedger:
             raise write_failed(codes, error) from error
 
     def has_tile(self, tile: VectorTile) -> bool:
-        """Return True where a tile is traced, and its files are what was written."""
+        """Return True if a tile is traced, and its files are what was written."""
         return self._is_kept(f"tile-{tile.name}")
 
     def has_joined(self, tile: VectorTile) -> bool:
-        """Return True where the joined features of a tile are there as they were written."""
+        """Return True if the joined features of a tile are there as they were written."""
         return self._is_kept(f"joined-{tile.name}")
 
     def _is_kept(self, name: str) -> bool:

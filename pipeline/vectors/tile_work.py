@@ -94,7 +94,7 @@ class TileWorker:
         return task.tile
 
     def _with_right_angles(self, attributes: Attributes, geometries: Polygons) -> Polygons:
-        """Return the geometries, right-angled in the classes that shall be."""
+        """Return the geometries, right-angled in the classes that ask for it."""
         chosen = np.isin(attributes.codes, self._right_angled_codes)
         if not chosen.any():
             return geometries

@@ -29,7 +29,7 @@ BYTES_AT_MOST: Final = 2**32 - 2
 """Of native pixel data: their length has 32 bits (PS3.5, section 7.1)."""
 TAKES: Final = 4
 """Bytes of memory per byte of the map: the map, highdicom's copy of it, and compressed frames twice. Measured
-as 2 to 3 of maps with patches of 8 pixels and more."""
+as 2 to 3 for maps with areas of 8 pixels and more."""
 GIB: Final = 2**30
 MANUFACTURER: Final = "segment-tiles"
 _REFUSALS: Final = (AttributeError, ValueError, TypeError, KeyError, IndexError, sqlite3.Error)
@@ -184,7 +184,7 @@ def segmentation(
 def long_string(text: str) -> str:
     r"""Return text as DICOM's value representation LO takes it: one value of at most 64 characters.
 
-    A backslash parts values there, and control characters are not allowed.
+    A backslash separates values there, and control characters are not allowed.
 
     >>> long_string("a\\b\n" + 70 * "c")[:6]
     'a/b cc'

@@ -50,11 +50,11 @@ def write_dicom_seg(
     Raises
     ------
     MissingExtraError
-        Where highdicom is not installed.
+        If highdicom is not installed.
     OutputError
-        Where the series has changed, lacks what such an object must say, or is too large.
+        If the series has changed, lacks what such an object must say, or is too large.
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     geometry = read_geometry(group)
     table = read_class_table(group)
@@ -79,7 +79,7 @@ def check_voxels(voxels: int, segments: int = 1, kind: DicomSegKind = "binary") 
     Raises
     ------
     OutputError
-        Where it is.
+        If it is.
     """
     check_size(voxels, "voxels", "use --format nifti", segments=segments, kind=kind)
 
@@ -92,7 +92,7 @@ def series_headers(files: Sequence[Path]) -> list[Any]:
 
 
 def _frames(stored: NDArray[Any], table: ClassTable) -> NDArray[Any]:
-    """Return slices x rows x columns of columns x rows x slices, background where there is no class."""
+    """Return slices x rows x columns of columns x rows x slices, background if there is no class."""
     frames = np.ascontiguousarray(stored.transpose(2, 1, 0))
     frames[frames == table.nodata] = 0
     return frames

@@ -58,13 +58,13 @@ def write_slide_seg(
     Raises
     ------
     MissingExtraError
-        Where highdicom is not installed.
+        If highdicom is not installed.
     OutputError
-        Where the map is not of the whole slide, is too large, or the slide lacks what such an object must say.
+        If the map is not of the whole slide, is too large, or the slide lacks what such an object must say.
     SourceError
-        Where the files of the slide cannot be read.
+        If the files of the slide cannot be read.
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     array, georef = array_of(group, "classes"), read_georef(group)
     rows, columns = array.shape
@@ -102,7 +102,7 @@ def check_slide_pixels(pixels: int, segments: int = 1, kind: DicomSegKind = "bin
     Raises
     ------
     OutputError
-        Where it is.
+        If it is.
     """
     instead = "use --format ome-tiff, or a coarser --mpp or --level"
     check_size(pixels, "pixels", instead, segments=segments, kind=kind)
@@ -111,7 +111,7 @@ def check_slide_pixels(pixels: int, segments: int = 1, kind: DicomSegKind = "bin
 def step_on_slide(
     georef: GeoRef, shape: tuple[int, int], full: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Return full-resolution pixels in a pixel of the map, down and across; None where it is not of all the slide.
+    """Return full-resolution pixels in a pixel of the map, down and across; None if it is not of the whole slide.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def _measures(full: Any, step: tuple[float, float]) -> Any:
 
 
 def _matrix(array: zarr.Array[Any], nodata: int) -> NDArray[Any]:
-    """Return all codes, rows x columns, background where there is no class; no more than a strip is held twice."""
+    """Return all codes, rows x columns, background if there is no class; no more than a strip is held twice."""
     codes = np.empty(array.shape, dtype=array.dtype)
     for row in range(0, codes.shape[0], SHARD_ROWS):
         strip = codes[row : row + SHARD_ROWS]

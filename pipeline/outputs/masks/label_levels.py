@@ -23,8 +23,8 @@ def label_shapes(shape: tuple[int, int], source_levels: Sequence[tuple[int, int]
     shape
         Rows and columns of the class map.
     source_levels
-        Of the source; the class map has as many, of the same sizes where it covers all of it at full
-        resolution, and in the same proportions elsewhere. Empty where the source has one level only: the
+        Of the source; the class map has as many, of the same sizes if it covers all of it at full
+        resolution, and in the same proportions otherwise. Empty if the source has one level only: the
         class map then has overviews of its own.
 
     >>> label_shapes((100, 50), [(1001, 800), (500, 400)])

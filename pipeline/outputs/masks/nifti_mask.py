@@ -26,18 +26,18 @@ LAYERS_BYTES: Final = 32 * 2**20
 
 
 def write_nifti(group: zarr.Group, path: Path) -> None:
-    """Write the class codes as NIfTI: integers, unscaled, in the place and order of the source.
+    """Write the class codes as NIfTI: integers, unscaled, in the position and order of the source.
 
-    Where the source is NIfTI its header is repeated: affine, sform and qform with their codes, units,
+    If the source is NIfTI, its header is repeated: affine, sform and qform with their codes, units,
     zooms, byte order. Of other sources the affine is written as sform and qform of the scanner. Memory
-    holds LAYERS_BYTES of the mask, or one layer where that is more.
+    holds LAYERS_BYTES of the mask, or one layer if that is more.
 
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     OutputError
-        Where the affine of the written mask is not that of the source.
+        If the affine of the written mask is not that of the source.
     """
     geometry = read_geometry(group)
     with finished_file(path) as partial:

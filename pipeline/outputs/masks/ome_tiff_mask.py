@@ -46,9 +46,9 @@ def write_ome_tiff(
     Raises
     ------
     MissingExtraError
-        Where tifffile is not installed.
+        If tifffile is not installed.
     WriteFailedError
-        Where the disk is full or read-only; nothing stands under the final name then.
+        If the disk is full or read-only; nothing stands under the final name then.
     """
     try:
         import tifffile  # noqa: PLC0415 - of an extra

@@ -63,7 +63,7 @@ def write_ome_zarr_labels(
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only; nothing stands under the final name then.
+        If the disk is full or read-only; nothing stands under the final name then.
     """
     table, georef = read_class_table(group), read_georef(group)
     height, width = array_of(group, "classes").shape
@@ -96,9 +96,9 @@ def write_labels_inside(
     Raises
     ------
     UsageError
-        Where the image is not one of this version on this machine, or not the size of the class map.
+        If the image is not one of this version on this machine, or not the size of the class map.
     WriteFailedError
-        Where it cannot be written.
+        If it cannot be written.
     """
     place = check_labels_inside(source, tuple(array_of(group, "classes").shape), source_levels)
     target = source / LABELS / name

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 LOW_PERCENTILE: Final = 2.0
 HIGH_PERCENTILE: Final = 98.0
 NODATA_GRAY: Final = 232
-"""Where there is no data: a light gray, which the stretch leaves to few pixels."""
+"""Colour of missing data: a light gray, which the stretch gives to few pixels."""
 
 
 def display_rgb(
@@ -30,7 +30,7 @@ def display_rgb(
     valid
         Rows x columns, True where there is data; None: everywhere.
     band_names
-        Names of the bands, where known.
+        Names of the bands, if known.
 
     Returns
     -------

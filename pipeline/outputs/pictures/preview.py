@@ -63,7 +63,7 @@ class _Layout:
         return 2 * MARGIN + TITLE_HEIGHT + CAPTION_HEIGHT + self.body_height
 
     def rectangle(self, left: float, width: float) -> tuple[float, float, float, float]:
-        """Place something below the captions, in the fractions of the figure that matplotlib wants."""
+        """Position something below the captions, in the fractions of the figure that matplotlib wants."""
         bottom = MARGIN + self.body_height - self.panel_height
         return left / self.width, bottom / self.height, width / self.width, self.panel_height / self.height
 
@@ -103,7 +103,7 @@ def write_preview(
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     rows = legend_rows(table, _counts(classes, table) if pixel_counts is None else pixel_counts)
     layout = _layout(classes.shape[0], classes.shape[1], len(rows))

@@ -63,7 +63,7 @@ def legend_rows(table: ClassTable, pixel_counts: Sequence[int]) -> list[LegendRo
 
 
 def share_of(part: int, whole: int) -> str:
-    """Return a share as a percentage that never says 0 or 100 where it is not so.
+    """Return a share as a percentage that never says 0 or 100 if it is not exactly that.
 
     >>> share_of(1, 3), share_of(1, 10**6), share_of(0, 5), share_of(999_999, 10**6)
     ('33.3 %', '< 0.1 %', '0 %', '> 99.9 %')

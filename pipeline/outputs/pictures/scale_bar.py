@@ -31,7 +31,7 @@ class ScaleBar:
 
 
 def ground_pixel_width(georef: GeoRef, shape: tuple[int, int]) -> tuple[float, str]:
-    """Return the width of a pixel and its unit: metres where there is a CRS, else the unit of the raster.
+    """Return the width of a pixel and its unit: metres if there is a CRS, else the unit of the raster.
 
     It is measured on the ground in the middle of the raster; other widths are those of the coordinates.
     """

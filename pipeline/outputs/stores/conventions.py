@@ -37,7 +37,7 @@ REGISTRATION_TAG: Final = "v0.1"
 
 
 def _registration(name: str, uuid: str, description: str) -> dict[str, str]:
-    """Return the entry of ``zarr_conventions``; the schemas accept these very words and no others."""
+    """Return the entry of ``zarr_conventions``; the schemas accept exactly these texts."""
     content = "https://raw.githubusercontent.com/zarr-conventions"
     pages = "https://github.com/zarr-conventions"
     return {
@@ -107,7 +107,7 @@ def overview_group_attributes(georef: GeoRef, shape: tuple[int, int]) -> dict[st
         Of full resolution.
     shape
         Rows and columns at full resolution: the extent of the data, which the last row and column of an
-        overview overhang where a side is odd.
+        overview overhang if a side is odd.
     """
     return {"zarr_conventions": _registrations(georef), **_group_place(georef, shape)}
 

@@ -1,6 +1,6 @@
 """Ledger: which rows of shards are finished, as one small file each.
 
-A row is written after its shards are on the disk, and is itself on the disk before anybody relies on it: so a kill
+A row is written after its shards are on the disk, and is itself on the disk before anything relies on it: so a kill
 or a power cut loses the rows in work and nothing else, and workers need no lock. It says what its shards must be
 (size and checksum) and carries a checksum of its own: what a disk damaged is noticed, and computed again.
 """
@@ -58,7 +58,7 @@ class Ledger:
         Raises
         ------
         WriteFailedError
-            Where the record cannot be written.
+            If the record cannot be written.
         """
         target = self._folder / entry.name
         fields = {
@@ -85,7 +85,7 @@ class Ledger:
         for path in sorted(self._folder.glob("row-*.json")):
             entry = _read(path)
             if entry is None:
-                log.warning("%s is damaged: what it tells of is computed again", path)
+                log.warning("%s is damaged: what it recorded is computed again", path)
             else:
                 yield entry
 
@@ -116,9 +116,9 @@ class Ledger:
         return had_rows
 
     def keep_what_is_sound(self, store: Path) -> int:
-        """Forget the rows of which a file in the store is not what it was, and return how many they are.
+        """Forget the rows of which a file in the store is not what it was, and return their number.
 
-        Nobody else may be at work. Every byte is read: first all sizes are compared, then the checksums of what
+        No other process may be at work. Every byte is read: first all sizes are compared, then the checksums of what
         is left, in several threads.
         """
         entries = list(self.entries())
@@ -148,7 +148,7 @@ def _has_sizes(entry: LedgerEntry, store: Path) -> bool:
 
 
 def _read(path: Path) -> LedgerEntry | None:
-    """Return a row, or None where the file is not what was written."""
+    """Return a row, or None if the file is not what was written."""
     fields = read_sealed(path)
     if fields is None:
         return None

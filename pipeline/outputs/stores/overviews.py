@@ -45,7 +45,7 @@ SMALLEST: Final = 512
 
 
 def overview_shapes(height: int, width: int, smallest: int = SMALLEST) -> list[tuple[int, int]]:
-    """Return rows and columns of the levels 1, 2, ...; none where the raster is small already.
+    """Return rows and columns of the levels 1, 2, ...; none if the raster is small already.
 
     >>> overview_shapes(2049, 700)
     [(1025, 350), (513, 175), (257, 88)]
@@ -66,8 +66,8 @@ def build_overviews(group: zarr.Group) -> None:
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only; overviews are not announced then, and a second call
-        starts anew.
+        If the disk is full or read-only; overviews are not announced then, and a second call
+        starts again.
     """
     georef, shape = read_georef(group), _rows_and_columns(group)
     levels = overview_shapes(*shape)
@@ -119,7 +119,7 @@ def mode_of_four(values: NDArray[Any], nodata: int) -> NDArray[Any]:
 
 
 def mean_of_four(values: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the mean over the valid pixels of every 2 x 2 window, rounded half up; 0 where none is.
+    """Return the mean over the valid pixels of every 2 x 2 window, rounded half up; 0 if none is.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def seal_of(path: Path) -> Seal:
     Raises
     ------
     OSError
-        Where it cannot be read.
+        If it cannot be read.
     """
     size = checksum = 0
     with path.open("rb") as file:
@@ -107,25 +107,25 @@ def from_plain(values: Mapping[str, Any]) -> dict[str, Seal]:
     Raises
     ------
     ValueError, TypeError, AttributeError
-        Where these are not seals.
+        If these are not seals.
     """
     return {name: Seal(int(size), int(checksum)) for name, (size, checksum) in values.items()}
 
 
 def write_sealed(path: Path, fields: Mapping[str, Any], *, waits: bool = True) -> None:
-    """Write plain values as JSON with a checksum of their own: whole, and on the disk where it waits for that.
+    """Write plain values as JSON with a checksum of their own: whole, and on the disk if it waits for that.
 
     Raises
     ------
     OSError
-        Where it cannot be written.
+        If it cannot be written.
     """
     fields = json.loads(json_text(fields, indent=None))  # as they will be read
     write_whole(path, json_text({**fields, CHECKSUM: _checksum(fields)}, indent=None), waits=waits)
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
-    """Return what `write_sealed` wrote, or None where the file is not there or not what was written."""
+    """Return what `write_sealed` wrote, or None if the file is not there or not what was written."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop(CHECKSUM) != _checksum(fields):

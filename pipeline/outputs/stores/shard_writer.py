@@ -77,7 +77,7 @@ class ShardWriter:
         self._shard_rows, self._shard_columns = shard_shape(self._arrays["classes"].shape[-1])
         self._planes = deque(planes)
         self._has_planes = self._arrays["classes"].ndim > 2
-        # where every pixel has a class, no chunk of these is all nodata, so none has to be compared with it; the
+        # if every pixel has a class, no chunk of these is all nodata, so none has to be compared with it; the
         # highest of up to 255 probabilities is at least 1/255, which as a byte is not the 0 of nodata either
         self._never_empty = ("classes", "confidence") if classes <= MOST_CLASSES_OF_A_BYTE else ("classes",)
         self._row = region.row
@@ -108,7 +108,7 @@ class ShardWriter:
         Raises
         ------
         WriteFailedError
-            Where an earlier row of shards could not be written.
+            If an earlier row of shards could not be written.
         """
         parts = {"classes": rows.classes, "confidence": rows.confidence, "scores": rows.scores}
         taken, height = 0, rows.classes.shape[0]

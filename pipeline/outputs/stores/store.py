@@ -5,7 +5,7 @@
     classes.zarr/        Zarr 3 group
       classes            rows x columns; uint8 with nodata 255, or uint16 with nodata 65535
       confidence         rows x columns, uint8: highest probability x 255, 0 at nodata
-      scores             classes x rows x columns, uint8: where asked for
+      scores             classes x rows x columns, uint8: if asked for
       1/ 2/ ...          classes and confidence again, each level half the size of the one before
 
 A shard is 512 rows high, the step in which a run is finished and written, and up to 4096 columns
@@ -69,7 +69,7 @@ def create_store(
     shape
         Rows and columns.
     georef, table
-        Where it is and what its codes mean; both stand in the attributes.
+        Its georeference and what its codes mean; both are kept in the attributes.
     with_scores
         Whether the probabilities of all classes are kept too.
     """
@@ -162,7 +162,7 @@ def _color(values: Sequence[int]) -> tuple[int, int, int]:
 
 @contextmanager
 def attributes_of(group: zarr.Group) -> Iterator[dict[str, Any]]:
-    """Give what a store says of itself; what is inside reads it.
+    """Give the attributes of a store to the body of a ``with``, which reads them.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def attributes_of(group: zarr.Group) -> Iterator[dict[str, Any]]:
 
 
 def read_georef(group: zarr.Group) -> GeoRef:
-    """Return where a store is in the world."""
+    """Return the georeference of a store."""
     with attributes_of(group) as own:
         georef: Any = own["georef"]
         full = georef.get("full_resolution")
@@ -207,7 +207,7 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     Raises
     ------
     OutputError
-        Where the store has no such array, or its description is damaged.
+        If the store has no such array, or its description is damaged.
     """
     try:
         array = group.get(name)

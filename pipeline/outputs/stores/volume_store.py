@@ -5,7 +5,7 @@
     classes.zarr/        Zarr 3 group
       classes            slice x row x column; uint8 with nodata 255, or uint16 with nodata 65535
       confidence         slice x row x column, uint8: highest probability x 255, 0 at nodata
-      scores             class x slice x row x column, uint8: where asked for
+      scores             class x slice x row x column, uint8: if asked for
 
 A shard is one slice, 512 rows high and up to 4096 columns wide: what is written whole, once.
 """
@@ -40,7 +40,7 @@ DIMENSIONS: Final = ("slice", "row", "column")
 
 @dataclass(frozen=True, slots=True)
 class VolumeGeometry:
-    """Where a result lies: the box of the source that it covers, and how it is turned."""
+    """The position of a result: the box of the source that it covers, and how it is turned."""
 
     slicing: Slicing
     """From stored axes to slices, rows and columns."""
@@ -53,7 +53,7 @@ class VolumeGeometry:
     affine: Matrix
     """Stored voxel of the box to millimetres in RAS+."""
     nifti_header: bytes | None = None
-    """Header of the source, where it is NIfTI."""
+    """Header of the source, if it is NIfTI."""
 
     @property
     def is_whole(self) -> bool:
@@ -90,7 +90,7 @@ def create_volume_store(
     path
         Folder of the store.
     geometry, table
-        Where it is and what its codes mean; both stand in the attributes.
+        Its geometry and what its codes mean; both are kept in the attributes.
     with_scores
         Whether the probabilities of all classes are kept too.
     chunk
@@ -121,12 +121,12 @@ def _create_arrays(
 
 
 def read_geometry(group: zarr.Group) -> VolumeGeometry:
-    """Return where the result of a volume lies.
+    """Return the geometry of the result of a volume.
 
     Raises
     ------
     OutputError
-        Where the store is that of a raster.
+        If the store is that of a raster.
     """
     if array_of(group, "classes").ndim != len(DIMENSIONS):
         msg = f"{group.store_path}: is the result of a raster, not of a volume"

@@ -1,7 +1,7 @@
 """Sieve by whole components: what is too small takes the class of its largest neighbour.
 
 The rule is that of GDAL's sieve filter: the largest neighbour, or where that is too small as well,
-the largest neighbour of that one, and so on; where no chain reaches a large component nothing
+the largest neighbour of that one, and so on; if no chain reaches a large component nothing
 changes. Size is that of the whole component, however the raster is cut into tiles.
 """
 

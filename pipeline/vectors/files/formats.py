@@ -27,15 +27,15 @@ class VectorFormat:
     extensions: tuple[str, ...]
     """Endings of file names that mean this format."""
     writer: str
-    """Where the function is that writes it; loaded when it is used, since GDAL and pandas are heavy."""
+    """Module and function that write it; loaded when it is used, since GDAL and pandas are heavy."""
     media_type: str
     """For catalogues (STAC)."""
     fixed_crs: str | None = None
-    """The only CRS that the format holds, or None where it holds any."""
+    """The only CRS that the format holds, or None if it holds any."""
     has_class_column: bool = True
     """The file has the column of class codes, which a style of QGIS needs."""
     driver: str | None = None
-    """GDAL driver that writes it, or None where another library does."""
+    """GDAL driver that writes it, or None if another library does."""
     needs_crs: bool = False
     """Whether it cannot hold coordinates without a CRS."""
 

@@ -17,7 +17,7 @@ from segment_tiles.pipeline.vectors.files.parts import read_ahead
 ROW_GROUP_ROWS = 50_000
 """Rows of a row group: the lower end of what the format's distribution guide advises."""
 ROW_GROUP_BYTES = 8 * 2**20
-"""A row group ends earlier where its geometries are this large: several copies of it exist while it is written."""
+"""A row group ends earlier if its geometries are this large: several copies of it exist while it is written."""
 BATCH_ROWS = 2048
 """Features that are merged at once: a row group is made of several, and large ones end it early."""
 _BOX = ("xmin", "ymin", "xmax", "ymax")

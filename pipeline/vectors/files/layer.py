@@ -58,7 +58,7 @@ class Layer:
 
     @property
     def _planar(self) -> tuple[str, ...]:
-        """Column of the area in the plane of the CRS, where it is another one."""
+        """Column of the area in the plane of the CRS, if it is another one."""
         return () if self.measure.planar_column is None else (self.measure.planar_column,)
 
     def part_batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
@@ -81,7 +81,7 @@ class Layer:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def map_class(self, code: int) -> MapClass:
-        """Return name and colour of a code, made up where the raster has none."""
+        """Return name and colour of a code, made up if the raster has none."""
         for known in self.classes:
             if known.code == code:
                 return known

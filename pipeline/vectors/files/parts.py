@@ -74,7 +74,7 @@ class PartReader:
 class MergedParts:
     """The rows of all parts in one order: along the Hilbert curve, then by key.
 
-    Only the curve distance, the key and the place of each row are kept in memory, so the order does not
+    Only the curve distance, the key and the position of each row are kept in memory, so the order does not
     depend on how the raster was cut into tiles.
     """
 

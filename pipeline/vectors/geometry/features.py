@@ -98,7 +98,7 @@ class FeatureBuilder:
         return world if is_mirrored else np.asarray(shapely.reverse(world))
 
     def _hilbert(self, geometries: Polygons, window: Window) -> NDArray[np.int64]:
-        """Return the place on the curve of the middle of each bounding box."""
+        """Return the position on the curve of the middle of each bounding box."""
         corner = np.array([window.column, window.row] * 2)
         bounds = shapely.bounds(geometries).reshape(-1, 4) + corner
         cells = (1 << ORDER) / max(self.spec.height, self.spec.width)

@@ -1,4 +1,4 @@
-"""Area and perimeter of features: on the ground where the raster knows its place, else in its own units."""
+"""Area and perimeter of features: on the ground if the raster is georeferenced, else in its own units."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Measure:
     suffix: str
     """Unit of the columns: ``area_m2`` and ``perimeter_m``, or px, map, um, mm."""
     factor: float
-    """Length of one coordinate unit in the unit of the columns; 1 where coordinates are angles."""
+    """Length of one coordinate unit in the unit of the columns; 1 if coordinates are angles."""
     ground: Ground | None = None
     """The ellipsoid; None: planar."""
 
@@ -33,7 +33,7 @@ class Measure:
 
     @property
     def planar_column(self) -> str | None:
-        """Name of the column of areas in the plane of the CRS; None where there is no other area, or no length."""
+        """Name of the column of areas in the plane of the CRS; None if there is no other area, or no length."""
         return None if self.ground is None or self.ground.is_geographic else f"area_planar_{self.suffix}2"
 
     @property
@@ -55,7 +55,7 @@ class Sizes:
     """What is measured of features."""
 
     areas: NDArray[np.float64]
-    """In the square of the unit of the columns, on the ground where there is one."""
+    """In the square of the unit of the columns, on the ground if there is one."""
     planar_areas: NDArray[np.float64]
     """In the plane of the coordinates."""
     perimeters: NDArray[np.float64]

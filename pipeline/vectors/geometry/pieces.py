@@ -70,7 +70,7 @@ def tile_pieces(
     Parameters
     ----------
     raster : ClassRaster
-        Codes, and confidence where it has them.
+        Codes, and confidence if it has them.
     window : Window
         The tile.
     selection : ClassSelection
@@ -115,7 +115,7 @@ def _outlines(
     codes: NDArray[np.integer],
     options: PolygonizeOptions,
 ) -> tuple[NDArray[np.int32], Polygons]:
-    """Return the polygons of all labels, in pixels of the tile, simplified where asked for."""
+    """Return the polygons of all labels, in pixels of the tile, simplified if asked for."""
     owner, polygons = trace_outlines(labels, with_unlabelled=options.simplify > 0)
     if options.simplify > 0:
         rows, columns = junctions(_with_surroundings(raster, window))
@@ -218,7 +218,7 @@ def seam_pieces(
     for side_labels, side_codes in zip(_sides(labels), _sides(codes), strict=True):
         side = side_labels.copy()
         if spec.nodata is not None:
-            # where nodata is labelled too, as for holes, it has pieces that go on in the next tile as all others
+            # if nodata is labelled too, as for holes, its pieces may go on in the next tile like all others
             side[(side_codes == spec.nodata) & (side_labels == NO_FEATURE)] = NODATA
         sides.append(side)
     return SeamPieces(seam_labels, attributes.take(on_seam), *sides)

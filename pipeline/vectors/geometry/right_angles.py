@@ -75,7 +75,7 @@ def _right_angled_polygon(polygon: shapely.Polygon, tolerance: float) -> shapely
 
 
 def _squared_ring(coordinates: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return a closed ring of horizontal and vertical edges, or None where there are too few."""
+    """Return a closed ring of horizontal and vertical edges, or None if there are too few."""
     steps = np.diff(coordinates, axis=0)
     horizontal = np.abs(steps[:, 0]) >= np.abs(steps[:, 1])
     changes = np.flatnonzero(horizontal != np.roll(horizontal, 1))

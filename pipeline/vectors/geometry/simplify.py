@@ -69,7 +69,7 @@ def _douglas_peucker(arcs: Arcs, tolerance: float) -> Marks:
 def _corners_of_lenses(arcs: Arcs) -> Marks:
     """Mark the farthest vertex of each arc between two nodes that another arc joins as well.
 
-    Such are the halves of every ring that meets nothing else. Where only one half keeps a vertex, a
+    Such are the halves of every ring that meets nothing else. If only one half keeps a vertex, a
     small round feature becomes a triangle with half its area; so it keeps four corners at least.
     """
     whole = _sections(arcs, _ends(arcs))
@@ -92,7 +92,7 @@ class _Sections:
 
     @property
     def is_simplified(self) -> Marks:
-        """True where vertices between first and last are left out."""
+        """True if vertices between first and last are left out."""
         return self.last > self.first + 1
 
     def take(self, chosen: Marks | Numbers) -> _Sections:

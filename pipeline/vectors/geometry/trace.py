@@ -22,7 +22,7 @@ SMALL = 4096
 
 
 def has_gdal_pipeline() -> bool:
-    """Return True where GDAL hands polygons to Arrow."""
+    """Return True if GDAL hands polygons to Arrow."""
     import pyogrio  # noqa: PLC0415 - brings pandas: only processes that trace pay for it
 
     return bool(pyogrio.__gdal_version__ >= PIPELINE_NEEDS_GDAL and "GDALG" in pyogrio.list_drivers())
@@ -34,7 +34,7 @@ def trace_outlines(
     """Trace the 4-connected areas of equal label along pixel edges.
 
     GDAL's polygonizer hands its polygons to Arrow through the GDALG driver, several times faster than
-    the dictionaries of ``rasterio.features.shapes``, which stands in where GDAL is older than 3.12.
+    the dictionaries of ``rasterio.features.shapes``, which replaces it if GDAL is older than 3.12.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def trace_outlines(
     if not with_unlabelled:
         if not labels.any():
             return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.object_)
-        with_unlabelled = bool(labels.all())  # GDAL is faster where it need not look for nodata
+        with_unlabelled = bool(labels.all())  # GDAL is faster if it need not look for nodata
     if labels.size > SMALL and has_gdal_pipeline():
         return _trace_by_pipeline(labels, with_unlabelled=with_unlabelled)
     return _trace_by_rasterio(labels, with_unlabelled=with_unlabelled)
@@ -100,7 +100,7 @@ def _raw_raster_xml(shape: tuple[int, ...], *, with_unlabelled: bool) -> str:
 def _trace_by_rasterio(
     labels: NDArray[np.int32], *, with_unlabelled: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.object_]]:
-    from rasterio.features import shapes  # noqa: PLC0415 - not needed where GDAL is new enough
+    from rasterio.features import shapes  # noqa: PLC0415 - not needed if GDAL is new enough
 
     mask = None if with_unlabelled else labels != 0
     pairs = list(shapes(labels, mask=mask, connectivity=4))

@@ -30,15 +30,15 @@ class ClassRasterSpec:
     dtype: str
     """NumPy name of the integer type of the codes that ``read`` returns."""
     nodata: int | None
-    """Code of pixels without a class, or None where every pixel has one."""
+    """Code of pixels without a class, or None if every pixel has one."""
     georef: GeoRef
     """Pixel to world."""
     classes: tuple[MapClass, ...] = ()
     """Names and colours that the file knows; codes may be any integers, and may be missing here."""
     has_confidence: bool = False
-    """True where ``read_confidence`` gives bytes."""
+    """True if ``read_confidence`` gives bytes."""
     notes: tuple[str, ...] = ()
-    """What the user should know of how the file is placed."""
+    """What the user should know about the georeference of the file."""
 
     @property
     def window(self) -> Window:
@@ -119,4 +119,4 @@ class ArrayClassRaster:
         return self._confidence[window.slices()]
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is no file to release."""

@@ -167,7 +167,7 @@ def _classes(name: RasterName, dataset: rasterio.DatasetReader, band: int) -> tu
     names = _category_names(Path(f"{name}.aux.xml"), band) or _names_known_to_gdal(dataset, band)
     try:
         colors = dataset.colormap(band)
-    except ValueError:  # rasterio's word for a band without a colour table
+    except ValueError:  # what rasterio raises for a band without a colour table
         colors = {}
     codes = range(len(names)) if names else ()
     return tuple(

@@ -21,7 +21,7 @@ def open_class_raster(
     name : Path or str
         The raster (`raster_name`).
     changed_codes : Path, optional
-        Array of codes that take the place of those of the raster.
+        Array of codes that replace those of the raster.
     band : int, optional
         Band of classes, from 1; None: the only one.
 

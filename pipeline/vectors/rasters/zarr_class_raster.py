@@ -54,4 +54,4 @@ class ZarrClassRaster:
             raise ReadFailedError(msg) from error
 
     def close(self) -> None:
-        """Nothing is held open between reads."""
+        """Do nothing: no file stays open between reads."""
