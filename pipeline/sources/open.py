@@ -20,6 +20,7 @@ from segment_tiles.pipeline.sources.pyramids.tiff_series import open_tiff_series
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 from segment_tiles.pipeline.sources.view import WHOLE, View
+from segment_tiles.pipeline.sources.whole_files import refuse_cut_files
 
 
 def open_source(
@@ -74,6 +75,8 @@ def open_source(
     if kind == "raster":
         if is_tiff(uri):
             tiff_pages(uri)  # refuses one whose end is missing, of which GDAL would show what there is
+        else:
+            refuse_cut_files(uri)
         _check_planes(uri, view)
         if view.mpp is None and view.source_mpp is None:
             return RasterFile(

@@ -28,6 +28,7 @@ from segment_tiles.pipeline.sources.rasters.placement import placed
 from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
 from segment_tiles.pipeline.sources.rasters.signalled_errors import signalled_errors_raised
 from segment_tiles.pipeline.sources.rasters.spec import georef_of
+from segment_tiles.pipeline.sources.whole_files import refuse_cut_files
 from segment_tiles.pipeline.vectors.rasters.class_band import class_band
 from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
 
@@ -39,6 +40,7 @@ class RasterLabels:
         self.notes: tuple[str, ...] = ()
         self._scene, self._path, self._names = scene.name, path, class_names
         self._failed: TrainingError | None = None
+        refuse_cut_files(path)
         try:
             with rasterio.Env(**gdal_settings(path)):
                 self._raster = placed(rasterio.open(path), path)

@@ -192,7 +192,8 @@ class _Walker:
                 continue
             ends = tags[offsets].astype(np.uint64) + tags[counts].astype(np.uint64)
             # the counts of files beyond 4 GiB without BigTIFF are not to be trusted
-            if ends.size and int(ends.max()) > self._size and self._size < 2**32:
+            is_told = self._big or self._size < 2**32
+            if ends.size and int(ends.max()) > self._size and is_told:
                 msg = (
                     f"{self._path}: ends early or is damaged: its pixels reach to byte {int(ends.max()):,}, "
                     f"and the file has {self._size:,}; copy it again"

@@ -16,6 +16,7 @@ from segment_tiles.pipeline.sources.areas.vector_file import BESIDE_SHAPEFILE
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.patience import http_settings
+from segment_tiles.pipeline.sources.rasters.members import scenes_of
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 
@@ -200,19 +201,9 @@ def _named_by(name: str, path: Path) -> list[str]:
         return [str(path.with_suffix(ending)) for ending in BESIDE_SHAPEFILE]
     if path.suffix.lower() == ".mrxs":
         return [str(path.with_suffix(""))]
-    scenes = _scenes_of(path) if ".gti." in path.name.lower() else []
+    scenes = scenes_of(path) if ".gti." in path.name.lower() else []
     try:
         with rasterio.Env(**http_settings(), **listing_setting(name)), rasterio.open(name) as dataset:
             return [*scenes, *dataset.files]
     except GDAL_ERRORS:
         return scenes  # a slide or a volume, which have readers of their own
-
-
-def _scenes_of(index: Path) -> list[str]:
-    import pyogrio  # noqa: PLC0415 - brings pandas, and only mosaics have an index
-
-    try:
-        frame = pyogrio.read_dataframe(index, columns=["location"], read_geometry=False)
-    except pyogrio.errors.DataSourceError:
-        return []
-    return [str(name) for name in frame.get("location", ())]

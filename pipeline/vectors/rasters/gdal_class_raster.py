@@ -23,6 +23,7 @@ from segment_tiles.pipeline.sources.rasters.placement import Placed, placed, pla
 from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
 from segment_tiles.pipeline.sources.rasters.signalled_errors import signalled_errors_raised
 from segment_tiles.pipeline.sources.rasters.spec import georef_of
+from segment_tiles.pipeline.sources.whole_files import refuse_cut_files
 from segment_tiles.pipeline.vectors.rasters.class_band import class_band, refuse_photograph
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
 from segment_tiles.pipeline.vectors.rasters.palette import class_color
@@ -48,6 +49,7 @@ class GdalClassRaster:
     def __init__(self, name: RasterName, band: int | None = None) -> None:
         self._path, self._settings = shown_name(str(name)), {**gdal_settings(str(name)), "VSI_CACHE": False}
         self._failed: ReadFailedError | None = None
+        refuse_cut_files(str(name))
         try:
             with rasterio.Env(**self._settings), block_cache_of_mib(CACHE_MIB):
                 self._raster = placed(rasterio.open(name), self._path)
