@@ -17,6 +17,7 @@ import distributed
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import yaml
 from affine import Affine
 from distributed import Scheduler, Worker
@@ -127,7 +128,13 @@ def spied(gdal: Gdal, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Spied]]:
         opened[-1].limits.append(gdal.limit)
         return opened[-1]
 
+    copy = rasterio.shutil.copy
+
+    def copy_unwrapped(dataset: Any, *words: Any, **options: Any) -> Any:
+        return copy(getattr(dataset, "_dataset", dataset), *words, **options)
+
     monkeypatch.setattr(rasterio, "open", spy)
+    monkeypatch.setattr(rasterio.shutil, "copy", copy_unwrapped)
     yield opened
     for dataset in opened:
         dataset.close()

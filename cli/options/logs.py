@@ -43,7 +43,9 @@ def _begin_and_end() -> Iterator[None]:
     try:
         yield
     except typer.Exit as end:
-        log.log(logging.ERROR if end.exit_code else logging.INFO, "ends with status %s", end.exit_code)
+        log.log(
+            logging.ERROR if end.exit_code else logging.INFO, "ends with status %s", end.exit_code, extra=TOLD
+        )
         raise
     except KeyboardInterrupt:
         log.warning("interrupted; the same command goes on", extra=TOLD)

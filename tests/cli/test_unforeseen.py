@@ -183,6 +183,7 @@ def test_ctrl_c_where_python_can_raise_nothing_still_interrupts(tmp_path: Path) 
         import os, signal, time
         from segment_tiles.cli.main import tell_of_threads
         tell_of_threads(["info"])
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         class Freed:
             def __del__(self):
                 os.kill(os.getpid(), signal.SIGINT)

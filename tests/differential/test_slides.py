@@ -327,7 +327,7 @@ def test_labels_inside_have_the_scale_and_unit_of_their_image(
             ],
         }],
     }  # fmt: skip
-    further = {} if factor is None else {"view": View(source_mpp=0.5)}
+    further = {} if factor is None else {"source_mpp": 0.5}
     codes, _, _ = thresholded(
         tmp_path / "image.zarr",
         threshold_model(2, 120.5),

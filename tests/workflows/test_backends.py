@@ -153,7 +153,10 @@ def test_an_average_of_turns_and_models_obeys_the_laws(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backend": "tensorflow"}, "--backend is 'tensorflow'; it must be one of auto, torch, compile"),
+        (
+            {"backend": "tensorflow"},
+            "--backend is 'tensorflow'; it must be one of auto, compile, onnx",
+        ),
         ({"augmentation": "all"}, "--tta is 'all'; it must be one of none, flips, rotations"),
         ({"backend": "onnx", "precision": "bf16"}, "--backend onnx does not compute in --precision bf16"),
     ],

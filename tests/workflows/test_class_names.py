@@ -179,6 +179,7 @@ def test_two_codes_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_class_called_nodata_keeps_its_column() -> None:
     report = {
         "classes": [{"name": "nodata", "pixels": 5, "area": 2.0}], "nodata": {"pixels": 1, "area": 0.4},
+        "area_unit": "m2",
     }  # fmt: skip
     config = SimpleNamespace(source="a.tif", out=Path("out"))
     job: Any = SimpleNamespace(number=1, name="a", line=1, config=config, mosaic=None)

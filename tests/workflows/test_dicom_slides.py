@@ -23,7 +23,6 @@ from segment_tiles.pipeline.errors import PlanError, SegmentTilesError
 from segment_tiles.pipeline.outputs.dicom.segmentation import PIXELS_AT_MOST
 from segment_tiles.pipeline.outputs.dicom.slide import check_slide_pixels
 from segment_tiles.pipeline.outputs.stores.store import open_store
-from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.run.request import plan_run
@@ -118,10 +117,10 @@ def written(out: Path) -> tuple[NDArray[Any], Any]:
         ({}, 1.0, "b.dcm"),
         ({"dicom_seg": "labelmap"}, 1.0, "b.dcm"),
         ({"level": 1}, 2.0, "a.dcm"),
-        ({"view": View(mpp=0.8)}, 1.6, "b.dcm"),
-        ({"view": View(mpp=1.7), "tissue": "off"}, 3.4, "a.dcm"),
+        ({"mpp": 0.8}, 1.6, "b.dcm"),
+        ({"mpp": 1.7, "tissue": "off"}, 3.4, "a.dcm"),
         # the file says 0.5: the map is of every second pixel, wherever the truth lies
-        ({"view": View(mpp=0.5, source_mpp=0.25)}, 2.0, "a.dcm"),
+        ({"mpp": 0.5, "source_mpp": 0.25}, 2.0, "a.dcm"),
     ],
 )
 def test_the_segmentation_read_again_is_the_map(

@@ -158,5 +158,5 @@ def test_a_damaged_block_of_the_truth_is_refused_in_one_line(
     assert run_command_line(arguments) == 2
     said = capsys.readouterr().err
     assert "truth.tif cannot be read in rows 0 to" in said
-    assert "damaged, copy it again" in said
+    assert "check the file or the connection" in said
     assert said.count("\n") == 1

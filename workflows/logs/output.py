@@ -81,16 +81,22 @@ def logging_as(config: LogConfig) -> Iterator[None]:
     UsageError
         If the file cannot be written.
     """
-    handlers: list[logging.Handler] = [_Terminal(sys.stderr)] if config.verbose else []
+    terminal, formatter = _Terminal(sys.stderr), _formatter(config.log_format)
+    handlers: list[logging.Handler] = [terminal]
     if config.log_file is not None:
         handlers.append(_file(config.log_file))
-    logger, formatter = logging.getLogger(PACKAGE), _formatter(config.log_format)
-    before = logger.level
+    logger = logging.getLogger(PACKAGE)
+    before, passes_on = logger.level, logger.propagate
     for handler in handlers:
         handler.setFormatter(formatter)
         logger.addHandler(handler)
+    if not config.verbose:
+        terminal.setLevel(logging.WARNING)
+        terminal.setFormatter(_Warning())
+    # a library such as Prefect gives the root logger handlers of its own, which would say everything twice
+    logger.propagate = False
     own = os.environ.get(VARIABLE)
-    if handlers:
+    if config.is_wanted:
         logger.setLevel(config.level)
         os.environ[VARIABLE] = json_text(_as_text(config), indent=None)
     try:
@@ -98,6 +104,7 @@ def logging_as(config: LogConfig) -> Iterator[None]:
     finally:
         _restore(own)
         logger.setLevel(before)
+        logger.propagate = passes_on
         for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
@@ -117,7 +124,8 @@ def _restore(variable: str | None) -> None:
 
 def logs_to_terminal() -> bool:
     """Return whether lines of the log are on stderr, where a bar of progress would be in their way."""
-    return any(isinstance(handler, _Terminal) for handler in logging.getLogger(PACKAGE).handlers)
+    handlers = logging.getLogger(PACKAGE).handlers
+    return any(isinstance(handler, _Terminal) and handler.level < logging.WARNING for handler in handlers)
 
 
 def _formatter(name: str) -> logging.Formatter:
@@ -133,6 +141,14 @@ def _file(path: Path) -> logging.Handler:
     except OSError as error:
         msg = f"--log-file {path}: cannot be written ({error.strerror}); give a file in a folder that exists"
         raise UsageError(msg) from error
+
+
+class _Warning(logging.Formatter):
+    """A line as every warning of a command looks, without a trace: for those who asked for no log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        return f"segment-tiles: warning: {' '.join(record.getMessage().split())}"
 
 
 class _Terminal(logging.StreamHandler[TextIO]):

@@ -65,5 +65,6 @@ class SourceWatch:
             self._known.require_same(or_gone=True)
         except SourceChangedError as error:
             self.became, self._error = self._known.now(), error
-        ended = monotonic()
-        self._due = ended + max(self._seconds, (ended - begun) / COST)
+        finally:  # after an error that nobody foresaw too: else the next row would begin the same again
+            ended = monotonic()
+            self._due = ended + max(self._seconds, (ended - begun) / COST)

@@ -83,12 +83,14 @@ def test_bundled_models_are_kept(name: str, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_the_second_start_needs_no_library_that_builds_networks(small_model: Path, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(small_model, package, ignore=shutil.ignore_patterns(BESIDE))
     code = (
         "import sys\n"
         "from pathlib import Path\n"
         "from segment_tiles.pipeline.models.inference_network import load_rewritten\n"
         "from segment_tiles.pipeline.models.package import load_manifest\n"
-        f"folder = Path({str(small_model)!r})\n"
+        f"folder = Path({str(package)!r})\n"
         "load_rewritten(folder, load_manifest(folder))\n"
         "print(*(name for name in ('timm', 'torchvision', 'torch._dynamo', 'sympy') if name in sys.modules))"
     )
