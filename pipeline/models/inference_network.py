@@ -77,7 +77,7 @@ def _made(folder: Path, manifest: ModelManifest) -> Rewritten:
 def _kept(folder: Path, manifest: ModelManifest) -> Conversion:
     side = min(manifest.tile, SAMPLE_SIDE)
     shape = (1, len(manifest.bands), side, side)
-    preparation = Preparation(shape, torch.device("cpu"), "fp32", manifest.weights_checksum, folder)
+    preparation = Preparation(shape, torch.device("cpu"), "fp32", manifest.network_checksum, folder)
     return conversion(preparation, "rewritten", FORM, executes=False)
 
 

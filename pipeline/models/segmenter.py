@@ -66,7 +66,7 @@ class Segmenter:
         self.folded_batch_norms = rewritten.folded_batch_norms
         tile = tile or manifest.tile
         preparation = Preparation(
-            (batch, len(manifest.bands), tile, tile), device, precision, manifest.weights_checksum, folder
+            (batch, len(manifest.bands), tile, tile), device, precision, manifest.network_checksum, folder
         )
         parameters = sum(p.numel() for p in rewritten.network.parameters())
         self.parameter_bytes = parameters * PRECISIONS[precision].itemsize

@@ -59,7 +59,7 @@ def test_small_rasters_keep_small_tiles() -> None:
 @pytest.fixture
 def model(small_model: Path) -> Any:
     """The small model, for which nothing is kept afterwards."""
-    checksum = load_manifest(small_model).weights_checksum
+    checksum = load_manifest(small_model).network_checksum
     yield small_model
     tuning_file(checksum).unlink(missing_ok=True)
 
@@ -67,7 +67,7 @@ def model(small_model: Path) -> Any:
 def test_what_tune_kept_is_taken_and_a_run_that_goes_on_keeps_its_own(
     model: Path, aerial_crop: Path, tmp_path: Path
 ) -> None:
-    checksum = load_manifest(model).weights_checksum
+    checksum = load_manifest(model).network_checksum
     config = RunConfig(str(aerial_crop), str(model), tmp_path / "out", device="cpu", formats=("zarr",))
     box = (0.0, 0.0, 300.0, 200.0)
     bounds = plan_run(config).scene.spec.georef.bounds(plan_run(config).scene.spec.window)
@@ -92,7 +92,7 @@ def test_what_tune_kept_is_taken_and_a_run_that_goes_on_keeps_its_own(
 def test_a_tuning_whose_library_is_gone_is_left_out_and_the_user_is_told(
     model: Path, aerial_crop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checksum = load_manifest(model).weights_checksum
+    checksum = load_manifest(model).network_checksum
     store_tuning(checksum, Tuning("openvino", "fp32", 1, 16, {128: 1.0}, "cpu"))
     monkeypatch.setattr(tuning, "find_spec", lambda name: None)
     config = RunConfig(str(aerial_crop), str(model), tmp_path / "out", device="cpu")
@@ -103,7 +103,7 @@ def test_a_tuning_whose_library_is_gone_is_left_out_and_the_user_is_told(
 
 
 def test_a_damaged_record_is_no_record(model: Path) -> None:
-    checksum = load_manifest(model).weights_checksum
+    checksum = load_manifest(model).network_checksum
     kept = Tuning("torch", "fp32", 1, 16, {64: 1.0}, "cpu")
     path = store_tuning(checksum, kept)
     assert stored_tuning(checksum) == kept
@@ -124,7 +124,7 @@ def test_tune_measures_and_keeps_the_cheapest_per_useful_pixel(model: Path) -> N
     # what is new has to be 3 % cheaper, at each of some dozen steps
     cheapest = min(row["nanoseconds_per_pixel"] for row in accepted)
     assert document["chosen"]["nanoseconds_per_pixel"] <= cheapest / 0.97
-    kept = stored_tuning(document["checksum"])
+    kept = stored_tuning(load_manifest(model).network_checksum)
     assert kept is not None
     assert kept.backend == document["chosen"]["backend"]
     assert document["chosen"]["tile"] in kept.seconds_per_tile

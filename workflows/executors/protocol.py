@@ -37,7 +37,7 @@ class RunPaths:
     model: str
     """Name of a bundled model, or absolute folder of a package."""
     checksum: str
-    """Of its weights."""
+    """Of its manifest and weights: `ModelManifest.map_checksum`."""
     own_folder: Path
     """Where the run keeps its books, in the output directory."""
 

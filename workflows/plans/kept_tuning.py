@@ -52,7 +52,7 @@ class Tuning:
 
 
 def store_tuning(checksum: str, tuning: Tuning) -> Path:
-    """Keep a tuning, whole, in place of an earlier one of the same weights."""
+    """Keep a tuning, whole, in place of an earlier one of the same network."""
     path = tuning_file(checksum)
     make_folder(path.parent)
     write_whole(path, json_text(asdict(tuning)))
@@ -60,7 +60,7 @@ def store_tuning(checksum: str, tuning: Tuning) -> Path:
 
 
 def stored_tuning(checksum: str) -> Tuning | None:
-    """Return what was tuned for these weights on this machine, or None."""
+    """Return what was tuned for this network on this machine, or None."""
     try:
         fields = json.loads(tuning_file(checksum).read_text())
         seconds = {int(side): float(value) for side, value in fields["seconds_per_tile"].items()}
@@ -83,7 +83,7 @@ def with_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> Ru
         named = {key: record.choices[key] for key in ("batch", "precision", "backend")}
         tile, overlap = record.settings["--tile"], record.settings["--overlap"]
         return replace(config, **named, tile=tile, overlap=overlap, tuned=True)
-    tuning = stored_tuning(scene.manifest.weights_checksum)
+    tuning = stored_tuning(scene.manifest.network_checksum)
     if tuning is None or not _fits(tuning, config):
         return config
     tile = tuning.tile_for(scene.spec.height, scene.spec.width)
@@ -102,7 +102,7 @@ def lost_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> st
     """Return what to tell the user where a new run would be tuned, but for a library that is gone."""
     if not _is_open(config, scene) or record is not None:
         return None
-    tuning = stored_tuning(scene.manifest.weights_checksum)
+    tuning = stored_tuning(scene.manifest.network_checksum)
     if tuning is None or _is_installed(tuning.backend):
         return None
     return (

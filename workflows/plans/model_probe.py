@@ -159,7 +159,7 @@ def _is_converted(
     def preparation(package: LoadedPackage) -> Preparation:
         manifest, side = package.manifest, request.tile or package.manifest.tile
         shape = (request.batch, len(manifest.bands), side, side)
-        return Preparation(shape, device, precision, manifest.weights_checksum, package.folder)
+        return Preparation(shape, device, precision, manifest.network_checksum, package.folder)
 
     return all(BACKENDS[backend].is_prepared(preparation(package)) for package in packages)
 
@@ -239,7 +239,7 @@ def _cache_file(scene: Scene, choice: ComputeChoice) -> Path:
     # long runs weigh backends that short ones do not
     magnitude = math.ceil(math.log2(max(1, scene.tile_count)))
     key = json_text(
-        [[manifest.weights_checksum for _, manifest in scene.members], scene.lattice.tile, magnitude, scene.spec.bands,
+        [[manifest.network_checksum for _, manifest in scene.members], scene.lattice.tile, magnitude, scene.spec.bands,
          scene.spec.dtype, asdict(choice), platform.node(), _processors(), version("segment-tiles")],
         indent=None,
     )  # fmt: skip

@@ -66,6 +66,8 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--t": scene.view.t,
         "--tissue": _tissue_version(scene.tissue),
         "--model": scene.manifest.weights_checksum,
+        # the same weights can be scaled, or their classes be named, otherwise
+        "model.json": scene.manifest.map_checksum,
         "--tile": scene.lattice.tile,
         "--overlap": scene.lattice.overlap / scene.lattice.tile,
         "--blend": config.blend,
@@ -82,7 +84,7 @@ def _looks(config: RunConfig, scene: Scene) -> dict[str, Any]:
     if config.augmentation != "none":
         found["--tta"] = config.augmentation
     if scene.companions:
-        found["further --model"] = [manifest.weights_checksum for _, manifest in scene.companions]
+        found["further --model"] = [manifest.map_checksum for _, manifest in scene.companions]
     return found
 
 

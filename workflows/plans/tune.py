@@ -114,7 +114,7 @@ def tune(
     tuning = Tuning(
         best.backend, best.precision, best.batch, bench.overlap, _sides(bench.done, best), str(target)
     )
-    path = store_tuning(manifest.weights_checksum, tuning)
+    path = store_tuning(manifest.network_checksum, tuning)
     return {
         "model": manifest.name,
         "checksum": manifest.weights_checksum,
@@ -265,7 +265,7 @@ def _is_converted(bench: _Bench, backend: str, precision: str, tile: int, batch:
     manifest = bench.manifest
     shape = (batch, len(manifest.bands), tile, tile)
     folder: Path = bench.package.folder
-    preparation = Preparation(shape, bench.device, precision, manifest.weights_checksum, folder)
+    preparation = Preparation(shape, bench.device, precision, manifest.network_checksum, folder)
     return BACKENDS[backend].is_prepared(preparation)
 
 

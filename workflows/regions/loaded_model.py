@@ -28,7 +28,7 @@ class ModelRequest:
     """Everything that decides what is computed of a batch of tiles."""
 
     models: tuple[tuple[str, str], ...]
-    """Name or folder, and checksum of the weights, of every member of the ensemble; mostly one."""
+    """Name or folder, and `map_checksum`, of every member of the ensemble; mostly one."""
     device: str
     """cpu or cuda:N."""
     precision: str = "fp32"
@@ -52,16 +52,16 @@ def load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
     Raises
     ------
     ModelError
-        Where a package has other weights than the run was begun with.
+        If a package is not the one that the run was begun with.
     """
     loaded = []
     for name, checksum in request.models:
         folder = find_model(name)
         manifest = load_manifest(folder)
-        if manifest.weights_checksum != checksum:
+        if manifest.map_checksum != checksum:
             msg = (
-                f"{folder}: holds weights {manifest.weights_checksum[:12]}, the run was begun with {checksum[:12]}; "
-                "give every worker the same model package"
+                f"{folder}: its weights or its model.json are not those that the run was begun with; "
+                "give every worker the same model package, and leave it as it is while a run goes on"
             )
             raise ModelError(msg)
         loaded.append(LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=request.trust)))

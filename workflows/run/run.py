@@ -159,7 +159,7 @@ class Run:
         return RunPaths(
             self.scene.result.opener,
             portable_name(self.scene.model_folder),
-            self.scene.manifest.weights_checksum,
+            self.scene.manifest.map_checksum,
             self.directory.own.absolute(),
         )
 
@@ -173,7 +173,7 @@ class Run:
             scene, self.directory, replace(known, uri=absolute_uri(scene.uri)), cache // 2**20
         )
         result, *parts = self.stores
-        checksums = (manifest.weights_checksum for _, manifest in scene.companions)
+        checksums = (manifest.map_checksum for _, manifest in scene.companions)
         model = ModelRequest(
             ((paths.model, paths.checksum), *zip(config.companions, checksums, strict=True)),
             probe.device,

@@ -38,7 +38,7 @@ class Preparation:
     precision: str
     """fp32, bf16 or fp16."""
     checksum: str
-    """Of the weights; empty: the network is not that of a package, and nothing is kept."""
+    """Of weights and architecture; empty: the network is not that of a package, and nothing is kept."""
     folder: Path | None = None
     """Package beside which a converted model may be kept; None: in the user's cache folder."""
 

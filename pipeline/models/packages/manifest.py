@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.json_text import json_text
 
 GRAPH_FILES: Final = {
     "torchscript": "graph.torchscript",
@@ -75,3 +77,28 @@ class ModelManifest:
     """Scores, limits, training data and recipe, CRF parameters: kept as they are."""
     weights_checksum: str = ""
     """sha256 of the weights, hexadecimal; part of a run's fingerprint."""
+
+    @property
+    def network_checksum(self) -> str:
+        """sha256 of all that decides what the network computes: the same weights run at several output strides.
+
+        Empty if the weights have none, as those of a network that is no package.
+        """
+        described = [asdict(self.architecture), len(self.bands), self.classes.count]
+        return _checksum([self.weights_checksum, *described]) if self.weights_checksum else ""
+
+    @property
+    def map_checksum(self) -> str:
+        """sha256 of all that decides a map of given tiles: the network, what it is fed, and what its classes are.
+
+        Name and description are not in it, nor tile and overlap, which a run may choose.
+        """
+        fields = {name: value for name, value in asdict(self).items() if name not in _NOT_OF_THE_MAP}
+        return _checksum(fields)
+
+
+_NOT_OF_THE_MAP: Final = frozenset({"name", "description", "tile", "overlap"})
+
+
+def _checksum(values: Any) -> str:
+    return sha256(json_text(values, sort_keys=True, indent=None).encode()).hexdigest()

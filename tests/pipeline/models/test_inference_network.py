@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,25 @@ def test_a_kept_file_is_plain_data(small_model: Path) -> None:
 def test_a_layer_of_torch_stays_as_it_is() -> None:
     layer = nn.Conv2d(3, 3, 1)
     assert plain_layer(layer) is layer
+
+
+@torch.inference_mode()
+def test_the_same_weights_at_another_output_stride_are_another_network(
+    tmp_path: Path, small_model: Path
+) -> None:
+    """The key of what is kept was once the weights alone; `model stride` and an editor change the rest."""
+    manifest = load_manifest(small_model)
+    package = tmp_path / "package"
+    weights = load_network(small_model, manifest).state_dict()
+    image = torch.randn(1, 3, manifest.tile, manifest.tile)
+    found = []
+    for stride in (16, 8):
+        architecture = replace(manifest.architecture, output_stride=stride)
+        saved = save_model_package(package, replace(manifest, architecture=architecture), weights)
+        assert saved.weights_checksum == manifest.weights_checksum
+        kept = load_rewritten(package, saved)
+        built = rewritten_for(load_network(package, saved), saved)
+        assert isinstance(kept, Rewritten)
+        found.append(kept.network(image))
+        assert torch.equal(found[-1], built.network(image))
+    assert found[0].shape != found[1].shape or not torch.equal(*found)

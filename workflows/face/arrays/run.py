@@ -81,7 +81,7 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Sample) -> ArrayRu
         warnings.warn(text, SegmentTilesWarning, stacklevel=4)
     probe = _choice(config, scene, sample)
     request = ModelRequest(
-        tuple((portable_name(folder), manifest.weights_checksum) for folder, manifest in scene.members),
+        tuple((portable_name(folder), manifest.map_checksum) for folder, manifest in scene.members),
         probe.device,
         probe.precision,
         probe.backend,
