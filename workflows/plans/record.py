@@ -19,7 +19,12 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
-from segment_tiles.pipeline.sources.versions.version import Version, reads_overviews, source_version
+from segment_tiles.pipeline.sources.versions.version import (
+    Version,
+    is_same_version,
+    reads_overviews,
+    source_version,
+)
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.model_probe import Probe
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
@@ -160,11 +165,15 @@ def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunCo
         "--backend": ("backend", config.backend),
     }
     for name in [*plain, *record.settings]:
-        versions = (record.settings.get(name), plain.get(name))
-        if name == "source version" and is_url(str(plain.get("source"))) and None in versions:
-            continue  # the server has told nothing, this time or before
-        if record.settings.get(name) != plain.get(name):
-            _refuse(out, name, record.settings.get(name), plain.get(name))
+        before, now = record.settings.get(name), plain.get(name)
+        if name == "source version":
+            # a server has told nothing, this time or before
+            is_silent = is_url(str(plain.get("source"))) and (before is None or now is None)
+            is_same = is_silent or is_same_version(before, now)
+        else:
+            is_same = before == now
+        if not is_same:
+            _refuse(out, name, before, now)
     for option, (name, value) in asked.items():
         if value not in {None, "auto", record.choices.get(name)}:
             _refuse(out, option, record.choices.get(name), value)
@@ -179,7 +188,7 @@ def check_same_source(record: RunRecord, now: Version, out: Path) -> None:
         With both versions. What cannot be known of either is not compared.
     """
     before = record.settings.get("source version")
-    if before is not None and now is not None and before != now:
+    if before is not None and now is not None and not is_same_version(before, now):
         _refuse(out, "source version", before, now)
 
 

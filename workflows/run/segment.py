@@ -19,6 +19,7 @@ from segment_tiles.pipeline.sources.versions.version import (
     known_version,
     reads_overviews,
     require_equal,
+    unwatched_note,
     with_guard,
 )
 from segment_tiles.pipeline.wording import counted
@@ -100,7 +101,11 @@ def _done(run: Run, asked: RunConfig, executor: Executor | None) -> RunResult:
         if is_finished(directory, config):
             log.info("was finished before")
             return RunResult(read_report(directory) or {}, was_finished=True)
-    run.notes = tuple(take_up(directory, run.stores, run.record, restart=config.restart))
+    unwatched = unwatched_note(run.scene.uri, run.known.before)
+    run.notes = (
+        *take_up(directory, run.stores, run.record, restart=config.restart),
+        *((unwatched,) if unwatched else ()),
+    )
     for note in run.notes:
         run.listener.warn(note)
     report = read_computed(directory, run.record)

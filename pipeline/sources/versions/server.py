@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import HTTPException
@@ -18,20 +19,50 @@ from urllib.request import Request, urlopen
 
 SECONDS: Final = 10.0
 """How long a server may take to answer."""
-_HTTP: Final = re.compile(r"(?:^|/vsicurl/)(?P<url>https?://[^\"']+)$")
+BUSY: Final = frozenset({429, 500, 502, 503, 504})
+"""Answers of a server that may give another one in a moment."""
+WAITS: Final = (0.5, 1.0)
+"""Seconds before it is asked again."""
+_HTTP: Final = re.compile(r"(?:^|/vsicurl/|[a-z]\+)(?P<url>https?://[^\"']+)$")
 _S3: Final = re.compile(r"^(?:s3://|/vsis3/)(?P<key>[^?#]+)")
 
 
-def remote_version(uri: str) -> dict[str, Any] | None:
-    """Return ETag (else Last-Modified) and size of a remote source; None where nothing is told, or it is local.
+_ARCHIVE: Final = re.compile(r"(?:/vsi(?:zip|tar)/|^(?:zip|tar)\+)", re.IGNORECASE)
+"""How the name of a file in an archive begins; what is asked for is the archive."""
+_IN_ARCHIVE: Final = re.compile(r"(?<=\.)(zip|tar|tgz|tar\.gz)(?:[!}/].*|$)", re.IGNORECASE)
+_WRAPPED: Final = re.compile(r"^vrt://(?P<name>[^?]+)")
+"""GDAL's way to change a raster by its name, behind which options follow."""
+_ZARR: Final = re.compile(r"\.zarr/?$", re.IGNORECASE)
+ZARR_FILES: Final = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+"""A folder has no version; what stands in one of these has."""
 
-    Of ``https`` names and of ``/vsicurl/``, by a request of its own; of ``s3`` names through s3fs, where it is
-    installed. A server that does not answer in time has told nothing: whoever reads the source says what is wrong.
+
+def remote_version(uri: str) -> dict[str, Any] | None:
+    """Return ETag (else Last-Modified) and size of a remote source; None if nothing is told, or it is local.
+
+    Of ``https`` names and of ``/vsicurl/``, by a request of its own; of ``s3`` names through s3fs, if it is
+    installed. Of a file in an archive that of the archive counts, of a Zarr that of its metadata: other chunks under
+    the same metadata are not noticed. A server that does not answer in time has told nothing: whoever reads the source
+    says what is wrong.
     """
-    if found := _HTTP.search(uri):
-        return _of_http(found["url"])
-    if found := _S3.match(uri):
+    return answer_of(uri) or None
+
+
+def answer_of(uri: str) -> dict[str, Any] | None:
+    """Return what `remote_version` does, but an empty dictionary if a server answers and tells nothing."""
+    name = wrapped["name"] if (wrapped := _WRAPPED.match(uri)) else uri
+    if found := _HTTP.search(name):
+        url = _IN_ARCHIVE.sub(r"\1", found["url"]) if _ARCHIVE.search(name) else found["url"]
+        return _of_zarr(url) if _ZARR.search(url) else _of_http(url)
+    if found := _S3.match(name):
         return _of_s3(found["key"].rstrip("/"))
+    return None
+
+
+def _of_zarr(url: str) -> dict[str, Any] | None:
+    for name in ZARR_FILES:
+        if told := _of_http(f"{url.rstrip('/')}/{name}"):
+            return {"file": name, **told}
     return None
 
 
@@ -48,13 +79,17 @@ def gives_range(url: str, etag: str) -> bool:
 def _of_http(url: str) -> dict[str, Any] | None:
     # a signed URL is often signed for GET alone: then one byte is asked for
     for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
-        try:
-            with urlopen(_request(url, method, headers), timeout=SECONDS) as answer:
-                return _described(dict(answer.headers.items()))
-        except HTTPError as error:
-            error.close()
-        except (OSError, HTTPException, ValueError):
-            return None
+        for wait in (*WAITS, None):
+            try:
+                with urlopen(_request(url, method, headers), timeout=SECONDS) as answer:
+                    return _described(dict(answer.headers.items()))
+            except HTTPError as error:
+                error.close()
+                if error.code not in BUSY or wait is None:
+                    break
+                time.sleep(wait)
+            except (OSError, HTTPException, ValueError):
+                return None
     return None
 
 
@@ -71,7 +106,7 @@ def _request(url: str, method: str, headers: Mapping[str, str]) -> Request:
     return request
 
 
-def _described(headers: Mapping[str, str]) -> dict[str, Any] | None:
+def _described(headers: Mapping[str, str]) -> dict[str, Any]:
     fields = {name.lower(): value for name, value in headers.items()}
     # of one byte that was asked for, the size of the whole stands behind the slash
     length = fields.get("content-range", "").rpartition("/")[2] or fields.get("content-length", "")
@@ -82,7 +117,7 @@ def _described(headers: Mapping[str, str]) -> dict[str, Any] | None:
         found["last modified"] = fields["last-modified"]
     if length.isdigit():
         found["bytes"] = int(length)
-    return found or None
+    return found
 
 
 def _of_s3(key: str) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote
 from segment_tiles.pipeline.sources.versions.ranges import if_range_setting
 from segment_tiles.pipeline.sources.versions.read_files import Walk, read_files
-from segment_tiles.pipeline.sources.versions.server import remote_version
+from segment_tiles.pipeline.sources.versions.server import answer_of, remote_version
 from segment_tiles.pipeline.sources.versions.sidecar_meaning import aux_meaning, is_aux
 from segment_tiles.pipeline.sources.view import View
 
@@ -34,7 +34,7 @@ def source_version(uri: str, *, overviews: bool = True) -> Version:
     - of one local file its bytes and the time of its last change in ns;
     - of several (a folder, sidecars, members of a VRT or of a mosaic, however deep) their number, bytes, latest
       change, and a checksum over name, size and time of each; of an ``.aux.xml`` what it says counts, but statistics
-      and histograms do not;
+      and histograms do not; of remote members a checksum over what their servers say, None if one does not answer;
     - of a remote one what its server says: ETag, else Last-Modified, and size.
 
     Parameters
@@ -87,15 +87,41 @@ def _counting(file: Path) -> list[int] | str | None:
 
 def _of_several(local: dict[str, list[int] | str | None], urls: list[str]) -> dict[str, Any]:
     with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
-        told = dict(zip(map(shown_name, urls), pool.map(remote_version, urls), strict=True))
+        told = dict(zip(map(shown_name, urls), pool.map(answer_of, urls), strict=True))
     there = [status for status in local.values() if isinstance(status, list)]
-    every = json_text({**local, **told}, sort_keys=True, indent=None)
+    # apart from the files, which are compared if a server is silent too
+    servers = {} if not urls else {_SERVERS: None if None in told.values() else _checksum(told)}
     return {
         "files": len(local) + len(urls),
         "bytes": sum(size for size, _ in there),
         "changed": max((changed for _, changed in there), default=0),
-        "sha256": sha256(every.encode()).hexdigest(),
+        "sha256": _checksum(local),
+        **servers,
     }
+
+
+_SERVERS: Final = "servers"
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return sha256(json_text(values, sort_keys=True, indent=None).encode()).hexdigest()
+
+
+def is_same_version(before: Any, now: Any) -> bool:
+    """Return whether two versions are of the same source, as far as both are known: a silent server says nothing."""
+    if (
+        isinstance(before, dict)
+        and isinstance(now, dict)
+        and None
+        in {
+            before.get(_SERVERS, ""),
+            now.get(_SERVERS, ""),
+        }
+    ):
+        before, now = (
+            {name: value for name, value in side.items() if name != _SERVERS} for side in (before, now)
+        )
+    return bool(before == now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +163,16 @@ class KnownVersion:
             require_equal(self.uri, self.before, now, self.remedy)
 
 
+def unwatched_note(uri: str, version: Version) -> str | None:
+    """Return what to tell the user of a remote source of which nothing says whether it changes."""
+    if version is not None or not is_remote(uri):
+        return None
+    return (
+        "nothing tells the version of this remote source (no ETag, no time of change, or a storage that is not asked): "
+        "if it changes during the run, nobody notices"
+    )
+
+
 def with_guard(known: KnownVersion) -> KnownVersion:
     """Return the version with the settings that keep others away; a server is asked once whether it knows them."""
     if not isinstance(known.before, dict):
@@ -157,7 +193,7 @@ def require_equal(uri: str, before: Version, now: Version, remedy: str = ANEW) -
     SourceChangedError
         With both versions in one line. What a server does not tell is not compared.
     """
-    if before == now or (is_remote(uri) and None in {_known(before), _known(now)}):
+    if is_same_version(before, now) or (is_remote(uri) and None in {_known(before), _known(now)}):
         return
     if now is None:
         remedy = "put it back as it was, and the same command goes on" if remedy == ANEW else remedy
@@ -179,7 +215,9 @@ def _said(version: Version) -> str:
         size, changed = version
         return f"{size:,} bytes, of {changed / 1e9:.3f} s"
     if "sha256" in version:
-        return f"{version['files']} files, {version['bytes']:,} bytes, the last of {version['changed'] / 1e9:.3f} s"
+        local = f"{version['files']} files, {version['bytes']:,} bytes, the last of {version['changed'] / 1e9:.3f} s"
+        servers = version.get(_SERVERS)
+        return f"{local}, servers say {servers[:12]}" if servers else local
     return ", ".join(f"{name} {value}" for name, value in version.items())
 
 

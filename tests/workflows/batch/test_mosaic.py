@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
@@ -132,6 +133,21 @@ def warped(source: Path, target: Path, crs: str) -> Path:
                     rasterio.band(scene, band), rasterio.band(out, band), resampling=Resampling.bilinear
                 )
     return target
+
+
+def test_a_scene_of_which_nothing_was_known_is_not_a_changed_one(
+    tmp_path: Path, quarters: list[Path]
+) -> None:
+    """A server that is silent once would else change the index, and with it every finished job that reads it."""
+    mosaic = Mosaic(tuple(map(str, quarters)), None, None)
+    index = write_mosaic(mosaic, tmp_path / "m.gti.gpkg")
+    frame, metadata = pyogrio.read_dataframe(index), pyogrio.read_info(index)["layer_metadata"]
+    frame.loc[1, "version"] = "None"
+    pyogrio.write_dataframe(frame, index, layer="scenes", driver="GPKG", layer_metadata=metadata)
+    before = index.read_bytes()
+    assert write_mosaic(mosaic, index).read_bytes() == before
+    quarters[0].touch()
+    assert write_mosaic(mosaic, index).read_bytes() != before
 
 
 def test_a_scene_in_another_crs_is_refused_or_warped(tmp_path: Path, quarters: list[Path]) -> None:

@@ -229,9 +229,17 @@ def _is_written(index: Path, frame: gpd.GeoDataFrame, settings: Mapping[str, str
         metadata = pyogrio.read_info(index, layer=LAYER)["layer_metadata"] or {}
     except pyogrio.errors.DataSourceError:
         return False  # not an index: it is replaced
-    columns = ["location", "number", "version"]
+    columns = ["location", "number"]
+    if not all(column in there for column in (*columns, "version")) or len(there) != len(frame):
+        return False
+    # a server that told nothing, this time or before, has not told of a change
+    versions = zip(there["version"], frame["version"], strict=True)
     return (
         all(metadata.get(name) == value for name, value in settings.items())
-        and all(column in there for column in columns)
         and there[columns].to_numpy().tolist() == frame[columns].to_numpy().tolist()
+        and all(before == now or _UNKNOWN in {before, now} for before, now in versions)
     )
+
+
+_UNKNOWN = str(None)
+"""Version of a scene, as the index has it, of which its server said nothing."""
