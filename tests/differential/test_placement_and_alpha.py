@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 from rasterio.vrt import WarpedVRT
+from served_folder import served_folder
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ModelError, UsageError
@@ -127,6 +129,17 @@ def test_an_orientation_that_gdal_does_not_apply_is_said(tmp_path, capsys, optio
     assert said["orientation"] == 6
     assert "Orientation tag is 6" in said["notes"][0]
     assert "magick turned.tif -auto-orient" in said["notes"][0]
+
+
+def test_an_orientation_is_said_of_archives_and_servers_too(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "turned.tif", np.zeros((8, 9), np.uint8), extratags=[(274, 3, 1, 6, True)])
+    with zipfile.ZipFile(tmp_path / "a&b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "turned.tif", "turned.tif")
+    with served_folder(tmp_path) as address:
+        for name in (f"/vsizip/{tmp_path}/a&b.zip/turned.tif", f"{address}/turned.tif"):
+            said = information(name, capsys)
+            assert said["orientation"] == 6
+            assert any("Orientation tag is 6" in note for note in said["notes"])
 
 
 def test_pages_and_palettes_are_said(tmp_path, made, capsys):

@@ -71,7 +71,7 @@ def file_facts(raster: Placed, uri: str, read: Sequence[int]) -> dict[str, Any]:
         "band_details": band_facts(file, read),
         "gcps": len(file.gcps[0]),
         "rpcs": bool(file.tags(ns="RPC")),
-        "orientation": orientation_of(file, uri),
+        "orientation": orientation_of(file),
         "sidecars": "not looked for: the name is remote"
         if is_remote(uri)
         else [shown_name(name) for name in sidecars_of(file, uri)],

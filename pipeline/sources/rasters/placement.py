@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
+from segment_tiles.pipeline.sources.rasters.stored_bytes import stored_bytes
 
 GCPS_AT_LEAST: Final = 3
 """Ground control points that a polynomial of the first order needs."""
@@ -101,7 +102,7 @@ def placement_notes(raster: Placed, uri: str) -> list[str]:
                 "it has geolocation arrays and no other georeference; they are not applied and the map is in "
                 f"pixels: gdalwarp -geoloc {name} placed.tif applies them"
             )
-    turned = orientation_of(file, uri)
+    turned = orientation_of(file)
     if turned != UPRIGHT:
         notes.append(
             f"its Orientation tag is {turned} (1 is upright), which GDAL and this program do not apply: "
@@ -110,32 +111,29 @@ def placement_notes(raster: Placed, uri: str) -> list[str]:
     return notes
 
 
-def orientation_of(dataset: Any, uri: str) -> int:
-    """Return the Orientation tag of a TIFF or of Exif, 1 to 8; 1 if there is none or it cannot be looked for."""
+def orientation_of(dataset: Any) -> int:
+    """Return the Orientation tag of a TIFF or of Exif, 1 to 8; 1 if there is none."""
     exif = str(dataset.tags().get("EXIF_Orientation", ""))
     if exif.isdigit():
         return int(exif)
-    path = Path(uri)
-    if dataset.driver not in {"GTiff", "COG"} or not path.is_file():
+    if dataset.driver not in {"GTiff", "COG"}:
         return UPRIGHT
-    with path.open("rb") as file:
-        return _orientation_tag(file)
+    try:
+        return _orientation_tag(dataset)
+    except GDAL_ERRORS:
+        return UPRIGHT  # the directory is cut off, which GDAL says if it matters
 
 
-def _orientation_tag(file: BinaryIO) -> int:
+def _orientation_tag(dataset: Any) -> int:
     """Return the tag from the first directory of a TIFF or BigTIFF, which GDAL does not hand over."""
-    start = file.read(16).ljust(16, b"\0")
+    start = stored_bytes(dataset, 0, 16)
     order = "<" if start[:2] == b"II" else ">"
     is_big = struct.unpack(f"{order}H", start[2:4])[0] == _BIG_TIFF
     size, head, value = (20, f"{order}Q", 12) if is_big else (12, f"{order}H", 8)
     (offset,) = struct.unpack(f"{order}Q" if is_big else f"{order}I", start[8:] if is_big else start[4:8])
-    file.seek(offset)
-    counted = file.read(struct.calcsize(head))
-    if len(counted) < struct.calcsize(head):
-        return UPRIGHT  # the directory is cut off, which GDAL says if it matters
-    (count,) = struct.unpack(head, counted)
-    entries = file.read(count * size)
-    for at in range(0, len(entries) - size + 1, size):
+    (count,) = struct.unpack(head, stored_bytes(dataset, offset, struct.calcsize(head)))
+    entries = stored_bytes(dataset, offset + struct.calcsize(head), count * size)
+    for at in range(0, len(entries), size):
         if struct.unpack_from(f"{order}H", entries, at)[0] == ORIENTATION_TAG:
             return int(struct.unpack_from(f"{order}H", entries, at + value)[0])
     return UPRIGHT

@@ -1,0 +1,32 @@
+"""Bytes of a file as GDAL names it: local, in an archive, or on a server, from what GDAL has fetched of it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+import rasterio
+
+_ALLOWED: Final = {"GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "ALL"}
+"""GDAL reads raw bytes for a virtual raster of its own folder alone, unless told otherwise; this one is ours."""
+
+
+def stored_bytes(dataset: Any, start: int, size: int) -> bytes:
+    """Return some bytes of the file behind an open raster, or what there is of them.
+
+    As a virtual raster of one row of raw bytes: rasterio has no other way to GDAL's file systems.
+
+    Raises
+    ------
+    RasterioError
+        If the file does not reach so far, or cannot be read.
+    """
+    name = next(iter(dataset.files), dataset.name)
+    document = (
+        f'<VRTDataset rasterXSize="{size}" rasterYSize="1">'
+        '<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'
+        f'<SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename><ImageOffset>{start}</ImageOffset>'
+        f"<PixelOffset>1</PixelOffset><LineOffset>{size}</LineOffset></VRTRasterBand></VRTDataset>"
+    )
+    with rasterio.Env(**_ALLOWED), rasterio.open(document) as row:
+        return bytes(row.read(1).tobytes())
