@@ -83,6 +83,10 @@ def write_cog(
         If the disk is full, read-only, or fails; nothing stands under the final name then.
     """
     array, table = array_of(group, name), read_class_table(group)
+    if name == "classes":
+        write_style(
+            path, raster_style(table.classes)
+        )  # first: the file whose name says that all is done comes last
     with finished_files(auxiliary_path(path), path) as (auxiliary, cog):
         temporary = cog.with_name(f"uncopied-{cog.name}")
         with gdal_environment():
@@ -93,8 +97,6 @@ def write_cog(
             _check(cog, checksums)
         if name == "classes":
             write_auxiliary_metadata(auxiliary, table, pixel_counts)
-    if name == "classes":
-        write_style(path, raster_style(table.classes))
 
 
 def _write_temporary(

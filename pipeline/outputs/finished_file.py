@@ -38,19 +38,23 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
     last the one that says that all is done. A target for which nothing was written is removed: an
     older one does not belong to what is new.
 
+    The folder of the targets is there already: one that a user removed during a run is not made again, because
+    what is then written into it would be files without the books of their run.
+
     Raises
     ------
     WriteFailedError
-        If the disk is full, read-only, or fails; no target has changed then, unless the last
+        If the disk is full, read-only, or fails, or the folder has gone; no target has changed then, unless the last
         renames themselves fail.
     """
     folder = targets[-1].parent
     partial = folder / _partial_name(targets[-1].name)
     try:
-        make_folder(folder)
         _remove_leftovers(targets[-1])
         partial.mkdir()
         yield tuple(partial / target.name for target in targets)
+        if not partial.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(partial))
         for target in targets:
             written = partial / target.name
             if written.exists():
@@ -86,6 +90,20 @@ def _may_be_alive(folder: Path, node: str, process: int) -> bool:
     return False
 
 
+def make_output_folder(folder: Path) -> None:
+    """Make a folder for results, and those above it, before anything is written into it.
+
+    Raises
+    ------
+    WriteFailedError
+        If it cannot be made.
+    """
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise write_failed(folder, error) from error
+
+
 @contextlib.contextmanager
 def finished_file(target: Path) -> Iterator[Path]:
     """Give a temporary path beside the target; on success move what was written there to the target.
@@ -106,6 +124,8 @@ def write_failed(path: object, error: OSError) -> WriteFailedError:
     # GDAL's errors have words but no number; they differ with the byte at which the disk was full
     if error.errno in _FULL or (error.errno is None and free < _NEARLY_FULL):
         cause, remedy = "the disk is full", "free space"
+    elif error.errno == errno.ENOENT:
+        cause, remedy = "its folder is not there any more", "find out what removed or moved it"
     elif error.errno in _FORBIDDEN:
         cause, remedy = "writing there is not allowed", "make the folder writable or choose another"
     else:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError, SegmentTilesError, one_line
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.finished_file import make_output_folder
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.collection import write_collection
@@ -114,6 +115,7 @@ def run_batch(
 
 def write_results(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str]:
     """Write the table of jobs and the collection of their results; return what the user should know."""
+    make_output_folder(file.results)
     write_table(file.results, outcomes)
     return write_collection(file, outcomes)
 

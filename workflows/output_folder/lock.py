@@ -19,10 +19,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from segment_tiles.pipeline.durable import make_folder, write_whole
+from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import OutputError, SegmentTilesError, WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.outputs.finished_file import write_failed
+from segment_tiles.pipeline.outputs.finished_file import make_output_folder
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +115,7 @@ def held_folder(own: Path, out: Path, what: str = "folder", *, gives_back: bool 
     """
     with ExitStack() as stack:
         while True:
-            try:
-                make_folder(own)
-            except OSError as error:
-                raise write_failed(own, error) from error
+            make_output_folder(own)
             with ExitStack() as attempt:
                 try:
                     attempt.enter_context(held(own, out, what))

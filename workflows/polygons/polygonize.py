@@ -14,7 +14,7 @@ import numpy as np
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import SourceChangedError, UsageError
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
 from segment_tiles.pipeline.sources.versions.version import KnownVersion, Version, known_version
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format
@@ -86,6 +86,8 @@ def polygonize(
         kind.check_crs(str(raster), spec.georef.crs)
     tiles = _tiles_beside(out[0])
     with held_folder(tiles, out[0], "file"):
+        for path in out:
+            make_output_folder(path.parent)
         ledger = TileLedger(tiles)
         ledger.begin(_settings(raster, known.before, options), restart=restart)
         log.info(
@@ -138,7 +140,10 @@ def _written(
 ) -> PolygonizeReport:
     """Write every file; return what it gave."""
     layer = _layer(targets[0][0], parts, spec, level_scale)
-    notes = [*placement_notes(spec, targets), *_write(targets, layer), *_write_styles(raster, targets, layer)]
+    styles = _write_styles(
+        raster, targets, layer
+    )  # first: a run takes the layers for the sign that all is done
+    notes = [*placement_notes(spec, targets), *_write(targets, layer), *styles]
     return PolygonizeReport(
         files=tuple(path for path, _ in targets),
         features=len(layer.parts),

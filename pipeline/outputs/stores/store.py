@@ -27,7 +27,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
 from segment_tiles.pipeline.outputs.stores.conventions import DIMENSIONS, array_attributes, group_attributes
 from segment_tiles.pipeline.outputs.stores.seals import from_plain, is_tree_kept, read_sealed
 
@@ -73,6 +73,7 @@ def create_store(
     with_scores
         Whether the probabilities of all classes are kept too.
     """
+    make_output_folder(path.parent)
     with finished_file(path) as partial:
         _create(partial, shape, georef, table, with_scores=with_scores)
     return open_store(path, "r+")

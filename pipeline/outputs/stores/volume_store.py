@@ -23,7 +23,7 @@ import zarr
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.volume import Matrix, Slicing, VolumeSpec, as_matrix
-from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
 from segment_tiles.pipeline.outputs.stores.store import (
     ATTRIBUTE,
     COMPRESSORS,
@@ -96,6 +96,7 @@ def create_volume_store(
     chunk
         Side of a chunk: a divisor of 512.
     """
+    make_output_folder(path.parent)
     with finished_file(path) as partial:
         _create_arrays(partial, geometry, table, with_scores=with_scores, chunk=chunk)
     return open_store(path, "r+")

@@ -15,17 +15,39 @@ import pytest
 
 from segment_tiles.pipeline.errors import WriteFailedError
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.finished_file import finished_file, finished_files, write_failed
+from segment_tiles.pipeline.outputs.finished_file import (
+    finished_file,
+    finished_files,
+    make_output_folder,
+    write_failed,
+)
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.txt"
+    make_output_folder(target.parent)
     with finished_file(target) as partial:
         partial.write_text("whole")
         assert partial.name == target.name
         assert not target.exists()
     assert target.read_text() == "whole"
     assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with (
+        pytest.raises(WriteFailedError, match="its folder is not there any more"),
+        finished_file(folder / "item.json"),
+    ):
+        pytest.fail("nothing can be written")
+    make_output_folder(folder)
+    writing = finished_file(folder / "item.json")
+    writing.__enter__().write_text("whole")
+    shutil.rmtree(folder)
+    with pytest.raises(WriteFailedError, match="its folder is not there any more"):
+        writing.__exit__(None, None, None)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt()])
@@ -126,7 +148,7 @@ def test_a_real_disk_that_is_full_then_read_only(make_store, tiny_disk: Path) ->
     target = tiny_disk / "classes.tif"
     with pytest.raises(WriteFailedError, match="the disk is full; free space"):
         write_cog(group, target)
-    assert list(tiny_disk.iterdir()) == []
+    assert [path.name for path in tiny_disk.iterdir()] == ["classes.qml"], "the style, whole, comes first"
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
     with pytest.raises(WriteFailedError, match="not allowed; make the folder writable"):
         write_cog(group, target)

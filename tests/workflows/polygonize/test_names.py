@@ -41,10 +41,8 @@ def raster(tmp_path, class_raster) -> Path:
     return class_raster(tmp_path / "classes.tif", CODES)
 
 
-def test_a_raster_in_an_archive_a_netcdf_and_on_a_server(raster, tmp_path, monkeypatch):
-    monkeypatch.setenv(
-        "GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR"
-    )  # nor is the sidecar there to be asked for
+@pytest.mark.usefixtures("unlisted_folders")
+def test_a_raster_in_an_archive_a_netcdf_and_on_a_server(raster, tmp_path):
     with zipfile.ZipFile(tmp_path / "maps.zip", "w") as archive:
         archive.write(raster, "inside/classes.tif")
     with scipy.io.netcdf_file(tmp_path / "maps.nc", "w") as file:

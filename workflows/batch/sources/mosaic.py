@@ -25,7 +25,7 @@ from shapely.geometry import box
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
 from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
 from segment_tiles.pipeline.sources.versions.version import Version, source_versions
 from segment_tiles.workflows.batch.jobs import Mosaic
@@ -87,6 +87,7 @@ def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
         _check_fit(grids[0], grid, mosaic)
     frame, settings = _index(mosaic, grids, versions)
     if not _is_written(index, frame, settings):
+        make_output_folder(index.parent)
         with finished_file(index) as path:
             pyogrio.write_dataframe(frame, path, layer=LAYER, driver="GPKG", layer_metadata=settings)
     return index
