@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from segment_tiles.pipeline.errors import one_line
+from segment_tiles.pipeline.sources.rasters.member_pool import forget_failed_members
 
 LOGGERS: Final = ("rasterio._env", "rasterio._err")
 """Those to which rasterio hands what GDAL says: outside its calls, and inside them."""
@@ -70,6 +71,8 @@ def _listen() -> None:
 def signalled_errors_raised() -> Iterator[None]:
     """Inside, an error that GDAL signals in this thread makes the whole fail, if nothing else does.
 
+    After a failure GDAL forgets what it could not open, or the next read would fail without an error.
+
     Raises
     ------
     SignalledError
@@ -81,6 +84,9 @@ def signalled_errors_raised() -> Iterator[None]:
     try:
         yield
         raise_signalled()
+    except Exception:
+        forget_failed_members()
+        raise
     finally:
         _heard.is_listening, _heard.first = was
 

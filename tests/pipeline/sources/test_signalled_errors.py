@@ -113,6 +113,7 @@ def test_a_full_window_is_never_surely_empty(server: str, folder: Path) -> None:
         assert _is_all_seven(source, INNER)
 
 
+@pytest.mark.usefixtures("pool_in_use")
 @pytest.mark.parametrize("is_mosaic", [False, True], ids=["vrt", "mosaic"])
 def test_members_behind_a_server(server: str, folder: Path, tmp_path: Path, *, is_mosaic: bool) -> None:
     member = f"{server}/big.tif"
@@ -152,14 +153,18 @@ def test_class_rasters_and_labels(server: str, folder: Path, monkeypatch: pytest
 
 @pytest.fixture
 def halves(tmp_path: Path) -> Path:
+    _write_halves(tmp_path)
+    return tmp_path
+
+
+def _write_halves(folder: Path) -> None:
     for number, name in enumerate("ab"):
         with rasterio.open(
-            tmp_path / f"{name}.tif", "w", driver="GTiff", width=256, height=256, count=1, dtype="uint8", nodata=0,
+            folder / f"{name}.tif", "w", driver="GTiff", width=256, height=256, count=1, dtype="uint8", nodata=0,
             tiled=True, blockxsize=TILE, blockysize=TILE, compress="deflate",
             crs="EPSG:32633", transform=rasterio.Affine(1, 0, 1000 + 256 * number, 0, -1, 9000),
         ) as dataset:  # fmt: skip
             dataset.write(np.full((1, 256, 256), 7, dtype=np.uint8))
-    return tmp_path
 
 
 def _vrt_of_halves(folder: Path) -> Path:
@@ -185,8 +190,27 @@ def _emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
+@pytest.fixture
+def pool_in_use(tmp_path: Path) -> Iterator[None]:
+    """Another mosaic is open, as in every batch and beside every preview: GDAL keeps what it knows of members."""
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    _write_halves(folder)
+    with rasterio.open(_vrt_of_halves(folder)) as beside:
+        beside.read()
+        yield
+
+
+def _not_shared(folder: Path) -> Path:
+    """Write a VRT whose members GDAL may take from any thread."""
+    path = _vrt_of_halves(folder)
+    path.write_text(path.read_text().replace("<SourceFilename ", '<SourceFilename shared="0" '))
+    return path
+
+
+@pytest.mark.usefixtures("pool_in_use")
 @pytest.mark.parametrize("spoil", [_gone, _cut, _emptied])
-@pytest.mark.parametrize("index_of", [_vrt_of_halves, _mosaic_of_halves])
+@pytest.mark.parametrize("index_of", [_vrt_of_halves, _not_shared, _mosaic_of_halves])
 def test_a_member_that_is_gone_is_no_hole_in_any_later_read(
     halves: Path, index_of: Callable[[Path], Path], spoil: Callable[[Path], None]
 ) -> None:
@@ -204,6 +228,7 @@ def test_a_member_that_is_gone_is_no_hole_in_any_later_read(
         assert _is_all_seven(source, Window(0, 0, 256, 512))
 
 
+@pytest.mark.usefixtures("pool_in_use")
 def test_a_source_that_cannot_be_opened_again_is_no_hole_either(halves: Path) -> None:
     path = _vrt_of_halves(halves)
     with closing(open_source(str(path))) as source:
@@ -217,6 +242,7 @@ def test_a_source_that_cannot_be_opened_again_is_no_hole_either(halves: Path) ->
         assert _is_all_seven(source, Window(0, 0, 64, 512))
 
 
+@pytest.mark.usefixtures("pool_in_use")
 def test_no_setting_of_logging_hides_an_error(halves: Path, caplog: pytest.LogCaptureFixture) -> None:
     index = _mosaic_of_halves(halves)
     _gone(halves / "b.tif")
