@@ -37,7 +37,13 @@ def _models(folder: Path) -> None:
     table = ClassTable((MapClass(0, "other", (200, 200, 180)), MapClass(1, "tree", (20, 120, 40))))
     for name, bands in (("colour", ("red", "green", "blue")), ("grey", ("intensity",))):
         torch.manual_seed(7)
-        architecture = Architecture("deeplabv3plus", "resnet10t", output_stride=16, image_pooling="off")
+        architecture = Architecture(
+            "deeplabv3plus",
+            "mobilenetv2_050",
+            output_stride=16,
+            image_pooling="off",
+            details={"channels": 64},
+        )
         network = build_network(architecture, len(bands), table.count).eval()
         manifest = ModelManifest(
             name=name, architecture=architecture, bands=bands, dtype="uint8", mean=(120.0,) * len(bands),
