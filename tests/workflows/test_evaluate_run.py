@@ -13,10 +13,11 @@ import rasterio
 from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.errors import TrainingError, UsageError
+from segment_tiles.pipeline.errors import OutputError, TrainingError, UsageError
 from segment_tiles.pipeline.learning.scores.calibration import BINS
 from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
-from segment_tiles.workflows.training.evaluate import TruthSettings, evaluate
+from segment_tiles.workflows.output_folder.lock import held_folder
+from segment_tiles.workflows.training.evaluate import LOCK_FOLDER, TruthSettings, evaluate
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,15 @@ def test_a_finished_run_is_scored_with_its_calibration(run: Run, capsys: pytest.
     assert "calibration error" in capsys.readouterr().out
 
 
+def test_two_evaluations_do_not_mix_their_files(run: Run, tmp_path: Path) -> None:
+    truth = TruthSettings(str(run.truth))
+    with held_folder(tmp_path / LOCK_FOLDER, tmp_path), pytest.raises(OutputError, match="is at work here"):
+        evaluate(run.folder, truth, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    evaluate(run.folder, truth, out=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "evaluation.json"]
+
+
 def test_folder_store_and_raster_of_a_run_have_the_same_scores(run: Run) -> None:
     truth = TruthSettings(str(run.truth))
     folder = evaluate(run.folder, truth)
@@ -133,4 +143,7 @@ def test_a_run_on_another_grid_is_refused_as_truth_and_its_raster_is_warped(
     document = evaluate(run.folder, TruthSettings(str(part / "classes.tif")))
     assert document["pixels"] == 140 * 90
     assert document["notes"] == ["run: the label raster was warped to the grid of the scene"]
-    assert document["accuracy"] > 0.5  # other tiles, the same picture
+    with rasterio.open(part / "classes.tif") as file:
+        alike = file.read(1) == run.codes[10:100, 30:170]
+    assert document["accuracy"] == pytest.approx(alike.mean(), abs=1e-6)
+    assert 0.2 < document["accuracy"] < 1, "other tiles, the same picture"
