@@ -127,7 +127,7 @@ def run_command_line(arguments: list[str]) -> int:
         return _fail_usage(error, arguments)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the outermost place: no user sees a traceback
+    except Exception as error:  # noqa: BLE001 - the outermost function: no user sees a traceback
         # typer takes an EOFError for Ctrl-D at a prompt; here nothing prompts, so a file ended too early
         if not isinstance(error, typer.Abort) or isinstance(error.__cause__, EOFError):
             return _fail(*_told(error.__cause__ if isinstance(error, typer.Abort) else error, arguments))

@@ -169,13 +169,13 @@ def remove_leftovers(folder: Path) -> None:
 
     Nobody else may be at work there.
     """
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         for name in [name for name in folders if name.endswith(PARTIAL)]:
-            remove(Path(place, name))
+            remove(Path(parent, name))
             folders.remove(name)
         for name in files:
             if name.endswith(PARTIAL):
-                Path(place, name).unlink(missing_ok=True)
+                Path(parent, name).unlink(missing_ok=True)
 
 
 def _sync(handle: int) -> None:

@@ -49,7 +49,7 @@ class OutputError(SegmentTilesError):
 
 
 class ChangedRunError(OutputError):
-    """The output directory holds a run of the same place whose source or settings were others."""
+    """The output directory holds an earlier run whose source or settings were others."""
 
 
 class VectorError(SegmentTilesError):

@@ -1,7 +1,7 @@
 """What libraries say: kept off the terminal, without secrets in a log, and the same in every thread.
 
 Python's filters of warnings belong to the process, not to a thread: two threads that each change and restore them leave
-those of one for good. So what is never worth saying is filtered once, when the package is imported, and the few places
+those of one for good. So what is never worth saying is filtered once, when the package is imported, and the few callers
 that must change filters for a moment take turns.
 """
 

@@ -29,7 +29,7 @@ def describe_unforeseen(error: BaseException, arguments: Sequence[str]) -> str:
     Parameters
     ----------
     error
-        What reached the outermost place.
+        What nobody handled.
     arguments
         Of the command, without the name of the program.
     """

@@ -71,7 +71,7 @@ def check_workers(count: int) -> None:
 
 
 def check_executor_options(config: RunConfig) -> None:
-    """Refuse more than one place to compute, and workers that are none.
+    """Refuse more than one way to compute, and workers that are none.
 
     Raises
     ------

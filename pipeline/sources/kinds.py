@@ -26,7 +26,7 @@ ZARR_FILES: Final = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 GENERIC_VENDORS: Final = (None, "generic-tiff")
 """What OpenSlide says of a TIFF that no scanner wrote: it may be anything."""
 LARGEST_SLIDE_PIXEL: Final = 20.0
-"""Micrometres; a TIFF without place whose resolution tags say larger pixels is a photo or a scan (72 dpi = 353)."""
+"""Micrometres; a TIFF without georeference whose tags say larger pixels is a photo or a scan (72 dpi = 353)."""
 MICROMETERS_PER_RESOLUTION_UNIT: Final = {"2": 25_400.0, "3": 10_000.0}
 """TIFF's inch and centimetre."""
 
@@ -81,7 +81,7 @@ def _kind_without_place(pages: TiffPages, tags: dict[str, Any], vendor: str | No
 
 
 def _tags_without_place(path: str) -> dict[str, Any] | None:
-    """Return GDAL's tags of a TIFF, none of one in a compression that it does not know; None: it has a place."""
+    """Return GDAL's tags of a TIFF, none of one in a compression that it does not know; None: it has a georeference."""
     try:
         with rasterio.open(path) as dataset:
             placed = dataset.crs is not None or not dataset.transform.is_identity or dataset.gcps[0]

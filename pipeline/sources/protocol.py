@@ -53,7 +53,7 @@ class Source(Protocol):
     """
 
     spec: RasterSpec
-    """Shape, type and place of what ``read`` returns."""
+    """Shape, type and position of what ``read`` returns."""
 
     def read(self, window: Window) -> NDArray[Any]:
         """Return the values of a window inside the raster: bands x rows x columns, native type.

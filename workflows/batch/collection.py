@@ -38,7 +38,7 @@ def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str
     finished = [
         outcome
         for outcome in outcomes
-        # the map of a volume has no place on Earth, and so no item
+        # the map of a volume has no position on Earth, and so no item
         if outcome.state in {"done", "skipped"} and (outcome.job.config.out / ITEM).exists()
     ]
     items, notes = _items(finished)
@@ -87,7 +87,7 @@ def _items(finished: Sequence[JobOutcome]) -> tuple[list[tuple[JobOutcome, pysta
 
 
 def _extent(items: Sequence[pystac.Item]) -> pystac.Extent:
-    """Return where and when the items lie; the whole world where none has a place on it."""
+    """Return where and when the items lie; the whole world if none has a position on it."""
     boxes = [item.bbox for item in items if item.bbox is not None] or [_WORLD]
     west, east = _longitudes([(box[0], box[2]) for box in boxes])
     whole = [west, min(box[1] for box in boxes), east, max(box[3] for box in boxes)]

@@ -1,4 +1,4 @@
-"""One executor for all jobs of a batch that ask for the same place: a cluster starts once, not per scene."""
+"""One executor for all jobs of a batch that ask for the same workers: a cluster starts once, not per scene."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ class SharedExecutor:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._open = ExitStack()
-        self._place: tuple[Any, ...] | None = None
+        self._resources: tuple[Any, ...] | None = None
         self._executor: Executor | None = None
 
     def of(self, config: RunConfig) -> Executor:
-        """Return the executor of a job: that of the job before where both name the same place.
+        """Return the executor of a job: that of the job before if both name the same workers.
 
         Raises
         ------
         UsageError
             Where the options contradict each other, or the cluster file cannot be accepted.
         """
-        place = (config.workers, config.scheduler, config.cluster, config.memory, config.device)
-        if self._executor is None or place != self._place:
+        resources = (config.workers, config.scheduler, config.cluster, config.memory, config.device)
+        if self._executor is None or resources != self._resources:
             self.close()
-            self._executor, self._place = self._open.enter_context(executor_for(config, self._tell)), place
+            self._executor, self._resources = (
+                self._open.enter_context(executor_for(config, self._tell)),
+                resources,
+            )
         return self._executor
 
     def close(self) -> None:

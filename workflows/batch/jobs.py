@@ -40,7 +40,7 @@ class Job:
     """One run of a batch."""
 
     number: int
-    """Place in the batch, from 1."""
+    """Position in the batch, from 1."""
     name: str
     """Output directory relative to the jobs file: no two jobs share it."""
     config: RunConfig

@@ -80,7 +80,7 @@ def read_jobs_file(path: Path) -> JobsFile:
 
 
 def line_at(root: yaml.Node, location: Sequence[int | str]) -> int:
-    """Return the line of a place in the file; of what surrounds it where it is not there."""
+    """Return the line of a location in the file; of what surrounds it if it is not there."""
     node, line = root, _line(root)
     for part in location:
         found = _entry(node, part)
@@ -97,7 +97,7 @@ def _entry(node: yaml.Node, part: int | str) -> tuple[yaml.Node, yaml.Node] | No
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         item = node.value[part]
         return item, item
-    return None  # pydantic puts the name of a type into the place where a value may be of several
+    return None  # pydantic puts the name of a type into the location if a value may be of several
 
 
 def _line(node: yaml.Node) -> int:
@@ -146,37 +146,37 @@ def _complaint(path: Path, root: yaml.Node, error: ValidationError) -> str:
 
 
 def _keys(location: Sequence[int | str]) -> list[int | str]:
-    """Return a place without the names of types that pydantic puts into it."""
+    """Return a location without the names of types that pydantic puts into it."""
     return [part for part in location if isinstance(part, int) or _is_key(part)]
 
 
-def _is_inside(place: Sequence[int | str], outer: Sequence[int | str]) -> bool:
-    """Whether a place lies inside another: what is wrong inside explains what is wrong outside."""
-    return len(place) > len(outer) and place[: len(outer)] == outer
+def _is_inside(location: Sequence[int | str], outer: Sequence[int | str]) -> bool:
+    """Whether a location lies inside another: what is wrong inside explains what is wrong outside."""
+    return len(location) > len(outer) and location[: len(outer)] == outer
 
 
 def _reason(entry: dict[str, Any]) -> str:
     location = _keys(entry["loc"])
-    place = ".".join(str(part) for part in location)
+    key = ".".join(str(part) for part in location)
     if entry["type"] == "extra_forbidden":
         known = _keys_at(BatchSettings, location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        return f"the key {place} is not known; {hint}"
+        return f"the key {key} is not known; {hint}"
     if entry["type"] == "missing":
-        return f"the key {place} is missing"
+        return f"the key {key} is missing"
     text = entry["msg"].removeprefix("Value error, ")
     shown = entry["input"] if not isinstance(entry["input"], dict) else None
-    return f"{place}: {text}" if shown is None else f"{place} is {shown!r}: {text}"
+    return f"{key}: {text}" if shown is None else f"{key} is {shown!r}: {text}"
 
 
 def _is_key(part: str) -> bool:
-    """Whether a part of a place is a key of ours or the user's, not the name of a type of pydantic."""
+    """Whether a part of a location is a key of ours or the user's, not the name of a type of pydantic."""
     return "[" not in part and part not in {"str", "int", "bool", "MosaicSettings", "constrained-str"}
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Return the keys that are known at a place of the file."""
+    """Return the keys that are known at a location in the file."""
     for part in location:
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
         if isinstance(part, str) and part in fields:

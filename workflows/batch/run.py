@@ -102,10 +102,10 @@ def run_batch(
     outcomes = [JobOutcome(job, "waiting") for job in jobs]
     try:
         with SharedExecutor(listener.note) as executor, segmenters_kept():
-            for place, job in enumerate(jobs):
+            for index, job in enumerate(jobs):
                 listener.job_starts(job, len(jobs))
-                outcomes[place] = run_job(job, listener, executor, restart_changed=restart_changed)
-                listener.job_ends(outcomes[place])
+                outcomes[index] = run_job(job, listener, executor, restart_changed=restart_changed)
+                listener.job_ends(outcomes[index])
     finally:
         if part == WHOLE:
             for note in write_results(file, outcomes):

@@ -159,9 +159,9 @@ def _run_all(jobs_file: str, restart_changed: bool, retries: Retries) -> dict[st
     outcomes = [JobOutcome(job, "waiting") for job in jobs]
     try:
         with SharedExecutor(log.note) as executor, segmenters_kept():
-            for place, job in enumerate(jobs):
+            for index, job in enumerate(jobs):
                 work = _Work(job, log, executor, restart_changed)
-                outcomes[place] = _run_as_task(work, retries)
+                outcomes[index] = _run_as_task(work, retries)
     finally:
         for note in write_results(file, outcomes):
             log.warn(note)

@@ -149,17 +149,15 @@ def cluster_class(description: ClusterFile) -> type[Any]:
 
 def _first_complaint(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = [name for name in ClusterFile.model_fields if name != "path"]
         if len(first["loc"]) > 1:
             known = list(AdaptiveWorkers.model_fields)
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        return f"the key {place} is not known; {hint}"
+        return f"the key {key} is not known; {hint}"
     if first["type"] == "missing":
-        return f"the key {place} is missing"
+        return f"the key {key} is missing"
     text = first["msg"].removeprefix("Value error, ")
-    return (
-        f"{place} is {first['input']!r}: {text}" if place and isinstance(first["input"], str | int) else text
-    )
+    return f"{key} is {first['input']!r}: {text}" if key and isinstance(first["input"], str | int) else text

@@ -1,4 +1,4 @@
-"""What a run asks of the place where its Regions are done."""
+"""What a run asks of whatever does its Regions."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def polygonize(
 
     ``raster`` is ``classes.zarr``, the folder of a finished run, or a GDAL raster of integer classes.
     It may be any name that GDAL understands: a URL, ``/vsizip/...``, ``NETCDF:file:variable``.
-    Every file of ``out`` has the format that its ending means, or the one in ``formats`` at its place.
+    Every file of ``out`` has the format that its ending means, or the one in ``formats`` at its position.
     ``level_scale``, for QuPath, is the number of full-resolution pixels in a pixel of a class map made
     on a coarser level of a slide. ``restart`` forgets the finished tiles of an interrupted request.
 

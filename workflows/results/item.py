@@ -65,7 +65,7 @@ def check_run_item(directory: OutputDirectory) -> None:
 
 def update_run_item(directory: OutputDirectory, group: zarr.Group, report: Mapping[str, Any]) -> None:
     """Give ``item.json``, if the run has one, the assets and checksums of a report that has changed."""
-    if not (directory.path / ITEM).exists():  # a volume has no place on Earth
+    if not (directory.path / ITEM).exists():  # a volume has no position on Earth
         return
     rows, columns = array_of(group, "classes").shape
     update_item(

@@ -134,8 +134,8 @@ def _mended(store: WorkStore, own: Path) -> list[str]:
     finally:
         remove(fresh)
     # the rest is of rows in work: zarr would read it to write beside it, and it may be damaged
-    for place, _, names in os.walk(store.path):
-        for file in (Path(place, name) for name in names):
+    for parent, _, names in os.walk(store.path):
+        for file in (Path(parent, name) for name in names):
             if file not in counted and file not in metadata:
                 file.unlink()
     rows = "1 row" if damaged == 1 else f"{damaged} rows"

@@ -51,23 +51,23 @@ def with_pretrained_backbone(settings: TrainingSettings) -> TrainingSettings:
 def _first_complaint(error: ValidationError) -> str:
     """Return the first complaint in one line."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    location = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         *parents, key = first["loc"]
         known = _keys_at(TrainingSettings, parents)
         near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        return f"the key {place} is not known; {hint}"
+        return f"the key {location} is not known; {hint}"
     if first["type"] == "missing":
-        return f"the key {place} is missing"
+        return f"the key {location} is missing"
     text = first["msg"].removeprefix("Value error, ")
-    if not place:
+    if not location:
         return text
-    return f"{place} is {first['input']!r}: {text}"
+    return f"{location} is {first['input']!r}: {text}"
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Return the keys that are known at a place of the configuration."""
+    """Return the keys that are known at a location in the configuration."""
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             inner = _model_in(model.model_fields[part].annotation)

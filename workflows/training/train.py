@@ -67,8 +67,8 @@ class TrainingReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Workplace:
-    """Where a training takes place; the same for those that leave a scene out."""
+class _Session:
+    """What a training works with; the same for those that leave a scene out."""
 
     data_folder: Path
     progress: TrainingProgress
@@ -149,29 +149,29 @@ def train(
     device = resolve_device(device_name)
     sources = sources_of_training(settings, data_folder)  # before any is opened
     with training_process(device) as process, held_for_training(out, is_first=process.is_first):
-        place = _Workplace(
+        session = _Session(
             data_folder,
             progress if process.is_first else SilentProgress(),
             process.own_device(device),
             process,
             sources,
         )
-        report = _train_one(settings, out, place, resume=resume, restart=restart)
+        report = _train_one(settings, out, session, resume=resume, restart=restart)
         if each_scene_left_out:
-            report = _with_scenes_left_out(report, settings, out, place)
+            report = _with_scenes_left_out(report, settings, out, session)
     return report
 
 
 def _with_scenes_left_out(
-    report: TrainingReport, settings: TrainingSettings, out: Path, place: _Workplace
+    report: TrainingReport, settings: TrainingSettings, out: Path, session: _Session
 ) -> TrainingReport:
     """Train again without each scene in turn, and put its scores into the package and the report."""
     left_out = {}
     for scene in [s.name for s in settings.scenes if s.use == "train"]:
         # a left-out training is part of this command: what is there of it is gone on with
-        inner = _train_one(without_scene(settings, scene), left_out_folder(out, scene), place, resume=True)
+        inner = _train_one(without_scene(settings, scene), left_out_folder(out, scene), session, resume=True)
         left_out[scene] = inner.scores.get(scene)
-    if not place.process.is_first:
+    if not session.process.is_first:
         return report
     add_left_out_scores(report.model, left_out)
     report = replace(report, left_out=left_out)
@@ -180,13 +180,13 @@ def _with_scenes_left_out(
 
 
 def _train_one(
-    settings: TrainingSettings, out: Path, place: _Workplace, *, resume: bool, restart: bool = False
+    settings: TrainingSettings, out: Path, session: _Session, *, resume: bool, restart: bool = False
 ) -> TrainingReport:
-    with reproducible(settings, place.device):
+    with reproducible(settings, session.device):
         check_folder(out, resume=resume, restart=restart)
-        scenes = open_scenes(settings, place.data_folder)
+        scenes = open_scenes(settings, session.data_folder)
         try:
-            return _train_on(settings, scenes, out, place, resume=resume, restart=restart)
+            return _train_on(settings, scenes, out, session, resume=resume, restart=restart)
         finally:
             for scene in scenes:
                 scene.close()
@@ -196,43 +196,43 @@ def _train_on(
     settings: TrainingSettings,
     scenes: Sequence[LabelledScene],
     out: Path,
-    place: _Workplace,
+    session: _Session,
     *,
     resume: bool,
     restart: bool,
 ) -> TrainingReport:
     for note in [note for scene in scenes for note in scene.notes]:
-        place.progress.noted(note)
+        session.progress.noted(note)
     areas = _held_out_areas(scenes)
     survey = survey_scenes([s for s in scenes if s.settings.use == "train"], len(settings.classes))
     make_folder(out)  # not before all else was accepted
-    if restart and place.process.is_first:
+    if restart and session.process.is_first:
         forget_training(out)
     remove_leftovers(out)
-    packager = Packager(settings, areas, survey, out, place.device)
-    observer = PackagingObserver(packager, place.progress)
+    packager = Packager(settings, areas, survey, out, session.device)
+    observer = PackagingObserver(packager, session.progress)
     training = Training(
         settings,
-        first_network(settings, packager.manifest, place.data_folder),
-        TrainingWindows(settings, place.data_folder, survey),
-        partial(_scored, packager, place.sources),
+        first_network(settings, packager.manifest, session.data_folder),
+        TrainingWindows(settings, session.data_folder, survey),
+        partial(_scored, packager, session.sources),
         folder=out,
-        device=place.device,
-        process=place.process,
+        device=session.device,
+        process=session.process,
         observer=observer,
-        fingerprint=fingerprint(settings, place.process),
-        sources=place.sources.as_text(),
+        fingerprint=fingerprint(settings, session.process),
+        sources=session.sources.as_text(),
     )
     if resume:
         training.resume()
     log.info(
-        "%s: step %d of %d on %s, into %s", settings.name, training.step, settings.steps, place.device, out
+        "%s: step %d of %d on %s, into %s", settings.name, training.step, settings.steps, session.device, out
     )
-    place.progress.started(settings.name, training.step, settings.steps)
-    if not place.process.is_first:
+    session.progress.started(settings.name, training.step, settings.steps)
+    if not session.process.is_first:
         training.run()
         return TrainingReport(settings.name, packager.folder, training.step, {}, {})
-    return _run_and_report(settings.name, training, packager, observer, out, place.sources)
+    return _run_and_report(settings.name, training, packager, observer, out, session.sources)
 
 
 def _held_out_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:

@@ -50,15 +50,15 @@ class SheetLayout:
 
     def number_at(self, window: Window) -> int | None:
         """Return the number of the slice that holds a window; None if the window reaches over several."""
-        place, row = divmod(window.row, self.rows + self.gap)
-        return self.numbers[place] if row + window.height <= self.rows else None
+        position, row = divmod(window.row, self.rows + self.gap)
+        return self.numbers[position] if row + window.height <= self.rows else None
 
     def windows_of(self, first: int, last: int) -> tuple[Window, ...]:
         """Return the boxes of the slices with these numbers, both included."""
         step = self.rows + self.gap
         return tuple(
-            Window(place * step, 0, self.rows, self.columns)
-            for place, number in enumerate(self.numbers)
+            Window(position * step, 0, self.rows, self.columns)
+            for position, number in enumerate(self.numbers)
             if first <= number <= last
         )
 

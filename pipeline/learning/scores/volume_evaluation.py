@@ -54,8 +54,8 @@ class Sheet:
 
     def parts(self, window: Window) -> Iterator[tuple[int, Window, Window]]:
         """Yield each slice that a window overlaps: its number, the part in the slice, the part in the window."""
-        for place, number in enumerate(self.numbers):
-            slice_box = Window(place * (self.rows + self.gap), 0, self.rows, self.columns)
+        for position, number in enumerate(self.numbers):
+            slice_box = Window(position * (self.rows + self.gap), 0, self.rows, self.columns)
             common = window.intersect(slice_box)
             if not common.is_empty:
                 yield number, common.relative_to(slice_box), common.relative_to(window)

@@ -36,7 +36,7 @@ class Backbone:
     network: nn.Module
     """Maps (B, bands, H, W) to a list of (B, C, h, w)."""
     low_index: int
-    """Place of the features at stride 4; meaningless where `low_channels` is 0."""
+    """Index of the features at stride 4; meaningless where `low_channels` is 0."""
     low_channels: int
     """Channels at stride 4, 0 if there are none."""
     channels: int

@@ -1,4 +1,4 @@
-"""Networks from their description: the one place that knows every architecture."""
+"""Networks from their description: the one module that knows every architecture."""
 
 from __future__ import annotations
 

@@ -74,9 +74,9 @@ def _layers(group: zarr.Group, geometry: VolumeGeometry) -> Iterator[NDArray[Any
     step = max(1, LAYERS_BYTES // (columns * rows * array.dtype.itemsize))
     axis = slicing.order.index(2)
     for first in range(0, depth, step):
-        place = [slice(None)] * 3
-        place[axis] = slice(*slicing.span(axis, first, min(first + step, depth), depth))
-        yield slicing.stored(np.asarray(array[place[0], place[1], place[2]]))
+        box = [slice(None)] * 3
+        box[axis] = slice(*slicing.span(axis, first, min(first + step, depth), depth))
+        yield slicing.stored(np.asarray(array[box[0], box[1], box[2]]))
 
 
 def stored_classes(group: zarr.Group, geometry: VolumeGeometry) -> NDArray[Any]:

@@ -100,10 +100,10 @@ def write_labels_inside(
     WriteFailedError
         If it cannot be written.
     """
-    place = check_labels_inside(source, tuple(array_of(group, "classes").shape), source_levels)
+    inside = check_labels_inside(source, tuple(array_of(group, "classes").shape), source_levels)
     target = source / LABELS / name
     write_ome_zarr_labels(
-        group, target, source_levels=source_levels, pixel_counts=pixel_counts, name=name, inside=place
+        group, target, source_levels=source_levels, pixel_counts=pixel_counts, name=name, inside=inside
     )
     try:
         labels = zarr.open_group(source / LABELS, mode="a", zarr_format=3)

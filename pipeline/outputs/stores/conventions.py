@@ -1,6 +1,6 @@
 """Attributes of the Zarr conventions ``spatial:``, ``proj:`` and ``multiscales``, all at tag v0.1.
 
-What they say of a store, and where each fact stands (each stands in one place only, as the section
+What they say of a store, and where each fact stands (each stands once only, as the section
 "Property placement" of the ``spatial`` specification demands)::
 
     classes.zarr/            group: multiscales layout with shape and transform of every level, bbox, CRS

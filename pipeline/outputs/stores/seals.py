@@ -71,7 +71,7 @@ def seal_of(path: Path) -> Seal:
 
 def seals_of_tree(folder: Path, known: Mapping[str, Seal | None] | None = None) -> dict[str, Seal]:
     """Return the seals of all files below a folder, by their path in it with ``/``; known ones are not read."""
-    paths = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
     names = sorted(path.relative_to(folder).as_posix() for path in paths)
     return {name: (known or {}).get(name) or seal_of(folder / name) for name in names}
 

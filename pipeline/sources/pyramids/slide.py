@@ -4,10 +4,10 @@ Coordinates are those of QuPath: where a scanner says which part of its canvas h
 MRXS and others), full-resolution pixel (0, 0) is the corner of that part.
 
 OpenSlide places a window by full-resolution pixels. On a Level whose downsample is no whole number the
-place is then a fraction of a Level's pixel, and what is read there is interpolated, differently for every
+position is then a fraction of a Level's pixel, and what is read there is interpolated, differently for every
 window. Such a Level is read in cells of a fixed grid, from which windows are cut (decision 0040)::
 
-    Level     |cell----|cell----|cell----|      always read whole, at one place each
+    Level     |cell----|cell----|cell----|      always read whole, at one position each
                    [window---]                  cut from them
 """
 
@@ -100,9 +100,9 @@ class Slide:
     def _region(self, level: int, window: Window) -> NDArray[np.uint8]:
         """Return rows x columns x RGBA, not premultiplied."""
         step = self._steps[level]
-        place = self._left + round(window.column * step), self._top + round(window.row * step)
+        corner = self._left + round(window.column * step), self._top + round(window.row * step)
         try:
-            picture = self._slide.read_region(place, level, (window.width, window.height))
+            picture = self._slide.read_region(corner, level, (window.width, window.height))
         except self._openslide.OpenSlideError as error:
             log.warning("%s is opened again after an error of OpenSlide: %s", self._path, one_line(error))
             self._reopen()

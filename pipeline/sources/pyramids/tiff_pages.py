@@ -151,8 +151,8 @@ class _Walker:
             if tag in wanted and kind in TYPES:
                 dtype = np.dtype(TYPES[kind]).newbyteorder(self._order)
                 length = values * dtype.itemsize
-                place = struct.unpack(long, entry[-inline:])[0]
-                raw = entry[-inline:][:length] if length <= inline else self._bytes(place, length)
+                stored_at = struct.unpack(long, entry[-inline:])[0]
+                raw = entry[-inline:][:length] if length <= inline else self._bytes(stored_at, length)
                 tags[tag] = np.frombuffer(raw, dtype)
         self._check_pixels(tags)
         return tags, int(struct.unpack(long, content[-inline:])[0])

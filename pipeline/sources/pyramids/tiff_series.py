@@ -37,7 +37,7 @@ DAMAGE: Final = (ParseError, ValueError, KeyError, IndexError, TypeError, OSErro
 
 
 def is_series(pages: TiffPages) -> bool:
-    """Return whether a TIFF without place and scanner is read by its series, not as the picture on its first page."""
+    """Return whether a TIFF without georeference and scanner is read by its series, not as its first page."""
     if pages.full_size > 1 or pages.imagej_planes > 1 or pages.software.startswith(QPTIFF_SOFTWARE):
         return True
     return pages.imagej_planes == 1 and CALIBRATED.search(pages.description) is not None

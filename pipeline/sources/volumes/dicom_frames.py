@@ -128,7 +128,7 @@ def _stored_type(dataset: Any) -> str:
 
 
 def _indices(own: Any) -> tuple[int, ...]:
-    """Return what tells frames of one position apart: their place along every dimension, or their time."""
+    """Return what tells frames of one position apart: their position along every dimension, or their time."""
     content = None if own is None else own.get("FrameContentSequence")
     if not content:
         return ()

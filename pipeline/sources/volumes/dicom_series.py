@@ -139,8 +139,8 @@ def read_series_blocks(
         slices = _slices([header for first, stop in blocks for header in volume[first:stop]], dtype)
         for first, stop in blocks:
             values = np.empty((stop - first, rows, columns), dtype)
-            for place, read in zip(values, slices, strict=False):
-                place[:] = read
+            for target, read in zip(values, slices, strict=False):
+                target[:] = read
             yield channel, first, values.transpose(2, 1, 0)
 
 

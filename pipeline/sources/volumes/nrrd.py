@@ -170,13 +170,13 @@ def _streamed(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[int, int
         stream = stack.enter_context(STREAMS[str(header["encoding"]).lower()](stream))
         of_block = {**header, "encoding": "raw"} | dict.fromkeys(("data file", "datafile"))
         empty = nrrd.read_data({**of_block, "sizes": np.array([0, 0, 0])}, io.BytesIO(b""))
-        layer, place = columns * rows * empty.dtype.itemsize, 0
+        layer, position = columns * rows * empty.dtype.itemsize, 0
         for first, stop in blocks:
-            stream.seek((first - place) * layer, io.SEEK_CUR)
+            stream.seek((first - position) * layer, io.SEEK_CUR)
             content = io.BytesIO(stream.read((stop - first) * layer))
-            place, sizes = stop, np.array([columns, rows, stop - first])
+            position, sizes = stop, np.array([columns, rows, stop - first])
             yield 0, first, nrrd.read_data({**of_block, "sizes": sizes}, content).astype(dtype, copy=False)
-        if place == depth and stream.read(1):
+        if position == depth and stream.read(1):
             msg = f"it goes on after the {columns} x {rows} x {depth} voxels that its header names"
             raise EOFError(msg)
 

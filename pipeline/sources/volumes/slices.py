@@ -78,9 +78,9 @@ def open_slices(
 def read_slices(voxels: Voxels, spec: VolumeSpec, slicing: Slicing, first: int, stop: int) -> NDArray[Any]:
     """Return channels x slices x rows x columns of consecutive slices, as people look at them."""
     axis = slicing.order[0]
-    place = [slice(None)] * 4
-    place[1 + axis] = slice(*slicing.span(0, first, stop, spec.shape[axis]))
-    return slicing.view(voxels[place[0], place[1], place[2], place[3]])
+    box = [slice(None)] * 4
+    box[1 + axis] = slice(*slicing.span(0, first, stop, spec.shape[axis]))
+    return slicing.view(voxels[box[0], box[1], box[2], box[3]])
 
 
 def slices_at_once(spec: VolumeSpec, slicing: Slicing) -> int:

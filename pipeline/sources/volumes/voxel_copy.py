@@ -66,9 +66,9 @@ class VolumeFile:
         result = np.empty([len(span) for span in spans], spec.dtype)
         for channel, first, block in read_blocks(self._uri, self._selection, spec, layers.start, layers.stop):
             if channel in channels:
-                place = first - layers.start
+                offset = first - layers.start
                 chosen = block[part[1], part[2]]
-                result[channels.index(channel), :, :, place : place + block.shape[2]] = chosen
+                result[channels.index(channel), :, :, offset : offset + block.shape[2]] = chosen
         return result
 
 

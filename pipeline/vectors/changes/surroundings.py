@@ -113,8 +113,8 @@ def _beyond(
     neighbour = (row + down) * tiling.columns + column + right
     labels = getattr(tiles[neighbour], side)
     result = np.full(len(labels), OUTSIDE, dtype=np.int64)
-    place = np.searchsorted(tiles[neighbour].labels, labels[labels > 0])
-    result[labels > 0] = own[neighbour][place]
+    found_at = np.searchsorted(tiles[neighbour].labels, labels[labels > 0])
+    result[labels > 0] = own[neighbour][found_at]
     return result
 
 

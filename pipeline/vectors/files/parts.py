@@ -98,8 +98,8 @@ class MergedParts:
         for start in range(0, len(self), rows):
             part, row = self._part[start : start + rows], self._row[start : start + rows]
             grouped = np.lexsort((row, part))
-            place = np.empty(len(grouped), dtype=np.int64)
-            place[grouped] = np.arange(len(grouped))
+            position = np.empty(len(grouped), dtype=np.int64)
+            position[grouped] = np.arange(len(grouped))
             # parts are in the same order, so that the rows wanted of each are one stretch
             first = np.flatnonzero(np.diff(part[grouped], prepend=-1))
             stop = np.append(first[1:], len(grouped)) - 1
@@ -107,7 +107,7 @@ class MergedParts:
             batches = [
                 batch for n, low, high in stretches for batch in reader.rows(int(n), int(low), int(high) + 1)
             ]
-            (merged,) = pa.Table.from_batches(batches).take(place).combine_chunks().to_batches()
+            (merged,) = pa.Table.from_batches(batches).take(position).combine_chunks().to_batches()
             yield from _in_bounds(merged)
 
 

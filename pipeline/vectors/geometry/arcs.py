@@ -99,9 +99,9 @@ def arcs_of(polygons: Polygons, nodes: Marks) -> Arcs:
     is_backwards = from_end < from_start
     begin, step = np.where(is_backwards, ends, starts)[chosen], np.where(is_backwards, -1, 1)[chosen]
     sizes = sizes[chosen]
-    place = rings.around(np.repeat(begin, sizes), np.repeat(step, sizes) * ranks(sizes))
+    taken = rings.around(np.repeat(begin, sizes), np.repeat(step, sizes) * ranks(sizes))
     return Arcs(
-        rings.vertices[place],
+        rings.vertices[taken],
         np.concatenate([[0], np.cumsum(sizes)]),
         arc,
         is_backwards,

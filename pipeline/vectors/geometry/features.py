@@ -123,8 +123,8 @@ def stable_keys(attributes: Attributes, spec: ClassRasterSpec) -> NDArray[np.uin
     """
     rows, columns = np.divmod(attributes.first_pixels, spec.width)
     code = attributes.codes.astype(np.uint64) & np.uint64(0xFFFF)
-    place = (rows.astype(np.uint64) << np.uint64(24)) | columns.astype(np.uint64)
-    value: NDArray[np.uint64] = (code << np.uint64(48)) | place
+    position = (rows.astype(np.uint64) << np.uint64(24)) | columns.astype(np.uint64)
+    value: NDArray[np.uint64] = (code << np.uint64(48)) | position
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: NDArray[np.uint64] = value ^ (value >> np.uint64(31))

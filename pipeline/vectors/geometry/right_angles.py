@@ -88,9 +88,10 @@ def _squared_ring(coordinates: NDArray[np.float64]) -> NDArray[np.float64] | Non
     is_horizontal = horizontal[np.searchsorted(line, np.arange(line[-1] + 1))]
     lengths = np.hypot(steps[:, 0], steps[:, 1])
     across = np.where(horizontal, middles[:, 1], middles[:, 0])
-    place = np.bincount(line, lengths * across) / np.bincount(line, lengths)
-    following = np.roll(place, -1)
+    coordinate = np.bincount(line, lengths * across) / np.bincount(line, lengths)
+    following = np.roll(coordinate, -1)
     corners = np.stack(
-        [np.where(is_horizontal, following, place), np.where(is_horizontal, place, following)], axis=1
+        [np.where(is_horizontal, following, coordinate), np.where(is_horizontal, coordinate, following)],
+        axis=1,
     )
     return np.concatenate([corners, corners[:1]])

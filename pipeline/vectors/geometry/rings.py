@@ -110,11 +110,11 @@ def insert_vertices(
         coordinates.astype(np.int64), ring_offsets.astype(np.int64), lines, stride
     )
     inserted = np.bincount(edge, minlength=len(coordinates))
-    place = np.concatenate([[0], np.cumsum(inserted + 1)])
-    result = np.empty((place[-1], 2))
-    result[place[:-1]] = coordinates
-    result[place[edge] + 1 + ranks(inserted)] = corners
-    return shapely.from_ragged_array(kind, result, (place[ring_offsets], polygon_offsets))
+    begin_at = np.concatenate([[0], np.cumsum(inserted + 1)])
+    result = np.empty((begin_at[-1], 2))
+    result[begin_at[:-1]] = coordinates
+    result[begin_at[edge] + 1 + ranks(inserted)] = corners
+    return shapely.from_ragged_array(kind, result, (begin_at[ring_offsets], polygon_offsets))
 
 
 def ranks(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -130,7 +130,7 @@ def _corners_on_edges(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the corners strictly inside edges, along the rings, and the edge of each.
 
-    ``lines`` are the corners by row and by column, each as one sorted number: line * stride + place.
+    ``lines`` are the corners by row and by column, each as one sorted number: line * stride + position.
     Edge ``k`` runs from vertex ``k`` to the next; the last vertex of a ring begins none.
     """
     ends = np.roll(vertices, -1, axis=0)

@@ -96,11 +96,11 @@ def _nodes(tile: SeamPieces, side: NDArray[np.int32], offset: int) -> Line:
     nodes = np.full(len(side), NO_NODE, dtype=np.int64)
     nodes[side == NODATA] = NODATA_NODE
     # sides on the edge of the raster have labels of whole features too: those are never asked for
-    place = np.searchsorted(tile.labels, side)
-    place[place == len(tile.labels)] = 0
+    found_at = np.searchsorted(tile.labels, side)
+    found_at[found_at == len(tile.labels)] = 0
     if len(tile.labels):
-        known = (side > 0) & (tile.labels[place] == side)
-        nodes[known] = place[known] + offset
+        known = (side > 0) & (tile.labels[found_at] == side)
+        nodes[known] = found_at[known] + offset
     return nodes
 
 

@@ -182,11 +182,13 @@ def _meet_in_one_end(vertices: Numbers, sections: _Sections, one: Numbers, other
 def _jumps(vertices: Numbers, sections: _Sections, nodes: shapely.STRtree) -> Marks:
     """Mark the simplified sections that have a node between them and their chord."""
     sizes = sections.last - sections.first + 2
-    place = np.repeat(sections.first, sizes) + ranks(sizes)
+    vertex_at = np.repeat(sections.first, sizes) + ranks(sizes)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    place[offsets[1:] - 1] = sections.first  # closed by the chord
+    vertex_at[offsets[1:] - 1] = sections.first  # closed by the chord
     between = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, vertices[place].astype(np.float64), (offsets, np.arange(len(offsets)))
+        shapely.GeometryType.POLYGON,
+        vertices[vertex_at].astype(np.float64),
+        (offsets, np.arange(len(offsets))),
     )
     # sections cross their chords: what lies between is told by the parity of crossings
     jumping, _ = nodes.query(between, predicate="contains_properly")
@@ -200,15 +202,15 @@ def _farthest(vertices: Numbers, sections: _Sections) -> tuple[NDArray[np.float6
     sizes = sections.last - sections.first - 1
     if len(sizes) == 0:
         return np.empty(0), np.empty(0, np.int64)
-    place = np.repeat(sections.first, sizes) + 1 + ranks(sizes)
+    vertex_at = np.repeat(sections.first, sizes) + 1 + ranks(sizes)
     start, end = (np.repeat(vertices[at], sizes, axis=0) for at in (sections.first, sections.last))
-    along, away = end - start, vertices[place] - start
+    along, away = end - start, vertices[vertex_at] - start
     share = (along * away).sum(axis=1) / (along**2).sum(axis=1)
     distance = np.hypot(*(away - np.clip(share, 0, 1)[:, None] * along).T)
     section = np.repeat(np.arange(len(sizes)), sizes)
-    order = np.lexsort((-place, distance, section))  # of several the first
+    order = np.lexsort((-vertex_at, distance, section))  # of several the first
     chosen = order[np.cumsum(sizes) - 1]
-    return distance[chosen], place[chosen]
+    return distance[chosen], vertex_at[chosen]
 
 
 def _rings_signs(arcs: Arcs) -> NDArray[np.float64]:

@@ -78,21 +78,21 @@ def _names(uri: str) -> dict[str, str]:
 
 
 def _matches(file: JobsFile, pattern: str, line: int) -> list[str]:
-    place = located(file.folder, pattern)
-    is_local = not is_url(place)
+    address = located(file.folder, pattern)
+    is_local = not is_url(address)
     if (
-        not GLOB_SIGNS & set(place)
-        or (is_local and Path(place).exists())
-        or (not is_local and "*" not in place)
+        not GLOB_SIGNS & set(address)
+        or (is_local and Path(address).exists())
+        or (not is_local and "*" not in address)
     ):
-        return [place]
+        return [address]
     if not is_local:
         msg = (
             f"{pattern}: a glob lists local files only; list URLs one by one, in a CSV file, or as STAC items"
         )
         raise file.error(line, msg)
     # folders too: a DICOM series or a Zarr store is one
-    found = sorted(glob.glob(place, recursive=True))  # noqa: PTH207 - Path.glob would list hidden files
+    found = sorted(glob.glob(address, recursive=True))  # noqa: PTH207 - Path.glob would list hidden files
     if not found:
         raise file.error(line, f"no file matches {pattern} in {file.folder}")
     return found

@@ -112,7 +112,7 @@ def _raster(item: pystac.Item, key: str | None) -> str:
         raise UsageError(msg)
     href = item.assets[key].get_absolute_href()
     if href is None:
-        msg = f"item {item.id}: the place of asset {key!r} is relative to an item without a place"
+        msg = f"item {item.id}: the address of asset {key!r} is relative to an item without an address"
         raise UsageError(msg)
     return href.removeprefix("file://")
 

@@ -57,7 +57,7 @@ def bands_first(image: Any, config: RunConfig) -> Any:
 
 
 def plain_spec(values: Any) -> RasterSpec:
-    """Return what is known of an array bands x rows x columns that has no place in the world."""
+    """Return what is known of an array bands x rows x columns that has no position in the world."""
     bands, height, width = values.shape
     return RasterSpec(bands, height, width, values.dtype.name, GeoRef.of_pixels())
 

@@ -1,1 +1,1 @@
-"""The Kind of rasters: what GDAL reads, one plane on the ground or without a place."""
+"""The Kind of rasters: what GDAL reads, one plane on the ground or without georeference."""

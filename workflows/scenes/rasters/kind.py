@@ -120,7 +120,7 @@ class RasterKind(Kind):
         write_run_preview(path, scene, group, report)
 
     def describe(self, uri: str, level: int, view: View) -> dict[str, Any]:
-        """Return size, bands, type, CRS and place."""
+        """Return size, bands, type, CRS and position."""
         return describe_raster(uri, level, view)
 
     def summary(self, scene: Scene) -> str:

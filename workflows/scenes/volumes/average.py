@@ -66,8 +66,8 @@ def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirec
             for first in range(numbers.start, numbers.stop, step):
                 stop = min(first + step, numbers.stop)
                 slab = _sum_of_slab(volume, directory, table, first, stop)
-                for place in range(stop - first):
-                    writer.append(_finished(slab, place, len(volume.directions), table))
+                for position in range(stop - first):
+                    writer.append(_finished(slab, position, len(volume.directions), table))
 
 
 def _sum_of_slab(
@@ -80,15 +80,15 @@ def _sum_of_slab(
     valid, not_finite = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for direction in volume.directions:
         group = open_store(direction_paths(directory, direction.slicing.name).store)
-        place, turned = _slab_in(direction, result, volume.box, first, stop)
-        classes = np.asarray(array_of(group, "classes")[place])
+        selected, turned = _slab_in(direction, result, volume.box, first, stop)
+        classes = np.asarray(array_of(group, "classes")[selected])
         has_none = _turned(classes, turned) == table.nodata
         valid &= ~has_none
-        marks = _turned(np.asarray(array_of(group, "confidence")[place]), turned) == NOT_FINITE_MARK
+        marks = _turned(np.asarray(array_of(group, "confidence")[selected]), turned) == NOT_FINITE_MARK
         not_finite |= has_none & marks
         scores = array_of(group, "scores")
         for code in range(table.count):
-            total[code] += _turned(np.asarray(scores[code, place[0], place[1], place[2]]), turned)
+            total[code] += _turned(np.asarray(scores[code, selected[0], selected[1], selected[2]]), turned)
     return _SlabSum(total, valid, not_finite)
 
 
@@ -99,15 +99,15 @@ def _slab_in(
     mine, other = result.slicing, direction.slicing
     axis = mine.order[0]
     low, high = mine.span(0, first, stop, box[axis])
-    place = [slice(None)] * 3
+    selected = [slice(None)] * 3
     where = other.order.index(axis)
-    place[where] = slice(*other.span(where, low, high, box[axis]))
+    selected[where] = slice(*other.span(where, low, high, box[axis]))
     order = tuple(other.order.index(position) for position in mine.order)
     steps = tuple(
         slice(None, None, -1 if other.flipped[other.order.index(position)] != flipped else 1)
         for position, flipped in zip(mine.order, mine.flipped, strict=True)
     )
-    return tuple(place), (order, steps)
+    return tuple(selected), (order, steps)
 
 
 def _turned(
@@ -117,9 +117,9 @@ def _turned(
     return values.transpose(order)[steps]
 
 
-def _finished(slab: _SlabSum, place: int, directions: int, table: ClassTable) -> FinishedRows:
+def _finished(slab: _SlabSum, position: int, directions: int, table: ClassTable) -> FinishedRows:
     """Return one slice: the class of the highest sum, the lowest code where sums tie."""
-    total, valid, not_finite = slab.total[:, place], slab.valid[place], slab.not_finite[place]
+    total, valid, not_finite = slab.total[:, position], slab.valid[position], slab.not_finite[position]
     classes = np.where(valid, total.argmax(axis=0), table.nodata).astype(table.dtype)
     scores = ((total + directions // 2) // directions).astype(np.uint8)
     scores[:, ~valid] = 0

@@ -89,7 +89,7 @@ def _montage(volume: VolumeScene) -> Montage:
     grid = next(grid for grid in GRIDS if math.prod(grid) <= count)
     shown = math.prod(grid)
     # the middle of each of as many equal parts
-    slices = tuple((2 * place + 1) * count // (2 * shown) for place in range(shown))
+    slices = tuple((2 * position + 1) * count // (2 * shown) for position in range(shown))
     _, down, across = volume.directions[0].slicing.spacing_of(volume.spec.affine)
     pixel = max(min(down, across), height * down / CELL, width * across / CELL)
     cell_rows, cell_columns = (

@@ -34,7 +34,7 @@ def read_preprocessing(configuration: Mapping[str, Any]) -> Preprocessing:
     """Return what ``preprocessing`` says in ScaleIntensityRange, NormalizeIntensity and Spacing.
 
     Transforms that take their numbers from each picture have no counterpart: a result would depend on what
-    else lies in it. After one of them, or an expression in its place, mean and standard deviation are not known.
+    else lies in it. After one of them, or an expression instead of it, mean and standard deviation are not known.
     """
     preprocessing = configuration.get("preprocessing")
     transforms = preprocessing.get("transforms") if isinstance(preprocessing, Mapping) else None
