@@ -39,7 +39,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the file system knows such a thing."""
+    """Wait until the names in a folder are on the disk, if the file system knows such a thing."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError as error:
@@ -123,7 +123,7 @@ def write_whole(target: Path, content: str | bytes, *, waits: bool = True) -> No
     Raises
     ------
     OSError
-        Where it cannot be written; what stood there before stays.
+        If it cannot be written; what stood there before stays.
     """
     with whole_file(target, waits=waits) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -17,7 +17,7 @@ def json_text(
 ) -> str:
     """Return plain values as one valid JSON document without a line end.
 
-    A number that is not finite becomes null: nobody knows it. The exception is nodata, where it is a value that
+    A number that is not finite becomes null: nobody knows it. The exception is nodata, if it is a value that
     pixels have: it becomes ``"nan"``, ``"inf"`` or ``"-inf"``, which are the names that STAC gives them.
 
     Parameters

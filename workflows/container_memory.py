@@ -84,7 +84,7 @@ def _idle_bytes(path: Path, name: str) -> int:
 
 
 def _number(path: Path) -> int | None:
-    """Return the number in a file; None where there is no file, or it says ``max``."""
+    """Return the number in a file; None if there is no file, or it says ``max``."""
     try:
         text = path.read_text().strip()
     except OSError:

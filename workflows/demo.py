@@ -33,7 +33,7 @@ def demo_config(
     Raises
     ------
     UsageError
-        Where there is no demo of this name.
+        If there is no demo of this name.
     """
     if name not in DEMOS:
         msg = f"there is no demo {name!r}; give one of {', '.join(DEMOS)}"

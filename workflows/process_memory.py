@@ -33,7 +33,7 @@ def peak_resident_bytes() -> int:
 
 
 def peak_since_reset() -> int:
-    """Return the highest resident set size since ``reset_peak``, or of all time where it does nothing."""
+    """Return the highest resident set size since ``reset_peak``, or of all time if it does nothing."""
     if STATUS.exists():
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -48,7 +48,7 @@ def peak_since_reset() -> int:
 
 
 def reset_peak() -> bool:
-    """Start counting the peak anew; False where the system has no such switch (it is Linux's)."""
+    """Start counting the peak anew; False if the system has no such switch (it is Linux's)."""
     global _before_reset  # noqa: PLW0603 - the system has one such counter for the process, too
     _before_reset = peak_resident_bytes()
     switch = Path("/proc/self/clear_refs")
@@ -60,7 +60,7 @@ def reset_peak() -> bool:
 
 
 def release_freed_memory() -> bool:
-    """Give memory that was freed back to the system; False where the C library has no such call (glibc has).
+    """Give memory that was freed back to the system; False if the C library has no such call (glibc has).
 
     glibc keeps freed buffers in the arenas of the threads that made them; between the stages of a run
     that would add up to more than any stage needs.
@@ -82,7 +82,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep_freed_memory() -> bool:
-    """Let this process use again what a batch has freed; False where the C library has no such call (glibc has).
+    """Let this process use again what a batch has freed; False if the C library has no such call (glibc has).
 
     What a batch frees, the next one needs. glibc would return it to the system and have it cleared and mapped anew,
     tile after tile: blocks beyond a threshold at once, the end of the heap when it is large, and the heaps of

@@ -78,7 +78,7 @@ def command(
 
 
 def report_batch(result: BatchResult, *, quiet: bool, json: bool) -> None:
-    """Print what became of the jobs; leave with status 1 where some failed."""
+    """Print what became of the jobs; leave with status 1 if some failed."""
     from segment_tiles.workflows.batch.table import job_row
 
     if json:
@@ -141,7 +141,7 @@ def _sentence(states: dict[str, int]) -> str:
 
 
 def _leave_with_failures(failures: list[tuple[str, str | None]], verb: str, status: int = 1) -> None:
-    """Print the list on stderr and leave with a status, where there is one."""
+    """Print the list on stderr and leave with a status, if there is one."""
     import sys
 
     if not failures:

@@ -107,7 +107,7 @@ def import_command(
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="Type of the raster's values.")] = "uint8",
     output_stride: Annotated[
-        int | None, typer.Option("--output-stride", help="8 or 16, where the file does not say.")
+        int | None, typer.Option("--output-stride", help="8 or 16, if the file does not say.")
     ] = None,
     atrous_rates: Annotated[
         str | None, typer.Option("--atrous-rates", metavar="R,R,R", help="Where the file does not say.")

@@ -31,7 +31,7 @@ class BatchConsole(Console):
         self.stage(f"{job.number} of {total}, {job.name}")
 
     def job_ends(self, outcome: JobOutcome) -> None:
-        """Print one line, above the progress where there is one."""
+        """Print one line, above the progress if there is one."""
         if self._quiet:
             return
         error = f": {outcome.error}" if outcome.error else ""

@@ -41,7 +41,7 @@ def text_column(pattern: str) -> TextColumn:
 
 
 class Console:
-    """Listens to a run; shows progress only where stderr is a terminal and the user wants it."""
+    """Listens to a run; shows progress only if stderr is a terminal and the user wants it."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -81,7 +81,7 @@ class Console:
             self._progress.stop()
 
     def warn(self, text: str) -> None:
-        """Print a warning on stderr, above the progress where there is one."""
+        """Print a warning on stderr, above the progress if there is one."""
         if self._progress is not None:
             self._progress.console.print(f"warning: {text}", style="yellow", highlight=False)
         else:

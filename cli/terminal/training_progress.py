@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ConsoleProgress:
-    """Progress on stderr: the bar only where it is a terminal, scores and notes always, unless quiet."""
+    """Progress on stderr: the bar only if it is a terminal, scores and notes always, unless quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

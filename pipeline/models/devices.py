@@ -13,7 +13,7 @@ def resolve_device(name: str) -> torch.device:
     Raises
     ------
     UsageError
-        Where the word is not known or the device is not there.
+        If the word is not known or the device is not there.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")

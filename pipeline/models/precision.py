@@ -135,7 +135,7 @@ def require_agreement(trials: Sequence[PrecisionTrial]) -> PrecisionTrial:
     Raises
     ------
     ModelError
-        Where none agrees, with what was measured, or why nothing was.
+        If none agrees, with what was measured, or why nothing was.
     """
     fastest = fastest_agreeing(trials)
     if fastest is None:

@@ -37,14 +37,14 @@ class Segmenter:
     backend
         torch, compile, openvino or onnx; all but the first run tiles of one number and one side.
     batch, tile
-        That number, and that side; the model's where it is None.
+        That number, and that side; the model's if it is None.
     folder
         Package of the model, beside which a conversion may be kept.
 
     Raises
     ------
     MissingExtraError, UsageError, ModelError
-        Where the backend is not installed or cannot run this network.
+        If the backend is not installed or cannot run this network.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Segmenter:
         Raises
         ------
         ModelError
-            Where the network gives another number of classes than the class table has.
+            If the network gives another number of classes than the class table has.
         """
         logits = self.logits(self.normalized(values, valid))
         if logits.shape[1] != self.classes.count:

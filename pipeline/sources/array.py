@@ -63,7 +63,7 @@ class ArraySource:
         return self._values[(slice(None), *self._inside(window).slices())]
 
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Return which pixels hold data, or None where all do."""
+        """Return which pixels hold data, or None if all do."""
         mask = None if self._valid is None else self._valid[self._inside(window).slices()]
         return both(mask, valid_pixels(values, self.spec.nodata, self._rule))
 

@@ -1,4 +1,4 @@
-"""What a source is, told by its contents where they tell, by its name where only that does."""
+"""What a source is, told by its contents if they tell, by its name if only that does."""
 
 from __future__ import annotations
 

@@ -65,11 +65,11 @@ def open_source(
     Raises
     ------
     SourceError
-        Where it cannot be opened as any of these.
+        If it cannot be opened as any of these.
     UsageError
-        Where a band, the nodata value or the view cannot be one of this source.
+        If a band, the nodata value or the view cannot be one of this source.
     MissingExtraError
-        Where a library for this kind of source is not installed.
+        If a library for this kind of source is not installed.
     """
     kind = kind_of(uri)
     if kind == "raster":

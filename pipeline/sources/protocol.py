@@ -16,7 +16,7 @@ class KnowsHoles(Protocol):
     """A Source that can tell without decoding where it has no data."""
 
     def is_surely_empty(self, window: Window) -> bool:
-        """Return True only where every pixel of a window is missing; False says nothing."""
+        """Return True only if every pixel of a window is missing; False says nothing."""
         ...
 
 
@@ -40,7 +40,7 @@ class ReadsInto(Protocol):
         Raises
         ------
         ReadFailedError
-            Where the source stops answering, after retries.
+            If the source stops answering, after retries.
         """
         ...
 
@@ -61,12 +61,12 @@ class Source(Protocol):
         Raises
         ------
         ReadFailedError
-            Where the source stops answering, after retries.
+            If the source stops answering, after retries.
         """
         ...
 
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Return which pixels of a window hold data: rows x columns; None where all do.
+        """Return which pixels of a window hold data: rows x columns; None if all do.
 
         ``values`` is what ``read`` returned for the same window, so that nothing is read twice.
         """
@@ -75,9 +75,9 @@ class Source(Protocol):
     def thumbnail(
         self, window: Window, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return a window decimated to ``shape`` by the nearest pixel, from an overview where there is one.
+        """Return a window decimated to ``shape`` by the nearest pixel, from an overview if there is one.
 
-        Values are bands x rows x columns; the mask is rows x columns, or None where all hold data.
+        Values are bands x rows x columns; the mask is rows x columns, or None if all hold data.
         """
         ...
 
@@ -92,7 +92,7 @@ def notes_of(source: object) -> tuple[str, ...]:
 
 
 def read_into(source: Source, window: Window, out: NDArray[Any]) -> None:
-    """Put the values of a window into ``out``: without a copy where the source can."""
+    """Put the values of a window into ``out``: without a copy if the source can."""
     if isinstance(source, ReadsInto):
         source.read_into(window, out)
     else:

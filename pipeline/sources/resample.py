@@ -79,7 +79,7 @@ def resampled(
     values
         bands x rows x columns of the source, from ``rows.start`` and ``columns.start`` on.
     valid
-        Which of these pixels hold data, rows x columns; None where all do.
+        Which of these pixels hold data, rows x columns; None if all do.
     rows, columns
         What the result is made of.
 

@@ -15,7 +15,7 @@ class View:
     Raises
     ------
     UsageError
-        Where a number is impossible, whatever the source.
+        If a number is impossible, whatever the source.
     """
 
     mpp: float | None = None
@@ -39,7 +39,7 @@ class View:
 
     @property
     def is_whole(self) -> bool:
-        """True where nothing was asked for: the source is read as it is."""
+        """True if nothing was asked for: the source is read as it is."""
         return self == WHOLE
 
 

@@ -20,7 +20,7 @@ ROUNDED = 0.01
 def pixels_of_area(text: str, spec: ClassRasterSpec) -> int:
     """Return the number of pixels that is at least an area: ``25px``, or ``25`` square units.
 
-    The unit is the metre where there is a CRS, else the unit of the raster. In a geographic CRS the
+    The unit is the metre if there is a CRS, else the unit of the raster. In a geographic CRS the
     pixel in the middle of the raster counts.
 
     Raises

@@ -33,7 +33,7 @@ def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     finished = [
         outcome

@@ -32,7 +32,7 @@ class SharedExecutor:
         Raises
         ------
         UsageError
-            Where the options contradict each other, or the cluster file cannot be accepted.
+            If the options contradict each other, or the cluster file cannot be accepted.
         """
         resources = (config.workers, config.scheduler, config.cluster, config.memory, config.device)
         if self._executor is None or resources != self._resources:

@@ -34,7 +34,7 @@ def parse_part(text: str) -> Part:
     Raises
     ------
     UsageError
-        Where it is not one of so many.
+        If it is not one of so many.
 
     >>> parse_part("3/8")
     Part(index=3, count=8)

@@ -69,7 +69,7 @@ def plan_batch(file: JobsFile, *, restart: bool = False, restart_changed: bool =
     Raises
     ------
     UsageError
-        Where the file cannot be understood as jobs.
+        If the file cannot be understood as jobs.
     """
     with tempfile.TemporaryDirectory(prefix="segment-tiles-") as folder:
         return BatchPlan(
@@ -132,9 +132,9 @@ def is_finished_and_same(job: Job) -> bool:
     Raises
     ------
     ChangedRunError
-        Where its output directory holds a run with another source or other settings.
+        If its output directory holds a run with another source or other settings.
     SegmentTilesError
-        Where the run could not start.
+        If the run could not start.
     """
     directory = OutputDirectory(job.config.out)
     if read_record(directory.record) is None:
@@ -144,7 +144,7 @@ def is_finished_and_same(job: Job) -> bool:
 
 
 def _with_readable_source(job: Job, folder: Path) -> Job:
-    """Write the index of a mosaic elsewhere where it is not there yet: a Plan leaves no files."""
+    """Write the index of a mosaic elsewhere if it is not there yet: a Plan leaves no files."""
     if job.mosaic is None:
         return job
     index = Path(job.config.source)

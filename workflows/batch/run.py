@@ -93,9 +93,9 @@ def run_batch(
     Raises
     ------
     UsageError
-        Where the file cannot be understood as jobs.
+        If the file cannot be understood as jobs.
     WriteFailedError
-        Where table or collection cannot be written.
+        If table or collection cannot be written.
     """
     jobs = part.of(list_jobs(file, restart=restart))
     log.info("%s: %s", file.path, counted(len(jobs), "job"))

@@ -1,4 +1,4 @@
-"""A batch as a flow of Prefect 3: a task per job, tried again where it fails, cached by the fingerprint.
+"""A batch as a flow of Prefect 3: a task per job, tried again if it fails, cached by the fingerprint.
 
 Without ``PREFECT_API_URL`` Prefect works on its own database in ``PREFECT_HOME``.
 """
@@ -107,7 +107,7 @@ def _key_of(_context: Any, parameters: Mapping[str, Any]) -> str | None:
 
 
 def _is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
-    """Say no where the next attempt would be refused too; a source may be there again in a minute."""
+    """Say no if the next attempt would be refused too; a source may be there again in a minute."""
     return not isinstance(state.result(raise_on_failure=False), ChangedRunError)
 
 
@@ -140,9 +140,9 @@ def run_jobs(
     Raises
     ------
     RunFailedError
-        Where jobs failed, after all others were done.
+        If jobs failed, after all others were done.
     UsageError
-        Where the jobs file cannot be accepted.
+        If the jobs file cannot be accepted.
     """
     client = int(os.environ.get(CLIENT, os.getpid()))
     if client == os.getpid():
@@ -191,7 +191,7 @@ def _run_as_task(work: _Work, retries: Retries) -> JobOutcome:
 
 
 def job_key(job: Job) -> str | None:
-    """Return what the result of a job depends on, as sha256; None where the job cannot even start.
+    """Return what the result of a job depends on, as sha256; None if the job cannot even start.
 
     It is the settings of the fingerprint with the user's options in place of what a probe will choose, because
     the key has to be there before the run.
@@ -235,7 +235,7 @@ def serve(
     Raises
     ------
     UsageError
-        Where the jobs file, one of its jobs, or the schedule cannot be accepted, or Prefect's server does not start.
+        If the jobs file, one of its jobs, or the schedule cannot be accepted, or Prefect's server does not start.
     """
     try:
         ZoneInfo(timezone)  # Prefect would find out only after its server has started

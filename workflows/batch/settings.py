@@ -91,7 +91,7 @@ class JobEntry(RunSettings):
 
     @property
     def mosaic_settings(self) -> MosaicSettings | None:
-        """How the scenes become one raster, or None where each is segmented alone."""
+        """How the scenes become one raster, or None if each is segmented alone."""
         if isinstance(self.mosaic, MosaicSettings):
             return self.mosaic
         return MosaicSettings() if self.mosaic else None

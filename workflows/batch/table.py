@@ -26,7 +26,7 @@ def write_table(folder: Path, outcomes: Sequence[JobOutcome]) -> None:
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     frame = job_table(outcomes)
     with finished_files(folder / CSV, folder / PARQUET) as (text, binary):

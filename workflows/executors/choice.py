@@ -25,7 +25,7 @@ def executor_for(config: RunConfig, tell: Tell) -> Iterator[Executor]:
     Raises
     ------
     UsageError
-        Where the options contradict each other, or the cluster file cannot be accepted.
+        If the options contradict each other, or the cluster file cannot be accepted.
     """
     check_executor_options(config)
     with ExitStack() as stack:

@@ -82,7 +82,7 @@ class ClusterFile(BaseModel):
         Raises
         ------
         UsageError
-            Where one is not set here.
+            If one is not set here.
         """
         for name in self.environment:
             if name not in os.environ:
@@ -126,7 +126,7 @@ def cluster_class(description: ClusterFile) -> type[Any]:
     Raises
     ------
     UsageError
-        Where its module is not installed, has no such class, or it is no Dask cluster.
+        If its module is not installed, has no such class, or it is no Dask cluster.
     """
     module_name, _, class_name = description.cluster.rpartition(".")
     start = f"--cluster {description.path}: names the class {description.cluster}, but"

@@ -37,7 +37,7 @@ class Cluster(Protocol):
 
     @property
     def workers(self) -> int | None:
-        """How many were asked for; None where only the cluster knows."""
+        """How many were asked for; None if only the cluster knows."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class Cluster(Protocol):
 
     @property
     def memory(self) -> int | None:
-        """Bytes that each worker may take; None where only the workers know."""
+        """Bytes that each worker may take; None if only the workers know."""
         ...
 
     def open(self) -> Client:
@@ -90,7 +90,7 @@ class RunningScheduler:
         Raises
         ------
         UsageError
-            Where nobody answers within seconds.
+            If nobody answers within seconds.
         """
         try:
             return Client(self._address, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -127,9 +127,9 @@ class DescribedCluster:
         Raises
         ------
         UsageError
-            Where the class does not accept its arguments.
+            If the class does not accept its arguments.
         RunFailedError
-            Where it cannot be started.
+            If it cannot be started.
         """
         name = self._description.cluster
         try:

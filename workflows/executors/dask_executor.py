@@ -65,7 +65,7 @@ class DaskExecutor:
         Raises
         ------
         UsageError
-            Where no scheduler answers, no worker comes, or one has another version of this program.
+            If no scheduler answers, no worker comes, or one has another version of this program.
         """
         if self._client is not None:
             return self._capacity
@@ -112,7 +112,7 @@ class DaskExecutor:
         Raises
         ------
         RunFailedError
-            Where the workers die of it.
+            If the workers die of it.
         """
         with self._scheduler_is_there():
             future = submit(self._connected(), function, *arguments)
@@ -133,9 +133,9 @@ class DaskExecutor:
         Raises
         ------
         RunFailedError
-            Where the scheduler or all workers are lost.
+            If the scheduler or all workers are lost.
         WriteFailedError
-            Where a Region could not be written, tried three times.
+            If a Region could not be written, tried three times.
         """
         order = WorkOrder(f"{self._name}-{len(self._runs)}", version("segment-tiles"))
         self._runs.append(order.run)
@@ -173,7 +173,7 @@ class DaskExecutor:
             leave_records(client, self._name)
 
     def _asked(self, ask: Callable[[], Result]) -> Result:
-        """Ask all workers; again where one of them left while it was asked, and took the answer with it."""
+        """Ask all workers; again if one of them left while it was asked, and took the answer with it."""
         for _ in range(ASKED_AGAIN):
             try:
                 return ask()

@@ -30,7 +30,7 @@ class Interruption:
 def interruption(tell: Callable[[str], None]) -> Iterator[Interruption]:
     """Turn the first Ctrl-C inside into a request; raise ``KeyboardInterrupt`` at the second, or at the end.
 
-    Where this is not the main thread, or the program around it handles Ctrl-C itself, that stays as it is.
+    If this is not the main thread, or the program around it handles Ctrl-C itself, that stays as it is.
 
     Parameters
     ----------

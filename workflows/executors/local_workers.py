@@ -86,7 +86,7 @@ class LocalWorkers:
         Raises
         ------
         RunFailedError
-            Where the processes do not come up.
+            If the processes do not come up.
         """
         self.begin()
         assert self._starting is not None
@@ -120,7 +120,7 @@ class LocalWorkers:
                         silence_logs=logging.CRITICAL,
                     )
             except (OSError, RuntimeError) as error:
-                # Dask replaces a process that ends in its work, and gives up all where one ends as it starts
+                # Dask replaces a process that ends in its work, and gives up all if one ends as it starts
                 if start == STARTS:
                     raise
                 logger.info("a worker ended while it started, all start again: %s", one_line(error))
@@ -202,7 +202,7 @@ def _has_cuda_driver() -> bool:
 
 
 def gpu_of_worker(number: int, device: str) -> dict[str, str]:
-    """Return the variable that leaves a worker one GPU, one after the other; nothing where there is none."""
+    """Return the variable that leaves a worker one GPU, one after the other; nothing if there is none."""
     if device == "cpu" or not _has_cuda_driver():
         return {}
     import torch  # noqa: PLC0415 - takes seconds, in which the workers could be starting

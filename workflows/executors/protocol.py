@@ -25,7 +25,7 @@ class Capacity:
     workers: int = 1
     """Regions that are done at the same time."""
     memory: int | None = None
-    """Bytes that each worker may take; None where only this machine sets a limit."""
+    """Bytes that each worker may take; None if only this machine sets a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Executor(Protocol):
         Raises
         ------
         UsageError
-            Where workers are not to be had, or are of another version of this program.
+            If workers are not to be had, or are of another version of this program.
         """
         ...
 
@@ -80,7 +80,7 @@ class Executor(Protocol):
         Raises
         ------
         RunFailedError
-            Where nothing is left that could do them.
+            If nothing is left that could do them.
         """
         ...
 

@@ -94,11 +94,11 @@ class SlidingWindow:
         Raises
         ------
         RunFailedError
-            Where the scheduler or all workers are lost.
+            If the scheduler or all workers are lost.
         WriteFailedError
-            Where a Region could not be written, tried three times.
+            If a Region could not be written, tried three times.
         SourceChangedError
-            Where a worker found that the source is another.
+            If a worker found that the source is another.
         """
         self._count_workers()
         self._client.subscribe_topic(self._order.run, lambda event: self._happened.put(tuple(event[1])))

@@ -29,7 +29,7 @@ SECONDS_BETWEEN_EVENTS = 0.5
 """Progress of a worker reaches the scheduler at most this often."""
 
 _one_region_at_a_time = threading.Lock()
-"""The memory of a Plan is that of one Region, also where a worker has several threads."""
+"""The memory of a Plan is that of one Region, also if a worker has several threads."""
 _stopped: set[str] = set()
 """Runs that end with the row of shards in work."""
 _aborted: set[str] = set()
@@ -81,7 +81,7 @@ def do_region_on_worker(task: RegionTask, order: WorkOrder) -> RegionReport:
     Raises
     ------
     UsageError
-        Where this worker has another version of the program, or another kind of device.
+        If this worker has another version of the program, or another kind of device.
     """
     _require_version(order.version)
     with _one_region_at_a_time:
@@ -107,7 +107,7 @@ def stop_run(run: str, *, at_once: bool = False) -> None:
 
 
 def unseen(paths: RunPaths, marker: str) -> str | None:
-    """Return in one line what this worker cannot see of a run, or None where it sees everything.
+    """Return in one line what this worker cannot see of a run, or None if it sees everything.
 
     Parameters
     ----------

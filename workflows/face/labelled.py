@@ -74,7 +74,7 @@ def class_map(
 
 
 def with_georef(array: xarray.DataArray, georef: GeoRef) -> xarray.DataArray:
-    """Return rows x columns with the centres of their pixels as y and x, where they are parallel to these, and the CRS.
+    """Return rows x columns with the centres of their pixels as y and x, if they are parallel to these, and the CRS.
 
     Parameters
     ----------

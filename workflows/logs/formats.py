@@ -22,7 +22,7 @@ class TextFormatter(logging.Formatter):
     """``2026-01-31T03:00:00.125Z INFO workflows.run.segment [job night/a] text``; further lines are indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record, and below it the traceback where it has one."""
+        """Return the line of a record, and below it the traceback if it has one."""
         names = " ".join(f"{key} {value}" for key, value in log_context().items())
         head = f"{_time(record)} {record.levelname} {record.name.removeprefix(f'{PACKAGE}.')}"
         lines = [f"{head}{f' [{names}]' if names else ''} {' '.join(record.getMessage().split())}"]
@@ -31,7 +31,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON document in a line: time, level, logger, process, message; job, scene, error where there are some."""
+    """One JSON document in a line: time, level, logger, process, message; job, scene, error if there are some."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""

@@ -36,7 +36,7 @@ class ImportRequest:
     trust: bool = False
     """Load graphs that may execute code."""
     options: ImportOptions = field(default_factory=ImportOptions)
-    """Output stride and rates, where the file cannot say."""
+    """Output stride and rates, if the file cannot say."""
 
 
 @dataclass(frozen=True, slots=True)

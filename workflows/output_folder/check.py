@@ -11,7 +11,7 @@ from segment_tiles.pipeline.errors import OutputError, PlanError, UsageError, on
 from segment_tiles.pipeline.wording import readable_bytes
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
-"""What a path has as a part where the user gave ``s3://bucket``; a drive of Windows has one letter."""
+"""What a path has as a part if the user gave ``s3://bucket``; a drive of Windows has one letter."""
 _VIRTUAL = re.compile(r"vsi[a-z0-9_]+")
 """First folder of GDAL's names of virtual file systems, such as ``/vsis3/bucket``."""
 
@@ -31,9 +31,9 @@ def check_output_folder(path: Path, option: str = "--out") -> None:
     Raises
     ------
     UsageError
-        Where it is a URL.
+        If it is a URL.
     OutputError
-        Where it is no folder or cannot be written.
+        If it is no folder or cannot be written.
     """
     refuse_url(path, option)
     if path.exists() and not path.is_dir():
@@ -48,9 +48,9 @@ def check_output_file(path: Path, option: str = "--out") -> None:
     Raises
     ------
     UsageError
-        Where it is a URL.
+        If it is a URL.
     OutputError
-        Where it is a folder or cannot be written.
+        If it is a folder or cannot be written.
     """
     refuse_url(path, option)
     if path.is_dir():

@@ -89,9 +89,9 @@ class OutputDirectory:
         Raises
         ------
         UsageError
-            Where it is a URL.
+            If it is a URL.
         OutputError
-            Where it is a file, holds other files, or cannot be written.
+            If it is a file, holds other files, or cannot be written.
         """
         check_output_folder(self.path)
         if self.path.exists() and not self.own.exists() and any(self.path.iterdir()):
@@ -151,7 +151,7 @@ class OutputDirectory:
         Raises
         ------
         OutputError
-            Where the directory cannot be used, or another process holds it: says which, since when.
+            If the directory cannot be used, or another process holds it: says which, since when.
         """
         made = self._prepare()
         try:

@@ -1,4 +1,4 @@
-"""One run at a time in an output directory, also where several machines see it.
+"""One run at a time in an output directory, also if several machines see it.
 
 The lock of the file system decides; a process that dies frees it. Some network file systems keep locks to the
 machine that took them, so the holder also refreshes a file that says who it is: while that file is fresh and
@@ -50,7 +50,7 @@ def held(own: Path, out: Path, what: str = "folder") -> Iterator[None]:
     Raises
     ------
     OutputError
-        Where another process holds it: says which, on which machine, since when. Or where the file system has
+        If another process holds it: says which, on which machine, since when. Or if the file system has
         no locks.
     """
     holder = own / "holder.json"
@@ -85,7 +85,7 @@ def _no_lock(out: Path, error: Exception) -> OutputError:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file of the lock; where that is not possible any more, what went wrong before matters, and not this.
+    """Remove a file of the lock; if that is not possible any more, what went wrong before matters, and not this.
 
     A holder that stays is old in 45 s, and on this machine the lock alone counts.
     """

@@ -74,11 +74,11 @@ def choose_pair(choice: ComputeChoice, trial: Trial) -> Pair:
     Raises
     ------
     MissingExtraError
-        Where the named backend is not installed.
+        If the named backend is not installed.
     ModelError
-        Where the named backend cannot run the model, or gives another class map than float32.
+        If the named backend cannot run the model, or gives another class map than float32.
     UsageError
-        Where the backend does not compute in the named precision.
+        If the backend does not compute in the named precision.
     """
     from segment_tiles.pipeline.models.precision import fastest_agreeing, try_backends  # noqa: PLC0415
 

@@ -22,7 +22,7 @@ from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
 
 LIBRARIES = {"openvino": "openvino", "onnx": "onnxruntime"}
-"""What a backend imports, where that is not torch."""
+"""What a backend imports, if that is not torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def stored_tuning(checksum: str) -> Tuning | None:
 
 
 def with_tuning(config: RunConfig, scene: Scene, record: RunRecord | None) -> RunConfig:
-    """Return a configuration that takes what was tuned, where the user named nothing of it.
+    """Return a configuration that takes what was tuned, if the user named nothing of it.
 
     A run that goes on takes what it was begun with, whatever was tuned since.
     """

@@ -105,7 +105,7 @@ def measure(
     Raises
     ------
     UsageError
-        Where the device is not there or an option is unknown.
+        If the device is not there or an option is unknown.
     """
     from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
     from segment_tiles.workflows.regions.loaded_model import ModelRequest, scorer_of  # noqa: PLC0415
@@ -257,7 +257,7 @@ def _processors() -> list[int | str | None]:
 
 
 def sample_tile(scene: Scene, source: Source) -> tuple[Tensor, Tensor | None] | None:
-    """Return a real tile with data from the middle of the scene, or None where none is found.
+    """Return a real tile with data from the middle of the scene, or None if none is found.
 
     The tile is (1, bands, T, T), its mask of valid pixels (1, T, T) or None.
     """

@@ -45,7 +45,7 @@ class Plan:
     tiles: int
     """Tiles of all Regions; a tile on the border of two counts twice."""
     skipped: int | None
-    """Tiles that the AOI leaves out; None where it was not counted."""
+    """Tiles that the AOI leaves out; None if it was not counted."""
     memory: MemoryPlan
     """Bytes of one worker on its widest Region."""
     memory_limit: int
@@ -87,7 +87,7 @@ def make_plan(
     Raises
     ------
     PlanError
-        Where not even the narrowest Region fits.
+        If not even the narrowest Region fits.
     """
     limit = config.memory or worker_memory or int(available_bytes() * DEFAULT_MEMORY_SHARE / workers)
     limit = min(limit, worker_memory or limit)
@@ -140,7 +140,7 @@ class _CutPlan:
     ) -> _CutPlan:
         """Divide the planes of a Cut into Regions that fit `limit` bytes."""
         costs = _Costs(cut, scene.manifest.classes, probe, with_scores=with_scores)
-        # where there are many planes, they are what workers share
+        # if there are many planes, they are what workers share
         at_once = workers if cut.planes == 1 else 1
         columns = costs.columns(limit, columns_at_least(cut.roi, at_once))
         regions = in_strips(cut.lattice, cut.roi, columns, at_once)

@@ -124,12 +124,12 @@ def area_checksums(settings: Mapping[str, Any]) -> AreaChecksums:
 
 
 def read_record(path: Path) -> RunRecord | None:
-    """Return the record of an output directory, or None where there is none.
+    """Return the record of an output directory, or None if there is none.
 
     Raises
     ------
     OutputError
-        Where it is there but cannot be understood.
+        If it is there but cannot be understood.
     """
     if not path.exists():
         return None

@@ -91,7 +91,7 @@ def tune(
     Raises
     ------
     ModelError, UsageError
-        Where the model cannot be loaded, or the device is not there.
+        If the model cannot be loaded, or the device is not there.
     """
     from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
     from segment_tiles.pipeline.models.inference_network import load_rewritten  # noqa: PLC0415
@@ -157,7 +157,7 @@ def _fastest_pair(bench: _Bench) -> Measurement:
 
 
 def _larger_sides(bench: _Bench, best: Measurement) -> Measurement:
-    """Try larger tiles, where a pixel does not depend on the whole tile."""
+    """Try larger tiles, if a pixel does not depend on the whole tile."""
     architecture, start = bench.manifest.architecture, best
     if architecture.image_pooling == "global":
         return best
@@ -194,7 +194,7 @@ def _measured(
     reference: Tensor | None,
     agreement: float = 1.0,
 ) -> Measurement | None:
-    """Measure one way; None where it was refused or there is no time, which the list of measurements says."""
+    """Measure one way; None if it was refused or there is no time, which the list of measurements says."""
     import torch  # noqa: PLC0415
 
     from segment_tiles.pipeline.models.backends.known import BACKENDS  # noqa: PLC0415

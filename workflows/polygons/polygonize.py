@@ -163,7 +163,7 @@ def _check_numbers(workers: int, level_scale: float) -> None:
 def _changed_codes(
     raster: RasterName, spec: ClassRasterSpec, ledger: TileLedger, options: PolygonizeOptions, workers: int
 ) -> Path | None:
-    """Return the codes after majority, sieve and hole filling, or None where none is asked for."""
+    """Return the codes after majority, sieve and hole filling, or None if none is asked for."""
     if not options.changes_pixels:
         return None
     from segment_tiles.workflows.polygons.class_changes import changed_codes  # noqa: PLC0415 - brings Zarr

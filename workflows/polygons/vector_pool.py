@@ -137,7 +137,7 @@ def _ordered(
 
 
 _MAKE: list[Callable[[], Worker]] = []
-"""Makes the worker of this process, where it is one of a pool."""
+"""Makes the worker of this process, if it is one of a pool."""
 _WORKER: list[Worker] = []
 
 

@@ -160,9 +160,9 @@ def _stages(regions: Sequence[RegionReport]) -> dict[str, float]:
 
 
 def limiting_stage(regions: Sequence[RegionReport]) -> str | None:
-    """Return the stage that the others waited for: read, compute or write; None where nothing was done.
+    """Return the stage that the others waited for: read, compute or write; None if nothing was done.
 
-    Reading and writing run beside the network. What the network waited for either of them, where that is
+    Reading and writing run beside the network. What the network waited for either of them, if that is
     longer than it computed, makes that one the limit.
     """
     stages = _stages(regions)

@@ -39,7 +39,7 @@ def on_one_version(
     Raises
     ------
     SourceChangedError
-        Where it is another, or was one in between. The record then says so: rows may be of two versions, and are not
+        If it is another, or was one in between. The record then says so: rows may be of two versions, and are not
         gone on with even if the first one comes back. A source that has only gone may come back as it was.
     """
     watch = SourceWatch(known)

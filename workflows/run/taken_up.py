@@ -60,9 +60,9 @@ def take_up(
     Raises
     ------
     OutputError
-        Where results lie there without the record of their run.
+        If results lie there without the record of their run.
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     try:
         return _taken_up(directory, stores, record, restart=restart)
@@ -117,7 +117,7 @@ def _back_into_work(directory: OutputDirectory) -> None:
 
 
 def _mended(store: WorkStore, own: Path) -> list[str]:
-    """Make a store where there is none; else put its metadata right and forget rows that are damaged."""
+    """Make a store if there is none; else put its metadata right and forget rows that are damaged."""
     if not store.path.is_dir():
         remove(store.path)
         had_rows = store.ledger.forget()
@@ -156,7 +156,7 @@ def begin(directory: OutputDirectory, stores: Sequence[WorkStore], *, restart: b
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     try:
         if restart:
@@ -202,7 +202,7 @@ def give_store_its_name(directory: OutputDirectory) -> None:
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     try:
         known = {
@@ -230,7 +230,7 @@ def write_computed(directory: OutputDirectory, report: dict[str, Any], request: 
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     try:
         write_sealed(directory.computed, {"report": report, "request": request})
@@ -239,7 +239,7 @@ def write_computed(directory: OutputDirectory, report: dict[str, Any], request: 
 
 
 def read_computed(directory: OutputDirectory, record: RunRecord | None) -> dict[str, Any] | None:
-    """Return the report of a run whose every row is done, with the times of all starts; None where none is kept."""
+    """Return the report of a run whose every row is done, with the times of all starts; None if none is kept."""
     kept = read_sealed(directory.computed)
     if kept is None or record is None or kept["report"]["fingerprint"] != record.fingerprint:
         return None

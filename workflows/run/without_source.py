@@ -50,7 +50,7 @@ def complete_without_source(
     Returns
     -------
     dict or None
-        None where anything else is missing, or was asked for in other words: the error is the answer then.
+        None if anything else is missing, or was asked for in other words: the error is the answer then.
 
     Raises
     ------

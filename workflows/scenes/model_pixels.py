@@ -11,6 +11,6 @@ PIXEL_SIZE_TOLERANCE = 1.5
 
 
 def model_mpp(manifest: ModelManifest) -> float | None:
-    """Return the micrometres per pixel that a model was trained at; None where it has no such size."""
+    """Return the micrometres per pixel that a model was trained at; None if it has no such size."""
     factor = MICROMETERS.get(manifest.pixel_unit)
     return None if manifest.pixel_size is None or factor is None else manifest.pixel_size * factor

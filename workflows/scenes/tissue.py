@@ -29,7 +29,7 @@ def find_tissue(config: RunConfig) -> tuple[TissueMask | Path | None, tuple[str,
     Raises
     ------
     UsageError
-        Where a tissue mask is asked for of something that is no stained slide, or its file is missing.
+        If a tissue mask is asked for of something that is no stained slide, or its file is missing.
     """
     word = config.tissue
     if word == "off":

@@ -22,7 +22,7 @@ from segment_tiles.pipeline.outputs.stores.volume_store import read_geometry
 
 
 def open_volume_store(path: Path) -> zarr.Group | None:
-    """Return the store of a run on a volume, given its folder; None where the path is something else."""
+    """Return the store of a run on a volume, given its folder; None if the path is something else."""
     folder = path / "classes.zarr" if (path / "classes.zarr").is_dir() else path
     if not (folder / "zarr.json").is_file():
         return None
@@ -60,9 +60,9 @@ def evaluate_volume(
     Raises
     ------
     TrainingError
-        Where the truth is on another grid, or has no class of the map.
+        If the truth is on another grid, or has no class of the map.
     UsageError
-        Where a class is not one of the map, or the remainder is not said.
+        If a class is not one of the map, or the remainder is not said.
     """
     table, geometry = read_class_table(group), read_geometry(group)
     sheet = sheet_of(group, slices, largest_width([*boundary_widths, *trimap_widths]))

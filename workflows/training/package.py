@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
 TOGETHER = "all held-out areas"
-"""Name of the scores over all areas, where there are several."""
+"""Name of the scores over all areas, if there are several."""
 
 
 class TrainingProgress(Protocol):

@@ -54,12 +54,12 @@ class Conversion:
         return (self.folder / COMPLETE).is_file()
 
     def made(self, make: Callable[[Path], None]) -> Path:
-        """Return the folder; `make` fills it where there is none, or where a file in it is damaged.
+        """Return the folder; `make` fills it if there is none, or if a file in it is damaged.
 
         Raises
         ------
         WriteFailedError
-            Where it cannot be written.
+            If it cannot be written.
         """
         if self.is_complete and _is_sound(self.folder):
             return self.folder

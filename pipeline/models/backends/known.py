@@ -34,7 +34,7 @@ def require_backend(name: str, device: torch.device, manifest: ModelManifest) ->
     MissingExtraError
         Naming what is to be installed.
     UsageError
-        Where the model brings its own graph.
+        If the model brings its own graph.
     """
     backend = BACKENDS[name]
     if name != REFERENCE and manifest.architecture.is_graph:

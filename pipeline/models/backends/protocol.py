@@ -58,7 +58,7 @@ class Backend(Protocol):
     """What the first preparation of a network takes, roughly; ``auto`` weighs it against the run."""
 
     def unavailable(self, device: torch.device) -> str | None:
-        """Return why it cannot run here and what to do, or None where it can."""
+        """Return why it cannot run here and what to do, or None if it can."""
         ...
 
     def precisions(self, device: torch.device) -> tuple[str, ...]:
@@ -86,6 +86,6 @@ class Backend(Protocol):
         Raises
         ------
         ModelError
-            Where this network cannot be converted.
+            If this network cannot be converted.
         """
         ...

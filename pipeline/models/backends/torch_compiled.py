@@ -29,7 +29,7 @@ class TorchCompiled(TorchEager):
     conversion_seconds = 60.0
 
     def unavailable(self, device: torch.device) -> str | None:
-        """Return None where there is a compiler for the device."""
+        """Return None if there is a compiler for the device."""
         if sys.platform == "win32" or any(shutil.which(name) for name in ("g++", "c++", "clang++")):
             return None
         return "it needs a C++ compiler, and none is found; install g++ or clang++"

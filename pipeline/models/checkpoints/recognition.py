@@ -34,7 +34,7 @@ def import_weights(path: Path, options: ImportOptions) -> ImportedWeights:
     path
         A folder of SMP's ``save_pretrained``, or a checkpoint: safetensors, or a pickle of plain data.
     options
-        Output stride and rates, where the file cannot say.
+        Output stride and rates, if the file cannot say.
 
     Returns
     -------

@@ -205,7 +205,7 @@ def _translate_deeplab(
 def _encoder(
     encoder: Mapping[str, Tensor], config: Mapping[str, Any]
 ) -> tuple[str, str | None, dict[str, object]]:
-    """Return timm's name, the first convolution where it is known, and how the encoder differs from timm's."""
+    """Return timm's name, the first convolution if it is known, and how the encoder differs from timm's."""
     configured = str(config.get("encoder_name", ""))
     if configured.startswith("tu-"):
         return configured.removeprefix("tu-"), None, {}

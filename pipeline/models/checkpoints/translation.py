@@ -23,7 +23,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What a file without a configuration cannot say, where the user knows better than the default."""
+    """What a file without a configuration cannot say, if the user knows better than the default."""
 
     output_stride: int | None = None
     """8 or 16; None: the default of the source."""

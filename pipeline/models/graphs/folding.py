@@ -37,9 +37,9 @@ LARGEST_DIFFERENCE = 1e-3
 
 
 def fold_batch_norms(network: nn.Module, sample: Tensor) -> Folded:
-    """Return a copy of a network in eval mode with its batch norms folded where that is exact.
+    """Return a copy of a network in eval mode with its batch norms folded if that is exact.
 
-    A batch norm is folded where its only input is a convolution that nothing else reads, once. Batch
+    A batch norm is folded if its only input is a convolution that nothing else reads, once. Batch
     norms with an activation of their own (timm's ``BatchNormAct2d``) keep the activation. A network
     whose graph depends on its data cannot be traced; it is returned as a copy, with count 0. So is one
     whose folded copy answers the sample (1, bands, rows, columns) otherwise: a trace follows one path and

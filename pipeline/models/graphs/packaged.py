@@ -94,7 +94,7 @@ class PackagedGraph(nn.Module):
 
 
 def graph_kind(path: Path) -> str | None:
-    """Return the architecture that a file is a graph of, or None where it is no graph."""
+    """Return the architecture that a file is a graph of, or None if it is no graph."""
     if path.suffix in _SUFFIXES:
         return _SUFFIXES[path.suffix]
     if not zipfile.is_zipfile(path):

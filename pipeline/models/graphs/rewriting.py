@@ -82,7 +82,7 @@ def activate_in_place(traced: fx.GraphModule) -> int:
 
 
 def cut_upsampling(traced: fx.GraphModule) -> Upsampling | None:
-    """Take off the last step of a network where it upsamples logits to the size of its input, and return it."""
+    """Take off the last step of a network if it upsamples logits to the size of its input, and return it."""
     # further parameters of a forward have defaults, and nothing is given for them
     image = next(node for node in traced.graph.nodes if node.op == "placeholder")
     result = traced.graph.output_node()

@@ -71,7 +71,7 @@ def build_backbone(
     output_stride
         8, 16 or 32: strides beyond it become dilation.
     dilation
-        Which blocks are dilated, where the source of the weights differs from timm.
+        Which blocks are dilated, if the source of the weights differs from timm.
     multi_grid
         Factors for the rates of the last stage's blocks, (1, 2, 4) in DeepLabv3 section 4.3.
     pad_expansion

@@ -56,7 +56,7 @@ class CrfParameters(BaseModel):
 
 
 def crf_parameters(extra: Mapping[str, Any], bands: int) -> CrfParameters | None:
-    """Read the parameters from a manifest's ``extra``; None where the model has no CRF.
+    """Read the parameters from a manifest's ``extra``; None if the model has no CRF.
 
     Raises
     ------

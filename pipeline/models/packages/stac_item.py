@@ -43,7 +43,7 @@ def to_stac_item(
     file_size
         Its size in bytes.
     parameters
-        Number of trained numbers, where known.
+        Number of trained numbers, if known.
     framework
         ``PyTorch`` or ``ONNX``.
     """

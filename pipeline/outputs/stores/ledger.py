@@ -30,7 +30,7 @@ class LedgerEntry:
     counts: tuple[tuple[int, ...], ...]
     """Per shard column: pixels of each class, and of nodata last."""
     not_finite: tuple[int, ...] = ()
-    """Per shard column: pixels of nodata whose scores are NaN; empty where there are none."""
+    """Per shard column: pixels of nodata whose scores are NaN; empty if there are none."""
     shards: Mapping[str, Seal | None] = field(default_factory=dict)
     """Of every array: files of the row by their path in the store; None: no file, since all of it is fill value."""
 

@@ -5,7 +5,7 @@ A pixel of a level comes from 2 x 2 pixels of the level before::
     level n      a b | e f        level n + 1    mode(a b c d)   mode(e f g h)
                  c d | g h
 
-Classes: the mode. Nodata has no vote, so a pixel is nodata only where all four are. Of classes with equally
+Classes: the mode. Nodata has no vote, so a pixel is nodata only if all four are. Of classes with equally
 many votes the one wins that has them first in reading order: ``1 2 2 1`` gives 2. Both rules are those of
 GDAL's ``mode`` resampling, with which the COG is made, so that both show the same (to the pixel, while sides
 are even); and unlike "the smallest code wins" they favour no class.

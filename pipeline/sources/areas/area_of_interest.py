@@ -81,7 +81,7 @@ def read_area_of_interest(
     Raises
     ------
     UsageError
-        Where the file cannot be read, has several layers of which none is named, holds no polygon, cannot be
+        If the file cannot be read, has several layers of which none is named, holds no polygon, cannot be
         placed on the raster, or lies outside it.
     """
     frame = read_polygon_layer(path, f"{option} {path}", columns=[])

@@ -45,7 +45,7 @@ class TissueMask:
     packed: bytes
     """Its pixels row by row, eight to a byte."""
     threshold: float | None
-    """Saturation above which a pixel counts as stained; None where no glass was found, so all is kept."""
+    """Saturation above which a pixel counts as stained; None if no glass was found, so all is kept."""
 
     @property
     def share(self) -> float:
@@ -102,12 +102,12 @@ def tissue_of(thumbnail: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> 
     thumbnail
         Red, green, blue x rows x columns, of the whole slide.
     valid
-        Which pixels hold data, rows x columns; None where all do.
+        Which pixels hold data, rows x columns; None if all do.
 
     Raises
     ------
     MissingExtraError
-        Where scikit-image is not installed.
+        If scikit-image is not installed.
     """
     from scipy import ndimage  # noqa: PLC0415 - as long to import as the rest of a Plan, and only slides need it
 
@@ -126,7 +126,7 @@ def tissue_of(thumbnail: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> 
 
 
 def _threshold(thumbnail: NDArray[np.uint8], held: NDArray[np.bool_]) -> float | None:
-    """Return Otsu's threshold of the saturation; None where what lies below it is not glass."""
+    """Return Otsu's threshold of the saturation; None if what lies below it is not glass."""
     try:
         from skimage.filters import threshold_otsu  # noqa: PLC0415 - of an extra
 

@@ -56,7 +56,7 @@ def read_polygon_layer(name: str | Path, what: str, columns: Sequence[str] | Non
     Raises
     ------
     UsageError
-        Where it cannot be read, has no such layer, or has several and none is named: lists them.
+        If it cannot be read, has no such layer, or has several and none is named: lists them.
     """
     import geopandas  # noqa: PLC0415 - brings pandas, a second of start-up
     import pyogrio  # noqa: PLC0415

@@ -49,7 +49,7 @@ class DecodedChunks:
         Raises
         ------
         ReadFailedError
-            Where a chunk cannot be read or decoded.
+            If a chunk cannot be read or decoded.
         """
         result = np.empty([part.stop - part.start for part in box], dtype=array.dtype)
         sides = array.chunks

@@ -44,9 +44,9 @@ def dicom_levels(path: Path) -> list[DicomLevel]:
     Raises
     ------
     MissingExtraError
-        Where pydicom is not installed.
+        If pydicom is not installed.
     SourceError
-        Where the file is none of a DICOM slide.
+        If the file is none of a DICOM slide.
     """
     try:
         from pydicom import dcmread  # noqa: PLC0415 - an extra

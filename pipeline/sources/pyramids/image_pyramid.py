@@ -37,7 +37,7 @@ class ImageDescription:
     origin: tuple[float, float] = (0.0, 0.0)
     """x and y of the top left corner in micrometres."""
     channels: tuple[str, ...] = ()
-    """Names of the channels; empty where the file has none."""
+    """Names of the channels; empty if the file has none."""
     is_slide: bool = False
     """Whether it is a brightfield slide."""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -50,9 +50,9 @@ class ImagePyramid:
     Raises
     ------
     SourceError
-        Where the dimensions are not those of an image, the type is not numeric, or a plane must be chosen.
+        If the dimensions are not those of an image, the type is not numeric, or a plane must be chosen.
     UsageError
-        Where the plane that was chosen does not exist.
+        If the plane that was chosen does not exist.
     """
 
     def __init__(

@@ -24,11 +24,11 @@ def open_ome_tiff(path: str, view: View, cache_bytes: int) -> ImagePyramid:
     Raises
     ------
     MissingExtraError
-        Where tifffile, or a codec that it needs, is not installed.
+        If tifffile, or a codec that it needs, is not installed.
     SourceError
-        Where the file is damaged or holds no image.
+        If the file is damaged or holds no image.
     UsageError
-        Where the plane that was chosen does not exist.
+        If the plane that was chosen does not exist.
     """
     tifffile = tifffile_for(path, "OME-TIFF")
     file = None

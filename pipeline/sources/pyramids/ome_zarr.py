@@ -31,11 +31,11 @@ def open_zarr(uri: str, view: View, cache_bytes: int) -> ImagePyramid:
     Raises
     ------
     MissingExtraError
-        Where the library for this kind of URL is not installed.
+        If the library for this kind of URL is not installed.
     SourceError
-        Where it cannot be read, is no image, or holds several.
+        If it cannot be read, is no image, or holds several.
     UsageError
-        Where the plane that was chosen does not exist.
+        If the plane that was chosen does not exist.
     """
     node = _open(uri)
     if isinstance(node, zarr.Array):

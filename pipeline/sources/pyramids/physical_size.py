@@ -15,7 +15,7 @@ MICROMETERS_PER_UNIT: Final[Mapping[str, float]] = {
 
 
 def micrometers(length: Any, unit: str | None) -> float | None:
-    """Return a length in micrometres; None where it is absent, impossible, or in no unit of length.
+    """Return a length in micrometres; None if it is absent, impossible, or in no unit of length.
 
     >>> micrometers(250, "nanometer"), micrometers(1, "pixel")
     (0.25, None)

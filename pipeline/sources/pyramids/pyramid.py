@@ -30,13 +30,13 @@ class PyramidFacts:
     chunks: tuple[tuple[int, int], ...]
     """Rows and columns of what is decoded at once, of every Level."""
     mpp: tuple[float, float] | None
-    """Height and width of a full-resolution pixel in micrometres; None where the file does not say."""
+    """Height and width of a full-resolution pixel in micrometres; None if the file does not say."""
     band_names: tuple[str, ...] = ()
-    """Names from the file; empty where it has none."""
+    """Names from the file; empty if it has none."""
     origin: tuple[float, float] = (0.0, 0.0)
     """x and y of the top left corner, in micrometres."""
     decoded_bytes: int | None = None
-    """Bytes of a decoded pixel in the reader's cache, where that is not bands x bytes of a value."""
+    """Bytes of a decoded pixel in the reader's cache, if that is not bands x bytes of a value."""
     is_slide: bool = False
     """Whether it is a brightfield slide, glass and tissue: a tissue mask makes sense."""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Pyramid(Protocol):
         Raises
         ------
         ReadFailedError
-            Where the file cannot be decoded there.
+            If the file cannot be decoded there.
         """
         ...
 

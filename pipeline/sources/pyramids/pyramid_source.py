@@ -33,9 +33,9 @@ class PyramidSource:
     Raises
     ------
     SourceError
-        Where it has no such Level, or a pixel size is needed and neither known nor given.
+        If it has no such Level, or a pixel size is needed and neither known nor given.
     UsageError
-        Where a band or the nodata value cannot be one of this source.
+        If a band or the nodata value cannot be one of this source.
     """
 
     def __init__(

@@ -22,9 +22,9 @@ class RasterPyramid:
     Raises
     ------
     SourceError
-        Where GDAL cannot open it.
+        If GDAL cannot open it.
     UsageError
-        Where it has a CRS: its pixels are measured in that, not in micrometres.
+        If it has a CRS: its pixels are measured in that, not in micrometres.
     """
 
     def __init__(

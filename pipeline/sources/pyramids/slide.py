@@ -55,9 +55,9 @@ class Slide:
     Raises
     ------
     MissingExtraError
-        Where OpenSlide is not installed.
+        If OpenSlide is not installed.
     SourceError
-        Where the file is of no vendor that OpenSlide knows, or is damaged.
+        If the file is of no vendor that OpenSlide knows, or is damaged.
     """
 
     def __init__(self, path: str, cache_bytes: int) -> None:
@@ -132,7 +132,7 @@ class Slide:
 
 
 def vendor_of(path: str) -> str | None:
-    """Return what OpenSlide takes a file for, or None; None as well where it is not installed."""
+    """Return what OpenSlide takes a file for, or None; None as well if it is not installed."""
     try:
         vendor: str | None = _openslide(path).OpenSlide.detect_format(path)
     except MissingExtraError:
@@ -236,6 +236,6 @@ def _tile(properties: Mapping[str, str], level: int, side: str) -> int:
 
 
 def _mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:
-    """Return height and width of a pixel in micrometres, where the slide says something possible."""
+    """Return height and width of a pixel in micrometres, if the slide says something possible."""
     said = [float(properties.get(f"openslide.mpp-{axis}", "nan")) for axis in ("y", "x")]
     return (said[0], said[1]) if all(math.isfinite(m) and m > 0 for m in said) else None

@@ -64,7 +64,7 @@ def mask_plan(
     """Return how the missing pixels of bands are told.
 
     A mask that is stored goes before a declared nodata value, as in GDAL; a nodata value of the user goes
-    with it. An alpha band goes with either, also where GDAL knows it only from its tag (more than four bands, or
+    with it. An alpha band goes with either, also if GDAL knows it only from its tag (more than four bands, or
     a nodata value beside it): QGIS and gdalwarp apply it then, and nothing else is known of these pixels.
 
     Raises

@@ -69,7 +69,7 @@ class RasterFile:
     Raises
     ------
     SourceError
-        Where the file is missing, is no raster, has complex values, or lacks a band or the Level.
+        If the file is missing, is no raster, has complex values, or lacks a band or the Level.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class RasterFile:
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the file says, without decoding its values, that a window holds no data.
 
-        True only where a mask of its own says so, and in holes of GeoTIFFs: where no chunk was ever written,
+        True only if a mask of its own says so, and in holes of GeoTIFFs: where no chunk was ever written,
         GDAL reads the declared nodata value. False says nothing.
         """
         if window.is_empty:
@@ -193,7 +193,7 @@ class RasterFile:
     def thumbnail(
         self, window: Window, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return a window decimated to ``shape`` by the nearest pixel, from an overview where there is one."""
+        """Return a window decimated to ``shape`` by the nearest pixel, from an overview if there is one."""
         values = self._retry(lambda: self._values(window, shape=shape), window)
         return values, self._valid(window, values, shape)
 

@@ -43,7 +43,7 @@ class SeveralHandles:
         Raises
         ------
         ReadFailedError
-            Where a part cannot be read, after retries.
+            If a part cannot be read, after retries.
         """
         values = np.empty((self.spec.bands, *window.shape), dtype=self.spec.dtype)
         self.read_into(window, values)
@@ -58,7 +58,7 @@ class SeveralHandles:
         self._in_parts(window, read_part)
 
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Return which pixels of a window hold data: rows x columns; None where all do."""
+        """Return which pixels of a window hold data: rows x columns; None if all do."""
         mask = np.ones(window.shape, dtype=bool)
 
         def read_part(handle: Source, part: Window) -> None:
@@ -88,7 +88,7 @@ class SeveralHandles:
             handle.close()
 
     def _in_parts(self, window: Window, work: Callable[[Source, Window], None]) -> None:
-        """Do each part with a handle of its own; where one fails, the others come to their end first."""
+        """Do each part with a handle of its own; if one fails, the others come to their end first."""
         parts = parts_of(window, self.spec.chunk, len(self._handles))
         waiting = [
             self._pool.submit(work, handle, part) for handle, part in zip(self._handles, parts, strict=False)

@@ -26,7 +26,7 @@ _read_here: dict[str, Any] = {}
 
 
 def if_range_setting(uri: str, version: Mapping[str, Any]) -> dict[str, str]:
-    """Return the GDAL setting under which a server answers ranges of one version alone, where it can.
+    """Return the GDAL setting under which a server answers ranges of one version alone, if it can.
 
     With ``If-Range`` a server that has another version gives the whole file in place of the range, which GDAL
     refuses. Only of one plain URL, whose ETag is strong, and whose server gave a range under it: GDAL sends the
@@ -41,7 +41,7 @@ def if_range_setting(uri: str, version: Mapping[str, Any]) -> dict[str, str]:
 
 
 def begin_reading(uri: str, version: Any, *, anew: bool = False) -> None:
-    """Let GDAL forget what it keeps of a remote file, where this process has read another version of it.
+    """Let GDAL forget what it keeps of a remote file, if this process has read another version of it.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def begin_reading(uri: str, version: Any, *, anew: bool = False) -> None:
     version
         What its server says now.
     anew
-        Also where the version is the same: another run may have failed because ranges were of two.
+        Also if the version is the same: another run may have failed because ranges were of two.
     """
     if not is_remote(uri) or kind_of(uri) != "raster":
         return

@@ -20,7 +20,7 @@ _ATTEMPTS, _SECONDS = 5, 0.1
 
 
 def aux_meaning(path: Path) -> str | None:
-    """Return a checksum of what an ``.aux.xml`` says; None where it says nothing that counts, or is not there.
+    """Return a checksum of what an ``.aux.xml`` says; None if it says nothing that counts, or is not there.
 
     A file that is no XML has the checksum of its bytes.
     """

@@ -81,7 +81,7 @@ _SAYS_NOTHING: Final = "nothing"
 
 
 def _counting(file: Path) -> list[int] | str | None:
-    """Return what counts of one file: size and time, or what a sidecar says; None where it is not there."""
+    """Return what counts of one file: size and time, or what a sidecar says; None if it is not there."""
     return aux_meaning(file) or _SAYS_NOTHING if is_aux(file) else _status(file)
 
 
@@ -137,7 +137,7 @@ class KnownVersion:
     read_settings: Mapping[str, str] = field(
         default_factory=dict, repr=False
     )  # may hold a user's own headers
-    """Of GDAL, under which no byte of another version is read, where the server can tell."""
+    """Of GDAL, under which no byte of another version is read, if the server can tell."""
     remedy: str = ANEW
     """What the user can do about a change."""
 

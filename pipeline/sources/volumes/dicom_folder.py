@@ -85,12 +85,12 @@ def is_slides_only(files: Sequence[Path]) -> bool:
 
 
 def sop_class(file: Path) -> str:
-    """Return the SOP class of a DICOM file, "" where it has none.
+    """Return the SOP class of a DICOM file, "" if it has none.
 
     Raises
     ------
     SourceError
-        Where the file cannot be read.
+        If the file cannot be read.
     """
     from pydicom import dcmread  # noqa: PLC0415 - an extra
 
@@ -108,7 +108,7 @@ def contents_of(path: Path) -> FolderContents:
     Raises
     ------
     SourceError
-        Where there is no image.
+        If there is no image.
     """
     files = [path] if path.is_file() else (dicom_files(path) if path.is_dir() else [])
     if not files:

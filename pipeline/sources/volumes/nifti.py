@@ -98,7 +98,7 @@ def read_nifti_blocks(
             for channel, time in enumerate(times):
                 for first, stop in blocks:
                     values = np.asarray(image.dataobj[_place(image.shape, slice(first, stop), time)])
-                    # in the byte order of this machine; copied only where something changes
+                    # in the byte order of this machine; copied only if something changes
                     yield channel, first, values.astype(dtype, copy=False)
             while to_the_end and stream.read(PIECE):
                 pass

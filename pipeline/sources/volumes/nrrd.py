@@ -132,7 +132,7 @@ def read_nrrd_blocks(path: Path, dtype: str, blocks: Blocks) -> Iterator[tuple[i
     Raises
     ------
     SourceError
-        Where the file ends early or is damaged.
+        If the file ends early or is damaged.
     """
     streamed = is_streamed(path)
     try:

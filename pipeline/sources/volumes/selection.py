@@ -44,7 +44,7 @@ def checked_shape(
     Raises
     ------
     SourceError
-        Where there are fewer or more dimensions than can be understood, or the index does not exist.
+        If there are fewer or more dimensions than can be understood, or the index does not exist.
     """
     if len(shape) < 3 or min(shape) < 1 or any(side > 1 for side in shape[4:]):
         msg = f"{path}: has the shape {_sides(shape)}; a volume of three dimensions is needed"

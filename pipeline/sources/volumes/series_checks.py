@@ -49,7 +49,7 @@ class SliceHeader:
     orientation: tuple[float, ...]
     """Direction in which columns grow, then rows."""
     thickness: float | None
-    """Millimetres; the step of a series of one slice. None where the file does not say."""
+    """Millimetres; the step of a series of one slice. None if the file does not say."""
     rescale: tuple[float, float] = (1.0, 0.0)
     """Factor and summand from stored values to those of the scanner."""
     frame: int | None = None

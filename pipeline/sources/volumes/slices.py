@@ -26,7 +26,7 @@ def slice_spec(spec: VolumeSpec, slicing: Slicing, neighbours: int) -> RasterSpe
     Raises
     ------
     ModelError
-        Where neighbours are wanted of a volume with several channels.
+        If neighbours are wanted of a volume with several channels.
     """
     if neighbours and spec.channels > 1:
         msg = f"--neighbours is {neighbours}, but the volume has {counted(spec.channels, 'channel')}; one is needed"

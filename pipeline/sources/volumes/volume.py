@@ -24,7 +24,7 @@ DEPTH: Final = 32
 
 
 def volume_kind(uri: str) -> str | None:
-    """Return nifti, nrrd or dicom, or None where the name is not that of a volume.
+    """Return nifti, nrrd or dicom, or None if the name is not that of a volume.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def read_volume_spec(uri: str, selection: Selection) -> VolumeSpec:
     Raises
     ------
     SourceError
-        Where it is missing, damaged, or leaves a choice open.
+        If it is missing, damaged, or leaves a choice open.
     """
     kind, path = volume_kind(uri), Path(uri)
     if not path.exists():
@@ -86,7 +86,7 @@ def read_volume(uri: str, selection: Selection) -> NDArray[Any]:
     Raises
     ------
     SourceError
-        Where the values cannot be read.
+        If the values cannot be read.
     """
     spec = read_volume_spec(uri, selection)
     # k slowest, as in the files
@@ -112,7 +112,7 @@ def read_blocks(
     Raises
     ------
     SourceError
-        Where the values cannot be read.
+        If the values cannot be read.
     """
     kind, path = volume_kind(uri), Path(uri)
     depth, end = block_depth(spec), spec.shape[2] if stop is None else stop

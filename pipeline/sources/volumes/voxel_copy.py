@@ -58,7 +58,7 @@ class VolumeFile:
         Raises
         ------
         SourceError
-            Where the values cannot be read.
+            If the values cannot be read.
         """
         spec = self._spec
         spans = [range(*s.indices(side)) for s, side in zip(part, (spec.channels, *spec.shape), strict=True)]
@@ -85,9 +85,9 @@ def copy_voxels(uri: str, selection: Selection, spec: VolumeSpec, path: Path) ->
     Raises
     ------
     SourceError
-        Where the values cannot be read.
+        If the values cannot be read.
     OSError
-        Where the copy cannot be written.
+        If the copy cannot be written.
     """
     depth = block_depth(spec)
     whole = [-(-side // SIDE) * SIDE for side in spec.shape[:2]]

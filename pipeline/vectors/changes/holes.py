@@ -45,7 +45,7 @@ class Rims:
     first: NDArray[np.int64]
     """Smallest first pixel of the components around the group."""
     last: NDArray[np.int64]
-    """Largest first pixel of the components around the group: equal where there is but one."""
+    """Largest first pixel of the components around the group: equal if there is but one."""
     codes: NDArray[np.int64]
     """Class of one of them."""
 

@@ -25,7 +25,7 @@ class Components:
     first_pixels: NDArray[np.int64]
     """Flat index, row-major, of the first pixel of each component."""
     confidence_sums: NDArray[np.int64]
-    """Sum of the confidence bytes of each component; zeros where there is no confidence."""
+    """Sum of the confidence bytes of each component; zeros if there is no confidence."""
 
 
 def union(pairs: tuple[NDArray[np.int64], NDArray[np.int64]], nodes: int) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Scenes as one raster, through GDAL's tile index driver (GTI): nothing is copied, seams have no border.
 
 The index is a GeoPackage with a footprint and the address of every scene; GDAL, and so QGIS, opens it as a
-raster. It also holds size and time of change of each scene, and is written anew only where something of it
+raster. It also holds size and time of change of each scene, and is written anew only if something of it
 changes: so the fingerprint of a run, which looks at the index, notices a scene that changed.
 
 https://gdal.org/en/stable/drivers/raster/gti.html
@@ -72,9 +72,9 @@ def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
     Raises
     ------
     SourceError
-        Where a scene cannot be opened, or does not fit the first one: says which and in what.
+        If a scene cannot be opened, or does not fit the first one: says which and in what.
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     for uri in mosaic.scenes:
         _refuse_secrets(uri)

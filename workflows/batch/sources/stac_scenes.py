@@ -43,12 +43,12 @@ def stac_scenes(href: str, asset: str | None) -> list[tuple[str, dict[str, str]]
     href
         Absolute path or URL.
     asset
-        Key of the asset; None where every item has one raster with the role data.
+        Key of the asset; None if every item has one raster with the role data.
 
     Raises
     ------
     UsageError
-        Where it cannot be read, is no STAC, has no items, or an item has no such asset.
+        If it cannot be read, is no STAC, has no items, or an item has no such asset.
     """
     try:
         items = list(_items(href))

@@ -46,12 +46,12 @@ def codes_of(directory: OutputDirectory) -> Codes:
 
 
 def area_unit(georef: GeoRef) -> str:
-    """Return the unit of areas: m2 where there is a CRS, mm2 of slides, else pixels or square map units."""
+    """Return the unit of areas: m2 if there is a CRS, mm2 of slides, else pixels or square map units."""
     return "m2" if georef.crs_wkt is not None else UNITS.get(georef.unit, "mm2")
 
 
 def planar_areas(counts: Sequence[int], georef: GeoRef) -> list[float] | None:
-    """Return count x area of a pixel in the plane of the CRS, in m2; None where the coordinates are no lengths."""
+    """Return count x area of a pixel in the plane of the CRS, in m2; None if the coordinates are no lengths."""
     crs = georef.crs
     factor = None if crs is None else metres_of_unit(crs)
     return None if factor is None else [count * georef.pixel_area * factor**2 for count in counts]

@@ -29,7 +29,7 @@ class Resolution:
     """How a source is read."""
 
     level: int
-    """Level, where it is not resampled."""
+    """Level, if it is not resampled."""
     view: View
     """Micrometres per pixel, plane and time point."""
     notes: tuple[str, ...] = ()
@@ -105,12 +105,12 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
 
 
 def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
-    """Return the pixels that a box in world coordinates touches; the whole raster where there is none.
+    """Return the pixels that a box in world coordinates touches; the whole raster if there is none.
 
     Raises
     ------
     UsageError
-        Where the box touches no pixel, or has three axes.
+        If the box touches no pixel, or has three axes.
     """
     if roi is None:
         return spec.window

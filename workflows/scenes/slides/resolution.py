@@ -30,9 +30,9 @@ def choose_resolution(config: RunConfig, manifest: ModelManifest, tolerance: flo
     Raises
     ------
     UsageError
-        Where both a level and micrometres per pixel are asked for.
+        If both a level and micrometres per pixel are asked for.
     SourceError
-        Where the model has a pixel size and the slide neither has one nor is given one.
+        If the model has a pixel size and the slide neither has one nor is given one.
     """
     check_resolution(config)
     source = open_whole(config, replace(config.view, mpp=None))

@@ -54,7 +54,7 @@ def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirec
     Raises
     ------
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     slices, rows, columns = volume.shape
     table, ledger = scene.manifest.classes, Ledger(directory.ledger)

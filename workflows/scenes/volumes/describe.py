@@ -22,7 +22,7 @@ def describe_volume(uri: str, t: int | None) -> dict[str, Any]:
     Raises
     ------
     SourceError
-        Where it cannot be read.
+        If it cannot be read.
     """
     spec = read_volume_spec(uri, Selection(0 if t is None else t))
     slicings = {name: Slicing.along(axis, spec.affine) for name, axis in ANATOMICAL_AXES.items()}

@@ -89,7 +89,7 @@ def open_volume(config: RunConfig, manifest: ModelManifest, tile: int, overlap: 
     Raises
     ------
     SourceError, ModelError, UsageError
-        Where one of them does not fit the others.
+        If one of them does not fit the others.
     """
     _check_options(config)
     selection = Selection(config.view.t, config.bands)
@@ -162,7 +162,7 @@ def _check_bands(config: RunConfig, manifest: ModelManifest, spec: RasterSpec, n
 
 
 def _box(config: RunConfig, spec: VolumeSpec) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Return first voxel and voxels of the box that is asked for; the whole volume where there is none.
+    """Return first voxel and voxels of the box that is asked for; the whole volume if there is none.
 
     A voxel reaches half a step to both sides of its centre, which the affine names.
     """

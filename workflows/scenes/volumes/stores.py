@@ -59,9 +59,9 @@ def copy_source(scene: Scene, volume: VolumeScene, directory: OutputDirectory) -
     Raises
     ------
     SourceError
-        Where the volume cannot be read.
+        If the volume cannot be read.
     WriteFailedError
-        Where the disk is full or read-only.
+        If the disk is full or read-only.
     """
     seals = directory.own / VOXELS_SEALS
     found = read_sealed(seals)

@@ -62,9 +62,9 @@ class Bundle:
     classes: tuple[str, ...]
     """Names of the output channels, or of background and the one channel; empty if the metadata has none."""
     tile: int | None
-    """Side of the input, where it is a plain number."""
+    """Side of the input, if it is a plain number."""
     preprocessing: Preprocessing
-    """What its transforms do to values, where that is plain."""
+    """What its transforms do to values, if that is plain."""
     assumptions: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""What the transforms of a MONAI bundle do to values, where they say it in plain numbers."""
+"""What the transforms of a MONAI bundle do to values, if they say it in plain numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Normalisation (value - mean) / std and pixel size, None where a bundle does not say."""
+    """Normalisation (value - mean) / std and pixel size, None if a bundle does not say."""
 
     mean: float | None = None
     std: float | None = None
