@@ -20,6 +20,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
@@ -194,7 +195,7 @@ class Ground:
 
 
 def ground_of(georef: GeoRef) -> Ground | None:
-    """Return the ellipsoid below a raster; None if it has no CRS, or one that is not on an ellipsoid."""
+    """Return the ellipsoid below a raster; None if it has no CRS, or one that cannot be converted to an ellipsoid."""
     return None if georef.crs_wkt is None else _ground_of_crs(georef.crs_wkt)
 
 
@@ -215,7 +216,10 @@ def _ground_of_crs(wkt: str) -> Ground | None:
     metres = float(crs.axis_info[0].unit_conversion_factor or 1.0) if crs.axis_info else 1.0
     if crs.is_geographic:
         metres *= a
-    transformer = Transformer.from_crs(crs, base, always_xy=True)
+    try:
+        transformer = Transformer.from_crs(crs, base, always_xy=True)
+    except ProjError:  # a projection that PROJ does not know
+        return None
     return Ground(a, eccentricity, float(base.axis_info[0].unit_conversion_factor), transformer, metres)
 
 

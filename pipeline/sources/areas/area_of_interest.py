@@ -10,9 +10,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.areas.vector_file import is_of_qupath, read_polygon_layer, require_finite
@@ -139,7 +140,14 @@ def _reproject(polygons: Any, crs: Any, georef: GeoRef, what: str, *, of_qupath:
     source = CRS.from_user_input(crs)
     if source.equals(target, ignore_axis_order=True):
         return polygons
-    transformer = Transformer.from_crs(source, target, always_xy=True)
+    try:
+        transformer = Transformer.from_crs(source, target, always_xy=True)
+    except ProjError as error:
+        msg = (
+            f"{what}: cannot be brought from {source.name} into the CRS of the raster, {target.name} "
+            f"({one_line(error)}); convert it to that CRS first, or give the raster one that PROJ knows"
+        )
+        raise UsageError(msg) from error
     moved = shapely.transform(
         polygons, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
     )

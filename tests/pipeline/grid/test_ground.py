@@ -118,6 +118,13 @@ def test_a_local_grid_has_no_ground() -> None:
     assert ground_of(GeoRef.of_pixels()) is None
 
 
+def test_a_projection_that_proj_does_not_know_has_no_ground() -> None:
+    """Found by `make fuzz`: GDAL takes such a CRS as it is, and PROJ reads it, but cannot convert it."""
+    wkt = CRS.from_epsg(32633).to_wkt("WKT1_GDAL").replace("Transverse_Mercator", "Transverse_Mer-1tor")
+    assert CRS.from_wkt(wkt).is_projected
+    assert ground_of(GeoRef((10.0, 0.0, 500000.0, 0.0, -10.0, 5600000.0), wkt)) is None
+
+
 def test_pixels_of_a_globe_add_up_to_the_ellipsoid() -> None:
     wkt = CRS.from_epsg(4326).to_wkt("WKT2_2019")
     georef = GeoRef((10.0, 0.0, -180.0, 0.0, -10.0, 90.0), wkt)

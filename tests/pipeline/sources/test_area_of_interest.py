@@ -74,6 +74,15 @@ def test_another_crs_is_reprojected(tmp_path: Path) -> None:
     assert not mask[:4].any()
 
 
+def test_a_crs_that_proj_cannot_convert_is_named(tmp_path: Path) -> None:
+    wkt = UTM.to_wkt("WKT1_GDAL").replace("Transverse_Mercator", "Transverse_Mer-1tor")
+    path = write(tmp_path / "a.gpkg", pixels(5, 5, 20, 30))
+    with pytest.raises(
+        UsageError, match="cannot be brought from WGS 84 / UTM zone 33N into the CRS of the raster"
+    ):
+        read_area_of_interest(path, GeoRef(GEOREF.transform, wkt), RASTER)
+
+
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="outside the raster"):
         read_area_of_interest(write(tmp_path / "far.gpkg", box(0, 0, 1, 1)), GEOREF, RASTER)
