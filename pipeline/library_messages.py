@@ -32,6 +32,8 @@ LOST_MESSAGE: Final = "rasterio._env.log_error"
 
 The error itself is raised all the same, to whoever reads the file.
 """
+ONNX_RUNTIME_ERRORS: Final = 3
+"""Severity from which ONNX Runtime writes to the terminal: it warns of initializers that nothing uses."""
 _turn = threading.RLock()
 
 

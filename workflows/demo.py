@@ -9,7 +9,6 @@ from typing import Final
 import segment_tiles.pipeline.sources as sources_package
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.results.formats.table import DEFAULT_FORMATS
 
 SAMPLES: Final = Path(sources_package.__file__).parent / "samples"
 DEMO_SCENE: Final = SAMPLES / "yellowstone_crop.tif"
@@ -44,6 +43,6 @@ def demo_config(
         model=DEMO_MODEL if is_canopy else DEMO_VOLUME_MODEL,
         out=Path(DEMOS[name]) if out is None else out,
         device=device,
-        formats=(*DEFAULT_FORMATS["raster"], "gpkg") if is_canopy else (),
+        formats=("zarr", "cog", "parquet", "gpkg") if is_canopy else (),
         restart=restart,
     )

@@ -22,6 +22,8 @@ from segment_tiles.pipeline.errors import WriteFailedError, one_line
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NEARLY_FULL = 1_000_000
+_in_work: set[str] = set()
+"""Names of the temporary folders of this process."""
 SECONDS_OF_A_DAY: Final = 86_400.0
 
 
@@ -52,6 +54,7 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
     try:
         _remove_leftovers(targets[-1])
         partial.mkdir()
+        _in_work.add(partial.name)
         yield tuple(partial / target.name for target in targets)
         if not partial.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(partial))
@@ -65,6 +68,7 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
         raise write_failed(targets[-1], error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        _in_work.discard(partial.name)
 
 
 def _partial_name(name: str) -> str:
@@ -83,6 +87,10 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _may_be_alive(folder: Path, node: str, process: int) -> bool:
+    if node == platform.node() and process == os.getpid():
+        return (
+            folder.name in _in_work
+        )  # else of a process that had this number before the machine started anew
     if node == platform.node():
         return psutil.pid_exists(process)
     with contextlib.suppress(OSError):

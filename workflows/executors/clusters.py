@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
+from inspect import signature
 from typing import Any, Protocol
 
 from distributed import Client
@@ -132,9 +134,11 @@ class DescribedCluster:
             If it cannot be started.
         """
         name = self._description.cluster
+        # processes of a cluster on this machine have the terminal of this one
+        silent = {"silence_logs": logging.CRITICAL} if _takes_silence_logs(self._class) else {}
         try:
             with dask_settings():
-                self._cluster = self._class(**self._description.arguments)
+                self._cluster = self._class(**{**silent, **self._description.arguments})
         except (TypeError, ValueError) as error:
             msg = f"{self._description.path}: {name} does not accept its arguments: {one_line(error)}"
             raise UsageError(msg) from error
@@ -154,3 +158,7 @@ class DescribedCluster:
             with suppress(OSError):
                 self._cluster.close(timeout=CONNECT_SECONDS if at_once else None)
             self._cluster = None
+
+
+def _takes_silence_logs(cluster: Any) -> bool:
+    return "silence_logs" in signature(cluster).parameters

@@ -73,6 +73,8 @@ class Kind(ABC):
     """Of the Kind, as in ``Scene.kind`` and in the group of entry points."""
     turn: ClassVar[int] = 0
     """Kinds with lower numbers are asked first whether a source is theirs; ours have 1 to 3."""
+    usual_formats: ClassVar[tuple[str, ...]] = ()
+    """Names of the formats that are made beside the store, unless the user says."""
     takes_tuning: ClassVar[bool] = False
     """Whether a run takes the side of a tile that `tune` found best for one plane of its size."""
     is_placed: ClassVar[bool] = False

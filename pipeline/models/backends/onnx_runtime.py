@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
-from segment_tiles.pipeline.library_messages import ignored_warnings
+from segment_tiles.pipeline.library_messages import ONNX_RUNTIME_ERRORS, ignored_warnings
 from segment_tiles.pipeline.models.backends.conversions import Conversion, cache_root, conversion
 from segment_tiles.pipeline.models.backends.protocol import CONVERSION_FAILURES, Preparation, Runner
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
@@ -116,6 +116,7 @@ def _session(folder: Path, preparation: Preparation) -> Any:
     import onnxruntime  # noqa: PLC0415 - an extra
 
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = ONNX_RUNTIME_ERRORS
     # as many as torch, which waits meanwhile; spinning would take the cores of the reader and the writer
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError, one_line
-from segment_tiles.pipeline.library_messages import ignored_warnings
+from segment_tiles.pipeline.library_messages import ONNX_RUNTIME_ERRORS, ignored_warnings
 from segment_tiles.pipeline.models.networks.layers import refuse_tracing
 from segment_tiles.pipeline.models.packages.manifest import Architecture
 from segment_tiles.pipeline.models.packages.weights import refuse_no_numbers
@@ -205,7 +205,9 @@ def _onnx(path: Path) -> Callable[[Tensor], Any]:
     runtime = onnx_module("onnxruntime")
     failures = runtime.capi.onnxruntime_pybind11_state
     try:
-        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        options = runtime.SessionOptions()
+        options.log_severity_level = ONNX_RUNTIME_ERRORS
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (failures.Fail, failures.InvalidProtobuf, failures.InvalidGraph, failures.NoSuchFile) as error:
         msg = f"{path} is not a complete ONNX file: {one_line(error)}"
         raise ModelError(msg) from error

@@ -260,3 +260,16 @@ def test_errors_name_the_users_file_not_its_copy(tmp_path, kind):
         imported(kind, path, tmp_path / "copy")
     assert str(path) in str(caught.value)
     assert str(tmp_path / "copy") not in str(caught.value)
+
+
+def test_onnx_runtime_writes_no_warning_of_its_own(tmp_path, capfd):
+    """Found by `make fuzz`: an initializer that nothing uses is a warning in colour on stderr."""
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "net.onnx"
+    write("onnx", path, Net())
+    graph = onnx.load(path)
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(torch.ones(3).numpy(), "nobody"))
+    onnx.save(graph, path)
+    capfd.readouterr()
+    imported("onnx", path, tmp_path / "copy")
+    assert capfd.readouterr().err == ""

@@ -82,15 +82,18 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path) ->
         f".a.txt.{platform.node()}-{dead.pid}-0123abcd.partial",
         ".a.txt.partial",
         ".a.txt.node-7-77-old.partial",
+        # of a process before a power cut, whose number this one has got
+        f".a.txt.{platform.node()}-{os.getpid()}-0123abcd.partial",
     ]
     kept = [
-        f".a.txt.{platform.node()}-{os.getpid()}-0123abcd.partial", ".a.txt.node-7-77-new.partial",
+        f".a.txt.{platform.node()}-{os.getppid()}-0123abcd.partial", ".a.txt.node-7-77-new.partial",
         f".a.txt.more.{platform.node()}-{dead.pid}-0123abcd.partial", ".a.txt2.partial",
     ]  # fmt: skip
     for name in (*left, *kept):
         (tmp_path / name / "a").mkdir(parents=True)
     os.utime(tmp_path / ".a.txt.node-7-77-old.partial", (0, 0))
-    with finished_file(tmp_path / "a.txt") as partial:
+    with finished_file(tmp_path / "a.txt") as ours, finished_file(tmp_path / "a.txt") as partial:
+        ours.write_text("of another thread, which stays")
         partial.write_text("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "a.txt"])
 

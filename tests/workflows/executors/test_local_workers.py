@@ -33,6 +33,20 @@ def start(words: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
+def test_a_cluster_that_was_given_up_says_nothing_on_the_terminal_of_a_command(
+    scenario: Any, tmp_path: Path
+) -> None:
+    """Found by `make fuzz`: Dask goes on trying for a moment, and logs a traceback."""
+    (tmp_path / "cluster.yaml").write_text(
+        "cluster: dask.distributed.LocalCluster\narguments: {n_workers: 1, a: null}\nworkers: 1\n"
+    )
+    process = start(scenario.command(tmp_path / "out", "--cluster", str(tmp_path / "cluster.yaml")))
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "LocalCluster cannot be started" in said
+    assert all(line.startswith("segment-tiles: ") for line in said.splitlines()), said
+
+
 @pytest.mark.slow
 def test_interrupted_twice_stops_at_once_and_once_finishes_the_rows_in_work(
     scenario: Any, tmp_path: Path

@@ -10,12 +10,12 @@ from segment_tiles.pipeline.errors import MissingExtraError, UsageError
 from segment_tiles.workflows.results.formats.format import Format, Subject
 from segment_tiles.workflows.results.formats.subjects import subject_of_scene
 from segment_tiles.workflows.results.formats.table import (
-    DEFAULT_FORMATS,
     FORMATS,
     STORE,
     format_names,
     format_of,
 )
+from segment_tiles.workflows.scenes.registry import kind_named
 
 if TYPE_CHECKING:
     from segment_tiles.workflows.config import RunConfig
@@ -36,7 +36,7 @@ def checked_formats(config: RunConfig, scene: Scene) -> tuple[str, ...]:
         If this installation lacks what one needs.
     """
     subject = subject_of_scene(config, scene)
-    names = config.formats or DEFAULT_FORMATS.get(subject.kind, (STORE,))
+    names = config.formats or (STORE, *kind_named(subject.kind).usual_formats)
     check_formats(names, subject)
     if config.labels_inside and LABELS not in names:
         msg = f"--labels-inside says where {LABELS} labels go; add {LABELS} to --format"

@@ -14,12 +14,6 @@ from segment_tiles.workflows.results.formats.format import Format
 FORMATS: Final = Registry("segment_tiles.formats", "format", Format, alone=attrgetter("file"))
 STORE: Final = "zarr"
 """The format that every run has: all others are made of it."""
-DEFAULT_FORMATS: Final = {
-    "raster": (STORE, "cog", "parquet"),
-    "slide": (STORE, "ome-zarr", "qupath"),
-    "volume": (STORE, "nifti"),
-}
-"""What is made of a class map unless the user says, by the Kind of its source."""
 
 
 def format_names() -> tuple[str, ...]:

@@ -40,6 +40,7 @@ class RasterKind(Kind):
 
     name: ClassVar[str] = "raster"
     turn: ClassVar[int] = 3
+    usual_formats: ClassVar[tuple[str, ...]] = ("cog", "parquet")
     takes_tuning: ClassVar[bool] = True
     is_placed: ClassVar[bool] = True
     handles: ClassVar[int] = HANDLES_AT_MOST

@@ -19,6 +19,7 @@ class SlideKind(RasterKind):
     """What OpenSlide, tifffile or an OME reader opens, and pictures of which micrometres per pixel are said."""
 
     name: ClassVar[str] = "slide"
+    usual_formats: ClassVar[tuple[str, ...]] = ("ome-zarr", "qupath")
     turn: ClassVar[int] = 2
     handles: ClassVar[int] = 1
 

@@ -47,6 +47,7 @@ class VolumeKind(Kind):
     """NIfTI, NRRD and DICOM series: one Cut of many planes, or three whose scores are averaged."""
 
     name: ClassVar[str] = "volume"
+    usual_formats: ClassVar[tuple[str, ...]] = ("nifti",)
     turn: ClassVar[int] = 1
 
     def recognises(self, uri: str, view: View) -> bool:
