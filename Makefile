@@ -16,10 +16,10 @@ WHEELS_FOR  := 3.11 3.12 3.13
 PLATFORMS   := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin windows
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow fuzz faults lint format bench docs lock wheels reference clean
+.PHONY: help install demo test test-slow fuzz faults release-check lint format bench docs lock wheels reference clean
 
 help:  ## what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # $(call install,LOCK,EXTRAS): wheels alone, the hashes of the lock. Other builds of PyTorch have other hashes
 # and other libraries, so that the lock gives the versions alone for those.
@@ -78,6 +78,8 @@ fuzz: install  ## COUNT damaged inputs of SEED against every command
 KILLS ?= 300
 faults: install  ## KILLS commands disturbed at random moments: killed, out of disk, memory, rights, source changed
 	PYTHONPATH=tests $(BIN)/python -m faults --seed $(SEED) --kills $(KILLS)
+
+release-check: lint wheels test test-slow faults fuzz  ## all that runs before a release
 
 lint: install  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
