@@ -131,10 +131,7 @@ def grey_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _package(folder: Path, bands: tuple[str, ...]) -> Path:
-    # small, without squeeze-and-excitation: hundreds of tests compute maps with it
-    architecture = Architecture(
-        "deeplabv3plus", "mobilenetv2_050", output_stride=16, image_pooling="off", details={"channels": 64}
-    )
+    architecture = Architecture("deeplabv3plus", "resnet10t", output_stride=16, image_pooling="off")
     table = ClassTable(
         (
             MapClass(0, "other", (200, 200, 180)),

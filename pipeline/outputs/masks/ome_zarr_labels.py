@@ -21,7 +21,7 @@ import zarr
 from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.finished_file import finished_file, write_failed
+from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder, write_failed
 from segment_tiles.pipeline.outputs.masks.label_levels import label_shapes, level_parts
 from segment_tiles.pipeline.outputs.stores.store import array_of, create_array, read_class_table, read_georef
 from segment_tiles.pipeline.sources.pyramids.ome_zarr import own_georef
@@ -102,6 +102,7 @@ def write_labels_inside(
     """
     inside = check_labels_inside(source, tuple(array_of(group, "classes").shape), source_levels)
     target = source / LABELS / name
+    make_output_folder(target.parent)  # of a source that has no labels yet
     write_ome_zarr_labels(
         group, target, source_levels=source_levels, pixel_counts=pixel_counts, name=name, inside=inside
     )
