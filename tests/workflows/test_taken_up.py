@@ -225,6 +225,14 @@ def test_leftovers_are_cleared(killed: Path, whole: Path, go_on: Any) -> None:
     assert same(killed, whole)
 
 
+def test_leftovers_are_cleared_if_the_run_was_finished(finished: Path, go_on: Any) -> None:
+    """Found by fifty power cuts: the last file had its name, and its temporary folder came back."""
+    left = finished / ".item.json.elsewhere-1-0123abcd.partial"
+    left.mkdir()
+    go_on(finished)
+    assert not left.exists()
+
+
 def test_polygons_go_on_with_the_tiles_of_a_kill_between_two_formats(
     finished: Path, go_on: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from segment_tiles.pipeline.durable import make_folder, remove, sync_folder
+from segment_tiles.pipeline.durable import PARTIAL, make_folder, remove, remove_leftovers, sync_folder
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.outputs.stores.store import SEALS_BESIDE
 from segment_tiles.workflows.output_folder.check import check_output_folder
@@ -123,6 +123,12 @@ class OutputDirectory:
             msg = f"--out {self.path}: cannot be written ({one_line(error)}); give a folder that can"
             raise OutputError(msg) from error
         return made
+
+    def remove_leftovers(self) -> None:
+        """Remove what is under names of things that are not whole; the directory is to be locked."""
+        remove_leftovers(self.own)
+        for leftover in self.path.glob(f".*{PARTIAL}"):
+            remove(leftover)
 
     def clear_work(self) -> None:
         """Throw away what is in work; the directory is to be locked, and only the lock stays."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from time import perf_counter
 
@@ -100,6 +100,10 @@ def _done(run: Run, asked: RunConfig, executor: Executor | None) -> RunResult:
         log.info("goes on with what an earlier start left: %s", _left(directory))
         if is_finished(directory, config):
             log.info("was finished before")
+            with suppress(
+                OSError
+            ):  # nothing depends on it, and the folder of a finished run may be read-only
+                directory.remove_leftovers()
             return RunResult(read_report(directory) or {}, was_finished=True)
     unwatched = unwatched_note(run.scene.uri, run.known.before)
     run.notes = (

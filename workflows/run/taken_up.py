@@ -27,7 +27,6 @@ from segment_tiles.pipeline.durable import (
     PARTIAL,
     put_in_place,
     remove,
-    remove_leftovers,
     sync_folder,
     write_whole,
 )
@@ -73,9 +72,7 @@ def take_up(
 def _taken_up(
     directory: OutputDirectory, stores: Sequence[WorkStore], record: RunRecord | None, *, restart: bool
 ) -> list[str]:
-    remove_leftovers(directory.own)
-    for leftover in directory.path.glob(f".*{PARTIAL}"):
-        remove(leftover)
+    directory.remove_leftovers()
     if record is None:
         if not restart:
             _refuse_results_of_nobody(directory)
