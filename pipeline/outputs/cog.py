@@ -84,9 +84,8 @@ def write_cog(
     """
     array, table = array_of(group, name), read_class_table(group)
     if name == "classes":
-        write_style(
-            path, raster_style(table.classes)
-        )  # first: the file whose name says that all is done comes last
+        # first: the file whose name says that all is done comes last
+        write_style(path, raster_style(table.classes))
     with finished_files(auxiliary_path(path), path) as (auxiliary, cog):
         temporary = cog.with_name(f"uncopied-{cog.name}")
         with gdal_environment():

@@ -53,8 +53,8 @@ def finished_files(*targets: Path) -> Iterator[tuple[Path, ...]]:
     partial = folder / _partial_name(targets[-1].name)
     try:
         _remove_leftovers(targets[-1])
+        _in_work.add(partial.name)  # before it is there: another thread may look for leftovers
         partial.mkdir()
-        _in_work.add(partial.name)
         yield tuple(partial / target.name for target in targets)
         if not partial.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(partial))
@@ -88,9 +88,8 @@ def _remove_leftovers(target: Path) -> None:
 
 def _may_be_alive(folder: Path, node: str, process: int) -> bool:
     if node == platform.node() and process == os.getpid():
-        return (
-            folder.name in _in_work
-        )  # else of a process that had this number before the machine started anew
+        # else of a process that had this number before the machine started anew
+        return folder.name in _in_work
     if node == platform.node():
         return psutil.pid_exists(process)
     with contextlib.suppress(OSError):
@@ -132,7 +131,7 @@ def write_failed(path: object, error: OSError) -> WriteFailedError:
     # GDAL's errors have words but no number; they differ with the byte at which the disk was full
     if error.errno in _FULL or (error.errno is None and free < _NEARLY_FULL):
         cause, remedy = "the disk is full", "free space"
-    elif error.errno == errno.ENOENT:
+    elif error.errno == errno.ENOENT and not Path(shown).parent.is_dir():
         cause, remedy = "its folder is not there any more", "find out what removed or moved it"
     elif error.errno in _FORBIDDEN:
         cause, remedy = "writing there is not allowed", "make the folder writable or choose another"

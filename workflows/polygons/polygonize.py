@@ -140,9 +140,8 @@ def _written(
 ) -> PolygonizeReport:
     """Write every file; return what it gave."""
     layer = _layer(targets[0][0], parts, spec, level_scale)
-    styles = _write_styles(
-        raster, targets, layer
-    )  # first: a run takes the layers for the sign that all is done
+    # first: a run takes the layers for the sign that all is done
+    styles = _write_styles(raster, targets, layer)
     notes = [*placement_notes(spec, targets), *_write(targets, layer), *styles]
     return PolygonizeReport(
         files=tuple(path for path, _ in targets),

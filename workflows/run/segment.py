@@ -100,9 +100,8 @@ def _done(run: Run, asked: RunConfig, executor: Executor | None) -> RunResult:
         log.info("goes on with what an earlier start left: %s", _left(directory))
         if is_finished(directory, config):
             log.info("was finished before")
-            with suppress(
-                OSError
-            ):  # nothing depends on it, and the folder of a finished run may be read-only
+            # nothing depends on it, and the folder of a finished run may be read-only
+            with suppress(OSError):
                 directory.remove_leftovers()
             return RunResult(read_report(directory) or {}, was_finished=True)
     unwatched = unwatched_note(run.scene.uri, run.known.before)

@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
 from segment_tiles.pipeline.accepted import PolygonShape
@@ -193,7 +194,11 @@ def _read_polygons(scene: SceneSettings, path: str, spec: RasterSpec) -> geopand
     if frame.crs is None:
         msg = f"{path} has no CRS, the scene {scene.name} has one: write the CRS into the labels"
         raise TrainingError(msg)
-    frame = frame.to_crs(spec.georef.crs_wkt)
+    try:
+        frame = frame.to_crs(spec.georef.crs_wkt)
+    except ProjError as error:
+        msg = f"{path} cannot be brought into the CRS of scene {scene.name}: {one_line(error)}; convert it first"
+        raise TrainingError(msg) from error
     try:
         require_finite(frame.geometry, f"labels of scene {scene.name}: in the CRS of the scene, {path} has")
     except UsageError as error:

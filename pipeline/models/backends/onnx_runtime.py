@@ -78,7 +78,7 @@ class _OnProcessor:
 
 
 class _OnGpu:
-    """Reads its input if torch has it and leaves its output there: no copy passes the bus."""
+    """Reads its input where torch has it and leaves its output there: no copy passes the bus."""
 
     def __init__(self, session: Any, preparation: Preparation):
         self._session = session

@@ -27,7 +27,7 @@ _USUAL: Final = 100
 def forget_failed_members() -> None:
     """Make GDAL open those members again that it could not open: fill its pool with others, and let them go.
 
-    It takes some 20 ms, and is for reads that have failed.
+    It opens as many small rasters as the pool has room for, and is for reads that have failed.
     """
     size = get_gdal_config(_SIZE)
     count = min(int(size), _MOST) if isinstance(size, int) and size > 0 else _USUAL

@@ -109,19 +109,11 @@ def _checksum(values: Mapping[str, Any]) -> str:
 
 def is_same_version(before: Any, now: Any) -> bool:
     """Return whether two versions are of the same source, as far as both are known: a silent server says nothing."""
-    if (
-        isinstance(before, dict)
-        and isinstance(now, dict)
-        and None
-        in {
-            before.get(_SERVERS, ""),
-            now.get(_SERVERS, ""),
-        }
-    ):
-        before, now = (
-            {name: value for name, value in side.items() if name != _SERVERS} for side in (before, now)
-        )
-    return bool(before == now)
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return bool(before == now)
+    is_silent = None in {before.get(_SERVERS, ""), now.get(_SERVERS, "")}
+    names = (before.keys() | now.keys()) - ({_SERVERS} if is_silent else set())
+    return all(before.get(name) == now.get(name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from pyproj import CRS
 from rasterio.enums import Resampling
 from rasterio.warp import calculate_default_transform, reproject
 
@@ -154,6 +157,17 @@ def test_polygons_without_a_crs_are_refused(discs: Any, tmp_path: Path) -> None:
     discs.write_polygons(tmp_path / "nowhere.shp", [discs.box_around(30, 30)])
     (tmp_path / "nowhere.prj").unlink()
     assert "no CRS" in refused(discs, tmp_path / "nowhere.shp")
+
+
+def test_a_scene_in_a_projection_that_proj_does_not_know_is_refused(discs: Any) -> None:
+    wkt = CRS.from_epsg(32633).to_wkt("WKT1_GDAL").replace("Transverse_Mercator", "Transverse_Mer-1tor")
+    with closing(open_source(str(discs.folder / "scene.tif"))) as source:
+        spec = replace(source.spec, georef=replace(source.spec.georef, crs_wkt=wkt))
+    scene = SceneSettings.model_validate(
+        {"name": "discs", "raster": "scene.tif", "labels": "boxes.geojson", "class_column": "class"}
+    )
+    with pytest.raises(TrainingError, match="cannot be brought into the CRS of scene discs"):
+        open_labels(scene, str(discs.folder / "boxes.geojson"), spec, NAMES)
 
 
 def test_only_empty_polygons_are_refused(discs: Any, tmp_path: Path) -> None:

@@ -15,7 +15,12 @@ import rasterio
 from segment_tiles.pipeline.errors import SourceChangedError
 from segment_tiles.pipeline.sources.versions import server as server_module
 from segment_tiles.pipeline.sources.versions.server import answer_of, remote_version
-from segment_tiles.pipeline.sources.versions.version import known_version, source_version, unwatched_note
+from segment_tiles.pipeline.sources.versions.version import (
+    KnownVersion,
+    known_version,
+    source_version,
+    unwatched_note,
+)
 
 
 @dataclass
@@ -113,32 +118,35 @@ def vrt_of_two(folder: Path, address: str) -> Path:
     return path
 
 
+@pytest.fixture
+def known_of_two(answers: Answers, tmp_path: Path) -> KnownVersion:
+    """What is known of a VRT of a local raster and one on a server."""
+    answers.etags["/east.tif"] = '"one"'
+    return known_version(str(vrt_of_two(tmp_path, answers.address)))
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_silent_server_of_a_member_is_no_change_and_another_answer_is(
-    answers: Answers, tmp_path: Path
+    answers: Answers, known_of_two: KnownVersion
 ) -> None:
-    answers.etags["/east.tif"] = '"one"'
-    known = known_version(str(vrt_of_two(tmp_path, answers.address)))
-    known.require_same()
+    known_of_two.require_same()
     answers.failures = [500] * 10
-    known.require_same()
+    known_of_two.require_same()
     answers.failures = []
-    known.require_same()
+    known_of_two.require_same()
     answers.etags["/east.tif"] = '"two"'
     with pytest.raises(SourceChangedError, match=r"servers say [0-9a-f]{12}.*servers say"):
-        known.require_same()
+        known_of_two.require_same()
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_change_of_a_local_member_is_one_though_a_server_is_silent(
-    answers: Answers, tmp_path: Path
+    answers: Answers, known_of_two: KnownVersion, tmp_path: Path
 ) -> None:
-    answers.etags["/east.tif"] = '"one"'
-    known = known_version(str(vrt_of_two(tmp_path, answers.address)))
     (tmp_path / "west.tif").write_bytes((tmp_path / "west.tif").read_bytes() + b"\0")
     answers.failures = [500] * 10
     with pytest.raises(SourceChangedError):
-        known.require_same()
+        known_of_two.require_same()
 
 
 def test_what_nobody_tells_is_said() -> None:
