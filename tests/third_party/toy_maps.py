@@ -66,13 +66,7 @@ class ToyReader:
     def translate(self, state: Mapping[str, Tensor], options: ImportOptions) -> ImportedWeights:
         """Take the beginning away."""
         tensors = {key.removeprefix(PREFIX): tensor for key, tensor in state.items()}
-        architecture = Architecture(
-            "deeplabv3plus",
-            "mobilenetv2_050",
-            output_stride=16,
-            image_pooling="off",
-            details={"channels": 64},
-        )
+        architecture = Architecture("deeplabv3plus", "resnet10t", output_stride=16, image_pooling="off")
         return ImportedWeights(self.SOURCE, architecture, 3, 3, tensors)
 
 
