@@ -16,6 +16,19 @@ def readable_bytes(count: float) -> str:
     return ""
 
 
+def readable_time(seconds: float) -> str:
+    """Return an expected time, no finer than it can be known.
+
+    >>> readable_time(3), readable_time(95), readable_time(9000)
+    ('less than 10 s', 'about 1.6 min', 'about 2.5 h')
+    """
+    if seconds < 10:
+        return "less than 10 s"
+    if seconds < 60:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:,.1f} min" if seconds < 7200 else f"about {seconds / 3600:,.1f} h"
+
+
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """Return a count with its noun.
 

@@ -116,10 +116,9 @@ def _report_plan(plan: BatchPlan, *, json: bool) -> None:
 def _print_summary(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from segment_tiles.pipeline.wording import readable_bytes
+    from segment_tiles.pipeline.wording import readable_bytes, readable_time
 
     table = Table(show_header=False)
-    minutes = summary["expected_seconds"] / 60
     table.add_row(
         "jobs", f"{summary['jobs']:,}: {summary['to_do']:,} to do, {summary['finished_before']:,} finished"
     )
@@ -127,7 +126,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     table.add_row("tiles", f"{summary['tiles']:,}, of these {summary['tiles_outside_aoi']:,} skipped")
     table.add_row("memory", f"up to {readable_bytes(summary['memory_bytes'])}")
     table.add_row("disk", f"about {readable_bytes(summary['disk_bytes'])}")
-    table.add_row("time", f"about {minutes:,.1f} min" if minutes < 120 else f"about {minutes / 60:,.1f} h")
+    table.add_row("time", readable_time(summary["expected_seconds"]))
     text_console().print(table)
 
 

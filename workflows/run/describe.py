@@ -13,7 +13,7 @@ from typing import Any
 
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.view import WHOLE, View
-from segment_tiles.pipeline.wording import counted, readable_bytes
+from segment_tiles.pipeline.wording import counted, readable_bytes, readable_time
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.process_memory import available_bytes
 from segment_tiles.workflows.scenes.registry import kind_named, recognised
@@ -40,8 +40,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     """Return a Plan as plain JSON values, with a summary in words."""
     scene, probe, lattice = plan.scene, plan.probe, plan.scene.lattice
     skipped = "not counted, the AOI is large" if plan.skipped is None else f"{plan.skipped:,}"
-    items = {name: readable_bytes(value) for name, value in asdict(plan.memory).items()}
-    minutes = plan.expected_seconds / 60
+    items = {name: readable_bytes(value) for name, value in asdict(plan.memory).items() if value}
     return {
         "source": shown_name(scene.uri),
         "window": asdict(scene.roi),
@@ -67,7 +66,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "memory": f"{readable_bytes(plan.memory.total)} of {readable_bytes(plan.memory_limit)}: "
             + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in items.items()),
             "disk": f"about {readable_bytes(plan.disk_bytes)}",
-            "time": f"about {minutes:,.1f} min" if minutes < 120 else f"about {minutes / 60:,.1f} h",
+            "time": readable_time(plan.expected_seconds),
             **({"warnings": "\n".join(scene.warnings)} if scene.warnings else {}),
         },
     }
