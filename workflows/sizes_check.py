@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+import psutil
+
 from segment_tiles.pipeline.errors import PlanError, UsageError
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.process_memory import available_bytes, total_bytes
 
 WORKER_TAKES: Final = 150_000_000
 """Bytes of a process that has loaded the libraries and nothing else; in truth more."""
+WORKERS_PER_CORE: Final = 4
+"""More processes only wait for each other: of 128 on two cores none came up within a minute."""
 ELSEWHERE: Final = 2**40
 """Bytes that a worker of a cluster, of which nothing is known here, has at most."""
 
@@ -57,17 +62,23 @@ def _check(pixels: int, free: int, what: str, smaller: str) -> None:
 
 
 def check_workers(count: int) -> None:
-    """Refuse numbers of processes that are none, or that this machine cannot hold.
+    """Refuse numbers of processes that are none, or that this machine cannot hold or keep busy.
 
     Raises
     ------
     UsageError
         Says how many it can.
     """
-    most = max(1, total_bytes() // WORKER_TAKES)
-    if not 1 <= count <= most:
-        msg = f"--workers is {count}; give a number from 1 to {most}: more do not fit the memory of this machine"
-        raise UsageError(msg)
+    cores = psutil.cpu_count() or 1
+    held, useful = max(1, total_bytes() // WORKER_TAKES), WORKERS_PER_CORE * cores
+    if 1 <= count <= min(held, useful):
+        return
+    if held <= useful:
+        why = "more do not fit the memory of this machine"
+    else:
+        why = f"this machine has {counted(cores, 'CPU core')}, for which more would only wait"
+    msg = f"--workers is {count}; give a number from 1 to {min(held, useful)}: {why}"
+    raise UsageError(msg)
 
 
 def check_executor_options(config: RunConfig) -> None:

@@ -31,6 +31,10 @@ from segment_tiles.cli.main import run_command_line
         (["--memory", "9" * 400], "--memory is '9{40}'; give a size"),
         (["--memory", "9" * 30 + "TB"], "--memory is '9{30}TB'; give a size"),
         (["--workers", "2147483648"], "--workers is 2147483648; give a number from 1 to"),
+        (
+            ["--workers", "5000"],
+            r"--workers is 5000; give a number from 1 to \d+: (more do not fit|this machine has)",
+        ),
         # GDAL cuts these to 32 bits, and opens level 0 and 1
         (["--level", "9223372036854775808"], "has no level 9223372036854775808"),
         (["--level", "4294967297"], "has no level 4294967297"),
