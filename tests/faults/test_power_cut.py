@@ -80,9 +80,7 @@ def jobs(tmp_path: Path, small_model: Path, grey_model: Path, quiet: Any) -> dic
     def polygons(out: Path) -> None:
         out.mkdir(exist_ok=True)
         options = PolygonizeOptions(vector_tile=256, sieve=6, simplify=0.0)
-        files = [out / "a.parquet", out / "a.geojsonl"]
-        if not all(path.exists() for path in files):
-            polygonize(tmp_path / "classes.tif", files, options)
+        polygonize(tmp_path / "classes.tif", [out / "a.parquet", out / "a.geojsonl"], options)
 
     def batch(out: Path) -> None:
         out.mkdir(exist_ok=True)
