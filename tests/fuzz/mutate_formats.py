@@ -119,10 +119,13 @@ def mutate_tiff(path: Path, rng: Random) -> str:
     data = bytearray(path.read_bytes())
     if data[:4] != b"II*\0":
         return "nothing"
-    (start,) = struct.unpack_from("<I", data, 4)
-    (count,) = struct.unpack_from("<H", data, start)
-    entry = start + 2 + 12 * rng.randrange(count)
-    tag, _ = struct.unpack_from("<HH", data, entry)
+    try:
+        (start,) = struct.unpack_from("<I", data, 4)
+        (count,) = struct.unpack_from("<H", data, start)
+        entry = start + 2 + 12 * rng.randrange(count)
+        tag, _, _, _ = struct.unpack_from("<HHII", data, entry)
+    except (struct.error, ValueError):  # damaged before
+        return mutate_file(path, rng)
     field, offset, kind = rng.choice(
         (("type", 2, "<H"), ("count", 4, "<I"), ("value", 8, "<I"), ("value", 8, "<I"), ("tag", 0, "<H"))
     )
