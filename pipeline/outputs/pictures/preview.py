@@ -23,16 +23,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.pictures.lettering import fitting, font
 from segment_tiles.pipeline.outputs.pictures.preview_legend import LegendRow, draw_legend, legend_rows
 from segment_tiles.pipeline.outputs.pictures.scale_bar import round_scale_bar
 
-DPI: Final = 100
 PANEL_WIDTH: Final = 602
 PANEL_HEIGHT_AT_MOST: Final = 900
 MARGIN: Final = 28
@@ -42,6 +41,14 @@ TITLE_HEIGHT: Final = 84
 CAPTION_HEIGHT: Final = 30
 INK: Final = "#1f2933"
 FAINT_INK: Final = "#616e7c"
+FRAME: Final = "#9aa5b1"
+TITLE_SIZE: Final = 23.6
+SUBTITLE_SIZE: Final = 15.3
+CAPTION_SIZE: Final = 16.7
+SCALE_SIZE: Final = 14.6
+"""Of letters, in pixels."""
+SHARP_FROM: Final = 3.0
+"""Enlarged by this and more, pixels are shown as the squares that they are."""
 NODATA_COLORS: Final = ((232, 232, 232), (208, 208, 208))
 """Stripes that stand for pixels without class."""
 
@@ -50,22 +57,30 @@ NODATA_COLORS: Final = ((232, 232, 232), (208, 208, 208))
 class _Layout:
     """Sizes in pixels of the finished picture."""
 
-    panel_width: float
-    panel_height: float
-    body_height: float
+    panel_width: int
+    panel_height: int
+    body_height: int
 
     @property
-    def width(self) -> float:
+    def width(self) -> int:
         return 2 * MARGIN + 2 * self.panel_width + 2 * GAP + LEGEND_WIDTH
 
     @property
-    def height(self) -> float:
-        return 2 * MARGIN + TITLE_HEIGHT + CAPTION_HEIGHT + self.body_height
+    def height(self) -> int:
+        return self.top + self.body_height + MARGIN
 
-    def rectangle(self, left: float, width: float) -> tuple[float, float, float, float]:
-        """Position something below the captions, in the fractions of the figure that matplotlib wants."""
-        bottom = MARGIN + self.body_height - self.panel_height
-        return left / self.width, bottom / self.height, width / self.width, self.panel_height / self.height
+    @property
+    def top(self) -> int:
+        """First row below the captions."""
+        return MARGIN + TITLE_HEIGHT + CAPTION_HEIGHT
+
+    @property
+    def map_left(self) -> int:
+        return MARGIN + self.panel_width + GAP
+
+    @property
+    def legend_left(self) -> int:
+        return self.map_left + self.panel_width + GAP
 
 
 def write_preview(
@@ -107,16 +122,15 @@ def write_preview(
     """
     rows = legend_rows(table, _counts(classes, table) if pixel_counts is None else pixel_counts)
     layout = _layout(classes.shape[0], classes.shape[1], len(rows))
-    # a Figure of its own, with the Agg canvas that is its default: no window system, no pyplot state
-    figure = Figure(figsize=(layout.width / DPI, layout.height / DPI), dpi=DPI, facecolor="white")
-    _draw_titles(figure, layout, title, subtitle)
-    scene_left, map_left = MARGIN, MARGIN + layout.panel_width + GAP
-    scene = _draw_panel(figure, layout, scene_left, source_rgb, "Scene")
-    _draw_scale_bar(scene, layout, classes.shape[1], pixel_width, unit)
-    _draw_panel(figure, layout, map_left, _class_colors(classes, table), "Class map")
-    _draw_classes(figure, layout, map_left + layout.panel_width + GAP, rows)
+    picture = Image.new("RGB", (layout.width, layout.height), "white")
+    _draw_titles(picture, layout, title, subtitle)
+    _draw_panel(picture, layout, MARGIN, source_rgb, "Scene")
+    _draw_scale_bar(picture, layout, classes.shape[1], pixel_width, unit)
+    _draw_panel(picture, layout, layout.map_left, _class_colors(classes, table), "Class map")
+    _draw_caption(picture, layout, layout.legend_left, "Classes, share of the mapped area")
+    draw_legend(picture, rows, layout.legend_left, layout.top, LEGEND_WIDTH, ink=INK, faint_ink=FAINT_INK)
     with finished_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+        picture.save(partial, format="PNG")
 
 
 def _layout(rows: int, columns: int, legend_count: int) -> _Layout:
@@ -146,69 +160,38 @@ def _class_colors(classes: NDArray[Any], table: ClassTable) -> NDArray[np.uint8]
     return picture
 
 
-def _draw_titles(figure: Figure, layout: _Layout, title: str, subtitle: str) -> None:
-    left, top = MARGIN / layout.width, 1 - MARGIN / layout.height
-    style: dict[str, Any] = {"ha": "left", "va": "top", "parse_math": False}
-    figure.text(left, top, _fitting(title, layout, 14), fontsize=17, fontweight="bold", color=INK, **style)
-    below = top - 38 / layout.height
-    figure.text(left, below, _fitting(subtitle, layout, 8.7), fontsize=11, color=FAINT_INK, **style)
+def _draw_titles(picture: Image.Image, layout: _Layout, title: str, subtitle: str) -> None:
+    draw, width = ImageDraw.Draw(picture), layout.width - 2 * MARGIN
+    large, small = font(TITLE_SIZE, bold=True), font(SUBTITLE_SIZE)
+    draw.text((MARGIN, MARGIN + 19), fitting(title, large, width), INK, large, anchor="ls")
+    draw.text((MARGIN, MARGIN + 50), fitting(subtitle, small, width), FAINT_INK, small, anchor="ls")
 
 
-def _fitting(text: str, layout: _Layout, letter_width: float) -> str:
-    """Shorten a line to the width of the picture."""
-    letters = int((layout.width - 2 * MARGIN) / letter_width)
-    return text if len(text) <= letters else text[: letters - 1] + "…"
+def _draw_caption(picture: Image.Image, layout: _Layout, left: int, caption: str) -> None:
+    ImageDraw.Draw(picture).text((left, layout.top - 9), caption, INK, font(CAPTION_SIZE), anchor="ls")
 
 
 def _draw_panel(
-    figure: Figure, layout: _Layout, left: float, picture: NDArray[np.uint8], caption: str
-) -> Any:
-    axes = figure.add_axes(layout.rectangle(left, layout.panel_width))
-    axes.imshow(picture, aspect="auto")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color("#9aa5b1")
-        spine.set_linewidth(0.8)
-    axes.set_title(caption, loc="left", fontsize=12, color=INK, pad=6)
-    return axes
+    picture: Image.Image, layout: _Layout, left: int, pixels: NDArray[np.uint8], caption: str
+) -> None:
+    width, height, top = layout.panel_width, layout.panel_height, layout.top
+    is_sharp = min(width / pixels.shape[1], height / pixels.shape[0]) >= SHARP_FROM
+    resampling = Image.Resampling.NEAREST if is_sharp else Image.Resampling.HAMMING
+    picture.paste(Image.fromarray(pixels).resize((width, height), resampling), (left, top))
+    ImageDraw.Draw(picture).rectangle((left - 1, top - 1, left + width, top + height), outline=FRAME)
+    _draw_caption(picture, layout, left, caption)
 
 
-def _draw_scale_bar(axes: Any, layout: _Layout, columns: int, pixel_width: float, unit: str) -> None:
-    per_pixel = layout.panel_width / columns
-    bar = round_scale_bar(pixel_width, unit, longest=columns * 0.3)
-    length = bar.pixels * per_pixel
-    plate = max(length, 9 * len(bar.label)) + 24
-    # drawn in pixels of the panel, from its lower left corner
-    frame = axes.inset_axes(
-        (
-            12 / layout.panel_width,
-            12 / layout.panel_height,
-            plate / layout.panel_width,
-            40 / layout.panel_height,
-        )
-    )
-    frame.set_xlim(0, plate)
-    frame.set_ylim(0, 40)
-    frame.set_axis_off()
-    frame.add_patch(Rectangle((0, 0), plate, 40, facecolor="white", alpha=0.82, linewidth=0))
-    frame.add_patch(Rectangle(((plate - length) / 2, 8), length, 5, facecolor=INK, linewidth=0))
-    frame.text(plate / 2, 17, bar.label, ha="center", va="bottom", fontsize=10.5, color=INK, parse_math=False)
-
-
-def _draw_classes(figure: Figure, layout: _Layout, left: float, rows: Sequence[LegendRow]) -> None:
-    height = len(rows) * LegendRow.HEIGHT
-    top = MARGIN + layout.body_height
-    axes = figure.add_axes(
-        (
-            left / layout.width,
-            (top - height) / layout.height,
-            LEGEND_WIDTH / layout.width,
-            height / layout.height,
-        )
-    )
-    axes.set_xlim(0, LEGEND_WIDTH)
-    axes.set_ylim(height, 0)
-    axes.set_axis_off()
-    draw_legend(axes, rows, LEGEND_WIDTH, ink=INK, faint_ink=FAINT_INK)
-    axes.set_title("Classes, share of the mapped area", loc="left", fontsize=12, color=INK, pad=6)
+def _draw_scale_bar(
+    picture: Image.Image, layout: _Layout, columns: int, pixel_width: float, unit: str
+) -> None:
+    """Draw a bar and its length on a translucent plate in the lower left corner of the scene."""
+    bar, letters = round_scale_bar(pixel_width, unit, longest=columns * 0.3), font(SCALE_SIZE)
+    length = max(1, round(bar.pixels * layout.panel_width / columns))
+    width, height = max(length, round(letters.getlength(bar.label))) + 24, 40
+    left, top = MARGIN + 12, layout.top + layout.panel_height - 12 - height
+    white = Image.new("RGB", (width, height), "white")
+    picture.paste(white, (left, top), Image.new("L", white.size, round(0.82 * 255)))
+    draw, bar_left = ImageDraw.Draw(picture), left + (width - length) // 2
+    draw.rectangle((bar_left, top + 27, bar_left + length - 1, top + 31), fill=INK)
+    draw.text((left + width / 2, top + 21), bar.label, INK, letters, anchor="ms")

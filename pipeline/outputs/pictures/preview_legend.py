@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from matplotlib.patches import Rectangle
+from PIL import Image, ImageDraw
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.outputs.pictures.lettering import fitting, font
 from segment_tiles.pipeline.wording import counted
 
 ROWS_AT_MOST: Final = 24
 """More classes than this are summed up in a last row."""
-_LETTERS = 24
+LETTER_SIZE: Final = 15.3
+"""Pixels."""
+SWATCH: Final = (27, 19)
+"""Width and height of a colour in pixels, with its frame."""
+NAME_LEFT: Final = 36
+NODATA_COLOR: Final = (232, 232, 232)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +84,37 @@ def share_of(part: int, whole: int) -> str:
     return "> 99.9 %" if percent > 99.9 else f"{percent:.1f} %"
 
 
-def draw_legend(axes: Any, rows: Sequence[LegendRow], width: float, *, ink: str, faint_ink: str) -> None:
-    """Draw rows into axes that count pixels from the top left corner."""
+def draw_legend(
+    picture: Image.Image,
+    rows: Sequence[LegendRow],
+    left: int,
+    top: int,
+    width: int,
+    *,
+    ink: str,
+    faint_ink: str,
+) -> None:
+    """Draw rows into a picture, from their top left corner on; names that are too long for their row are shortened."""
+    draw, letters = ImageDraw.Draw(picture), font(LETTER_SIZE)
     for index, row in enumerate(rows):
-        middle = (index + 0.5) * LegendRow.HEIGHT
+        middle = top + index * LegendRow.HEIGHT + LegendRow.HEIGHT // 2
         if row.color is not None or row.is_nodata:
-            axes.add_patch(_swatch(row, middle))
-        name = row.name if len(row.name) <= _LETTERS else row.name[: _LETTERS - 1] + "…"
-        style: dict[str, Any] = {"va": "center", "fontsize": 11, "parse_math": False}
-        axes.text(36, middle, name, ha="left", color=ink, **style)
-        axes.text(width, middle, row.share, ha="right", color=faint_ink, **style)
+            picture.paste(_swatch(row), (left, middle - SWATCH[1] // 2))
+        room = width - NAME_LEFT - letters.getlength(row.share) - 12
+        draw.text((left + NAME_LEFT, middle), fitting(row.name, letters, room), ink, letters, anchor="lm")
+        draw.text((left + width, middle), row.share, faint_ink, letters, anchor="rm")
 
 
-def _swatch(row: LegendRow, middle: float) -> Rectangle:
-    red, green, blue = row.color or (232, 232, 232)
-    return Rectangle(
-        (0, middle - 9),
-        26,
-        18,
-        facecolor=(red / 255, green / 255, blue / 255),
-        edgecolor="#bcbcbc" if row.is_nodata else "#52606d",
-        linewidth=0.6,
-        hatch="////" if row.is_nodata else None,
-    )
+def _swatch(row: LegendRow) -> Image.Image:
+    """Return the colour of a class in a frame, or stripes, drawn large and made small, so that they are smooth."""
+    if not row.is_nodata:
+        swatch = Image.new("RGB", SWATCH, row.color or NODATA_COLOR)
+        ImageDraw.Draw(swatch).rectangle((0, 0, SWATCH[0] - 1, SWATCH[1] - 1), outline="#52606d")
+        return swatch
+    width, height = 4 * SWATCH[0], 4 * SWATCH[1]
+    large = Image.new("RGB", (width, height), NODATA_COLOR)
+    draw = ImageDraw.Draw(large)
+    for start in range(0, width + height, 30):
+        draw.line((start, 0, start - height, height), "#bcbcbc", 5)
+    draw.rectangle((0, 0, width - 1, height - 1), outline="#bcbcbc", width=4)
+    return large.resize(SWATCH, Image.Resampling.BOX)

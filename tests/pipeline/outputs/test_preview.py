@@ -12,14 +12,22 @@ from PIL import Image
 
 from segment_tiles.pipeline.errors import WriteFailedError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.outputs.pictures.lettering import fitting, font
 from segment_tiles.pipeline.outputs.pictures.preview import (
+    CAPTION_HEIGHT,
     GAP,
     MARGIN,
     NODATA_COLORS,
     PANEL_WIDTH,
+    TITLE_HEIGHT,
     write_preview,
 )
-from segment_tiles.pipeline.outputs.pictures.preview_legend import ROWS_AT_MOST, legend_rows, share_of
+from segment_tiles.pipeline.outputs.pictures.preview_legend import (
+    ROWS_AT_MOST,
+    LegendRow,
+    legend_rows,
+    share_of,
+)
 
 
 def pixels_of(path: Path) -> np.ndarray:
@@ -98,6 +106,39 @@ def test_odd_names_and_long_titles_are_drawn_without_a_warning(tmp_path: Path) -
         unit="m",
     )
     assert pixels_of(tmp_path / "p.png").shape[1] <= 1600
+
+
+def test_a_long_name_ends_before_the_share(tmp_path: Path) -> None:
+    table = ClassTable((MapClass(0, "W" * 40, (200, 0, 0)), MapClass(1, "i", (0, 0, 200))))
+    scene, classes = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)
+    write_preview(
+        scene,
+        classes,
+        table,
+        tmp_path / "p.png",
+        title="W" * 300,
+        pixel_width=1,
+        unit="metre",
+        pixel_counts=[3, 1, 0],
+    )
+    pixels = pixels_of(tmp_path / "p.png")
+    assert (pixels[:, -MARGIN:] == 255).all()  # nothing reaches into the margin
+    first_row = pixels[MARGIN + TITLE_HEIGHT + CAPTION_HEIGHT :][: LegendRow.HEIGHT, -300 - MARGIN : -MARGIN]
+    empty = (first_row == 255).all(axis=(0, 2))
+    gaps = "".join("." if column else "#" for column in empty)
+    assert "." * 10 in gaps[36:].rstrip(".")
+
+
+def test_letters_are_there_without_matplotlib() -> None:
+    assert font(20).getname() == ("DejaVu Sans", "Book")
+    assert font(20, bold=True).getname() == ("DejaVu Sans", "Bold")
+
+
+@given(st.text(max_size=600), st.integers(20, 400))
+def test_a_shortened_line_fits(text: str, width: int) -> None:
+    line = fitting(text, font(15), width)
+    assert font(15).getlength(line) <= width
+    assert "\n" not in line
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(table, tmp_path: Path) -> None:

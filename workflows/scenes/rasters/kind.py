@@ -115,7 +115,7 @@ class RasterKind(Kind):
         report: Mapping[str, Any],
     ) -> None:
         """Draw scene and class map side by side, decimated."""
-        # brings matplotlib
+        # brings Pillow, which only a picture needs
         from segment_tiles.workflows.scenes.rasters.picture import write_run_preview  # noqa: PLC0415
 
         write_run_preview(path, scene, group, report)

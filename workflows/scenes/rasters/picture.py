@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.pictures.display_colors import display_rgb
+from segment_tiles.pipeline.outputs.pictures.preview import write_preview
 from segment_tiles.pipeline.outputs.pictures.scale_bar import ground_pixel_width
 from segment_tiles.pipeline.outputs.stores.store import array_of
 from segment_tiles.pipeline.sources.protocol import Source
@@ -43,9 +44,6 @@ def write_run_preview(path: Path, scene: Scene, group: zarr.Group, report: Mappi
         source.close()
     width, unit = ground_pixel_width(scene.georef, scene.roi.shape)
     counts = [*(entry["pixels"] for entry in report["classes"]), report["nodata"]["pixels"]]
-    # brings matplotlib: seconds that the computation before it does not wait for
-    from segment_tiles.pipeline.outputs.pictures.preview import write_preview  # noqa: PLC0415
-
     write_preview(
         display_rgb(values, valid, scene.spec.band_names or scene.manifest.bands),
         classes,

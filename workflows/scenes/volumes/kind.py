@@ -163,7 +163,7 @@ class VolumeKind(Kind):
         report: Mapping[str, Any],
     ) -> None:
         """Draw slices, evenly spread, beside the class map on them."""
-        # brings matplotlib
+        # brings Pillow, which only a picture needs
         from segment_tiles.pipeline.sources.volumes.voxel_copy import open_voxels  # noqa: PLC0415
         from segment_tiles.workflows.scenes.volumes.picture import write_volume_preview  # noqa: PLC0415
 

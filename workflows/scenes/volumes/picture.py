@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.pictures.display_colors import display_rgb
+from segment_tiles.pipeline.outputs.pictures.preview import write_preview
 from segment_tiles.pipeline.outputs.stores.store import array_of
 from segment_tiles.pipeline.sources.volumes.slices import read_slices
 from segment_tiles.pipeline.sources.volumes.voxel_copy import Voxels
@@ -67,9 +68,6 @@ def write_volume_preview(
     classes = np.stack([np.asarray(array[number]) for number in montage.slices])
     name = direction.slicing.name
     counts = [*(entry["voxels"] for entry in report["classes"]), report["nodata"]["voxels"]]
-    # brings matplotlib: seconds that the computation before it does not wait for
-    from segment_tiles.pipeline.outputs.pictures.preview import write_preview  # noqa: PLC0415
-
     write_preview(
         display_rgb(montage.of(shown)[np.newaxis]),
         montage.of(classes),
