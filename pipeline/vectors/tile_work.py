@@ -16,6 +16,7 @@ from segment_tiles.pipeline.vectors.geometry.join import join_pieces
 from segment_tiles.pipeline.vectors.geometry.pieces import tile_pieces
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
 from segment_tiles.pipeline.vectors.geometry.rings import Polygons
+from segment_tiles.pipeline.vectors.join_tasks import JoinTask
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
@@ -36,22 +37,6 @@ class TileSetup:
     """Folder of the ledger."""
     options: PolygonizeOptions
     """What is asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class JoinTask:
-    """Features across seams whose first pixel lies in one tile, and the pieces that make them up."""
-
-    tile: int
-    """Number of the tile, row-major."""
-    attributes: Attributes
-    """One row for each feature."""
-    piece_tiles: NDArray[np.int64]
-    """Tile of each piece."""
-    piece_labels: NDArray[np.int32]
-    """Label of each piece in its tile."""
-    piece_features: NDArray[np.int64]
-    """Row of the feature of each piece."""
 
 
 class TileWorker:
@@ -105,9 +90,8 @@ class TileWorker:
     def _read_pieces(self, task: JoinTask) -> tuple[Polygons, NDArray[np.int64]]:
         """Return the geometries of all pieces, and the feature of each."""
         geometries, features = [np.empty(0, np.object_)], [np.empty(0, np.int64)]
-        for number in np.unique(task.piece_tiles):
-            here = task.piece_tiles == number
-            tile: VectorTile = self._tiling.numbered(int(number))
+        for number, here in task.pieces_by_tile():
+            tile: VectorTile = self._tiling.numbered(number)
             with pa.OSFile(str(self._ledger.pieces(tile)), "rb") as file:
                 table = pa.ipc.open_file(file).read_all()
                 rows = np.searchsorted(table["label"].to_numpy(), task.piece_labels[here])

@@ -21,7 +21,8 @@ from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_fo
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.parts import MergedParts, read_part_columns
 from segment_tiles.pipeline.vectors.geometry.measure import measure_of
-from segment_tiles.pipeline.vectors.geometry.seams import JoinedFeatures, join_across_seams
+from segment_tiles.pipeline.vectors.geometry.seams import join_across_seams
+from segment_tiles.pipeline.vectors.join_tasks import join_tasks
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import (
     ClassRasterSpec,
@@ -32,7 +33,7 @@ from segment_tiles.pipeline.vectors.rasters.class_raster import (
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
-from segment_tiles.pipeline.vectors.tile_work import JoinTask, TileSetup, TileWorker
+from segment_tiles.pipeline.vectors.tile_work import TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_folder.check import check_output_file
@@ -241,7 +242,7 @@ def _parts(setup: TileSetup, spec: ClassRasterSpec, workers: int, progress: Prog
         _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
         seams = [ledger.read_seams(tile) for tile in tiling]
         joined = join_across_seams(tiling, seams, setup.options.connectivity)
-        tasks = _join_tasks(tiling, joined, setup.options.minimum_area)
+        tasks = join_tasks(tiling, joined, setup.options.minimum_area)
         open_tasks = [t for t in tasks if not ledger.has_joined(tiling.numbered(t.tile))]
         _follow("join", run("join", open_tasks), len(tasks), len(open_tasks), progress)
     homes = [ledger.joined(tiling.numbered(task.tile)) for task in tasks]
@@ -252,27 +253,6 @@ def _follow(step: str, finished: Iterator[int], total: int, waiting: int, progre
     for number, _ in enumerate(finished, start=total - waiting + 1):
         if progress is not None:
             progress(step, number, total)
-
-
-def _join_tasks(tiling: VectorTiling, joined: JoinedFeatures, minimum_area: int) -> list[JoinTask]:
-    """Return the work of each tile that is home to features across seams."""
-    homes = tiling.numbers_of_pixels(joined.attributes.first_pixels)
-    homes[joined.attributes.pixels < minimum_area] = -1
-    home_of_piece = homes[joined.piece_features]
-    tasks = []
-    for home in np.unique(homes[homes >= 0]):
-        features = np.flatnonzero(homes == home)
-        pieces = np.flatnonzero(home_of_piece == home)
-        tasks.append(
-            JoinTask(
-                int(home),
-                joined.attributes.take(features),
-                joined.piece_tiles[pieces],
-                joined.piece_labels[pieces],
-                np.searchsorted(features, joined.piece_features[pieces]),
-            )
-        )
-    return tasks
 
 
 def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale: float) -> Layer:

@@ -120,7 +120,8 @@ def _contacts(
     contacts = []
     for one, other in facing:
         both = (one >= 0) & (other >= 0)
-        pairs = np.unique(np.stack([one[both], other[both]]), axis=1)
-        pairs = pairs[:, codes[pairs[0]] == codes[pairs[1]]]
-        contacts.append((pairs[0], pairs[1]))
+        both[both] = codes[one[both]] == codes[other[both]]
+        # one number for each pair: sorted several times faster than columns of two
+        pairs = np.unique(one[both] * len(codes) + other[both])
+        contacts.append((pairs // len(codes), pairs % len(codes)) if len(pairs) else (pairs, pairs))
     return contacts
