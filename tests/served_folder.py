@@ -1,7 +1,8 @@
 """A folder served on loopback by a process of its own: `python -m served_folder FOLDER`; prints its port.
 
 Of its own, for rasterio holds Python's lock while it asks GDAL for a tag, and a thread could not answer. While a file
-named `ill` lies in the folder, every answer is 500.
+named `ill` lies in the folder, every answer is 500. While one named `sent` lies in it, the bytes of every answer with a
+body are written down there, a line for each.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ class Files(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(content[start:stop])
+            self._write_down(stop - start)
+
+    def _write_down(self, size: int) -> None:
+        if (self.folder / "sent").exists():
+            with (self.folder / "sent").open("a") as sent:
+                sent.write(f"{size}\n")
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""

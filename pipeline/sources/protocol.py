@@ -31,6 +31,16 @@ class HasNotes(Protocol):
 
 
 @runtime_checkable
+class HasOverviews(Protocol):
+    """A Source that may have smaller copies of itself."""
+
+    @property
+    def reductions(self) -> tuple[float, ...]:
+        """How many times fewer rows each of them has; empty if there are none."""
+        ...
+
+
+@runtime_checkable
 class ReadsInto(Protocol):
     """A Source that can put values where they are wanted, without a copy of its own."""
 
@@ -97,3 +107,8 @@ def read_into(source: Source, window: Window, out: NDArray[Any]) -> None:
         source.read_into(window, out)
     else:
         out[:] = source.read(window)
+
+
+def reductions_of(source: object) -> tuple[float, ...]:
+    """Return how many times fewer rows the overviews of a source have, if it has any."""
+    return source.reductions if isinstance(source, HasOverviews) else ()

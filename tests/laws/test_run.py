@@ -27,6 +27,12 @@ SLOW = pytest.mark.slow
 """Marks kinds of scene for which a law is tried by `make test-slow`, since another test tries much the same."""
 
 
+def picture_of(out: Path) -> bytes:
+    """Return the preview, made of what every Region saw of the source."""
+    assert not list((out / ".segment-tiles" / "ledger").glob("*.thumbnail")), "its pieces are gone"
+    return (out / "preview.png").read_bytes()
+
+
 @pytest.fixture(scope="module")
 def whole_run(quiet: Any, scene: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scene as the program cuts it, never interrupted."""
@@ -47,6 +53,7 @@ def test_two_layouts_of_regions_give_the_same_bytes(
     segment(scene.config(tmp_path), quiet, smallest_pieces)
     assert smallest_pieces.pieces == scene.pieces
     assert bytes_of(tmp_path / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
+    assert picture_of(tmp_path) == picture_of(whole_run)
     counts = [json.loads((out / "report.json").read_text())["classes"] for out in (tmp_path, whole_run)]
     assert counts[0] == counts[1]
 
@@ -80,6 +87,7 @@ def test_two_workers_give_the_same_bytes(
     assert result.report["workers"] == 2
     assert len(quiet.plan.regions) * len(quiet.plan.scene.result.slabs()) >= 2
     assert bytes_of(tmp_path / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
+    assert picture_of(tmp_path) == picture_of(whole_run)
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(
@@ -104,6 +112,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert 0 < report["tiles"]["computed"] < report["tiles"]["planned"], "finished rows are not done again"
     assert report["memory"]["peak_bytes"] <= report["memory"]["planned_bytes"], "the Plan is kept"
     assert bytes_of(out / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
+    assert picture_of(out) == picture_of(whole_run)
 
 
 @pytest.fixture
@@ -175,3 +184,4 @@ def test_chunks_of_the_source_change_nothing(
 ) -> None:
     segment(scene.stored_otherwise(tmp_path).config(tmp_path / "out"), quiet)
     assert bytes_of(tmp_path / "out" / "classes.zarr") == bytes_of(whole_run / "classes.zarr")
+    assert picture_of(tmp_path / "out") == picture_of(whole_run)

@@ -37,7 +37,7 @@ class MemoryPlan:
     read_cache: int
     """GDAL's cache: one row of source chunks twice, so that no chunk is decoded twice."""
     finished_rows: int
-    """Rows of codes and confidence on their way to disk."""
+    """Rows of codes and confidence on their way to disk, and what is kept of the source for its picture."""
     finishing: int = FINISHING_BYTES
     """Of what follows the computation, when the rest but the program is free again."""
     volume: int = 0
@@ -60,6 +60,7 @@ def memory_of_region(
     with_scores: bool,
     program: int,
     batch: int,
+    thumbnail: int = 0,
 ) -> MemoryPlan:
     """Return the bytes that a Region of this width takes; its height does not matter.
 
@@ -73,6 +74,8 @@ def memory_of_region(
         Of the result: number of classes, bytes of a code, whether scores are kept.
     program, batch
         Measured bytes.
+    thumbnail
+        Bytes of what is kept for a picture of the source.
     """
     indices = lattice.columns.covering(region.column, region.column_stop)
     width = (len(indices) - 1) * lattice.columns.stride + lattice.tile
@@ -85,7 +88,8 @@ def memory_of_region(
         4 * classes * lattice.overlap * (width + 2 * lattice.tile),
         INPUT_BANDS * lattice.tile * width * (pixel + 2),
         read_cache_bytes(spec, width),
-        per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width),
+        per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width)
+        + thumbnail,
     )
 
 

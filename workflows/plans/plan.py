@@ -168,6 +168,7 @@ class _Costs:
 
     def memory(self, region: Window) -> MemoryPlan:
         """Return the bytes that a Region of a plane takes, in pixels of the plane."""
+        grid = self.cut.thumbnail
         return memory_of_region(
             self.cut.lattice,
             self.cut.spec,
@@ -177,6 +178,7 @@ class _Costs:
             with_scores=self.with_scores,
             program=self.probe.program_bytes,
             batch=self.probe.batch_bytes,
+            thumbnail=0 if grid is None else grid.nbytes(self.cut.spec.dtype),
         )
 
     def disk_bytes(self, computed: float) -> int:

@@ -20,6 +20,7 @@ from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.stores.store import open_store, shard_shape
 from segment_tiles.pipeline.outputs.stores.unfinished import Part, unfinished
+from segment_tiles.pipeline.sources.thumbnail import Thumbnail, watched
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.loaded_model import load_scorer
@@ -152,11 +153,13 @@ class RegionWork:
     def _stream(self, part: Part) -> tuple[int, ReadFailedError | None]:
         """Stream a part into the store; return the rows that came out and the error that ended it."""
         task = self._task
+        window, grid = part.window.shift(self._roi.row, self._roi.column), task.cut.thumbnail
+        thumbnail = None if grid is None else Thumbnail(grid, window, task.cut.spec.dtype)
         stream = RegionStream(
-            self._planes.sources(part.planes),
+            watched(self._planes.sources(part.planes), thumbnail),
             self._scorer,
             task.cut.lattice,
-            part.window.shift(self._roi.row, self._roi.column),
+            window,
             blend=task.blend,
             batch=task.model.batch,
             area=self._area,
@@ -165,7 +168,14 @@ class RegionWork:
         )
         table, group = self._scorer.classes, open_store(task.store, "r+")
         writer = ShardWriter(
-            group, part.window, self._roi.row, Ledger(task.ledger), table.nodata, table.count, part.planes
+            group,
+            part.window,
+            self._roi.row,
+            Ledger(task.ledger),
+            table.nodata,
+            table.count,
+            part.planes,
+            thumbnail,
         )
         done = 0
         try:

@@ -14,13 +14,16 @@ PREVIEW = "preview.png"
 
 
 def try_preview(directory: OutputDirectory, draw: Callable[[Path], None]) -> tuple[list[str], list[str]]:
-    """Draw the preview; return its name, or none and why: a map without a picture is a map all the same."""
+    """Draw the preview if there is none; return its name, or none and why: a map without one is a map all the same.
+
+    One that is there is whole and of this map, which has the same bytes after every start.
+    """
     path = directory.path / PREVIEW
+    if is_there(path):
+        return [PREVIEW], []
     try:
         draw(path)
     except (SourceError, ReadFailedError) as error:
-        if is_there(path):
-            return [PREVIEW], []
         return [], [
             f"{PREVIEW} was not drawn, because the source cannot be read: {without_secrets(one_line(error))}"
         ]

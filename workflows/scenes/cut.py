@@ -18,6 +18,7 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.thumbnail import ThumbnailGrid
 
 PLANES_AT_ONCE: Final = 32
 """Planes of one task, at most; a batch that is not full at its end is filled up, so few tiles are wasted."""
@@ -85,6 +86,8 @@ class Cut:
     """Planes of the result."""
     held_bytes: int = 0
     """What is held of the source beside the plane that is computed."""
+    thumbnail: ThumbnailGrid | None = None
+    """What is kept of the plane for its picture as it is read, if there is one plane; None: nothing."""
 
     @property
     def tile_count(self) -> int:

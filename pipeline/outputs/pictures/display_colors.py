@@ -37,7 +37,7 @@ def display_rgb(
     ndarray
         Rows x columns x 3, uint8.
     """
-    chosen = values[list(_shown_bands(values.shape[0], band_names))].astype(np.float64)
+    chosen = values[list(shown_bands(values.shape[0], band_names))].astype(np.float64)
     shown: NDArray[np.bool_] = np.asarray(np.isfinite(chosen).all(axis=0))
     if valid is not None:
         shown &= valid
@@ -47,7 +47,11 @@ def display_rgb(
     return rgb
 
 
-def _shown_bands(count: int, names: Sequence[str]) -> tuple[int, ...]:
+def shown_bands(count: int, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the positions of the bands that `display_rgb` shows of so many: three, or one.
+
+    Of these alone, in this order and without names, it makes the same picture.
+    """
     lower = [name.lower() for name in names]
     if all(lower.count(color) == 1 for color in ("red", "green", "blue")):
         return tuple(lower.index(color) for color in ("red", "green", "blue"))

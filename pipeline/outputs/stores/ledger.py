@@ -3,20 +3,28 @@
 A row is written after its shards are on the disk, and is itself on the disk before anything relies on it: so a kill
 or a power cut loses the rows in work and nothing else, and workers need no lock. It says what its shards must be
 (size and checksum) and carries a checksum of its own: what a disk damaged is noticed, and computed again.
+
+Beside a row may lie its piece of the thumbnail of the source (``.thumbnail``), written before it and sealed in it: the
+picture of a run needs no second look at the source. A piece that is lost or damaged costs that look, and no row.
 """
 
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from segment_tiles.pipeline.durable import make_folder, remove
+from segment_tiles.pipeline.durable import make_folder, remove, write_whole
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.outputs.stores.seals import Seal, kept, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
+
+THUMBNAIL: Final = ".thumbnail"
+"""Ending of the pieces of a thumbnail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +41,23 @@ class LedgerEntry:
     """Per shard column: pixels of nodata whose scores are NaN; empty if there are none."""
     shards: Mapping[str, Seal | None] = field(default_factory=dict)
     """Of every array: files of the row by their path in the store; None: no file, since all of it is fill value."""
+    thumbnail: Seal | None = None
+    """Of the piece of the thumbnail beside it; None: there is none."""
 
     @property
     def name(self) -> str:
         """Name of its file."""
+        return f"{self._stem}.json"
+
+    @property
+    def thumbnail_name(self) -> str:
+        """Name of the piece of the thumbnail."""
+        return f"{self._stem}{THUMBNAIL}"
+
+    @property
+    def _stem(self) -> str:
         first, last = self.shard_columns
-        return f"row-{self.shard_row:07d}-columns-{first:05d}-{last:05d}.json"
+        return f"row-{self.shard_row:07d}-columns-{first:05d}-{last:05d}"
 
 
 class Ledger:
@@ -52,8 +71,8 @@ class Ledger:
         """Its folder."""
         return self._folder
 
-    def mark(self, entry: LedgerEntry) -> None:
-        """Record that the shards of an entry are on disk.
+    def mark(self, entry: LedgerEntry, thumbnail: bytes | None = None) -> None:
+        """Record that the shards of an entry are on disk, after its piece of the thumbnail, if it has one.
 
         Raises
         ------
@@ -61,18 +80,19 @@ class Ledger:
             If the record cannot be written.
         """
         target = self._folder / entry.name
+        seal = None if thumbnail is None else Seal(len(thumbnail), zlib.crc32(thumbnail))
         fields = {
             "shard_row": entry.shard_row,
             "shard_columns": list(entry.shard_columns),
             "counts": [list(counts) for counts in entry.counts],
             "not_finite": list(entry.not_finite),
-            "shards": {
-                name: None if seal is None else [seal.size, seal.checksum]
-                for name, seal in entry.shards.items()
-            },
+            "shards": {name: _plain(shard) for name, shard in entry.shards.items()},
+            "thumbnail": _plain(seal),
         }
         try:
             make_folder(self._folder)
+            if thumbnail is not None:
+                write_whole(self._folder / entry.thumbnail_name, thumbnail)
             write_sealed(target, fields)
         except OSError as error:
             msg = (
@@ -109,6 +129,18 @@ class Ledger:
                 shards[entry.shard_row, column] = count
         return sum(shards.values())
 
+    def thumbnails(self) -> Iterator[tuple[LedgerEntry, bytes]]:
+        """Yield the rows whose piece of the thumbnail is what was written, and the piece."""
+        for entry in self.entries():
+            path = self._folder / entry.thumbnail_name
+            if entry.thumbnail is not None and entry.thumbnail.is_kept(path):
+                yield entry, path.read_bytes()
+
+    def forget_thumbnails(self) -> None:
+        """Remove all pieces of the thumbnail: nothing needs them any more."""
+        for path in self._folder.glob(f"row-*{THUMBNAIL}"):
+            path.unlink()
+
     def forget(self) -> bool:
         """Forget every row; return whether there was one."""
         had_rows = any(self._folder.glob("row-*.json"))
@@ -140,6 +172,10 @@ class Ledger:
         return len(gone)
 
 
+def _plain(seal: Seal | None) -> list[int] | None:
+    return None if seal is None else [seal.size, seal.checksum]
+
+
 def _has_sizes(entry: LedgerEntry, store: Path) -> bool:
     return bool(entry.shards) and all(
         not (store / name).exists() if seal is None else seal.has_size(store / name)
@@ -159,6 +195,7 @@ def _read(path: Path) -> LedgerEntry | None:
             tuple(tuple(counts) for counts in fields["counts"]),
             tuple(fields["not_finite"]),
             {name: None if seal is None else Seal(*seal) for name, seal in fields["shards"].items()},
+            None if fields.get("thumbnail") is None else Seal(*fields["thumbnail"]),  # older rows have none
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None  # of another version of this program

@@ -23,6 +23,7 @@ from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.stores.seals import Seal, seal_of
 from segment_tiles.pipeline.outputs.stores.store import SHARDS, array_of, folder_of, shard_file, shard_shape
+from segment_tiles.pipeline.sources.thumbnail import Thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class ShardWriter:
     planes
         Planes of the result, whose rows come one plane after the other. The rows of shards of a plane are
         counted after those of the planes before it. A store without an axis for planes has one.
+    thumbnail
+        Of the one plane, as it is read; each row of shards is marked with its piece. None: none is kept.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class ShardWriter:
         nodata: int,
         classes: int,
         planes: Sequence[int] = (0,),
+        thumbnail: Thumbnail | None = None,
     ) -> None:
+        self._thumbnail = thumbnail
         self._region, self._row_offset, self._ledger = region, row_offset, ledger
         self._nodata, self._classes = nodata, classes
         self._arrays = {name: array_of(group, name) for name in ("classes", "confidence")}
@@ -177,7 +182,9 @@ class ShardWriter:
     ) -> None:
         started = perf_counter()
         index = (number, *window.slices()) if self._has_planes else window.slices()
-        entry = self._entry(window, number, buffers["classes"][: window.height])
+        codes = buffers["classes"][: window.height]
+        entry = self._entry(window, number, codes)
+        seen = None if self._thumbnail is None else self._thumbnail.content(window, codes, self._nodata)
         never_empty = self._never_empty if not any(counts[-1] for counts in entry.counts) else ()
         try:
             for name, array in self._arrays.items():
@@ -187,7 +194,7 @@ class ShardWriter:
             shards = self._on_disk(entry, number, window)
         except OSError as error:
             raise WriteFailedError(_write_message(self._arrays["classes"], error)) from error
-        self._ledger.mark(replace(entry, not_finite=not_finite, shards=shards))
+        self._ledger.mark(replace(entry, not_finite=not_finite, shards=shards), seen)
         log.info(
             "rows %d to %d, columns %d to %d of plane %d are on disk",
             window.row, window.row_stop, window.column, window.column_stop, number or 0,

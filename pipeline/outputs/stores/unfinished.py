@@ -77,3 +77,15 @@ def _unfinished_of_plane(
         elif not is_due and first is not None:
             yield Window.from_edges(first, region.column, top, region.column_stop)
             first = None
+
+
+def window_of_row(shard_row: int, shard_columns: tuple[int, int], shape: tuple[int, int]) -> Window:
+    """Return the pixels of a row of shards of the one plane of a result of this shape.
+
+    >>> window_of_row(1, (0, 1), (700, 300))
+    Window(row=512, column=0, height=188, width=300)
+    """
+    rows, columns = shard_shape(shape[1])
+    first, last = shard_columns
+    box = Window.from_edges(shard_row * rows, first * columns, (shard_row + 1) * rows, last * columns)
+    return box.intersect(Window(0, 0, *shape))

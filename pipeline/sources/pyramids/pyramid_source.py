@@ -131,6 +131,12 @@ class PyramidSource:
             **self.facts.details,
         }
 
+    @property
+    def reductions(self) -> tuple[float, ...]:
+        """How many times fewer rows the Levels have that are coarser than what is read."""
+        steps = (self.facts.downsample(level)[0] for level in range(len(self.facts.levels)))
+        return tuple(step / self.downsample[0] for step in steps if step > self.downsample[0])
+
     def _level_of_thumbnail(self, downsample: float) -> int:
         wanted = [i for i in range(len(self.facts.levels)) if max(self.facts.downsample(i)) <= downsample]
         return max(wanted, default=0)

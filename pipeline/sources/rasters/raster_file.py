@@ -214,6 +214,13 @@ class RasterFile:
         """Levels that the file has: full resolution and its overviews."""
         return 1 + len(self._dataset.overviews(1))
 
+    @property
+    def reductions(self) -> tuple[float, ...]:
+        """How many times fewer rows the overviews have that all bands have."""
+        with self._environment(), damage_refused(self._uri, WHAT):
+            shared = set.intersection(*(set(self._dataset.overviews(band)) for band in self._bands))
+        return tuple(sorted(map(float, shared)))
+
     def close(self) -> None:
         """Release the GDAL handle."""
         self._raster.close()

@@ -9,7 +9,7 @@ from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.protocol import notes_of
+from segment_tiles.pipeline.sources.protocol import notes_of, reductions_of
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 
@@ -65,7 +65,7 @@ def _opened(config: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
         view=config.view,
     )
     try:
-        return source.spec, notes_of(source)
+        return replace(source.spec, reductions=reductions_of(source)), notes_of(source)
     finally:
         source.close()
 

@@ -118,7 +118,11 @@ class RasterKind(Kind):
         # brings Pillow, which only a picture needs
         from segment_tiles.workflows.scenes.rasters.picture import write_run_preview  # noqa: PLC0415
 
-        write_run_preview(path, scene, group, report)
+        write_run_preview(path, scene, directory, group, report)
+
+    def remove_copies(self, directory: OutputDirectory) -> None:
+        """Remove what was kept of the source for its picture."""
+        Ledger(directory.ledger).forget_thumbnails()
 
     def describe(self, uri: str, level: int, view: View) -> dict[str, Any]:
         """Return size, bands, type, CRS and position."""

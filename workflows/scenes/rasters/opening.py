@@ -20,6 +20,7 @@ from segment_tiles.workflows.scenes.cut import Cut
 from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE
 from segment_tiles.workflows.scenes.rasters.bands import choose_bands
 from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
+from segment_tiles.workflows.scenes.rasters.thumbnail import thumbnail_grid
 from segment_tiles.workflows.scenes.scene import Models, Scene, absolute_uri, type_warnings
 from segment_tiles.workflows.scenes.tissue import find_tissue
 
@@ -90,10 +91,12 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
         resolution.level, resolution.view,
     )  # fmt: skip
     lattice = Lattice(spec.height, spec.width, models.tile, models.overlap)
+    roi = roi_window(config.roi, spec)
+    grid = thumbnail_grid(spec, roi, spec.band_names or models.manifest.bands)
     return Scene(
         config.source,
         kind,
-        (Cut(kind, spec, lattice, roi_window(config.roi, spec), opener),),
+        (Cut(kind, spec, lattice, roi, opener, thumbnail=grid),),
         bands,
         models.manifest,
         models.folder,

@@ -15,37 +15,27 @@ from segment_tiles.pipeline.outputs.pictures.display_colors import display_rgb
 from segment_tiles.pipeline.outputs.pictures.preview import write_preview
 from segment_tiles.pipeline.outputs.pictures.scale_bar import ground_pixel_width
 from segment_tiles.pipeline.outputs.stores.store import array_of
-from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.scenes.rasters.thumbnail import opened_plane, seen_thumbnail, small_level
 from segment_tiles.workflows.scenes.scene import Scene
 
-LONGEST_SIDE = 1200
-"""Rows or columns up to which a level is small enough to draw."""
 
-
-def opened_plane(scene: Scene) -> Source:
-    """Open the plane of a scene as its run reads it; it is to be closed.
-
-    Raises
-    ------
-    SourceError
-        If it cannot be opened.
-    """
-    (source,) = scene.result.opener.open().sources((0,))
-    return source
-
-
-def write_run_preview(path: Path, scene: Scene, group: zarr.Group, report: Mapping[str, Any]) -> None:
+def write_run_preview(
+    path: Path, scene: Scene, directory: OutputDirectory, group: zarr.Group, report: Mapping[str, Any]
+) -> None:
     """Draw scene and class map from the largest overview that is small enough."""
-    level, classes = _small_level(group)
-    source = opened_plane(scene)
-    try:
-        values, valid = source.thumbnail(scene.roi, (classes.shape[0], classes.shape[1]))
-    finally:
-        source.close()
+    level, shape = small_level(scene.roi.shape)
+    classes = np.asarray(array_of(group, f"{level}/classes" if level else "classes")[:])
+    grid = scene.result.thumbnail
+    rgb = (
+        _overview_rgb(scene, shape)
+        if grid is None
+        else display_rgb(*seen_thumbnail(scene, grid, directory, group))
+    )
     width, unit = ground_pixel_width(scene.georef, scene.roi.shape)
     counts = [*(entry["pixels"] for entry in report["classes"]), report["nodata"]["pixels"]]
     write_preview(
-        display_rgb(values, valid, scene.spec.band_names or scene.manifest.bands),
+        rgb,
         classes,
         scene.manifest.classes,
         path,
@@ -57,10 +47,11 @@ def write_run_preview(path: Path, scene: Scene, group: zarr.Group, report: Mappi
     )
 
 
-def _small_level(group: zarr.Group) -> tuple[int, NDArray[Any]]:
-    """Return the first level that is small enough, and its class codes."""
-    level, array = 0, array_of(group, "classes")
-    while max(array.shape) > LONGEST_SIDE and f"{level + 1}/classes" in group:
-        level += 1
-        array = array_of(group, f"{level}/classes")
-    return level, np.asarray(array[:])
+def _overview_rgb(scene: Scene, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the colours of an overview of the source."""
+    source = opened_plane(scene)
+    try:
+        values, valid = source.thumbnail(scene.roi, shape)
+    finally:
+        source.close()
+    return display_rgb(values, valid, scene.spec.band_names or scene.manifest.bands)
