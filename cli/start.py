@@ -6,11 +6,13 @@ from __future__ import annotations
 def main() -> None:
     """Run the command line; the entry point of the package."""
     try:
+        from segment_tiles.cli.imports import importing
         from segment_tiles.cli.terminal.plugin_warnings import tell_of_plugins
 
         tell_of_plugins()  # before options, which name what is installed
         try:
-            from segment_tiles.cli.main import main as run_main
+            with importing():
+                from segment_tiles.cli.main import main as run_main
         except Exception as error:
             _refuse(error)
             raise

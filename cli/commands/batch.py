@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segment_tiles.cli.imports import importing
 from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
@@ -65,12 +66,15 @@ def command(
     wanted = parse_part(part)
     file = read_jobs_file(jobs)
     if dry_run:
-        from segment_tiles.workflows.batch.planning import plan_batch
+        with importing():
+            from segment_tiles.workflows.batch.planning import plan_batch
 
         _report_plan(plan_batch(file, restart=restart, restart_changed=restart_changed), json=json)
         return
     from segment_tiles.cli.terminal.batch_progress import BatchConsole
-    from segment_tiles.workflows.batch.run import run_batch
+
+    with importing():
+        from segment_tiles.workflows.batch.run import run_batch
 
     with BatchConsole(quiet=quiet or json) as console:
         result = run_batch(file, console, restart=restart, restart_changed=restart_changed, part=wanted)

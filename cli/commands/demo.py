@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from segment_tiles.cli.commands.run import print_summary
+from segment_tiles.cli.imports import importing
 from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
@@ -54,8 +55,9 @@ def command(
 ) -> None:
     """Map the tree canopy of a real aerial scene, or the tissue of a brain: every output, and where to look."""
     of_run = values_of(OF_RUN, options)
-    from segment_tiles.workflows.demo import demo_config
-    from segment_tiles.workflows.run.segment import segment
+    with importing():
+        from segment_tiles.workflows.demo import demo_config
+        from segment_tiles.workflows.run.segment import segment
 
     config = demo_config(out, name=name, **of_run)
     with Console(quiet=quiet or json) as console:

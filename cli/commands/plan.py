@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segment_tiles.cli.imports import importing
 from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
@@ -14,8 +15,9 @@ from segment_tiles.workflows.config import PLAN_OPTIONS, plan_config_from
 def command(options: Given, json: Json = False) -> None:
     """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""
     config = plan_config_from(**options)
-    from segment_tiles.workflows.run.describe import describe_plan
-    from segment_tiles.workflows.run.request import plan_run
+    with importing():
+        from segment_tiles.workflows.run.describe import describe_plan
+        from segment_tiles.workflows.run.request import plan_run
 
     document = describe_plan(plan_run(config, with_output="out" in options))
     if json:

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from segment_tiles.cli.imports import importing
 from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
@@ -19,11 +20,13 @@ from segment_tiles.workflows.options.declare import options_of
 def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Segment a raster; a run that was stopped goes on where it was."""
     config = run_config_from(**options)
-    from segment_tiles.workflows.executors import executor_for
+    with importing():
+        from segment_tiles.workflows.executors import executor_for
 
     with Console(quiet=quiet or json) as console, executor_for(config, console.note) as executor:
         # after the executor, whose worker processes start while this process imports torch
-        from segment_tiles.workflows.run.segment import segment
+        with importing():
+            from segment_tiles.workflows.run.segment import segment
 
         result = segment(config, console, executor)
     report = {**result.report, "out": str(config.out), "was_finished": result.was_finished}

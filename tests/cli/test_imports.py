@@ -14,6 +14,12 @@ from segment_tiles.workflows.demo import DEMO_SCENE
 
 OF_OTHERS = (
     "matplotlib",
+    "pyogrio",
+    "geopandas",
+    "pandas",
+    "scipy",
+    "tifffile",
+    "aiohttp",
     "torchvision",
     "torch._dynamo",
     "timm",
@@ -23,7 +29,7 @@ OF_OTHERS = (
     "onnxruntime",
     "distributed",
 )
-"""Needed to build a network, by training, by other backends, or by clusters."""
+"""Needed by other sources and formats, to build a network, by training, by other backends, or by clusters."""
 CODE = """if True:
     import sys
     from segment_tiles.cli.main import prepare_process, run_command_line

@@ -65,7 +65,7 @@ def load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
             )
             raise ModelError(msg)
         loaded.append(LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=request.trust)))
-    return scorer_of(loaded, torch.device(request.device), request)
+    return scorer_of(loaded, torch.device(request.device), request, takes_networks=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,13 @@ class LoadedPackage:
 
 
 def scorer_of(
-    packages: list[LoadedPackage], device: torch.device, request: ModelRequest
+    packages: list[LoadedPackage],
+    device: torch.device,
+    request: ModelRequest,
+    *,
+    takes_networks: bool = False,
 ) -> Segmenter | Ensemble:
-    """Make what scores tiles of loaded packages; `request` says how."""
+    """Make what scores tiles of loaded packages; `request` says how. It may take their networks, or copies."""
     keep_freed_memory()
     members = [
         Segmenter(
@@ -95,6 +99,7 @@ def scorer_of(
             batch=request.batch,
             tile=request.tile,
             folder=package.folder,
+            takes_network=takes_networks,
         )
         for package in packages
     ]

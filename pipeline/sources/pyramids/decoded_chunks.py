@@ -19,14 +19,14 @@ from segment_tiles.pipeline.sources.patience import REMOTE_ATTEMPTS, GaveUpError
 READERS = 4
 """Chunks that are fetched and decoded at once: an object store answers slowly, but many at a time."""
 
-READ_ERRORS: tuple[type[Exception], ...] = DAMAGE
-"""What stores and codecs raise for bytes that are missing or damaged."""
-try:
-    from aiohttp import ClientError
 
-    READ_ERRORS += (ClientError,)
-except ImportError:  # without it nothing remote is read either
-    pass
+def read_errors() -> tuple[type[Exception], ...]:
+    """Return what stores and codecs raise for bytes that are missing or damaged."""
+    try:
+        from aiohttp import ClientError  # noqa: PLC0415 - of an extra, and only what is read as Zarr needs it
+    except ImportError:  # without it nothing remote is read either
+        return DAMAGE
+    return (*DAMAGE, ClientError)
 
 
 class DecodedChunks:
@@ -37,7 +37,7 @@ class DecodedChunks:
 
     def __init__(self, uri: str, cache_bytes: int) -> None:
         self._uri = uri
-        self._patience = Patience(REMOTE_ATTEMPTS if is_url(uri) else 1, READ_ERRORS)
+        self._patience = Patience(REMOTE_ATTEMPTS if is_url(uri) else 1, read_errors())
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="chunks")
         self._chunks: LRUCache[tuple[int, ...], NDArray[Any]] = LRUCache(
             cache_bytes, getsizeof=lambda chunk: int(chunk.nbytes)

@@ -11,7 +11,7 @@ from segment_tiles.pipeline.errors import MissingExtraError, SourceError, one_li
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.sources.damage import DAMAGE, said
 from segment_tiles.pipeline.sources.patience import SILENCE_SECONDS
-from segment_tiles.pipeline.sources.pyramids.decoded_chunks import READ_ERRORS
+from segment_tiles.pipeline.sources.pyramids.decoded_chunks import read_errors
 from segment_tiles.pipeline.sources.pyramids.image_pyramid import ImageDescription, ImagePyramid
 from segment_tiles.pipeline.sources.pyramids.physical_size import micrometers
 from segment_tiles.pipeline.sources.view import View
@@ -54,7 +54,7 @@ def _open(uri: str) -> zarr.Array[Any] | zarr.Group:
     except ImportError as error:
         msg = f"{uri}: {one_line(error)}; such URLs need more: pip install 'segment-tiles[object-store]'"
         raise MissingExtraError(msg) from error
-    except READ_ERRORS as error:
+    except read_errors() as error:
         msg = f"{uri}: cannot be opened as Zarr ({said(error)}); check the path, or the connection"
         raise SourceError(msg) from error
 
@@ -78,7 +78,7 @@ def _image_inside(uri: str, group: zarr.Group, own: Mapping[str, Any]) -> str:
         raise SourceError(msg)
     try:
         names = sorted(name for name, _ in group.members() if name not in {"OME", "labels"})
-    except READ_ERRORS as error:
+    except read_errors() as error:
         msg = f"{uri}: is a Zarr group without an image, and its contents cannot be listed ({said(error)})"
         raise SourceError(msg) from error
     if not names:
@@ -169,7 +169,7 @@ def _sides(shape: Sequence[int]) -> str:
 def _array(uri: str, group: zarr.Group, path: str) -> zarr.Array[Any]:
     try:
         array = group[path]
-    except READ_ERRORS as error:
+    except read_errors() as error:
         msg = f"{uri}: its level {path!r} is missing or damaged ({said(error)}); copy the image again"
         raise SourceError(msg) from error
     if not isinstance(array, zarr.Array):

@@ -8,12 +8,10 @@ The entry goes only if the pool has no other user, or if other members need its 
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Final
 
 import numpy as np
 import rasterio
-import tifffile
 from rasterio.env import get_gdal_config
 from rasterio.io import MemoryFile
 
@@ -39,9 +37,10 @@ def forget_failed_members() -> None:
 
 
 def _one_pixel() -> bytes:
-    file = BytesIO()
-    tifffile.imwrite(file, np.zeros((1, 1), np.uint8), photometric="minisblack", metadata=None)
-    return file.getvalue()
+    with MemoryFile(ext=".tif") as file:
+        with file.open(driver="GTiff", width=1, height=1, count=1, dtype="uint8") as dataset:
+            dataset.write(np.zeros((1, 1, 1), np.uint8))
+        return bytes(file.read())
 
 
 def _beside_each_other(members: list[str]) -> str:

@@ -6,6 +6,8 @@ import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from segment_tiles.pipeline.vectors.geometry.components import label_components, union
 from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
@@ -42,6 +44,17 @@ def test_excluded_classes_have_no_label():
     found = label_components(codes, ClassSelection(wanted=(1, 2), unwanted=(2,)), 4)
     assert found.labels.tolist() == [[0, 1, 1], [0, 0, 1]]
     assert found.codes.tolist() == [1]
+
+
+@given(st.data(), st.integers(0, 60))
+def test_union_finds_the_components_that_scipy_finds(data, nodes: int) -> None:
+    node = st.integers(0, max(nodes - 1, 0))
+    pairs = np.array(
+        data.draw(st.lists(st.tuples(node, node), max_size=120 if nodes else 0)), np.int64
+    ).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(nodes, nodes))
+    expected = connected_components(graph, directed=False)[1] if nodes else np.empty(0)
+    assert union((pairs[:, 0], pairs[:, 1]), nodes).tolist() == expected.tolist()
 
 
 def test_union_follows_chains():
