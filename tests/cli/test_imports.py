@@ -16,7 +16,6 @@ OF_OTHERS = (
     "matplotlib",
     "pyogrio",
     "geopandas",
-    "pandas",
     "scipy",
     "tifffile",
     "aiohttp",

@@ -34,7 +34,7 @@ def union(pairs: tuple[NDArray[np.int64], NDArray[np.int64]], nodes: int) -> NDA
     rounds as the logarithm of the nodes. As fast as SciPy's, without the quarter of a second that its import takes.
     """
     first, second = pairs
-    every = np.arange(nodes, dtype=np.int32 if nodes < 2**31 else np.int64)
+    every: NDArray[np.integer] = np.arange(nodes, dtype=np.int32 if nodes < 2**31 else np.int64)
     root = every
     while len(first):
         root = root.copy()
