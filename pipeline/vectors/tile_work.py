@@ -10,6 +10,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.vectors.arrow_columns import bytes_column, number_column
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.features import FeatureBuilder
 from segment_tiles.pipeline.vectors.geometry.join import join_pieces
@@ -62,8 +63,8 @@ class TileWorker:
         whole = self._builder.rows(pieces.interior, geometries, tile.window)
         at_seams = pa.RecordBatch.from_pydict(
             {
-                "label": pa.array(pieces.seams.labels, pa.int32()),
-                "geometry": pa.array(shapely.to_wkb(pieces.seam_geometries), pa.large_binary()),
+                "label": number_column(pieces.seams.labels, pa.int32()),
+                "geometry": bytes_column(shapely.to_wkb(pieces.seam_geometries), pa.large_binary()),
             }
         )
         self._ledger.finish_tile(tile, whole, at_seams, pieces.seams)

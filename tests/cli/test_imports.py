@@ -16,6 +16,7 @@ OF_OTHERS = (
     "matplotlib",
     "pyogrio",
     "geopandas",
+    "pandas",
     "scipy",
     "tifffile",
     "aiohttp",

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.vectors.arrow_columns import numbers_of
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.parts import read_ahead
 
@@ -40,7 +41,7 @@ def write_geoparquet(path: Path, layer: Layer) -> tuple[str, ...]:
         path, schema, compression="zstd", write_statistics=True, use_dictionary=["class_name", "color"]
     ) as writer:
         for table in read_ahead(_row_groups(layer)):
-            sides = [table[side].to_numpy() for side in _BOX]
+            sides = [numbers_of(table[side]) for side in _BOX]
             bounds.append(np.array([sides[0].min(), sides[1].min(), sides[2].max(), sides[3].max()]))
             batches = [
                 _with_box(layer.columns(batch), batch, schema) for batch in table.to_batches() if len(batch)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from segment_tiles.pipeline.errors import VectorError
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.vectors.arrow_columns import number_column, numbers_of, text_column
 from segment_tiles.pipeline.vectors.files.parts import MergedParts
 from segment_tiles.pipeline.vectors.geometry.measure import Measure
 from segment_tiles.pipeline.vectors.rasters.palette import class_color
@@ -67,12 +68,12 @@ class Layer:
 
     def columns(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Return rows of a part with the columns of the layer."""
-        codes, position = np.unique(rows["code"].to_numpy(), return_inverse=True)
+        codes, position = np.unique(numbers_of(rows["code"]), return_inverse=True)
         known = [self.map_class(int(code)) for code in codes]
-        names = pa.array([c.name for c in known], pa.string())
-        colors = pa.array([hex_color(c.color) for c in known], pa.string())
-        index = pa.array(position)
-        ids = pa.array([f"{key:016x}" for key in rows["key"].to_pylist()], pa.string())
+        names = text_column([c.name for c in known])
+        colors = text_column([hex_color(c.color) for c in known])
+        index = number_column(position, pa.int64())
+        ids = text_column([f"{key:016x}" for key in numbers_of(rows["key"]).tolist()])
         arrays = [
             ids, rows["code"], names.take(index), colors.take(index), rows["pixels"], rows["area"],
             *(rows["planar_area"] for _ in self._planar), rows["perimeter"], rows["confidence"],

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.durable import whole_file
+from segment_tiles.pipeline.vectors.arrow_columns import number_column, numbers_of
 from segment_tiles.pipeline.vectors.geometry.features import PART_SCHEMA
 
 Item = TypeVar("Item")
@@ -41,7 +42,7 @@ def read_part_columns(path: Path, names: Sequence[str]) -> list[NDArray[np.gener
     with pa.OSFile(str(path), "rb") as file:
         options = pa.ipc.IpcReadOptions(included_fields=[PART_SCHEMA.get_field_index(n) for n in names])
         table = pa.ipc.open_file(file, options=options).read_all()
-        return [table[name].to_numpy() for name in names]
+        return [numbers_of(table[name]) for name in names]
 
 
 class PartReader:
@@ -107,20 +108,21 @@ class MergedParts:
             batches = [
                 batch for n, low, high in stretches for batch in reader.rows(int(n), int(low), int(high) + 1)
             ]
-            (merged,) = pa.Table.from_batches(batches).take(position).combine_chunks().to_batches()
+            wanted = number_column(position, pa.int64())
+            (merged,) = pa.Table.from_batches(batches).take(wanted).combine_chunks().to_batches()
             yield from _in_bounds(merged)
 
 
 def _in_bounds(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Yield slices of rows with no more geometry than ``GEOMETRY_BYTES``, one row at least."""
-    ends = np.cumsum(pc.fill_null(pc.binary_length(rows["geometry"]), 0).to_numpy())
+    ends = np.cumsum(numbers_of(pc.binary_length(rows["geometry"])))
     start = 0
     while start < rows.num_rows:
         before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, before + GEOMETRY_BYTES, side="right")))
         whole = stop - start == rows.num_rows
         # a copy, since offsets of a slice go on from the rows before it
-        yield rows if whole else rows.take(pa.array(np.arange(start, stop)))
+        yield rows if whole else rows.take(number_column(np.arange(start, stop), pa.int64()))
         start = stop
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.vectors.arrow_columns import bytes_column, flag_column, number_column
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.hilbert import ORDER, hilbert_distance
 from segment_tiles.pipeline.vectors.geometry.measure import Measure, measure_of, sizes_of
@@ -77,7 +79,7 @@ class FeatureBuilder:
             attributes.touches_nodata,
             *bounds.T, _is_multiple(world), shapely.to_wkb(world),
         ]  # fmt: skip
-        arrays = [pa.array(c, type=f.type) for c, f in zip(columns, PART_SCHEMA, strict=True)]
+        arrays = [_column(values, field.type) for values, field in zip(columns, PART_SCHEMA, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=PART_SCHEMA)
 
     def _exact_areas(self, attributes: Attributes) -> NDArray[np.float64]:
@@ -109,6 +111,14 @@ class FeatureBuilder:
         if not self.spec.has_confidence:
             return pa.nulls(len(attributes), pa.float64())
         return attributes.confidence_sums / attributes.pixels / 255.0
+
+
+def _column(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
+    if kind == pa.bool_():
+        return flag_column(values)
+    return bytes_column(values, kind) if kind == pa.large_binary() else number_column(values, kind)
 
 
 def _is_multiple(geometries: Polygons) -> NDArray[np.bool_]:
