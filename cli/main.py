@@ -78,14 +78,25 @@ def main() -> None:
 
 
 def prepare_process(arguments: list[str]) -> None:
-    """Set what a command sets for its whole process: what it prints, and how memory is given back."""
+    """Set what a command sets for its whole process: what it prints, how memory is given back, how threads wait."""
     clean_log_records()
     # Arrow's own pool keeps what was freed, beside the network's libraries; the C library gives it back. Read when
     # Arrow is loaded; a user's choice stands.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    let_threads_rest()
     tell_of_threads(arguments)
     silence_libraries()  # after it: what is never said is not told either
     show_plugin_warnings()
+
+
+def let_threads_rest() -> None:
+    """Let threads of torch spin for microseconds after an operator, not milliseconds; a user's choice stands.
+
+    They wait for the next operator, which comes in microseconds if at all, on the cores that read, write, and serve
+    others: as long as libgomp lets them if it knows that cores are few. Read when torch is loaded.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def tell_of_threads(arguments: list[str]) -> None:
