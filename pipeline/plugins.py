@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, Final, Generic, TypeVar
 
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
@@ -164,7 +164,13 @@ def _installed(_path: tuple[str, ...]) -> Any:
 
 
 def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "an unknown distribution"
+    return "an unknown distribution" if entry.dist is None else _name(entry.dist)
+
+
+@cache
+def _name(distribution: Distribution) -> str:
+    """Return its name, which is parsed out of its metadata, its readme included, whenever it is asked for."""
+    return distribution.name
 
 
 def _origin(entry: EntryPoint) -> tuple[str, str]:
