@@ -27,9 +27,12 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.networks.build import build_network
-from segment_tiles.pipeline.models.package import save_model_package
+from segment_tiles.pipeline.models.package import load_manifest, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.registry import bundled_models, find_model
+from segment_tiles.pipeline.models.trials import PrecisionTrial
 from segment_tiles.workflows.demo import DEMO_SCENE
+from segment_tiles.workflows.plans.kept_choice import Choice, choice_file
 
 pytest_plugins = ["gdal_drivers"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -154,7 +157,19 @@ def _package(folder: Path, bands: tuple[str, ...]) -> Path:
     network = build_network(architecture, len(bands), table.count)
     _spread_classes(network, table.count, len(bands))
     save_model_package(folder, manifest, network.eval().state_dict())
+    keep_choice(folder, "fp32")
     return folder
+
+
+def keep_choice(folder: Path, precision: str) -> None:
+    """Say that torch in a precision is the fastest here: measuring takes seconds, and has tests of its own."""
+    trials = [
+        PrecisionTrial(name, 1.0, 0.0, 1.0 if (backend, name) == ("torch", precision) else 2.0, backend)
+        for backend in ("torch", "openvino")
+        for name in ("fp32", "bf16")
+    ]
+    choice = Choice(tuple(trials), pair=("torch", precision))
+    choice_file([load_manifest(folder).network_checksum], "cpu").keep(choice)
 
 
 @pytest.fixture(scope="session")
@@ -226,8 +241,10 @@ def aerial_crop() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Probes of tests are not those of the person who runs them."""
+    """Probes and Choices of tests are not those of the person who runs them."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    for name in bundled_models():
+        keep_choice(find_model(name), "bf16")
 
 
 def write_levels(

@@ -59,9 +59,10 @@ def print_summary(report: dict[str, Any]) -> None:
     from segment_tiles.pipeline.wording import counted
 
     choices, tiles = report["choices"], report["tiles"]
+    backend = choices.get("backend", "torch") + (f" ({choices['chosen']})" if choices.get("chosen") else "")
     console.print(
         f"{counted(tiles['computed'], 'tile')} computed, {tiles['skipped']} skipped, on {choices['device_name']} in "
-        f"{choices['precision']} by {choices.get('backend', 'torch')}, {report['seconds'].get('total', 0.0):.1f} s, "
+        f"{choices['precision']} by {backend}, {report['seconds'].get('total', 0.0):.1f} s, "
         f"peak memory {report['memory']['peak_bytes'] / 1e6:.0f} MB",
         highlight=False,
     )

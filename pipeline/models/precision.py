@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
@@ -15,13 +15,32 @@ from segment_tiles.pipeline.errors import ModelError, WriteFailedError
 from segment_tiles.pipeline.models.backends.torch_eager import TorchEager
 from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.devices import synchronize
+from segment_tiles.pipeline.models.trials import DECIDED_MARGIN, PrecisionTrial
 
-REQUIRED_AGREEMENT = 0.995
-"""Share of probe pixels whose class must be that of float32."""
 TIMED_PASSES_AT_MOST = 3
 """Timed forward passes of each candidate, after one that warms up; the fastest counts."""
 TIMED_SECONDS = 0.5
 """Time after which no further pass is timed: on a slow machine one says enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Real tiles on which precisions and backends are compared."""
+
+    values: Tensor
+    """(tiles, bands, T, T), raw values of the raster."""
+    valid: Tensor | None = None
+    """(tiles, T, T) bool; None: all valid."""
+
+    @property
+    def count(self) -> int:
+        """Number of tiles."""
+        return int(self.values.shape[0])
+
+    def batch(self, first: int, size: int) -> tuple[Tensor, Tensor | None]:
+        """Return so many tiles from the first one on; after the last one the first ones come again."""
+        indices = (torch.arange(size) + first) % self.count
+        return self.values[indices], None if self.valid is None else self.valid[indices]
 
 
 class Scorer(Protocol):
@@ -38,24 +57,6 @@ class Scorer(Protocol):
     def scores(self, values: Tensor, valid: Tensor | None) -> Tensor:
         """Return probabilities (batch, classes, T, T), float32, of raw values (batch, bands, T, T)."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PrecisionTrial:
-    """What the probe measured of one precision of one backend."""
-
-    precision: str
-    """fp32, bf16 or fp16."""
-    agreement: float
-    """Share of valid probe pixels with the class that float32 gives, 0 to 1."""
-    largest_difference: float
-    """Largest difference of a probability from float32."""
-    seconds: float
-    """Of one batch."""
-    backend: str = "torch"
-    """What ran the network."""
-    refused: str = ""
-    """Why it was not measured; agreement, difference and seconds then say nothing."""
 
 
 def candidates(device: torch.device) -> tuple[str, ...]:
@@ -91,14 +92,20 @@ def timed_scores(segmenter: Scorer, values: Tensor, valid: Tensor | None) -> tup
     return scores, min(seconds) / at_once
 
 
+def scores_of(segmenter: Scorer, sample: Sample, batch: int) -> Tensor:
+    """Return the scores of all tiles of a sample, computed in batches of one size."""
+    scores = [segmenter.scores(*sample.batch(first, batch)) for first in range(0, sample.count, batch)]
+    return torch.cat(scores)[: sample.count]
+
+
 def try_backends(
     make: Callable[[str, str], Scorer],
     pairs: Iterable[tuple[str, str]],
     reference: Tensor,
-    values: Tensor,
-    valid: Tensor | None,
+    sample: Sample,
+    batch: int,
 ) -> tuple[PrecisionTrial, ...]:
-    """Measure pairs of backend and precision on one batch of real tiles.
+    """Measure pairs of backend and precision on real tiles.
 
     Parameters
     ----------
@@ -107,47 +114,24 @@ def try_backends(
     pairs
         What is tried. A backend that cannot convert the network is not measured; its trial says why.
     reference
-        Scores of float32 in torch.
-    values, valid
-        The batch.
+        Scores of float32 in torch of every tile.
+    sample
+        The tiles.
+    batch
+        Tiles of a forward pass.
     """
     trials: list[PrecisionTrial] = []
     for backend, precision in pairs:
         try:
             scorer = make(backend, precision)
-            scores, seconds = timed_scores(scorer, values, valid)
+            _, seconds = timed_scores(scorer, *sample.batch(0, batch))
+            scores = scores_of(scorer, sample, batch)
         except (ModelError, WriteFailedError) as error:
-            trials.append(PrecisionTrial(precision, 0.0, 1.0, 0.0, backend, str(error)))
+            may_pass = isinstance(error, WriteFailedError)
+            trials.append(PrecisionTrial(precision, 0.0, 1.0, 0.0, backend, str(error), 0.0, may_pass))
             continue
-        trials.append(compare(precision, scores, reference, valid, seconds, backend))
+        trials.append(compare(precision, scores, reference, sample.valid, seconds, backend))
     return tuple(trials)
-
-
-def fastest_agreeing(trials: Sequence[PrecisionTrial]) -> PrecisionTrial | None:
-    """Return the fastest trial whose classes are those of float32 on enough pixels, or None."""
-    agreeing = [t for t in trials if not t.refused and t.agreement >= REQUIRED_AGREEMENT]
-    return min(agreeing, key=lambda trial: trial.seconds, default=None)
-
-
-def require_agreement(trials: Sequence[PrecisionTrial]) -> PrecisionTrial:
-    """Return the fastest agreeing trial of a backend that the user named.
-
-    Raises
-    ------
-    ModelError
-        If none agrees, with what was measured, or why nothing was.
-    """
-    fastest = fastest_agreeing(trials)
-    if fastest is None:
-        best = max(trials, key=lambda trial: trial.agreement)
-        if best.refused:
-            raise ModelError(best.refused)
-        msg = (
-            f"--backend {best.backend} gives {best.agreement:.2%} of the pixels of real tiles the class that float32 "
-            f"gives, {REQUIRED_AGREEMENT:.1%} are required; use --backend torch"
-        )
-        raise ModelError(msg)
-    return fastest
 
 
 def compare(
@@ -166,9 +150,19 @@ def compare(
     same = (scores.argmax(1) == reference.argmax(1)) & (lost == expected)
     difference = (scores - reference).abs().amax(1)
     difference = torch.where(lost | expected, (lost != expected).to(difference.dtype), difference)
+    best = reference.topk(min(2, reference.shape[1]), dim=1).values
+    # a single class is always decided, and so is a pixel that float32 says nothing about
+    decided = (best[:, 0] - best[:, -1] >= DECIDED_MARGIN) | expected | (best.shape[1] == 1)
     if valid is not None:
         keep = valid.to(same.device)
-        same, difference = same[keep], difference[keep]
+        same, difference, decided = same[keep], difference[keep], decided[keep]
     if same.numel() == 0:
         return PrecisionTrial(precision, 1.0, 0.0, seconds, backend)
-    return PrecisionTrial(precision, float(same.float().mean()), float(difference.max()), seconds, backend)
+    return PrecisionTrial(
+        precision,
+        float(same.float().mean()),
+        float(difference.max()),
+        seconds,
+        backend,
+        decided_agreement=float(same[decided].double().mean()) if decided.any() else 1.0,
+    )

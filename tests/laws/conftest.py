@@ -184,6 +184,7 @@ class SmallestPieces(InProcess):
     """Does every shard, or every slice, as a Region of its own, the last first: as far from one strip as can be."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.pieces = 0
 
     def run(

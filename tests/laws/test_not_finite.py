@@ -157,8 +157,10 @@ def test_a_precision_that_overflows_does_not_agree_with_float32() -> None:
     overflowing[:, :, :4] = NAN
     trial = compare("fp16", overflowing, reference, None, 1.0)
     assert (trial.agreement, trial.largest_difference) == (0.5, 1.0)
+    assert not trial.is_accepted
     same = compare("fp16", overflowing, overflowing, None, 1.0)
     assert (same.agreement, same.largest_difference) == (1.0, 0.0)
+    assert same.is_accepted
 
 
 class Listening:

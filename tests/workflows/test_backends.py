@@ -107,16 +107,8 @@ def test_bytes_do_not_depend_on_regions_and_the_record_keeps_the_backend(
         segment(config(raster, small_model, whole, backend="torch"), Quiet())
     (trial,) = result.report["choices"]["trials"]
     assert trial["backend"] == backend
-    assert trial["agreement"] >= 0.995
+    assert trial["decided_agreement"] >= 0.999
     assert trial["largest_difference"] < 1e-3
-
-
-def test_auto_converts_nothing_for_a_short_run(raster: Path, small_model: Path) -> None:
-    plan = plan_run(
-        config(raster, small_model, Path(), precision="auto", roi=(1000.0, 1900.0, 1200.0, 2000.0))
-    )
-    assert plan.probe.backend == "torch"
-    assert {trial["backend"] for trial in plan.probe.trials} == {"torch"}
 
 
 def test_what_other_threads_measured_is_not_taken(

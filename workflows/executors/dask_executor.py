@@ -53,6 +53,7 @@ class DaskExecutor:
 
     def __init__(self, cluster: Cluster, tell: Tell) -> None:
         self._cluster, self._tell = cluster, tell
+        self.choices: dict[tuple[str, ...], Any] = {}
         self._name = f"segment-tiles-{uuid4().hex[:12]}"
         self._client: Client | None = None
         self._capacity = Capacity()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class InProcess:
     """One device, one Region after the other, in this process."""
 
+    def __init__(self) -> None:
+        self.choices: dict[tuple[str, ...], Any] = {}
+
     def start(self) -> Capacity:
         """Nothing needs starting."""
         return Capacity()

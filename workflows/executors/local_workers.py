@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib.util
 import logging
 import os
 import signal
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import resource_tracker
@@ -17,6 +15,7 @@ import psutil
 from distributed import Client, Nanny, Scheduler, SpecCluster
 
 from segment_tiles.pipeline.errors import RunFailedError, one_line
+from segment_tiles.pipeline.models.gpu_driver import has_gpu_driver
 from segment_tiles.workflows.executors.dask_settings import dask_settings
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 
@@ -192,18 +191,9 @@ def threads_of_worker(workers: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 
-def _has_cuda_driver() -> bool:
-    """Return whether NVIDIA's driver library is there; without it torch cannot use a GPU either."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
-
-
 def gpu_of_worker(number: int, device: str) -> dict[str, str]:
     """Return the variable that leaves a worker one GPU, one after the other; nothing if there is none."""
-    if device == "cpu" or not _has_cuda_driver():
+    if device == "cpu" or not has_gpu_driver():
         return {}
     import torch  # noqa: PLC0415 - takes seconds, in which the workers could be starting
 

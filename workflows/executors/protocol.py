@@ -48,6 +48,9 @@ class Executor(Protocol):
     It starts when a run first needs it and serves any number of runs, one after the other, until it is closed.
     """
 
+    choices: dict[tuple[str, ...], Any]
+    """A `Choice` by `network_checksum` of the models of a run: all scenes of a batch have one, on any worker."""
+
     def start(self) -> Capacity:
         """Start what is not started yet, and return what it offers.
 

@@ -1,29 +1,33 @@
-"""Backend and precision of a run: as the user said, or the fastest pair that pays for its conversion."""
+"""Backend and precision of a run: as the user said, or the fastest pair that changes next to no decided pixel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.models.trials import PrecisionTrial, disagreement, fastest_accepted
+from segment_tiles.workflows.plans.kept_choice import Choice
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from segment_tiles.pipeline.models.packages.manifest import ModelManifest
-    from segment_tiles.pipeline.models.precision import PrecisionTrial, Scorer
+    from segment_tiles.pipeline.models.precision import Sample, Scorer
 
-WORTH_CONVERTING = 10.0
-"""How many times its conversion a run in torch must take before ``auto`` converts: decision 0060."""
-SECONDS_TO_LOAD = 2.0
-"""What a backend whose conversion is on disk adds to a start, at most."""
+Pair = tuple[str, str]
+"""Backend and precision."""
+FLOAT32: Final[Pair] = ("torch", "fp32")
+"""By which all others are judged."""
+QUICKLY_CONVERTED: Final = 10.0
+"""Seconds of conversion up to which ``auto`` tries a backend; `tune` tries all of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeChoice:
-    """What the user said of how to compute; auto and None leave it to the probe."""
+class ComputeOptions:
+    """What the user said of how to compute; auto and None leave it to the Choice."""
 
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -37,117 +41,155 @@ class ComputeChoice:
     """auto, torch, compile, openvino or onnx."""
     augmentation: str = "none"
     """none, flips or rotations."""
+    is_settled: bool = False
+    """Whether an earlier start of the run decided: then nothing is measured, and nothing said again."""
+
+    @property
+    def leaves_all_open(self) -> bool:
+        """Whether the user names neither backend nor precision."""
+        return self.backend == "auto" and self.precision == "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """What was chosen, and what was measured for it."""
+class Decision:
+    """Backend and precision of a run, and why."""
 
-    backend: str
-    precision: str
-    trials: tuple[dict[str, Any], ...] = ()
+    pair: Pair
+    """What computes."""
+    trials: tuple[PrecisionTrial, ...] = ()
+    """What it was chosen among."""
+    warning: str | None = None
+    """What the user should know of a pair of their own."""
+
+    @property
+    def measured(self) -> tuple[dict[str, Any], ...]:
+        """The trials as plain JSON values."""
+        return tuple(asdict(trial) for trial in self.trials)
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One batch of real tiles, and how scorers for it are made."""
+class Bench:
+    """Real tiles, and how scorers for them are made."""
 
     make: Callable[[str, str], Scorer]
     """Gives the scorer of a backend and a precision."""
-    values: Tensor
-    """(batch, bands, T, T)."""
-    valid: Tensor | None
-    """(batch, T, T)."""
-    device: torch.device
-    manifests: tuple[ModelManifest, ...]
-    tiles: int
-    """Of the run."""
-    is_converted: Callable[[str, str], bool] = field(default=lambda backend, precision: False)
-    """Whether an earlier start left a conversion for a backend and a precision."""
-    may_convert: bool = True
-    """Whether ``auto`` may convert; a Plan only looks at what is there."""
+    sample: Sample
+    """The tiles."""
+    batch: int
+    """Tiles of a forward pass."""
 
 
-def choose_pair(choice: ComputeChoice, trial: Trial) -> Pair:
-    """Return backend and precision; whatever the user left open is measured.
+def pairs_in_question(
+    options: ComputeOptions, device: torch.device, manifests: Sequence[ModelManifest]
+) -> list[Pair]:
+    """Return the pairs that the options leave open.
 
     Raises
     ------
     MissingExtraError
         If the named backend is not installed.
-    ModelError
-        If the named backend cannot run the model, or gives another class map than float32.
     UsageError
-        If the backend does not compute in the named precision.
+        If the backend does not compute in the named precision, or cannot run such a model.
     """
-    from segment_tiles.pipeline.models.precision import fastest_agreeing, try_backends  # noqa: PLC0415
+    from segment_tiles.pipeline.models.backends.known import BACKENDS, offered, require_backend  # noqa: PLC0415
 
-    named = choice.backend
-    if named == "torch" and choice.precision != "auto":
-        return Pair("torch", choice.precision)
-    if named not in {"auto", "torch"}:
-        return _named_pair(choice, trial)
-    reference, trials = _torch_trials(choice, trial)
-    if named == "auto":
-        fastest = fastest_agreeing(trials) or trials[0]
-        pairs = _worth_trying(choice, trial, trial.tiles * fastest.seconds / len(trial.values))
-        trials = (*trials, *try_backends(trial.make, pairs, reference, trial.values, trial.valid))
-    # a precision that the user names is taken in torch as it is: agreement decides among what we choose
-    return _pair(fastest_agreeing(trials) or trials[0], trials)
-
-
-def _named_pair(choice: ComputeChoice, trial: Trial) -> Pair:
-    """Return the fastest agreeing precision of a backend that the user named."""
-    from segment_tiles.pipeline.models.backends.known import require_backend  # noqa: PLC0415
-    from segment_tiles.pipeline.models.precision import require_agreement, try_backends  # noqa: PLC0415
-
-    backends = [require_backend(choice.backend, trial.device, manifest) for manifest in trial.manifests]
-    precisions = backends[0].precisions(trial.device)
-    if choice.precision != "auto" and choice.precision not in precisions:
+    if options.backend == "auto":
+        first, *others = (offered(device, manifest) for manifest in manifests)
+        names = [
+            name
+            for name in first
+            if BACKENDS[name].conversion_seconds <= QUICKLY_CONVERTED
+            and all(name in other for other in others)
+        ]
+    else:
+        for manifest in manifests:
+            require_backend(options.backend, device, manifest)
+        names = [options.backend]
+    if options.precision == "auto":
+        return [(name, precision) for name in names for precision in BACKENDS[name].precisions(device)]
+    # torch takes every precision that is named, whether it is fast here or not
+    pairs = [
+        (name, options.precision)
+        for name in names
+        if name == "torch" or options.precision in BACKENDS[name].precisions(device)
+    ]
+    if not pairs:
         msg = (
-            f"--backend {choice.backend} does not compute in --precision {choice.precision} on {trial.device}; "
-            f"it offers {', '.join(precisions)}"
+            f"--backend {options.backend} does not compute in --precision {options.precision} on {device}; "
+            f"it offers {', '.join(BACKENDS[options.backend].precisions(device))}"
         )
         raise UsageError(msg)
-    wanted = precisions if choice.precision == "auto" else (choice.precision,)
-    reference = trial.make("torch", "fp32").scores(trial.values, trial.valid)
-    pairs = [(choice.backend, precision) for precision in wanted]
-    trials = try_backends(trial.make, pairs, reference, trial.values, trial.valid)
-    return _pair(require_agreement(trials), trials)
-
-
-def _torch_trials(choice: ComputeChoice, trial: Trial) -> tuple[Tensor, tuple[PrecisionTrial, ...]]:
-    """Return float32's scores, and the trials of the precisions in question."""
-    from segment_tiles.pipeline.models.precision import candidates, compare, timed_scores, try_backends  # noqa: PLC0415
-
-    wanted = candidates(trial.device) if choice.precision == "auto" else (choice.precision,)
-    reference, seconds = timed_scores(trial.make("torch", "fp32"), trial.values, trial.valid)
-    own = compare("fp32", reference, reference, trial.valid, seconds)
-    pairs = [("torch", precision) for precision in wanted if precision != "fp32"]
-    others = try_backends(trial.make, pairs, reference, trial.values, trial.valid)
-    return reference, ((own,) if "fp32" in wanted else ()) + others
-
-
-def _worth_trying(choice: ComputeChoice, trial: Trial, seconds: float) -> list[tuple[str, str]]:
-    """Return the pairs whose preparation is small beside a run of so many seconds in torch."""
-    from segment_tiles.pipeline.models.backends.known import BACKENDS, offered  # noqa: PLC0415
-
-    pairs: list[tuple[str, str]] = []
-    first, *others = (offered(trial.device, manifest) for manifest in trial.manifests)
-    names = [name for name in first if all(name in other for other in others)]
-    if seconds < WORTH_CONVERTING * SECONDS_TO_LOAD:
-        return pairs
-    for name in names:
-        if name == "torch":
-            continue
-        for precision in BACKENDS[name].precisions(trial.device):
-            if choice.precision not in {"auto", precision}:
-                continue
-            worth = trial.may_convert and seconds >= WORTH_CONVERTING * BACKENDS[name].conversion_seconds
-            if worth or trial.is_converted(name, precision):
-                pairs.append((name, precision))
     return pairs
 
 
-def _pair(chosen: PrecisionTrial, trials: tuple[PrecisionTrial, ...]) -> Pair:
-    return Pair(chosen.backend, chosen.precision, tuple(asdict(trial) for trial in trials))
+def decision_of(options: ComputeOptions, choice: Choice, pairs: Callable[[], list[Pair]]) -> Decision | None:
+    """Return what is decided without measuring anything; None if something has to be measured.
+
+    Parameters
+    ----------
+    options
+        What the user said.
+    choice
+        What was measured before.
+    pairs
+        Gives `pairs_in_question`; not asked if that is not needed.
+
+    Raises
+    ------
+    ModelError
+        If the named backend cannot run the model.
+    """
+    named = (options.backend, options.precision)
+    if options.is_settled or named == FLOAT32:
+        return Decision(named)
+    if options.leaves_all_open:
+        return None if choice.pair is None else Decision(choice.pair, choice.trials)
+    wanted = [named] if "auto" not in named else pairs()
+    trials = [trial for trial in map(choice.trial, wanted) if trial is not None]
+    return _named(options, tuple(trials)) if len(trials) == len(wanted) else None
+
+
+def _named(options: ComputeOptions, trials: tuple[PrecisionTrial, ...]) -> Decision:
+    """Return the fastest accepted trial; what the user names is taken even so, with a warning."""
+    fastest = fastest_accepted(trials)
+    if fastest is not None:
+        return Decision(fastest.pair, trials)
+    able = [trial for trial in trials if not trial.refused]
+    if not able:
+        raise ModelError(trials[0].refused)
+    best = max(able, key=lambda trial: (trial.decided_agreement, trial.backend == "torch"))
+    return Decision(best.pair, trials, disagreement(best))
+
+
+def measured_choice(options: ComputeOptions, choice: Choice, pairs: list[Pair], bench: Bench) -> Choice:
+    """Return the Choice with what was missing of it, measured.
+
+    Parameters
+    ----------
+    options
+        What the user said.
+    choice
+        What was measured before.
+    pairs
+        Those in question.
+    bench
+        Where they are measured.
+    """
+    from segment_tiles.pipeline.models.precision import compare, scores_of, timed_scores, try_backends  # noqa: PLC0415
+
+    missing = [pair for pair in pairs if choice.trial(pair) is None]
+    if missing:
+        float32 = bench.make(*FLOAT32)
+        reference: Tensor = scores_of(float32, bench.sample, bench.batch)
+        own: tuple[PrecisionTrial, ...] = ()
+        if FLOAT32 in missing:
+            _, seconds = timed_scores(float32, *bench.sample.batch(0, bench.batch))
+            own = (compare("fp32", reference, reference, bench.sample.valid, seconds),)
+        others = [pair for pair in missing if pair != FLOAT32]
+        found = try_backends(bench.make, others, reference, bench.sample, bench.batch)
+        choice = choice.with_trials((*own, *found))
+    if not options.leaves_all_open:
+        return choice
+    among = [trial for trial in choice.trials if trial.pair in pairs]
+    fastest = fastest_accepted(among)
+    return replace(choice, pair=FLOAT32 if fastest is None else fastest.pair)

@@ -1,280 +1,194 @@
-"""The probe: device, precision, batch, seconds and bytes of a model on this machine, measured once.
+"""How a run computes: the Choice of precision and backend, made once, and the Probe of what it takes.
 
-What it measures is kept in the user's cache folder under the checksum of the weights, so that
-``plan`` can answer without loading the network again. A run measures for itself, on real tiles.
+Both are kept in the user's cache folder, so that neither ``plan`` nor the second run measures anything.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from segment_tiles.pipeline.durable import make_folder, write_whole
-from segment_tiles.pipeline.grid.raster import RasterSpec
-from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.bands import BandReader
-from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.compute_choice import ComputeChoice, Trial, choose_pair
-from segment_tiles.workflows.process_memory import peak_since_reset, reset_peak, resident_bytes
+from segment_tiles.workflows.plans.compute_choice import (
+    FLOAT32,
+    ComputeOptions,
+    Decision,
+    decision_of,
+    measured_choice,
+    pairs_in_question,
+)
+from segment_tiles.workflows.plans.kept_choice import Choice, ChoiceFile, choice_file, label_of
+from segment_tiles.workflows.plans.kept_probe import Probe, kept_probe, probe_file, remember
+from segment_tiles.workflows.plans.model_bench import ModelBench
 from segment_tiles.workflows.scenes.scene import Scene
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from segment_tiles.pipeline.models.ensemble import Ensemble
-    from segment_tiles.pipeline.models.segmenter import Segmenter
-    from segment_tiles.workflows.regions.loaded_model import LoadedPackage, ModelRequest
-
-MIDDLE_FIRST = (2, 1, 3)
-"""Quarters of the scene, along each side, at which the probe looks for a tile with data."""
+    from segment_tiles.pipeline.models.precision import Sample
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What was measured of one model on one machine."""
-
-    device: str
-    """cpu or cuda:N."""
-    device_name: str
-    """cpu, or the name of the GPU."""
-    precision: str
-    """fp32, bf16 or fp16."""
-    batch: int
-    """Tiles of a forward pass."""
-    seconds_per_tile: float
-    """Of the forward pass."""
-    program_bytes: int
-    """Resident memory with libraries and weights, before the first pass."""
-    batch_bytes: int
-    """What the passes added at their peak."""
-    trials: tuple[dict[str, Any], ...] = ()
-    """Per backend and precision that was tried: agreement with float32, largest difference, seconds."""
-    backend: str = "torch"
-    """torch, compile, openvino or onnx."""
+NOT_YET: Final = "not chosen yet, the first run measures"
+"""Where a Plan's backend and precision come from if there is no Choice."""
+SMALLER: Final = 0.9
+"""Share of the kept bytes of the program below which a later start's count: its first start had more to load."""
 
 
-def choice_of(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> ComputeChoice:
-    """Return how a run computes; one that goes on keeps what its record says was chosen."""
+def options_of(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> ComputeOptions:
+    """Return how a run is to compute; one that goes on keeps what its record says was chosen."""
     if recorded is None:
-        return ComputeChoice(
+        return ComputeOptions(
             config.device, config.precision, config.batch, config.trust, config.backend, config.augmentation
         )
-    return ComputeChoice(
+    return ComputeOptions(
         config.device,
         recorded["precision"],
         recorded["batch"],
         config.trust,
         recorded.get("backend", "torch"),
         config.augmentation,
+        is_settled=True,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What `measure` gives back."""
+
+    probe: Probe
+    """Of the way to compute that was chosen."""
+    choice: Choice
+    """Backend and precision come from it; later scenes take it as `known`."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+
+
+def must_measure(scene: Scene, options: ComputeOptions) -> bool:
+    """Return whether nothing of a Choice is kept here, so that a run in this process begins with measuring.
+
+    Raises
+    ------
+    UsageError
+        If the device is not there.
+    """
+    choice = _choice_file(scene, label_of(options.device)).read()
+    return choice is None and not options.is_settled and (options.backend, options.precision) != FLOAT32
+
+
+def planned_probe(scene: Scene, options: ComputeOptions) -> Probe:
+    """Return the Probe that a run would have, or, if its Choice is not made yet, that of torch.
+
+    The model is loaded only if this way to compute was never measured here.
+
+    Raises
+    ------
+    SegmentTilesError
+        If the device is not there, or the backend cannot be used.
+    """
+    label = label_of(options.device)
+    choice = _choice_file(scene, label).read() or Choice()
+    decision = decision_of(options, choice, lambda: _pairs(scene, options))
+    chosen = NOT_YET if decision is None else _origin(options, choice)
+    decision = decision or Decision(_pairs(scene, options)[0])  # torch, if that is left open
+    batch = options.batch or (choice.batches or {}).get(scene.lattice.tile, 1)
+    path = probe_file(scene, options, decision.pair, batch, label)
+    probe = kept_probe(path)
+    if probe is None:
+        from segment_tiles.pipeline.models.devices import resolve_device  # noqa: PLC0415 - brings torch
+
+        bench = ModelBench(scene, options, resolve_device(options.device), lambda: None)
+        probe = bench.probe(decision, batch, None)
+        remember(path, probe)
+    return replace(probe, trials=decision.measured, chosen=chosen)
 
 
 def measure(
     scene: Scene,
-    choice: ComputeChoice,
-    sample: tuple[Tensor, Tensor | None] | None,
+    options: ComputeOptions,
+    sample_of: Callable[[], Sample | None],
     *,
-    may_convert: bool = True,
-) -> Probe:
-    """Load the model, choose what is still open, run one batch, and remember what it took.
+    known: Choice | None = None,
+) -> Measured:
+    """Choose what was not chosen before, and measure what one batch takes, if that is not known.
 
     Parameters
     ----------
     scene
         Source and model.
-    choice
-        The user's options.
-    sample
-        One real tile (1, bands, T, T) and its valid mask; None measures on noise.
-    may_convert
-        Whether ``--backend auto`` may convert the model for a backend that pays; else it takes what is there.
+    options
+        The user's.
+    sample_of
+        Gives real tiles, or None: then noise is measured. Not asked if nothing has to be measured.
+    known
+        A Choice that counts whatever is kept here: that of an earlier scene of the same batch.
 
     Raises
     ------
-    UsageError
-        If the device is not there or an option is unknown.
+    UsageError, ModelError
+        If the device is not there, an option is unknown, or the backend that was named cannot run the model.
     """
     from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
-    from segment_tiles.workflows.regions.loaded_model import ModelRequest, scorer_of  # noqa: PLC0415
 
-    device = resolve_device(choice.device)
-    packages = _packages(scene, choice)
-    request = ModelRequest(
-        (), str(device), batch=choice.batch or 1, tile=scene.lattice.tile, augmentation=choice.augmentation
-    )
-
-    def make(backend: str, precision: str) -> Segmenter | Ensemble:
-        return scorer_of(packages, device, replace(request, backend=backend, precision=precision))
-
-    values, valid = sample if sample is not None else (_noise(scene.spec, scene.lattice.tile), None)
-    if choice.batch is None and device.type == "cuda":
-        # float32 takes the most memory: what fits in it fits in all
-        start = make("torch", "fp32" if choice.precision == "auto" else choice.precision)
-        larger = _larger_batch(start, _measured(start, 1, values, valid), values, valid)
-        request = replace(request, batch=larger.batch)
-    values = values.repeat(request.batch, 1, 1, 1)
-    valid = None if valid is None else valid.repeat(request.batch, 1, 1)
-    trial = Trial(
-        make, values, valid, device, tuple(p.manifest for p in packages), scene.tile_count,
-        lambda backend, precision: _is_converted(packages, device, backend, precision, request), may_convert,
-    )  # fmt: skip
-    pair = choose_pair(choice, trial)
-    scorer = make(pair.backend, pair.precision)
-    packages.clear()  # the networks as they were loaded are not part of what a run holds
-    probe = _measured(scorer, request.batch, values[:1], valid if valid is None else valid[:1])
-    probe = replace(probe, device=str(device), device_name=device_label(device), trials=pair.trials)
-    _remember(scene, choice, probe)
-    return probe
+    device = resolve_device(options.device)
+    label = device_label(device)
+    kept = _choice_file(scene, label)
+    before = known or kept.read()
+    bench = ModelBench(scene, options, device, sample_of)
+    decision, batch, choice = _decided(options, before or Choice(), bench)
+    notes = [] if decision.warning is None else [decision.warning]
+    if choice != before:
+        replaced = kept.replaced() if before is None and options.leaves_all_open else None
+        if replaced is not None:
+            notes.append(_measured_again(scene, replaced, decision))
+        if bench.has_real_tiles and not any(trial.may_pass for trial in choice.trials):
+            choice = kept.keep(choice)
+            decision = decision_of(options, choice, bench.pairs) or decision
+    path = probe_file(scene, options, decision.pair, batch, label)
+    earlier = kept_probe(path)
+    probe = bench.probe(decision, batch, earlier)
+    # what was tried for a Choice leaves memory behind that no later start has
+    if choice == before and (earlier is None or probe.program_bytes < SMALLER * earlier.program_bytes):
+        remember(path, probe)
+    chosen = _origin(options, choice if choice == before else Choice())
+    return Measured(replace(probe, trials=decision.measured, chosen=chosen), choice, tuple(notes))
 
 
-def _packages(scene: Scene, choice: ComputeChoice) -> list[LoadedPackage]:
-    from segment_tiles.pipeline.models.inference_network import load_rewritten  # noqa: PLC0415
-    from segment_tiles.workflows.regions.loaded_model import LoadedPackage  # noqa: PLC0415
-
-    return [
-        LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=choice.trust))
-        for folder, manifest in scene.members
-    ]
-
-
-def _is_converted(
-    packages: list[LoadedPackage], device: torch.device, backend: str, precision: str, request: ModelRequest
-) -> bool:
-    from segment_tiles.pipeline.models.backends.known import BACKENDS  # noqa: PLC0415
-    from segment_tiles.pipeline.models.backends.protocol import Preparation  # noqa: PLC0415
-
-    def preparation(package: LoadedPackage) -> Preparation:
-        manifest, side = package.manifest, request.tile or package.manifest.tile
-        shape = (request.batch, len(manifest.bands), side, side)
-        return Preparation(shape, device, precision, manifest.network_checksum, package.folder)
-
-    return all(BACKENDS[backend].is_prepared(preparation(package)) for package in packages)
+def _decided(options: ComputeOptions, choice: Choice, bench: ModelBench) -> tuple[Decision, int, Choice]:
+    """Return backend and precision, tiles of a forward pass, and the Choice with what was measured for them."""
+    batch, choice = bench.batch(choice)
+    pairs = bench.pairs()
+    decision = decision_of(options, choice, lambda: pairs)
+    if decision is None:
+        choice = measured_choice(options, choice, pairs, bench.of(batch))
+        decision = decision_of(options, choice, lambda: pairs)
+        assert decision is not None, "all pairs were measured"
+    return decision, batch, choice
 
 
-def remembered(scene: Scene, choice: ComputeChoice) -> Probe | None:
-    """Return what an earlier probe of this model with these options measured on this machine, or None."""
-    path = _cache_file(scene, choice)
-    try:
-        fields = json.loads(path.read_text())
-        return Probe(**{**fields, "trials": tuple(fields["trials"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
-        # a record of another version of this program is no record: the probe runs again
-        return None
-
-
-def _measured(segmenter: Segmenter | Ensemble, batch: int, values: Tensor, valid: Tensor | None) -> Probe:
-    from segment_tiles.pipeline.models.precision import timed_scores  # noqa: PLC0415
-
-    before = resident_bytes()
-    reset_peak()
-    tiles = values.repeat(batch, 1, 1, 1)
-    masks = None if valid is None else valid.repeat(batch, 1, 1)
-    _, seconds = timed_scores(segmenter, tiles, masks)
-    peak = peak_since_reset()
-    added = max(0, peak - before)
-    return Probe(
-        "", "", segmenter.precision, batch, seconds / batch, before, added, backend=segmenter.backend
+def _measured_again(scene: Scene, replaced: str, decision: Decision) -> str:
+    backend, precision = decision.pair
+    return (
+        f"{scene.manifest.name}: precision and backend had been chosen with {replaced}, and were chosen again: "
+        f"{precision} by {backend}. Earlier results may differ from these in single pixels; if `tune` was used, use it "
+        "again"
     )
 
 
-def _larger_batch(
-    segmenter: Segmenter | Ensemble, probe: Probe, values: Tensor, valid: Tensor | None
-) -> Probe:
-    """Double the batch while that gains at least a twentieth and the GPU has the memory."""
-    import torch  # noqa: PLC0415
-
-    while probe.batch < 64:
-        try:
-            larger = _measured(segmenter, probe.batch * 2, values, valid)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            break
-        if larger.seconds_per_tile > 0.95 * probe.seconds_per_tile:
-            break
-        probe = larger
-    return probe
+def _choice_file(scene: Scene, label: str) -> ChoiceFile:
+    return choice_file([manifest.network_checksum for _, manifest in scene.members], label)
 
 
-def _noise(spec: RasterSpec, tile: int) -> Tensor:
-    """Return a tile of random values of the raster's type, the same every time."""
-    import torch  # noqa: PLC0415
+def _pairs(scene: Scene, options: ComputeOptions) -> list[tuple[str, str]]:
+    from segment_tiles.pipeline.models.devices import resolve_device  # noqa: PLC0415
 
-    generator = np.random.default_rng(0)
-    shape = (1, spec.bands, tile, tile)
-    if np.dtype(spec.dtype).kind == "f":
-        return torch.from_numpy(generator.random(shape).astype(spec.dtype))
-    return torch.from_numpy(generator.integers(0, 127, shape).astype(spec.dtype))
+    return pairs_in_question(
+        options, resolve_device(options.device), [manifest for _, manifest in scene.members]
+    )
 
 
-def _remember(scene: Scene, choice: ComputeChoice, probe: Probe) -> None:
-    path = _cache_file(scene, choice)
-    try:
-        make_folder(path.parent)
-        write_whole(path, json_text(asdict(probe), indent=None))
-    except OSError:
-        # a home that cannot be written costs a second of `plan`, never a run
-        return
-
-
-def cache_folder() -> Path:
-    """Return the folder of this program in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segment-tiles"
-
-
-def _cache_file(scene: Scene, choice: ComputeChoice) -> Path:
-    root = cache_folder()
-    # long runs weigh backends that short ones do not
-    magnitude = math.ceil(math.log2(max(1, scene.tile_count)))
-    key = json_text(
-        [[manifest.network_checksum for _, manifest in scene.members], scene.lattice.tile, magnitude, scene.spec.bands,
-         scene.spec.dtype, asdict(choice), platform.node(), _processors(), version("segment-tiles")],
-        indent=None,
-    )  # fmt: skip
-    return root / "probes" / f"{sha256(key.encode()).hexdigest()[:24]}.json"
-
-
-def _processors() -> list[int | str | None]:
-    """Return what decides how many threads torch has, and so how many batches run at once, without its slow import."""
-    given = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")]
-    return [
-        os.cpu_count(),
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        *given,
-    ]
-
-
-def sample_tile(scene: Scene, source: Source) -> tuple[Tensor, Tensor | None] | None:
-    """Return a real tile with data from the middle of the scene, or None if none is found.
-
-    The tile is (1, bands, T, T), its mask of valid pixels (1, T, T) or None.
-    """
-    import torch  # noqa: PLC0415
-
-    rows, columns = scene.lattice.rows, scene.lattice.columns
-    for quarter_down in MIDDLE_FIRST:
-        for quarter_across in MIDDLE_FIRST:
-            row_index = rows.count * quarter_down // 4
-            column_index = columns.count * quarter_across // 4
-            corner = Window(rows.start(row_index), columns.start(column_index), 1, 1)
-            reader = BandReader(source, scene.lattice, corner)
-            band = reader.read(row_index)
-            left = columns.start(column_index) - reader.left
-            span = slice(left, left + scene.lattice.tile)
-            if band.values is None or (band.valid is not None and band.valid[:, span].mean() < 0.5):
-                continue
-            mask = None if band.valid is None else torch.from_numpy(band.valid[:, span].copy())[None]
-            return torch.from_numpy(band.values[:, :, span].copy())[None], mask
-    return None
+def _origin(options: ComputeOptions, choice: Choice) -> str:
+    """Return where backend and precision come from, as `run` and `plan` say it."""
+    if options.is_settled:
+        return "as this run was begun"
+    if "auto" not in (options.backend, options.precision):
+        return "as named"
+    return f"chosen on {choice.made}" if choice.made else "measured now"

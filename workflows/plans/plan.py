@@ -14,12 +14,12 @@ from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area
 from segment_tiles.pipeline.wording import readable_bytes
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.plans.kept_probe import Probe
 from segment_tiles.workflows.plans.memory_plan import (
     FINISHING_BYTES,
     MemoryPlan,
     memory_of_region,
 )
-from segment_tiles.workflows.plans.model_probe import Probe
 from segment_tiles.workflows.plans.strips import columns_at_least, in_strips
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 from segment_tiles.workflows.scenes.cut import Cut

@@ -26,7 +26,7 @@ from segment_tiles.pipeline.sources.versions.version import (
     source_version,
 )
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.model_probe import Probe
+from segment_tiles.workflows.plans.kept_probe import Probe
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
 from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene

@@ -6,7 +6,7 @@ same V, larger tiles waste less; how much they cost is measured, because caches 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ import numpy as np
 
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.lattice import overlap_pixels
-from segment_tiles.workflows.plans.kept_tuning import Tuning, store_tuning
+from segment_tiles.workflows.plans.kept_choice import Choice, ChoiceFile, Tuning, choice_file
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from segment_tiles.pipeline.models.packages.manifest import ModelManifest
-    from segment_tiles.pipeline.models.precision import PrecisionTrial
+    from segment_tiles.pipeline.models.trials import PrecisionTrial
     from segment_tiles.workflows.regions.loaded_model import LoadedPackage
 
 SIDES = (1.5, 2.0, 3.0)
@@ -49,7 +49,8 @@ class Measurement:
     nanoseconds_per_pixel: float
     """Per useful pixel."""
     agreement: float
-    """Share of pixels with the class that float32 in torch gives; of other sides and batches that of the pair."""
+    """Share of decided pixels with the class that float32 in torch gives; of other sides and batches that of the
+    pair."""
     refused: str = ""
     """Why it was not measured or not accepted."""
 
@@ -62,7 +63,10 @@ class _Bench:
     device: torch.device
     overlap: int
     deadline: float
+    before: Choice
+    """What was kept before: how a precision does on real tiles counts more than how it does on noise."""
     done: list[Measurement] = field(default_factory=list)
+    trials: list[PrecisionTrial] = field(default_factory=list)
 
     @property
     def manifest(self) -> ModelManifest:
@@ -104,17 +108,16 @@ def tune(
     manifest = load_manifest(folder)
     target = resolve_device(device)
     stride = manifest.architecture.output_stride
+    kept = choice_file([manifest.network_checksum], device_label(target))
     bench = _Bench(
         LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=trust)),
         target,
         overlap_pixels(manifest.tile, manifest.overlap, stride),
         started + seconds,
+        kept.read() or Choice(),
     )
     best = _larger_batches(bench, _larger_sides(bench, _fastest_pair(bench)))
-    tuning = Tuning(
-        best.backend, best.precision, best.batch, bench.overlap, _sides(bench.done, best), str(target)
-    )
-    path = store_tuning(manifest.network_checksum, tuning)
+    _keep(kept, best, bench)
     return {
         "model": manifest.name,
         "checksum": manifest.weights_checksum,
@@ -124,8 +127,18 @@ def tune(
         "chosen": asdict(best),
         "measured": [asdict(measurement) for measurement in bench.done],
         "seconds": round(perf_counter() - started, 1),
-        "kept_in": str(path),
+        "kept_in": str(kept.path),
     }
+
+
+def _keep(kept: ChoiceFile, best: Measurement, bench: _Bench) -> None:
+    """Make what was found the Choice of the model; what runs measured on tiles of their scenes stands."""
+    before = kept.read() or Choice()
+    tuning = Tuning(best.batch, bench.overlap, _sides(bench.done, best))
+    choice = replace(
+        before.with_trials(bench.trials), pair=(best.backend, best.precision), tuning=tuning, made=""
+    )
+    kept.keep(choice)
 
 
 def _sides(measured: list[Measurement], best: Measurement) -> dict[int, float]:
@@ -145,7 +158,9 @@ def _fastest_pair(bench: _Bench) -> Measurement:
     tile = bench.manifest.tile
     values = _noise(bench.manifest, 1, tile)
     reference, seconds = timed_scores(_scorer(bench, "torch", "fp32", tile, 1), values, None)
-    best = _kept(bench, compare("fp32", reference, reference, None, seconds), tile, 1)
+    own = compare("fp32", reference, reference, None, seconds)
+    bench.trials.append(own)
+    best = _kept(bench, own, tile, 1)
     for name in offered(bench.device, bench.manifest):
         for precision in BACKENDS[name].precisions(bench.device):
             if (name, precision) == ("torch", "fp32"):
@@ -199,11 +214,10 @@ def _measured(
 
     from segment_tiles.pipeline.models.backends.known import BACKENDS  # noqa: PLC0415
     from segment_tiles.pipeline.models.precision import (  # noqa: PLC0415
-        REQUIRED_AGREEMENT,
-        PrecisionTrial,
         compare,
         timed_scores,
     )
+    from segment_tiles.pipeline.models.trials import PrecisionTrial  # noqa: PLC0415
 
     needed = (
         0.0 if _is_converted(bench, backend, precision, tile, batch) else BACKENDS[backend].conversion_seconds
@@ -225,11 +239,15 @@ def _measured(
     except (ModelError, torch.OutOfMemoryError) as error:
         _refuse(bench, backend, precision, tile, batch, str(error).splitlines()[0])
         return None
-    trial = PrecisionTrial(precision, agreement, 0.0, seconds, backend)
+    trial = PrecisionTrial(precision, agreement, 0.0, seconds, backend, decided_agreement=agreement)
     if reference is not None:
         trial = compare(precision, scores, reference, None, seconds, backend)
-    if trial.agreement < REQUIRED_AGREEMENT:
-        _refuse(bench, backend, precision, tile, batch, f"only {trial.agreement:.2%} of pixels as in float32")
+        bench.trials.append(trial)
+        trial = bench.before.trial(trial.pair) or trial
+        trial = replace(trial, seconds=seconds)
+    if not trial.is_accepted:
+        reason = f"only {trial.decided_agreement:.2%} of decided pixels as in float32"
+        _refuse(bench, backend, precision, tile, batch, reason)
         return None
     return _kept(bench, trial, tile, batch)
 
@@ -238,7 +256,13 @@ def _kept(bench: _Bench, trial: PrecisionTrial, tile: int, batch: int) -> Measur
     per_tile = trial.seconds / batch
     useful = (tile - bench.overlap) ** 2
     found = Measurement(
-        trial.backend, trial.precision, tile, batch, per_tile, 1e9 * per_tile / useful, trial.agreement
+        trial.backend,
+        trial.precision,
+        tile,
+        batch,
+        per_tile,
+        1e9 * per_tile / useful,
+        trial.decided_agreement,
     )
     bench.done.append(found)
     return found

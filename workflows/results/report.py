@@ -73,7 +73,12 @@ def run_report(
             "folded_batch_norms": max((region.folded_batch_norms for region in regions), default=0),
         },
         "settings": dict(record.settings),
-        "choices": {**record.choices, "device": probe.device, "trials": list(probe.trials)},
+        "choices": {
+            **record.choices,
+            "device": probe.device,
+            "chosen": probe.chosen,
+            "trials": list(probe.trials),
+        },
         **kind.count(scene, shards, directory),
         "not_finite": not_finite,
         "workers": plan.workers,

@@ -62,7 +62,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "tiles": f"{plan.tiles:,} of {lattice.tile} px, overlap {lattice.overlap} px, skipped {skipped}",
             "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide, "
             f"{min(plan.workers, len(plan.regions))} at a time",
-            "compute": f"{probe.device_name} by {probe.backend} in {probe.precision}, batches of {probe.batch}",
+            "compute": f"{probe.device_name} by {probe.backend} in {probe.precision} ({probe.chosen}), "
+            f"batches of {probe.batch}",
             "memory": f"{readable_bytes(plan.memory.total)} of {readable_bytes(plan.memory_limit)}: "
             + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in items.items()),
             "disk": f"about {readable_bytes(plan.disk_bytes)}",

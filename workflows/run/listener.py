@@ -59,12 +59,9 @@ class LoggedListener:
         """Log the Choice and the Plan."""
         probe = plan.probe
         log.info(
-            "Choice: %s in %s by %s, batches of %d tiles",
-            probe.device_name,
-            probe.precision,
-            probe.backend,
-            probe.batch,
-        )
+            "Choice: %s in %s by %s (%s), batches of %d tiles",
+            probe.device_name, probe.precision, probe.backend, probe.chosen, probe.batch,
+        )  # fmt: skip
         skipped = "an unknown number" if plan.skipped is None else f"{plan.skipped:,}"
         log.info(
             "plan: %s, of these %s outside the area, in %s on %s; %s of memory, about %.0f s",

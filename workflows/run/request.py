@@ -12,10 +12,10 @@ from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.check import check_disk
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.kept_tuning import lost_tuning, with_tuning
-from segment_tiles.workflows.plans.model_probe import choice_of, measure, remembered
+from segment_tiles.workflows.plans.model_probe import options_of, planned_probe
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
+from segment_tiles.workflows.plans.tuned_run import with_tuning
 from segment_tiles.workflows.results.formats.check import checked_formats
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.registry import open_scene
@@ -39,8 +39,7 @@ def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
         Wherever ``segment`` would refuse to start.
     """
     config, scene = checked_request(config, with_output=with_output)
-    choice = choice_of(config)
-    probe = remembered(scene, choice) or measure(scene, choice, None, may_convert=False)
+    probe = planned_probe(scene, options_of(config))
     area = computed_area(config.aoi, scene.tissue, scene.spec)
     plan = make_plan(config, scene, probe, area, workers=config.workers or 1)
     if with_output:
@@ -102,10 +101,7 @@ def _tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig
     if tuned.tuned:
         scene = checked_scene(tuned)
         return replace(tuned, formats=checked_formats(tuned, scene)), scene
-    lost = lost_tuning(config, scene, record)
-    return replace(config, formats=checked_formats(config, scene)), scene if lost is None else replace(
-        scene, warnings=(*scene.warnings, lost)
-    )
+    return replace(config, formats=checked_formats(config, scene)), scene
 
 
 def checked_scene(config: RunConfig) -> Scene:

@@ -15,6 +15,7 @@ from segment_tiles.workflows.executors import Executor, RunPaths
 from segment_tiles.workflows.executors.interruption import interruption
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.memory_plan import read_cache_bytes
+from segment_tiles.workflows.plans.model_probe import must_measure, options_of
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import (
     RunRecord,
@@ -81,8 +82,14 @@ class Run:
         capacity = executor.start()
         paths = self._paths()
         executor.check(paths)
-        probe, probe_notes = executor.call(probe_scene, self.config, self.scene, paths, self.record)
-        warnings = [*self.scene.warnings, *map(without_secrets, probe_notes)]
+        models = tuple(manifest.network_checksum for _, manifest in self.scene.members)
+        known = executor.choices.get(models)
+        options = options_of(self.config, None if self.record is None else self.record.choices)
+        if known is None and must_measure(self.scene, options):
+            self.listener.stage("precision and backend, measured once for this model and machine")
+        measured = executor.call(probe_scene, self.config, self.scene, paths, self.record, known)
+        probe, executor.choices[models] = measured.probe, measured.choice
+        warnings = [*self.scene.warnings, *map(without_secrets, measured.notes)]
         for text in warnings:
             self.listener.warn(text)
         checksums = area_checksums(self.settings)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,18 @@ from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.kept_tuning import with_tuning
-from segment_tiles.workflows.plans.model_probe import Probe, choice_of, measure, remembered, sample_tile
+from segment_tiles.workflows.plans.kept_probe import Probe
+from segment_tiles.workflows.plans.model_probe import measure, options_of
+from segment_tiles.workflows.plans.sample_tiles import sample_tiles
+from segment_tiles.workflows.plans.tuned_run import with_tuning
 from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.results.report import not_finite_warning
 from segment_tiles.workflows.scenes.arrays import scene_of_array
 from segment_tiles.workflows.scenes.scene import Scene
 from segment_tiles.workflows.sizes_check import check_batch
+
+if TYPE_CHECKING:
+    from segment_tiles.pipeline.models.precision import Sample
 
 ONE_REGION_AT_ONCE: Final = Lock()
 """The network takes all cores of a process, or its GPU: Dask's threads take turns."""
@@ -50,11 +55,11 @@ class ArrayRun:
     """As asked for, with what `tune` kept."""
 
 
-Sample = Callable[[RasterSpec, int], NDArray[Any]]
+Crop = Callable[[RasterSpec, int], NDArray[Any]]
 """Gives values, bands x rows x columns, of the bands of a spec: all, or about the middle some tiles of a side."""
 
 
-def prepared_run(config: RunConfig, spec: RasterSpec, sample: Sample) -> ArrayRun:
+def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
     """Check an array against a model, and choose how to compute, as a run does.
 
     Parameters
@@ -130,21 +135,21 @@ def of_bands(spec: RasterSpec, config: RunConfig) -> RasterSpec:
     return replace(spec, bands=len(numbers), nodata=marks, band_names=names, band_numbers=numbers)
 
 
-def _choice(config: RunConfig, scene: Scene, sample: Sample) -> Probe:
+def _choice(config: RunConfig, scene: Scene, sample: Crop) -> Probe:
     """Return what was chosen for this model before; else measure on a tile of the array."""
-    from segment_tiles.pipeline.models.devices import resolve_device  # noqa: PLC0415 - brings torch
-
-    choice = choice_of(config)
-    kept = remembered(scene, choice)
-    if kept is not None and kept.device == str(resolve_device(choice.device)):
-        return kept
     lattice = scene.lattice
-    values = sample(scene.spec, lattice.tile)
-    height, width = values.shape[1:]
-    source = array_source(values, replace(scene.spec, height=height, width=width), config)
-    cut = replace(scene.result, lattice=Lattice(height, width, lattice.tile, lattice.overlap))
-    of_sample = replace(scene, cuts=(cut,))
-    return measure(scene, choice, sample_tile(of_sample, source))
+
+    def tiles() -> Sample | None:
+        values = sample(scene.spec, lattice.tile)
+        height, width = values.shape[1:]
+        source = array_source(values, replace(scene.spec, height=height, width=width), config)
+        cut = replace(scene.result, lattice=Lattice(height, width, lattice.tile, lattice.overlap))
+        return sample_tiles(replace(scene, cuts=(cut,)), source)
+
+    found = measure(scene, options_of(config), tiles)
+    for text in found.notes:
+        warnings.warn(text, SegmentTilesWarning, stacklevel=5)
+    return found.probe
 
 
 def segmented_region(

@@ -18,6 +18,7 @@ from segment_tiles.pipeline.models.backends.known import BACKENDS, offered, requ
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.models.trials import fastest_accepted
 
 CPU = torch.device("cpu")
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="needs the extra openvino")
@@ -51,7 +52,7 @@ def test_a_converted_model_gives_the_same_map_and_is_kept(
 
     first = converted()
     trial = precision.compare("fp32", first, expected, valid, 1.0, backend)
-    assert trial.agreement >= precision.REQUIRED_AGREEMENT
+    assert trial.is_accepted
     assert trial.largest_difference < 1e-3
     (folder,) = (package / BESIDE).iterdir()
     written = (folder / COMPLETE).stat().st_mtime_ns
@@ -130,6 +131,6 @@ def test_a_network_that_cannot_be_converted_is_refused_in_a_line(backend: str, s
     def make(name: str, number: str) -> Segmenter:
         return Segmenter(network, manifest, CPU, number, backend=name)
 
-    trials = precision.try_backends(make, [(backend, "fp32")], reference, tiles(1), None)
+    trials = precision.try_backends(make, [(backend, "fp32")], reference, precision.Sample(tiles(1)), 1)
     assert trials[0].refused
-    assert precision.fastest_agreeing(trials) is None
+    assert fastest_accepted(trials) is None
