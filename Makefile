@@ -97,6 +97,7 @@ bench: install  ## memory, speed and polygons side by side with peers; results o
 	$(BIN)/python benchmarks/floors.py
 	$(BIN)/python benchmarks/polygons.py
 	$(BIN)/python benchmarks/dask_overhead.py
+	$(BIN)/python benchmarks/many_scenes.py
 
 docs: install  ## the documentation site, in build/site; a link that leads nowhere is an error
 	@# the reference reads the sources where an importer sees them: our folders inside segment_tiles

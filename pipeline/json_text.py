@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 
@@ -41,13 +42,20 @@ def json_text(
     >>> json_text({"iou": float("nan"), "nodata": [0, float("nan")], "limit": float("-inf")}, indent=None)
     '{"iou": null, "nodata": [0, "nan"], "limit": null}'
     """
-    return json.dumps(  # noqa: TID251 - here alone
-        _finite(value, is_nodata=False),
+    write = partial(
+        json.dumps,  # noqa: TID251 - here alone
         indent=indent,
         sort_keys=sort_keys,
         ensure_ascii=ensure_ascii,
         allow_nan=False,
     )
+    try:
+        return write(value)
+    except (
+        ValueError,
+        TypeError,
+    ):  # a number that is not finite, or a mapping that is no dict: both are rare
+        return write(_finite(value, is_nodata=False))
 
 
 def _finite(value: Any, *, is_nodata: bool) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import psutil
 
@@ -57,6 +59,18 @@ def reset_peak() -> bool:
     except OSError:
         return False
     return True
+
+
+GROWING: Final = ("accumulator", "input_bands", "read_cache", "finished_rows", "volume")
+"""Planned memory that grows with the scene."""
+RELEASED_FROM: Final = 64 * 2**20
+"""Bytes of it from which memory is given back to the system: after less that takes longer than the computation."""
+
+
+def release_after(planned: Mapping[str, int]) -> None:
+    """Give freed memory back to the system if a computation took much; `planned` is that of the report."""
+    if sum(planned[name] for name in GROWING) >= RELEASED_FROM:
+        release_freed_memory()
 
 
 def release_freed_memory() -> bool:

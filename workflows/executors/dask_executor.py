@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from distributed import Client, KilledWorker
 from distributed.comm import CommClosedError
 
 from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
+from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.executors.clusters import Cluster
 from segment_tiles.workflows.executors.dask_settings import TRIES
@@ -138,7 +138,7 @@ class DaskExecutor:
         WriteFailedError
             If a Region could not be written, tried three times.
         """
-        order = WorkOrder(f"{self._name}-{len(self._runs)}", version("segment-tiles"))
+        order = WorkOrder(f"{self._name}-{len(self._runs)}", installed_version("segment-tiles"))
         self._runs.append(order.run)
         with self._scheduler_is_there():
             window = SlidingWindow(
@@ -235,7 +235,7 @@ def _require_versions(client: Client) -> None:
     """Refuse workers that would give other bytes."""
     workers = client.get_versions(packages=PACKAGES_THAT_DECIDE_BYTES)["workers"]
     for package in PACKAGES_THAT_DECIDE_BYTES:
-        here = version(package)
+        here = installed_version(package)
         for address, answer in workers.items():
             there = answer["packages"].get(package)
             # a build for CUDA and one for the CPU are one version

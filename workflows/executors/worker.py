@@ -7,13 +7,13 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
-from importlib.metadata import version
 from time import monotonic
 
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
+from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
 from segment_tiles.pipeline.models.devices import device_label, resolve_device
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
@@ -162,7 +162,7 @@ class RegionWorker(WorkerPlugin):  # type: ignore[misc]
 
 
 def _require_version(expected: str) -> None:
-    here = version("segment-tiles")
+    here = installed_version("segment-tiles")
     if here != expected:
         msg = f"worker {get_worker().address} has segment-tiles {here}, the run needs {expected}"
         raise UsageError(msg)

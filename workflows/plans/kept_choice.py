@@ -15,13 +15,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, Final
 
 from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.errors import one_line
 from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.gpu_driver import has_gpu_driver
 from segment_tiles.pipeline.models.trials import PrecisionTrial
@@ -185,7 +186,7 @@ def _versions() -> dict[str, Any]:
     found: dict[str, Any] = {"way of measuring": MEASURED_WITH}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
+            found[name] = installed_version(name)
     return found
 
 

@@ -7,11 +7,11 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.durable import make_folder, write_whole
+from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.workflows.plans.compute_choice import ComputeOptions
 from segment_tiles.workflows.plans.kept_choice import cache_folder
@@ -69,7 +69,7 @@ def probe_file(scene: Scene, options: ComputeOptions, pair: tuple[str, str], bat
     key = json_text(
         [[manifest.network_checksum for _, manifest in scene.members], scene.lattice.tile, scene.spec.bands,
          scene.spec.dtype, options.device, options.augmentation, pair, batch, label, platform.node(), _processors(),
-         version("segment-tiles")],
+         installed_version("segment-tiles")],
         indent=None,
     )  # fmt: skip
     return cache_folder() / "probes" / f"{sha256(key.encode()).hexdigest()[:24]}.json"

@@ -9,12 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
+from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
@@ -78,7 +78,7 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--blend": config.blend,
         **_looks(config, scene),
         "--scores": config.scores,
-        "program version": version("segment-tiles"),
+        "program version": installed_version("segment-tiles"),
         **kind_named(scene.kind).settings(scene),
     }
 

@@ -6,10 +6,10 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.wording import counted
@@ -60,7 +60,7 @@ def run_report(
     failures = [failure for region in regions for failure in region.failures]
     return {
         "program": "segment-tiles",
-        "version": version("segment-tiles"),
+        "version": installed_version("segment-tiles"),
         "status": "incomplete" if failures else "complete",
         **notice_of(scene),
         "kind": scene.kind,
@@ -95,7 +95,8 @@ def run_report(
         "memory": _memory(plan, regions),
         "warnings": list(warnings),
         "failures": failures,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "versions": {"python": platform.python_version()}
+        | {name: installed_version(name) for name in LIBRARIES},
     }
 
 

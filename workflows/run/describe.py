@@ -7,10 +7,10 @@ import os
 import platform
 import sys
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.wording import counted, readable_bytes, readable_time
@@ -97,7 +97,7 @@ def describe_machine() -> dict[str, Any]:
     ]
     drivers = set(raster_driver_extensions().values()) | {"COG"}
     return {
-        "segment-tiles": version("segment-tiles"),
+        "segment-tiles": installed_version("segment-tiles"),
         "python": f"{platform.python_version()} on {sys.platform}",
         "torch": torch.__version__,
         "cores": os.cpu_count(),

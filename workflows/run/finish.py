@@ -8,7 +8,7 @@ from typing import Any
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.process_memory import release_freed_memory
+from segment_tiles.workflows.process_memory import release_after
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.results.finished_report import finished_report, has_all_outputs
 from segment_tiles.workflows.results.formats.format import Work
@@ -50,7 +50,7 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     begun = perf_counter()
     config, scene, directory, kind, stage = run.config, run.scene, run.directory, run.kind, run.listener.stage
     forget_segmenters()
-    release_freed_memory()
+    release_after(report["memory"]["planned"])
     if not directory.store.exists():
         kind.complete_store(directory, stage)
         give_store_its_name(directory)
@@ -58,7 +58,7 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     group = open_store(directory.store)
     work = Work(directory.path, group, report, subject_of_scene(config, scene), stage)
     notes = make_formats(work, missing_results(directory, config.formats, format_options(config)))
-    release_freed_memory()
+    release_after(report["memory"]["planned"])
     stage("preview")
     picture, cannot = try_preview(directory, lambda path: kind.picture(path, scene, directory, group, report))
     notes += cannot

@@ -8,7 +8,7 @@ from typing import Final
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format_named
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.polygons.polygonize import polygonize
-from segment_tiles.workflows.process_memory import release_freed_memory
+from segment_tiles.workflows.process_memory import release_after
 from segment_tiles.workflows.results.formats.format import Format, Subject, Work
 from segment_tiles.workflows.results.formats.table import STORE, format_of
 
@@ -38,7 +38,7 @@ def polygon_format(vector: VectorFormat) -> Format:
 
 def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
     """Polygonise a class map once and write all vector formats that are asked for."""
-    release_freed_memory()
+    release_after(work.report["memory"]["planned"])
     work.stage("polygons")
     store = work.folder / format_of(STORE).file
     files = [work.folder / wanted.file for wanted in formats]
