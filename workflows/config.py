@@ -196,6 +196,8 @@ class RunConfig:
         metavar="KIND",
     )
     scores: bool = option("Keep the probabilities of all classes, as bytes.", default=False)
+    preview: bool = option("Draw preview.png.", default=True)
+    item: bool = option("Write item.json, the STAC item of a map with a position on Earth.", default=True)
     memory: int | None = option(
         "Most memory of one worker, such as 4GB.", default=None, metavar="SIZE", parse=parse_memory, minimum=1
     )

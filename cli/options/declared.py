@@ -62,7 +62,9 @@ def parameter_of(declared: Option) -> inspect.Parameter:
     if declared.is_argument:
         details = typer.Argument(metavar=declared.metavar, help=declared.help)
     else:
-        names = [f"-{declared.short}"] * bool(declared.short) + [f"--{declared.name}"]
+        # what happens unless it is refused has a name for that
+        long = f"--{declared.name}/--no-{declared.name}" if declared.default is True else f"--{declared.name}"
+        names = [f"-{declared.short}"] * bool(declared.short) + [long]
         details = typer.Option(
             *names,
             metavar=declared.metavar,

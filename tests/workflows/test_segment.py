@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,21 @@ def test_memory_that_is_too_small_is_refused_with_the_need(small_model: Path, tm
 
 def test_write_failures_are_errors_of_the_program() -> None:
     assert WriteFailedError.exit_status == 1
+
+
+def test_a_run_does_without_preview_and_item_until_they_are_asked_for(
+    small_model: Path, tmp_path: Path
+) -> None:
+    scene = write(tmp_path / "scene.tif", np.arange(27_000, dtype=np.uint8).reshape(3, 100, 90))
+    bare = config(scene, small_model, tmp_path / "out", preview=False, item=False)
+    report = segment(bare, Recorder()).report
+    assert not {"preview.png", "item.json"} & {path.name for path in (tmp_path / "out").iterdir()}
+    assert report["left_out"] == ["preview.png", "item.json"]
+    assert segment(bare, Recorder()).was_finished
+    whole = segment(replace(bare, preview=True, item=True), Recorder())
+    assert not whole.was_finished
+    assert {"preview.png", "item.json"} <= set(whole.report["outputs"])
+    assert whole.report["left_out"] == []
+    assert whole.report["tiles"]["computed"] == report["tiles"]["computed"], "nothing was computed again"
+    again = segment(bare, Recorder())
+    assert again.was_finished, "what is there is not in the way"

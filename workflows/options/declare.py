@@ -162,12 +162,18 @@ def argument(help: str, *, metavar: str, **declared: Any) -> Any:
 
 def options_of(configuration: type) -> tuple[Option, ...]:
     """Return the options that the fields of a configuration declare, in their order."""
-    hints = get_type_hints(configuration)
-    return tuple(
-        _completed(entry.metadata[_KEY], entry.name, hints[entry.name])
-        for entry in fields(configuration)
-        if _KEY in entry.metadata
-    )
+    if configuration not in _OPTIONS_OF:
+        hints = get_type_hints(configuration)
+        _OPTIONS_OF[configuration] = tuple(
+            _completed(entry.metadata[_KEY], entry.name, hints[entry.name])
+            for entry in fields(configuration)
+            if _KEY in entry.metadata
+        )
+    return _OPTIONS_OF[configuration]
+
+
+_OPTIONS_OF: Final[dict[type, tuple[Option, ...]]] = {}
+"""Of every configuration that was asked for: reading the types of its fields takes milliseconds."""
 
 
 def chosen(configuration: type, *fields: str) -> tuple[Option, ...]:
@@ -205,7 +211,7 @@ def one_of(choices: Sequence[str]) -> str:
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
-def check_choices(configuration: Any) -> None:
+def check_choices(configuration: object) -> None:
     """Refuse a configuration with a value that is none of the accepted ones.
 
     Raises

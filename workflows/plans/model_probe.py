@@ -33,7 +33,7 @@ SMALLER: Final = 0.9
 """Share of the kept bytes of the program below which a later start's count: its first start had more to load."""
 
 
-def options_of(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> ComputeOptions:
+def compute_options(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> ComputeOptions:
     """Return how a run is to compute; one that goes on keeps what its record says was chosen."""
     if recorded is None:
         return ComputeOptions(

@@ -11,11 +11,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.lattice import overlap_pixels
 from segment_tiles.workflows.plans.kept_choice import Choice, ChoiceFile, Tuning, choice_file
+from segment_tiles.workflows.plans.smooth_noise import smooth_noise
 
 if TYPE_CHECKING:
     import torch
@@ -156,7 +155,7 @@ def _fastest_pair(bench: _Bench) -> Measurement:
     from segment_tiles.pipeline.models.precision import compare, timed_scores  # noqa: PLC0415
 
     tile = bench.manifest.tile
-    values = _noise(bench.manifest, 1, tile)
+    values = smooth_noise(bench.manifest, 1, tile)
     reference, seconds = timed_scores(_scorer(bench, "torch", "fp32", tile, 1), values, None)
     own = compare("fp32", reference, reference, None, seconds)
     bench.trials.append(own)
@@ -232,7 +231,7 @@ def _measured(
             f"its conversion takes about {needed:.0f} s; give --seconds",
         )
         return None
-    values = _noise(bench.manifest, batch, tile)
+    values = smooth_noise(bench.manifest, batch, tile)
     try:
         scorer = _scorer(bench, backend, precision, tile, batch)
         scores, seconds = timed_scores(scorer, values, None)
@@ -291,19 +290,3 @@ def _is_converted(bench: _Bench, backend: str, precision: str, tile: int, batch:
     folder: Path = bench.package.folder
     preparation = Preparation(shape, bench.device, precision, manifest.network_checksum, folder)
     return BACKENDS[backend].is_prepared(preparation)
-
-
-def _noise(manifest: ModelManifest, batch: int, tile: int) -> Tensor:
-    """Return smooth noise about the band means, the same every time; a run compares on its own tiles again."""
-    import torch  # noqa: PLC0415
-
-    rng = np.random.default_rng(0)
-    coarse = torch.from_numpy(rng.normal(size=(batch, len(manifest.bands), 16, 16)))
-    smooth = torch.nn.functional.interpolate(coarse, size=(tile, tile), mode="bilinear")
-    shape = (1, -1, 1, 1)
-    values = smooth * torch.tensor(manifest.std).reshape(shape) + torch.tensor(manifest.mean).reshape(shape)
-    dtype = np.dtype(manifest.dtype)
-    if dtype.kind == "f":
-        return values.to(torch.float32)
-    limits = np.iinfo(dtype)
-    return torch.from_numpy(values.numpy().clip(limits.min, limits.max).astype(dtype))

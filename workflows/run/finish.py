@@ -16,8 +16,8 @@ from segment_tiles.workflows.results.formats.make import make_formats, missing_r
 from segment_tiles.workflows.results.formats.subjects import format_options, subject_of_scene
 from segment_tiles.workflows.results.formats.table import files_of
 from segment_tiles.workflows.results.item import ITEM, write_run_item
-from segment_tiles.workflows.results.picture import try_preview
-from segment_tiles.workflows.results.report import write_report
+from segment_tiles.workflows.results.picture import PREVIEW, try_preview
+from segment_tiles.workflows.results.report import read_report, write_report
 from segment_tiles.workflows.run.run import Run
 from segment_tiles.workflows.run.taken_up import give_store_its_name, is_store_kept
 
@@ -29,7 +29,14 @@ def is_finished(directory: OutputDirectory, config: RunConfig) -> bool:
     """
     if not has_all_outputs(directory) or not is_store_kept(directory, sizes_only=True):
         return False
+    if any(name not in left_out(config) for name in (read_report(directory) or {}).get("left_out", ())):
+        return False
     return not missing_results(directory, config.formats, format_options(config))
+
+
+def left_out(config: RunConfig) -> list[str]:
+    """Return the results that a user does without."""
+    return [name for name, is_wanted in ((PREVIEW, config.preview), (ITEM, config.item)) if not is_wanted]
 
 
 def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
@@ -59,18 +66,24 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     work = Work(directory.path, group, report, subject_of_scene(config, scene), stage)
     notes = make_formats(work, missing_results(directory, config.formats, format_options(config)))
     release_after(report["memory"]["planned"])
-    stage("preview")
-    picture, cannot = try_preview(directory, lambda path: kind.picture(path, scene, directory, group, report))
-    notes += cannot
+    picture: list[str] = []
+    if config.preview:
+        stage("preview")
+        picture, cannot = try_preview(
+            directory, lambda path: kind.picture(path, scene, directory, group, report)
+        )
+        notes += cannot
     for note in notes:
         run.listener.warn(note)
     kind.remove_copies(directory)
     files = [file.name for file in files_of(config.formats, directory.path)]
-    outputs = [*files, *picture, directory.report.name, *([ITEM] if kind.is_placed else [])]
+    has_item = kind.is_placed and config.item
+    outputs = [*files, *picture, directory.report.name, *([ITEM] if has_item else [])]
     run.known.require_same(or_gone=True)
     report = finished_report(directory, report, outputs, notes, started=run.started, begun=begun)
+    report["left_out"] = [name for name in left_out(config) if name not in report["outputs"]]
     write_report(directory, report)
-    if kind.is_placed:
+    if has_item:
         stage("item")
         write_run_item(directory, scene, report)
     return report

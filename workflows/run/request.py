@@ -12,7 +12,7 @@ from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.check import check_disk
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.model_probe import options_of, planned_probe
+from segment_tiles.workflows.plans.model_probe import compute_options, planned_probe
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
 from segment_tiles.workflows.plans.tuned_run import with_tuning
@@ -39,7 +39,7 @@ def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
         Wherever ``segment`` would refuse to start.
     """
     config, scene = checked_request(config, with_output=with_output)
-    probe = planned_probe(scene, options_of(config))
+    probe = planned_probe(scene, compute_options(config))
     area = computed_area(config.aoi, scene.tissue, scene.spec)
     plan = make_plan(config, scene, probe, area, workers=config.workers or 1)
     if with_output:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
@@ -15,7 +16,7 @@ from segment_tiles.workflows.executors import Executor, RunPaths
 from segment_tiles.workflows.executors.interruption import interruption
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.memory_plan import read_cache_bytes
-from segment_tiles.workflows.plans.model_probe import must_measure, options_of
+from segment_tiles.workflows.plans.model_probe import compute_options, must_measure
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import (
     RunRecord,
@@ -58,6 +59,8 @@ class Run:
     """``perf_counter`` at the start of the run."""
     record: RunRecord | None = None
     """Of an earlier start that is gone on with, or of this one."""
+    is_new: bool = False
+    """Whether this start began it."""
     notes: tuple[str, ...] = ()
     """What the user should know of what an earlier start left."""
 
@@ -84,7 +87,7 @@ class Run:
         executor.check(paths)
         models = tuple(manifest.network_checksum for _, manifest in self.scene.members)
         known = executor.choices.get(models)
-        options = options_of(self.config, None if self.record is None else self.record.choices)
+        options = compute_options(self.config, None if self.record is None else self.record.choices)
         if known is None and must_measure(self.scene, options):
             self.listener.stage("precision and backend, measured once for this model and machine")
         measured = executor.call(probe_scene, self.config, self.scene, paths, self.record, known)
@@ -113,6 +116,7 @@ class Run:
             self.record = RunRecord(self.settings, chosen)
             # after the last check: a run that is refused throws nothing away
             begin(self.directory, self.stores, restart=self.config.restart)
+            self.is_new = True
         else:
             require_device(self.record, plan.probe)
         write_record(self.directory.record, self.record)
@@ -122,7 +126,7 @@ class Run:
         assert self.record is not None
         # as the record says: the server may tell nothing today
         known = replace(self.known, before=self.record.settings.get("source version"))
-        self.kind.prepare(self.scene, self.directory, self.listener.stage)
+        self._prepare()
         tasks = self._tasks(plan, paths, known)
         with interruption(self.listener.warn) as asked:
             regions = on_one_version(
@@ -141,6 +145,15 @@ class Run:
             self.kind.compose(self.scene, self.directory)
         require_whole([result])
         return regions
+
+    def _prepare(self) -> None:
+        """Prepare the source; if it is damaged, a new run leaves nothing in the way of a better copy."""
+        try:
+            self.kind.prepare(self.scene, self.directory, self.listener.stage)
+        except SourceError:
+            if self.is_new:
+                self.directory.clear_work()
+            raise
 
     def _report(
         self, plan: Plan, regions: list[RegionReport], seconds: dict[str, float], warnings: list[str]

@@ -11,7 +11,7 @@ from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import RunPaths
 from segment_tiles.workflows.plans.kept_choice import Choice
-from segment_tiles.workflows.plans.model_probe import Measured, measure, options_of
+from segment_tiles.workflows.plans.model_probe import Measured, compute_options, measure
 from segment_tiles.workflows.plans.record import RunRecord
 from segment_tiles.workflows.plans.sample_tiles import sample_tiles
 from segment_tiles.workflows.scenes.scene import Scene
@@ -47,6 +47,6 @@ def probe_scene(
                 return None
 
     found = measure(
-        scene, options_of(config, None if record is None else record.choices), sample, known=known
+        scene, compute_options(config, None if record is None else record.choices), sample, known=known
     )
     return replace(found, notes=(*unread, *found.notes))

@@ -67,7 +67,7 @@ def complete_without_source(
         report: dict[str, Any] = dict(kept["report"])
         if report["fingerprint"] != record.fingerprint or not _is_complete(config, directory, report):
             return None
-        if not is_there(directory.path / PREVIEW):
+        if config.preview and not is_there(directory.path / PREVIEW):
             note = f"{PREVIEW} was not drawn, because the source cannot be read: {without_secrets(one_line(error))}"
             report["outputs"] = [name for name in report["outputs"] if name != PREVIEW]
             report["warnings"] = [*(text for text in report["warnings"] if text != note), note]

@@ -36,7 +36,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "nodata-rule": "any", "alpha": "band", "level": 1, "mpp": 0.5, "source-mpp": 0.25, "z": 1, "t": 2,
         "tissue": "otsu",
         "labels-inside": True, "dicom-seg": "labelmap", "axis": "all", "neighbours": 1, "format": ["cog"],
-        "scores": True,
+        "scores": True, "preview": False, "item": False,
         "memory": "4GB", "workers": 2, "scheduler": "tcp://host:1", "cluster": "slurm.yaml", "trust": True,
     }  # fmt: skip
     settings = RunSettings.model_validate(values)

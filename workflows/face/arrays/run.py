@@ -23,7 +23,7 @@ from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.kept_probe import Probe
-from segment_tiles.workflows.plans.model_probe import measure, options_of
+from segment_tiles.workflows.plans.model_probe import compute_options, measure
 from segment_tiles.workflows.plans.sample_tiles import sample_tiles
 from segment_tiles.workflows.plans.tuned_run import with_tuning
 from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
@@ -146,7 +146,7 @@ def _choice(config: RunConfig, scene: Scene, sample: Crop) -> Probe:
         cut = replace(scene.result, lattice=Lattice(height, width, lattice.tile, lattice.overlap))
         return sample_tiles(replace(scene, cuts=(cut,)), source)
 
-    found = measure(scene, options_of(config), tiles)
+    found = measure(scene, compute_options(config), tiles)
     for text in found.notes:
         warnings.warn(text, SegmentTilesWarning, stacklevel=5)
     return found.probe
