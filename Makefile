@@ -51,9 +51,13 @@ $(DEMO_STAMP): requirements-demo.lock pyproject.toml | $(BIN)/uv
 	@touch $@
 
 $(TEST_STAMP): requirements.lock requirements-crf.lock $(DEMO_STAMP)
-	$(call install,requirements.lock,$(DEMO_EXTRAS) $(TEST_EXTRAS)) --compile-bytecode
+	$(call install,requirements.lock,$(DEMO_EXTRAS) $(TEST_EXTRAS))
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements-crf.lock \
 		2> $(VENV)/crf.log || echo "pydensecrf2 does not build here ($(VENV)/crf.log says why): the tests that need it are skipped"
+	@# hundreds of tests start the program: where PYTHONDONTWRITEBYTECODE is set each would compile torch and all the
+	@# rest again, seconds each; uv's --compile-bytecode leaves out what the demo had installed before
+	@$(BIN)/python -m compileall -q -j 0 $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+		> $(VENV)/compiled.log 2>&1 || true  # some packages hold templates that are no Python
 	@touch $@
 
 install: $(TEST_STAMP)  ## the environment of tests and checks alone
@@ -62,7 +66,7 @@ demo: $(DEMO_STAMP)  ## a real scene through the bundled model; results in segme
 	$(BIN)/segment-tiles demo --out segment-tiles-demo
 
 test: install  ## the whole suite, under 15 minutes on 2 cores
-	@# hundreds of tests start the program: where PYTHONDONTWRITEBYTECODE is set each would compile it again
+	@# our own modules too, which change
 	$(BIN)/python -m compileall -q segment_tiles pipeline workflows cli
 	@# two processes, which compute in one thread each; more at once would need more memory
 	$(BIN)/python -m pytest -n 2 --dist loadfile
