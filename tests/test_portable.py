@@ -104,3 +104,4 @@ def test_a_c_library_that_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_memory.ctypes, "CDLL", refuse)
     assert process_memory.release_freed_memory() is False
     assert process_memory.keep_freed_memory() is False
+    assert process_memory.share_arenas() is False

@@ -323,6 +323,28 @@ def test_freed_memory_is_kept_by_the_allocator() -> None:
     assert in_a_process(code) == ["0"]
 
 
+def test_threads_share_two_arenas(tmp_path: Path) -> None:
+    """glibc tells by `malloc_info`: eight threads that take memory at the same time would make eight."""
+    if not hasattr(ctypes.CDLL(None), "malloc_info"):
+        pytest.skip("not glibc")
+    code = (
+        "import ctypes, sys, threading\n"
+        "from segment_tiles.workflows.process_memory import share_arenas\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p\n"
+        "assert share_arenas()\n"
+        "together = threading.Barrier(8)\n"
+        "def take():\n    together.wait(); libc.malloc(ctypes.c_size_t(1000)); together.wait()\n"
+        "threads = [threading.Thread(target=take) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b'w'))\n"
+        "libc.malloc_info(0, file); libc.fclose(file)\n"
+        "print(open(sys.argv[1]).read().count('<heap nr='))"
+    ).replace("sys.argv[1]", repr(str(tmp_path / "arenas.xml")))
+    assert int(in_a_process(code)[0]) <= 2
+
+
 def test_arrow_allocates_by_the_c_library() -> None:
     code = (
         "import sys\n"

@@ -55,6 +55,7 @@ def polygonize(
     *,
     formats: Sequence[str | VectorFormat | None] | None = None,
     workers: int = 1,
+    threads: int = 1,
     level_scale: float = 1.0,
     restart: bool = False,
     progress: Progress | None = None,
@@ -66,6 +67,7 @@ def polygonize(
     Every file of ``out`` has the format that its ending means, or the one in ``formats`` at its position.
     ``level_scale``, for QuPath, is the number of full-resolution pixels in a pixel of a class map made
     on a coarser level of a slide. ``restart`` forgets the finished tiles of an interrupted request.
+    ``threads`` are those of this process, if it works alone; like ``workers`` they change no polygon.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def polygonize(
             counted(workers, "process", "processes"), "begun anew" if restart else "finished tiles are kept",
         )  # fmt: skip
         codes = _changed_codes(raster, spec, ledger, options, workers)
-        parts = _parts(TileSetup(raster, codes, tiles, options), spec, workers, progress)
+        parts = _parts(TileSetup(raster, codes, tiles, options), spec, workers, threads, progress)
         _require_one_version(known, ledger)
         report = _written(raster, targets, parts, spec, level_scale, started)
         ledger.remove()
@@ -233,11 +235,13 @@ def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) 
     return {"raster": name, "raster_version": version, **values}
 
 
-def _parts(setup: TileSetup, spec: ClassRasterSpec, workers: int, progress: Progress | None) -> list[Path]:
+def _parts(
+    setup: TileSetup, spec: ClassRasterSpec, workers: int, threads: int, progress: Progress | None
+) -> list[Path]:
     """Bring every tile into the ledger and return the part files that hold all features."""
     ledger = TileLedger(setup.ledger)
     tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
-    with worker_pool(TileWorker, setup, workers) as run:
+    with worker_pool(TileWorker, setup, workers, min(threads, tiling.count)) as run:
         waiting = [n for n in range(tiling.count) if not ledger.has_tile(tiling.numbered(n))]
         _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
         seams = [ledger.read_seams(tile) for tile in tiling]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, get_all_start_methods, get_context
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import RunFailedError
@@ -52,7 +54,7 @@ def start_loading(workers: int) -> None:
 
 
 @contextmanager
-def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator[Run]:
+def worker_pool(factory: WorkerFactory, setup: object, workers: int, threads: int = 1) -> Iterator[Run]:
     """Give a function that runs steps; workers of a pool are made once and keep their raster open.
 
     Parameters
@@ -63,12 +65,18 @@ def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator
         Small and picklable.
     workers : int
         1 works in this process.
+    threads : int
+        Of this process, each with a worker of its own, if it is the only one.
 
     Raises
     ------
     RunFailedError
         When a process of the pool was killed in the middle of its work, or while they start for the third time.
     """
+    if workers == 1 and threads > 1:
+        with _threads(factory, setup, threads) as run:
+            yield run
+        return
     if workers == 1:
         with closing(factory(setup)) as worker:
             yield lambda step, tasks: (getattr(worker, step)(task) for task in tasks)
@@ -85,6 +93,26 @@ def worker_pool(factory: WorkerFactory, setup: object, workers: int) -> Iterator
         raise RunFailedError(msg) from error
     finally:
         processes.pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _threads(factory: WorkerFactory, setup: object, threads: int) -> Iterator[Run]:
+    """Give a function that runs steps in threads of this process: GDAL and GEOS work without Python's lock."""
+    with ExitStack() as stack:
+        idle: SimpleQueue[Worker] = SimpleQueue()
+        for _ in range(threads):
+            idle.put(stack.enter_context(closing(factory(setup))))
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="polygons")
+        stack.callback(pool.shutdown, cancel_futures=True)
+
+        def work(step: str, task: object) -> object:
+            worker = idle.get()
+            try:
+                return getattr(worker, step)(task)
+            finally:
+                idle.put(worker)
+
+        yield lambda step, tasks: _ordered(pool, work, step, tasks, threads * TASKS_AHEAD)
 
 
 @dataclass
@@ -114,7 +142,8 @@ class _Processes:
         done = 0
         while done < len(tasks):
             try:
-                for process, result in _ordered(self.pool, step, tasks[done:], self.workers * TASKS_AHEAD):
+                waiting, ahead = tasks[done:], self.workers * TASKS_AHEAD
+                for process, result in _ordered(self.pool, _work, step, waiting, ahead):
                     self._seen.add(process)
                     done += 1
                     yield result
@@ -126,13 +155,13 @@ class _Processes:
 
 
 def _ordered(
-    pool: ProcessPoolExecutor, step: str, tasks: Sequence[Any], ahead: int
-) -> Iterator[tuple[int, Any]]:
-    waiting = [pool.submit(_work, step, task) for task in tasks[:ahead]]
+    pool: Executor, work: Callable[[str, Any], Any], step: str, tasks: Sequence[Any], ahead: int
+) -> Iterator[Any]:
+    waiting = deque(pool.submit(work, step, task) for task in tasks[:ahead])
     for number in range(len(tasks)):
-        result = waiting.pop(0).result()
+        result = waiting.popleft().result()
         if number + ahead < len(tasks):
-            waiting.append(pool.submit(_work, step, tasks[number + ahead]))
+            waiting.append(pool.submit(work, step, tasks[number + ahead]))
         yield result
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.process_memory import release_after
+from segment_tiles.workflows.process_memory import release_after, share_arenas
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.results.finished_report import finished_report, has_all_outputs
 from segment_tiles.workflows.results.formats.format import Work
@@ -58,12 +58,13 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     config, scene, directory, kind, stage = run.config, run.scene, run.directory, run.kind, run.listener.stage
     forget_segmenters()
     release_after(report["memory"]["planned"])
+    share_arenas()
     if not directory.store.exists():
         kind.complete_store(directory, stage)
         give_store_its_name(directory)
     kind.remove_scores(scene, directory)
     group = open_store(directory.store)
-    work = Work(directory.path, group, report, subject_of_scene(config, scene), stage)
+    work = Work(directory.path, group, report, subject_of_scene(config, scene), stage, config.workers or 1)
     notes = make_formats(work, missing_results(directory, config.formats, format_options(config)))
     release_after(report["memory"]["planned"])
     picture: list[str] = []

@@ -18,6 +18,7 @@ Where a side is odd, the last row or column of a level comes from two pixels, or
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.idle_cores import finishing_threads
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 from segment_tiles.pipeline.outputs.stores.conventions import (
     array_attributes,
@@ -60,8 +62,8 @@ def overview_shapes(height: int, width: int, smallest: int = SMALLEST) -> list[t
 def build_overviews(group: zarr.Group) -> None:
     """Write all overviews of a finished store, and the attributes that announce them.
 
-    Works one shard of the result at a time: memory does not depend on the size of the raster. The
-    same store gives the same bytes.
+    Each thread works on one shard of a level at a time: memory does not depend on the size of the raster. The same
+    store gives the same bytes.
 
     Raises
     ------
@@ -101,7 +103,9 @@ def mode_of_four(values: NDArray[Any], nodata: int) -> NDArray[Any]:
     >>> mode_of_four(np.array([[1, 2, 9, 9], [2, 1, 9, 3]]), nodata=9)
     array([[2, 3]])
     """
-    a, b, c, d = values[::2, ::2], values[::2, 1::2], values[1::2, ::2], values[1::2, 1::2]
+    a, b, c, d = _quarters(values)
+    if not (values == nodata).any():
+        return _mode_of_classes(a, b, c, d)
     # of a value, how many there are up to and with this position
     counts = [
         np.ones(a.shape, np.uint8),
@@ -116,6 +120,20 @@ def mode_of_four(values: NDArray[Any], nodata: int) -> NDArray[Any]:
         np.copyto(winner, candidate, where=wins)
         np.copyto(most, count, where=wins)
     return winner
+
+
+def _mode_of_classes(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], d: NDArray[Any]) -> NDArray[Any]:
+    """Return the mode where all four have a vote: the first pair of equals decides, in the order ab ac bc ad bd cd."""
+    none_of_a = (a != b) & (a != c)
+    winner = a.copy()
+    np.copyto(winner, b, where=none_of_a & ((b == c) | ((a != d) & (b == d))))
+    np.copyto(winner, c, where=none_of_a & (b != c) & (c == d))
+    return winner
+
+
+def _quarters(values: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the four pixels of every 2 x 2 window in reading order, each without gaps."""
+    return [np.ascontiguousarray(values[row::2, column::2]) for row in (0, 1) for column in (0, 1)]
 
 
 def mean_of_four(values: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -133,13 +151,17 @@ def mean_of_four(values: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray
     ndarray
         rows / 2 x columns / 2.
     """
-    total = _sum_of_four(np.where(valid, values, 0).astype(np.uint16))
-    count = _sum_of_four(valid.astype(np.uint16))
+    if valid.all():
+        return ((_sum_of_four(values) + 2) >> 2).astype(np.uint8)
+    total, count = _sum_of_four(np.where(valid, values, 0)), _sum_of_four(valid)
     return ((total + count // 2) // np.maximum(count, 1)).astype(np.uint8)
 
 
-def _sum_of_four(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    total: NDArray[np.uint16] = values[::2, ::2] + values[::2, 1::2] + values[1::2, ::2] + values[1::2, 1::2]
+def _sum_of_four(values: NDArray[Any]) -> NDArray[np.uint16]:
+    a, b, c, d = _quarters(values)
+    total: NDArray[np.uint16] = np.add(a, b, dtype=np.uint16)
+    total += c
+    total += d
     return total
 
 
@@ -162,13 +184,19 @@ def _create_level(
 
 
 def _fill_level(finer: zarr.Group, coarser: zarr.Group, nodata: int) -> None:
-    classes_in, classes_out = array_of(finer, "classes"), array_of(coarser, "classes")
-    confidence_in, confidence_out = array_of(finer, "confidence"), array_of(coarser, "confidence")
-    for window in shard_windows(*_rows_and_columns(coarser)):
+    """Make a level from the one before; every shard is written by one thread, whole."""
+    arrays = [(array_of(finer, name), array_of(coarser, name)) for name in ("classes", "confidence")]
+    (classes_in, classes_out), (confidence_in, confidence_out) = arrays
+
+    def fill(window: Window) -> None:
         classes = _read_four_times(classes_in, window, nodata)
         confidence = _read_four_times(confidence_in, window, 0)
         classes_out[window.slices()] = mode_of_four(classes, nodata)
         confidence_out[window.slices()] = mean_of_four(confidence, classes != nodata)
+
+    with ThreadPoolExecutor(finishing_threads(), thread_name_prefix="overviews") as pool:
+        for _ in pool.map(fill, shard_windows(*_rows_and_columns(coarser))):
+            pass
 
 
 def shard_windows(height: int, width: int) -> Iterator[Window]:

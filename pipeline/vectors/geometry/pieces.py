@@ -19,10 +19,11 @@ from segment_tiles.pipeline.vectors.geometry.rings import (
     junctions,
 )
 from segment_tiles.pipeline.vectors.geometry.simplify import simplify_coverage
-from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRaster, ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
+from segment_tiles.pipeline.vectors.tracing.corners import connected_outlines
+from segment_tiles.pipeline.vectors.tracing.trace import trace_outlines
 
 NO_FEATURE = 0
 """Label, on the sides of a tile, of pixels that belong to no feature."""
@@ -116,6 +117,9 @@ def _outlines(
     options: PolygonizeOptions,
 ) -> tuple[NDArray[np.int32], Polygons]:
     """Return the polygons of all labels, in pixels of the tile, simplified if asked for."""
+    # what is straightened may depend on the corner at which GDAL begins a ring
+    if options.connectivity == 4 and not options.simplify and not options.right_angles:
+        return connected_outlines(labels)
     owner, polygons = trace_outlines(labels, with_unlabelled=options.simplify > 0)
     if options.simplify > 0:
         rows, columns = junctions(_with_surroundings(raster, window))

@@ -77,6 +77,14 @@ def test_windows_do_not_influence_each_other(codes: np.ndarray) -> None:
 
 
 @given(even_maps)
+def test_nodata_elsewhere_changes_no_window(codes: np.ndarray) -> None:
+    """Maps without any are done in another way."""
+    codes = np.where(codes == NODATA, 3, codes).astype(np.uint8)
+    beside = np.hstack([codes, np.full((codes.shape[0], 2), NODATA, np.uint8)])
+    assert np.array_equal(mode_of_four(codes, NODATA), mode_of_four(beside, NODATA)[:, :-1])
+
+
+@given(even_maps)
 def test_relabelling_classes_relabels_the_mode(codes: np.ndarray) -> None:
     """No class is favoured: the rule looks at equality only."""
     relabel = np.arange(256, dtype=np.uint8)
@@ -193,7 +201,8 @@ def test_memory_does_not_grow_with_the_height(make_store) -> None:
         tracemalloc.stop()
         return largest
 
-    assert peak(16384) < 1.2 * peak(2048)
+    # several threads each hold a shard, as far as they happen to be at work at the same time
+    assert peak(32768) < 1.5 * peak(4096)
 
 
 # A real process whose files cannot grow past a limit: what a full disk does.

@@ -12,7 +12,7 @@ from segment_tiles.pipeline.vectors.geometry.rings import (
     insert_vertices,
     junctions,
 )
-from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
+from segment_tiles.pipeline.vectors.tracing.trace import trace_outlines
 
 CODES = arrays(np.int32, st.tuples(st.integers(1, 10), st.integers(1, 10)), elements=st.integers(1, 3))
 

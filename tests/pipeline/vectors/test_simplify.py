@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from segment_tiles.pipeline.vectors.geometry.arcs import arcs_of
 from segment_tiles.pipeline.vectors.geometry.rings import insert_vertices, junctions
 from segment_tiles.pipeline.vectors.geometry.simplify import simplify_coverage
-from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
+from segment_tiles.pipeline.vectors.tracing.trace import trace_outlines
 
 CODES = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(1, 3))
 TWO_CODES = arrays(np.int32, st.tuples(st.integers(1, 14), st.integers(1, 14)), elements=st.integers(1, 2))

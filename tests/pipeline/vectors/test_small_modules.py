@@ -15,10 +15,10 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.vectors.amounts import pixel_area, pixels_of_area, pixels_of_length
 from segment_tiles.pipeline.vectors.geometry.hilbert import hilbert_distance
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
-from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
 from segment_tiles.pipeline.vectors.rasters.class_raster import ArrayClassRaster
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.palette import class_color
+from segment_tiles.pipeline.vectors.tracing.trace import trace_outlines
 
 
 def test_hilbert_curve_visits_every_cell_in_single_steps():

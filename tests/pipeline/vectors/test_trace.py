@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segment_tiles.pipeline.vectors.geometry import trace
-from segment_tiles.pipeline.vectors.geometry.trace import has_gdal_pipeline, trace_outlines
+from segment_tiles.pipeline.vectors.tracing import trace
+from segment_tiles.pipeline.vectors.tracing.trace import has_gdal_pipeline, trace_outlines
 
 SMALL_LABELS = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3))
 
@@ -69,7 +69,7 @@ def test_a_disk_that_takes_no_more_is_said_in_a_line() -> None:
         import resource, signal
         import numpy as np
         from segment_tiles.pipeline.errors import WriteFailedError
-        from segment_tiles.pipeline.vectors.geometry.trace import trace_outlines
+        from segment_tiles.pipeline.vectors.tracing.trace import trace_outlines
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:

@@ -17,8 +17,10 @@ from segment_tiles.workflows.polygons.polygonize import polygonize
 NODATA = 9
 
 
-def polygons(raster: Path, out: Path, workers: int = 1, **options) -> tuple[bytes, list[dict]]:
-    polygonize(raster, [out], PolygonizeOptions(**options), workers=workers)
+def polygons(
+    raster: Path, out: Path, workers: int = 1, threads: int = 1, **options
+) -> tuple[bytes, list[dict]]:
+    polygonize(raster, [out], PolygonizeOptions(**options), workers=workers, threads=threads)
     return out.read_bytes(), pq.read_table(out).to_pylist()
 
 
@@ -124,7 +126,10 @@ def test_worker_count_changes_nothing(tmp_path, class_raster, tolerance):
     two, _ = polygons(
         raster, tmp_path / "two.parquet", workers=2, vector_tile=64, sieve=5, simplify=tolerance
     )
-    assert one == two
+    three, _ = polygons(
+        raster, tmp_path / "three.parquet", threads=3, vector_tile=64, sieve=5, simplify=tolerance
+    )
+    assert one == two == three
     assert len({row["id"] for row in rows}) == len(rows)
 
 

@@ -40,4 +40,5 @@ COG: Final = Format(
     key="classes",
     is_class_raster=True,
     driver="COG",
+    is_apart=True,
 )

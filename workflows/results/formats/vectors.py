@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from segment_tiles.pipeline.idle_cores import finishing_threads
+from segment_tiles.pipeline.outputs.stores.store import array_of
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format_named
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.polygons.polygonize import polygonize
@@ -15,6 +17,8 @@ from segment_tiles.workflows.results.formats.table import STORE, format_of
 VECTOR_TILE: Final = 1024
 """Side of the tiles that are polygonised after a run: half of the default of ``polygonize``, because the network's
 libraries are in memory too; the Features are the same for any."""
+TILES_OF_A_PROCESS: Final = 16
+"""Tiles for which one more process is worth its start, of about a second."""
 
 
 def polygon_format(vector: VectorFormat) -> Format:
@@ -47,8 +51,17 @@ def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
         files,
         PolygonizeOptions(vector_tile=VECTOR_TILE),
         formats=[wanted.vector for wanted in formats],
+        workers=processes_for(work),
+        threads=finishing_threads(),
     )
     return made.notes
+
+
+def processes_for(work: Work) -> int:
+    """Return as many processes as the run was given, but none that starts longer than it would work."""
+    rows, columns = array_of(work.group, "classes").shape[-2:]
+    tiles = -(-rows // VECTOR_TILE) * -(-columns // VECTOR_TILE)
+    return max(1, min(work.workers, tiles // TILES_OF_A_PROCESS))
 
 
 PARQUET: Final = polygon_format(vector_format_named("parquet"))

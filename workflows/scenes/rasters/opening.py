@@ -92,7 +92,8 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
     )  # fmt: skip
     lattice = Lattice(spec.height, spec.width, models.tile, models.overlap)
     roi = roi_window(config.roi, spec)
-    grid = thumbnail_grid(spec, roi, spec.band_names or models.manifest.bands)
+    names = spec.band_names or models.manifest.bands
+    grid = thumbnail_grid(spec, roi, names) if config.preview else None
     return Scene(
         config.source,
         kind,

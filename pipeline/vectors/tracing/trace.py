@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import one_line
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.library_messages import ignored_warnings
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 
 PIPELINE_NEEDS_GDAL = (3, 12)
@@ -83,14 +84,13 @@ def _trace_by_pipeline(
             (folder / "outlines.gdalg.json").write_text(json_text(algorithm, indent=None))
         except OSError as error:
             raise write_failed(folder, error) from error
-        # GDAL keeps polygons on their way in a file, by default in the folder that the user works in
-        pyogrio.set_gdal_config_options({"CPL_TMPDIR": name})
+        # GDAL keeps polygons on their way in a file, by default in the folder that the user works in; the option is
+        # one for all threads, so it names the folder that they share
+        pyogrio.set_gdal_config_options({"CPL_TMPDIR": tempfile.gettempdir()})
         try:
             meta, table = pyogrio.read_arrow(folder / "outlines.gdalg.json")
         except RuntimeError as error:  # all of pyogrio's are; what may fail here is that file of GDAL's
             raise write_failed(folder, OSError(one_line(error))) from error
-        finally:
-            pyogrio.set_gdal_config_options({"CPL_TMPDIR": None})
     wkb = table[meta["geometry_name"] or "wkb_geometry"].to_numpy(zero_copy_only=False)
     return table["DN"].to_numpy().astype(np.int32), shapely.from_wkb(wkb)
 
@@ -113,6 +113,7 @@ def _trace_by_rasterio(
     from rasterio.features import shapes  # noqa: PLC0415 - not needed if GDAL is new enough
 
     mask = None if with_unlabelled else labels != 0
-    pairs = list(shapes(labels, mask=mask, connectivity=4))
+    with ignored_warnings():  # it changes filters itself, which would be those of all threads
+        pairs = list(shapes(labels, mask=mask, connectivity=4))
     polygons = np.array([shapely.geometry.shape(outline) for outline, _ in pairs], dtype=np.object_)
     return np.array([label for _, label in pairs], dtype=np.int32), polygons

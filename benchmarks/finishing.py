@@ -1,0 +1,175 @@
+"""After the last tile: seconds of finishing over seconds of computing, and bytes of the source over its size.
+
+    python benchmarks/finishing.py [--sides 8192 16384] [--repeat 1] [--backend torch] [--precision bf16]
+        [--model canopy-rgb] [--folder DIR]
+
+Whole runs of the command line with its default outputs. The source is the scene that ships with the program, mirrored
+to any side: RGB, deflate in tiles of 256 px, no overviews. It comes from an HTTP server on loopback, which answers
+ranges and counts what it sends. "Finish" is everything that the report counts after the last tile: overviews, COG,
+polygons, preview. "Processor" is user and system time of the whole command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+from segment_tiles.workflows.demo import DEMO_SCENE
+
+TILE = 256
+"""Side of the tiles of the GeoTIFF."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one run."""
+
+    compute: float
+    finish: float
+    processor: float
+    sent: float
+    """Bytes that the server sent, over the size of the file."""
+
+
+class Counted(BaseHTTPRequestHandler):
+    """Ranges of one file, and how much was sent of it."""
+
+    protocol_version = "HTTP/1.1"
+    file: ClassVar[Path]
+    sent: ClassVar[int] = 0
+    lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
+        if self.path != f"/{self.file.name}":
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        size, span = self.file.stat().st_size, self.headers.get("Range")
+        first, _, last = (span or "bytes=0-").removeprefix("bytes=").partition("-")
+        start, stop = int(first), min(size, int(last) + 1 if last else size)
+        self.send_response(200 if span is None else 206)
+        self.send_header("Content-Length", str(stop - start))
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{size}"')
+        if span is not None:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        self.end_headers()
+        if with_body:
+            with self.file.open("rb") as file:
+                file.seek(start)
+                self.wfile.write(file.read(stop - start))
+            with self.lock:
+                Counted.sent += stop - start
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(file: Path) -> Iterator[str]:
+    """Serve a file; gives its address."""
+    Counted.file, Counted.sent = file, 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Counted)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/{file.name}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def write_raster(path: Path, side: int) -> Path:
+    """Mirror the scene that ships with the program to any side, some rows at a time."""
+    with rasterio.open(DEMO_SCENE) as dataset:
+        scene, profile = dataset.read(), dataset.profile
+    period = np.concatenate([scene, scene[:, :, ::-1]], axis=2)
+    period = np.concatenate([period, period[:, ::-1]], axis=1)
+    columns = np.arange(side) % period.shape[2]
+    profile.update(
+        driver="GTiff", width=side, height=side, compress="deflate", tiled=True, blockxsize=TILE,
+        blockysize=TILE, interleave="pixel", bigtiff="if_safer",
+    )  # fmt: skip
+    with rasterio.open(path, "w", **profile) as dataset:
+        for row in range(0, side, TILE):
+            rows = np.arange(row, min(row + TILE, side)) % period.shape[1]
+            dataset.write(period[:, rows][:, :, columns], window=Window(0, row, side, len(rows)))
+    return path
+
+
+def run(raster: Path, out: Path, words: list[str]) -> Figures:
+    """Run the command once."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with served(raster) as address:
+        program = str(Path(sys.executable).with_name("segment-tiles"))
+        subprocess.run([program, "run", address, "--out", str(out), "--quiet", *words], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = json.loads((out / "report.json").read_text())["seconds"]
+    shutil.rmtree(out)
+    return Figures(
+        seconds["segment"],
+        seconds["finish"],
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        Counted.sent / raster.stat().st_size,
+    )
+
+
+def main() -> None:
+    """Print a line for each side: medians, and the ratios of all runs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sides", type=int, nargs="+", default=[8192, 16384])
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--model", default="canopy-rgb")
+    parser.add_argument("--backend", default="torch")
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
+    arguments = parser.parse_args()
+    words = ["--model", arguments.model, "--backend", arguments.backend, "--precision", arguments.precision]
+    print("  side  compute s  finish s  finish/compute  processor s  sent/size  (finish/compute of each)")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        for side in arguments.sides:
+            raster = write_raster(Path(name) / f"{side}.tif", side)
+            runs = [run(raster, Path(name) / "out", words) for _ in range(arguments.repeat)]
+            compute, finish, processor, sent = (
+                statistics.median(getattr(figures, field) for figures in runs)
+                for field in ("compute", "finish", "processor", "sent")
+            )
+            each = ", ".join(f"{figures.finish / figures.compute:.3f}" for figures in runs)
+            print(
+                f"{side:>6}{compute:>11.2f}{finish:>10.2f}{finish / compute:>16.3f}{processor:>13.1f}"
+                f"{sent:>11.3f}  ({each})",
+                flush=True,
+            )
+            raster.unlink()
+
+
+if __name__ == "__main__":
+    main()
