@@ -69,7 +69,7 @@ def command(
         with importing():
             from segment_tiles.workflows.batch.planning import plan_batch
 
-        _report_plan(plan_batch(file, restart=restart, restart_changed=restart_changed), json=json)
+        report_plan(plan_batch(file, restart=restart, restart_changed=restart_changed), json=json)
         return
     from segment_tiles.cli.terminal.batch_progress import BatchConsole
 
@@ -94,7 +94,8 @@ def report_batch(result: BatchResult, *, quiet: bool, json: bool) -> None:
     _leave_with_failures([(outcome.job.name, outcome.error) for outcome in result.failures], "failed")
 
 
-def _report_plan(plan: BatchPlan, *, json: bool) -> None:
+def report_plan(plan: BatchPlan, *, json: bool) -> None:
+    """Print the summed Plan; leave with status 2 if jobs would fail."""
     from segment_tiles.pipeline.names import shown_name
     from segment_tiles.workflows.run.describe import describe_plan
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from segment_tiles.cli.imports import importing
 from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
-from segment_tiles.workflows.config import PLAN_OPTIONS, plan_config_from
+from segment_tiles.workflows.config import PLAN_OPTIONS, RunConfig, plan_config_from
 
 
 @logged
@@ -15,6 +17,8 @@ from segment_tiles.workflows.config import PLAN_OPTIONS, plan_config_from
 def command(options: Given, json: Json = False) -> None:
     """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""
     config = plan_config_from(**options)
+    if Path(config.source).is_dir() and plan_folder(config, json=json):
+        return
     with importing():
         from segment_tiles.workflows.run.describe import describe_plan
         from segment_tiles.workflows.run.request import plan_run
@@ -29,3 +33,17 @@ def command(options: Given, json: Json = False) -> None:
     for name, value in document["summary"].items():
         table.add_row(name, value)
     text_console().print(table)
+
+
+def plan_folder(config: RunConfig, *, json: bool) -> bool:
+    """Print the summed Plan of every picture of a folder; False if it is a source itself, or holds no picture."""
+    from segment_tiles.cli.commands.batch import report_plan
+
+    with importing():
+        from segment_tiles.workflows.batch.folder import folder_jobs
+        from segment_tiles.workflows.batch.planning import plan_jobs
+
+    found = folder_jobs(config)
+    if found is not None:
+        report_plan(plan_jobs(found.jobs), json=json)
+    return found is not None

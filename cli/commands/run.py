@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,8 +19,10 @@ from segment_tiles.workflows.options.declare import options_of
 @logged
 @with_options(options_of(RunConfig))
 def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
-    """Segment a raster; a run that was stopped goes on where it was."""
+    """Segment a raster, or every picture of a folder; a run that was stopped goes on where it was."""
     config = run_config_from(**options)
+    if Path(config.source).is_dir() and run_folder(config, quiet=quiet, json=json):
+        return
     with importing():
         from segment_tiles.workflows.executors import executor_for
 
@@ -37,6 +40,28 @@ def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     if result.failures:
         print_failures(result.failures)
         raise typer.Exit(1)
+
+
+def run_folder(config: RunConfig, *, quiet: bool, json: bool) -> bool:
+    """Run every picture of a folder as `batch` does; False if it is a source itself, or holds no picture."""
+    from segment_tiles.cli.commands.batch import report_batch
+    from segment_tiles.cli.terminal.batch_progress import BatchConsole
+
+    with importing():
+        from segment_tiles.workflows.batch.folder import folder_jobs
+        from segment_tiles.workflows.batch.run import BatchResult, run_jobs
+
+    found = folder_jobs(config)
+    if found is None:
+        return False
+    with BatchConsole(quiet=quiet or json) as console:
+        if found.note is not None:
+            console.warn(found.note)
+        outcomes = run_jobs(
+            found.jobs, console, results=config.out, title=Path(config.source).absolute().name
+        )
+    report_batch(BatchResult(outcomes, config.out), quiet=quiet, json=json)
+    return True
 
 
 def print_summary(report: dict[str, Any]) -> None:

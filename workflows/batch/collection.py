@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pystac
 
@@ -11,7 +12,6 @@ from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.models.packages.stac_fields import stac_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.stac_item import read_item
-from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.table import CSV, PARQUET
 
@@ -22,7 +22,7 @@ ITEM = "item.json"
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
-def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str]:
+def write_collection(results: Path, title: str, outcomes: Sequence[JobOutcome]) -> list[str]:
     """Write the collection; its links lead to the ``item.json`` of every finished job.
 
     Returns
@@ -42,10 +42,10 @@ def write_collection(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str
         if outcome.state in {"done", "skipped"} and (outcome.job.config.out / ITEM).exists()
     ]
     items, notes = _items(finished)
-    target = file.results.resolve() / COLLECTION
+    target = results.resolve() / COLLECTION
     collection = pystac.Collection(
-        id=file.results.resolve().name,
-        description=f"Class maps of the jobs in {file.path.name}, made by segment-tiles.",
+        id=results.resolve().name,
+        description=f"Class maps of the jobs in {title}, made by segment-tiles.",
         extent=_extent([item for _, item in items]),
         license="other",
         href=str(target),

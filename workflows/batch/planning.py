@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,13 @@ def plan_batch(file: JobsFile, *, restart: bool = False, restart_changed: bool =
     UsageError
         If the file cannot be understood as jobs.
     """
+    return plan_jobs(list_jobs(file, restart=restart), restart_changed=restart_changed)
+
+
+def plan_jobs(jobs: Sequence[Job], *, restart_changed: bool = False) -> BatchPlan:
+    """Return the Plans of all jobs that would be computed."""
     with tempfile.TemporaryDirectory(prefix="segment-tiles-") as folder:
-        return BatchPlan(
-            tuple(
-                _planned(job, Path(folder), restart_changed=restart_changed)
-                for job in list_jobs(file, restart=restart)
-            )
-        )
+        return BatchPlan(tuple(_planned(job, Path(folder), restart_changed=restart_changed) for job in jobs))
 
 
 def _planned(job: Job, folder: Path, *, restart_changed: bool, may_measure: bool = True) -> PlannedJob:

@@ -99,6 +99,41 @@ def run_batch(
     """
     jobs = part.of(list_jobs(file, restart=restart))
     log.info("%s: %s", file.path, counted(len(jobs), "job"))
+    results = file.results if part == WHOLE else None
+    outcomes = run_jobs(
+        jobs, listener, results=results, title=file.path.name, restart_changed=restart_changed
+    )
+    return BatchResult(outcomes, file.results)
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    listener: BatchListener,
+    *,
+    results: Path | None,
+    title: str,
+    restart_changed: bool = False,
+) -> tuple[JobOutcome, ...]:
+    """Run every job that is not finished, and write table and collection, also when interrupted.
+
+    Parameters
+    ----------
+    jobs
+        Each with an output directory of its own.
+    listener
+        Told of jobs, stages, tiles and warnings.
+    results
+        Folder of table and collection; None writes none.
+    title
+        What the jobs are of: the name of the jobs file, or of a folder.
+    restart_changed
+        Throw away what jobs left whose source or settings are not what they were.
+
+    Raises
+    ------
+    WriteFailedError
+        If table or collection cannot be written.
+    """
     outcomes = [JobOutcome(job, "waiting") for job in jobs]
     try:
         with SharedExecutor(listener.note) as executor, segmenters_kept():
@@ -107,17 +142,17 @@ def run_batch(
                 outcomes[index] = run_job(job, listener, executor, restart_changed=restart_changed)
                 listener.job_ends(outcomes[index])
     finally:
-        if part == WHOLE:
-            for note in write_results(file, outcomes):
+        if results is not None:
+            for note in write_results(results, title, outcomes):
                 listener.warn(note)
-    return BatchResult(tuple(outcomes), file.results)
+    return tuple(outcomes)
 
 
-def write_results(file: JobsFile, outcomes: Sequence[JobOutcome]) -> list[str]:
+def write_results(results: Path, title: str, outcomes: Sequence[JobOutcome]) -> list[str]:
     """Write the table of jobs and the collection of their results; return what the user should know."""
-    make_output_folder(file.results)
-    write_table(file.results, outcomes)
-    return write_collection(file, outcomes)
+    make_output_folder(results)
+    write_table(results, outcomes)
+    return write_collection(results, title, outcomes)
 
 
 def run_job(

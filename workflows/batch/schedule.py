@@ -163,7 +163,7 @@ def _run_all(jobs_file: str, restart_changed: bool, retries: Retries) -> dict[st
                 work = _Work(job, log, executor, restart_changed)
                 outcomes[index] = _run_as_task(work, retries)
     finally:
-        for note in write_results(file, outcomes):
+        for note in write_results(file.results, file.path.name, outcomes):
             log.warn(note)
     failed = [outcome for outcome in outcomes if outcome.has_failed]
     if failed:
