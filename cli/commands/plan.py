@@ -40,8 +40,8 @@ def plan_folder(config: RunConfig, *, json: bool) -> bool:
     from segment_tiles.cli.commands.batch import report_plan
 
     with importing():
-        from segment_tiles.workflows.batch.folder import folder_jobs
         from segment_tiles.workflows.batch.planning import plan_jobs
+        from segment_tiles.workflows.batch.sources.folder import folder_jobs
 
     found = folder_jobs(config)
     if found is not None:

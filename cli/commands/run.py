@@ -48,8 +48,8 @@ def run_folder(config: RunConfig, *, quiet: bool, json: bool) -> bool:
     from segment_tiles.cli.terminal.batch_progress import BatchConsole
 
     with importing():
-        from segment_tiles.workflows.batch.folder import folder_jobs
         from segment_tiles.workflows.batch.run import BatchResult, run_jobs
+        from segment_tiles.workflows.batch.sources.folder import folder_jobs
 
     found = folder_jobs(config)
     if found is None:

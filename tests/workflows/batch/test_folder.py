@@ -13,7 +13,7 @@ import rasterio
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.outputs.stores.store import open_store
-from segment_tiles.workflows.batch.folder import folder_jobs
+from segment_tiles.workflows.batch.sources.folder import folder_jobs
 from segment_tiles.workflows.config import RunConfig
 
 
