@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ class Architecture:
         return self.arch in GRAPH_FILES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: its checksums are made once
 class ModelManifest:
     """The contents of ``model.json``, parsed and checked."""
 
@@ -78,7 +79,7 @@ class ModelManifest:
     weights_checksum: str = ""
     """sha256 of the weights, hexadecimal; part of a run's fingerprint."""
 
-    @property
+    @cached_property
     def network_checksum(self) -> str:
         """sha256 of all that decides what the network computes: the same weights run at several output strides.
 
@@ -87,7 +88,7 @@ class ModelManifest:
         described = [asdict(self.architecture), len(self.bands), self.classes.count]
         return _checksum([self.weights_checksum, *described]) if self.weights_checksum else ""
 
-    @property
+    @cached_property
     def map_checksum(self) -> str:
         """sha256 of all that decides a map of given tiles: the network, what it is fed, and what its classes are.
 
