@@ -18,6 +18,7 @@ from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.members import scenes_of
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
+from segment_tiles.pipeline.sources.versions.folder_listing import names_in
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 
 _OVERVIEWS: Final = re.compile(r"(?:\.msk)?(?:\.ovr)+(?:\.aux\.xml)?")
@@ -75,11 +76,9 @@ def read_files(uri: str, *, overviews: bool = True) -> list[Path | str]:
 
 @dataclass(slots=True)
 class Walk:
-    """From a source to everything that it names; every folder is listed once."""
+    """From a source to everything that it names."""
 
     _seen: set[str] = field(default_factory=set)
-    _folders: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    """Folder -> name in lower case -> names."""
 
     def of(self, uri: str, *, is_member: bool = False) -> Iterator[Path | str]:
         """Yield what is read with a source, of a member only what may change a pixel, a mask or its position."""
@@ -115,7 +114,7 @@ class Walk:
     def _is_alone(self, path: Path) -> bool:
         """Return whether nothing in the folder can belong to a raster: no name begins as its, no file is metadata."""
         stem = path.stem.lower()
-        for name, there in self._names_in(path.parent).items():
+        for name, there in names_in(path.parent).items():
             if name == path.name.lower() and len(there) == 1:
                 continue
             if name.startswith(stem):
@@ -128,24 +127,13 @@ class Walk:
 
     def _beside(self, path: Path) -> Iterator[Path]:
         """Yield the sidecars of a member that are there."""
-        names, stem = self._names_in(path.parent), path.stem.lower()
+        names, stem = names_in(path.parent), path.stem.lower()
         suffix = path.suffix.lower()
         worlds = (f"{suffix[:2]}{suffix[-1]}w", f"{suffix}w") if len(suffix) > 2 else ()
         wanted = [f"{path.name.lower()}{ending}" for ending in _AFTER_NAME]
         wanted += [f"{stem}{ending}" for ending in (*_AFTER_STEM, *worlds)]
         for name in wanted:
             yield from (path.parent / there for there in names.get(name, ()))
-
-    def _names_in(self, folder: Path) -> dict[str, list[str]]:
-        if (key := str(folder)) not in self._folders:
-            found: dict[str, list[str]] = {}
-            try:
-                for there in folder.iterdir():
-                    found.setdefault(there.name.lower(), []).append(there.name)
-            except OSError:
-                pass  # whoever opens the source says what may not be read
-            self._folders[key] = found
-        return self._folders[key]
 
 
 def _is_self_contained(path: Path) -> bool:
