@@ -4,6 +4,7 @@
 
     .segment-tiles/run.json         settings and choices; without it nothing else here counts
     .segment-tiles/ledger/          a row of shards is done where its file here is whole and its shards are kept
+                                    beside it, until the preview is drawn, what the row saw of the source
     .segment-tiles/classes.zarr     the store in work, made under another name and renamed
     .segment-tiles/computed.json    the report, once every row is done: formats need no network
     .segment-tiles/store.json       seals of the whole store; written just before it gets its final name
