@@ -97,6 +97,7 @@ format: install  ## rewrite the files in the project's style
 
 bench: install  ## memory, speed and polygons side by side with peers; results on stdout
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/whole_commands.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/floors.py
 	$(BIN)/python benchmarks/polygons.py

@@ -157,7 +157,7 @@ def thresholded(tmp_path: Path) -> Callable[..., tuple[NDArray[Any], dict[str, A
             "formats": ("zarr",), **options,
         }  # fmt: skip
         # collecting the garbage of a whole test session takes longer than such a run
-        with patch("segment_tiles.workflows.run.finish.release_freed_memory"):
+        with patch("segment_tiles.workflows.run.finish.release_after"):
             result = segment(RunConfig(str(source), str(model), out, **settings), heard)
         return np.asarray(open_store(out / "classes.zarr")["classes"]), dict(result.report), heard.warnings
 

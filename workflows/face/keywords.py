@@ -48,6 +48,8 @@ class _SceneKeywords(ArrayKeywords, total=False):
     format: str | Sequence[str] | None
     dicom_seg: DicomSegKind
     scores: bool
+    preview: bool
+    item: bool
     memory: str | int | None
     workers: int | None
 
