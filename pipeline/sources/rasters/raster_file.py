@@ -95,7 +95,7 @@ class RasterFile:
             with self._environment(), damage_refused(uri, WHAT):
                 self._bands = chosen_bands(self._raster, bands, alpha, uri)
                 self._plan = self._mask_plan(nodata)
-                self.spec = raster_spec(self._raster, self._bands, self._plan, uri)
+                self.spec = raster_spec(self._raster, self._bands, self._plan, uri, is_overview=level > 0)
                 self._reads_at_once = has_one_type(self._raster.file, self._bands)
                 self._may_be_sparse = level == 0 and holes_are_nodata(self._raster, self._bands, self._plan)
         except BaseException:

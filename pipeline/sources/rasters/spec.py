@@ -49,8 +49,10 @@ def chosen_bands(raster: Placed, bands: Sequence[int] | None, alpha: AlphaUse, u
     return chosen
 
 
-def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) -> RasterSpec:
-    """Return the spec of chosen bands.
+def raster_spec(
+    raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str, *, is_overview: bool = False
+) -> RasterSpec:
+    """Return the spec of chosen bands, of the file or of one of its overviews.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) 
         height=dataset.height,
         width=dataset.width,
         dtype=dtype.name,
-        georef=georef_of(dataset, uri),
+        georef=georef_of(dataset, uri, is_overview=is_overview),
         nodata=plan.nodata,
         band_names=names if any(names) else (),
         band_numbers=tuple(bands),
@@ -77,7 +79,7 @@ def raster_spec(raster: Placed, bands: Sequence[int], plan: MaskPlan, uri: str) 
     )
 
 
-def georef_of(dataset: Any, uri: str) -> GeoRef:
+def georef_of(dataset: Any, uri: str, *, is_overview: bool = False) -> GeoRef:
     """Return where an open raster lies.
 
     Raises
@@ -87,8 +89,8 @@ def georef_of(dataset: Any, uri: str) -> GeoRef:
     """
     transform = dataset.transform
     crs = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else None
-    if crs is None and transform.determinant == 0:
-        # GDAL gives no size of pixels to the overviews of a raster that has no transform
+    if crs is None and (transform.determinant == 0 or (is_overview and transform.is_identity)):
+        # GDAL gives overviews of a raster that has no transform no size of pixels, or (3.12) that of the raster's
         with rasterio.open(dataset.name) as full:
             if full.transform.is_identity:
                 return GeoRef.of_pixels().scaled(full.height / dataset.height, full.width / dataset.width)

@@ -67,11 +67,16 @@ def _of_zarr(url: str) -> dict[str, Any] | None:
 
 
 def gives_range(url: str, etag: str) -> bool:
-    """Return whether a server gives a range of the version with this ETag."""
+    """Return whether a server gives a range of the version with this ETag, and of no other.
+
+    One that gives a whole file of another version in place of the range compares them too: two machines behind one
+    name, of which this was the other one.
+    """
     request = _request(url, "GET", {"Range": "bytes=0-0", "If-Range": etag})
     try:
         with urlopen(request, timeout=SECONDS) as answer:
-            return bool(answer.status == HTTPStatus.PARTIAL_CONTENT)
+            is_of_another = answer.headers.get("ETag") not in {None, etag}
+            return bool(answer.status == HTTPStatus.PARTIAL_CONTENT) != is_of_another
     except (OSError, HTTPException, ValueError):
         return False
 

@@ -27,6 +27,9 @@ from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import GdalClassRa
 from segment_tiles.workflows.batch.jobs import Mosaic
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 
+FAILED = (SignalledError, rasterio.errors.RasterioIOError)
+"""GDAL 3.12 fails of itself where 3.10 only signals: either is a failed read."""
+
 SIDE, TILE = 4096, 16
 """Of a raster whose index of 65,536 tiles has half a megabyte; GDAL fetches its pieces when it needs them."""
 SOON = {"GDAL_HTTP_MAX_RETRY": 0}
@@ -255,8 +258,9 @@ def test_no_setting_of_logging_hides_an_error(halves: Path, caplog: pytest.LogCa
         hide()
         try:
             with rasterio.Env(), rasterio.open(index) as dataset:
-                with pytest.raises(SignalledError, match=r"b\.tif"), signalled_errors_raised():
+                with pytest.raises(FAILED) as failed, signalled_errors_raised():
                     dataset.read()
+                assert "b.tif" in f"{failed.value} {failed.value.__cause__!r}"
                 with signalled_errors_raised():
                     assert (dataset.read(window=((0, 9), (0, 9))) == 7).all()
         finally:
@@ -274,7 +278,7 @@ def test_each_thread_hears_its_own(halves: Path) -> None:
         try:
             with rasterio.Env(), rasterio.open(index) as dataset, signalled_errors_raised():
                 dataset.read()
-        except SignalledError as error:
+        except FAILED as error:
             failed.append(error)
 
     with signalled_errors_raised():
