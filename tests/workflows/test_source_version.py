@@ -241,6 +241,10 @@ class Ranges(SimpleHTTPRequestHandler):
         if content is None or not self.path.endswith(".tif"):
             self.send_error(404)
             return
+        match = self.headers.get("If-Match")
+        if self.state.get("knows If-Match") and match not in {None, headers.get("ETag")}:
+            self.send_error(412)
+            return
         first, last = 0, len(content) - 1
         asked = self.headers.get("Range")
         if self.state.get("knows If-Range") and self.headers.get("If-Range") not in {
@@ -302,10 +306,17 @@ def classes_of(out: Path) -> Any:
     return open_store(out / "classes.zarr")["classes"][:]
 
 
+@pytest.mark.parametrize("knows", ["If-Match", "If-Range"])
 def test_ranges_of_another_version_are_no_part_of_a_map(
-    tmp_path: Path, small_model: Path, server: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    knows: str,
+    tmp_path: Path,
+    small_model: Path,
+    server: tuple[str, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two machines behind one name: every second range comes from the one with the other file."""
+    if knows == "If-Range" and rasterio.__gdal_version__ >= "3.12":
+        pytest.skip("GDAL 3.12 takes a small file whole where it asked for its first range")
     monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
     url, state = server
     scenes = [write(tmp_path / f"{n}.tif", seed=n, side=320) for n in (1, 2)]
@@ -319,7 +330,7 @@ def test_ranges_of_another_version_are_no_part_of_a_map(
         return other, {"ETag": '"2"'}
 
     turns: list[bool] = []
-    state.update({"answer": answer, "knows If-Range": True})
+    state.update({"answer": answer, f"knows {knows}": True})
     remote = segment(config(url, small_model, tmp_path / "out"), Changing(lambda: None, "never"))
     assert remote.report["failures"] == []
     expected = classes_of(tmp_path / "out")
@@ -354,12 +365,13 @@ def test_which_servers_are_held_to_a_version(
     assert bool(known.read_settings) == guarded
     heard = []
     state["answer"] = lambda handler: (
-        heard.append((handler.headers["If-Range"], handler.headers["X-Mine"])) or content,
+        heard.append((handler.headers["If-Match"], handler.headers["If-Range"], handler.headers["X-Mine"]))
+        or content,
         {"ETag": etag},
     )
     with closing(RasterFile(url, settings=known.read_settings)) as source:
         source.read(source.spec.window)
-    assert set(heard) == {(etag if guarded else None, "1")}
+    assert set(heard) == {(*[etag if guarded else None] * 2, "1")}
 
 
 def test_a_read_that_failed_goes_on_with_the_same_version_only(

@@ -15,7 +15,7 @@ from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.patience import NOT_KEPT, http_settings
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
-from segment_tiles.pipeline.sources.versions.server import gives_range
+from segment_tiles.pipeline.sources.versions.server import CONDITIONS, gives_range
 
 _HTTP: Final = re.compile(r"(?:/vsicurl/)?(?P<url>https?://[^\"']+)")
 _STRONG: Final = re.compile(r'"[\x21\x23-\x5b\x5d-\x7e]+"')
@@ -25,19 +25,20 @@ _read_here: dict[str, Any] = {}
 """Versions of remote sources that this process has read, by name: GDAL keeps their ranges as long as it lives."""
 
 
-def if_range_setting(uri: str, version: Mapping[str, Any]) -> dict[str, str]:
+def one_version_setting(uri: str, version: Mapping[str, Any]) -> dict[str, str]:
     """Return the GDAL setting under which a server answers ranges of one version alone, if it can.
 
-    With ``If-Range`` a server that has another version gives the whole file in place of the range, which GDAL
-    refuses. Only of one plain URL, whose ETag is strong, and whose server gave a range under it: GDAL sends the
+    With ``If-Match`` a server that has another version refuses, with ``If-Range`` it gives the whole file in place of
+    the range. Only of one plain URL, whose ETag is strong, and whose server gave a range under it: GDAL sends the
     header with every request, also with those for other files.
     """
     found, etag = _HTTP.fullmatch(uri), str(version.get("etag", ""))
     if found is None or not _STRONG.fullmatch(etag) or not gives_range(found["url"], etag):
         return {}
-    header = f"If-Range: {etag}".replace('"', r"\"")
+    quoted = etag.replace('"', r"\"")
+    headers = [f'"{name}: {quoted}"' for name in CONDITIONS]
     own = getenv().get(_HEADERS) if hasenv() else None
-    return {_HEADERS: ",".join(filter(None, [own or os.environ.get(_HEADERS), f'"{header}"']))}
+    return {_HEADERS: ",".join(filter(None, [own or os.environ.get(_HEADERS), *headers]))}
 
 
 def begin_reading(uri: str, version: Any, *, anew: bool = False) -> None:

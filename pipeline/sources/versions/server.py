@@ -66,17 +66,25 @@ def _of_zarr(url: str) -> dict[str, Any] | None:
     return None
 
 
+CONDITIONS: Final = ("If-Match", "If-Range")
+"""Headers that hold a request to one version: a server that knows the first refuses another version, one that knows
+the second alone gives it whole in place of a range, which GDAL before 3.12 refuses."""
+
+
 def gives_range(url: str, etag: str) -> bool:
     """Return whether a server gives a range of the version with this ETag, and of no other.
 
     One that gives a whole file of another version in place of the range compares them too: two machines behind one
     name, of which this was the other one.
     """
-    request = _request(url, "GET", {"Range": "bytes=0-0", "If-Range": etag})
+    request = _request(url, "GET", {"Range": "bytes=0-0", **dict.fromkeys(CONDITIONS, etag)})
     try:
         with urlopen(request, timeout=SECONDS) as answer:
             is_of_another = answer.headers.get("ETag") not in {None, etag}
             return bool(answer.status == HTTPStatus.PARTIAL_CONTENT) != is_of_another
+    except HTTPError as error:
+        error.close()
+        return error.code == HTTPStatus.PRECONDITION_FAILED
     except (OSError, HTTPException, ValueError):
         return False
 

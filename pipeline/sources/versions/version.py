@@ -17,7 +17,7 @@ from segment_tiles.pipeline.errors import SourceChangedError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote
-from segment_tiles.pipeline.sources.versions.ranges import if_range_setting
+from segment_tiles.pipeline.sources.versions.ranges import one_version_setting
 from segment_tiles.pipeline.sources.versions.read_files import Walk, read_files
 from segment_tiles.pipeline.sources.versions.server import answer_of, remote_version
 from segment_tiles.pipeline.sources.versions.sidecar_meaning import aux_meaning, is_aux
@@ -169,7 +169,7 @@ def with_guard(known: KnownVersion) -> KnownVersion:
     """Return the version with the settings that keep others away; a server is asked once whether it knows them."""
     if not isinstance(known.before, dict):
         return known
-    return replace(known, read_settings=if_range_setting(known.uri, known.before))
+    return replace(known, read_settings=one_version_setting(known.uri, known.before))
 
 
 def known_version(uri: str, *, overviews: bool = True, remedy: str = ANEW) -> KnownVersion:
