@@ -18,5 +18,18 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        if _is_own_process:
+            gc.freeze()
         gc.enable()
+
+
+def own_process() -> None:
+    """Say that this process does one command and ends: what is made by then is never looked through again.
+
+    In a process that goes on, garbage that happens to be there would stay for ever.
+    """
+    global _is_own_process  # noqa: PLW0603 - there is one process
+    _is_own_process = True
+
+
+_is_own_process = False

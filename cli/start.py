@@ -6,9 +6,10 @@ from __future__ import annotations
 def main() -> None:
     """Run the command line; the entry point of the package."""
     try:
-        from segment_tiles.cli.imports import importing
+        from segment_tiles.cli.imports import importing, own_process
         from segment_tiles.cli.terminal.plugin_warnings import tell_of_plugins
 
+        own_process()
         tell_of_plugins()  # before options, which name what is installed
         try:
             with importing():
