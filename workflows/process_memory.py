@@ -7,7 +7,7 @@ import gc
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -61,15 +61,13 @@ def reset_peak() -> bool:
     return True
 
 
-GROWING: Final = ("accumulator", "input_bands", "read_cache", "finished_rows", "volume")
-"""Planned memory that grows with the scene."""
-RELEASED_FROM: Final = 64 * 2**20
-"""Bytes of it from which memory is given back to the system: after less that takes longer than the computation."""
+RELEASED_FROM: Final = 32
+"""Tiles of a run from which memory is given back to the system: after fewer that takes longer than the computation."""
 
 
-def release_after(planned: Mapping[str, int]) -> None:
-    """Give freed memory back to the system if a computation took much; `planned` is that of the report."""
-    if sum(planned[name] for name in GROWING) >= RELEASED_FROM:
+def release_after(report: Mapping[str, Any]) -> None:
+    """Give freed memory back to the system if the computation of which this is the report was not a small one."""
+    if report["tiles"]["planned"] >= RELEASED_FROM:
         release_freed_memory()
 
 

@@ -57,7 +57,7 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     begun = perf_counter()
     config, scene, directory, kind, stage = run.config, run.scene, run.directory, run.kind, run.listener.stage
     forget_segmenters()
-    release_after(report["memory"]["planned"])
+    release_after(report)
     share_arenas()
     if not directory.store.exists():
         kind.complete_store(directory, stage)
@@ -66,7 +66,7 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     group = open_store(directory.store)
     work = Work(directory.path, group, report, subject_of_scene(config, scene), stage, config.workers or 1)
     notes = make_formats(work, missing_results(directory, config.formats, format_options(config)))
-    release_after(report["memory"]["planned"])
+    release_after(report)
     picture: list[str] = []
     if config.preview:
         stage("preview")

@@ -42,7 +42,7 @@ def polygon_format(vector: VectorFormat) -> Format:
 
 def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
     """Polygonise a class map once and write all vector formats that are asked for."""
-    release_after(work.report["memory"]["planned"])
+    release_after(work.report)
     work.stage("polygons")
     store = work.folder / format_of(STORE).file
     files = [work.folder / wanted.file for wanted in formats]
