@@ -11,7 +11,6 @@ import pytest
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
-from segment_tiles.workflows.process_memory import GROWING
 from segment_tiles.workflows.results.formats.format import Work
 from segment_tiles.workflows.results.formats.make import make_formats
 from segment_tiles.workflows.results.formats.vectors import processes_for
@@ -19,7 +18,7 @@ from segment_tiles.workflows.results.formats.vectors import processes_for
 TABLE = ClassTable((MapClass(0, "a", (9, 9, 9)), MapClass(1, "b", (0, 99, 0))))
 REPORT: dict[str, Any] = {
     "classes": [{"pixels": 7}, {"pixels": 8}],
-    "memory": {"planned": dict.fromkeys(GROWING, 0)},
+    "tiles": {"planned": 4},
 }
 FILES = ("classes.tif", "classes.tif.aux.xml", "polygons.parquet")
 
