@@ -316,7 +316,7 @@ def test_ranges_of_another_version_are_no_part_of_a_map(
 ) -> None:
     """Two machines behind one name: every second range comes from the one with the other file."""
     if knows == "If-Range" and rasterio.__gdal_version__ >= "3.12":
-        pytest.skip("GDAL 3.12 takes a small file whole where it asked for its first range")
+        pytest.skip("GDAL 3.12 takes a file of up to ten times what it asked for whole, here 320 kB")
     monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
     url, state = server
     scenes = [write(tmp_path / f"{n}.tif", seed=n, side=320) for n in (1, 2)]
