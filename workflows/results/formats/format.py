@@ -116,5 +116,3 @@ class Format:
     """Whether an output directory has it as asked for; None: if its file is there."""
     vector: VectorFormat | None = None
     """The vector format that it is, if it is one."""
-    is_apart: bool = False
-    """Whether it may be made in a thread, while other files are: it only reads the store, and asks for nothing else."""

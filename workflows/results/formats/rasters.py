@@ -40,5 +40,4 @@ COG: Final = Format(
     key="classes",
     is_class_raster=True,
     driver="COG",
-    is_apart=True,
 )
