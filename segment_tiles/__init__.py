@@ -10,9 +10,12 @@ first used, so that importing this package costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = (
+    False  # type checkers take it for true; typing itself would take half of the time of this import
+)
+if TYPE_CHECKING:
+    from typing import Any
 
-if TYPE_CHECKING:  # for editors and type checkers
     from segment_tiles.pipeline.errors import (
         AreaChangedError,
         ChangedRunError,

@@ -149,7 +149,7 @@ def test_a_file_that_ends_too_early_is_no_interruption(
 @pytest.mark.parametrize("delay", [0.02, 0.06, 0.1, 0.2])
 def test_ctrl_c_while_the_program_starts(delay: float, tmp_path: Path) -> None:
     """From the first line of ours on; before it the interpreter itself is starting."""
-    code = "from segment_tiles.cli.start import main; print('up', flush=True); main()"
+    code = "import sys; print('up', flush=True); from segment_tiles.cli.start import main; main()"
     started = subprocess.Popen(
         [sys.executable, "-c", code, "info", str(tmp_path / "a.tif")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

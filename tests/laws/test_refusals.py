@@ -143,11 +143,6 @@ def command_words(options: Mapping[str, Any], folder: Path) -> list[str]:
     return words
 
 
-def _without_measures(line: str) -> str:
-    """Return a message without bytes in it: a run measures its process, a Plan takes what was measured."""
-    return re.sub(r"[\d.]+ [kMG]B", "some bytes", line)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_all_commands_refuse_alike(
     case: str,
@@ -183,10 +178,10 @@ def test_all_commands_refuse_alike(
     assert error.value.exit_status == 2
     said["schedule"] = f"segment-tiles: error: {error.value}"
     assert sorted(folder.rglob("*")) == before
-    message = _without_measures(said["run"].removeprefix("segment-tiles: error: --"))
+    message = said["run"].removeprefix("segment-tiles: error: --")
     assert re.search(bad.words, said["run"]), said["run"]
     for name, line in said.items():
-        assert message.removeprefix("segment-tiles: error: ") in _without_measures(line), (name, line)
+        assert message.removeprefix("segment-tiles: error: ") in line, (name, line)
 
 
 def test_a_restart_that_is_refused_throws_nothing_away(

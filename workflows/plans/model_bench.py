@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from segment_tiles.pipeline.models.precision import Sample
     from segment_tiles.pipeline.models.segmenter import Segmenter
     from segment_tiles.workflows.regions.loaded_model import LoadedPackage, ModelRequest
+
+
+PROGRAM_STEP: Final = 16 * 2**20
+"""Bytes in which the memory of the program is counted: from start to start it differs by less."""
 
 
 class ModelBench:
@@ -111,7 +115,7 @@ class ModelBench:
         )
         scorer = load_scorer(replace(self._request(backend, precision, batch), models=models))
         if earlier is not None:
-            return replace(earlier, program_bytes=resident_bytes())
+            return replace(earlier, program_bytes=_in_steps(resident_bytes()))
         # what a batch takes does not depend on its pixels: nothing is read for it
         sample = self._sample or _noise(self._scene.spec, self._scene.lattice.tile)
         probe = measured(scorer, batch, sample)
@@ -137,8 +141,20 @@ def measured(segmenter: Segmenter | Ensemble, batch: int, sample: Sample) -> Pro
     _, seconds = timed_scores(segmenter, *sample.batch(0, batch))
     added = max(0, peak_since_reset() - before)
     return Probe(
-        "", "", segmenter.precision, batch, seconds / batch, before, added, backend=segmenter.backend
+        "",
+        "",
+        segmenter.precision,
+        batch,
+        seconds / batch,
+        _in_steps(before),
+        added,
+        backend=segmenter.backend,
     )
+
+
+def _in_steps(size: int) -> int:
+    """Return bytes in whole steps, so that two starts of the same command have the same Plan."""
+    return -(-size // PROGRAM_STEP) * PROGRAM_STEP
 
 
 def _larger_batch(segmenter: Segmenter | Ensemble, probe: Probe, sample: Sample) -> Probe:

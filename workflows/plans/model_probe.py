@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 NOT_YET: Final = "not chosen yet, the first run measures"
 """Where a Plan's backend and precision come from if there is no Choice."""
-SMALLER: Final = 0.9
-"""Share of the kept bytes of the program below which a later start's count: its first start had more to load."""
 
 
 def compute_options(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> ComputeOptions:
@@ -146,7 +144,7 @@ def measure(
     earlier = kept_probe(path)
     probe = bench.probe(decision, batch, earlier)
     # what was tried for a Choice leaves memory behind that no later start has
-    if choice == before and (earlier is None or probe.program_bytes < SMALLER * earlier.program_bytes):
+    if choice == before and probe != earlier:
         remember(path, probe)
     chosen = _origin(options, choice if choice == before else Choice())
     return Measured(replace(probe, trials=decision.measured, chosen=chosen), choice, tuple(notes))
