@@ -18,7 +18,7 @@ from segment_tiles.pipeline.sources.kinds import ZARR_FILES
 from segment_tiles.pipeline.sources.patience import http_settings
 from segment_tiles.pipeline.sources.rasters.members import scenes_of
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
-from segment_tiles.pipeline.sources.versions.folder_listing import names_in
+from segment_tiles.pipeline.sources.versions.folder_listing import FolderListing, listing_of
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files
 
 _OVERVIEWS: Final = re.compile(r"(?:\.msk)?(?:\.ovr)+(?:\.aux\.xml)?")
@@ -31,11 +31,6 @@ _SELF_CONTAINED: Final = (
     b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\x89PNG", b"\xff\xd8\xff", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
 )  # fmt: skip
 """First bytes of TIFF, BigTIFF, PNG, JPEG and JPEG 2000: of these GDAL reads the file and sidecars of known names."""
-_NEVER_METADATA: Final = frozenset({
-    ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".gpkg", ".geojson", ".parquet", ".fgb", ".csv", ".yaml",
-    ".md", ".gz", ".nii", ".zarr", ".zip",
-})  # fmt: skip
-"""Endings of files beside a raster in which GDAL looks for nothing about it; text and XML may be a satellite's."""
 _AFTER_NAME: Final = (
     ".aux.xml",
     ".ovr",
@@ -76,9 +71,10 @@ def read_files(uri: str, *, overviews: bool = True) -> list[Path | str]:
 
 @dataclass(slots=True)
 class Walk:
-    """From a source to everything that it names."""
+    """From a source to everything that it names; every folder is listed once."""
 
     _seen: set[str] = field(default_factory=set)
+    _folders: dict[Path, FolderListing] = field(default_factory=dict)
 
     def of(self, uri: str, *, is_member: bool = False) -> Iterator[Path | str]:
         """Yield what is read with a source, of a member only what may change a pixel, a mask or its position."""
@@ -113,27 +109,25 @@ class Walk:
 
     def _is_alone(self, path: Path) -> bool:
         """Return whether nothing in the folder can belong to a raster: no name begins as its, no file is metadata."""
-        stem = path.stem.lower()
-        for name, there in names_in(path.parent).items():
-            if name == path.name.lower() and len(there) == 1:
-                continue
-            if name.startswith(stem):
-                return False
-            if Path(name).suffix not in _NEVER_METADATA and not all(
-                (path.parent / one).is_dir() for one in there
-            ):
-                return False
-        return True
+        there, own, stem = self._listing(path.parent), path.name.lower(), path.stem.lower()
+        if len(there.names.get(own, ())) > 1 or any(name != own for name in there.beginning_with(stem)):
+            return False
+        return there.may_be_metadata <= {own}
 
     def _beside(self, path: Path) -> Iterator[Path]:
         """Yield the sidecars of a member that are there."""
-        names, stem = names_in(path.parent), path.stem.lower()
+        names, stem = self._listing(path.parent).names, path.stem.lower()
         suffix = path.suffix.lower()
         worlds = (f"{suffix[:2]}{suffix[-1]}w", f"{suffix}w") if len(suffix) > 2 else ()
         wanted = [f"{path.name.lower()}{ending}" for ending in _AFTER_NAME]
         wanted += [f"{stem}{ending}" for ending in (*_AFTER_STEM, *worlds)]
         for name in wanted:
             yield from (path.parent / there for there in names.get(name, ()))
+
+    def _listing(self, folder: Path) -> FolderListing:
+        if folder not in self._folders:  # one that has just changed is remembered by nobody else
+            self._folders[folder] = listing_of(folder)
+        return self._folders[folder]
 
 
 def _is_self_contained(path: Path) -> bool:

@@ -6,9 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from segment_tiles.pipeline.sources.versions import folder_listing
-from segment_tiles.pipeline.sources.versions.folder_listing import names_in
+from segment_tiles.pipeline.sources.versions.folder_listing import FolderListing, listing_of
+
+
+def names_in(folder: Path) -> dict[str, list[str]]:
+    return dict(listing_of(folder).names)
 
 
 def age(folder: Path, seconds: float = 60.0) -> None:
@@ -45,3 +51,19 @@ def test_it_does_not_grow_and_what_cannot_be_listed_has_no_names(tmp_path: Path)
         assert names_in(folder) == {}
     assert len(folder_listing._KNOWN) <= folder_listing.FOLDERS_AT_MOST
     assert names_in(tmp_path / "none") == {}
+
+
+@given(
+    st.sets(st.text("ab.-", min_size=1, max_size=4).filter(lambda name: name.strip(".")), max_size=12),
+    st.text("ab.-"),
+)
+def test_names_that_begin_alike_are_found_without_the_others(names: set[str], start: str) -> None:
+    listing = FolderListing({name: [name] for name in names}, tuple(sorted(names)), frozenset())
+    assert list(listing.beginning_with(start)) == sorted(name for name in names if name.startswith(start))
+
+
+def test_what_may_be_metadata(tmp_path: Path) -> None:
+    for name in ("a.tif", "b.TIF", "MTD.XML", "notes"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.txt").mkdir()
+    assert listing_of(tmp_path).may_be_metadata == {"mtd.xml", "notes"}
