@@ -31,9 +31,9 @@ from memory import make_raster
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
+from segment_tiles.workflows.executors.dask_cluster.sliding_window import SlidingWindow
+from segment_tiles.workflows.executors.dask_cluster.worker import ProgressEvents, WorkOrder
 from segment_tiles.workflows.executors.interruption import Interruption
-from segment_tiles.workflows.executors.sliding_window import SlidingWindow
-from segment_tiles.workflows.executors.worker import ProgressEvents, WorkOrder
 from segment_tiles.workflows.plans.strips import in_strips
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 

@@ -4,7 +4,8 @@
 
 Each is a process of its own, from start to exit, imports included, at its second start: the Choice is made, and the
 network is kept. Contenders take turns, medians are shown. `batch` writes COGs alone, the loop plain GeoTIFFs; `run`
-has its default outputs. "CPU" is of all processes that a command started.
+has its default outputs. "CPU" is of all processes that a command started; "network alone" reads one picture, computes
+it as often as there are pictures, and writes nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ MODEL = "canopy-rgb"
 PROGRAM = [str(Path(sys.executable).with_name("segment-tiles"))]
 LIKE_FOR_LIKE = ["--precision", "fp32", "--backend", "torch"]
 """What the loop computes in."""
+MAP_ALONE = {"preview": False, "item": False}
+"""What the loop does without."""
 
 
 def write_pictures(folder: Path, count: int, side: int) -> list[Path]:
@@ -95,10 +98,10 @@ def compare(
         for name, rows in found.items()
     }
     base = list(medians.values())[-1]
-    print(f"{'':>28} {'s':>8} {'ratio':>6} {'CPU s':>8} {'ratio':>6} {'CPU ms a picture':>17}")
+    print(f"{'':>30} {'s':>8} {'ratio':>6} {'CPU s':>8} {'ratio':>6} {'CPU ms a picture':>17}")
     for name, (seconds, cpu) in medians.items():
         print(
-            f"{name:>28} {seconds:8.2f} {seconds / base[0]:6.2f} {cpu:8.2f} {cpu / base[1]:6.2f} "
+            f"{name:>30} {seconds:8.2f} {seconds / base[0]:6.2f} {cpu:8.2f} {cpu / base[1]:6.2f} "
             f"{1000 * cpu / pictures:17.0f}",
             flush=True,
         )
@@ -122,10 +125,12 @@ def main() -> None:
         print(f"{asked.count} rasters of {asked.side} px, {MODEL}, COG alone")
         compare(
             {
-                "batch": lambda work: batch_command(work, folder / "many", {}),
+                "batch, with preview and item": lambda work: batch_command(work, folder / "many", {}),
+                "batch": lambda work: batch_command(work, folder / "many", MAP_ALONE),
                 "batch, torch in fp32": lambda work: batch_command(
-                    work, folder / "many", {"precision": "fp32", "backend": "torch"}
+                    work, folder / "many", {**MAP_ALONE, "precision": "fp32", "backend": "torch"}
                 ),
+                "network alone, torch in fp32": lambda work: [*loop, "--network-alone", *map(str, many)],
                 "plain loop, torch in fp32": lambda work: [*loop, str(work / "out"), *map(str, many)],
             },
             asked.repeat,

@@ -30,8 +30,8 @@ from segment_tiles.pipeline.sources.rasters import raster_file
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import CACHE_MIB, GdalClassRaster
-from segment_tiles.workflows.executors.dask_settings import SETTINGS, dask_settings
-from segment_tiles.workflows.executors.local_workers import threads_of_worker
+from segment_tiles.workflows.executors.dask_cluster.dask_settings import SETTINGS, dask_settings
+from segment_tiles.workflows.executors.dask_cluster.local_workers import threads_of_worker
 from segment_tiles.workflows.plans.memory_plan import read_cache_bytes
 
 MIB = 2**20

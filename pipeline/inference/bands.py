@@ -13,7 +13,7 @@ of that tile alone, so that no Region and no ROI changes it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area
@@ -89,7 +90,7 @@ class BandReader:
 
     def read_ahead(self) -> Iterator[InputBand]:
         """Yield the bands from top to bottom, reading the next while the caller works on one."""
-        with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        with ContextPool(1, thread_name_prefix="read") as pool:
             following: Future[InputBand] | None = None
             try:
                 for index in self.row_indices:

@@ -1,4 +1,4 @@
-"""Runs the jobs of a batch one after the other; a failure of one does not stop the others."""
+"""Runs the jobs of a batch, several in flight; a failure of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from segment_tiles.pipeline.errors import ChangedRunError, RunFailedError, SegmentTilesError, one_line
+from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, one_line
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import make_output_folder
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.collection import write_collection
-from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.part import WHOLE, Part
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.batch.stream.job_stream import JobStream
+from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
+from segment_tiles.workflows.batch.stream.whole_scenes import segment_on_worker
 from segment_tiles.workflows.batch.table import write_table
+from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Executor
+from segment_tiles.workflows.executors.interruption import interruption
 from segment_tiles.workflows.logs.context import logged_as
 from segment_tiles.workflows.regions.loaded_model import segmenters_kept
+from segment_tiles.workflows.run.in_flight import ALONE, Alone, InFlight
 from segment_tiles.workflows.run.segment import Listener, RunResult, segment
 
 log = logging.getLogger(__name__)
@@ -136,11 +141,24 @@ def run_jobs(
     """
     outcomes = [JobOutcome(job, "waiting") for job in jobs]
     try:
-        with SharedExecutor(listener.note) as executor, segmenters_kept():
-            for index, job in enumerate(jobs):
+        with (
+            SharedExecutor(listener.note, in_flight=True) as executor,
+            segmenters_kept(),
+            interruption(listener.warn) as asked,
+        ):
+
+            def run(job: Job, told: Listener, in_flight: InFlight, device: str | None) -> JobOutcome:
+                way = Way(restart_changed, in_flight, device)
+                return run_job(job, told, executor, way)
+
+            def end(index: int, outcome: JobOutcome) -> None:
+                outcomes[index] = outcome
+                listener.job_ends(outcome)
+
+            def start(job: Job) -> None:
                 listener.job_starts(job, len(jobs))
-                outcomes[index] = run_job(job, listener, executor, restart_changed=restart_changed)
-                listener.job_ends(outcomes[index])
+
+            JobStream(run, listener, start, end, asked, executor.capacity).run(jobs)
     finally:
         if results is not None:
             for note in write_results(results, title, outcomes):
@@ -155,13 +173,23 @@ def write_results(results: Path, title: str, outcomes: Sequence[JobOutcome]) -> 
     return write_collection(results, title, outcomes)
 
 
-def run_job(
-    job: Job, listener: Listener, executor: SharedExecutor, *, restart_changed: bool = False
-) -> JobOutcome:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a job is run."""
+
+    restart_changed: bool = False
+    """Whether to throw away what it left, if its source or settings are not what they were."""
+    in_flight: Alone = ALONE
+    """What it shares with others."""
+    whole_on: str | None = None
+    """Device on which a worker may do it as a whole."""
+
+
+def run_job(job: Job, listener: Listener, executor: SharedExecutor, way: Way) -> JobOutcome:
     """Run one job; whatever is wrong with it is in the outcome."""
     with logged_as(job=job.name):
         log.info("begins: job %d, %s", job.number, shown_name(job.config.source))
-        outcome = _outcome(job, listener, executor, restart_changed=restart_changed)
+        outcome = _outcome(job, listener, executor, way)
         level = logging.ERROR if outcome.has_failed else logging.INFO
         reason = {"reason": outcome.error, "scene": shown_name(job.config.source)} if outcome.error else {}
         log.log(level, "ends: %s, %.1f s%s", outcome.state, outcome.seconds,
@@ -169,17 +197,16 @@ def run_job(
     return outcome
 
 
-def _outcome(job: Job, listener: Listener, executor: SharedExecutor, *, restart_changed: bool) -> JobOutcome:
+def _outcome(job: Job, listener: Listener, executor: SharedExecutor, way: Way) -> JobOutcome:
     started = perf_counter()
     try:
         if job.mosaic is not None:
             write_mosaic(job.mosaic, Path(job.config.source))
-        result = _segment(job, listener, executor.of(job.config), restart_changed=restart_changed)
+        with executor.of(job.config) as workers:
+            result = _segment(job.config, listener, workers, way)
     except ChangedRunError as error:
         return JobOutcome(job, "changed", one_line(error), perf_counter() - started)
     except SegmentTilesError as error:
-        if isinstance(error, RunFailedError):  # no worker is left: the next job gets new ones
-            executor.close()
         return JobOutcome(job, "failed", one_line(error), perf_counter() - started)
     except Exception as error:
         log.exception("an error that was not foreseen", extra={"told": True})
@@ -191,14 +218,18 @@ def _outcome(job: Job, listener: Listener, executor: SharedExecutor, *, restart_
     return JobOutcome(job, "skipped" if result.was_finished else "done", None, seconds, result.report)
 
 
-def _segment(job: Job, listener: Listener, executor: Executor, *, restart_changed: bool) -> RunResult:
+def _segment(config: RunConfig, listener: Listener, executor: Executor, way: Way) -> RunResult:
+    if way.whole_on is not None:
+        result = segment_on_worker(config, listener, executor, way.whole_on, way.in_flight)
+        if result is not None:
+            return result
     try:
-        return segment(job.config, listener, executor)
+        return segment(config, listener, executor, way.in_flight)
     except ChangedRunError as error:
-        if not restart_changed:
+        if not way.restart_changed:
             raise
         listener.warn(f"begun anew: {one_line(error)}")
-        return segment(replace(job.config, restart=True), listener, executor)
+        return segment(replace(config, restart=True), listener, executor, way.in_flight)
 
 
 def _failed_parts(failures: Sequence[Mapping[str, Any]]) -> str:

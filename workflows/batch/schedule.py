@@ -38,13 +38,13 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.library_messages import clean_log_records
 from segment_tiles.pipeline.parent_process import end_with_process
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.batch.executor import SharedExecutor
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.planning import check_jobs, is_finished_and_same
-from segment_tiles.workflows.batch.run import run_job, write_results
+from segment_tiles.workflows.batch.run import Way, run_job, write_results
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
 from segment_tiles.workflows.logs.output import logging_of_parent
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
@@ -121,7 +121,7 @@ def _is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
 )
 def segment_job(name: str, key: str | None, work: _Work) -> dict[str, Any]:
     """Do one job; Prefect keeps the answer under the key and does not call this again for it."""
-    work.outcome = run_job(work.job, work.log, work.executor, restart_changed=work.restart_changed)
+    work.outcome = run_job(work.job, work.log, work.executor, Way(work.restart_changed))
     if work.outcome.has_failed:
         msg = f"{name}: {work.outcome.error}"
         raise ChangedRunError(msg) if work.outcome.state == "changed" else RunFailedError(msg)

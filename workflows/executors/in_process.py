@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.workflows.executors.interruption import Interruption
-from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths
+from segment_tiles.workflows.executors.protocol import Capacity, IsStopped, Request, Result, RunPaths
 
 if TYPE_CHECKING:
     from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
@@ -29,6 +30,15 @@ class InProcess:
         """Call it here."""
         return function(*arguments)
 
+    def do_whole(
+        self,
+        function: Callable[[Request, IsStopped, IsStopped], Result],
+        request: Request,
+        interruption: Interruption,
+    ) -> Result:
+        """Do it here."""
+        return function(request, interruption.is_requested, lambda: False)
+
     def run(
         self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
     ) -> list[RegionReport]:
@@ -44,3 +54,24 @@ class InProcess:
 
     def close(self, *, at_once: bool = False) -> None:
         """Nothing was started."""
+
+
+class OneThread(InProcess):
+    """The same for runs that are in flight at once, whose threads come and go.
+
+    One thread computes for all of them: libraries keep threads and buffers for every thread that computes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = ContextPool(1, "compute")
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        """Do all tasks in that thread."""
+        return self._thread.submit(super().run, tasks, progress, interruption).result()
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Give the thread back."""
+        self._thread.shutdown(wait=not at_once, cancel_futures=True)

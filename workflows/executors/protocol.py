@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # worker processes are started before this process has spent 
     from segment_tiles.workflows.scenes.cut import Opener
 
 Result = TypeVar("Result")
+Request = TypeVar("Request")
+IsStopped = Callable[[], bool]
 Tell = Callable[[str], None]
 """Shows the user one line, such as the address of a dashboard."""
 
@@ -26,6 +28,8 @@ class Capacity:
     """Regions that are done at the same time."""
     memory: int | None = None
     """Bytes that each worker may take; None if only this machine sets a limit."""
+    is_elsewhere: bool = False
+    """Whether Regions are done in other processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class RunPaths:
 class Executor(Protocol):
     """Does Regions; in any order, on any worker, with the same bytes.
 
-    It starts when a run first needs it and serves any number of runs, one after the other, until it is closed.
+    It starts when a run first needs it and serves any number of runs until it is closed, also several at once.
     """
 
     choices: dict[tuple[str, ...], Any]
@@ -73,6 +77,23 @@ class Executor(Protocol):
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Return what a function returns where Regions are done."""
+        ...
+
+    def do_whole(
+        self,
+        function: Callable[[Request, IsStopped, IsStopped], Result],
+        request: Request,
+        interruption: Interruption,
+    ) -> Result:
+        """Return what a function returns that does all of a small run where its Regions would be done.
+
+        It is asked whether to end with the rows in work, and whether to end with the batch in work.
+
+        Raises
+        ------
+        RunFailedError
+            If nothing is left that could do it, or if it ended all workers that tried it.
+        """
         ...
 
     def run(

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import without_secrets
-from segment_tiles.workflows.logs.context import log_context
+from segment_tiles.workflows.logs.context import names_of
 
 FORMATS: Final = ("text", "json")
 PACKAGE: Final = "segment_tiles"
 """Logger above those of all our modules."""
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "told"}
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message", "asctime", "taskName", "told", "names",
+}  # fmt: skip
 """What every record has; the rest was given by ``extra``."""
 
 
@@ -23,7 +25,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and below it the traceback if it has one."""
-        names = " ".join(f"{key} {value}" for key, value in log_context().items())
+        names = " ".join(f"{key} {value}" for key, value in names_of(record).items())
         head = f"{_time(record)} {record.levelname} {record.name.removeprefix(f'{PACKAGE}.')}"
         lines = [f"{head}{f' [{names}]' if names else ''} {' '.join(record.getMessage().split())}"]
         lines += [f"    {line}" for line in _trace(self, record).splitlines()]
@@ -42,7 +44,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "process": record.process,
             "message": record.getMessage(),
-            **log_context(),
+            **names_of(record),
             **extra,
         }
         if trace := _trace(self, record):

@@ -44,10 +44,15 @@ class MemoryPlan:
     """Slices of a volume that are held together, and what reading them takes on the way."""
 
     @property
+    def computing(self) -> int:
+        """What the computation takes beside the program, with the volume."""
+        rows = self.accumulator + self.input_bands + self.read_cache + self.finished_rows
+        return self.batch + rows + self.volume
+
+    @property
     def total(self) -> int:
-        """The program, and the larger of computing, with the volume, and finishing."""
-        computing = self.batch + self.accumulator + self.input_bands + self.read_cache + self.finished_rows
-        return self.program + max(computing + self.volume, self.finishing)
+        """The program, and the larger of computing and finishing."""
+        return self.program + max(self.computing, self.finishing)
 
 
 def memory_of_region(

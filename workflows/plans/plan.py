@@ -108,7 +108,7 @@ def make_plan(
         parts[0].regions,
         sum(part.tiles for part in parts),
         None if any(part.skipped is None for part in parts) else sum(part.skipped or 0 for part in parts),
-        replace(memory, volume=held, finishing=_finishing(config, scene)),
+        replace(memory, volume=held, finishing=finishing_bytes(config, scene)),
         limit,
         workers,
         # beside the result what was copied, until the end
@@ -212,7 +212,7 @@ class _Costs:
 
 def _check_finishing(config: RunConfig, scene: Scene, probe: Probe, limit: int) -> None:
     """Refuse a DICOM SEG of a slide that memory cannot hold, before its computation."""
-    finishing = _finishing(config, scene)
+    finishing = finishing_bytes(config, scene)
     if finishing > FINISHING_BYTES and probe.program_bytes + finishing > limit:
         msg = (
             f"--memory allows {readable_bytes(limit)}, but DICOM SEG is made in memory and takes "
@@ -222,7 +222,7 @@ def _check_finishing(config: RunConfig, scene: Scene, probe: Probe, limit: int) 
         raise PlanError(msg)
 
 
-def _finishing(config: RunConfig, scene: Scene) -> int:
+def finishing_bytes(config: RunConfig, scene: Scene) -> int:
     """Return bytes of what follows the computation: of a slide with a whole map in memory for DICOM SEG."""
     if "dicom-seg" not in config.formats:
         return FINISHING_BYTES

@@ -6,7 +6,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from multiprocessing import forkserver, get_all_start_methods, get_context
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.errors import RunFailedError
 from segment_tiles.pipeline.library_messages import silence_libraries
 from segment_tiles.pipeline.parent_process import end_with_parent
@@ -102,7 +103,7 @@ def _threads(factory: WorkerFactory, setup: object, threads: int) -> Iterator[Ru
         idle: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(threads):
             idle.put(stack.enter_context(closing(factory(setup))))
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="polygons")
+        pool = ContextPool(threads, thread_name_prefix="polygons")
         stack.callback(pool.shutdown, cancel_futures=True)
 
         def work(step: str, task: object) -> object:

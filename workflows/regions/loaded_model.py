@@ -112,14 +112,21 @@ _KEPT: ContextVar[bool] = ContextVar("segmenters kept", default=False)
 
 
 @contextmanager
-def segmenters_kept() -> Iterator[None]:
-    """Inside, the loaded model outlives the run that used it: the next scene of a batch needs it again."""
+def segmenters_kept(*, afterwards: bool = False) -> Iterator[None]:
+    """Inside, the loaded model outlives the run that used it: the next scene of a batch needs it again.
+
+    Parameters
+    ----------
+    afterwards
+        Whether it stays loaded after this too, until `forget_segmenters` is called.
+    """
     token = _KEPT.set(True)
     try:
         yield
     finally:
         _KEPT.reset(token)
-        forget_segmenters()
+        if not afterwards:
+            forget_segmenters()
 
 
 def forget_segmenters() -> None:

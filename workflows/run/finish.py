@@ -8,6 +8,7 @@ from typing import Any
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.plans.plan import finishing_bytes
 from segment_tiles.workflows.process_memory import release_after, share_arenas
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.results.finished_report import finished_report, has_all_outputs
@@ -55,6 +56,20 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
         If the source has changed meanwhile: the preview shows it, and nothing more is called complete.
     """
     begun = perf_counter()
+    with run.in_flight.finishing(finishing_bytes(run.config, run.scene)):
+        outputs, notes = _made(run, report)
+    run.known.require_same(or_gone=True)
+    report = finished_report(run.directory, report, outputs, notes, started=run.started, begun=begun)
+    report["left_out"] = [name for name in left_out(run.config) if name not in report["outputs"]]
+    write_report(run.directory, report)
+    if ITEM in outputs:
+        run.listener.stage("item")
+        write_run_item(run.directory, run.scene, report)
+    return report
+
+
+def _made(run: Run, report: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Make store, formats and preview; return the names of all outputs, and what could not be made."""
     config, scene, directory, kind, stage = run.config, run.scene, run.directory, run.kind, run.listener.stage
     forget_segmenters()
     release_after(report)
@@ -79,12 +94,4 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     kind.remove_copies(directory)
     files = [file.name for file in files_of(config.formats, directory.path)]
     has_item = kind.is_placed and config.item
-    outputs = [*files, *picture, directory.report.name, *([ITEM] if has_item else [])]
-    run.known.require_same(or_gone=True)
-    report = finished_report(directory, report, outputs, notes, started=run.started, begun=begun)
-    report["left_out"] = [name for name in left_out(config) if name not in report["outputs"]]
-    write_report(directory, report)
-    if has_item:
-        stage("item")
-        write_run_item(directory, scene, report)
-    return report
+    return [*files, *picture, directory.report.name, *([ITEM] if has_item else [])], notes

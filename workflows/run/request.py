@@ -129,6 +129,6 @@ def _check_cluster(config: RunConfig) -> None:
     """Refuse a cluster file that cannot be accepted."""
     if config.cluster is not None:
         # brings Dask, which a run in this process does without
-        from segment_tiles.workflows.executors.cluster_file import read_cluster_file  # noqa: PLC0415
+        from segment_tiles.workflows.executors.dask_cluster.cluster_file import read_cluster_file  # noqa: PLC0415
 
         read_cluster_file(config.cluster)

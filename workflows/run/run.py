@@ -12,11 +12,10 @@ from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.executors import Executor, RunPaths
-from segment_tiles.workflows.executors.interruption import interruption
+from segment_tiles.workflows.executors import Capacity, Executor, RunPaths
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.memory_plan import read_cache_bytes
-from segment_tiles.workflows.plans.model_probe import compute_options, must_measure
+from segment_tiles.workflows.plans.model_probe import Measured, compute_options, must_measure
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import (
     RunRecord,
@@ -28,6 +27,7 @@ from segment_tiles.workflows.plans.record import (
 from segment_tiles.workflows.regions.loaded_model import ModelRequest
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.results.report import not_finite_warning, run_report, write_report
+from segment_tiles.workflows.run.in_flight import ALONE, Alone
 from segment_tiles.workflows.run.listener import Listener
 from segment_tiles.workflows.run.one_version import on_one_version
 from segment_tiles.workflows.run.request import check_space
@@ -57,6 +57,8 @@ class Run:
     """Told how it goes."""
     started: float
     """``perf_counter`` at the start of the run."""
+    in_flight: Alone = ALONE
+    """What it shares with other runs in flight."""
     record: RunRecord | None = None
     """Of an earlier start that is gone on with, or of this one."""
     is_new: bool = False
@@ -85,13 +87,8 @@ class Run:
         capacity = executor.start()
         paths = self._paths()
         executor.check(paths)
-        models = tuple(manifest.network_checksum for _, manifest in self.scene.members)
-        known = executor.choices.get(models)
-        options = compute_options(self.config, None if self.record is None else self.record.choices)
-        if known is None and must_measure(self.scene, options):
-            self.listener.stage("precision and backend, measured once for this model and machine")
-        measured = executor.call(probe_scene, self.config, self.scene, paths, self.record, known)
-        probe, executor.choices[models] = measured.probe, measured.choice
+        measured = self._measured(executor, paths)
+        probe = measured.probe
         warnings = [*self.scene.warnings, *map(without_secrets, measured.notes)]
         for text in warnings:
             self.listener.warn(text)
@@ -105,7 +102,8 @@ class Run:
         seconds = {"prepare": perf_counter() - self.started}
         self.listener.planned(plan)
         begun = perf_counter()
-        regions = [] if self.directory.store.exists() else self._do_regions(plan, paths, executor)
+        is_done = self.directory.store.exists()
+        regions = [] if is_done else self._do_regions(plan, paths, executor, capacity)
         seconds["segment"] = perf_counter() - begun
         return self._report(plan, regions, seconds, warnings)
 
@@ -121,14 +119,33 @@ class Run:
             require_device(self.record, plan.probe)
         write_record(self.directory.record, self.record)
 
-    def _do_regions(self, plan: Plan, paths: RunPaths, executor: Executor) -> list[RegionReport]:
+    def _measured(self, executor: Executor, paths: RunPaths) -> Measured:
+        """Return how this run computes, and keep the Choice for those that the executor serves after it."""
+        scene = self.scene
+        models = tuple(manifest.network_checksum for _, manifest in scene.members)
+        options = compute_options(self.config, None if self.record is None else self.record.choices)
+        way = (models, options, scene.lattice.tile, scene.spec.bands, scene.spec.dtype)
+        with self.in_flight.measuring(way):
+            known = executor.choices.get(models)
+            if known is None and must_measure(scene, options):
+                self.listener.stage("precision and backend, measured once for this model and machine")
+            measured = executor.call(probe_scene, self.config, scene, paths, self.record, known)
+            executor.choices[models] = measured.choice
+        return measured
+
+    def _do_regions(
+        self, plan: Plan, paths: RunPaths, executor: Executor, capacity: Capacity
+    ) -> list[RegionReport]:
         """Do all Regions, and make one result of several Cuts that are whole."""
         assert self.record is not None
         # as the record says: the server may tell nothing today
         known = replace(self.known, before=self.record.settings.get("source version"))
         self._prepare()
         tasks = self._tasks(plan, paths, known)
-        with interruption(self.listener.warn) as asked:
+        with (
+            self.in_flight.interruption(self.listener.warn) as asked,
+            self.in_flight.computing(plan, capacity),
+        ):
             regions = on_one_version(
                 lambda stop: executor.run(tasks, self.listener.tiles, stop),
                 asked,

@@ -30,6 +30,7 @@ from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import check_same_run, read_record, settings_of
 from segment_tiles.workflows.results.report import read_report
 from segment_tiles.workflows.run.finish import finish, is_finished
+from segment_tiles.workflows.run.in_flight import ALONE, Alone
 from segment_tiles.workflows.run.listener import Listener, LoggedListener, RunResult
 from segment_tiles.workflows.run.request import checked_request
 from segment_tiles.workflows.run.run import Run
@@ -42,7 +43,9 @@ log = logging.getLogger(__name__)
 __all__ = ["Listener", "RunResult", "segment"]
 
 
-def segment(config: RunConfig, listener: Listener, executor: Executor | None = None) -> RunResult:
+def segment(
+    config: RunConfig, listener: Listener, executor: Executor | None = None, in_flight: Alone = ALONE
+) -> RunResult:
     """Run, or go on with what an earlier start of the same run left.
 
     Parameters
@@ -53,6 +56,8 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
         Told how it goes.
     executor
         Where Regions are done; it is left open. None starts what the configuration names and closes it.
+    in_flight
+        What it shares with other runs, each in a thread of its own.
 
     Raises
     ------
@@ -68,11 +73,16 @@ def segment(config: RunConfig, listener: Listener, executor: Executor | None = N
     begin_reading(config.source, known.before, anew=True)
     environment = rasterio.Env(**known.read_settings) if known.read_settings else nullcontext()
     with logged_as(scene=shown_name(config.source)), environment:
-        return _segment(config, known, LoggedListener(listener), executor, started)
+        return _segment(config, known, LoggedListener(listener), executor, started, in_flight)
 
 
 def _segment(
-    asked: RunConfig, known: KnownVersion, listener: Listener, executor: Executor | None, started: float
+    asked: RunConfig,
+    known: KnownVersion,
+    listener: Listener,
+    executor: Executor | None,
+    started: float,
+    in_flight: Alone,
 ) -> RunResult:
     directory = OutputDirectory(asked.out)
     try:
@@ -85,7 +95,7 @@ def _segment(
     _log_opened(config, scene)
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
-        run = Run(config, scene, directory, settings_of(config, scene), known, listener, started)
+        run = Run(config, scene, directory, settings_of(config, scene), known, listener, started, in_flight)
         require_equal(scene.uri, known.before, run.settings["source version"])
         return _done(run, asked, executor)
 

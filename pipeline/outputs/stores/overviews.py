@@ -18,13 +18,13 @@ Where a side is odd, the last row or column of a level comes from two pixels, or
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.idle_cores import finishing_threads
@@ -194,7 +194,7 @@ def _fill_level(finer: zarr.Group, coarser: zarr.Group, nodata: int) -> None:
         classes_out[window.slices()] = mode_of_four(classes, nodata)
         confidence_out[window.slices()] = mean_of_four(confidence, classes != nodata)
 
-    with ThreadPoolExecutor(finishing_threads(), thread_name_prefix="overviews") as pool:
+    with ContextPool(finishing_threads(), thread_name_prefix="overviews") as pool:
         for _ in pool.map(fill, shard_windows(*_rows_and_columns(coarser))):
             pass
 

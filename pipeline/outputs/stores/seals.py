@@ -10,11 +10,11 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.json_text import json_text
 
@@ -92,7 +92,7 @@ def is_tree_kept(folder: Path, seals: Mapping[str, Seal], *, sizes_only: bool = 
 
 def kept(pairs: Iterable[tuple[Seal, Path]]) -> list[bool]:
     """Return of each file whether it is what it was; reading and summing go on in several threads."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="check") as pool:
+    with ContextPool(min(8, os.cpu_count() or 1), thread_name_prefix="check") as pool:
         return list(pool.map(lambda pair: pair[0].is_kept(pair[1]), pairs))
 
 

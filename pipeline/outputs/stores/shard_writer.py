@@ -6,7 +6,7 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from time import perf_counter
 from types import TracebackType
@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.durable import make_folder, sync_files
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.grid.window import Window
@@ -89,7 +90,7 @@ class ShardWriter:
         self._filled = 0
         self._buffers = self._new_buffers()
         self._not_finite = self._by_shard(np.zeros((0, region.width), dtype=bool))
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._pool = ContextPool(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
         self.seconds = 0.0
         self.wait_seconds = 0.0

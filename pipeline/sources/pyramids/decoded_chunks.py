@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
 
@@ -11,6 +10,7 @@ import zarr
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.errors import ReadFailedError
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.damage import DAMAGE
@@ -38,7 +38,7 @@ class DecodedChunks:
     def __init__(self, uri: str, cache_bytes: int) -> None:
         self._uri = uri
         self._patience = Patience(REMOTE_ATTEMPTS if is_url(uri) else 1, read_errors())
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="chunks")
+        self._readers = ContextPool(READERS, thread_name_prefix="chunks")
         self._chunks: LRUCache[tuple[int, ...], NDArray[Any]] = LRUCache(
             cache_bytes, getsizeof=lambda chunk: int(chunk.nbytes)
         )

@@ -11,12 +11,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, read_into
@@ -35,7 +36,7 @@ class SeveralHandles:
     def __init__(self, handles: Sequence[Source]) -> None:
         self._handles = handles
         self.spec: RasterSpec = handles[0].spec
-        self._pool = ThreadPoolExecutor(len(handles), thread_name_prefix="decode")
+        self._pool = ContextPool(len(handles), thread_name_prefix="decode")
 
     def read(self, window: Window) -> NDArray[Any]:
         """Return the values of a window: bands x rows x columns, native type.

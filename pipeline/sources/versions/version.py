@@ -7,12 +7,12 @@ itself complete is of one version.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.errors import SourceChangedError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
@@ -53,7 +53,7 @@ def source_versions(uris: Sequence[str]) -> list[Version]:
     Local TIFFs and pictures are not opened; servers are asked several at once.
     """
     walk = Walk()
-    with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
+    with ContextPool(SERVERS_AT_ONCE) as pool:
         told = {uri: pool.submit(remote_version, uri) for uri in uris if is_remote(uri)}
         return [
             told[uri].result() if uri in told else _local_version(list(walk.of(uri, is_member=True)))
@@ -86,7 +86,7 @@ def _counting(file: Path) -> list[int] | str | None:
 
 
 def _of_several(local: dict[str, list[int] | str | None], urls: list[str]) -> dict[str, Any]:
-    with ThreadPoolExecutor(SERVERS_AT_ONCE) as pool:
+    with ContextPool(SERVERS_AT_ONCE) as pool:
         told = dict(zip(map(shown_name, urls), pool.map(answer_of, urls), strict=True))
     there = [status for status in local.values() if isinstance(status, list)]
     # apart from the files, which are compared if a server is silent too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import copy_context
 from time import monotonic
 from typing import Final
 
@@ -37,7 +38,9 @@ class SourceWatch:
     def has_changed(self) -> bool:
         """Return whether it was seen to be another, without waiting; a source that is gone may come back."""
         if self._error is None and monotonic() >= self._due and not self._is_looking:
-            self._thread = threading.Thread(target=self._look, name="source-watch", daemon=True)
+            self._thread = threading.Thread(
+                target=copy_context().run, args=(self._look,), name="source-watch", daemon=True
+            )
             self._thread.start()
         return self._error is not None
 

@@ -10,7 +10,7 @@ from distributed.deploy import Cluster
 
 import segment_tiles.workflows
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.workflows.executors.cluster_file import cluster_class, read_cluster_file
+from segment_tiles.workflows.executors.dask_cluster.cluster_file import cluster_class, read_cluster_file
 from segment_tiles.workflows.run.segment import segment
 
 EXAMPLES = sorted((Path(segment_tiles.workflows.__file__).parent / "deploy" / "clusters").glob("*.yaml"))

@@ -18,8 +18,8 @@ import torch
 
 from segment_tiles.pipeline.errors import RunFailedError, UsageError
 from segment_tiles.workflows.executors import InProcess, executor_for
+from segment_tiles.workflows.executors.dask_cluster.local_workers import gpu_of_worker, threads_of_worker
 from segment_tiles.workflows.executors.interruption import FINISHING, Interruption
-from segment_tiles.workflows.executors.local_workers import gpu_of_worker, threads_of_worker
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 from segment_tiles.workflows.run.segment import segment
 
@@ -150,7 +150,7 @@ def test_a_task_is_small_plain_data(scenario: Any, tmp_path: Path) -> None:
 
 def test_workers_can_start_before_torch_is_imported() -> None:
     code = (
-        "import sys, segment_tiles.cli.commands.run, segment_tiles.workflows.executors.local_workers;"
+        "import sys, segment_tiles.cli.commands.run, segment_tiles.workflows.executors.dask_cluster.local_workers;"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -19,11 +19,12 @@ from segment_tiles.pipeline.errors import (
     WriteFailedError,
     one_line,
 )
-from segment_tiles.workflows.executors.dask_settings import TRIES
+from segment_tiles.workflows.executors.dask_cluster.dask_settings import TRIES
+from segment_tiles.workflows.executors.dask_cluster.slots import Slots
+from segment_tiles.workflows.executors.dask_cluster.unopened import submit
+from segment_tiles.workflows.executors.dask_cluster.worker import WorkOrder, do_region_on_worker, stop_run
 from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import Tell
-from segment_tiles.workflows.executors.unopened import submit
-from segment_tiles.workflows.executors.worker import WorkOrder, do_region_on_worker, stop_run
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,8 @@ LOG_LINES = 12
 class SlidingWindow:
     """One run's Regions on their way through a cluster.
 
-    One Region per worker is in work, and none waits on a worker: Dask blames the death of a worker on every
-    task that it was given, also on those that it had not begun. Only an adaptive cluster gets more, for it starts
-    workers when tasks wait.
+    One Region per worker is in work, of whatever run: see `Slots`. Only an adaptive cluster gets more, for it
+    starts workers when tasks wait.
 
     Parameters
     ----------
@@ -61,6 +61,8 @@ class SlidingWindow:
         Seconds until a run gives up that has lost all workers.
     at_least
         Regions in work, however few workers there are.
+    slots
+        What is in work of all runs in flight.
     do
         What is done with a task on a worker.
     """
@@ -76,6 +78,7 @@ class SlidingWindow:
         *,
         patience: float = 120.0,
         at_least: int = 0,
+        slots: Slots | None = None,
         do: Callable[[RegionTask, WorkOrder], RegionReport] = do_region_on_worker,
     ) -> None:
         self._client, self._order, self._tasks = client, order, tasks
@@ -83,7 +86,8 @@ class SlidingWindow:
         self._waiting = deque(range(len(tasks)))
         self._in_work: dict[Future, int] = {}
         self._reports: dict[int, RegionReport] = {}
-        self._happened: queue.SimpleQueue[Future | tuple[int, int]] = queue.SimpleQueue()
+        self._happened: queue.SimpleQueue[Future | tuple[int, int] | None] = queue.SimpleQueue()
+        self._slots = slots or Slots()
         self._workers, self._patience, self._at_least, self._do = 0, patience, at_least, do
         self._counted = self._had_workers = monotonic()
         self._is_stopping = False
@@ -101,6 +105,7 @@ class SlidingWindow:
             If a worker found that the source is another.
         """
         self._count_workers()
+        self._slots.tell(self._wake)
         self._client.subscribe_topic(self._order.run, lambda event: self._happened.put(tuple(event[1])))
         try:
             while self._in_work or (self._waiting and not self._is_stopping):
@@ -111,12 +116,14 @@ class SlidingWindow:
                 self._take()
             self._take_progress()
         finally:
+            self._slots.forget(self._wake)
+            self._slots.give_back(len(self._in_work))
             if self._client.status == "running":
                 self._client.unsubscribe_topic(self._order.run)
         return [self._reports[index] for index in sorted(self._reports)]
 
     def _submit(self) -> None:
-        while self._waiting and len(self._in_work) < max(self._workers, self._at_least):
+        while self._waiting and self._slots.take(max(self._workers, self._at_least)):
             index = self._waiting.popleft()
             future = submit(
                 self._client,
@@ -130,6 +137,11 @@ class SlidingWindow:
             log.debug("Region %d of %d is given to the workers", index + 1, len(self._tasks))
             future.add_done_callback(self._happened.put)
 
+    def _wake(self) -> None:
+        """Look again whether a slot is free."""
+        if self._waiting:
+            self._happened.put(None)
+
     def _take(self) -> None:
         """Wait a moment for something to happen, and see to it."""
         try:
@@ -138,8 +150,10 @@ class SlidingWindow:
             return
         if isinstance(event, tuple):
             self._tell_progress(*event)
-        elif event in self._in_work:
-            self._finish(event, self._in_work.pop(event))
+        elif event is not None and event in self._in_work:
+            index = self._in_work.pop(event)
+            self._slots.give_back()
+            self._finish(event, index)
 
     def _take_progress(self) -> None:
         """See to what workers told before their last Region came back."""

@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
@@ -19,6 +21,7 @@ from segment_tiles.pipeline.models.devices import device_label, resolve_device
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.executors.protocol import RunPaths
+from segment_tiles.workflows.logs.context import keep_names_in_records, logged_as
 from segment_tiles.workflows.logs.formats import PACKAGE
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.regions.region_work import do_region
@@ -44,6 +47,8 @@ class WorkOrder:
     """Name of this start of the run, and topic of its progress."""
     version: str
     """Of the program that asks: a worker of another version may give other bytes."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Of job and scene, which lines of the log carry."""
 
 
 class _AbortedError(Exception):
@@ -84,7 +89,7 @@ def do_region_on_worker(task: RegionTask, order: WorkOrder) -> RegionReport:
         If this worker has another version of the program, or another kind of device.
     """
     _require_version(order.version)
-    with _one_region_at_a_time:
+    with _one_region_at_a_time, logged_as(**order.names):
         _require_device(task)
         progress = ProgressEvents(order.run)
         try:
@@ -97,6 +102,21 @@ def do_region_on_worker(task: RegionTask, order: WorkOrder) -> RegionReport:
             raise
         finally:
             progress.send()
+
+
+def do_whole_on_worker(
+    function: Callable[[Any, Callable[[], bool], Callable[[], bool]], Any], request: Any, order: WorkOrder
+) -> Any:
+    """Do all of a small run in this worker.
+
+    Raises
+    ------
+    UsageError
+        If this worker has another version of the program.
+    """
+    _require_version(order.version)
+    with _one_region_at_a_time, logged_as(**order.names):
+        return function(request, lambda: order.run in _stopped, lambda: order.run in _aborted)
 
 
 def stop_run(run: str, *, at_once: bool = False) -> None:
@@ -153,6 +173,7 @@ class RegionWorker(WorkerPlugin):  # type: ignore[misc]
         """Set environment, signals and threads of torch."""
         os.environ.update(self._environment)
         clean_log_records()
+        keep_names_in_records()
         silence_libraries()
         logging.getLogger(PACKAGE).setLevel(self._log_level)  # as where the run was started
         if self._ignores_interrupts and threading.current_thread() is threading.main_thread():

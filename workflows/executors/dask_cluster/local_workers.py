@@ -16,7 +16,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 
 from segment_tiles.pipeline.errors import RunFailedError, one_line
 from segment_tiles.pipeline.models.gpu_driver import has_gpu_driver
-from segment_tiles.workflows.executors.dask_settings import dask_settings
+from segment_tiles.workflows.executors.dask_cluster.dask_settings import dask_settings
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ START_SECONDS = 120.0
 """Until the first process must be there, on a machine that is busy."""
 
 PRELOADED = (
-    "segment_tiles.workflows.executors.worker",
+    "segment_tiles.workflows.executors.dask_cluster.worker",
     "segment_tiles.workflows.run.scene_probe",
     "timm.models",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -17,14 +18,29 @@ from distributed.comm import CommClosedError
 from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
 from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.executors.clusters import Cluster
-from segment_tiles.workflows.executors.dask_settings import TRIES
+from segment_tiles.workflows.executors.dask_cluster.clusters import Cluster
+from segment_tiles.workflows.executors.dask_cluster.dask_settings import TRIES
+from segment_tiles.workflows.executors.dask_cluster.sliding_window import SlidingWindow
+from segment_tiles.workflows.executors.dask_cluster.slots import Slots
+from segment_tiles.workflows.executors.dask_cluster.unopened import submit
+from segment_tiles.workflows.executors.dask_cluster.whole_run import slot, whole_run
+from segment_tiles.workflows.executors.dask_cluster.worker import (
+    RegionWorker,
+    WorkOrder,
+    stop_run,
+    unseen,
+)
+from segment_tiles.workflows.executors.dask_cluster.worker_log import bring_records, leave_records
 from segment_tiles.workflows.executors.interruption import Interruption
-from segment_tiles.workflows.executors.protocol import Capacity, Result, RunPaths, Tell
-from segment_tiles.workflows.executors.sliding_window import SlidingWindow
-from segment_tiles.workflows.executors.unopened import submit
-from segment_tiles.workflows.executors.worker import RegionWorker, WorkOrder, stop_run, unseen
-from segment_tiles.workflows.executors.worker_log import bring_records, leave_records
+from segment_tiles.workflows.executors.protocol import (
+    Capacity,
+    IsStopped,
+    Request,
+    Result,
+    RunPaths,
+    Tell,
+)
+from segment_tiles.workflows.logs.context import log_context
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
@@ -56,8 +72,9 @@ class DaskExecutor:
         self.choices: dict[tuple[str, ...], Any] = {}
         self._name = f"segment-tiles-{uuid4().hex[:12]}"
         self._client: Client | None = None
-        self._capacity = Capacity()
+        self._capacity = Capacity(is_elsewhere=True)
         self._runs: list[str] = []
+        self._naming, self._slots = threading.Lock(), Slots()
         self._has_prepared_workers = self._brings_records = False
 
     def start(self) -> Capacity:
@@ -126,6 +143,24 @@ class DaskExecutor:
                 raise RunFailedError(msg) from error
         return result
 
+    def do_whole(
+        self,
+        function: Callable[[Request, IsStopped, IsStopped], Result],
+        request: Request,
+        interruption: Interruption,
+    ) -> Result:
+        """Return what a function returns on a worker that does nothing else meanwhile.
+
+        Raises
+        ------
+        RunFailedError
+            If the scheduler is lost, or three workers ended while they did it.
+        """
+        client, order = self._connected(), self._order()
+        with self._scheduler_is_there(), slot(self._slots, client, self._at_least, interruption):
+            result: Result = whole_run(client, order, function, request, interruption)
+        return result
+
     def run(
         self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
     ) -> list[RegionReport]:
@@ -138,8 +173,7 @@ class DaskExecutor:
         WriteFailedError
             If a Region could not be written, tried three times.
         """
-        order = WorkOrder(f"{self._name}-{len(self._runs)}", installed_version("segment-tiles"))
-        self._runs.append(order.run)
+        order = self._order()
         with self._scheduler_is_there():
             window = SlidingWindow(
                 self._connected(),
@@ -149,9 +183,23 @@ class DaskExecutor:
                 interruption,
                 self._tell,
                 patience=self._cluster.wait,
-                at_least=self._capacity.workers if self._cluster.is_adaptive else 0,
+                at_least=self._at_least,
+                slots=self._slots,
             )
             return window.run()
+
+    @property
+    def _at_least(self) -> int:
+        """What is given to the cluster however few workers there are: an adaptive one starts them when tasks wait."""
+        return self._capacity.workers if self._cluster.is_adaptive else 0
+
+    def _order(self) -> WorkOrder:
+        with self._naming:
+            order = WorkOrder(
+                f"{self._name}-{len(self._runs)}", installed_version("segment-tiles"), log_context()
+            )
+            self._runs.append(order.run)
+        return order
 
     def close(self, *, at_once: bool = False) -> None:
         """Stop what was started, and leave a cluster that was there as it was found."""
@@ -220,7 +268,7 @@ class DaskExecutor:
         workers = client.scheduler_info()["workers"]
         count = self._cluster.workers or len(workers)
         if self._cluster.memory is not None:
-            return Capacity(count, self._cluster.memory)
+            return Capacity(count, self._cluster.memory, is_elsewhere=True)
         free = self._asked(lambda: client.run(available_bytes))
         hosts = [entry["host"] for entry in workers.values()]
         limits = [
@@ -228,7 +276,7 @@ class DaskExecutor:
             for address, entry in workers.items()
             if address in free
         ]
-        return Capacity(count, int(min(limits) * DEFAULT_MEMORY_SHARE))
+        return Capacity(count, int(min(limits) * DEFAULT_MEMORY_SHARE), is_elsewhere=True)
 
 
 def _require_versions(client: Client) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from distributed import Client
 
 from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
-from segment_tiles.workflows.executors.cluster_file import ClusterFile, cluster_class
-from segment_tiles.workflows.executors.dask_settings import dask_settings
+from segment_tiles.workflows.executors.dask_cluster.cluster_file import ClusterFile, cluster_class
+from segment_tiles.workflows.executors.dask_cluster.dask_settings import dask_settings
 
 CONNECT_SECONDS = 5
 """How long a scheduler may take to answer before it counts as unreachable."""

@@ -1,0 +1,228 @@
+"""Jobs in flight at once: the bytes of single runs, one failure alone, memory within its limit, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segment_tiles.workflows.batch.jobs import list_jobs
+from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+from segment_tiles.workflows.batch.run import run_batch
+from segment_tiles.workflows.batch.stream import whole_scenes
+from segment_tiles.workflows.executors.dask_cluster.slots import Slots
+from segment_tiles.workflows.run.in_flight import MemoryRoom
+from segment_tiles.workflows.run.segment import segment
+
+SIDES = (
+    (96, 96),
+    (64, 64),
+    (300, 200),
+    (96, 130),
+    (700, 600),
+    (96, 96),
+    (64, 190),
+    (150, 96),
+    (96, 64),
+    (80, 80),
+)
+"""Height and width of scenes; the fifth has more tiles than one worker does as a whole."""
+
+
+@pytest.fixture
+def ten(
+    tmp_path: Path, aerial_crop: Path, jobs_file: Callable[..., Path], write_crop: Callable[..., Path]
+) -> Path:
+    """A batch of ten crops of different sizes, each with every output."""
+    for number, (height, width) in enumerate(SIDES):
+        write_crop(aerial_crop, tmp_path / f"crop_{number}.tif", 40 * number, 30 * number, height, width)
+    return jobs_file(
+        {"source": "crop_*.tif"}, out="{results}/{stem}", defaults={"format": ["zarr", "cog", "parquet"]}
+    )
+
+
+def bytes_of(out: Path) -> dict[str, str]:
+    """Checksums of everything that must be the same: not of reports, which hold times, and of the books beside them."""
+    files = (path for path in out.rglob("*") if path.is_file() and ".segment-tiles" not in path.parts)
+    return {
+        path.relative_to(out).as_posix(): sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name not in {"report.json", "item.json"}
+    }
+
+
+def alone(file: Path, folder: Path, recorder: Any) -> dict[str, dict[str, str]]:
+    """Run every job of a file by itself into another folder, and return its bytes."""
+    found = {}
+    for job in list_jobs(read_jobs_file(file)):
+        out = folder / job.config.out.name
+        segment(job.config.__class__(**{**fields_of(job.config), "out": out}), recorder)
+        found[job.config.out.name] = bytes_of(out)
+    return found
+
+
+def fields_of(config: Any) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in config.__slots__}
+
+
+def test_jobs_in_flight_have_the_bytes_of_single_runs(ten: Path, tmp_path: Path, recorder: Any) -> None:
+    at_once: set[int] = set()
+    in_work = [0]
+
+    def starts(*_: Any) -> None:
+        in_work[0] += 1
+        at_once.add(in_work[0])
+
+    def ends(*_: Any) -> None:
+        in_work[0] -= 1
+
+    recorder.job_starts, recorder.job_ends = starts, ends
+    result = run_batch(read_jobs_file(ten), recorder)
+    assert [outcome.state for outcome in result.outcomes] == ["done"] * 10
+    assert max(at_once) > 2, "jobs went one after the other"
+    expected = alone(ten, tmp_path / "alone", recorder)
+    for name, files in expected.items():
+        assert "classes.tif" in files
+        assert bytes_of(tmp_path / "jobs-results" / name) == files
+
+
+def test_workers_do_small_scenes_as_a_whole_with_the_same_bytes(
+    ten: Path, tmp_path: Path, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: list[str] = []
+    do = whole_scenes.segment_on_worker
+
+    def noted(config: Any, *arguments: Any) -> Any:
+        result = do(config, *arguments)
+        whole.append(f"{config.out.name} {result is not None}")
+        return result
+
+    monkeypatch.setattr("segment_tiles.workflows.batch.run.segment_on_worker", noted)
+    ten.write_text(ten.read_text().replace("defaults:", "defaults:\n  workers: 2"))
+    result = run_batch(read_jobs_file(ten), recorder)
+    assert [outcome.state for outcome in result.outcomes] == ["done"] * 10
+    # the first one chooses, the last two are shared by both workers, and one is too large
+    assert sorted(whole) == [f"crop_{n} {n != 4}" for n in range(1, 8)]
+    assert not recorder.warnings
+    expected = alone(ten, tmp_path / "alone", recorder)
+    assert {name: bytes_of(tmp_path / "jobs-results" / name) for name in expected} == expected
+
+
+def test_a_scene_that_fails_among_others_fails_alone(ten: Path, tmp_path: Path, recorder: Any) -> None:
+    for number in (2, 6):
+        (tmp_path / f"crop_{number}.tif").write_bytes(b"this was a picture once")
+    for text in ("defaults:", "defaults:\n  workers: 2\n"):
+        ten.write_text(ten.read_text().replace("defaults:", text))
+        result = run_batch(read_jobs_file(ten), recorder)
+        states = [outcome.state for outcome in result.outcomes]
+        assert [n for n, state in enumerate(states) if state == "failed"] == [2, 6]
+        assert all(f"crop_{outcome.job.number - 1}.tif" in str(outcome.error) for outcome in result.failures)
+
+
+def test_warnings_name_their_job(ten: Path, tmp_path: Path, recorder: Any) -> None:
+    ten.write_text(ten.read_text().replace("defaults:", "defaults:\n  overlap: 0.0\n  workers: 2"))
+    run_batch(read_jobs_file(ten), recorder)
+    reports = {path.parent.name: path for path in (tmp_path / "jobs-results").rglob("report.json")}
+    assert len(reports) == 10
+    for text in recorder.warnings:
+        assert text.startswith("jobs-results/crop_")
+
+
+def start(file: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from segment_tiles.cli.main import main; main()", "batch", str(file)],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def twenty(
+    tmp_path: Path, aerial_crop: Path, jobs_file: Callable[..., Path], write_crop: Callable[..., Path]
+) -> Path:
+    """A batch of twenty crops of 600 px, 25 tiles by 25 each."""
+    for number in range(20):
+        write_crop(aerial_crop, tmp_path / f"crop_{number:02}.tif", 20 * number, 25 * number, 600, 600)
+    return jobs_file({"source": "crop_*.tif"}, out="{results}/{stem}")
+
+
+@pytest.mark.parametrize("workers", ["", "\n  workers: 2"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_all_jobs_in_flight_and_the_next_start_goes_on(
+    twenty: Path, tmp_path: Path, recorder: Any, workers: str, times: int
+) -> None:
+    twenty.write_text(twenty.read_text().replace("defaults:", f"defaults:{workers}"))
+    with start(twenty) as process:
+        assert process.stderr is not None
+        assert any(": done, " in line for line in process.stderr)
+        for _ in range(times):
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.3)
+        begun = time.monotonic()
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    assert time.monotonic() - begun < 30
+    assert "Traceback" not in said
+    assert "the same command goes on" in said
+    assert not [
+        p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
+    ]
+    result = run_batch(read_jobs_file(twenty), recorder)
+    states = [outcome.state for outcome in result.outcomes]
+    assert not result.failures
+    assert "skipped" in states
+    assert "done" in states
+    sample = [job for job in list_jobs(read_jobs_file(twenty)) if states[job.number - 1] == "done"][:2]
+    for job in sample:
+        out = tmp_path / "alone" / job.config.out.name
+        segment(job.config.__class__(**{**fields_of(job.config), "out": out, "workers": None}), recorder)
+        assert bytes_of(job.config.out) == bytes_of(out)
+
+
+@given(
+    st.integers(1, 100),
+    st.lists(st.lists(st.integers(0, 150), min_size=1, max_size=5), min_size=1, max_size=6),
+)
+def test_stages_take_no_more_than_the_memory_or_go_alone(limit: int, runs: list[list[int]]) -> None:
+    room, lock, taken, wrong = MemoryRoom(limit), threading.Lock(), [], []  # type: ignore[var-annotated]
+
+    def run(amounts: list[int]) -> None:
+        for amount in amounts:
+            with room.taken(amount):
+                with lock:
+                    taken.append(amount)
+                    if len(taken) > 1 and sum(taken) > limit:
+                        wrong.append([*taken])
+                time.sleep(0)
+                with lock:
+                    taken.remove(amount)
+
+    threads = [threading.Thread(target=run, args=(amounts,)) for amounts in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads), "a stage waits for ever"
+    assert not wrong
+
+
+@given(st.integers(1, 5), st.integers(1, 12))
+def test_no_more_is_given_out_than_there_are_slots(limit: int, takers: int) -> None:
+    slots, woken = Slots(), []
+    slots.tell(lambda: woken.append(1))
+    taken = [slots.take(limit) for _ in range(takers)]
+    assert sum(taken) == min(limit, takers)
+    slots.give_back()
+    assert woken == [1]
+    assert slots.take(limit)

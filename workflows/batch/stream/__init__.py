@@ -1,0 +1,1 @@
+"""Jobs of a batch in flight at once."""

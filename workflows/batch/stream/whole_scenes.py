@@ -1,0 +1,199 @@
+"""Small scenes as a whole on one worker: opened, computed and finished there, so that no client has to keep up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from segment_tiles.pipeline.errors import RunFailedError, SegmentTilesError, UsageError, one_line
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.executors import Capacity, Executor, InProcess
+from segment_tiles.workflows.executors.interruption import Interruption
+from segment_tiles.workflows.plans.plan import Plan
+from segment_tiles.workflows.regions.loaded_model import segmenters_kept
+from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.run.in_flight import Alone
+from segment_tiles.workflows.run.listener import Listener, RunResult
+from segment_tiles.workflows.run.segment import segment
+
+log = logging.getLogger(__name__)
+
+WHOLE_TILES: Final = 64
+"""Tiles up to which a scene stays on one worker; a larger one is shared by several."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeScene:
+    """What a worker has to know of a scene that it does as a whole."""
+
+    config: RunConfig
+    """Without workers."""
+    choices: Mapping[tuple[str, ...], Any]
+    """How the batch computes: see `Executor`."""
+    device_name: str
+    """What it computes on."""
+    memory: int | None
+    """Bytes that it may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeResult:
+    """What a worker says of a scene that it has done."""
+
+    result: RunResult | None
+    """None if it was stopped."""
+    plan: Plan | None
+    """None if nothing had to be computed."""
+    tiles: tuple[int, int]
+    """Computed and skipped."""
+    warnings: tuple[str, ...]
+    """In the order in which they came."""
+
+
+def segment_on_worker(
+    config: RunConfig, listener: Listener, executor: Executor, device_name: str, in_flight: Alone
+) -> RunResult | None:
+    """Let a worker do all of a run; None if it is larger than that, or cannot be done this way.
+
+    Whatever a worker says is wrong is looked at once more by a run that has all workers, and told by that.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user asks to stop before it is done.
+    """
+    alone = replace(config, workers=None, scheduler=None, cluster=None)
+    request = WholeScene(alone, dict(executor.choices), device_name, executor.start().memory or config.memory)
+    with in_flight.interruption(listener.warn) as asked:
+        try:
+            told = executor.do_whole(segment_whole, request, asked)
+        except SegmentTilesError as error:
+            log.info("not done as a whole on one worker: %s", one_line(error))
+            return None
+    if told.plan is not None:
+        listener.planned(told.plan)
+    listener.tiles(*told.tiles)
+    for text in told.warnings:
+        listener.warn(text)
+    return told.result
+
+
+def segment_whole(
+    request: WholeScene, is_stopped: Callable[[], bool], is_aborted: Callable[[], bool]
+) -> WholeResult:
+    """Do a scene in this worker.
+
+    Raises
+    ------
+    SegmentTilesError
+        As `segment`; or it is too large for one worker.
+    """
+    heard = _Heard(is_aborted)
+    executor = _OneWorker(request)
+    result = None
+    try:
+        with segmenters_kept(afterwards=True):
+            result = segment(request.config, heard, executor, _Stopped(is_stopped))
+    except KeyboardInterrupt:
+        log.info("stopped, as the user asked")
+    return WholeResult(result, heard.plan, (heard.computed, heard.skipped), tuple(heard.warnings))
+
+
+class _OneWorker(InProcess):
+    """Regions of small scenes, in the process of a worker."""
+
+    def __init__(self, request: WholeScene) -> None:
+        super().__init__()
+        self.choices = dict(request.choices)
+        self._request = request
+
+    def start(self) -> Capacity:
+        """Return what the worker may take."""
+        return Capacity(memory=self._request.memory)
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        """Do all tasks, if they are few.
+
+        Raises
+        ------
+        RunFailedError
+            If they are many.
+        UsageError
+            If this worker computes on something else than the others.
+        """
+        tiles = sum(_tiles(task) for task in tasks)
+        if tiles > WHOLE_TILES:
+            msg = f"{tiles} tiles are more than the {WHOLE_TILES} that one worker does as a whole"
+            raise RunFailedError(msg)
+        here, there = tasks[0].device_name, self._request.device_name
+        if here != there:
+            msg = f"this worker has {here}, the batch computes on {there}"
+            raise UsageError(msg)
+        return super().run(tasks, progress, interruption)
+
+
+def _tiles(task: RegionTask) -> int:
+    first, stop = task.planes
+    region = task.region.shift(task.cut.roi.row, task.cut.roi.column)
+    return task.cut.lattice.tile_count(region) * (stop - first)
+
+
+class _Stopped(Alone):
+    """Asks the client whether the user wants to stop."""
+
+    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+        self._is_stopped = is_stopped
+
+    @contextmanager
+    def interruption(self, tell: Callable[[str], None]) -> Iterator[Interruption]:
+        """Give the wish of the client; raise ``KeyboardInterrupt`` at the end, if it is there."""
+        yield _Wish(self._is_stopped)
+        if self._is_stopped():
+            raise KeyboardInterrupt
+
+
+class _Wish(Interruption):
+    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_stopped = is_stopped
+
+    def is_requested(self) -> bool:
+        """Return whether to stop."""
+        return self._is_stopped()
+
+
+class _Heard:
+    """Keeps what a run tells, for the client."""
+
+    def __init__(self, is_aborted: Callable[[], bool]) -> None:
+        self._is_aborted = is_aborted
+        self.plan: Plan | None = None
+        self.computed = self.skipped = 0
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Keep a warning."""
+        self.warnings.append(text)
+
+    def stage(self, name: str) -> None:
+        """End if nobody waits for it any more."""
+        self._go_on()
+
+    def planned(self, plan: Plan) -> None:
+        """Keep the Plan."""
+        self._go_on()
+        self.plan = plan
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        """Count tiles."""
+        self._go_on()
+        self.computed, self.skipped = self.computed + computed, self.skipped + skipped
+
+    def _go_on(self) -> None:
+        if self._is_aborted():
+            raise KeyboardInterrupt

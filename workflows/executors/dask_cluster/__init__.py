@@ -1,0 +1,1 @@
+"""Regions and small scenes on the workers of a Dask cluster."""

@@ -1,0 +1,125 @@
+"""What runs that are in flight at once share: the processor, memory, and the user's wish to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final
+
+from segment_tiles.workflows.executors.interruption import Interruption, interruption
+from segment_tiles.workflows.executors.protocol import Capacity
+from segment_tiles.workflows.plans.plan import Plan
+
+
+class Alone:
+    """A run that has its process to itself."""
+
+    def measuring(self, way: Hashable) -> AbstractContextManager[None]:
+        """Measure at once."""
+        return nullcontext()
+
+    def computing(self, plan: Plan, capacity: Capacity) -> AbstractContextManager[None]:
+        """Compute at once."""
+        return nullcontext()
+
+    def finishing(self, amount: int) -> AbstractContextManager[None]:
+        """Finish at once."""
+        return nullcontext()
+
+    def interruption(self, tell: Callable[[str], None]) -> AbstractContextManager[Interruption]:
+        """Take Ctrl-C for a wish to stop."""
+        return interruption(tell)
+
+
+ALONE: Final = Alone()
+
+
+class InFlight(Alone):
+    """Several runs at once: one computes in this process, while others are opened, planned and finished beside it.
+
+    Parameters
+    ----------
+    memory
+        Bytes that computing and finishing may take together, beside the program.
+    asked
+        Whether the user wants all of them to stop.
+    """
+
+    def __init__(self, memory: int, asked: Interruption) -> None:
+        self._asked = asked
+        self._turn = threading.Lock()
+        self._choosing = threading.Lock()
+        self._measured: set[Hashable] = set()
+        self._room = MemoryRoom(memory)
+
+    @contextmanager
+    def measuring(self, way: Hashable) -> Iterator[None]:
+        """Wait until nothing computes, if this way to compute was not measured yet: by the first run alone."""
+        with self._choosing:
+            if way not in self._measured:
+                with self._turn:
+                    yield
+                self._measured.add(way)
+                return
+        yield
+
+    @contextmanager
+    def computing(self, plan: Plan, capacity: Capacity) -> Iterator[None]:
+        """Wait for the turn, and until memory is free; what computes elsewhere needs neither."""
+        if capacity.is_elsewhere:
+            yield
+            return
+        with self._turn, self._room.taken(plan.memory.computing):
+            yield
+
+    def finishing(self, amount: int) -> AbstractContextManager[None]:
+        """Wait until this many bytes are free."""
+        return self._room.taken(amount)
+
+    @contextmanager
+    def interruption(self, tell: Callable[[str], None]) -> Iterator[Interruption]:
+        """Give the wish of all runs; raise ``KeyboardInterrupt`` at the end, if it is there."""
+        yield self._asked
+        if self._asked.is_requested():
+            raise KeyboardInterrupt
+
+
+class MemoryRoom:
+    """Bytes that stages of several runs take beside each other: who does not fit waits, and is not overtaken.
+
+    A stage that needs more than there is goes when nothing else is in work: alone it takes what it takes in a run
+    that has the process to itself.
+
+    Parameters
+    ----------
+    limit
+        Bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._in_work = self._taken = 0
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Wait until it fits, and take it meanwhile."""
+        ticket = object()
+        with self._changed:
+            self._queue.append(ticket)
+            self._changed.wait_for(lambda: self._queue[0] is ticket and self._fits(amount))
+            self._queue.popleft()
+            self._in_work, self._taken = self._in_work + 1, self._taken + amount
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._in_work, self._taken = self._in_work - 1, self._taken - amount
+                self._changed.notify_all()
+
+    def _fits(self, amount: int) -> bool:
+        return not self._in_work or self._taken + amount <= self._limit
