@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 Batch = TypeVar("Batch")
@@ -35,7 +36,12 @@ class BatchesAhead(Generic[Batch]):
 
     def __init__(self, score: Score, at_once: int) -> None:
         self._score, self._at_once = score, at_once
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="score") if at_once > 1 else None
+        # threads of torch belong to the thread that calls it, and a new one would have those of the process
+        self._pool = (
+            ThreadPoolExecutor(at_once, "score", torch.set_num_threads, (torch.get_num_threads(),))
+            if at_once > 1
+            else None
+        )
         self._on_their_way: deque[tuple[Batch, Future[Tensor] | Tensor]] = deque()
 
     def __enter__(self) -> BatchesAhead[Batch]:

@@ -62,6 +62,8 @@ class Ensemble:
         )
         self.batches_at_once = members[0].batches_at_once
         """As a Segmenter has it."""
+        self.batches_of_streams = members[0].batches_of_streams
+        """As a Segmenter has it."""
         self.folded_batch_norms = sum(member.folded_batch_norms for member in members)
 
     @torch.inference_mode()

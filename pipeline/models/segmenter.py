@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.backends.known import require_backend
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
+from segment_tiles.pipeline.models.backends.torch_threads import batches_of_streams
 from segment_tiles.pipeline.models.graphs.rewriting import Rewritten
 from segment_tiles.pipeline.models.inference_network import rewritten_for
 from segment_tiles.pipeline.models.networks.crf import crf_parameters, refine_batch
@@ -79,6 +81,13 @@ class Segmenter:
         self.network, self._upsampling = runs.prepare(rewritten.network, preparation), rewritten.upsampling
         self.batches_at_once = runs.batches_at_once(device, precision)
         """Batches that keep the device busy, each in `scores` in a thread of its own."""
+        self.batches_of_streams = (
+            batches_of_streams(backend, self.batches_at_once)
+            if device.type == "cpu"
+            else self.batches_at_once
+        )
+        """The same of several streams; further ones wait."""
+        self._turns = threading.BoundedSemaphore(self.batches_of_streams)
         self._dtype = runs.input_type(precision, device)
         self._layout = torch.channels_last if runs.channels_last else torch.contiguous_format
         self._crf = crf_parameters(manifest.extra, len(manifest.bands))
@@ -109,6 +118,10 @@ class Segmenter:
         ModelError
             If the network gives another number of classes than the class table has.
         """
+        with self._turns:
+            return self._scores(values, valid)
+
+    def _scores(self, values: Tensor, valid: Tensor | None) -> Tensor:
         logits = self.logits(self.normalized(values, valid))
         if logits.shape[1] != self.classes.count:
             msg = (

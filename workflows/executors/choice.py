@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.executors.in_process import InProcess, OneThread
+from segment_tiles.workflows.executors.in_process import InProcess, OwnThreads
 from segment_tiles.workflows.executors.protocol import Executor, Tell
 from segment_tiles.workflows.sizes_check import check_executor_options
 
@@ -42,7 +42,7 @@ def executor_for(config: RunConfig, tell: Tell, *, in_flight: bool = False) -> I
 
 def _executor(config: RunConfig, tell: Tell, stack: ExitStack, *, in_flight: bool) -> Executor:
     if config.workers is None and config.scheduler is None and config.cluster is None:
-        return OneThread() if in_flight else InProcess()
+        return OwnThreads() if in_flight else InProcess()
     # Dask takes most of a second to import, which a run in this process does without
     from segment_tiles.workflows.executors.dask_cluster.cluster_file import read_cluster_file  # noqa: PLC0415
     from segment_tiles.workflows.executors.dask_cluster.clusters import (  # noqa: PLC0415

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.workflows.executors.interruption import Interruption
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 class InProcess:
     """One device, one Region after the other, in this process."""
+
+    shares_network = False
+    """Whether Regions of small runs are done beside those of others."""
 
     def __init__(self) -> None:
         self.choices: dict[tuple[str, ...], Any] = {}
@@ -43,35 +47,58 @@ class InProcess:
         self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
     ) -> list[RegionReport]:
         """Do all tasks here."""
-        from segment_tiles.workflows.regions.region_work import do_region  # noqa: PLC0415 - brings torch: see protocol
+        from segment_tiles.workflows.regions.region_task import SMALL_TILES  # noqa: PLC0415 - brings torch: see protocol
+        from segment_tiles.workflows.regions.region_work import do_region  # noqa: PLC0415
 
-        reports = []
+        reports, is_small = [], sum(task.tiles for task in tasks) <= SMALL_TILES
         for task in tasks:
             if interruption.is_requested():
                 break
-            reports.append(do_region(task, progress, interruption.is_requested))
+            shares = self.shares_network and is_small
+            reports.append(do_region(task, progress, interruption.is_requested, shares=shares))
         return reports
 
     def close(self, *, at_once: bool = False) -> None:
         """Nothing was started."""
 
 
-class OneThread(InProcess):
+COMPUTING_AT_ONCE: Final = 2
+"""Runs whose Regions are done at once: while one reads its first tile, or writes its last row, the other computes."""
+
+
+class OwnThreads(InProcess):
     """The same for runs that are in flight at once, whose threads come and go.
 
-    One thread computes for all of them: libraries keep threads and buffers for every thread that computes.
+    Two threads compute for all of them: libraries keep threads and buffers for every thread that computes. Small runs
+    share the network, each in half of the cores.
     """
+
+    shares_network = True
 
     def __init__(self) -> None:
         super().__init__()
-        self._thread = ContextPool(1, "compute")
+        self._making = threading.Lock()
+        self._threads: ContextPool | None = None
 
     def run(
         self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
     ) -> list[RegionReport]:
-        """Do all tasks in that thread."""
-        return self._thread.submit(super().run, tasks, progress, interruption).result()
+        """Do all tasks in one of the threads."""
+        return self._pool().submit(super().run, tasks, progress, interruption).result()
 
     def close(self, *, at_once: bool = False) -> None:
-        """Give the thread back."""
-        self._thread.shutdown(wait=not at_once, cancel_futures=True)
+        """Give the threads back."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=not at_once, cancel_futures=True)
+
+    def _pool(self) -> ContextPool:
+        import torch  # noqa: PLC0415 - see protocol
+
+        with self._making:
+            if self._threads is None:
+                # a thread begins with what the process has at that moment, which may be half of it
+                threads = torch.get_num_threads()
+                self._threads = ContextPool(
+                    COMPUTING_AT_ONCE, "compute", initializer=torch.set_num_threads, initargs=(threads,)
+                )
+            return self._threads

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
@@ -15,6 +15,8 @@ from segment_tiles.workflows.scenes.cut import Cut
 
 Progress = Callable[[int, int], None]
 """Told of tiles computed and tiles skipped since the last call."""
+SMALL_TILES: Final = 64
+"""Tiles up to which a run shares the network with another one, and is done by one worker as a whole."""
 IsStopped = Callable[[], bool]
 """Whether to stop when the row of shards in work is on disk."""
 
@@ -49,6 +51,13 @@ class RegionTask:
     """Of the files of AOI and tissue, when the run was begun."""
     is_composed: bool = False
     """Whether the scores are those of one of several Cuts, which will be composed into the result."""
+
+    @property
+    def tiles(self) -> int:
+        """How many there are, of all planes."""
+        first, stop = self.planes
+        region = self.region.shift(self.cut.roi.row, self.cut.roi.column)
+        return self.cut.lattice.tile_count(region) * (stop - first)
 
 
 @dataclass(slots=True)

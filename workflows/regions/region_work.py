@@ -39,12 +39,17 @@ class _StoppedError(Exception):
 
 
 def do_region(
-    task: RegionTask, progress: Progress | None = None, is_stopped: IsStopped = lambda: False
+    task: RegionTask,
+    progress: Progress | None = None,
+    is_stopped: IsStopped = lambda: False,
+    *,
+    shares: bool = False,
 ) -> RegionReport:
     """Do what the ledger does not have of a Region.
 
     A row of shards whose source cannot be read is listed and left out; the rest goes on. A Region that is
-    stopped ends with whole shards; the ledger tells what it has left.
+    stopped ends with whole shards; the ledger tells what it has left. One that shares the network with another
+    computes in its part of the threads.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def do_region(
     )  # fmt: skip
     with (
         closing(task.cut.opener.open()) as planes,
-        torch_threads(task.model.backend, scorer.batches_at_once),
+        torch_threads(task.model.backend, scorer.batches_of_streams if shares else scorer.batches_at_once),
     ):
         work = RegionWork(task, planes, scorer, report, progress, is_stopped)
         try:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
+from segment_tiles.workflows.executors.in_process import COMPUTING_AT_ONCE
 from segment_tiles.workflows.executors.interruption import Interruption, interruption
 from segment_tiles.workflows.executors.protocol import Capacity
 from segment_tiles.workflows.plans.plan import Plan
+from segment_tiles.workflows.regions.region_task import SMALL_TILES
 
 
 class Alone:
@@ -37,7 +39,9 @@ ALONE: Final = Alone()
 
 
 class InFlight(Alone):
-    """Several runs at once: one computes in this process, while others are opened, planned and finished beside it.
+    """Several runs at once: some compute in this process, while others are opened, planned and finished beside them.
+
+    On a processor two small ones compute, each in half of the cores; a large one, or one on a GPU, computes alone.
 
     Parameters
     ----------
@@ -49,17 +53,17 @@ class InFlight(Alone):
 
     def __init__(self, memory: int, asked: Interruption) -> None:
         self._asked = asked
-        self._turn = threading.Lock()
+        self._turns = Room(COMPUTING_AT_ONCE)
         self._choosing = threading.Lock()
         self._measured: set[Hashable] = set()
-        self._room = MemoryRoom(memory)
+        self._room = Room(memory)
 
     @contextmanager
     def measuring(self, way: Hashable) -> Iterator[None]:
         """Wait until nothing computes, if this way to compute was not measured yet: by the first run alone."""
         with self._choosing:
             if way not in self._measured:
-                with self._turn:
+                with self._turns.taken(COMPUTING_AT_ONCE):
                     yield
                 self._measured.add(way)
                 return
@@ -71,7 +75,9 @@ class InFlight(Alone):
         if capacity.is_elsewhere:
             yield
             return
-        with self._turn, self._room.taken(plan.memory.computing):
+        is_shared = plan.probe.device == "cpu" and plan.tiles <= SMALL_TILES
+        needed = 1 if is_shared else COMPUTING_AT_ONCE
+        with self._turns.taken(needed), self._room.taken(plan.memory.computing):
             yield
 
     def finishing(self, amount: int) -> AbstractContextManager[None]:
@@ -86,8 +92,8 @@ class InFlight(Alone):
             raise KeyboardInterrupt
 
 
-class MemoryRoom:
-    """Bytes that stages of several runs take beside each other: who does not fit waits, and is not overtaken.
+class Room:
+    """What stages of several runs take beside each other, such as bytes: who does not fit waits, and is not overtaken.
 
     A stage that needs more than there is goes when nothing else is in work: alone it takes what it takes in a run
     that has the process to itself.
@@ -95,7 +101,7 @@ class MemoryRoom:
     Parameters
     ----------
     limit
-        Bytes.
+        How much there is.
     """
 
     def __init__(self, limit: int) -> None:

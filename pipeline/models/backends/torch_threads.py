@@ -16,6 +16,17 @@ def batches_by_threads() -> int:
     return 2 if torch.get_num_threads() % 2 == 0 else 1
 
 
+def batches_of_streams(backend: str, batches_at_once: int) -> int:
+    """Return how many batches are computed at once if there are several streams of them.
+
+    Then also a network that gains nothing by two batches gets two, each in half of the threads: a thread that reads or
+    writes holds up one of them, not both, which wait for each other after every layer otherwise.
+    """
+    if batches_at_once > 1 or backend in OWN_THREADS:
+        return batches_at_once
+    return batches_by_threads()
+
+
 @contextmanager
 def torch_threads(backend: str, batches_at_once: int) -> Iterator[None]:
     """Inside, torch's operators take the threads that are theirs.

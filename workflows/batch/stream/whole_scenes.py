@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from segment_tiles.pipeline.errors import RunFailedError, SegmentTilesError, UsageError, one_line
 from segment_tiles.workflows.config import RunConfig
@@ -14,15 +14,12 @@ from segment_tiles.workflows.executors import Capacity, Executor, InProcess
 from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.regions.loaded_model import segmenters_kept
-from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.regions.region_task import SMALL_TILES, Progress, RegionReport, RegionTask
 from segment_tiles.workflows.run.in_flight import Alone
 from segment_tiles.workflows.run.listener import Listener, RunResult
 from segment_tiles.workflows.run.segment import segment
 
 log = logging.getLogger(__name__)
-
-WHOLE_TILES: Final = 64
-"""Tiles up to which a scene stays on one worker; a larger one is shared by several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +123,15 @@ class _OneWorker(InProcess):
         UsageError
             If this worker computes on something else than the others.
         """
-        tiles = sum(_tiles(task) for task in tasks)
-        if tiles > WHOLE_TILES:
-            msg = f"{tiles} tiles are more than the {WHOLE_TILES} that one worker does as a whole"
+        tiles = sum(task.tiles for task in tasks)
+        if tiles > SMALL_TILES:
+            msg = f"{tiles} tiles are more than the {SMALL_TILES} that one worker does as a whole"
             raise RunFailedError(msg)
         here, there = tasks[0].device_name, self._request.device_name
         if here != there:
             msg = f"this worker has {here}, the batch computes on {there}"
             raise UsageError(msg)
         return super().run(tasks, progress, interruption)
-
-
-def _tiles(task: RegionTask) -> int:
-    first, stop = task.planes
-    region = task.region.shift(task.cut.roi.row, task.cut.roi.column)
-    return task.cut.lattice.tile_count(region) * (stop - first)
 
 
 class _Stopped(Alone):
