@@ -13,10 +13,13 @@ from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.batch.stream.job_stream import IN_FLIGHT
+from segment_tiles.workflows.batch.stream.shared_executor import has_workers
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import read_record
 from segment_tiles.workflows.run.finish import is_finished
+from segment_tiles.workflows.run.in_flight import memory_in_flight
 from segment_tiles.workflows.run.request import checked_request, plan_run
 
 
@@ -59,9 +62,16 @@ class BatchPlan:
             # a Plan with a large AOI does not count them
             "tiles_outside_aoi": sum(plan.skipped or 0 for plan in plans),
             "disk_bytes": sum(plan.disk_bytes for plan in plans),
-            "memory_bytes": max((plan.memory.total for plan in plans), default=0),
+            "memory_bytes": self._memory_bytes(),
             "expected_seconds": sum(plan.expected_seconds for plan in plans),
         }
+
+    def _memory_bytes(self) -> int:
+        """Return the bytes of this process where it computes, or of one worker."""
+        planned = [(job.job.config, job.plan) for job in self.jobs if job.plan is not None]
+        here = [plan for config, plan in planned if not has_workers(config)]
+        elsewhere = [plan.memory.total for config, plan in planned if has_workers(config)]
+        return max([memory_in_flight(here, min(IN_FLIGHT, len(here))), *elsewhere])
 
 
 def plan_batch(file: JobsFile, *, restart: bool = False, restart_changed: bool = False) -> BatchPlan:

@@ -18,8 +18,15 @@ INPUT_BANDS = 3
 
 
 FINISHING_BYTES = 448 * 2**20
-"""What overviews, COG and polygons take after the computation, whatever the size of the raster; measured by
+"""What overviews, COG and polygons take after the computation of a raster of any size; measured by
 ``benchmarks/memory.py``."""
+SMALL_FINISHING_BYTES, FINISHING_BYTES_OF_PIXEL = 64 * 2**20, 48
+"""Of a small raster: less than that, for it is held as a whole; measured on batches of 512 and 3072 px."""
+
+
+def finishing_of(pixels: int) -> int:
+    """Return the bytes that finishing takes of a result of so many pixels."""
+    return min(FINISHING_BYTES, SMALL_FINISHING_BYTES + FINISHING_BYTES_OF_PIXEL * pixels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from segment_tiles.pipeline.wording import readable_bytes
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.kept_probe import Probe
 from segment_tiles.workflows.plans.memory_plan import (
-    FINISHING_BYTES,
     MemoryPlan,
+    finishing_of,
     memory_of_region,
 )
 from segment_tiles.workflows.plans.strips import columns_at_least, in_strips
@@ -100,7 +100,11 @@ def make_plan(
         raise PlanError(msg)
     _check_finishing(config, scene, probe, limit)
     with_scores = config.scores or scene.is_composed
-    parts = [_CutPlan.of(cut, scene, probe, area, limit - held, workers, with_scores) for cut in scene.cuts]
+    finishing = finishing_bytes(config, scene)
+    costs = [
+        _Costs(cut, scene.manifest.classes, probe, finishing, with_scores=with_scores) for cut in scene.cuts
+    ]
+    parts = [_CutPlan.of(each, area, limit - held, workers) for each in costs]
     memory = max((part.memory for part in parts), key=lambda m: m.total)
     return Plan(
         scene,
@@ -108,7 +112,7 @@ def make_plan(
         parts[0].regions,
         sum(part.tiles for part in parts),
         None if any(part.skipped is None for part in parts) else sum(part.skipped or 0 for part in parts),
-        replace(memory, volume=held, finishing=finishing_bytes(config, scene)),
+        replace(memory, volume=held),
         limit,
         workers,
         # beside the result what was copied, until the end
@@ -128,18 +132,9 @@ class _CutPlan:
     disk_bytes: int
 
     @classmethod
-    def of(
-        cls,
-        cut: Cut,
-        scene: Scene,
-        probe: Probe,
-        area: Area | None,
-        limit: int,
-        workers: int,
-        with_scores: bool,
-    ) -> _CutPlan:
+    def of(cls, costs: _Costs, area: Area | None, limit: int, workers: int) -> _CutPlan:
         """Divide the planes of a Cut into Regions that fit `limit` bytes."""
-        costs = _Costs(cut, scene.manifest.classes, probe, with_scores=with_scores)
+        cut = costs.cut
         # if there are many planes, they are what workers share
         at_once = workers if cut.planes == 1 else 1
         columns = costs.columns(limit, columns_at_least(cut.roi, at_once))
@@ -164,12 +159,13 @@ class _Costs:
     cut: Cut
     table: ClassTable
     probe: Probe
+    finishing: int
     with_scores: bool
 
     def memory(self, region: Window) -> MemoryPlan:
         """Return the bytes that a Region of a plane takes, in pixels of the plane."""
         grid = self.cut.thumbnail
-        return memory_of_region(
+        planned = memory_of_region(
             self.cut.lattice,
             self.cut.spec,
             region,
@@ -180,6 +176,7 @@ class _Costs:
             batch=self.probe.batch_bytes,
             thumbnail=0 if grid is None else grid.nbytes(self.cut.spec.dtype),
         )
+        return replace(planned, finishing=self.finishing)
 
     def disk_bytes(self, computed: float) -> int:
         """Return the bytes that a plane takes of which this share is computed."""
@@ -213,7 +210,7 @@ class _Costs:
 def _check_finishing(config: RunConfig, scene: Scene, probe: Probe, limit: int) -> None:
     """Refuse a DICOM SEG of a slide that memory cannot hold, before its computation."""
     finishing = finishing_bytes(config, scene)
-    if finishing > FINISHING_BYTES and probe.program_bytes + finishing > limit:
+    if "dicom-seg" in config.formats and probe.program_bytes + finishing > limit:
         msg = (
             f"--memory allows {readable_bytes(limit)}, but DICOM SEG is made in memory and takes "
             f"{readable_bytes(finishing)} beside the program ({readable_bytes(probe.program_bytes)}); give more, "
@@ -224,9 +221,10 @@ def _check_finishing(config: RunConfig, scene: Scene, probe: Probe, limit: int) 
 
 def finishing_bytes(config: RunConfig, scene: Scene) -> int:
     """Return bytes of what follows the computation: of a slide with a whole map in memory for DICOM SEG."""
+    pixels = scene.roi.area * scene.result.planes
     if "dicom-seg" not in config.formats:
-        return FINISHING_BYTES
-    return FINISHING_BYTES + _mask_bytes(config, scene, scene.roi.area * scene.result.planes)
+        return finishing_of(pixels)
+    return finishing_of(pixels) + _mask_bytes(config, scene, pixels)
 
 
 def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
@@ -46,7 +46,7 @@ class InFlight(Alone):
     Parameters
     ----------
     memory
-        Bytes that computing and finishing may take together, beside the program.
+        Bytes that the program, computing and finishing may take together.
     asked
         Whether the user wants all of them to stop.
     """
@@ -56,6 +56,7 @@ class InFlight(Alone):
         self._turns = Room(COMPUTING_AT_ONCE)
         self._choosing = threading.Lock()
         self._measured: set[Hashable] = set()
+        self._memory = memory
         self._room = Room(memory)
 
     @contextmanager
@@ -77,6 +78,7 @@ class InFlight(Alone):
             return
         is_shared = plan.probe.device == "cpu" and plan.tiles <= SMALL_TILES
         needed = 1 if is_shared else COMPUTING_AT_ONCE
+        self._room.limit = self._memory - plan.memory.program
         with self._turns.taken(needed), self._room.taken(plan.memory.computing):
             yield
 
@@ -92,6 +94,23 @@ class InFlight(Alone):
             raise KeyboardInterrupt
 
 
+def memory_in_flight(plans: Sequence[Plan], at_once: int) -> int:
+    """Return the bytes that runs take of which so many are in flight at once, in this process.
+
+    Two small ones compute at once, or a large one alone, while the others are finished; all within the memory that one
+    may take, unless one takes more by itself.
+    """
+    if not plans:
+        return 0
+    small = sorted(plan.memory.computing for plan in plans if plan.tiles <= SMALL_TILES)
+    large = [plan.memory.computing for plan in plans if plan.tiles > SMALL_TILES]
+    computing = max([sum(small[-COMPUTING_AT_ONCE:]), *large])
+    finishing = sum(sorted(plan.memory.finishing for plan in plans)[-(at_once - 1) :]) if at_once > 1 else 0
+    together = max(plan.memory.program for plan in plans) + computing + finishing
+    alone = max(plan.memory.total for plan in plans)
+    return max(alone, min(together, max(plan.memory_limit for plan in plans)))
+
+
 class Room:
     """What stages of several runs take beside each other, such as bytes: who does not fit waits, and is not overtaken.
 
@@ -105,7 +124,7 @@ class Room:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._in_work = self._taken = 0
         self._changed = threading.Condition()
         self._queue: deque[object] = deque()
@@ -128,4 +147,4 @@ class Room:
                 self._changed.notify_all()
 
     def _fits(self, amount: int) -> bool:
-        return not self._in_work or self._taken + amount <= self._limit
+        return not self._in_work or self._taken + amount <= self.limit

@@ -25,7 +25,7 @@ from segment_tiles.workflows.run.in_flight import InFlight
 from segment_tiles.workflows.run.listener import Listener
 
 IN_FLIGHT: Final = 3
-"""Jobs of a process: one computes, one is opened, and two are finished, which wait for the disk for the most part."""
+"""Jobs of a process: two small ones compute, or a large one, the rest is opened or finished. More gain nothing."""
 ENDING_SECONDS: Final = 5.0
 """What runs are given to end when the user has asked twice."""
 LOOK_SECONDS: Final = 0.2
