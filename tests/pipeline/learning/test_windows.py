@@ -113,6 +113,25 @@ def test_balance_shows_the_rare_class_more_often(balance: float, share: float) -
     assert all(0 <= s.row < CELL for s in samples)
 
 
+@given(
+    st.integers(0, 2**32 - 1), st.lists(st.tuples(*[st.integers(0, CELL**2)] * 3), min_size=1, max_size=30)
+)
+def test_a_window_is_drawn_as_numpy_chooses_by_pixels(seed: int, drawn: list[tuple[int, ...]]) -> None:
+    counts = np.array([*drawn, (1, 1, 1)])
+    places = np.arange(len(counts)) * CELL
+    cells = ClassCells(counts, 0 * places, places, Window(0, 0, CELL, len(counts) * CELL))
+    pixels = tuple(counts.sum(axis=0).tolist())
+    sampler = WindowSampler(Survey(BandStatistics((0.0,), (1.0,)), (cells,), pixels), (1.0,), 1.0)
+    ours, numpys = (np.random.default_rng(seed) for _ in "ab")
+    for _ in range(5):
+        column = sampler.draw(ours).column
+        numpys.choice(1, p=[1.0])
+        label = numpys.choice(3, p=[1 / 3] * 3)
+        cell = numpys.choice(len(counts), p=counts[:, label] / counts[:, label].sum())
+        numpys.integers(CELL)
+        assert column == cell * CELL + numpys.integers(CELL)
+
+
 @given(st.floats(0.6, 1.6), st.floats(-3.1, 3.1), st.booleans())
 def test_values_and_labels_stay_together(scale: float, angle: float, flip: bool) -> None:
     placement = Placement(scale, angle, flip)
