@@ -74,13 +74,13 @@ def build_overviews(group: zarr.Group) -> None:
     georef, shape = read_georef(group), _rows_and_columns(group)
     levels = overview_shapes(*shape)
     try:
-        group.attrs.update(group_attributes(georef, shape))
+        group = group.update_attributes(group_attributes(georef, shape))
         finer = group
         for level, level_shape in enumerate(levels, 1):
             coarser = _create_level(group, georef, shape, level, level_shape)
             _fill_level(finer, coarser, read_class_table(group).nodata)
             finer = coarser
-        group.attrs.update(group_attributes(georef, shape, levels))
+        group.update_attributes(group_attributes(georef, shape, levels))
     except OSError as error:
         raise write_failed(group.store_path, error) from error
 

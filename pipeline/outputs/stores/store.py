@@ -82,13 +82,15 @@ def create_store(
 def _create(
     path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, *, with_scores: bool
 ) -> None:
-    group = zarr.open_group(path, mode="w", zarr_format=3)
-    group.attrs.update(group_attributes(georef, shape))
-    group.attrs[ATTRIBUTE] = {
+    own: dict[str, Any] = {
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
         "nodata": table.nodata,
         "georef": asdict(georef) | {"transform": list(georef.transform)},
     }
+    # all at once: each attribute that is set later writes the file anew
+    group = zarr.open_group(
+        path, mode="w", zarr_format=3, attributes={**group_attributes(georef, shape), ATTRIBUTE: own}
+    )
     create_array(group, "classes", shape, table.dtype, table.nodata, array_attributes(georef, shape))
     create_array(group, "confidence", shape, "uint8", 0, array_attributes(georef, shape))
     if with_scores:

@@ -105,15 +105,15 @@ def create_volume_store(
 def _create_arrays(
     path: Path, geometry: VolumeGeometry, table: ClassTable, *, with_scores: bool, chunk: int
 ) -> None:
-    group = zarr.open_group(path, mode="w", zarr_format=3)
     header = geometry.nifti_header
-    group.attrs[ATTRIBUTE] = {
+    own: dict[str, Any] = {
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
         "nodata": table.nodata,
         "volume": asdict(replace(geometry, nifti_header=None))
         | {"nifti_header": None if header is None else header.hex()},
         "slice_row_column_to_ras_mm": geometry.slicing.affine_of(geometry.spec).tolist(),
     }
+    group = zarr.open_group(path, mode="w", zarr_format=3, attributes={ATTRIBUTE: own})
     shape = geometry.slicing.shape_of(geometry.shape)
     _create(group, "classes", shape, table.dtype, table.nodata, chunk)
     _create(group, "confidence", shape, "uint8", 0, chunk)
