@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
@@ -34,10 +35,7 @@ class OpenVino:
 
     def precisions(self, device: torch.device) -> tuple[str, ...]:
         """Return float32, and bfloat16 where the processor has instructions for it."""
-        import openvino  # noqa: PLC0415 - an extra
-
-        able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return ("fp32", "bf16") if "BF16" in able else ("fp32",)
+        return ("fp32", "bf16") if "BF16" in _abilities() else ("fp32",)
 
     def input_type(self, precision: str, device: torch.device) -> torch.dtype:
         """Return float32: OpenVINO converts by itself."""
@@ -76,6 +74,14 @@ class OpenVino:
             },
         )
         return _Requests(compiled, at_once)
+
+
+@cache
+def _abilities() -> tuple[str, ...]:
+    """Return what the processor can; asked once, for every scene of a batch wants to know."""
+    import openvino  # noqa: PLC0415 - an extra
+
+    return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 class _Requests:
