@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import rasterio
@@ -130,7 +131,18 @@ def main() -> None:
                 "batch, torch in fp32": lambda work: batch_command(
                     work, folder / "many", {**MAP_ALONE, "precision": "fp32", "backend": "torch"}
                 ),
-                "network alone, torch in fp32": lambda work: [*loop, "--network-alone", *map(str, many)],
+                **(
+                    {"MONAI": lambda work: [*loop, str(work / "out"), *map(str, many), "--way", "monai"]}
+                    if find_spec("monai")
+                    else {}
+                ),
+                "network alone, torch in fp32": lambda work: [
+                    *loop,
+                    str(work / "out"),
+                    *map(str, many),
+                    "--way",
+                    "network-alone",
+                ],
                 "plain loop, torch in fp32": lambda work: [*loop, str(work / "out"), *map(str, many)],
             },
             asked.repeat,

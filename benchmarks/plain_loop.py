@@ -1,13 +1,16 @@
 """What a user writes for many small pictures: load the network once, and for each read, compute and write a GeoTIFF.
 
-python benchmarks/plain_loop.py MODEL_FOLDER OUT PICTURE...
+python benchmarks/plain_loop.py MODEL_FOLDER OUT PICTURE... [--way plain | monai | network-alone]
 
-With --network-alone for OUT it reads the first picture, computes it as often as there are pictures, and writes nothing.
+plain           the picture at once, in one tile
+monai           windows of 512 px with 25 % overlap and Gaussian weights, by MONAI's sliding_window_inference
+network-alone   reads the first picture, computes it as often as there are pictures, and writes nothing
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,37 +21,63 @@ from segment_tiles.pipeline.models.package import load_manifest, load_network
 
 MULTIPLE = 32
 """Sides of the network's input are multiples of it."""
+ClassesOf = Callable[[np.ndarray], np.ndarray]
 
 
-def main() -> None:
-    """Write the class map of every picture, at once and in one tile."""
-    folder, out, names = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+def loaded(folder: Path, way: str) -> ClassesOf:
+    """Load the network, and return what gives the classes of a picture (bands, rows, columns)."""
     manifest = load_manifest(folder)
     network = load_network(folder, manifest).eval().to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (manifest.mean, manifest.std))
 
-    def classes_of(values: np.ndarray) -> np.ndarray:
+    def scaled(values: np.ndarray) -> torch.Tensor:
+        image = (torch.from_numpy(values)[None].float() - mean) / std
+        return image.to(memory_format=torch.channels_last)
+
+    if way == "monai":
+        from monai.inferers import sliding_window_inference  # noqa: PLC0415 - only for this one
+
+        @torch.inference_mode()
+        def by_windows(values: np.ndarray) -> np.ndarray:
+            scores = sliding_window_inference(
+                scaled(values), (512, 512), 1, network, overlap=0.25, mode="gaussian"
+            )
+            return scores.argmax(1)[0].to(torch.uint8).numpy()
+
+        return by_windows
+
+    @torch.inference_mode()
+    def at_once(values: np.ndarray) -> np.ndarray:
         height, width = values.shape[1:]
         padded = np.pad(values, [(0, 0), (0, -height % MULTIPLE), (0, -width % MULTIPLE)], mode="reflect")
-        with torch.inference_mode():
-            image = ((torch.from_numpy(padded)[None].float() - mean) / std).to(
-                memory_format=torch.channels_last
-            )
-            return network(image).argmax(1)[0, :height, :width].to(torch.uint8).numpy()
+        return network(scaled(padded)).argmax(1)[0, :height, :width].to(torch.uint8).numpy()
 
-    if out == "--network-alone":
-        with rasterio.open(names[0]) as source:
-            values = source.read()
-        for _ in names:
-            classes_of(values)
-        return
-    Path(out).mkdir(parents=True, exist_ok=True)
-    for name in names:
-        with rasterio.open(name) as source:
-            values, profile = source.read(), source.profile
+    return at_once
+
+
+def main() -> None:
+    """Write the class map of every picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("pictures", nargs="+")
+    parser.add_argument("--way", choices=("plain", "monai", "network-alone"), default="plain")
+    asked = parser.parse_args()
+    classes_of = loaded(asked.model, asked.way)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(asked.pictures):
+        if asked.way == "network-alone":
+            name = asked.pictures[0]
+        if number == 0 or asked.way != "network-alone":
+            with rasterio.open(name) as source:
+                values, profile = source.read(), source.profile
         classes = classes_of(values)
+        if asked.way == "network-alone":
+            continue
         profile.update(driver="GTiff", count=1, dtype="uint8", compress="deflate", nodata=None)
-        with rasterio.open(Path(out) / Path(name).name, "w", **profile) as target:
+        with rasterio.open(asked.out / Path(name).name, "w", **profile) as target:
             target.write(classes, 1)
 
 
