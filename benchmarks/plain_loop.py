@@ -67,15 +67,16 @@ def main() -> None:
     asked = parser.parse_args()
     classes_of = loaded(asked.model, asked.way)
     asked.out.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(asked.pictures):
-        if asked.way == "network-alone":
-            name = asked.pictures[0]
-        if number == 0 or asked.way != "network-alone":
-            with rasterio.open(name) as source:
-                values, profile = source.read(), source.profile
+    if asked.way == "network-alone":
+        with rasterio.open(asked.pictures[0]) as source:
+            values = source.read()
+        for _ in asked.pictures:
+            classes_of(values)
+        return
+    for name in asked.pictures:
+        with rasterio.open(name) as source:
+            values, profile = source.read(), source.profile
         classes = classes_of(values)
-        if asked.way == "network-alone":
-            continue
         profile.update(driver="GTiff", count=1, dtype="uint8", compress="deflate", nodata=None)
         with rasterio.open(asked.out / Path(name).name, "w", **profile) as target:
             target.write(classes, 1)
