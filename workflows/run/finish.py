@@ -55,8 +55,8 @@ def finish(run: Run, report: dict[str, Any]) -> dict[str, Any]:
     RunFailedError
         If the source has changed meanwhile: the preview shows it, and nothing more is called complete.
     """
-    begun = perf_counter()
     with run.in_flight.finishing(finishing_bytes(run.config, run.scene)):
+        begun = perf_counter()
         outputs, notes = _made(run, report)
     run.known.require_same(or_gone=True)
     report = finished_report(run.directory, report, outputs, notes, started=run.started, begun=begun)

@@ -65,6 +65,8 @@ class Run:
     """Whether this start began it."""
     notes: tuple[str, ...] = ()
     """What the user should know of what an earlier start left."""
+    waited: float = 0.0
+    """Seconds until others in flight let it compute."""
 
     @property
     def kind(self) -> Kind:
@@ -104,7 +106,7 @@ class Run:
         begun = perf_counter()
         is_done = self.directory.store.exists()
         regions = [] if is_done else self._do_regions(plan, paths, executor, capacity)
-        seconds["segment"] = perf_counter() - begun
+        seconds["segment"] = perf_counter() - begun - self.waited
         return self._report(plan, regions, seconds, warnings)
 
     def _begin(self, plan: Plan) -> None:
@@ -141,11 +143,12 @@ class Run:
         # as the record says: the server may tell nothing today
         known = replace(self.known, before=self.record.settings.get("source version"))
         self._prepare()
-        tasks = self._tasks(plan, paths, known)
+        tasks, ready = self._tasks(plan, paths, known), perf_counter()
         with (
             self.in_flight.interruption(self.listener.warn) as asked,
             self.in_flight.computing(plan, capacity),
         ):
+            self.waited = perf_counter() - ready
             regions = on_one_version(
                 lambda stop: executor.run(tasks, self.listener.tiles, stop),
                 asked,

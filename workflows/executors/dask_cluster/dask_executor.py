@@ -74,7 +74,7 @@ class DaskExecutor:
         self._client: Client | None = None
         self._capacity = Capacity(is_elsewhere=True)
         self._runs: list[str] = []
-        self._naming, self._slots = threading.Lock(), Slots()
+        self._opening, self._naming, self._slots = threading.Lock(), threading.Lock(), Slots()
         self._has_prepared_workers = self._brings_records = False
 
     def start(self) -> Capacity:
@@ -85,8 +85,12 @@ class DaskExecutor:
         UsageError
             If no scheduler answers, no worker comes, or one has another version of this program.
         """
-        if self._client is not None:
+        with self._opening:
+            if self._client is None:
+                self._open()
             return self._capacity
+
+    def _open(self) -> None:
         client = self._client = self._cluster.open()
         with self._scheduler_is_there():
             if self._cluster.has_dashboard and "dashboard" in client.scheduler_info()["services"]:
@@ -99,7 +103,6 @@ class DaskExecutor:
             self._brings_records = bring_records(client, self._name)
             self._capacity = self._measured_capacity(client)
         log.info("%s of %s", counted(self._capacity.workers or 1, "worker"), client.scheduler.address)
-        return self._capacity
 
     def check(self, paths: RunPaths) -> None:
         """Ask every worker whether it sees source, model and output directory.
