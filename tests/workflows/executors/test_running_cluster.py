@@ -123,8 +123,12 @@ def test_workers_of_another_version_are_refused(scenario: Any, installation: Any
     (other / "METADATA").write_text("\n".join(lines))
     with scenario.cluster(installation, tmp_path, 1, PYTHONPATH=str(other.parent)) as cluster:
         config = scenario.config(tmp_path / "out", scheduler=cluster.address)
-        with pytest.raises(UsageError, match=r"worker tcp://.* has segment-tiles 9\.9\.9, this process has"):
-            segment(config, scenario.recorder())
+        with executor_for(config, print) as executor:
+            for _ in range(2):  # the next scene of a batch is refused as the first one
+                with pytest.raises(
+                    UsageError, match=r"worker tcp://.* has segment-tiles 9\.9\.9, this process has"
+                ):
+                    segment(config, scenario.recorder(), executor)
 
 
 def test_a_region_that_fails_three_times_is_listed_and_the_rest_goes_on(

@@ -75,7 +75,7 @@ class DaskExecutor:
         self._capacity = Capacity(is_elsewhere=True)
         self._runs: list[str] = []
         self._opening, self._naming, self._slots = threading.Lock(), threading.Lock(), Slots()
-        self._has_prepared_workers = self._brings_records = False
+        self._has_prepared_workers = self._brings_records = self._is_ready = False
 
     def start(self) -> Capacity:
         """Connect, wait for the first worker, and check who is there.
@@ -86,12 +86,13 @@ class DaskExecutor:
             If no scheduler answers, no worker comes, or one has another version of this program.
         """
         with self._opening:
-            if self._client is None:
+            if not self._is_ready:  # what was refused once is refused again
                 self._open()
+                self._is_ready = True
             return self._capacity
 
     def _open(self) -> None:
-        client = self._client = self._cluster.open()
+        client = self._client = self._client or self._cluster.open()
         with self._scheduler_is_there():
             if self._cluster.has_dashboard and "dashboard" in client.scheduler_info()["services"]:
                 self._tell(f"dashboard: {client.dashboard_link}")
