@@ -18,7 +18,7 @@ from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.collection import write_collection
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
-from segment_tiles.workflows.batch.outcome import JobOutcome
+from segment_tiles.workflows.batch.outcome import JobOutcome, kept_of
 from segment_tiles.workflows.batch.part import WHOLE, Part
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.stream.job_stream import JobStream
@@ -214,8 +214,10 @@ def _outcome(job: Job, listener: Listener, executor: SharedExecutor, way: Way) -
         return JobOutcome(job, "failed", text, perf_counter() - started)
     seconds = perf_counter() - started
     if result.failures:
-        return JobOutcome(job, "failed", _failed_parts(result.failures), seconds, result.report)
-    return JobOutcome(job, "skipped" if result.was_finished else "done", None, seconds, result.report)
+        return JobOutcome(job, "failed", _failed_parts(result.failures), seconds, kept_of(result.report))
+    return JobOutcome(
+        job, "skipped" if result.was_finished else "done", None, seconds, kept_of(result.report)
+    )
 
 
 def _segment(config: RunConfig, listener: Listener, executor: Executor, way: Way) -> RunResult:

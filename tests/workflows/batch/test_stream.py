@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from segment_tiles.workflows.batch.jobs import list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.run import run_batch
 from segment_tiles.workflows.batch.stream import whole_scenes
+from segment_tiles.workflows.batch.table import job_row
 from segment_tiles.workflows.executors.dask_cluster.slots import Slots
 from segment_tiles.workflows.run.in_flight import Room
 from segment_tiles.workflows.run.segment import segment
@@ -93,6 +96,9 @@ def test_jobs_in_flight_have_the_bytes_of_single_runs(ten: Path, tmp_path: Path,
     result = run_batch(read_jobs_file(ten), recorder)
     assert [outcome.state for outcome in result.outcomes] == ["done"] * 10
     assert max(at_once) > 2, "jobs went one after the other"
+    for outcome in result.outcomes:  # what is kept of a report is all that the table shows
+        whole = json.loads((outcome.job.config.out / "report.json").read_text())
+        assert job_row(outcome) == job_row(replace(outcome, report=whole))
     expected = alone(ten, tmp_path / "alone", recorder)
     for name, files in expected.items():
         assert "classes.tif" in files
