@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -180,3 +181,16 @@ def test_what_is_not_of_a_removal_stays_what_it_is(tmp_path: Path) -> None:
     ):
         assert 1 / 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours"), [(".out.tiles/row", True), ("out/classes.tif", True), ("scene.tif", False)]
+)
+def test_a_disk_that_fails_under_a_step_is_told_as_such(tmp_path: Path, name: str, is_ours: bool) -> None:
+    broken = OSError(errno.EIO, "Input/output error", str(tmp_path / name))
+    expected, said = (WriteFailedError, "check the disk") if is_ours else (OSError, "Errno 5")
+    with (
+        pytest.raises(expected, match=said),
+        output_lock.held_folder(tmp_path / ".out.tiles", tmp_path / "out"),
+    ):
+        raise broken

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import OutputError, SegmentTilesError, WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.outputs.finished_file import make_output_folder
+from segment_tiles.pipeline.outputs.finished_file import make_output_folder, write_failed
 
 logger = logging.getLogger(__name__)
 
@@ -137,12 +137,13 @@ def held_folder(own: Path, out: Path, what: str = "folder", *, gives_back: bool 
 
 @contextmanager
 def removal_told(own: Path, out: Path) -> Iterator[None]:
-    """Say of whatever goes wrong while a folder is held that the folder was removed, if it was.
+    """Say of whatever goes wrong while a folder is held that the folder was removed, or that its disk fails.
 
     Raises
     ------
     WriteFailedError
-        In place of what libraries say of files that are not there any more.
+        In place of what libraries say of files that are not there any more, and of what the system says of a file in
+        the folder, whichever step touched it.
     """
     try:
         yield
@@ -150,9 +151,18 @@ def removal_told(own: Path, out: Path) -> Iterator[None]:
         raise
     except Exception as error:
         if (own / "lock").exists():
+            if isinstance(error, OSError) and _is_inside(error.filename, own, out):
+                raise write_failed(error.filename, error) from error
             raise
         msg = f"--out {out}: {own} was removed or moved while this command worked there; start the same command again"
         raise WriteFailedError(msg) from error
+
+
+def _is_inside(name: object, *folders: Path) -> bool:
+    if not isinstance(name, str | os.PathLike):
+        return False
+    path = Path(name).absolute()
+    return any(path.is_relative_to(folder.absolute()) for folder in folders)
 
 
 def _give_back(own: Path) -> None:
