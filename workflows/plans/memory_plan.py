@@ -21,7 +21,7 @@ FINISHING_BYTES = 448 * 2**20
 """What overviews, COG and polygons take after the computation of a raster of any size; measured by
 ``benchmarks/memory.py``."""
 SMALL_FINISHING_BYTES, FINISHING_BYTES_OF_PIXEL = 64 * 2**20, 48
-"""Of a small raster: less than that, for it is held as a whole; measured on batches of 512 and 3072 px."""
+"""Of a small raster: less than that, for it is held as a whole; an estimate from above."""
 
 
 def finishing_of(pixels: int) -> int:
