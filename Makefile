@@ -96,13 +96,13 @@ format: install  ## rewrite the files in the project's style
 	$(BIN)/ruff format .
 
 bench: install  ## memory, speed and polygons side by side with peers; results on stdout
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/whole_commands.py
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/floors.py
-	$(BIN)/python benchmarks/polygons.py
-	$(BIN)/python benchmarks/dask_overhead.py
-	$(BIN)/python benchmarks/many_scenes.py
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.speed.whole_commands
+	$(BIN)/python -m benchmarks.speed.peers
+	$(BIN)/python -m benchmarks.speed.floors
+	$(BIN)/python -m benchmarks.polygons.peers
+	$(BIN)/python -m benchmarks.batches.dask_overhead
+	$(BIN)/python -m benchmarks.batches.many_scenes
 
 docs: install  ## the documentation site, in build/site; a link that leads nowhere is an error
 	@# the reference reads the sources where an importer sees them: our folders inside segment_tiles

@@ -1,6 +1,6 @@
 """Peak memory of whole runs against their Plans, at growing sizes; and how quickly a huge Plan prints.
 
-    python benchmarks/memory.py [--sizes 4096 8192 16384] [--backend torch] [--folder DIR]
+    python -m benchmarks.memory [--sizes 4096 8192 16384] [--backend torch] [--folder DIR]
 
 Each run is a process of its own, with every default output and one backend at all sizes: the libraries of
 another one, which `auto` may take where it pays, count too. "computed" is the peak up to the end of the
@@ -10,43 +10,24 @@ DeepLabv3+ (MobileNetV3-small at half width) with drawn weights: memory does not
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import rasterio
-from drawn_model import save_drawn_model
-from rasterio.windows import Window
 
-BACKBONE = "mobilenetv3_small_050"
-COMMAND = Path(sys.executable).with_name("segment-tiles")
-
-
-def make_raster(path: Path, side: int) -> Path:
-    """Write a smooth scene of ``side`` x ``side`` pixels, tiled and compressed, strip by strip."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 255, (3, side // 128 + 1, side // 128 + 1), dtype=np.uint8)
-    with rasterio.open(
-        path, "w", driver="GTiff", width=side, height=side, count=3, dtype="uint8", crs="EPSG:32633",
-        transform=rasterio.Affine(0.1, 0, 400000, 0, -0.1, 5600000), tiled=True, blockxsize=512,
-        blockysize=512, compress="deflate", zlevel=1, bigtiff="if_safer",
-    ) as dataset:  # fmt: skip
-        for top in range(0, side, 512):
-            rows = coarse[:, top // 128 : top // 128 + 4].repeat(128, axis=1).repeat(128, axis=2)[:, :, :side]
-            dataset.write(rows, window=Window(0, top, side, 512))
-    return path
+from benchmarks.shared.commands import PROGRAM, arguments_of
+from benchmarks.shared.drawn_model import LIGHT_BACKBONE, save_drawn_model
+from benchmarks.shared.rasters import smooth_scene
 
 
 def run(raster: Path, model: Path, out: Path, formats: str, backend: str) -> dict[str, float]:
     """Run once and return the peak and the Plan from the report."""
     started = time.perf_counter()
     done = subprocess.run(
-        [COMMAND, "run", raster, "--model", model, "--out", out, "--json", "--format", formats,
+        [PROGRAM, "run", raster, "--model", model, "--out", out, "--json", "--format", formats,
          "--backend", backend],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -63,7 +44,7 @@ def run(raster: Path, model: Path, out: Path, formats: str, backend: str) -> dic
 
 def main() -> None:
     """Print one row per size."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments_of(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 8192, 16384])
     parser.add_argument("--formats", default="zarr,cog,parquet")
     parser.add_argument("--backend", default="torch")
@@ -71,11 +52,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        model = save_drawn_model(folder / "light", BACKBONE)
+        model = save_drawn_model(folder / "light", LIGHT_BACKBONE)
         print("  side computed MB  peak MB  Plan MB peak/Plan growth MB       s")
         first: dict[str, float] | None = None
         for side in arguments.sizes:
-            raster = make_raster(folder / f"{side}.tif", side)
+            raster = smooth_scene(folder / f"{side}.tif", side)
             result = run(raster, model, folder / f"out-{side}", arguments.formats, arguments.backend)
             first = first or result
             computed, peak, planned = (result[key] / 1e6 for key in ("computed", "peak", "planned"))
@@ -96,7 +77,7 @@ def main() -> None:
         for attempt in ("first, with the probe", "second, probe remembered"):
             started = time.perf_counter()
             plan = subprocess.run(
-                [COMMAND, "plan", huge, "--model", model, "--json"],
+                [PROGRAM, "plan", huge, "--model", model, "--json"],
                 capture_output=True,
                 text=True,
                 check=True,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import math
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("segment_tiles", "cli", "workflows", "pipeline")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 LINES_AT_MOST = 300
 MODULES_OF_A_FOLDER_AT_MOST = 14
+LINES_OF_A_FUNCTION = 30
+"""What nine of ten functions of the command line have at most."""
+LINES_OF_A_FUNCTION_AT_MOST = 46
 
 KNOW_KINDS = ("workflows/scenes/", "pipeline/sources/")
 """Folders whose business Kinds are."""
@@ -121,11 +126,38 @@ def test_no_circle_of_imports() -> None:
     assert not circles, "\n".join(circles)
 
 
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the lines of its body; signature and docstring may take what they need."""
+    has_docstring = ast.get_docstring(function) is not None
+    body = function.body[1:] if has_docstring else function.body
+    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def _functions(paths: Iterable[Path]) -> Iterator[tuple[int, str]]:
+    """Yield lines and name of every function, methods and functions inside others too."""
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield _lines(node), f"{path.relative_to(ROOT)}: {node.name}"
+
+
 def test_modules_and_folders_are_small() -> None:
     long = [path for path in MODULES if len(path.read_text(encoding="utf-8").splitlines()) > LINES_AT_MOST]
     assert not long
     folders: dict[Path, int] = defaultdict(int)
-    for path in MODULES:
+    for path in [*MODULES, *BENCHMARKS]:
         folders[path.parent] += path.name != "__init__.py"
     full = {folder: count for folder, count in folders.items() if count > MODULES_OF_A_FOLDER_AT_MOST}
     assert not full
+
+
+def test_functions_are_short() -> None:
+    long = [found for found in _functions([*MODULES, *BENCHMARKS]) if found[0] > LINES_OF_A_FUNCTION_AT_MOST]
+    assert not long
+
+
+def test_nine_of_ten_functions_of_the_command_line_are_short() -> None:
+    lines = sorted(
+        count for count, _ in _functions(path for path in MODULES if path.is_relative_to(ROOT / "cli"))
+    )
+    assert lines[math.ceil(0.9 * len(lines)) - 1] <= LINES_OF_A_FUNCTION

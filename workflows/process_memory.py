@@ -99,7 +99,7 @@ def keep_freed_memory() -> bool:
     What a batch frees, the next one needs. glibc would return it to the system and have it cleared and mapped anew,
     tile after tile: blocks beyond a threshold at once, the end of the heap when it is large, and the heaps of
     threads, 64 MiB each, when they are empty. 32 MiB is the highest threshold that every glibc accepts. What
-    it saves is measured by ``benchmarks/floors.py``.
+    it saves is measured by ``benchmarks/speed/floors.py``.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

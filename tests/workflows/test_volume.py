@@ -217,7 +217,7 @@ def test_brain_tissue_scores_as_its_page_says(shared_data: Path, tmp_path: Path)
     """Dice through the command line's evaluate = Dice by NumPy, and what docs/volumes.md says.
 
     The package says 0.8966 and 0.9067: of a sheet of slices, where edges of tiles fall on most of them
-    (benchmarks/brain_tiles.py).
+    (benchmarks/accuracy/brain_tiles.py).
     """
     folder = shared_data / "brain"
     slab = "-98.5,-134.5,12.5,98.5,98.5,32.5"

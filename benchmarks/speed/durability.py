@@ -1,6 +1,6 @@
 """What it costs that results survive a power cut: whole runs as they are, and without syncs and checksums.
 
-    python benchmarks/durability.py [--side 4096] [--pairs 5] [--model canopy-rgb] [--folder DIR]
+    python -m benchmarks.speed.durability [--side 4096] [--pairs 5] [--model canopy-rgb] [--folder DIR]
 
 Runs alternate in one process on one raster, with every default format; the first pair is not counted. "bare" has no
 fsync, no CRC-32C in its chunks, and seals of nothing. ``--model light`` is a network of drawn weights that computes
@@ -10,7 +10,6 @@ on which disk: a sync costs what the disk takes for it.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
@@ -21,9 +20,10 @@ from pathlib import Path
 from time import perf_counter
 from unittest import mock
 
-from drawn_model import save_drawn_model
-from memory import BACKBONE, make_raster
-
+from benchmarks.shared.commands import arguments_of
+from benchmarks.shared.drawn_model import LIGHT_BACKBONE, save_drawn_model
+from benchmarks.shared.quiet import Quiet
+from benchmarks.shared.rasters import smooth_scene
 from segment_tiles.pipeline.outputs.stores import store, volume_store
 from segment_tiles.pipeline.outputs.stores.seals import Seal
 from segment_tiles.workflows.config import RunConfig
@@ -34,22 +34,6 @@ SEALING = (
     "pipeline.outputs.stores.seals",
     "pipeline.vectors.tile_ledger",
 )
-
-
-class Silent:
-    """Hears nothing."""
-
-    def warn(self, text: str) -> None:
-        """Ignore."""
-
-    def stage(self, name: str) -> None:
-        """Ignore."""
-
-    def planned(self, plan: object) -> None:
-        """Ignore."""
-
-    def tiles(self, computed: int, skipped: int) -> None:
-        """Ignore."""
 
 
 @contextmanager
@@ -69,7 +53,7 @@ def timed(raster: Path, model: str, out: Path) -> tuple[float, float]:
     """Return seconds of a whole run, and of its computation."""
     config = RunConfig(str(raster), model, out, precision="fp32", backend="torch", device="cpu")
     started = perf_counter()
-    report = segment(config, Silent()).report
+    report = segment(config, Quiet()).report
     seconds = perf_counter() - started
     shutil.rmtree(out)
     return seconds, report["seconds"]["segment"]
@@ -77,7 +61,7 @@ def timed(raster: Path, model: str, out: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Print medians of both, and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments_of(__doc__)
     parser.add_argument("--side", type=int, default=4096)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--model", default="canopy-rgb")
@@ -87,8 +71,8 @@ def main() -> None:
         folder = Path(name)
         model = arguments.model
         if model == "light":
-            model = str(save_drawn_model(folder / "light", BACKBONE))
-        raster = make_raster(folder / "scene.tif", arguments.side)
+            model = str(save_drawn_model(folder / "light", LIGHT_BACKBONE))
+        raster = smooth_scene(folder / "scene.tif", arguments.side)
         pairs: list[tuple[tuple[float, float], tuple[float, float]]] = []
         for number in range(arguments.pairs + 1):
             with bare():
@@ -97,8 +81,8 @@ def main() -> None:
             if number:
                 pairs.append(pair)
                 print(f"durable {pair[0][0]:.2f} s, bare {pair[1][0]:.2f} s", flush=True)
-    for place, what in enumerate(("whole run", "computation")):
-        ours, bares = ([pair[which][place] for pair in pairs] for which in (0, 1))
+    for index, what in enumerate(("whole run", "computation")):
+        ours, bares = ([pair[which][index] for pair in pairs] for which in (0, 1))
         ratio = statistics.median(a / b for a, b in zip(ours, bares, strict=True))
         print(
             f"{what}: durable {statistics.median(ours):.2f} s, bare {statistics.median(bares):.2f} s, "

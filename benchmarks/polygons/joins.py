@@ -1,6 +1,6 @@
 """Which features belong together across vector tiles, and to which tile: seconds, for more and more tiles.
 
-    python benchmarks/polygon_joins.py [--sides 4096 8192] [--tiles 1024 256 64] [--repeat 3]
+    python -m benchmarks.polygons.joins [--sides 4096 8192] [--tiles 1024 256 64] [--repeat 3]
 
 The class raster is random noise, the worst there is: nearly every pixel at a seam is a feature of its own. Only what
 is done for all tiles at once is timed, in one process: `join_across_seams` and `join_tasks`. Linear means that the
@@ -9,12 +9,12 @@ last column stays the same.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 
 import numpy as np
 
+from benchmarks.shared.commands import arguments_of
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.vectors.geometry.components import label_components
 from segment_tiles.pipeline.vectors.geometry.pieces import (
@@ -62,9 +62,7 @@ def timed(tiling: VectorTiling, seams: list[SeamPieces], repeat: int) -> tuple[f
 
 def main() -> None:
     """Print a line for each side and tile."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--sides", type=int, nargs="+", default=[4096, 8192])
     parser.add_argument("--tiles", type=int, nargs="+", default=[1024, 256, 64])
     parser.add_argument("--repeat", type=int, default=3)

@@ -1,6 +1,6 @@
 """What a user waits for: whole processes from a cold start to the exit, ours as the command line, peers as scripts.
 
-    python benchmarks/whole_commands.py [--sizes 2048 4096] [--repeat 3] [--model canopy-rgb] [--folder /fast/disk]
+    python -m benchmarks.speed.whole_commands [--sizes 2048 4096] [--repeat 3] [--model canopy-rgb] [--folder DIR]
 
 Everything counts: imports, loading the network, reading, computing, writing. The peers compute in float32 in torch
 and write one GeoTIFF, as their documentation shows. "zarr" writes a Zarr store with confidence alone; "defaults" is
@@ -11,21 +11,17 @@ goes.
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.shared.commands import PROGRAM, arguments_of, timed
 from segment_tiles.pipeline.models.registry import find_model
 
-PROGRAM = [str(Path(sys.executable).with_name("segment-tiles"))]
 TILES = ["--tile", "512", "--overlap", "0.25"]
 ZARR = ["--format", "zarr", "--no-preview", "--no-item"]
 OURS = {
@@ -43,7 +39,8 @@ BASE = "pytorch-toolbelt"
 def as_script(words: list[str]) -> None:
     """Do what the script of a peer does, in this process."""
     import torch  # noqa: PLC0415 - part of what is timed
-    from contenders import PEERS, Job  # noqa: PLC0415
+
+    from benchmarks.speed.contenders import PEERS, Job  # noqa: PLC0415
 
     name, raster, model, out = words
     PEERS[name](
@@ -51,17 +48,9 @@ def as_script(words: list[str]) -> None:
     )()
 
 
-def timed(command: list[str]) -> tuple[float, float]:
-    """Return seconds and seconds of processor of a command."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def commands(raster: Path, model: str, out: Path) -> dict[str, list[str]]:
     """Return the command of every contender that is installed."""
-    run = [*PROGRAM, "run", str(raster), "--model", model, "--out", str(out), "--quiet", *TILES]
+    run = [PROGRAM, "run", str(raster), "--model", model, "--out", str(out), "--quiet", *TILES]
     found = {
         name: [*run, *options]
         for name, options in OURS.items()
@@ -73,7 +62,8 @@ def commands(raster: Path, model: str, out: Path) -> dict[str, list[str]]:
         else:
             found[name] = [
                 sys.executable,
-                __file__,
+                "-m",
+                "benchmarks.speed.whole_commands",
                 "--as",
                 name,
                 str(raster),
@@ -120,11 +110,9 @@ def main() -> None:
     if sys.argv[1:2] == ["--as"]:
         as_script(sys.argv[2:])
         return
-    from peers import make_raster  # noqa: PLC0415 - brings torch, which a peer's script pays for itself
+    from benchmarks.shared.rasters import mirrored_scene  # noqa: PLC0415 - not part of a peer's script
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--model", default="canopy-rgb", help="bundled model")
@@ -133,7 +121,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         for side in asked.sizes:
             print(f"\n{side} x {side} px, {asked.model}, tiles of 512 px, 25 % overlap, whole processes")
-            measure(make_raster(Path(folder) / f"{side}.tif", side), asked.model, asked.repeat)
+            measure(mirrored_scene(Path(folder) / f"{side}.tif", side), asked.model, asked.repeat)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Ours against its own floor, turn by turn in one process, so that what else the host does befalls both.
+"""Ours against its own floor, turn by turn in one process: what slows the host slows both.
 
-    python benchmarks/floors.py [--sides 4096] [--repeat 3] [--backends torch openvino] [--precision fp32 bf16]
+    python -m benchmarks.speed.floors [--sides 4096] [--repeat 3] [--backends torch openvino] [--precision fp32 bf16]
         [--backbone mobilenetv2_100] [--device cuda] [--rewritten]
 
 A floor is the bare forward pass, in the same backend and precision, of as many tiles as the lattice has. Ours is
@@ -12,7 +12,6 @@ what is measured.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import statistics
 import tempfile
@@ -22,10 +21,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from contenders import OF_A_BACKEND, Job, floor
-from drawn_model import save_drawn_model
-from peers import make_raster
 
+from benchmarks.shared.commands import arguments_of
+from benchmarks.shared.drawn_model import save_drawn_model
+from benchmarks.shared.rasters import mirrored_scene
+from benchmarks.speed.contenders import OF_A_BACKEND, Job, floor
 from segment_tiles.pipeline.models.backends.known import BACKENDS
 from segment_tiles.pipeline.models.devices import device_label, resolve_device, synchronize
 
@@ -59,9 +59,7 @@ def compare(job: Job, repeat: int) -> None:
 
 def main() -> None:
     """Print one line per size, backend and precision."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--sides", type=int, nargs="+", default=[4096])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--backbone", default="mobilenetv2_100")
@@ -81,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         model = save_drawn_model(Path(name) / "drawn", arguments.backbone)
         for side in arguments.sides:
-            raster = make_raster(Path(name) / f"{side}.tif", side)
+            raster = mirrored_scene(Path(name) / f"{side}.tif", side)
             print(
                 f"{side} px, DeepLabv3+ on {arguments.backbone}, {device_label(device)}, "
                 f"{torch.get_num_threads()} threads, medians of {arguments.repeat}"

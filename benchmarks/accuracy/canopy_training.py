@@ -15,9 +15,9 @@ import yaml
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.workflows.training import config as training_config
+from segment_tiles.workflows import config as workflows_config
 
-RECIPE = Path(training_config.__file__).parent / "recipes" / "canopy-rgb.yaml"
+RECIPE = Path(workflows_config.__file__).parent / "recipes" / "canopy-rgb.yaml"
 AUGMENTATION = {
     "scale": [0.6, 1.8], "rotation": 180, "band_gain": 0.3, "band_offset": 0.4, "brightness": 0.5,
     "gamma": [0.7, 1.4], "grey": 0.8, "noise": 0.1, "blur": 0.8, "probability": 0.5,
@@ -82,8 +82,8 @@ def train(folder: Path, document: Mapping[str, Any], data: Path) -> Path:
         return folder / "model"
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(text, encoding="utf-8")
-    words = ["train", config, "--data", data, "--out", folder]
-    command(*words, *(["--resume"] if (folder / "checkpoint.pt").exists() else []))
+    goes_on = ["--resume"] if (folder / "checkpoint.pt").exists() else []
+    command("train", config, "--data", data, "--out", folder, *goes_on)
     return folder / "model"
 
 

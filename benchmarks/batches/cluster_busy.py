@@ -1,7 +1,7 @@
 """How busy the workers of a cluster are while a batch goes on: from Dask's task stream, and by simulation.
 
-    python benchmarks/cluster_busy.py [--workers 2] [--scenes 40] [--model canopy-rgb]
-    python benchmarks/cluster_busy.py --simulate [--workers 64] [--scenes 2000]
+    python -m benchmarks.batches.cluster_busy [--workers 2] [--scenes 40] [--model canopy-rgb]
+    python -m benchmarks.batches.cluster_busy --simulate [--workers 64] [--scenes 2000]
 
 The scenes are crops of the one that ships with the program, of one to six tiles each. "Busy" is the time that
 workers spent in tasks, of all their time between the beginning of the first task and the end of the last. The
@@ -18,11 +18,14 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import rasterio
 from distributed import Client, LocalCluster
 from rasterio.windows import Window
 
+from benchmarks.shared.commands import arguments_of
+from benchmarks.shared.quiet import Quiet
+from benchmarks.shared.rasters import crop_of_scene, size_of_scene
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.outcome import JobOutcome
@@ -30,17 +33,9 @@ from segment_tiles.workflows.batch.run import run_jobs
 from segment_tiles.workflows.batch.stream.job_stream import JobStream
 from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
 from segment_tiles.workflows.config import run_config_from
-from segment_tiles.workflows.demo import DEMO_SCENE
 from segment_tiles.workflows.executors.dask_cluster import worker
 from segment_tiles.workflows.executors.dask_cluster.dask_settings import dask_settings
 from segment_tiles.workflows.executors.interruption import Interruption
-
-
-class Quiet:
-    """Hears everything and says nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
 
 
 def busy(stream: list[dict[str, Any]], workers: int) -> tuple[float, float]:
@@ -60,20 +55,11 @@ def write_scenes(folder: Path, count: int) -> None:
     """Write crops of 256 x 256 px to 1024 x 1024 px."""
     folder.mkdir()
     chance = random.Random(1)
-    with rasterio.open(DEMO_SCENE) as source:
-        for number in range(count):
-            height, width = (chance.choice((256, 512, 768, 1024)) for _ in "hw")
-            window = Window(
-                chance.randrange(source.width - width),
-                chance.randrange(source.height - height),
-                width,
-                height,
-            )
-            profile = {
-                **source.profile, "width": width, "height": height, "transform": source.window_transform(window),
-            }  # fmt: skip
-            with rasterio.open(folder / f"scene-{number:03}.tif", "w", **profile) as target:
-                target.write(source.read(window=window))
+    rows, columns = size_of_scene()
+    for number in range(count):
+        height, width = (chance.choice((256, 512, 768, 1024)) for _ in "hw")
+        window = Window(chance.randrange(columns - width), chance.randrange(rows - height), width, height)
+        crop_of_scene(folder / f"scene-{number:03}.tif", window)
 
 
 def real(asked: argparse.Namespace) -> None:
@@ -112,12 +98,20 @@ def sleep(seconds: float, _is_stopped: Any, _is_aborted: Any) -> float:
     return seconds
 
 
+class Sleepers(JobStream):
+    """Jobs that sleep: no Plan says that the first one computes."""
+
+    def begin(self) -> None:
+        """Say so."""
+        self._has_begun.set()
+
+
 def simulated(asked: argparse.Namespace) -> None:
     """Print one line for jobs that sleep."""
-    worker._one_region_at_a_time = nullcontext()  # all workers live in this process
     chance = random.Random(1)
     seconds = [chance.uniform(0.5, 2.0) for _ in range(asked.scenes)]
     with (
+        mock.patch.object(worker, "_one_region_at_a_time", nullcontext()),  # all workers live in this process
         dask_settings(),
         LocalCluster(
             n_workers=asked.workers, threads_per_worker=1, processes=False, dashboard_address=None
@@ -130,17 +124,16 @@ def simulated(asked: argparse.Namespace) -> None:
         )
         jobs = [Job(number + 1, f"scene-{number}", config, 1) for number in range(asked.scenes)]
 
-        def run(job: Job, listener: Any, *_: Any) -> JobOutcome:
+        def run(job: Job, *_: Any) -> JobOutcome:
             with shared.of(job.config) as executor:
                 executor.start()
-                listener._begins_alone()
+                stream.begin()
                 executor.do_whole(sleep, seconds[job.number - 1], Interruption())
             return JobOutcome(job, "done")
 
         client.get_task_stream()
         begun = time.time()
-        stream = JobStream(run, Quiet(), lambda _: None, lambda *_: None, Interruption(), shared.capacity)
-        stream._listener_of = lambda job: _Begins(stream)  # nothing is planned
+        stream = Sleepers(run, Quiet(), lambda _: None, lambda *_: None, Interruption(), shared.capacity)
         stream.run(jobs)
         share, taken = busy(client.get_task_stream(start=begun, count=10 * asked.scenes), asked.workers)
         print(
@@ -148,21 +141,9 @@ def simulated(asked: argparse.Namespace) -> None:
         )
 
 
-class _Begins:
-    """Tells the stream that the first job computes."""
-
-    def __init__(self, stream: JobStream) -> None:
-        self._stream = stream
-
-    def _begins_alone(self) -> None:
-        self._stream._has_begun.set()
-
-
 def main() -> None:
     """Print the lines that were asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--scenes", type=int)
     parser.add_argument("--model", default="canopy-rgb")

@@ -1,6 +1,6 @@
 """What a cluster costs: one worker process against this process, and a Plan of many tiles that cost nothing.
 
-    python benchmarks/dask_overhead.py [--side 4096] [--tiles 100000] [--rounds 1] [--backbones resnet50]
+    python -m benchmarks.batches.dask_overhead [--side 4096] [--tiles 100000] [--rounds 1] [--backbones resnet50]
         [--folder DIR]
 
 First the Regions of a Plan, and one Region for every shard of it, go through a scheduler and two workers that are
@@ -11,7 +11,6 @@ torch, by a DeepLabv3+ with drawn weights on each backbone; the seconds are thos
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -25,19 +24,25 @@ from pathlib import Path
 
 import psutil
 from distributed import Client
-from drawn_model import save_drawn_model
-from memory import make_raster
 
+from benchmarks.shared.commands import PROGRAM, arguments_of
+from benchmarks.shared.drawn_model import save_drawn_model
+from benchmarks.shared.rasters import smooth_scene
+from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
+from segment_tiles.pipeline.sources.view import WHOLE
 from segment_tiles.workflows.executors.dask_cluster.sliding_window import SlidingWindow
 from segment_tiles.workflows.executors.dask_cluster.worker import ProgressEvents, WorkOrder
 from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.plans.strips import in_strips
+from segment_tiles.workflows.regions.loaded_model import ModelRequest
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
+from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
 
-COMMAND = Path(sys.executable).with_name("segment-tiles")
 TILE, OVERLAP = 512, 128
 WORKERS = 2
 
@@ -46,7 +51,7 @@ def seconds_of(raster: Path, model: Path, out: Path, *more: str) -> float:
     """Run once and return the wall time of the command."""
     started = time.perf_counter()
     subprocess.run(
-        [COMMAND, "run", raster, "--model", model, "--out", out, "--quiet", "--precision", "fp32",
+        [PROGRAM, "run", raster, "--model", model, "--out", out, "--quiet", "--precision", "fp32",
          "--backend", "torch", *more], check=True,
     )  # fmt: skip
     return time.perf_counter() - started
@@ -75,7 +80,7 @@ def costs_nothing(task: RegionTask, order: WorkOrder) -> RegionReport:
     """Walk over the tiles of a Region as a run does, telling of each, without reading or computing."""
     progress = ProgressEvents(order.run)
     count = 0
-    for _ in task.lattice.tiles(task.region):
+    for _ in task.cut.lattice.tiles(task.region):
         progress(1, 0)
         count += 1
     progress.send()
@@ -92,11 +97,11 @@ def lattice_of(tiles: int) -> Lattice:
 def tasks_of(lattice: Lattice, regions: Sequence[Window]) -> list[RegionTask]:
     """Return tasks such as a run has; what they name is never opened."""
     roi = Window(0, 0, lattice.rows.size, lattice.columns.size)
+    spec = RasterSpec(3, roi.height, roi.width, "uint8", GeoRef.of_pixels())
+    opener = RasterOpener("/data/scene.tif", (1, 2, 3), None, "all", "mask", 0, WHOLE)
     first = RegionTask(
-        uri="/data/scene.tif", bands=(1, 2, 3), nodata=None, nodata_rule="all", level=0,
-        cache_mib=64, aoi=None, model="canopy-rgb", checksum="0" * 64, device="cpu",
-        device_name="cpu", precision="fp32", batch=1, lattice=lattice, blend="gaussian", roi=roi, region=regions[0],
-        store=Path("/data/out/classes.zarr"), ledger=Path("/data/out/ledger"), with_scores=False,
+        Cut("raster", spec, lattice, roi, opener), (0, 1), regions[0], ModelRequest((("canopy-rgb", "0" * 64),), "cpu"),
+        "cpu", "gaussian", Path("/data/out/classes.zarr"), Path("/data/out/ledger"), with_scores=False,
     )  # fmt: skip
     return [replace(first, region=region) for region in regions]
 
@@ -137,9 +142,10 @@ def many_tiles(folder: Path, tiles: int) -> None:
     file = folder / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
     with ExitStack() as stack:
+        common = ["--no-dashboard", "--scheduler-file", str(file)]
         for words in (
-            ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file],
-            *[["worker", "--scheduler-file", file, "--nthreads", "1", "--no-dashboard"]] * WORKERS,
+            ["scheduler", "--host", "127.0.0.1", "--port", "0", *common],
+            *[["worker", "--nthreads", "1", *common]] * WORKERS,
         ):
             process = subprocess.Popen(
                 [*dask, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -163,7 +169,7 @@ def _pid() -> int:
 
 def main() -> None:
     """Print both comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments_of(__doc__)
     parser.add_argument("--side", type=int, default=4096)
     parser.add_argument("--backbones", nargs="+", default=["resnet50"])
     parser.add_argument("--tiles", type=int, default=100_000)
@@ -172,7 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         many_tiles(Path(name), arguments.tiles)
-        raster = make_raster(Path(name) / f"{arguments.side} px.tif", arguments.side)
+        raster = smooth_scene(Path(name) / f"{arguments.side} px.tif", arguments.side)
         for backbone in arguments.backbones:
             compare_with_one_process(Path(name), raster, backbone, arguments.rounds)
 

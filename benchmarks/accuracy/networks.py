@@ -1,7 +1,7 @@
 """DeepLab v1, v2, v3, v3+, U-Net and SegFormer on the same canopy data for the same budget, as one table.
 
-    python benchmarks/networks.py --data ../shared/data/aerial --out runs/networks [--steps 200]
-    python benchmarks/networks.py --out runs/networks --timing-only
+    python -m benchmarks.accuracy.networks --data ../shared/data/aerial --out runs/networks [--steps 200]
+    python -m benchmarks.accuracy.networks --out runs/networks --timing-only
 
 Every network is trained by ``segment-tiles train`` with the same windows, steps and optimizer from random
 weights, maps the held-out quarter by ``segment-tiles run`` and is scored by ``segment-tiles evaluate``. What is
@@ -14,7 +14,6 @@ rates are the papers' divided by three, in proportion to 192 px windows instead 
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -22,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from canopy_training import Budget, command, held_out_area, train
 
+from benchmarks.accuracy.canopy_training import Budget, command, held_out_area, train
+from benchmarks.shared.commands import arguments_of
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
@@ -130,9 +130,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/aerial"))
     parser.add_argument("--out", type=Path, default=Path("runs/networks"))
     parser.add_argument("--steps", type=int, default=200)

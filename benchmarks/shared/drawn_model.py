@@ -12,6 +12,8 @@ from segment_tiles.pipeline.models.package import save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 
 TILE = 512
+LIGHT_BACKBONE = "mobilenetv3_small_050"
+"""MobileNetV3-small at half width, which computes as little as possible."""
 
 
 def save_drawn_model(folder: Path, backbone: str) -> Path:

@@ -1,6 +1,6 @@
 """After the last tile: seconds of finishing over seconds of computing, and bytes of the source over its size.
 
-    python benchmarks/finishing.py [--sides 8192 16384] [--repeat 1] [--backend torch] [--precision bf16]
+    python -m benchmarks.speed.finishing [--sides 8192 16384] [--repeat 1] [--backend torch] [--precision bf16]
         [--model canopy-rgb] [--folder DIR]
 
 Whole runs of the command line with its default outputs. The source is the scene that ships with the program, mirrored
@@ -11,13 +11,11 @@ polygons, preview. "Processor" is user and system time of the whole command.
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -27,14 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import rasterio
-from rasterio.windows import Window
-
-from segment_tiles.workflows.demo import DEMO_SCENE
-
-TILE = 256
-"""Side of the tiles of the GeoTIFF."""
+from benchmarks.shared.commands import PROGRAM, arguments_of
+from benchmarks.shared.rasters import mirrored_scene
 
 
 @dataclass(frozen=True)
@@ -105,30 +97,11 @@ def served(file: Path) -> Iterator[str]:
         server.server_close()
 
 
-def write_raster(path: Path, side: int) -> Path:
-    """Mirror the scene that ships with the program to any side, some rows at a time."""
-    with rasterio.open(DEMO_SCENE) as dataset:
-        scene, profile = dataset.read(), dataset.profile
-    period = np.concatenate([scene, scene[:, :, ::-1]], axis=2)
-    period = np.concatenate([period, period[:, ::-1]], axis=1)
-    columns = np.arange(side) % period.shape[2]
-    profile.update(
-        driver="GTiff", width=side, height=side, compress="deflate", tiled=True, blockxsize=TILE,
-        blockysize=TILE, interleave="pixel", bigtiff="if_safer",
-    )  # fmt: skip
-    with rasterio.open(path, "w", **profile) as dataset:
-        for row in range(0, side, TILE):
-            rows = np.arange(row, min(row + TILE, side)) % period.shape[1]
-            dataset.write(period[:, rows][:, :, columns], window=Window(0, row, side, len(rows)))
-    return path
-
-
 def run(raster: Path, out: Path, words: list[str]) -> Figures:
     """Run the command once."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with served(raster) as address:
-        program = str(Path(sys.executable).with_name("segment-tiles"))
-        subprocess.run([program, "run", address, "--out", str(out), "--quiet", *words], check=True)
+        subprocess.run([PROGRAM, "run", address, "--out", str(out), "--quiet", *words], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = json.loads((out / "report.json").read_text())["seconds"]
     shutil.rmtree(out)
@@ -142,9 +115,7 @@ def run(raster: Path, out: Path, words: list[str]) -> Figures:
 
 def main() -> None:
     """Print a line for each side: medians, and the ratios of all runs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--sides", type=int, nargs="+", default=[8192, 16384])
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--model", default="canopy-rgb")
@@ -156,7 +127,7 @@ def main() -> None:
     print("  side  compute s  finish s  finish/compute  processor s  sent/size  (finish/compute of each)")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         for side in arguments.sides:
-            raster = write_raster(Path(name) / f"{side}.tif", side)
+            raster = mirrored_scene(Path(name) / f"{side}.tif", side)
             runs = [run(raster, Path(name) / "out", words) for _ in range(arguments.repeat)]
             compute, finish, processor, sent = (
                 statistics.median(getattr(figures, field) for figures in runs)

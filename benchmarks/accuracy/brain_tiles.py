@@ -1,6 +1,6 @@
 """Dice of brain-tissue on its held-out slices, by where the edges of tiles fall on a slice.
 
-    python benchmarks/brain_tiles.py --data ../shared/data/brain
+    python -m benchmarks.accuracy.brain_tiles --data ../shared/data/brain
 
 Training scores a sheet on which slices lie below each other, a run maps one slice after the other; both through
 the same engine, in float32, with the same weights. Shown is Dice of grey and white matter, over all held-out
@@ -15,9 +15,9 @@ slices:
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.shared.commands import arguments_of
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
@@ -77,9 +78,7 @@ def mapped(segmenter: Segmenter, parts: Iterator[tuple[ArraySource, Window]], ti
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
     folder = find_model("brain-tissue")
@@ -91,17 +90,19 @@ def main() -> None:
     # every slice starts with a tile
     aligned = Slices(data, manifest.classes.names, 2 * stride - training.windows[0].height)
     truth = training.truth()
-    cases = [
-        ("run", lambda: mapped(whole, training.alone(), manifest.tile, manifest.overlap)),
+
+    def on_slices(segmenter: Segmenter, side: int) -> Any:
+        return mapped(segmenter, training.alone(), side, manifest.overlap)
+
+    cases: list[tuple[str, Callable[[], Any]]] = [
+        ("run", partial(on_slices, whole, manifest.tile)),
         ("gap", lambda: mapped(whole, aligned.on_sheet(), manifest.tile, manifest.overlap)),
         ("sheet", lambda: mapped(whole, training.on_sheet(), manifest.tile, manifest.overlap)),
         ("no overlap", lambda: mapped(whole, training.on_sheet(), manifest.tile, 0.0)),
     ]
     for side in (128, 192, 512):
         resized = Segmenter(network, replace(manifest, tile=side), torch.device("cpu"))
-        cases.append(
-            (f"tile {side}", lambda s=resized, n=side: mapped(s, training.alone(), n, manifest.overlap))
-        )
+        cases.append((f"tile {side}", partial(on_slices, resized, side)))
     print(f"{'':12} grey matter  white matter")
     for name, made in cases:
         codes = made()

@@ -1,25 +1,25 @@
 """Seam disagreement of one DeepLabv3+ trained twice: image pooling over a window, and over the whole tile.
 
-    python benchmarks/seams.py --data ../shared/data/aerial --out runs/networks [--steps 200]
+    python -m benchmarks.accuracy.seams --data ../shared/data/aerial --out runs/networks [--steps 200]
 
 Both trainings have the same windows, steps, optimizer, seed and first weights; the one with a window is the
-DeepLab v3+ of benchmarks/networks.py, and is taken from there if it is in ``--out``. Shown are the share of the
-pixels in the overlaps of neighbouring tiles to which the two tiles give different classes, and the mean absolute
+DeepLab v3+ of benchmarks/accuracy/networks.py, and is taken from there if it is in ``--out``. Shown are the share of
+the pixels in the overlaps of neighbouring tiles to which the two tiles give different classes, and the mean absolute
 difference of their scores, before blending; on the held-out quarter and on the whole scene. ``narrow`` is a window
 of 5 feature pixels, where ``window`` is as wide as the training window.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from canopy_training import Budget, held_out_area, train
-from networks import NETWORKS, name_of
 
+from benchmarks.accuracy.canopy_training import Budget, held_out_area, train
+from benchmarks.accuracy.networks import NETWORKS, name_of
+from benchmarks.shared.commands import arguments_of
 from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.learning.scores.seam_disagreement import measure_seams
 from segment_tiles.pipeline.models.package import load_manifest, load_network
@@ -70,9 +70,7 @@ def measured(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/aerial"))
     parser.add_argument("--out", type=Path, default=Path("runs/networks"))
     parser.add_argument("--steps", type=int, default=200)

@@ -1,6 +1,6 @@
 """One map, several ways, in one run: floors, ours, MONAI, pytorch-toolbelt, and the loop that a user would write.
 
-    python benchmarks/peers.py [--sizes 2048 4096] [--repeat 3] [--model canopy-rgb | --backbone resnet50]
+    python -m benchmarks.speed.peers [--sizes 2048 4096] [--repeat 3] [--model canopy-rgb | --backbone resnet50]
         [--backends torch compile openvino onnx] [--precision fp32 bf16] [--contenders ours MONAI] [--device cuda]
 
 The same weights, tiles of 512 px, 25 % overlap, from a GeoTIFF on disk to a class map on disk. The network is
@@ -26,12 +26,12 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-import rasterio
 import torch
-from contenders import OF_A_BACKEND, OVERLAP, PEERS, TILE, Job
-from drawn_model import save_drawn_model
 
+from benchmarks.shared.commands import arguments_of
+from benchmarks.shared.drawn_model import save_drawn_model
+from benchmarks.shared.rasters import mirrored_scene
+from benchmarks.speed.contenders import OF_A_BACKEND, OVERLAP, PEERS, TILE, Job
 from segment_tiles.pipeline.models.backends.known import BACKENDS
 from segment_tiles.pipeline.models.devices import device_label, resolve_device, synchronize
 from segment_tiles.pipeline.models.registry import find_model
@@ -85,20 +85,6 @@ def one_contender(words: list[str]) -> None:
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_resident_bytes(), "gpu": busy.percent}))
 
 
-def make_raster(path: Path, side: int) -> Path:
-    """Mirror the scene that ships with the program to any size."""
-    from segment_tiles.workflows.demo import DEMO_SCENE  # noqa: PLC0415
-
-    with rasterio.open(DEMO_SCENE) as dataset:
-        scene, profile = dataset.read(), dataset.profile
-    extra = [(0, 0), (0, max(0, side - scene.shape[1])), (0, max(0, side - scene.shape[2]))]
-    values = np.pad(scene, extra, mode="symmetric")[:, :side, :side]
-    profile.update(driver="GTiff", width=side, height=side, compress="deflate", bigtiff="if_safer")
-    with rasterio.open(path, "w", **profile) as dataset:
-        dataset.write(values)
-    return path
-
-
 def jobs_of(arguments: argparse.Namespace, device: torch.device) -> list[Key]:
     """Return what is run: ours and its floor by backend and precision, peers as they are."""
     jobs: list[Key] = []
@@ -132,7 +118,10 @@ def measure(
                 arguments.device,
             ]
             done = subprocess.run(
-                [sys.executable, __file__, "--as", *words], stdout=subprocess.PIPE, text=True, check=True
+                [sys.executable, "-m", "benchmarks.speed.peers", "--as", *words],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
             )
             results[name, backend, precision].append(json.loads(done.stdout.splitlines()[-1]))
     return {
@@ -172,9 +161,7 @@ def main() -> None:
     if "--as" in sys.argv:
         one_contender(sys.argv[2:])
         return
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--model", help="bundled model, or folder of a model package")
@@ -201,7 +188,7 @@ def main() -> None:
         else:
             model = save_drawn_model(Path(folder) / "drawn", arguments.backbone)
         for side in arguments.sizes:
-            raster = make_raster(Path(folder) / f"{side}.tif", side)
+            raster = mirrored_scene(Path(folder) / f"{side}.tif", side)
             print(f"\n{side} x {side} px, median of {arguments.repeat}")
             print_table(measure(raster, model, jobs, arguments), side)
 

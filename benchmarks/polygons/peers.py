@@ -3,13 +3,12 @@
 Each side runs in its own subprocess; its peak memory is the largest sum over its process and all of
 its children, sampled ten times a second as proportional set size (shared pages counted once).
 
-    python benchmarks/polygons.py                       8192 x 8192, both sides
-    python benchmarks/polygons.py --side 32768 --growth segment-tiles alone, against its 8192 run
+    python -m benchmarks.polygons.peers                       8192 x 8192, both sides
+    python -m benchmarks.polygons.peers --side 32768 --growth segment-tiles alone, against its 8192 run
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -24,6 +23,8 @@ import psutil
 import rasterio
 from rasterio.windows import Window
 from scipy.ndimage import gaussian_filter
+
+from benchmarks.shared.commands import arguments_of
 
 CLASSES = 5
 NODATA = 255
@@ -85,7 +86,9 @@ def run_ours(mask: Path, out: Path, workers: int) -> None:
 def measured(folder: Path, arguments: list[str]) -> dict[str, float]:
     """Run this script as a subprocess; return its seconds, processor seconds and peak MiB, children included."""
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, __file__, *arguments], env=environment(folder))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.polygons.peers", *arguments], env=environment(folder)
+    )
     peak = 0
     processor: dict[int, float] = {}
     while process.poll() is None:
@@ -178,9 +181,7 @@ def growth(folder: Path, side: int, radius: float, workers: int) -> dict[str, ob
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--as", dest="role", choices=["ours", "peer"])
     parser.add_argument("--side", type=int, default=8192)
@@ -191,10 +192,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     arguments = parser.parse_args()
     if arguments.role == "ours":
-        run_ours(*arguments.files, arguments.workers)
+        mask, out = arguments.files
+        run_ours(mask, out, arguments.workers)
         return
     if arguments.role == "peer":
-        run_peer(*arguments.files)
+        mask, out = arguments.files
+        run_peer(mask, out)
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         settings = (Path(name), arguments.side, arguments.radius, arguments.workers)

@@ -1,6 +1,6 @@
 """What a user writes for many small pictures: load the network once, and for each read, compute and write a GeoTIFF.
 
-python benchmarks/plain_loop.py MODEL_FOLDER OUT PICTURE... [--way plain | monai | network-alone]
+python -m benchmarks.batches.plain_loop MODEL_FOLDER OUT PICTURE... [--way plain | monai | network-alone]
 
 plain           the picture at once, in one tile
 monai           windows of 512 px with 25 % overlap and Gaussian weights, by MONAI's sliding_window_inference
@@ -9,7 +9,6 @@ network-alone   reads the first picture, computes it as often as there are pictu
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import rasterio
 import torch
 
+from benchmarks.shared.commands import arguments_of
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 
 MULTIPLE = 32
@@ -35,14 +35,16 @@ def loaded(folder: Path, way: str) -> ClassesOf:
         return image.to(memory_format=torch.channels_last)
 
     if way == "monai":
-        from monai.inferers import sliding_window_inference  # noqa: PLC0415 - only for this one
+        from monai.inferers.utils import sliding_window_inference  # noqa: PLC0415 - only for this one
 
         @torch.inference_mode()
         def by_windows(values: np.ndarray) -> np.ndarray:
             scores = sliding_window_inference(
                 scaled(values), (512, 512), 1, network, overlap=0.25, mode="gaussian"
             )
-            return scores.argmax(1)[0].to(torch.uint8).numpy()
+            assert isinstance(scores, torch.Tensor), "one output, one tensor"
+            codes: np.ndarray = scores.argmax(1)[0].to(torch.uint8).numpy()
+            return codes
 
         return by_windows
 
@@ -50,16 +52,15 @@ def loaded(folder: Path, way: str) -> ClassesOf:
     def at_once(values: np.ndarray) -> np.ndarray:
         height, width = values.shape[1:]
         padded = np.pad(values, [(0, 0), (0, -height % MULTIPLE), (0, -width % MULTIPLE)], mode="reflect")
-        return network(scaled(padded)).argmax(1)[0, :height, :width].to(torch.uint8).numpy()
+        codes: np.ndarray = network(scaled(padded)).argmax(1)[0, :height, :width].to(torch.uint8).numpy()
+        return codes
 
     return at_once
 
 
 def main() -> None:
     """Write the class map of every picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments_of(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("pictures", nargs="+")

@@ -57,6 +57,7 @@ def floor(job: Job, *, rewritten: bool = False) -> Work:
     bands = len(manifest.bands)
     network, backend = load_network(job.model, manifest).eval(), BACKENDS[job.backend]
     shape = (job.batch, bands, TILE, TILE)
+    run: Callable[[torch.Tensor], torch.Tensor]
     if rewritten:
         run = Segmenter(
             network, manifest, job.device, job.precision,
@@ -95,6 +96,7 @@ def floor(job: Job, *, rewritten: bool = False) -> Work:
 
 def ours(job: Job) -> Work:
     """A run of the whole raster in a process that has run before: from the GeoTIFF to Zarr with confidence."""
+    from benchmarks.shared.quiet import Quiet  # noqa: PLC0415
     from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
     from segment_tiles.workflows.config import RunConfig  # noqa: PLC0415
     from segment_tiles.workflows.regions.loaded_model import segmenters_kept  # noqa: PLC0415
@@ -109,24 +111,12 @@ def ours(job: Job) -> Work:
         first = source.spec.georef.bounds(Window(0, 0, TILE, TILE))
 
     def work() -> None:
-        segment(config, _Silent())
+        segment(config, Quiet())
 
     stack = ExitStack()
     stack.enter_context(segmenters_kept())  # until the process ends
-    segment(replace(config, out=job.out / "warm", roi=first), _Silent())
+    segment(replace(config, out=job.out / "warm", roi=first), Quiet())
     return work
-
-
-class _Silent:
-    """Hears nothing of a run."""
-
-    def warn(self, text: str) -> None: ...
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, plan: object) -> None: ...
-
-    def tiles(self, computed: int, skipped: int) -> None: ...
 
 
 def _plain_network(job: Job) -> tuple[Any, torch.Tensor, torch.Tensor, int]:
@@ -147,7 +137,7 @@ def _write(job: Job, profile: Any, codes: np.ndarray[Any, Any]) -> None:
 
 def monai(job: Job) -> Work:
     """sliding_window_inference, gaussian, as its documentation shows it."""
-    from monai.inferers import sliding_window_inference  # noqa: PLC0415
+    from monai.inferers.utils import sliding_window_inference  # noqa: PLC0415
 
     network, mean, std, _ = _plain_network(job)
 
@@ -158,6 +148,7 @@ def monai(job: Job) -> Work:
             profile = dataset.profile
         image = (image - mean) / std
         logits = sliding_window_inference(image, (TILE, TILE), 4, network, overlap=0.25, mode="gaussian")
+        assert isinstance(logits, torch.Tensor), "one output, one tensor"
         _write(job, profile, logits.argmax(1)[0].to(torch.uint8).cpu().numpy())
 
     return work
@@ -179,8 +170,9 @@ def pytorch_toolbelt(job: Job) -> Work:
         tiles = [image_to_tensor(tile) for tile in tiler.split(image)]
         merger = TileMerger(tiler.target_shape, classes, tiler.weight, device=job.device)
         pinned = job.device.type == "cuda"
-        for batch, places in DataLoader(list(zip(tiles, tiler.crops, strict=True)), 8, pin_memory=pinned):
-            merger.integrate_batch(network((batch.to(job.device).float() - mean) / std), places)
+        pairs: Any = list(zip(tiles, tiler.crops, strict=True))
+        for batch, positions in DataLoader(pairs, 8, pin_memory=pinned):
+            merger.integrate_batch(network((batch.to(job.device).float() - mean) / std), positions)
         merged = np.moveaxis(to_numpy(merger.merge()), 0, -1)
         _write(job, profile, tiler.crop_to_orignal_size(merged).argmax(-1).astype(np.uint8))
 
