@@ -66,13 +66,14 @@ def shared_real() -> Path:
 @pytest.fixture
 def unlisted_folders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The environment says, as users of remote files let it, that GDAL lists no folder."""
-    import rasterio.env  # noqa: PLC0415
+    from rasterio._env import del_gdal_config  # noqa: PLC0415
 
+    # rasterio's Env puts what it found back as an option of GDAL's own, which hides the environment from then on
+    del_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN")
     monkeypatch.setenv("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
     yield
     monkeypatch.undo()
-    # rasterio's Env read it and put it back as an option of GDAL's own; FALSE is GDAL's default
-    rasterio.env.set_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN", "FALSE")
+    del_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN")
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ TURNED = (
 )
 
 
-def information(path: Path, capsys: Any) -> dict[str, Any]:
+def information(path: Path | str, capsys: Any) -> dict[str, Any]:
     """Return what `info --json` says."""
     assert run_command_line(["info", str(path), "--json"]) == 0
     said: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -156,12 +156,14 @@ def test_pages_and_palettes_are_said(tmp_path, made, capsys):
     assert "colour table" in information(colours, capsys)["notes"][0]
 
 
-def test_sidecars_of_a_remote_raster_are_not_looked_for(capsys, monkeypatch, tmp_path, made):
-    made.write(tmp_path / "a.tif", made.noise())
-    from segment_tiles.pipeline.sources.rasters import facts  # noqa: PLC0415
-
-    monkeypatch.setattr(facts, "is_remote", lambda uri: True)
-    assert information(tmp_path / "a.tif", capsys)["sidecars"] == "not looked for: the name is remote"
+def test_sidecars_of_a_remote_raster_are_not_looked_for(capsys, tmp_path, made):
+    made.write(tmp_path / "a.tif", made.noise(), crs=None, transform=None)
+    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n4999995\n")
+    with served_folder(tmp_path) as address:
+        said = information(f"{address}/a.tif", capsys)
+    assert said["sidecars"] == "not looked for: the name is remote"
+    assert said["transform"] == [1, 0, 0, 0, 1, 0]
+    assert information(tmp_path / "a.tif", capsys)["transform"] == [10, 0, 500000, 0, -10, 5000000]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import EnhancedCTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.sources.volumes.selection import Selection
@@ -315,6 +315,21 @@ def test_an_enhanced_file_is_what_highdicom_reads(shared: bool, number: int, tmp
     np.testing.assert_allclose(TO_LPS @ theirs.affine, spec.affine, atol=1e-5)
     flipped = np.dot(np.array(spec.affine)[:3, 2], affine[:3, 2]) < 0
     np.testing.assert_array_equal(mine, (truth[:, :, ::-1] if flipped else truth).astype(mine.dtype))
+
+
+def test_an_enhanced_ct_is_read_as_its_mr(tmp_path: Path) -> None:
+    values, affine = drawn(SHAPE, "uint16"), ORIENTATIONS[3]
+    truth = write_enhanced(tmp_path / "mr" / "IM1", [values], affine, shared=False)[0]
+    dataset = pydicom.dcmread(tmp_path / "mr" / "IM1")
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    dataset.Modality = "CT"
+    (tmp_path / "ct").mkdir()
+    dataset.save_as(tmp_path / "ct" / "IM1")
+    spec = read_volume_spec(str(tmp_path / "ct"), Selection())
+    mine = read_volume(str(tmp_path / "ct"), Selection())[0]
+    flipped = np.dot(np.array(spec.affine)[:3, 2], affine[:3, 2]) < 0
+    np.testing.assert_array_equal(mine, (truth[:, :, ::-1] if flipped else truth).astype(np.float32))
+    np.testing.assert_array_equal(mine, read_volume(str(tmp_path / "mr"), Selection())[0])
 
 
 def highdicom_order(affine: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import rasterio
 from affine import Affine
 from pyproj import CRS, Transformer
 
+from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
@@ -107,6 +109,52 @@ def test_report_and_polygons_agree_with_geodesics_to_a_thousandth(name: str, tmp
     assert by_class == pytest.approx(planar[:3], rel=1e-12)
     unit = CRS.from_wkt(wkt).axis_info[0].unit_conversion_factor
     assert planar == pytest.approx([n * georef.pixel_area * unit**2 for n in counts], rel=1e-12)
+
+
+RUNS = {
+    "Web Mercator at 45 degrees": ("EPSG:3857", (10.0, 0, 1e6, 0, -10.0, 5_621_521.0)),
+    "30 degrees wide": ("EPSG:4326", (0.25, 0, 10.0, 0, -0.25, 62.5)),
+    "grads from Paris": ("EPSG:4807", (0.01, 0, 1.0, 0, -0.01, 55.0)),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_and_its_polygons_have_the_area_of_the_ellipsoid(
+    name: str, tmp_path: Path, small_model: Path
+) -> None:
+    """One polygon, as large as the raster, measured by geodesics between many points along its edge."""
+    crs, transform = CRS.from_user_input(RUNS[name][0]), Affine(*RUNS[name][1])
+    path, out = tmp_path / "scene.tif", tmp_path / "out"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=90, width=120, dtype="uint8", crs=crs.to_wkt("WKT2_2019"),
+        transform=transform,
+    ) as dataset:  # fmt: skip
+        dataset.write(np.full((3, 90, 120), 90, np.uint8))
+    words = ["run", str(path), "--model", str(small_model), "--out", str(out), "--format", "zarr,parquet"]
+    words += ["--precision", "fp32", "--device", "cpu", "--backend", "torch", "--quiet"]
+    assert run_command_line(words) == 0
+    base = crs.geodetic_crs
+    assert base is not None
+    geod, degrees = base.get_geod(), np.degrees(base.axis_info[0].unit_conversion_factor)
+    assert geod is not None
+    t = np.linspace(0, 1, 2000)
+    columns = np.concatenate([120 * t, 0 * t + 120, 120 - 120 * t, 0 * t])
+    rows = np.concatenate([0 * t, 90 * t, 0 * t + 90, 90 - 90 * t])
+    to_base = Transformer.from_crs(crs, base, always_xy=True)
+    longitude, latitude = to_base.transform(*(transform @ (columns, rows)))
+    expected = abs(geod.polygon_area_perimeter(longitude * degrees, latitude * degrees)[0])
+    report = json.loads((out / "report.json").read_text())
+    assert report["area_unit"] == "m2"
+    table = pq.read_table(out / "polygons.parquet").to_pydict()
+    by_code = {
+        entry["code"]: sum(
+            a for a, c in zip(table["area_m2"], table["class_code"], strict=True) if c == entry["code"]
+        )
+        for entry in report["classes"]
+    }
+    assert sum(entry["area"] for entry in report["classes"]) == pytest.approx(expected, rel=1e-3)
+    assert sum(by_code.values()) == pytest.approx(expected, rel=1e-3)
+    assert [entry["area"] for entry in report["classes"]] == pytest.approx(list(by_code.values()), rel=1e-3)
 
 
 def test_codes_are_read_again_only_where_pixels_differ() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,25 @@ def test_dicom_seg_of_anonymised_series_is_made(
     made = highdicom.seg.segread(tmp_path / "out" / "classes.seg.dcm")
     assert all(keyword in made for keyword in TYPE_2)
     assert made.PatientName == ("" if "PatientName" in gone else "Nobody^At All")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_readers_and_writers_of_dicom_say_nothing_of_their_own(
+    segmented: Path, grey_model: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, for pytest takes warnings before they reach the terminal."""
+    series = _anonymised(
+        segmented / "series", tmp_path / "series", "ReferringPhysicianName",
+        PatientID="x" * 70, StudyTime="25",
+    )  # fmt: skip
+    words = ["run", str(series), "--model", str(grey_model), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", "from segment_tiles.cli.main import main; main()", *words, "--quiet",
+         "--precision", "fp32", "--device", "cpu", "--format", "zarr,dicom-seg"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert all(line.startswith("segment-tiles: ") for line in done.stderr.splitlines()), done.stderr
+    assert "StudyTime '25'" in done.stderr, "that DICOM SEG cannot be made is told in our words"
 
 
 def test_what_cannot_be_filled_is_named_at_once_before_anything_is_computed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import geopandas
@@ -15,6 +16,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
+from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
@@ -120,6 +122,46 @@ def test_a_transform_without_a_crs_is_in_map_units(tmp_path: Path) -> None:
     frame = read(tmp_path / "p.parquet")
     square = frame[frame["class_code"] == 1].iloc[0]
     assert (square["area_map2"], square["perimeter_map"]) == (6 * 15 * 0.25, 42 * 0.5)
+
+
+def test_report_and_polygons_of_a_run_without_a_crs_are_in_map_units(
+    tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "local.tif", tmp_path / "out"
+    values = np.random.default_rng(0).integers(0, 255, (3, 90, 120), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=90, width=120, dtype="uint8",
+        transform=Affine(0.5, 0, 1000, 0, -0.5, 2000),
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+    words = ["run", str(path), "--model", str(small_model), "--out", str(out), "--format", "zarr,parquet"]
+    assert run_command_line([*words, "--precision", "fp32", "--device", "cpu", "--backend", "torch"]) == 0
+    printed = capsys.readouterr()
+    assert "no CRS: coordinates are in map units" in printed.err
+    assert "square map units" in printed.out
+    report = json.loads((out / "report.json").read_text())
+    assert report["area_unit"] == "square map units"
+    polygons = read(out / "polygons.parquet").groupby("class_code")["area_map2"].sum()
+    for entry in report["classes"]:
+        assert entry["area"] == entry["pixels"] * 0.25 == polygons.get(entry["code"], 0)
+    assert sum(entry["pixels"] for entry in report["classes"]) == 90 * 120
+
+
+def test_a_run_of_a_slide_is_not_drawn_upside_down(
+    tmp_path: Path, small_model: Path, write_as: Callable[..., Path]
+) -> None:
+    slide = write_as("slide", np.random.default_rng(0).integers(0, 255, (3, 96, 120), dtype=np.uint8), 0.5)
+    out = tmp_path / "out"
+    words = ["run", str(slide), "--model", str(small_model), "--out", str(out), "--format", "zarr,cog,gpkg"]
+    words += ["--precision", "fp32", "--device", "cpu", "--backend", "torch", "--tissue", "off", "--quiet"]
+    assert run_command_line(words) == 0
+    with rasterio.open(out / "classes.tif") as dataset:
+        assert dataset.transform.e < 0, "the second row lies below the first"
+        mapped, place = dataset.read(1), dataset.transform
+    frame = pyogrio.read_dataframe(out / "polygons.gpkg", layer="polygons")
+    shapes = zip(frame.geometry, frame["class_code"], strict=True)
+    drawn = rasterize(shapes, out_shape=mapped.shape, fill=99, transform=place, dtype="uint8")
+    np.testing.assert_array_equal(drawn, mapped)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -32,12 +32,12 @@ def strict(text: str) -> Any:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Float32 with nodata NaN, which stands in the metadata of most elevation models."""
+    """One band of float32 with nodata NaN, which stands in the metadata of most elevation models."""
     path = tmp_path_factory.mktemp("written") / "scene with NaN.tif"
-    values = np.random.default_rng(1).integers(0, 255, (3, 96, 96)).astype(np.float32)
+    values = np.random.default_rng(1).integers(0, 255, (1, 96, 96)).astype(np.float32)
     values[:, :20, :20] = np.nan
     with rasterio.open(
-        path, "w", driver="GTiff", count=3, height=96, width=96, dtype="float32", nodata=math.nan,
+        path, "w", driver="GTiff", count=1, height=96, width=96, dtype="float32", nodata=math.nan,
         crs="EPSG:32633", transform=rasterio.Affine(1, 0, 1000, 0, -1, 2000),
     ) as dataset:  # fmt: skip
         dataset.write(values)
@@ -45,9 +45,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(scene: Path, small_model: Path, quiet: Any) -> Path:
+def finished(scene: Path, grey_model: Path, quiet: Any) -> Path:
     out = scene.parent / "maps" / "out"
-    segment(RunConfig(str(scene), str(small_model), out, precision="fp32", device="cpu"), quiet)
+    segment(RunConfig(str(scene), str(grey_model), out, precision="fp32", device="cpu"), quiet)
     return out
 
 
@@ -60,36 +60,36 @@ def test_numbers_that_are_not_finite_are_null_and_nodata_keeps_its_name() -> Non
 
 
 def test_every_json_of_a_run_is_valid_and_a_raster_with_nodata_nan_can_go_on(
-    scene: Path, finished: Path, small_model: Path, quiet: Any
+    scene: Path, finished: Path, grey_model: Path, quiet: Any
 ) -> None:
     files = [path for path in finished.rglob("*.json") if path.is_file()]
     assert {"report.json", "item.json", "run.json"} <= {path.name for path in files}
     for path in files:
         strict(path.read_text(encoding="utf-8"))
-    again = segment(RunConfig(str(scene), str(small_model), finished, precision="fp32", device="cpu"), quiet)
+    again = segment(RunConfig(str(scene), str(grey_model), finished, precision="fp32", device="cpu"), quiet)
     assert again.was_finished
 
 
 @pytest.mark.parametrize("command", ["info", "plan", "run"])
 def test_every_command_prints_valid_json(
-    scene: Path, small_model: Path, finished: Path, command: str, capsys: pytest.CaptureFixture[str]
+    scene: Path, grey_model: Path, finished: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [command, str(scene), *(["--model", str(small_model)] if command != "info" else [])]
+    words = [command, str(scene), *(["--model", str(grey_model)] if command != "info" else [])]
     words += ["--device", "cpu"] if command != "info" else []
     words += ["--out", str(finished), "--precision", "fp32"] if command == "run" else []
     assert run_command_line([*words, "--json"]) == 0
     strict(capsys.readouterr().out)
 
 
-def test_the_item_names_no_path_of_this_machine(finished: Path, small_model: Path, scene: Path) -> None:
+def test_the_item_names_no_path_of_this_machine(finished: Path, grey_model: Path, scene: Path) -> None:
     text = (finished / "item.json").read_text()
     item = strict(text)
-    for folder in (finished, small_model, scene.parent):
+    for folder in (finished, grey_model, scene.parent):
         assert str(folder.parent) not in text
     # the scene is not beside the result, so its name alone is told
     assert "scene with NaN.tif" in item["properties"]["processing:lineage"]
     assert [link for link in item["links"] if link["rel"] == "derived_from"] == []
-    assert item["properties"]["processing:expression"]["expression"] == "small"
+    assert item["properties"]["processing:expression"]["expression"] == "grey"
 
 
 def test_only_what_moves_with_the_result_has_a_relative_link(tmp_path: Path) -> None:
@@ -125,6 +125,16 @@ def test_restart_takes_the_styles_away_with_what_they_belong_to(finished: Path) 
     left = {path.name for path in finished.iterdir()} - {".segment-tiles"} - set(RESULTS)
     assert left == set()
     assert {"classes.qml", "polygons.qml"} <= {path.name for path in finished.iterdir()}
+
+
+def test_export_and_run_write_the_styles(finished: Path) -> None:
+    styles = [finished / "classes.qml", finished / "polygons.qml"]
+    assert all(path.is_file() for path in styles)
+    made_by_run = [path.read_text() for path in styles]
+    for path in styles:
+        path.unlink()
+    assert run_command_line(["export", str(finished), "--format", "cog,fgb"]) == 0
+    assert [path.read_text() for path in styles] == made_by_run
 
 
 @pytest.mark.parametrize(

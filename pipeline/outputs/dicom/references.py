@@ -6,6 +6,7 @@ they are filled with nothing. Attributes of type 1 must have a value, and nobody
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ OF_SLIDES: Final = (
     "SharedFunctionalGroupsSequence", "NumberOfFrames",
 )  # fmt: skip
 _SEXES: Final = ("", "M", "F", "O")
+_TIME: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?")
+"""HHMMSS.FFFFFF, from the right as short as it likes (PS3.5, section 6.2, TM)."""
 _CHARACTER_SET: Final = "SpecificCharacterSet"
 
 
@@ -120,7 +123,7 @@ def _problems(header: Any, needed: Sequence[str]) -> list[str]:
             ("PatientSex", lambda text: text in _SEXES),
             ("PatientBirthDate", _is_date),
             ("StudyDate", _is_date),
-            ("StudyTime", lambda text: text.replace(".", "", 1).replace(":", "").isdigit()),
+            ("StudyTime", lambda text: _TIME.fullmatch(text) is not None),
         )
         if _text(header, keyword) and not is_legal(_text(header, keyword))
     ]
