@@ -157,6 +157,37 @@ def test_a_run_and_its_polygons_have_the_area_of_the_ellipsoid(
     assert [entry["area"] for entry in report["classes"]] == pytest.approx(list(by_code.values()), rel=1e-3)
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_one_polygon_has_the_length_of_the_ellipsoid_and_a_planar_area_beside_it(
+    name: str, tmp_path: Path
+) -> None:
+    crs, transform = CRS.from_user_input(GRIDS[name][0]), Affine(*GRIDS[name][1])
+    with rasterio.open(
+        tmp_path / "one.tif", "w", driver="GTiff", count=1, height=HEIGHT, width=WIDTH, dtype="uint8",
+        crs=crs.to_wkt("WKT2_2019"), transform=transform,
+    ) as dataset:  # fmt: skip
+        dataset.write(np.zeros((HEIGHT, WIDTH), np.uint8), 1)
+    polygonize(tmp_path / "one.tif", [tmp_path / "p.parquet"])
+    (feature,) = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    base = crs.geodetic_crs
+    assert base is not None
+    geod, degrees = base.get_geod(), np.degrees(base.axis_info[0].unit_conversion_factor)
+    assert geod is not None
+    t = np.linspace(0, 1, 4000)
+    columns = WIDTH * np.concatenate([t, 0 * t + 1, 1 - t, 0 * t])
+    rows = HEIGHT * np.concatenate([0 * t, t, 0 * t + 1, 1 - t])
+    longitude, latitude = Transformer.from_crs(crs, base, always_xy=True).transform(
+        *(transform @ (columns, rows))
+    )
+    area, length = geod.polygon_area_perimeter(longitude * degrees, latitude * degrees)
+    assert feature["area_m2"] == pytest.approx(abs(area), rel=1e-3)
+    assert feature["perimeter_m"] == pytest.approx(length, rel=1e-3)
+    if not crs.is_geographic:
+        unit = crs.axis_info[0].unit_conversion_factor
+        planar = HEIGHT * WIDTH * abs(transform.determinant) * unit**2
+        assert feature.get("area_planar_m2") == pytest.approx(planar, rel=1e-9)
+
+
 def test_codes_are_read_again_only_where_pixels_differ() -> None:
     wkt = CRS.from_epsg(32633).to_wkt("WKT2_2019")
 

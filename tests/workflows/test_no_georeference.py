@@ -147,14 +147,18 @@ def test_report_and_polygons_of_a_run_without_a_crs_are_in_map_units(
     assert sum(entry["pixels"] for entry in report["classes"]) == 90 * 120
 
 
-def test_a_run_of_a_slide_is_not_drawn_upside_down(
-    tmp_path: Path, small_model: Path, write_as: Callable[..., Path]
+def test_a_run_of_a_slide_is_not_drawn_upside_down_and_misses_no_crs(
+    tmp_path: Path,
+    small_model: Path,
+    write_as: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     slide = write_as("slide", np.random.default_rng(0).integers(0, 255, (3, 96, 120), dtype=np.uint8), 0.5)
     out = tmp_path / "out"
     words = ["run", str(slide), "--model", str(small_model), "--out", str(out), "--format", "zarr,cog,gpkg"]
-    words += ["--precision", "fp32", "--device", "cpu", "--backend", "torch", "--tissue", "off", "--quiet"]
+    words += ["--precision", "fp32", "--device", "cpu", "--backend", "torch", "--tissue", "off"]
     assert run_command_line(words) == 0
+    assert "CRS" not in capsys.readouterr().err
     with rasterio.open(out / "classes.tif") as dataset:
         assert dataset.transform.e < 0, "the second row lies below the first"
         mapped, place = dataset.read(1), dataset.transform
