@@ -61,6 +61,10 @@ _QUERY: Final = re.compile(r"(?<=\w)\?[^\s'\"]*=[^\s'\"]*?(?P<end>[,:;.]?)(?=\s|
 """After a name, up to the next space; a comma or a colon there belongs to the sentence."""
 
 
+_IN_MEMORY: Final = re.compile(r"(?:/vsisparse/)?/vsimem/[0-9a-f-]{36}/")
+"""Before the name of a remote file that is read from memory."""
+
+
 def said(error: Exception) -> str:
     """Return the text of an error, with its kind if the text alone tells little.
 
@@ -76,6 +80,6 @@ def said(error: Exception) -> str:
         return f"it holds what is no UTF-8: {one_line(Exception(error.object.decode(errors='replace')))}"
     if isinstance(error, RasterioError) and isinstance(error.__cause__, Exception):
         return said(error.__cause__)  # rasterio's own is "see previous exception"
-    text = _QUERY.sub(r"\g<end>", one_line(error))
+    text = _IN_MEMORY.sub("", _QUERY.sub(r"\g<end>", one_line(error)))
     is_clear = isinstance(error, (*GDAL_ERRORS, EOFError)) or (isinstance(error, ValueError) and " " in text)
     return text if is_clear or text == type(error).__name__ else f"{type(error).__name__}: {text}"

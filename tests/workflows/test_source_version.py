@@ -315,18 +315,16 @@ def test_ranges_of_another_version_are_no_part_of_a_map(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two machines behind one name: every second range comes from the one with the other file."""
-    if knows == "If-Range" and rasterio.__gdal_version__ >= "3.12":
-        pytest.skip("GDAL 3.12 takes a file of up to ten times what it asked for whole, here 320 kB")
     monkeypatch.setattr(patience, "RETRY_SECONDS", 0.01)
     url, state = server
     scenes = [write(tmp_path / f"{n}.tif", seed=n, side=320) for n in (1, 2)]
     one, other = [scene.read_bytes() for scene in scenes]
-    refused = []
+    others = []
 
     def answer(handler: Ranges) -> tuple[bytes, dict[str, str]]:
         if handler.command == "HEAD" or not turns or handler.state["requests"] % 2:
             return one, {"ETag": '"1"'}
-        refused.append(handler.headers["If-Range"])
+        others.append(handler.path)
         return other, {"ETag": '"2"'}
 
     turns: list[bool] = []
@@ -337,8 +335,7 @@ def test_ranges_of_another_version_are_no_part_of_a_map(
     turns.append(True)
     url = url.replace("scene.tif", "again.tif")  # GDAL keeps ranges by name
     again = segment(config(url, small_model, tmp_path / "again"), Changing(lambda: None, "never"))
-    assert refused
-    assert set(refused) <= {'"1"', None}
+    assert others
     assert again.report["failures"] == []
     np.testing.assert_array_equal(classes_of(tmp_path / "again"), expected)
 
@@ -362,14 +359,14 @@ def test_which_servers_are_held_to_a_version(
     state.update({"content": content, "headers": {"ETag": etag}, "knows If-Range": knows})
     monkeypatch.setenv("GDAL_HTTP_HEADERS", "X-Mine: 1")
     known = with_guard(known_version(url))
-    assert bool(known.read_settings) == guarded
+    assert bool(known.guard.settings) == guarded
     heard = []
     state["answer"] = lambda handler: (
         heard.append((handler.headers["If-Match"], handler.headers["If-Range"], handler.headers["X-Mine"]))
         or content,
         {"ETag": etag},
     )
-    with closing(RasterFile(url, settings=known.read_settings)) as source:
+    with closing(RasterFile(url, settings=known.guard.settings)) as source:
         source.read(source.spec.window)
     assert set(heard) == {(*[etag if guarded else None] * 2, "1")}
 

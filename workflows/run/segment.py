@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from time import perf_counter
-
-import rasterio
 
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.models.registry import portable_name
@@ -71,8 +69,7 @@ def segment(
     overviews = reads_overviews(config.level, config.view)
     known = with_guard(known_version(config.source, overviews=overviews))  # before it is opened
     begin_reading(config.source, known.before, anew=True)
-    environment = rasterio.Env(**known.read_settings) if known.read_settings else nullcontext()
-    with logged_as(scene=shown_name(config.source)), environment:
+    with logged_as(scene=shown_name(config.source)), known.guard.applied():
         return _segment(config, known, LoggedListener(listener), executor, started, in_flight)
 
 

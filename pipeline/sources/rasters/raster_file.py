@@ -27,6 +27,7 @@ from segment_tiles.pipeline.sources.patience import (
 )
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
+from segment_tiles.pipeline.sources.rasters.held_file import GdalName
 from segment_tiles.pipeline.sources.rasters.masks import MaskPlan, alpha_bands, mask_plan
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting, reads_remotely
@@ -90,7 +91,8 @@ class RasterFile:
         self._settings = {**gdal_settings(uri), **(settings or {})}
         attempts = REMOTE_ATTEMPTS if reads_remotely(uri) else LOCAL_ATTEMPTS
         self._patience = Patience(attempts, RETRIED)
-        self._raster, self._is_spoilt = self._open(), False
+        self._name, self._is_spoilt = GdalName(uri), False
+        self._raster = self._name.open_first(self._open)
         try:
             with self._environment(), damage_refused(uri, WHAT):
                 self._bands = chosen_bands(self._raster, bands, alpha, uri)
@@ -99,7 +101,7 @@ class RasterFile:
                 self._reads_at_once = has_one_type(self._raster.file, self._bands)
                 self._may_be_sparse = level == 0 and holes_are_nodata(self._raster, self._bands, self._plan)
         except BaseException:
-            self._raster.close()
+            self.close()
             raise
 
     def _mask_plan(self, nodata: float | None) -> MaskPlan:
@@ -224,6 +226,7 @@ class RasterFile:
     def close(self) -> None:
         """Release the GDAL handle."""
         self._raster.close()
+        self._name.close()
 
     def _open(self, settings: Mapping[str, Any] | None = None) -> Placed:
         if self._level > LEVELS_AT_MOST:
@@ -232,7 +235,7 @@ class RasterFile:
         options = {} if self._level == 0 else {"overview_level": self._level - 1}
         try:
             with self._environment(settings):
-                return placed(rasterio.open(self._uri, **options), self._uri)
+                return placed(rasterio.open(self._name.name, **options), self._uri)
         except GDAL_ERRORS as error:
             raise _open_error(self._uri, self._level, error) from error
 

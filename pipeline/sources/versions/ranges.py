@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import rasterio
@@ -14,8 +15,14 @@ from rasterio.env import getenv, hasenv
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.patience import NOT_KEPT, http_settings
+from segment_tiles.pipeline.sources.rasters.held_file import HeldFile, held_to_one_version, start_for_ranges
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
-from segment_tiles.pipeline.sources.versions.server import CONDITIONS, gives_range
+from segment_tiles.pipeline.sources.versions.server import CONDITIONS, Condition, condition_known, gives_range
+
+SMALL: Final = 4 * 2**20
+"""Bytes of a file that is read in one answer if its server refuses no other version."""
+TINY: Final = 320 * 2**10
+"""Bytes of one that is in any case: it costs no more than GDAL's first ranges."""
 
 _HTTP: Final = re.compile(r"(?:/vsicurl/)?(?P<url>https?://[^\"']+)")
 _STRONG: Final = re.compile(r'"[\x21\x23-\x5b\x5d-\x7e]+"')
@@ -25,20 +32,53 @@ _read_here: dict[str, Any] = {}
 """Versions of remote sources that this process has read, by name: GDAL keeps their ranges as long as it lives."""
 
 
-def one_version_setting(uri: str, version: Mapping[str, Any]) -> dict[str, str]:
-    """Return the GDAL setting under which a server answers ranges of one version alone, if it can.
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What keeps other versions of a source away; plain data, travels to workers."""
+
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a user's own headers
+    """Of GDAL, under which no range of another version is read, if the server can tell."""
+    file: HeldFile | None = None
+    """The version that is opened."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the source is read in this version alone, by whoever opens it."""
+        environment = rasterio.Env(**self.settings) if self.settings else nullcontext()
+        with environment, held_to_one_version(self.file):
+            yield
+
+
+UNGUARDED: Final = Guard()
+"""Of sources whose servers cannot tell, and of local ones."""
+
+
+def guard_of(uri: str, version: Mapping[str, Any]) -> Guard:
+    """Return what keeps other versions of a remote source away, as far as its server allows.
 
     With ``If-Match`` a server that has another version refuses, with ``If-Range`` it gives the whole file in place of
-    the range. Only of one plain URL, whose ETag is strong, and whose server gave a range under it: GDAL sends the
-    header with every request, also with those for other files.
+    the range, which GDAL refuses of any range but the first: `HeldFile`. Only of one plain URL, whose ETag is strong,
+    and whose server gave a range under it: GDAL sends the header with every request, also with those for other files.
+    A small file is read in one answer, the smaller the more a server can tell.
     """
     found, etag = _HTTP.fullmatch(uri), str(version.get("etag", ""))
     if found is None or not _STRONG.fullmatch(etag) or not gives_range(found["url"], etag):
-        return {}
+        return UNGUARDED
     quoted = etag.replace('"', r"\"")
     headers = [f'"{name}: {quoted}"' for name in CONDITIONS]
     own = getenv().get(_HEADERS) if hasenv() else None
-    return {_HEADERS: ",".join(filter(None, [own or os.environ.get(_HEADERS), *headers]))}
+    settings = {_HEADERS: ",".join(filter(None, [own or os.environ.get(_HEADERS), *headers]))}
+    size = int(version.get("bytes", 0))
+    return Guard(
+        settings, HeldFile(uri, found["url"], etag, size, _start(condition_known(found["url"]), size))
+    )
+
+
+def _start(knows: Condition, size: int) -> int:
+    """Return how much of a file is read in one answer."""
+    if size <= (TINY if knows == "If-Match" else SMALL):
+        return size
+    return min(size, start_for_ranges()) if knows == "If-Range" else 0
 
 
 def begin_reading(uri: str, version: Any, *, anew: bool = False) -> None:

@@ -5,20 +5,18 @@ Without it a run would go on with a file that was replaced under the same name.
 
 from __future__ import annotations
 
-import base64
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPException
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.error import HTTPError
-from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
-SECONDS: Final = 10.0
-"""How long a server may take to answer."""
+from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, request_of
+
 BUSY: Final = frozenset({429, 500, 502, 503, 504})
 """Answers of a server that may give another one in a moment."""
 WAITS: Final = (0.5, 1.0)
@@ -68,60 +66,84 @@ def _of_zarr(url: str) -> dict[str, Any] | None:
 
 CONDITIONS: Final = ("If-Match", "If-Range")
 """Headers that hold a request to one version: a server that knows the first refuses another version, one that knows
-the second alone gives it whole in place of a range. That GDAL refuses; from 3.12 on it takes files of up to ten times
-what it asked for, so 320 kB."""
+the second alone gives it whole in place of a range."""
+Condition = Literal["If-Match", "If-Range", "none"]
+_REFUSED_BY: Final[Mapping[Condition, int]] = {
+    "If-Match": HTTPStatus.PRECONDITION_FAILED,
+    "If-Range": HTTPStatus.OK,
+}
+_NO_VERSION: Final = '"segment-tiles-asks-for-no-version"'
+_NAMES_OTHERS: Final = (b"<", b"{", b"SQLite format 3")
+"""How files begin that may name other files: VRT and other XML, JSON, tile indices."""
+_BEGINNING: Final = 16
+"""Bytes that are looked at for it."""
 
 
 def gives_range(url: str, etag: str) -> bool:
     """Return whether a server gives a range of the version with this ETag, and of no other.
 
     One that gives a whole file of another version in place of the range compares them too: two machines behind one
-    name, of which this was the other one.
+    name, of which this was the other one. Of a file that names others it is False: GDAL would ask for those under the
+    ETag of this one.
     """
-    request = _request(url, "GET", {"Range": "bytes=0-0", **dict.fromkeys(CONDITIONS, etag)})
-    try:
-        with urlopen(request, timeout=SECONDS) as answer:
-            is_of_another = answer.headers.get("ETag") not in {None, etag}
-            return bool(answer.status == HTTPStatus.PARTIAL_CONTENT) != is_of_another
-    except HTTPError as error:
-        error.close()
-        return error.code == HTTPStatus.PRECONDITION_FAILED
-    except (OSError, HTTPException, ValueError):
+    answer = _answer(url, "GET", {"Range": f"bytes=0-{_BEGINNING - 1}", **dict.fromkeys(CONDITIONS, etag)})
+    if answer is None:
         return False
+    if answer.status == HTTPStatus.PRECONDITION_FAILED:
+        return True
+    is_of_another = answer.fields.get("etag") not in {None, etag}
+    begins = answer.beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return (answer.status == HTTPStatus.PARTIAL_CONTENT) != is_of_another and not begins.startswith(
+        _NAMES_OTHERS
+    )
+
+
+def condition_known(url: str) -> Condition:
+    """Return which condition a server that gives ranges heeds, asked for a range of a version that never was."""
+    for name, status in _REFUSED_BY.items():
+        answer = _answer(url, "GET", {"Range": "bytes=0-0", name: _NO_VERSION})
+        if answer is not None and answer.status == status:
+            return name
+    return "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    fields: Mapping[str, str]
+    """Of the header, by names in small letters."""
+    beginning: bytes = b""
+
+
+def _answer(url: str, method: str, headers: Mapping[str, str]) -> _Answer | None:
+    """Return what a server answers, asked again if it is busy; None if nothing comes."""
+    for wait in (*WAITS, None):
+        try:
+            with urlopen(request_of(url, method, headers), timeout=SECONDS) as answer:
+                fields = {name.lower(): value for name, value in answer.headers.items()}
+                return _Answer(answer.status, fields, answer.read(_BEGINNING))
+        except HTTPError as error:
+            error.close()
+            if error.code not in BUSY or wait is None:
+                return _Answer(error.code, {})
+            time.sleep(wait)
+        except NO_ANSWER:
+            return None
+    return None
 
 
 def _of_http(url: str) -> dict[str, Any] | None:
     # a signed URL is often signed for GET alone: then one byte is asked for
     for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
-        for wait in (*WAITS, None):
-            try:
-                with urlopen(_request(url, method, headers), timeout=SECONDS) as answer:
-                    return _described(dict(answer.headers.items()))
-            except HTTPError as error:
-                error.close()
-                if error.code not in BUSY or wait is None:
-                    break
-                time.sleep(wait)
-            except (OSError, HTTPException, ValueError):
-                return None
+        answer = _answer(url, method, headers)
+        if answer is None:
+            return None
+        if answer.status < HTTPStatus.BAD_REQUEST:
+            return _described(answer.fields)
     return None
 
 
-def _request(url: str, method: str, headers: Mapping[str, str]) -> Request:
-    """Return a request; user and password of the URL go into a header, as libcurl sends them."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    request = Request(urlunsplit(parts._replace(netloc=host)), method=method, headers=dict(headers))
-    request.add_header("Accept-Encoding", "identity")
-    if at:
-        request.add_unredirected_header(
-            "Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}"
-        )
-    return request
-
-
-def _described(headers: Mapping[str, str]) -> dict[str, Any]:
-    fields = {name.lower(): value for name, value in headers.items()}
+def _described(fields: Mapping[str, str]) -> dict[str, Any]:
     # of one byte that was asked for, the size of the whole stands behind the slash
     length = fields.get("content-range", "").rpartition("/")[2] or fields.get("content-length", "")
     found: dict[str, Any] = {}

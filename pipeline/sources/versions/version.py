@@ -17,7 +17,7 @@ from segment_tiles.pipeline.errors import SourceChangedError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote
-from segment_tiles.pipeline.sources.versions.ranges import one_version_setting
+from segment_tiles.pipeline.sources.versions.ranges import UNGUARDED, Guard, guard_of
 from segment_tiles.pipeline.sources.versions.read_files import Walk, read_files
 from segment_tiles.pipeline.sources.versions.server import answer_of, remote_version
 from segment_tiles.pipeline.sources.versions.sidecar_meaning import aux_meaning, is_aux
@@ -126,10 +126,8 @@ class KnownVersion:
     """Its version then."""
     overviews: bool = True
     """As for `source_version`."""
-    read_settings: Mapping[str, str] = field(
-        default_factory=dict, repr=False
-    )  # may hold a user's own headers
-    """Of GDAL, under which no byte of another version is read, if the server can tell."""
+    guard: Guard = UNGUARDED
+    """What keeps other versions away, if the server can tell."""
     remedy: str = ANEW
     """What the user can do about a change."""
 
@@ -166,10 +164,10 @@ def unwatched_note(uri: str, version: Version) -> str | None:
 
 
 def with_guard(known: KnownVersion) -> KnownVersion:
-    """Return the version with the settings that keep others away; a server is asked once whether it knows them."""
+    """Return the version with what keeps others away; a server is asked once what it knows."""
     if not isinstance(known.before, dict):
         return known
-    return replace(known, read_settings=one_version_setting(known.uri, known.before))
+    return replace(known, guard=guard_of(known.uri, known.before))
 
 
 def known_version(uri: str, *, overviews: bool = True, remedy: str = ANEW) -> KnownVersion:

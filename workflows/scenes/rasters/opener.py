@@ -11,6 +11,7 @@ from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
+from segment_tiles.pipeline.sources.rasters.held_file import held_to_one_version
 from segment_tiles.pipeline.sources.rasters.several_handles import SeveralHandles
 from segment_tiles.pipeline.sources.versions.ranges import begin_reading
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
@@ -74,18 +75,20 @@ class RasterOpener:
         SourceError
             If it cannot be opened.
         """
-        return open_source(
-            self.uri,
-            bands=self.bands,
-            nodata=self.nodata,
-            nodata_rule=self.nodata_rule,
-            alpha=self.alpha,
-            level=self.level,
-            view=self.view,
-            cache_mib=self.cache_mib,
-            settings=None if self.known is None else self.known.read_settings,
-            unchanged=None if self.known is None else self.known.require_same,
-        )
+        known = self.known
+        with held_to_one_version(None if known is None else known.guard.file):
+            return open_source(
+                self.uri,
+                bands=self.bands,
+                nodata=self.nodata,
+                nodata_rule=self.nodata_rule,
+                alpha=self.alpha,
+                level=self.level,
+                view=self.view,
+                cache_mib=self.cache_mib,
+                settings=None if known is None else known.guard.settings,
+                unchanged=None if known is None else known.require_same,
+            )
 
     def look(self) -> None:
         """Refuse a source that cannot be opened here."""

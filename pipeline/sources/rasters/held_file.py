@@ -1,0 +1,219 @@
+"""A remote file held to one version: its start is fetched in one answer, whose ETag is checked, and kept in memory.
+
+::
+
+    file     |-- start, checked --|---------------- rest ----------------|
+    read     from /vsimem/         by GDAL, in ranges under If-Range
+             |------------- as one file, through /vsisparse/ ------------|
+
+A server that knows ``If-Range`` and has another version gives the whole file, status 200, in place of a range. GDAL
+refuses that, but not of a range that begins at byte 0: there it takes the file as it comes if it is up to ten times as
+long as the range, or of no told length (VSICurlHandleWriteFunc in port/cpl_vsil_curl.cpp). So GDAL never asks for byte
+0. A small file is all start, and whatever the server knows, one answer is of one version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import PurePosixPath
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote, urlsplit
+from urllib.request import urlopen
+from xml.sax.saxutils import escape
+
+from rasterio.env import get_gdal_config
+from rasterio.io import MemoryFile
+
+from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.sources import patience
+from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, request_of
+
+CACHED_AT_ONCE: Final = 2**15
+"""Bytes of a block of GDAL's VSI_CACHE: a request begins at its edge."""
+CHUNK: Final = 2**14
+"""Bytes of a chunk of GDAL's, at whose edge a request begins, unless the user asks for another."""
+CHUNK_AT_MOST: Final = 10 * 2**20
+"""GDAL takes no larger one."""
+QUICKLY: Final = 3
+"""Requests, one right after the other, before there is a wait: the next one may go to another machine."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFile:
+    """Which version of a remote file is read; plain data, travels to workers."""
+
+    uri: str = field(repr=False)  # may hold secrets
+    """Of the source, as the user gave it."""
+    url: str = field(repr=False)
+    """What is asked for."""
+    etag: str
+    """The strong ETag of the version."""
+    size: int
+    """Bytes of the file."""
+    start: int = 0
+    """Bytes of it that are fetched in one answer and kept in memory, by each handle; 0 if GDAL may read all."""
+
+
+_held: ContextVar[HeldFile | None] = ContextVar("held_file", default=None)
+
+
+@contextmanager
+def held_to_one_version(file: HeldFile | None) -> Iterator[None]:
+    """Inside, a raster of this name is opened in this version alone; None changes nothing."""
+    if file is None:
+        yield
+        return
+    token = _held.set(file)
+    try:
+        yield
+    finally:
+        _held.reset(token)
+
+
+def held_file(uri: str) -> HeldFile | None:
+    """Return to which version a source is held here, if it is."""
+    file = _held.get()
+    return file if file is not None and file.uri == uri else None
+
+
+def start_for_ranges() -> int:
+    """Return how many bytes a start has at least, so that no request of GDAL for the rest begins at byte 0."""
+    asked = str(get_gdal_config("CPL_VSIL_CURL_CHUNK_SIZE") or CHUNK)
+    chunk = min(max(int(asked), CHUNK), CHUNK_AT_MOST) if asked.isdecimal() else CHUNK_AT_MOST
+    return chunk + CACHED_AT_ONCE
+
+
+class GdalName:
+    """The name under which GDAL opens a source, and what is in memory for it.
+
+    Parameters
+    ----------
+    uri
+        Of the source.
+
+    Raises
+    ------
+    SourceError
+        If the source is held to a version that its server does not give.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._files: list[MemoryFile] = []
+        self.name = uri
+        """What GDAL is given."""
+        held = held_file(uri)
+        self.may_be_refused = held is not None and held.start < held.size
+        """Whether opening may meet a machine that has another version."""
+        if held is not None and held.start:
+            start = _start_of(held)
+            self.name = self._in_memory(start, held)
+            if held.start < held.size:
+                document = _joined(self.name, held)
+                self.name = f"/vsisparse/{self._in_memory(document.encode(), held)}"
+
+    def _in_memory(self, content: bytes, held: HeldFile) -> str:
+        # GDAL's drivers look at the end of a name, and its messages quote it
+        name = PurePosixPath(unquote(urlsplit(held.url).path)).name.replace("\\", "_") or "file"
+        self._files.append(MemoryFile(content, filename=name))
+        return str(self._files[-1].name)
+
+    def open_first(self, opened: Callable[[Mapping[str, Any]], Result]) -> Result:
+        """Return what opening gives; tried again if it may have met a machine that has another version.
+
+        Parameters
+        ----------
+        opened
+            Opens under settings of GDAL; raises `SourceError` if it cannot.
+        """
+        settings: Mapping[str, Any] = {}
+
+        def attempt() -> Result:
+            nonlocal settings
+            now, settings = settings, patience.NOT_KEPT
+            return opened(now)
+
+        attempts = patience.REMOTE_ATTEMPTS if self.may_be_refused else 1
+        try:
+            return patience.Patience(attempts, (SourceError,)).read(attempt)
+        except patience.GaveUpError as error:
+            self.close()
+            raise error.last from error.last.__cause__
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the memory back; no dataset is open any more."""
+        for file in self._files:
+            file.close()
+        self._files.clear()
+
+
+def _joined(start: str, held: HeldFile) -> str:
+    """Return what GDAL's /vsisparse/ reads: a file made of parts of others."""
+    parts = ((start, 0, held.start), (f"/vsicurl/{held.url}", held.start, held.size - held.start))
+    regions = "".join(
+        f'<SubfileRegion><Filename relative="0">{escape(name)}</Filename>'
+        f"<DestinationOffset>{first}</DestinationOffset><SourceOffset>{first}</SourceOffset>"
+        f"<RegionLength>{length}</RegionLength></SubfileRegion>"
+        for name, first, length in parts
+    )
+    return f"<VSISparseFile><Length>{held.size}</Length>{regions}</VSISparseFile>"
+
+
+class _OtherAnswerError(OSError):
+    """An answer that is not the start of this version."""
+
+
+def _start_of(held: HeldFile) -> bytes:
+    tries = patience.Patience(patience.REMOTE_ATTEMPTS, NO_ANSWER)
+    try:
+        return tries.read(lambda: _asked_quickly(held))
+    except patience.GaveUpError as error:
+        msg = (
+            f"{held.uri}: its server does not give the version that it told, ETag {held.etag}, {error.summary}; check "
+            "the connection and whether the file is being replaced, then start the same command again"
+        )
+        raise SourceError(msg) from error
+
+
+def _asked_quickly(held: HeldFile) -> bytes:
+    for _ in range(QUICKLY - 1):
+        try:
+            return _one_answer(held)
+        except _OtherAnswerError:
+            pass
+    return _one_answer(held)
+
+
+def _one_answer(held: HeldFile) -> bytes:
+    """Return the start of a file from one answer.
+
+    Raises
+    ------
+    _OtherAnswerError
+        If it is of another version, or no such range.
+    """
+    is_whole = held.start == held.size
+    headers: Mapping[str, str] = {} if is_whole else {"Range": f"bytes=0-{held.start - 1}"}
+    with urlopen(request_of(held.url, "GET", headers), timeout=SECONDS) as answer:
+        etag = answer.headers.get("ETag")
+        if etag != held.etag:
+            msg = f"it gave ETag {etag}"
+            raise _OtherAnswerError(msg)
+        if answer.status != (HTTPStatus.OK if is_whole else HTTPStatus.PARTIAL_CONTENT):
+            msg = f"it answered with status {answer.status}"
+            raise _OtherAnswerError(msg)
+        content = bytes(answer.read(held.start + 1))
+    if len(content) != held.start or not answer.headers.get("Content-Range", "bytes 0-").startswith(
+        "bytes 0-"
+    ):
+        msg = f"it gave {len(content)} bytes where the first {held.start} were asked for"
+        raise _OtherAnswerError(msg)
+    return content
