@@ -2,7 +2,8 @@
 
 Of its own, for rasterio holds Python's lock while it asks GDAL for a tag, and a thread could not answer. While a file
 named `ill` lies in the folder, every answer is 500. While one named `sent` lies in it, the bytes of every answer with a
-body are written down there, a line for each.
+body are written down there, a line for each. While one named as a condition,
+`If-Match` or `If-Range`, lies in it, that one is heeded.
 """
 
 from __future__ import annotations
@@ -36,12 +37,20 @@ class Files(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        etag = f'"{path.stat().st_mtime_ns}-{path.name}"'
+        if (self.folder / "If-Match").exists() and self.headers.get("If-Match", etag) != etag:
+            self.send_response(412)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         content, span = path.read_bytes(), self.headers.get("Range")
+        if (self.folder / "If-Range").exists() and self.headers.get("If-Range", etag) != etag:
+            span = None
         first, _, last = (span or "bytes=0-").removeprefix("bytes=").partition("-")
         start, stop = int(first), min(len(content), int(last) + 1 if last else len(content))
         self.send_response(200 if span is None else 206)
         self.send_header("Content-Length", str(stop - start))
-        self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        self.send_header("ETag", etag)
         if span is not None:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
         self.end_headers()

@@ -20,8 +20,6 @@ class Machines:
     address: str = ""
     files: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     """Of both, by path."""
-    etags: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Of both, by path, if they are not `VERSIONS`."""
     knows: frozenset[str] = frozenset()
     """Conditions that both heed: If-Match, If-Range."""
     is_chunked: bool = False
@@ -57,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
         with told.lock:
             number = 1 + sum(method == "GET" for method, *_ in told.answers)
             is_other = self.command == "GET" and told.turn(number)
-            etag = told.etags.get(self.path, VERSIONS)[is_other]
+            etag = VERSIONS[is_other]
             status, span = self._status(etag, asked)
             told.answers.append((self.command, status, asked, is_other))
         self.send_response(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
+from served_folder import served_folder
 from two_machines import Machines, two_machines
 
 from segment_tiles.pipeline.errors import RunFailedError, SourceError
@@ -158,6 +160,28 @@ def test_what_is_no_raster_is_named_as_the_user_did(machines: Machines) -> None:
     assert "/vsi" not in str(raised.value)
 
 
+@pytest.mark.parametrize("side", [128, 1280])
+def test_an_overview_and_what_a_file_says_of_itself(tmp_path: Path, side: int) -> None:
+    (tmp_path / "If-Range").touch()
+    path = tmp_path / "scene.tif"
+    values = np.random.default_rng(1).integers(1, 255, (1, side, side * 3), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=side, width=side * 3, dtype="uint8", **TILED
+    ) as dataset:
+        dataset.write(values)
+        dataset.build_overviews([2], rasterio.enums.Resampling.nearest)
+    with served_folder(tmp_path) as address:
+        found = with_guard(known_version(f"{address}/scene.tif"))
+        for level in (0, 1):
+            told = []
+            for uri in (str(path), found.uri):
+                with found.guard.applied(), closing(RasterFile(uri, level=level)) as source:
+                    told.append((source.spec, source.details | {"sidecars": None}, source.notes))
+                    read = source.read(source.spec.window)
+                np.testing.assert_array_equal(read, values[:, :: level + 1, :: level + 1])
+            assert told[0] == told[1]
+
+
 def test_memory_is_given_back(machines: Machines) -> None:
     machines.knows = frozenset({"If-Range"})
     for side in (128, 2624):
@@ -170,6 +194,18 @@ def test_memory_is_given_back(machines: Machines) -> None:
             with pytest.raises(rasterio.errors.RasterioIOError):
                 rasterio.open(name.name)
     assert held_file.held_file(url) is None
+
+
+def test_a_start_is_fetched_once_in_a_run(machines: Machines) -> None:
+    url, _ = served(machines, "scene.tif", 128)
+    found = known(machines, url)
+    machines.turn = lambda _: False
+    for _ in range(2):
+        with found.guard.applied():
+            for _ in range(2):
+                RasterFile(url).close()
+        gc.collect()
+    assert [method for method, *_ in machines.answers] == ["GET"] * 2
 
 
 @pytest.mark.parametrize("size", ["1000000", "1MB"])
@@ -211,32 +247,34 @@ def test_a_map_is_of_one_version(
     assert any(is_other for *_, is_other in machines.answers)
 
 
-def test_a_vrt_behind_a_url_reads_members_that_have_other_etags(
-    machines: Machines, tmp_path: Path, small_model: Path
-) -> None:
-    machines.knows, machines.turn = BOTH, lambda _: False
-    _, one = scene(1, 128)
-    member = "/member.tif"
-    document = f"""<VRTDataset rasterXSize="128" rasterYSize="128">{
-        "".join(
-            f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename relativeToVRT="1">member.tif'
-            f"</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
-            for band in (1, 2, 3)
+def test_a_vrt_behind_a_url_reads_members_that_have_other_etags(tmp_path: Path, small_model: Path) -> None:
+    served, out = tmp_path / "served", tmp_path / "out"
+    served.mkdir()
+    (served / "If-Match").touch()
+    (served / "member.tif").write_bytes(scene(1, 128)[1])
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename relativeToVRT="1">member.tif'
+        f"</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+        for band in (1, 2, 3)
+    )
+    (served / "scene").write_text(f'<VRTDataset rasterXSize="128" rasterYSize="128">{bands}</VRTDataset>')
+    with served_folder(served) as address:
+        request = RunConfig(
+            f"{address}/scene",
+            str(small_model),
+            out,
+            precision="fp32",
+            device="cpu",
+            tile=64,
+            formats=("zarr",),
         )
-    }</VRTDataset>""".encode()
-    machines.files |= {"/scene": (document, document), member: (one, one)}
-    machines.etags[member] = ('"m"', '"m"')
-    request = RunConfig(
-        f"{machines.address}/scene", str(small_model), tmp_path / "out", precision="fp32", device="cpu", tile=64,
-        formats=("zarr",),
-    )  # fmt: skip
-    assert segment(request, Silent()).report["failures"] == []
+        assert segment(request, Silent()).report["failures"] == []
 
 
 def test_a_run_whose_version_is_gone_fails(machines: Machines, tmp_path: Path, small_model: Path) -> None:
     machines.knows = frozenset({"If-Range"})
     url, _ = served(machines, "scene.tif", 128)
-    machines.turn = lambda number: number > 4
+    machines.turn = lambda number: number > 3
     request = RunConfig(
         url, str(small_model), tmp_path / "out", precision="fp32", device="cpu", tile=64, formats=("zarr",)
     )

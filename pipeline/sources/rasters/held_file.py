@@ -23,6 +23,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
+from weakref import WeakValueDictionary
 from xml.sax.saxutils import escape
 
 from rasterio.env import get_gdal_config
@@ -57,10 +58,27 @@ class HeldFile:
     size: int
     """Bytes of the file."""
     start: int = 0
-    """Bytes of it that are fetched in one answer and kept in memory, by each handle; 0 if GDAL may read all."""
+    """Bytes of it that are fetched in one answer and kept in memory; 0 if GDAL may read all."""
 
 
-_held: ContextVar[HeldFile | None] = ContextVar("held_file", default=None)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class _Start:
+    """The start of a file: one answer of its server, for all handles of this process as long as one lives."""
+
+    content: bytes = field(repr=False)
+
+
+_starts: Final[WeakValueDictionary[HeldFile, _Start]] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    file: HeldFile
+    kept: list[_Start] = field(default_factory=list)
+    """So that it is not asked for again while this lasts, though each handle is closed before the next is opened."""
+
+
+_held: ContextVar[_Holding | None] = ContextVar("held_file", default=None)
 
 
 @contextmanager
@@ -69,7 +87,7 @@ def held_to_one_version(file: HeldFile | None) -> Iterator[None]:
     if file is None:
         yield
         return
-    token = _held.set(file)
+    token = _held.set(_Holding(file))
     try:
         yield
     finally:
@@ -78,8 +96,8 @@ def held_to_one_version(file: HeldFile | None) -> Iterator[None]:
 
 def held_file(uri: str) -> HeldFile | None:
     """Return to which version a source is held here, if it is."""
-    file = _held.get()
-    return file if file is not None and file.uri == uri else None
+    holding = _held.get()
+    return holding.file if holding is not None and holding.file.uri == uri else None
 
 
 def start_for_ranges() -> int:
@@ -105,14 +123,15 @@ class GdalName:
 
     def __init__(self, uri: str) -> None:
         self._files: list[MemoryFile] = []
+        self._start: _Start | None = None
         self.name = uri
         """What GDAL is given."""
         held = held_file(uri)
         self.may_be_refused = held is not None and held.start < held.size
         """Whether opening may meet a machine that has another version."""
         if held is not None and held.start:
-            start = _start_of(held)
-            self.name = self._in_memory(start, held)
+            self._start = _start_of(held)
+            self.name = self._in_memory(self._start.content, held)
             if held.start < held.size:
                 document = _joined(self.name, held)
                 self.name = f"/vsisparse/{self._in_memory(document.encode(), held)}"
@@ -153,6 +172,7 @@ class GdalName:
         for file in self._files:
             file.close()
         self._files.clear()
+        self._start = None
 
 
 def _joined(start: str, held: HeldFile) -> str:
@@ -171,10 +191,19 @@ class _OtherAnswerError(OSError):
     """An answer that is not the start of this version."""
 
 
-def _start_of(held: HeldFile) -> bytes:
+def _start_of(held: HeldFile) -> _Start:
+    start = _starts.get(held) or _fetched(held)
+    _starts[held] = start
+    holding = _held.get()
+    if holding is not None and start not in holding.kept:
+        holding.kept.append(start)
+    return start
+
+
+def _fetched(held: HeldFile) -> _Start:
     tries = patience.Patience(patience.REMOTE_ATTEMPTS, NO_ANSWER)
     try:
-        return tries.read(lambda: _asked_quickly(held))
+        return _Start(tries.read(lambda: _asked_quickly(held)))
     except patience.GaveUpError as error:
         msg = (
             f"{held.uri}: its server does not give the version that it told, ETag {held.etag}, {error.summary}; check "
