@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,3 +134,24 @@ def test_the_architecture_page_names_the_folders_and_files_that_are_there() -> N
     assert all((ROOT / folder).is_dir() for folder in named), named
     for path in re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?)`", text):
         assert any((ROOT / root / path).exists() for root in (".", "workflows", "pipeline")), path
+
+
+def test_the_architecture_page_lists_folders_as_imports_go() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    (tree,) = re.findall(r"```text\n(segment_tiles/.*?)```", text, flags=re.DOTALL)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    for parent in ("workflows", "pipeline"):
+        (layers,) = [
+            entry["layers"]
+            for entry in contracts
+            if entry["name"].startswith(f"inside {parent}/, down the list")
+        ]
+        floor = {
+            name: number
+            for number, layer in enumerate(layers)
+            for name in re.findall(r"\.(\w+)(?= |$)", layer)
+        }
+        (part,) = re.findall(rf"^{parent}/.*?(?=^\w)", tree, flags=re.MULTILINE | re.DOTALL)
+        listed = [name for name in re.findall(r"^  (\w+)/ ", part, flags=re.MULTILINE) if name in floor]
+        assert len(listed) > 6
+        assert listed == sorted(listed, key=lambda name: floor[name])
