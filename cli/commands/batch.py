@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segment_tiles.cli.imports import importing
 from segment_tiles.cli.options.common import Json, Quiet
+from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
+from segment_tiles.workflows.options.batch import BatchConfig, batch_config_from
+from segment_tiles.workflows.options.declare import options_of
 
 if TYPE_CHECKING:
     from segment_tiles.workflows.batch.planning import BatchPlan
     from segment_tiles.workflows.batch.run import BatchResult
-
-Jobs = Annotated[
-    Path, typer.Argument(metavar="JOBS.yaml", help="Jobs file: scenes, settings, output directories.")
-]
-RestartChanged = Annotated[
-    bool,
-    typer.Option("--restart-changed", help="Do again the jobs whose source or settings have changed."),
-]
 
 
 def _print_schema(*, value: bool) -> None:
@@ -34,19 +28,9 @@ def _print_schema(*, value: bool) -> None:
 
 
 @logged
+@with_options(options_of(BatchConfig))
 def command(
-    jobs: Jobs,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the summed Plan of the jobs; compute nothing.")
-    ] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Throw away what all jobs left.")] = False,
-    restart_changed: RestartChanged = False,
-    part: Annotated[
-        str,
-        typer.Option(
-            "--part", metavar="I/N", help="Every N-th job from the I-th; table and collection need them all."
-        ),
-    ] = "1/1",
+    options: Given,
     quiet: Quiet = False,
     json: Json = False,
     _schema: Annotated[
@@ -63,13 +47,14 @@ def command(
     from segment_tiles.workflows.batch.jobs_file import read_jobs_file
     from segment_tiles.workflows.batch.part import parse_part
 
-    wanted = parse_part(part)
-    file = read_jobs_file(jobs)
-    if dry_run:
+    config = batch_config_from(**options)
+    part, file = parse_part(config.part), read_jobs_file(config.jobs)
+    if config.dry_run:
         with importing():
             from segment_tiles.workflows.batch.planning import plan_batch
 
-        report_plan(plan_batch(file, restart=restart, restart_changed=restart_changed), json=json)
+        plan = plan_batch(file, restart=config.restart, restart_changed=config.restart_changed)
+        report_plan(plan, json=json)
         return
     from segment_tiles.cli.terminal.batch_progress import BatchConsole
 
@@ -77,7 +62,9 @@ def command(
         from segment_tiles.workflows.batch.run import run_batch
 
     with BatchConsole(quiet=quiet or json) as console:
-        result = run_batch(file, console, restart=restart, restart_changed=restart_changed, part=wanted)
+        result = run_batch(
+            file, console, restart=config.restart, restart_changed=config.restart_changed, part=part
+        )
     report_batch(result, quiet=quiet, json=json)
 
 

@@ -7,17 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from segment_tiles.cli.options.common import Json
+from segment_tiles.cli.options.common import Json, Model
+from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.terminal.console import print_json, text_console
+from segment_tiles.workflows.options.declare import chosen, options_of
+from segment_tiles.workflows.options.keywords import values_of
+from segment_tiles.workflows.options.model_import import ImportRequest, import_request_from
 
 app = typer.Typer(no_args_is_help=True, help="Models: bundled, local, and other projects' checkpoints.")
 
-Trust = Annotated[
-    bool,
-    typer.Option(
-        "--trust", help="Load a graph, or evaluate the expressions of a MONAI bundle: both may execute code."
-    ),
-]
+INSPECTED = chosen(ImportRequest, "trust")
+STRIDED = chosen(ImportRequest, "out")
+"""Options that mean what they mean for `model import`."""
 
 
 @app.command("list")
@@ -46,23 +47,22 @@ def list_command(
 
 
 @app.command("inspect")
+@with_options(INSPECTED)
 def inspect_command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")
-    ],
+    model: Model,
+    options: Given,
     scene: Annotated[
         str | None,
         typer.Option(
             "--scene", metavar="SOURCE", help="Also measure how far its tiles disagree on this raster."
         ),
     ] = None,
-    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Say what a model is: network, parameters, multiply-adds of a tile, reach against the halo."""
     from segment_tiles.workflows.model_packages.library import inspect_model
 
-    document = inspect_model(model, trust=trust, scene=scene)
+    document = inspect_model(model, scene=scene, **values_of(INSPECTED, options))
     if json:
         print_json(document)
         return
@@ -72,87 +72,31 @@ def inspect_command(
 
 
 @app.command("import")
-def import_command(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH",
-            help="MONAI bundle; folder of segmentation_models_pytorch; checkpoint of it, torchvision, VainF or "
-            "jfzhang95; TorchScript, .pt2 or .onnx file.",
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder of the new model package; its name is the model's.")
-    ],
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes",
-            metavar="A,B,..",
-            help="Class names in the order of the outputs; a MONAI bundle may name its own.",
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            "--mean", metavar="M,..", help="Per band, in the units of the raster; default: ImageNet's."
-        ),
-    ] = None,
-    std: Annotated[str | None, typer.Option("--std", metavar="S,..", help="Per band, like --mean.")] = None,
-    tile: Annotated[
-        int | None, typer.Option("--tile", metavar="PX", help="Tile side it was trained for.")
-    ] = None,
-    bands: Annotated[
-        str | None, typer.Option("--bands", metavar="NAMES", help="Band names; default: red,green,blue.")
-    ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="Type of the raster's values.")] = "uint8",
-    output_stride: Annotated[
-        int | None, typer.Option("--output-stride", help="8 or 16, if the file does not say.")
-    ] = None,
-    atrous_rates: Annotated[
-        str | None, typer.Option("--atrous-rates", metavar="R,R,R", help="Where the file does not say.")
-    ] = None,
-    trust: Trust = False,
-    json: Json = False,
-) -> None:
+@with_options(options_of(ImportRequest))
+def import_command(options: Given, json: Json = False) -> None:
     """Make a model package of another project's checkpoint or graph."""
-    from segment_tiles.workflows.model_packages.import_options import import_request
+    request = import_request_from(**options)
     from segment_tiles.workflows.model_packages.weights_import import import_model
 
-    request = import_request(
-        path,
-        out,
-        classes,
-        mean=mean,
-        std=std,
-        tile=tile,
-        bands=bands,
-        dtype=dtype,
-        output_stride=output_stride,
-        atrous_rates=atrous_rates,
-        trust=trust,
-    )
     result = import_model(request).to_json()
     if json:
         print_json(result)
         return
-    _print_rows({"package": str(out), **{key: _text(value) for key, value in result.items()}})
+    _print_rows({"package": str(request.out), **{key: _text(value) for key, value in result.items()}})
 
 
 @app.command("stride")
+@with_options(STRIDED)
 def stride_command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder of the new model package; its name is the model's.")
-    ],
-    output_stride: Annotated[int, typer.Option("--output-stride", help="8, 16 or 32.")],
+    model: Model,
+    options: Given,
+    output_stride: Annotated[int, typer.Option("--output-stride", metavar="N", help="8, 16 or 32.")],
     json: Json = False,
 ) -> None:
     """Run the same weights at another output stride: rates and dilation follow."""
     from segment_tiles.workflows.model_packages.stride import change_output_stride
 
+    (out,) = values_of(STRIDED, options).values()
     architecture = change_output_stride(model, out, output_stride).architecture
     result = {
         "package": str(out),

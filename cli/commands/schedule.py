@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from segment_tiles.cli.commands.batch import Jobs, RestartChanged
+from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
+from segment_tiles.workflows.options.batch import ScheduleConfig, schedule_config_from
+from segment_tiles.workflows.options.declare import options_of
 
 
 @logged
-def command(
-    jobs: Jobs,
-    cron: Annotated[
-        str | None,
-        typer.Option("--cron", metavar="'M H D M W'", help="When: minute, hour, day, month, weekday."),
-    ] = None,
-    timezone: Annotated[str, typer.Option("--timezone", help="Of --cron, such as Europe/Berlin.")] = "UTC",
-    now: Annotated[bool, typer.Option("--now", help="Run the flow once, now, and stop.")] = False,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Of the deployment; default: that of the jobs file.")
-    ] = None,
-    retries: Annotated[
-        int, typer.Option("--retries", min=0, help="How often a failed job is tried again in one run.")
-    ] = 2,
-    retry_seconds: Annotated[
-        float, typer.Option("--retry-seconds", min=0, help="Wait before a job is tried again.")
-    ] = 60.0,
-    restart_changed: RestartChanged = False,
-) -> None:
+@with_options(options_of(ScheduleConfig))
+def command(options: Given) -> None:
     """Run a batch on a schedule with Prefect: retries, a cache by fingerprint, logs on its server."""
-    from segment_tiles.pipeline.errors import MissingExtraError, UsageError
+    from segment_tiles.pipeline.errors import MissingExtraError
 
-    if (cron is None) == (not now):
-        msg = "give either --cron, such as '0 3 * * *' for every night at three, or --now"
-        raise UsageError(msg)
+    config = schedule_config_from(**options)
     try:
         from segment_tiles.workflows.batch.schedule import Retries, run_now, serve
     except ModuleNotFoundError as error:
@@ -43,16 +22,17 @@ def command(
             raise
         msg = "schedule needs Prefect; install it with: pip install 'segment-tiles[prefect]'"
         raise MissingExtraError(msg) from error
-    if cron is None:
-        states = run_now(jobs, restart_changed=restart_changed, retries=Retries(retries, retry_seconds))
+    retries = Retries(config.retries, config.retry_seconds)
+    if config.cron is None:
+        states = run_now(config.jobs, restart_changed=config.restart_changed, retries=retries)
         for job, state in states.items():
             print(f"{job}: {state}")
         return
     serve(
-        jobs,
-        cron,
-        timezone,
-        name or jobs.stem,
-        restart_changed=restart_changed,
-        retries=Retries(retries, retry_seconds),
+        config.jobs,
+        config.cron,
+        config.timezone,
+        config.name or config.jobs.stem,
+        restart_changed=config.restart_changed,
+        retries=retries,
     )

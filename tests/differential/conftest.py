@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.model_packages.import_request import ImportRequest
 from segment_tiles.workflows.model_packages.weights_import import import_model
+from segment_tiles.workflows.options.model_import import ImportRequest
 from segment_tiles.workflows.run.segment import segment
 
 

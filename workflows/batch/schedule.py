@@ -46,6 +46,8 @@ from segment_tiles.workflows.batch.run import Way, run_job, write_results
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
 from segment_tiles.workflows.logs.output import logging_of_parent
+from segment_tiles.workflows.options.batch import ScheduleConfig
+from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import settings_of
@@ -55,17 +57,17 @@ from segment_tiles.workflows.run.request import checked_scene
 clean_log_records()  # before Prefect keeps the first
 CLIENT = "SEGMENT_TILES_SCHEDULE_PROCESS"
 """Variable with the process that serves the schedule: processes that run the flow end with it."""
-RETRIES, RETRY_SECONDS = 2, 60.0
-"""How often a failed job is tried again in one run of the flow, and after how long."""
+OPTIONS = {option.field: option for option in options_of(ScheduleConfig)}
+"""Of `segment-tiles schedule`: the flow has the same defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
     """What happens to a job that failed."""
 
-    count: int = RETRIES
+    count: int
     """Further attempts in the same run of the flow."""
-    seconds: float = RETRY_SECONDS
+    seconds: float
     """Wait before each."""
 
 
@@ -132,8 +134,8 @@ def segment_job(name: str, key: str | None, work: _Work) -> dict[str, Any]:
 def run_jobs(
     jobs_file: str,
     restart_changed: bool = False,
-    retries: int = RETRIES,
-    retry_seconds: float = RETRY_SECONDS,
+    retries: int = OPTIONS["retries"].default,
+    retry_seconds: float = OPTIONS["retry_seconds"].default,
 ) -> dict[str, str]:
     """Run the jobs of a file and return their states; the names are those of output directories.
 
@@ -212,7 +214,7 @@ def _is_there(job: Job) -> bool:
     try:
         return is_finished_and_same(job)
     except SegmentTilesError:
-        return False
+        return False  # the task says what is wrong
 
 
 def run_now(path: Path, *, restart_changed: bool, retries: Retries) -> dict[str, str]:

@@ -8,13 +8,13 @@ from segment_tiles.pipeline.models.checkpoints.monai.bundle import Bundle, read_
 from segment_tiles.pipeline.models.package import save_model_package
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.model_packages.import_request import (
-    ImportRequest,
+from segment_tiles.workflows.model_packages.import_result import (
     ImportResult,
     check_count,
     class_table,
     names_of_outputs,
 )
+from segment_tiles.workflows.options.model_import import ImportRequest
 
 SOURCE = "MONAI bundle"
 OVERLAP = 0.5

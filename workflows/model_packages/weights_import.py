@@ -11,6 +11,7 @@ from segment_tiles.pipeline.models.checkpoints.monai.bundle import is_bundle
 from segment_tiles.pipeline.models.checkpoints.recognition import import_weights, with_background
 from segment_tiles.pipeline.models.checkpoints.translation import (
     IMAGENET,
+    ImportOptions,
     Statistics,
 )
 from segment_tiles.pipeline.models.graphs.checked_import import import_graph
@@ -23,13 +24,13 @@ from segment_tiles.pipeline.models.package import (
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.model_packages.bundle_import import import_bundle
-from segment_tiles.workflows.model_packages.import_request import (
-    ImportRequest,
+from segment_tiles.workflows.model_packages.import_result import (
     ImportResult,
     check_count,
     class_table,
     names_of_outputs,
 )
+from segment_tiles.workflows.options.model_import import ImportRequest
 from segment_tiles.workflows.output_folder.check import check_output_folder
 
 __all__ = ["ImportRequest", "ImportResult", "class_table", "import_model", "refuse_package"]
@@ -94,7 +95,7 @@ def refuse_package(out: Path) -> None:
 
 
 def _import_weights(request: ImportRequest) -> ImportResult:
-    imported = import_weights(request.path, request.options)
+    imported = import_weights(request.path, ImportOptions(request.output_stride, request.atrous_rates))
     names, named = names_of_outputs(request.classes, imported.classes)
     check_count(request.path, imported.classes, names)
     if imported.classes == 1:

@@ -14,7 +14,7 @@ from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
 from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
-from segment_tiles.workflows.model_packages.import_request import class_table
+from segment_tiles.workflows.model_packages.import_result import class_table
 from segment_tiles.workflows.model_packages.weights_import import ImportRequest, import_model
 
 smp = pytest.importorskip("segmentation_models_pytorch")

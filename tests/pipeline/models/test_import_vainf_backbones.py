@@ -18,7 +18,7 @@ from segment_tiles.pipeline.models.checkpoints.recognition import import_weights
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.packages.manifest_file import check_manifest
-from segment_tiles.workflows.model_packages.import_request import class_table
+from segment_tiles.workflows.model_packages.import_result import class_table
 
 
 def conv_bn(cin, cout, kernel=3, stride=1):

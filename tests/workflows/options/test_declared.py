@@ -12,8 +12,10 @@ from segment_tiles.pipeline.accepted import BLENDS
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.models.backends.known import BACKENDS as KNOWN_BACKENDS
 from segment_tiles.workflows.config import BACKENDS, RunConfig, plan_config_from, run_config_from
+from segment_tiles.workflows.options.batch import batch_config_from, schedule_config_from
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.evaluation import evaluate_config_from
+from segment_tiles.workflows.options.model_import import import_request_from
 from segment_tiles.workflows.options.polygons import polygonize_config_from
 from segment_tiles.workflows.options.training import train_config_from
 
@@ -93,22 +95,33 @@ def test_other_commands_have_their_doors_too(tmp_path: Path, capsys: pytest.Capt
     scored = evaluate_config_from(class_map="map", truth="truth.gpkg", boundary_width=[1, 3], slices="3,9")
     assert (scored.boundary_widths, scored.trimap_widths, scored.slices) == ((1, 3), (1, 2, 5), (3, 9))
     assert train_config_from(config="c.yaml", out="m", resume=True).resume
+    asked = import_request_from(
+        path="a.pth", out="m", classes=["trees, tall", "water"], mean=[1, 2.5], tile="64"
+    )
+    assert (asked.classes, asked.mean, asked.tile) == (("trees, tall", "water"), (1.0, 2.5), 64)
+    assert batch_config_from(jobs="jobs.yaml", part="2/3").part == "2/3"
     for make, command, given in [
         (polygonize_config_from, "polygonize", {"raster": "a.tif", "out": "a.gpkg", "workers": "two"}),
         (evaluate_config_from, "evaluate", {"class_map": "m", "truth": "t", "class_value": "tree"}),
         (evaluate_config_from, "evaluate", {"class_map": "m", "truth": "t", "trimap_width": "wide"}),
         (evaluate_config_from, "evaluate", {"class_map": "m", "truth": "t", "polygon_shape": "round"}),
         (train_config_from, "train", {"config": "c.yaml", "out": str(tmp_path), "device": "tpu"}),
+        (import_request_from, "model import", {"path": "a.pth", "out": "m", "dtype": "text"}),
+        (import_request_from, "model import", {"path": "a.pth", "out": "m", "output_stride": "7"}),
+        (import_request_from, "model import", {"path": "a.pth", "out": "m", "tile": "wide"}),
+        (schedule_config_from, "schedule", {"jobs": "jobs.yaml", "cron": "0 3 * * *", "retries": "-1"}),
+        (schedule_config_from, "schedule", {"jobs": "jobs.yaml", "cron": "0 3 * * *", "retry_seconds": "soon"}),
+        (schedule_config_from, "schedule", {"jobs": "jobs.yaml"}),
     ]:  # fmt: skip
         with pytest.raises(UsageError) as found:
             make(**given)
         words = [
             value
-            if key in {"raster", "class_map", "truth", "config"}
+            if key in {"raster", "class_map", "truth", "config", "path", "jobs"}
             else f"--{key.replace('_', '-')}={value}"
             for key, value in given.items()
         ]
-        assert run_command_line([command, *words]) == 2
+        assert run_command_line([*command.split(), *words]) == 2
         assert capsys.readouterr().err == f"segment-tiles: error: {found.value}\n"
     with pytest.raises(TypeError, match=r"'sive' is no option; did you mean 'sieve'\?"):
         polygonize_config_from(raster="a.tif", out="a.gpkg", sive="3px")

@@ -1,42 +1,15 @@
-"""What a user says of another project's model, and what became of it."""
+"""What became of another project's model, and how its classes are named."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
-
-
-@dataclass(frozen=True, slots=True)
-class ImportRequest:
-    """What a user says of a file that another project wrote."""
-
-    path: Path
-    """File, folder of SMP's save_pretrained, or MONAI bundle."""
-    out: Path
-    """Folder of the model package."""
-    classes: tuple[str, ...]
-    """Names in the order of the outputs; empty: those that a MONAI bundle says."""
-    mean: tuple[float, ...] | None = None
-    """Per band, in the units of the raster's values; None: ImageNet's for red, green, blue in uint8."""
-    std: tuple[float, ...] | None = None
-    """Like `mean`."""
-    tile: int | None = None
-    """Side in pixels; None: 512."""
-    bands: tuple[str, ...] | None = None
-    """Names in the order of the inputs; None: red, green, blue for three."""
-    dtype: str = "uint8"
-    """Type of the raster's values."""
-    trust: bool = False
-    """Load graphs that may execute code."""
-    options: ImportOptions = field(default_factory=ImportOptions)
-    """Output stride and rates, if the file cannot say."""
 
 
 @dataclass(frozen=True, slots=True)

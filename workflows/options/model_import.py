@@ -1,0 +1,157 @@
+"""The options of `segment-tiles model import`, declared once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import split_names
+from segment_tiles.workflows.options.declare import argument, option, options_of
+from segment_tiles.workflows.options.keywords import values_of
+from segment_tiles.workflows.options.parsers import is_count
+
+
+def parse_names(option_name: str, text: str) -> tuple[str, ...]:
+    """Split names at commas.
+
+    >>> parse_names("--classes", "water, land")
+    ('water', 'land')
+
+    Raises
+    ------
+    UsageError
+        A name is empty.
+    """
+    names = split_names(text)
+    if not all(names):
+        msg = f"{option_name} {text!r} has an empty name; give names separated by commas, such as water,land"
+        raise UsageError(msg)
+    return names
+
+
+def parse_numbers(option_name: str, text: str) -> tuple[float, ...]:
+    """Split numbers at commas.
+
+    Raises
+    ------
+    UsageError
+        A part is not a finite number.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        msg = f"{option_name} {text!r}: numbers separated by commas are needed, such as 123.7,116.3,103.5"
+        raise UsageError(msg) from error
+    if not all(map(math.isfinite, numbers)):
+        msg = f"{option_name} {text!r}: every number must be finite"
+        raise UsageError(msg)
+    return numbers
+
+
+def parse_rates(text: str) -> tuple[int, ...]:
+    """Split whole positive numbers at commas.
+
+    Raises
+    ------
+    UsageError
+        A part is not a whole number above 0.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(is_count(part) for part in parts):
+        msg = f"--atrous-rates {text!r}: whole numbers above 0 are needed, such as 6,12,18"
+        raise UsageError(msg)
+    return tuple(int(part) for part in parts)
+
+
+def parse_output_stride(text: str) -> int:
+    """Return an output stride that a backbone can have.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    if text not in {"8", "16", "32"}:
+        msg = f"--output-stride {text}: use 8, 16 or 32"
+        raise UsageError(msg)
+    return int(text)
+
+
+def parse_dtype(text: str) -> str:
+    """Check the name of a number type.
+
+    Raises
+    ------
+    UsageError
+        Not an integer or floating type.
+    """
+    import numpy as np  # noqa: PLC0415 - the help of the command line does without it
+
+    try:
+        kind = np.dtype(text)
+    except TypeError as error:
+        msg = f"--dtype {text!r} is no number type; use uint8, uint16, int16 or float32"
+        raise UsageError(msg) from error
+    if kind.kind not in "uif":
+        msg = f"--dtype {text!r} is no integer or floating type; use uint8, uint16, int16 or float32"
+        raise UsageError(msg)
+    return kind.name
+
+
+def _list(parse: Callable[[str, str], Any], name: str, help: str, metavar: str, default: Any = None) -> Any:
+    return option(help, default=default, metavar=metavar, parse=partial(parse, f"--{name}"))
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """What a user says of a file that another project wrote."""
+
+    path: Path = argument(
+        "MONAI bundle; folder of segmentation_models_pytorch; checkpoint of it, torchvision, VainF or "
+        "jfzhang95; TorchScript, .pt2 or .onnx file.",
+        metavar="PATH",
+    )
+    out: Path = option("Folder of the new model package; its name is the model's.", metavar="DIR")
+    classes: tuple[str, ...] = _list(
+        parse_names,
+        "classes",
+        "Class names in the order of the outputs; a MONAI bundle may name its own.",
+        "A,B,..",
+        (),
+    )
+    mean: tuple[float, ...] | None = _list(
+        parse_numbers, "mean", "Per band, in the units of the raster; default: ImageNet's.", "M,.."
+    )
+    std: tuple[float, ...] | None = _list(parse_numbers, "std", "Per band, like --mean.", "S,..")
+    tile: int | None = option("Tile side it was trained for.", default=None, metavar="PX")
+    bands: tuple[str, ...] | None = _list(
+        parse_names, "bands", "Band names; default: red,green,blue.", "NAMES"
+    )
+    dtype: str = option("Type of the raster's values.", default="uint8", metavar="NAME", parse=parse_dtype)
+    output_stride: int | None = option(
+        "8, 16 or 32, if the file does not say.", default=None, metavar="N", parse=parse_output_stride
+    )
+    atrous_rates: tuple[int, ...] | None = option(
+        "If the file does not say them.", default=None, metavar="R,R,R", parse=parse_rates
+    )
+    trust: bool = option(
+        "Load a graph, or evaluate the expressions of a MONAI bundle: both may execute code.", default=False
+    )
+
+
+def import_request_from(**options: Any) -> ImportRequest:
+    """Return what options ask for, by their names on the command line with ``_`` for ``-``.
+
+    Raises
+    ------
+    TypeError
+        If a name is none of the options, or ``path`` or ``out`` is missing.
+    UsageError
+        If a value is wrong; the text is that of the command line.
+    """
+    return ImportRequest(**values_of(options_of(ImportRequest), options))
