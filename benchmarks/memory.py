@@ -42,6 +42,31 @@ def run(raster: Path, model: Path, out: Path, formats: str, backend: str) -> dic
     }
 
 
+def time_huge_plan(folder: Path, model: Path) -> None:
+    """Print how long the Plan of 100 000 x 100 000 pixels takes."""
+    huge = folder / "huge.tif"
+    with rasterio.open(
+        huge, "w", driver="GTiff", width=100_000, height=100_000, count=3, dtype="uint8", tiled=True,
+        blockxsize=512, blockysize=512, compress="deflate", sparse_ok=True, bigtiff="yes",
+        crs="EPSG:32633", transform=rasterio.Affine(0.1, 0, 400000, 0, -0.1, 5600000),
+    ):  # fmt: skip
+        pass
+    for attempt in ("first, with the probe", "second, probe remembered"):
+        started = time.perf_counter()
+        plan = subprocess.run(
+            [PROGRAM, "plan", huge, "--model", model, "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds = time.perf_counter() - started
+        document = json.loads(plan.stdout)
+        print(
+            f"Plan of 100 000 x 100 000, {attempt}: {seconds:.2f} s, {document['tiles']:,} tiles, "
+            f"{document['memory']['total'] / 1e9:.2f} GB"
+        )
+
+
 def main() -> None:
     """Print one row per size."""
     parser = arguments_of(__doc__)
@@ -67,27 +92,7 @@ def main() -> None:
                 flush=True,
             )
             raster.unlink()
-        huge = folder / "huge.tif"
-        with rasterio.open(
-            huge, "w", driver="GTiff", width=100_000, height=100_000, count=3, dtype="uint8", tiled=True,
-            blockxsize=512, blockysize=512, compress="deflate", sparse_ok=True, bigtiff="yes",
-            crs="EPSG:32633", transform=rasterio.Affine(0.1, 0, 400000, 0, -0.1, 5600000),
-        ):  # fmt: skip
-            pass
-        for attempt in ("first, with the probe", "second, probe remembered"):
-            started = time.perf_counter()
-            plan = subprocess.run(
-                [PROGRAM, "plan", huge, "--model", model, "--json"],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            seconds = time.perf_counter() - started
-            document = json.loads(plan.stdout)
-            print(
-                f"Plan of 100 000 x 100 000, {attempt}: {seconds:.2f} s, {document['tiles']:,} tiles, "
-                f"{document['memory']['total'] / 1e9:.2f} GB"
-            )
+        time_huge_plan(folder, model)
 
 
 if __name__ == "__main__":

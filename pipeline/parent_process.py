@@ -65,7 +65,7 @@ def end_with_process(pid: int) -> None:
     """End this process within seconds after another, which need not be its parent."""
     try:
         other = psutil.Process(pid)
-    except psutil.NoSuchProcess:
+    except psutil.NoSuchProcess:  # it has ended before this one looked
         os._exit(1)
 
     def wait() -> None:
@@ -73,6 +73,6 @@ def end_with_process(pid: int) -> None:
             while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(LOOK_SECONDS)
         except psutil.NoSuchProcess:
-            pass
+            pass  # it has ended, and so does this one
 
     _end_after(wait)

@@ -88,5 +88,5 @@ def _number(path: Path) -> int | None:
     try:
         text = path.read_text().strip()
     except OSError:
-        return None
+        return None  # no such group, or it limits nothing
     return int(text) if text.isdigit() else None

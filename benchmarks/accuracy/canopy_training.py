@@ -62,13 +62,13 @@ class Budget:
         }  # fmt: skip
 
 
-def command(*words: str | Path) -> dict[str, Any]:
+def command(*options: str | Path) -> dict[str, Any]:
     """Run a command of segment-tiles with ``--json`` and return its document."""
     answer = io.StringIO()
     with contextlib.redirect_stdout(answer):
-        status = run_command_line([*map(str, words), "--json"])
+        status = run_command_line([*map(str, options), "--json"])
     if status:
-        msg = f"segment-tiles {' '.join(map(str, words))} ended with status {status}"
+        msg = f"segment-tiles {' '.join(map(str, options))} ended with status {status}"
         raise SystemExit(msg)
     document: dict[str, Any] = json.loads(answer.getvalue())
     return document

@@ -72,7 +72,7 @@ def trained_and_scored(title: str, budget: Budget, data: Path, out: Path) -> dic
     values = [f"{value}={name}" for value, name in scene["class_values"].items()]
     scores = command(
         "evaluate", result, data / scene["labels"], "--class-column", scene["class_column"],
-        *(word for value in values for word in ("--class-value", value)),
+        *(option for value in values for option in ("--class-value", value)),
         "--polygon-shape", scene["polygon_shape"], "--unlabelled", scene["unlabelled"],
         "--boundary-width", BOUNDARY_WIDTH,
     )  # fmt: skip

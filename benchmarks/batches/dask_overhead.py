@@ -143,12 +143,12 @@ def many_tiles(folder: Path, tiles: int) -> None:
     dask = [sys.executable, "-m", "dask"]
     with ExitStack() as stack:
         common = ["--no-dashboard", "--scheduler-file", str(file)]
-        for words in (
+        for options in (
             ["scheduler", "--host", "127.0.0.1", "--port", "0", *common],
             *[["worker", "--nthreads", "1", *common]] * WORKERS,
         ):
             process = subprocess.Popen(
-                [*dask, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                [*dask, *options], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             stack.callback(process.wait)
             stack.callback(process.terminate)

@@ -97,11 +97,11 @@ def served(file: Path) -> Iterator[str]:
         server.server_close()
 
 
-def run(raster: Path, out: Path, words: list[str]) -> Figures:
+def run(raster: Path, out: Path, options: list[str]) -> Figures:
     """Run the command once."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with served(raster) as address:
-        subprocess.run([PROGRAM, "run", address, "--out", str(out), "--quiet", *words], check=True)
+        subprocess.run([PROGRAM, "run", address, "--out", str(out), "--quiet", *options], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = json.loads((out / "report.json").read_text())["seconds"]
     shutil.rmtree(out)
@@ -123,12 +123,12 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     arguments = parser.parse_args()
-    words = ["--model", arguments.model, "--backend", arguments.backend, "--precision", arguments.precision]
+    options = ["--model", arguments.model, "--backend", arguments.backend, "--precision", arguments.precision]
     print("  side  compute s  finish s  finish/compute  processor s  sent/size  (finish/compute of each)")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         for side in arguments.sides:
             raster = mirrored_scene(Path(name) / f"{side}.tif", side)
-            runs = [run(raster, Path(name) / "out", words) for _ in range(arguments.repeat)]
+            runs = [run(raster, Path(name) / "out", options) for _ in range(arguments.repeat)]
             compute, finish, processor, sent = (
                 statistics.median(getattr(figures, field) for figures in runs)
                 for field in ("compute", "finish", "processor", "sent")

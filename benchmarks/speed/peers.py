@@ -70,9 +70,9 @@ class BusyShare:
         return statistics.fmean(self._samples) if self._samples else 0.0
 
 
-def one_contender(words: list[str]) -> None:
+def one_contender(asked: list[str]) -> None:
     """Run one contender in this process and print its time and peak."""
-    name, raster, model, backend, precision, batch, device = words
+    name, raster, model, backend, precision, batch, device = asked
     where = resolve_device(device)
     with tempfile.TemporaryDirectory(dir=Path(raster).parent) as folder:
         job = Job(Path(raster), Path(model), Path(folder), backend, precision, int(batch), where)
@@ -108,7 +108,7 @@ def measure(
     results: dict[Key, list[dict[str, float]]] = {job: [] for job in jobs}
     for _ in range(arguments.repeat):
         for name, backend, precision in jobs:
-            words = [
+            options = [
                 name,
                 str(raster),
                 str(model),
@@ -118,7 +118,7 @@ def measure(
                 arguments.device,
             ]
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.speed.peers", "--as", *words],
+                [sys.executable, "-m", "benchmarks.speed.peers", "--as", *options],
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,

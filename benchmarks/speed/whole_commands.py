@@ -36,13 +36,13 @@ BASE = "pytorch-toolbelt"
 """What the others are divided by."""
 
 
-def as_script(words: list[str]) -> None:
+def as_script(asked: list[str]) -> None:
     """Do what the script of a peer does, in this process."""
     import torch  # noqa: PLC0415 - part of what is timed
 
     from benchmarks.speed.contenders import PEERS, Job  # noqa: PLC0415
 
-    name, raster, model, out = words
+    name, raster, model, out = asked
     PEERS[name](
         Job(Path(raster), Path(model), Path(out), "torch", "fp32", 1, torch.device("cpu"), is_warm=False)
     )()

@@ -47,17 +47,17 @@ class TrainingProcess:
         """Return what the first process says."""
         if self.count == 1:
             return value
-        word = [value]
-        distributed.broadcast_object_list(word, src=0)
-        return word[0]
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def gather(self, value: Value) -> list[Value]:
         """Return what each process says, in the order of ranks."""
         if self.count == 1:
             return [value]
-        words = [value] * self.count
-        distributed.all_gather_object(words, value)
-        return words
+        values = [value] * self.count
+        distributed.all_gather_object(values, value)
+        return values
 
     def own_device(self, device: torch.device) -> torch.device:
         """Return the device of this process: each has a GPU of its own."""

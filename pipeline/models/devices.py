@@ -8,12 +8,12 @@ from segment_tiles.pipeline.errors import UsageError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device that a user's word means: ``auto`` is the first CUDA device, else the CPU.
+    """Return the device that a user names: ``auto`` is the first CUDA device, else the CPU.
 
     Raises
     ------
     UsageError
-        If the word is not known or the device is not there.
+        If the name is not known or the device is not there.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")

@@ -36,7 +36,7 @@ TURNS: dict[str, tuple[Turn, ...]] = {
     "flips": (Turn(), Turn(0, mirrored=True), Turn(2, mirrored=True), Turn(2)),
     "rotations": (Turn(), Turn(1), Turn(2), Turn(3)),
 }
-"""By the word of ``--tta``; rows reversed is a half turn of columns reversed."""
+"""By the value of ``--tta``; rows reversed is a half turn of columns reversed."""
 
 
 class Ensemble:

@@ -61,16 +61,16 @@ def _kind_of_tiff(path: str) -> Kind:
     except SourceError:
         # opening it says what is wrong
         return "raster" if vendor_of(path) in GENERIC_VENDORS else "slide"
-    if pages.has_place:
+    if pages.has_tie_points:
         return "raster"  # no scanner says where on the Earth a slide lies
     vendor = vendor_of(path)
     if vendor not in GENERIC_VENDORS:
         return "slide"
-    tags = _tags_without_place(path)
-    return "raster" if tags is None else _kind_without_place(pages, tags, vendor)
+    tags = _tags_if_not_georeferenced(path)
+    return "raster" if tags is None else _kind_if_not_georeferenced(pages, tags, vendor)
 
 
-def _kind_without_place(pages: TiffPages, tags: dict[str, Any], vendor: str | None) -> Kind:
+def _kind_if_not_georeferenced(pages: TiffPages, tags: dict[str, Any], vendor: str | None) -> Kind:
     if "<OME" in pages.description:
         return "ome-tiff"
     if is_series(pages):
@@ -80,13 +80,13 @@ def _kind_without_place(pages: TiffPages, tags: dict[str, Any], vendor: str | No
     return "slide" if vendor and (is_unread or (pixel or math.inf) <= LARGEST_SLIDE_PIXEL) else "raster"
 
 
-def _tags_without_place(path: str) -> dict[str, Any] | None:
+def _tags_if_not_georeferenced(path: str) -> dict[str, Any] | None:
     """Return GDAL's tags of a TIFF, none of one in a compression that it does not know; None: it has a georeference."""
     try:
         with rasterio.open(path) as dataset:
             placed = dataset.crs is not None or not dataset.transform.is_identity or dataset.gcps[0]
             return None if placed else dict(dataset.tags())
-    except GDAL_ERRORS:
+    except GDAL_ERRORS:  # whoever opens it says what is wrong
         return {}
 
 

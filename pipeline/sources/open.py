@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
@@ -73,34 +74,11 @@ def open_source(
     """
     kind = kind_of(uri)
     if kind == "raster":
-        if is_tiff(uri):
-            tiff_pages(uri)  # refuses one whose end is missing, of which GDAL would show what there is
-        else:
-            refuse_cut_files(uri)
-        _check_planes(uri, view)
-        if view.mpp is None and view.source_mpp is None:
-            return RasterFile(
-                uri,
-                bands=bands,
-                nodata=nodata,
-                nodata_rule=nodata_rule,
-                alpha=alpha,
-                level=level,
-                settings=settings,
-                cache_mib=cache_mib,
-                unchanged=unchanged,
-            )
-        picture = RasterPyramid(
-            uri,
-            bands=bands,
-            nodata=nodata,
-            nodata_rule=nodata_rule,
-            alpha=alpha,
-            settings=settings,
-            cache_mib=cache_mib,
-            unchanged=unchanged,
-        )
-        return PyramidSource(uri, picture, level=level, view=view)
+        opened = partial(
+            RasterFile, uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, alpha=alpha, settings=settings,
+            cache_mib=cache_mib, unchanged=unchanged,
+        )  # fmt: skip
+        return _open_raster(uri, opened, level, view)
     pyramid = _open_pyramid(uri, kind, view, cache_mib * 2**20)
     try:
         return PyramidSource(
@@ -109,6 +87,18 @@ def open_source(
     except BaseException:
         pyramid.close()
         raise
+
+
+def _open_raster(uri: str, opened: Callable[..., RasterFile], level: int, view: View) -> Source:
+    """Open what GDAL reads, on its own pixels or on those of the view; ``opened`` takes a level."""
+    if is_tiff(uri):
+        tiff_pages(uri)  # refuses one whose end is missing, of which GDAL would show what there is
+    else:
+        refuse_cut_files(uri)
+    _check_planes(uri, view)
+    if view.mpp is None and view.source_mpp is None:
+        return opened(level=level)
+    return PyramidSource(uri, RasterPyramid(uri, opened), level=level, view=view)
 
 
 def _open_pyramid(uri: str, kind: Kind, view: View, cache_bytes: int) -> Pyramid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pystac
 
@@ -19,6 +20,11 @@ COLLECTION = "collection.json"
 """Name of the file in the results folder."""
 ITEM = "item.json"
 """Name of a result's item in its output directory."""
+TABLES: Final = (
+    ("jobs-parquet", PARQUET, "application/vnd.apache.parquet"),
+    ("jobs-csv", CSV, "text/csv"),
+)
+"""Key, file and media type of the assets."""
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
@@ -53,26 +59,26 @@ def write_collection(results: Path, title: str, outcomes: Sequence[JobOutcome]) 
     collection.remove_links(pystac.RelType.ROOT)
     collection.add_link(pystac.Link(pystac.RelType.ROOT, f"./{COLLECTION}", media_type=pystac.MediaType.JSON))
     for outcome, item in items:
-        path = outcome.job.config.out / ITEM
-        collection.add_link(
-            pystac.Link(
-                pystac.RelType.ITEM,
-                pystac.utils.make_relative_href(str(path), str(target)),
-                media_type=pystac.MediaType.GEOJSON,
-                title=outcome.job.name,
-                extra_fields={"id": item.id},
-            )
-        )
-    for key, name, kind in (
-        ("jobs-parquet", PARQUET, "application/vnd.apache.parquet"),
-        ("jobs-csv", CSV, "text/csv"),
-    ):
+        collection.add_link(_link(outcome, item, target))
+    for key, name, kind in TABLES:
         collection.add_asset(
             key, pystac.Asset(f"./{name}", title="Table of jobs", media_type=kind, roles=["metadata"])
         )
     with finished_file(target) as path:
         path.write_text(stac_text(collection), encoding="utf-8")
     return notes
+
+
+def _link(outcome: JobOutcome, item: pystac.Item, target: Path) -> pystac.Link:
+    """Return the link from the collection to the item of a job."""
+    path = outcome.job.config.out / ITEM
+    return pystac.Link(
+        pystac.RelType.ITEM,
+        pystac.utils.make_relative_href(str(path), str(target)),
+        media_type=pystac.MediaType.GEOJSON,
+        title=outcome.job.name,
+        extra_fields={"id": item.id},
+    )
 
 
 def _items(finished: Sequence[JobOutcome]) -> tuple[list[tuple[JobOutcome, pystac.Item]], list[str]]:

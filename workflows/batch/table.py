@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,15 @@ def job_row(outcome: JobOutcome) -> dict[str, Any]:
         "fingerprint": report.get("fingerprint"),
         "area_unit": report.get("area_unit"),
     }
-    if outcome.has_failed:  # a part of a map has areas that say nothing
-        return row
-    if "classes" not in report:
-        return row
+    # a part of a map has areas that say nothing
+    return row if outcome.has_failed or "classes" not in report else row | class_columns(report)
+
+
+def class_columns(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how large every class is, in pixels and area, or in what else its Kind counts."""
     sizes = kind_of_report(report).sizes(report)
     count, size = sizes.count, sizes.size
+    row = {}
     for entry in report["classes"]:
         # the columns of pixels without a class have that name
         name = entry["name"] if entry["name"] != "nodata" else "nodata (class)"

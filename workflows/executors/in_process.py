@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.workflows.executors.interruption import Interruption
-from segment_tiles.workflows.executors.protocol import Capacity, IsStopped, Request, Result, RunPaths
+from segment_tiles.workflows.executors.protocol import Capacity, Request, Result, RunPaths, WholeWork
 
 if TYPE_CHECKING:
     from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
@@ -35,13 +35,10 @@ class InProcess:
         return function(*arguments)
 
     def do_whole(
-        self,
-        function: Callable[[Request, IsStopped, IsStopped], Result],
-        request: Request,
-        interruption: Interruption,
+        self, work: WholeWork[Request, Result], request: Request, interruption: Interruption
     ) -> Result:
         """Do it here."""
-        return function(request, interruption.is_requested, lambda: False)
+        return work(request, interruption.is_requested, lambda: False)
 
     def run(
         self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption

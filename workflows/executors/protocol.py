@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # worker processes are started before this process has spent 
 Result = TypeVar("Result")
 Request = TypeVar("Request")
 IsStopped = Callable[[], bool]
+WholeWork = Callable[[Request, IsStopped, IsStopped], Result]
+"""Does all of a small run; asks whether to end with the rows in work, and whether to end with the batch in work."""
 Tell = Callable[[str], None]
 """Shows the user one line, such as the address of a dashboard."""
 
@@ -80,14 +82,9 @@ class Executor(Protocol):
         ...
 
     def do_whole(
-        self,
-        function: Callable[[Request, IsStopped, IsStopped], Result],
-        request: Request,
-        interruption: Interruption,
+        self, work: WholeWork[Request, Result], request: Request, interruption: Interruption
     ) -> Result:
-        """Return what a function returns that does all of a small run where its Regions would be done.
-
-        It is asked whether to end with the rows in work, and whether to end with the batch in work.
+        """Return what the work on a small run returns, done where its Regions would be done.
 
         Raises
         ------

@@ -219,7 +219,7 @@ def _targets(
 
 
 def _require_one_version(known: KnownVersion, ledger: TileLedger) -> None:
-    """Refuse polygons of a raster that changed while it was read; its tiles are not gone on with later."""
+    """Refuse polygons of a raster that changed while it was read; its tiles are not used later."""
     try:
         known.require_same()
     except SourceChangedError:

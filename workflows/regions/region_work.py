@@ -157,31 +157,9 @@ class RegionWork:
 
     def _stream(self, part: Part) -> tuple[int, ReadFailedError | None]:
         """Stream a part into the store; return the rows that came out and the error that ended it."""
-        task = self._task
-        window, grid = part.window.shift(self._roi.row, self._roi.column), task.cut.thumbnail
-        thumbnail = None if grid is None else Thumbnail(grid, window, task.cut.spec.dtype)
-        stream = RegionStream(
-            watched(self._planes.sources(part.planes), thumbnail),
-            self._scorer,
-            task.cut.lattice,
-            window,
-            blend=task.blend,
-            batch=task.model.batch,
-            area=self._area,
-            with_scores=task.with_scores,
-            on_tiles=self._progress,
-        )
-        table, group = self._scorer.classes, open_store(task.store, "r+")
-        writer = ShardWriter(
-            group,
-            part.window,
-            self._roi.row,
-            Ledger(task.ledger),
-            table.nodata,
-            table.count,
-            part.planes,
-            thumbnail,
-        )
+        grid, spec = self._task.cut.thumbnail, self._task.cut.spec
+        thumbnail = None if grid is None else Thumbnail(grid, self._window_of(part), spec.dtype)
+        stream, writer = self._rows_of(part, thumbnail), self._writer_of(part, thumbnail)
         done = 0
         try:
             with writer:
@@ -196,6 +174,39 @@ class RegionWork:
         finally:
             self._add_times(stream, writer)
         return done, None
+
+    def _window_of(self, part: Part) -> Window:
+        """Return the window of a part in pixels of the source."""
+        return part.window.shift(self._roi.row, self._roi.column)
+
+    def _rows_of(self, part: Part, thumbnail: Thumbnail | None) -> RegionStream:
+        """Return what reads the planes of a part, and gives their finished rows."""
+        task = self._task
+        return RegionStream(
+            watched(self._planes.sources(part.planes), thumbnail),
+            self._scorer,
+            task.cut.lattice,
+            self._window_of(part),
+            blend=task.blend,
+            batch=task.model.batch,
+            area=self._area,
+            with_scores=task.with_scores,
+            on_tiles=self._progress,
+        )
+
+    def _writer_of(self, part: Part, thumbnail: Thumbnail | None) -> ShardWriter:
+        """Return what writes finished rows into the store, and then into the ledger."""
+        classes = self._scorer.classes
+        return ShardWriter(
+            open_store(self._task.store, "r+"),
+            part.window,
+            self._roi.row,
+            Ledger(self._task.ledger),
+            classes.nodata,
+            classes.count,
+            part.planes,
+            thumbnail,
+        )
 
     def _mark(self, rows: FinishedRows) -> None:
         if self._task.is_composed and rows.not_finite is not None:

@@ -66,12 +66,7 @@ def run_report(
         "kind": scene.kind,
         "fingerprint": record.fingerprint,
         "source": kind.facts(scene),
-        "model": {
-            "name": scene.manifest.name,
-            "checksum": scene.manifest.weights_checksum,
-            # 0 where the graph cannot be traced: the network then runs as it is
-            "folded_batch_norms": max((region.folded_batch_norms for region in regions), default=0),
-        },
+        "model": _model(plan, regions),
         "settings": dict(record.settings),
         "choices": {
             **record.choices,
@@ -82,11 +77,7 @@ def run_report(
         **kind.count(scene, shards, directory),
         "not_finite": not_finite,
         "workers": plan.workers,
-        "tiles": {
-            "planned": plan.tiles,
-            "computed": sum(region.computed for region in regions),
-            "skipped": sum(region.skipped for region in regions),
-        },
+        "tiles": _tiles(plan, regions),
         "seconds": {
             **{name: round(value, 3) for name, value in seconds.items()},
             "stages": _stages(regions),
@@ -107,6 +98,23 @@ def not_finite_warning(count: int, total: int) -> str:
         "values of the source against the scaling of the model (`segment-tiles info`, `model inspect`), and "
         "whether --precision fp32 cures it"
     )
+
+
+def _model(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, Any]:
+    return {
+        "name": plan.scene.manifest.name,
+        "checksum": plan.scene.manifest.weights_checksum,
+        # 0 if the graph cannot be traced: the network then runs as it is
+        "folded_batch_norms": max((region.folded_batch_norms for region in regions), default=0),
+    }
+
+
+def _tiles(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, int]:
+    return {
+        "planned": plan.tiles,
+        "computed": sum(region.computed for region in regions),
+        "skipped": sum(region.skipped for region in regions),
+    }
 
 
 def _memory(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Regions are done while the source stays what it was: a change ends the run, and its rows are not gone on with."""
+"""Regions are done while the source stays what it was: a change ends the run, and its rows are not used."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def on_one_version(
     ------
     SourceChangedError
         If it is another, or was one in between. The record then says so: rows may be of two versions, and are not
-        gone on with even if the first one comes back. A source that has only gone may come back as it was.
+        continued even if the first one comes back. A source that has only gone may come back as it was.
     """
     watch = SourceWatch(known)
     try:

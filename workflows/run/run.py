@@ -60,7 +60,7 @@ class Run:
     in_flight: Alone = ALONE
     """What it shares with other runs in flight."""
     record: RunRecord | None = None
-    """Of an earlier start that is gone on with, or of this one."""
+    """Of an earlier start that is continued, or of this one."""
     is_new: bool = False
     """Whether this start began it."""
     notes: tuple[str, ...] = ()
@@ -206,31 +206,21 @@ class Run:
     def _tasks(self, plan: Plan, paths: RunPaths, known: KnownVersion) -> list[RegionTask]:
         """Return the Regions of all planes of all Cuts."""
         assert self.record is not None
-        config, scene, probe = self.config, self.scene, plan.probe
+        config, scene = self.config, self.scene
         widest = max(region.width for region in plan.regions) + scene.lattice.overlap
         cache = read_cache_bytes(scene.spec, min(widest, scene.spec.width))
         cuts = self.kind.cuts_in_work(
             scene, self.directory, replace(known, uri=absolute_uri(scene.uri)), cache // 2**20
         )
         result, *parts = self.stores
-        checksums = (manifest.map_checksum for _, manifest in scene.companions)
-        model = ModelRequest(
-            ((paths.model, paths.checksum), *zip(config.companions, checksums, strict=True)),
-            probe.device,
-            probe.precision,
-            probe.backend,
-            probe.batch,
-            scene.lattice.tile,
-            config.augmentation,
-            config.trust,
-        )
+        model = self._model_request(plan, paths)
         return [
             RegionTask(
                 cut=cut,
                 planes=slab,
                 region=region,
                 model=model,
-                device_name=probe.device_name,
+                device_name=plan.probe.device_name,
                 blend=config.blend,
                 store=store.path.absolute(),
                 ledger=store.ledger.folder.absolute(),
@@ -244,3 +234,18 @@ class Run:
             for slab in cut.slabs()
             for region in regions
         ]
+
+    def _model_request(self, plan: Plan, paths: RunPaths) -> ModelRequest:
+        """Return what decides how a worker computes a batch of tiles."""
+        config, scene, probe = self.config, self.scene, plan.probe
+        checksums = (manifest.map_checksum for _, manifest in scene.companions)
+        return ModelRequest(
+            ((paths.model, paths.checksum), *zip(config.companions, checksums, strict=True)),
+            probe.device,
+            probe.precision,
+            probe.backend,
+            probe.batch,
+            scene.lattice.tile,
+            config.augmentation,
+            config.trust,
+        )

@@ -1,4 +1,4 @@
-"""What an earlier start of a run left: checked, mended, and brought into a state that can be gone on with.
+"""What an earlier start of a run left: checked, mended, and brought into a state that can be continued.
 
 ::
 
@@ -55,7 +55,7 @@ AGAIN: Final = "what an earlier start left is damaged ({what}): that part is com
 def take_up(
     directory: OutputDirectory, stores: Sequence[WorkStore], record: RunRecord | None, *, restart: bool
 ) -> list[str]:
-    """Bring the output directory into a state that can be gone on with; return what the user should know.
+    """Bring the output directory into a state that can be continued; return what the user should know.
 
     Raises
     ------

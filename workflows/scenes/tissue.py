@@ -31,15 +31,15 @@ def find_tissue(config: RunConfig) -> tuple[TissueMask | Path | None, tuple[str,
     UsageError
         If a tissue mask is asked for of something that is no stained slide, or its file is missing.
     """
-    word = config.tissue
-    if word == "off":
+    asked = config.tissue
+    if asked == "off":
         return None, ()
-    if word not in {"auto", "otsu"}:
-        if not split_layer(word)[0].exists():
-            msg = f"--tissue is {word!r}; it must be auto, otsu, off, or a file of polygons that exists"
+    if asked not in {"auto", "otsu"}:
+        if not split_layer(asked)[0].exists():
+            msg = f"--tissue is {asked!r}; it must be auto, otsu, off, or a file of polygons that exists"
             raise UsageError(msg)
-        return Path(word), ()
-    if word == "auto" and kind_of(config.source) not in {"slide", "ome-tiff", "tiff-series"}:
+        return Path(asked), ()
+    if asked == "auto" and kind_of(config.source) not in {"slide", "ome-tiff", "tiff-series"}:
         return None, ()
     source = open_whole(config, replace(config.view, mpp=None))
     try:
@@ -48,7 +48,7 @@ def find_tissue(config: RunConfig) -> tuple[TissueMask | Path | None, tuple[str,
         view = _thumbnail_view(config, source)
     finally:
         source.close()
-    if not is_slide and word == "auto":
+    if not is_slide and asked == "auto":
         return None, ()
     if not is_coloured:
         msg = (

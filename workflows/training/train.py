@@ -168,7 +168,7 @@ def _with_scenes_left_out(
     """Train again without each scene in turn, and put its scores into the package and the report."""
     left_out = {}
     for scene in [s.name for s in settings.scenes if s.use == "train"]:
-        # a left-out training is part of this command: what is there of it is gone on with
+        # a left-out training is part of this command: what is there of it is continued
         inner = _train_one(without_scene(settings, scene), left_out_folder(out, scene), session, resume=True)
         left_out[scene] = inner.scores.get(scene)
     if not session.process.is_first:

@@ -67,24 +67,7 @@ def load_checkpoint(
     path = folder / CHECKPOINT_NAME
     if not path.exists():
         return None
-    try:
-        with zipfile.ZipFile(path) as parts:  # torch does not notice a wrong byte in the weights
-            damaged = parts.testzip()
-        if damaged is not None:
-            msg = f"{path} is damaged in {damaged}; remove it, or begin anew with --restart"
-            raise TrainingError(msg)
-        checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (
-        RuntimeError,
-        TypeError,
-        EOFError,
-        OSError,
-        ValueError,
-        zipfile.BadZipFile,
-        UnpicklingError,
-    ) as error:
-        msg = f"{path} cannot be read as a checkpoint ({one_line(error)}); remove it, or begin anew with --restart"
-        raise TrainingError(msg) from error
+    checkpoint = _read(path)
     if checkpoint.fingerprint != fingerprint:
         msg = (
             f"{path} belongs to a training with other settings or data; restore them, begin anew with --restart, or "
@@ -99,3 +82,24 @@ def load_checkpoint(
             )
             raise TrainingError(msg)
     return checkpoint
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        with zipfile.ZipFile(path) as parts:  # torch does not notice a wrong byte in the weights
+            damaged = parts.testzip()
+        if damaged is not None:
+            msg = f"{path} is damaged in {damaged}; remove it, or begin anew with --restart"
+            raise TrainingError(msg)
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except (
+        RuntimeError,
+        TypeError,
+        EOFError,
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+        UnpicklingError,
+    ) as error:
+        msg = f"{path} cannot be read as a checkpoint ({one_line(error)}); remove it, or begin anew with --restart"
+        raise TrainingError(msg) from error

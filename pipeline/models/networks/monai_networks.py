@@ -20,7 +20,7 @@ NETWORKS: Final = (
     "SwinUNETR", "UNet",
 )  # fmt: skip
 """Networks that map a picture to logits of its size; no other class is ever built."""
-CHANNEL_WORDS: Final = {"in_channels": "input bands", "out_channels": "classes"}
+CHANNELS_OF: Final = {"in_channels": "input bands", "out_channels": "classes"}
 USUAL_MULTIPLE: Final = 32
 """Sides that networks of five halvings take."""
 
@@ -36,11 +36,10 @@ def build_monai(architecture: Architecture, bands: int, classes: int) -> nn.Modu
     name, arguments = architecture.backbone, dict(architecture.details.get("arguments", {}))
     check_network(name, arguments)
     background = bool(architecture.details.get(BACKGROUND))
-    for word, count in (("in_channels", bands), ("out_channels", classes - background)):
-        if arguments.get(word) != count:
-            msg = (
-                f"MONAI's {name} has {word} {arguments.get(word)}, the manifest {count} {CHANNEL_WORDS[word]}"
-            )
+    for argument, count in (("in_channels", bands), ("out_channels", classes - background)):
+        if arguments.get(argument) != count:
+            found, needed = arguments.get(argument), f"{count} {CHANNELS_OF[argument]}"
+            msg = f"MONAI's {name} has {argument} {found}, the manifest {needed}"
             raise ModelError(msg)
     try:
         network: nn.Module = getattr(import_module("monai.networks.nets"), name)(**arguments)

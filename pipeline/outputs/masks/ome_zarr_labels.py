@@ -156,13 +156,13 @@ def _multiscale(georef: GeoRef, shapes: Sequence[tuple[int, int]], name: str) ->
         "type": "mode",
         "axes": [{"name": axis, "type": "space", **unit} for axis in ("y", "x")],
         "datasets": [
-            {"path": str(level), "coordinateTransformations": _place(georef, shapes[0], shape)}
+            {"path": str(level), "coordinateTransformations": _transformations(georef, shapes[0], shape)}
             for level, shape in enumerate(shapes)
         ],
     }
 
 
-def _place(georef: GeoRef, full: tuple[int, int], shape: tuple[int, int]) -> list[dict[str, Any]]:
+def _transformations(georef: GeoRef, full: tuple[int, int], shape: tuple[int, int]) -> list[dict[str, Any]]:
     """Return scale and translation of a level, which place the centre of its first pixel.
 
     The centre of the first full-resolution pixel of the source is at its own origin, as NGFF has it; larger

@@ -94,7 +94,7 @@ def group_attributes(
     return {
         "zarr_conventions": [MULTISCALES, *_registrations(georef)],
         "multiscales": {"layout": layout, "resampling_method": "mode"},
-        **_group_place(georef, shape),
+        **_group_georeference(georef, shape),
     }
 
 
@@ -109,7 +109,7 @@ def overview_group_attributes(georef: GeoRef, shape: tuple[int, int]) -> dict[st
         Rows and columns at full resolution: the extent of the data, which the last row and column of an
         overview overhang if a side is odd.
     """
-    return {"zarr_conventions": _registrations(georef), **_group_place(georef, shape)}
+    return {"zarr_conventions": _registrations(georef), **_group_georeference(georef, shape)}
 
 
 def array_attributes(georef: GeoRef, shape: tuple[int, int], level: int = 0) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _registrations(georef: GeoRef) -> list[dict[str, str]]:
     return [SPATIAL] if georef.crs_wkt is None else [SPATIAL, PROJ]
 
 
-def _group_place(georef: GeoRef, shape: tuple[int, int]) -> dict[str, Any]:
+def _group_georeference(georef: GeoRef, shape: tuple[int, int]) -> dict[str, Any]:
     """Return what ``spatial`` allows on a group: names of dimensions and the bounding box; and the CRS."""
     return {
         "spatial:dimensions": list(DIMENSIONS),

@@ -63,7 +63,7 @@ def dicom_levels(path: Path) -> list[DicomLevel]:
             try:
                 found = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
             except InvalidDicomError:
-                continue
+                continue  # another file beside the slide
             if found.get("SOPClassUID") != WHOLE_SLIDE_IMAGE or "VOLUME" not in found.get("ImageType", ()):
                 continue
             shape = int(found.TotalPixelMatrixRows), int(found.TotalPixelMatrixColumns)

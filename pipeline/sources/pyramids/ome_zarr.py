@@ -104,7 +104,7 @@ def _image(
         arrays = [_array(uri, group, str(entry["path"])) for entry in datasets]
         axes = _axes(image.get("axes"), arrays[0].ndim)
         _check_levels(uri, arrays, [name for name, _ in axes])
-        mpp, origin = _place(image, [name for name, _ in axes], [unit for _, unit in axes])
+        mpp, origin = _grid(image, [name for name, _ in axes], [unit for _, unit in axes])
         channels = [str(entry.get("label", "")) for entry in own.get("omero", {}).get("channels", [])]
     except DAMAGE as error:
         msg = f"{uri}: has OME-Zarr metadata that cannot be understood ({said(error)})"
@@ -188,7 +188,7 @@ def _axes(declared: Any, count: int) -> list[tuple[str, str | None]]:
     ]
 
 
-def _place(
+def _grid(
     image: Mapping[str, Any], names: Sequence[str], units: Sequence[str | None]
 ) -> tuple[tuple[float, float] | None, tuple[float, float]]:
     """Return height and width of a full-resolution pixel, and x and y of the corner, in micrometres."""

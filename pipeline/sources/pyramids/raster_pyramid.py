@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.pyramids.pyramid import PyramidFacts
-from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 
 
 class RasterPyramid:
     """A raster without CRS and its overviews.
+
+    Parameters
+    ----------
+    uri
+        Names it in messages.
+    opened
+        Opens it at a ``level``.
 
     Raises
     ------
@@ -27,37 +32,13 @@ class RasterPyramid:
         If it has a CRS: its pixels are measured in that, not in micrometres.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        *,
-        bands: Sequence[int] | None = None,
-        nodata: float | None = None,
-        nodata_rule: NodataRule = "all",
-        alpha: AlphaUse = "auto",
-        settings: Mapping[str, Any] | None = None,
-        cache_mib: int = DEFAULT_MIB,
-        unchanged: Callable[[], None] | None = None,
-    ) -> None:
-        def opened(level: int) -> RasterFile:
-            return RasterFile(
-                uri,
-                bands=bands,
-                nodata=nodata,
-                nodata_rule=nodata_rule,
-                alpha=alpha,
-                level=level,
-                settings=settings,
-                cache_mib=cache_mib,
-                unchanged=unchanged,
-            )
-
-        self._levels = [opened(0)]
+    def __init__(self, uri: str, opened: Callable[..., RasterFile]) -> None:
+        self._levels = [opened(level=0)]
         if self._levels[0].spec.georef.crs_wkt is not None:
             self.close()
             msg = f"{uri}: has a CRS, so --mpp and --source-mpp mean nothing here; choose a --level"
             raise UsageError(msg)
-        self._levels += [opened(level) for level in range(1, self._levels[0].level_count)]
+        self._levels += [opened(level=level) for level in range(1, self._levels[0].level_count)]
         spec = self._levels[0].spec
         self.facts = PyramidFacts(
             kind="raster",

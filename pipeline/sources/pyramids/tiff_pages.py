@@ -60,7 +60,7 @@ class TiffPages:
     """Of the first page."""
     software: str
     """Of the first page."""
-    has_place: bool
+    has_tie_points: bool
     """Whether the first page says where its pixels lie, as GeoTIFF does."""
 
     @property
@@ -104,7 +104,7 @@ def _tiff_pages(path: str, size: int, _changed: int) -> TiffPages:
     with Path(path).open("rb") as file:
         walker = _Walker(path, file, size)
         first: dict[int, NDArray[np.generic]] = {}
-        has_place = walker.has_tag(walker.first, TIE_POINTS)
+        has_tie_points = walker.has_tag(walker.first, TIE_POINTS)
         pages: list[TiffPage] = []
         offset = walker.first
         while offset:
@@ -117,7 +117,7 @@ def _tiff_pages(path: str, size: int, _changed: int) -> TiffPages:
     if not pages:
         msg = f"{path}: is a TIFF without a page; copy or export it again"
         raise SourceError(msg)
-    return TiffPages(tuple(pages), _text(first, DESCRIPTION), _text(first, SOFTWARE), has_place)
+    return TiffPages(tuple(pages), _text(first, DESCRIPTION), _text(first, SOFTWARE), has_tie_points)
 
 
 class _Walker:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,62 +61,89 @@ def slice_headers(file: Path) -> list[SliceHeader]:
             if frames > 1:
                 msg = f"{file}: holds {frames} frames and does not say where each lies; convert it to NIfTI first"
                 raise SourceError(msg)
-            return [_header(file, dataset, None, None, {})]
+            return [_header(_Slice(file, dataset, None, None, {}))]
         if len(groups) != frames:
             msg = f"{file}: holds {frames} frames, but functional groups of {len(groups)}; copy it again"
             raise SourceError(msg)
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
-        return [_header(file, dataset, number, group, shared) for number, group in enumerate(groups)]
+        return [_header(_Slice(file, dataset, number, group, shared)) for number, group in enumerate(groups)]
     except (*DAMAGE, *library_errors()) as error:
         msg = f"{file}: is not a DICOM image that can be read ({said_by(error)}); copy it again"
         raise SourceError(msg) from error
 
 
-def _header(file: Path, dataset: Any, number: int | None, own: Any, shared: Any) -> SliceHeader:
-    def said(name: str) -> Any:
-        for holder in (own, shared):
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """What a file says of one slice: in its own functional groups, in those of all frames, or at the top level."""
+
+    file: Path
+    dataset: Any
+    number: int | None
+    """Of the frame, from 0; None in a classic file."""
+    own: Any
+    shared: Any
+
+    def said(self, name: str) -> Any:
+        for holder in (self.own, self.shared):
             group = None if holder is None else holder.get(GROUP_OF[name])
             if group and group[0].get(name) is not None:
                 return group[0].get(name)
-        return dataset.get(name)
+        return self.dataset.get(name)
 
-    def numbers(name: str, count: int) -> tuple[float, ...]:
-        value = said(name)
-        frame = "" if number is None else f"frame {number + 1} "
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """Return the numbers of an element that a slice of a volume must have."""
+        value = self.said(name)
+        frame = "" if self.number is None else f"frame {self.number + 1} "
         if value is None:
-            msg = f"{file}: {frame}has no {name}, so it is no slice of a volume; convert it to NIfTI first"
+            msg = (
+                f"{self.file}: {frame}has no {name}, so it is no slice of a volume; convert it to NIfTI first"
+            )
             raise SourceError(msg)
         found = _numbers(value)
         if len(found) != count or not all(map(math.isfinite, found)):
             shown = "/".join(f"{one:g}" for one in found)
-            msg = f"{file}: {frame}has the {name} {shown}; {counted(count, 'finite number')} are needed: copy it again"
+            msg = (
+                f"{self.file}: {frame}has the {name} {shown}; {counted(count, 'finite number')} are needed: "
+                "copy it again"
+            )
             raise SourceError(msg)
         return found
 
-    position, orientation = numbers("ImagePositionPatient", 3), numbers("ImageOrientationPatient", 6)
-    spacing = numbers("PixelSpacing", 2)
+    def rescale(self) -> tuple[float, float]:
+        """Return slope and intercept, from stored values to those that are meant."""
+        slope, intercept = (
+            float(default if value is None else value)
+            for value, default in ((self.said("RescaleSlope"), 1), (self.said("RescaleIntercept"), 0))
+        )
+        if not math.isfinite(slope) or not math.isfinite(intercept):
+            msg = (
+                f"{self.file}: scales its values by {slope:g} and {intercept:g}; finite numbers are needed: "
+                "copy it again"
+            )
+            raise SourceError(msg)
+        return slope, intercept
+
+
+def _header(one: _Slice) -> SliceHeader:
+    file, dataset = one.file, one.dataset
+    position, orientation = one.numbers("ImagePositionPatient", 3), one.numbers("ImageOrientationPatient", 6)
+    spacing = one.numbers("PixelSpacing", 2)
     _check_grid(file, spacing, orientation)
-    slope, intercept = (
-        float(default if value is None else value)
-        for value, default in ((said("RescaleSlope"), 1), (said("RescaleIntercept"), 0))
-    )
-    if not math.isfinite(slope) or not math.isfinite(intercept):
-        msg = f"{file}: scales its values by {slope:g} and {intercept:g}; finite numbers are needed: copy it again"
-        raise SourceError(msg)
-    thickness = float(said("SliceThickness") or 0)
+    rescale = one.rescale()
+    thickness = float(one.said("SliceThickness") or 0)
     return SliceHeader(
         file,
         str(dataset.get("SeriesInstanceUID", "none")),
         int(dataset.Rows),
         int(dataset.Columns),
-        _stored_type(dataset) if (slope, intercept) == (1.0, 0.0) else "float32",
+        _stored_type(dataset) if rescale == (1.0, 0.0) else "float32",
         spacing,
         position,
         orientation,
         thickness if thickness > 0 and math.isfinite(thickness) else None,
-        (slope, intercept),
-        number,
-        _indices(own),
+        rescale,
+        one.number,
+        _indices(one.own),
         str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1",
     )
 

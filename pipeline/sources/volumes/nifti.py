@@ -97,7 +97,7 @@ def read_nifti_blocks(
             times = selection.times(image.shape) if len(image.shape) > 3 else (None,)
             for channel, time in enumerate(times):
                 for first, stop in blocks:
-                    values = np.asarray(image.dataobj[_place(image.shape, slice(first, stop), time)])
+                    values = np.asarray(image.dataobj[_index(image.shape, slice(first, stop), time)])
                     # in the byte order of this machine; copied only if something changes
                     yield channel, first, values.astype(dtype, copy=False)
             while to_the_end and stream.read(PIECE):
@@ -182,7 +182,7 @@ class _Heard(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def _place(shape: tuple[int, ...], k: slice, time: int | None) -> tuple[Any, ...]:
+def _index(shape: tuple[int, ...], k: slice, time: int | None) -> tuple[Any, ...]:
     further = () if time is None else (time, *(0 for _ in shape[4:]))
     return (slice(None), slice(None), k, *further)
 

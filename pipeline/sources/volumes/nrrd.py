@@ -205,21 +205,21 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _held_type(path: Path, header: dict[str, Any]) -> str:
-    words = str(header["type"]).lower()
-    if words == "block":
+    spelling = str(header["type"]).lower()
+    if spelling == "block":
         msg = f"{path}: holds values of type block; one number per voxel is needed"
         raise SourceError(msg)
     found = _stored_type(header)
     if found is None:
-        msg = f"{path}: its `type` is {words!r}; known are {', '.join(SPELLINGS)}"
+        msg = f"{path}: its `type` is {spelling!r}; known are {', '.join(SPELLINGS)}"
         raise SourceError(msg)
     return checked_dtype(np.dtype(found))
 
 
 def _stored_type(header: dict[str, Any]) -> str | None:
     """Return NumPy's name of the type of the stored values; None if the format does not know it."""
-    words = str(header["type"]).lower()
-    return next((name for name, spellings in SPELLINGS.items() if words in spellings), None)
+    spelling = str(header["type"]).lower()
+    return next((name for name, spellings in SPELLINGS.items() if spelling in spellings), None)
 
 
 def _unit(path: Path, header: dict[str, Any]) -> tuple[float, tuple[str, ...]]:

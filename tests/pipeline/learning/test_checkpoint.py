@@ -1,4 +1,4 @@
-"""Checkpoints: what is damaged is never gone on with, and an older one stays until the new one is whole."""
+"""Checkpoints: what is damaged is never continued, and an older one stays until the new one is whole."""
 
 from __future__ import annotations
 

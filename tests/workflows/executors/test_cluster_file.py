@@ -11,6 +11,7 @@ from distributed.deploy import Cluster
 import segment_tiles.workflows
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.executors.dask_cluster.cluster_file import cluster_class, read_cluster_file
+from segment_tiles.workflows.executors.dask_cluster.clusters import DescribedCluster, stop
 from segment_tiles.workflows.run.segment import segment
 
 EXAMPLES = sorted((Path(segment_tiles.workflows.__file__).parent / "deploy" / "clusters").glob("*.yaml"))
@@ -96,3 +97,25 @@ def test_every_example_is_a_description_and_its_class_is_one_where_it_is_install
 
 def test_there_is_an_example_for_each_kind() -> None:
     assert {path.stem for path in EXAMPLES} == {"slurm", "pbs", "kubernetes", "gpus"}
+
+
+def test_a_cluster_that_does_not_stop_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "far_away.py").write_text(
+        "from distributed import LocalCluster\n\n"
+        "class FarAway(LocalCluster):\n"
+        "    def close(self, timeout=None):\n"
+        "        super().close(timeout)\n"
+        "        raise ConnectionError('scancel: the controller does not answer')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        "cluster: far_away.FarAway\nworkers: 1\narguments: {n_workers: 0, processes: false, dashboard_address: ':0'}\n"
+    )
+    cluster, told = DescribedCluster(read_cluster_file(path)), list[str]()
+    cluster.open().close()
+    stop(cluster, told.append, at_once=False)
+    stop(cluster, told.append, at_once=False)  # what was stopped is not stopped again
+    assert told == [
+        "the cluster did not stop (scancel: the controller does not answer): see whether its jobs still run"
+    ]

@@ -59,7 +59,7 @@ def folder_jobs(config: RunConfig) -> FolderJobs | None:
 def _is_one_source(config: RunConfig) -> bool:
     try:
         recognised(config.source, config.view).describe(config.source, config.level or 0, config.view)
-    except SegmentTilesError:
+    except SegmentTilesError:  # its pictures are sources then; if there are none, the run says what is wrong
         return False
     return True
 

@@ -112,7 +112,7 @@ class JobStream:
 
     def _start(self, in_flight: InFlight) -> threading.Thread:
         target = partial(copy_context().run, self._work, in_flight)
-        # it does not keep the process alive: what it leaves is gone on with, as after any crash
+        # it does not keep the process alive: what it leaves is continued later, as after any crash
         thread = threading.Thread(target=target, name="job", daemon=True)
         thread.start()
         return thread

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from inspect import signature
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from distributed import Client
 from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
 from segment_tiles.workflows.executors.dask_cluster.cluster_file import ClusterFile, cluster_class
 from segment_tiles.workflows.executors.dask_cluster.dask_settings import dask_settings
+from segment_tiles.workflows.executors.protocol import Tell
 
 CONNECT_SECONDS = 5
 """How long a scheduler may take to answer before it counts as unreachable."""
@@ -64,6 +64,14 @@ class Cluster(Protocol):
     def close(self, *, at_once: bool) -> None:
         """Stop what was started."""
         ...
+
+
+def stop(cluster: Cluster, tell: Tell, *, at_once: bool) -> None:
+    """Stop what was started for a client; if that does not answer, say so: its jobs may go on, and cost money."""
+    try:
+        cluster.close(at_once=at_once)
+    except OSError as error:  # told, not raised: the run is done, or has an error of its own
+        tell(f"the cluster did not stop ({one_line(error)}): see whether its jobs still run")
 
 
 class RunningScheduler:
@@ -153,11 +161,16 @@ class DescribedCluster:
         return Client(self._cluster, set_as_default=False)
 
     def close(self, *, at_once: bool) -> None:
-        """Stop it; its jobs or pods end."""
-        if self._cluster is not None:
-            with suppress(OSError):
-                self._cluster.close(timeout=CONNECT_SECONDS if at_once else None)
-            self._cluster = None
+        """Stop it; its jobs or pods end.
+
+        Raises
+        ------
+        OSError
+            If it does not answer: they may go on.
+        """
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            cluster.close(timeout=CONNECT_SECONDS if at_once else None)
 
 
 def _takes_silence_logs(cluster: Any) -> bool:

@@ -18,7 +18,7 @@ from distributed.comm import CommClosedError
 from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
 from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.executors.dask_cluster.clusters import Cluster
+from segment_tiles.workflows.executors.dask_cluster.clusters import Cluster, stop
 from segment_tiles.workflows.executors.dask_cluster.dask_settings import TRIES
 from segment_tiles.workflows.executors.dask_cluster.sliding_window import SlidingWindow
 from segment_tiles.workflows.executors.dask_cluster.slots import Slots
@@ -34,11 +34,11 @@ from segment_tiles.workflows.executors.dask_cluster.worker_log import bring_reco
 from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import (
     Capacity,
-    IsStopped,
     Request,
     Result,
     RunPaths,
     Tell,
+    WholeWork,
 )
 from segment_tiles.workflows.logs.context import log_context
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
@@ -148,12 +148,9 @@ class DaskExecutor:
         return result
 
     def do_whole(
-        self,
-        function: Callable[[Request, IsStopped, IsStopped], Result],
-        request: Request,
-        interruption: Interruption,
+        self, work: WholeWork[Request, Result], request: Request, interruption: Interruption
     ) -> Result:
-        """Return what a function returns on a worker that does nothing else meanwhile.
+        """Return what the work returns on a worker that does nothing else meanwhile.
 
         Raises
         ------
@@ -162,7 +159,7 @@ class DaskExecutor:
         """
         client, order = self._connected(), self._order()
         with self._scheduler_is_there(), slot(self._slots, client, self._at_least, interruption):
-            result: Result = whole_run(client, order, function, request, interruption)
+            result: Result = whole_run(client, order, work, request, interruption)
         return result
 
     def run(
@@ -210,12 +207,14 @@ class DaskExecutor:
         client, self._client = self._client, None
         if client is not None:
             if self._has_prepared_workers and client.status == "running" and not self._cluster.is_local:
-                with suppress(OSError, CancelledError):  # a scheduler that goes now needs no farewell
+                with suppress(
+                    OSError, CancelledError
+                ):  # the scheduler has gone, and with it what there is to clean up
                     self._leave(client, at_once=at_once)
             if at_once:
-                self._cluster.close(at_once=True)
+                stop(self._cluster, self._tell, at_once=True)
             client.close()
-        self._cluster.close(at_once=at_once)
+        stop(self._cluster, self._tell, at_once=at_once)
 
     def _leave(self, client: Client, *, at_once: bool) -> None:
         for run in self._runs if at_once else ():

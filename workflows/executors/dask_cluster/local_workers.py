@@ -126,7 +126,7 @@ class LocalWorkers:
         raise AssertionError
 
     def close(self, *, at_once: bool) -> None:
-        """Stop the processes, which hold nothing: what is done is on disk, and no farewell takes a second."""
+        """Kill the processes: what is done is on disk, and to ask them to end would take a second."""
         if self._starting is None:
             return
         starting, self._starting = self._starting, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
@@ -17,16 +17,17 @@ from segment_tiles.workflows.executors.dask_cluster.slots import Slots
 from segment_tiles.workflows.executors.dask_cluster.unopened import submit
 from segment_tiles.workflows.executors.dask_cluster.worker import WorkOrder, do_whole_on_worker, stop_run
 from segment_tiles.workflows.executors.interruption import Interruption
+from segment_tiles.workflows.executors.protocol import WholeWork
 
 
 def whole_run(
     client: Client,
     order: WorkOrder,
-    function: Callable[..., Any],
+    work: WholeWork[Any, Any],
     request: Any,
     interruption: Interruption,
 ) -> Any:
-    """Return what a function returns on a worker; if the user asks to stop, it is told to.
+    """Return what the work returns on a worker; if the user asks to stop, it is told to.
 
     Raises
     ------
@@ -35,7 +36,7 @@ def whole_run(
     CancelledError
         If the scheduler is gone.
     """
-    future = submit(client, do_whole_on_worker, function, request, order, retries=TRIES - 1)
+    future = submit(client, do_whole_on_worker, work, request, order, retries=TRIES - 1)
     has_ended, is_told = threading.Event(), False
     future.add_done_callback(lambda _: has_ended.set())
     while not has_ended.wait(POLL_SECONDS):

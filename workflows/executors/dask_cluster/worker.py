@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -20,7 +20,7 @@ from segment_tiles.pipeline.library_messages import clean_log_records, silence_l
 from segment_tiles.pipeline.models.devices import device_label, resolve_device
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.workflows.executors.protocol import RunPaths
+from segment_tiles.workflows.executors.protocol import RunPaths, WholeWork
 from segment_tiles.workflows.logs.context import keep_names_in_records, logged_as
 from segment_tiles.workflows.logs.formats import PACKAGE
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
@@ -104,9 +104,7 @@ def do_region_on_worker(task: RegionTask, order: WorkOrder) -> RegionReport:
             progress.send()
 
 
-def do_whole_on_worker(
-    function: Callable[[Any, Callable[[], bool], Callable[[], bool]], Any], request: Any, order: WorkOrder
-) -> Any:
+def do_whole_on_worker(work: WholeWork[Any, Any], request: Any, order: WorkOrder) -> Any:
     """Do all of a small run in this worker.
 
     Raises
@@ -116,7 +114,7 @@ def do_whole_on_worker(
     """
     _require_version(order.version)
     with _one_region_at_a_time, logged_as(**order.names):
-        return function(request, lambda: order.run in _stopped, lambda: order.run in _aborted)
+        return work(request, lambda: order.run in _stopped, lambda: order.run in _aborted)
 
 
 def stop_run(run: str, *, at_once: bool = False) -> None:

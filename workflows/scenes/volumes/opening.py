@@ -111,13 +111,13 @@ def open_volume(config: RunConfig, manifest: ModelManifest, tile: int, overlap: 
     return VolumeScene(spec, selection, neighbours, origin, box, tuple(directions))
 
 
-def _axes(word: str, spec: VolumeSpec) -> list[int]:
+def _axes(asked: str, spec: VolumeSpec) -> list[int]:
     """Return anatomical axes; a number is the anatomical axis that this stored axis is closest to."""
-    if word == "all":
+    if asked == "all":
         return [ANATOMICAL_AXES["axial"], ANATOMICAL_AXES["coronal"], ANATOMICAL_AXES["sagittal"]]
-    if word in ANATOMICAL_AXES:
-        return [ANATOMICAL_AXES[word]]
-    stored = int(word)
+    if asked in ANATOMICAL_AXES:
+        return [ANATOMICAL_AXES[asked]]
+    stored = int(asked)
     return [axis for axis in range(3) if Slicing.along(axis, spec.affine).order[0] == stored]
 
 

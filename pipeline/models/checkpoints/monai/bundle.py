@@ -93,7 +93,7 @@ def read_bundle(path: Path, *, trust: bool = False) -> Bundle:
     configuration = _configuration(path)
     name, arguments = _network(path, configuration, trust=trust)
     check_network(name, arguments)
-    bands, outputs = (_count(path, arguments, word) for word in ("in_channels", "out_channels"))
+    bands, outputs = (_count(path, arguments, name) for name in ("in_channels", "out_channels"))
     not_done = read_postprocessing(configuration, path, outputs=outputs)
     details: dict[str, Any] = {"arguments": arguments}
     if outputs == 1:
@@ -143,7 +143,7 @@ def _network(path: Path, configuration: Mapping[str, Any], *, trust: bool) -> tu
     if module and not (module + ".").startswith("monai.networks.nets."):
         msg = f"{path}: {key} is {target}; only classes of monai.networks.nets are built, nothing else is imported"
         raise ModelError(msg)
-    arguments = {word: value for word, value in definition.items() if not word.startswith("_")}
+    arguments = {name: value for name, value in definition.items() if not name.startswith("_")}
     _check_literal(path, key, arguments)
     return name, arguments
 
@@ -234,10 +234,10 @@ def _fitting(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> d
     return {full.get(name, name): tensor for name, tensor in weights.items()}
 
 
-def _count(path: Path, arguments: Mapping[str, Any], word: str) -> int:
-    value = arguments.get(word)
+def _count(path: Path, arguments: Mapping[str, Any], name: str) -> int:
+    value = arguments.get(name)
     if not isinstance(value, int) or value < 1:
-        msg = f"{path}: its network has {word} {value!r}; a whole number from 1 is needed"
+        msg = f"{path}: its network has {name} {value!r}; a whole number from 1 is needed"
         raise ModelError(msg)
     return value
 
@@ -267,10 +267,10 @@ def _tile(metadata: Mapping[str, Any]) -> int | None:
 
 def _assumptions(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     norm = arguments.get("norm", "instance")
-    word = norm[0] if isinstance(norm, list) and norm else norm
-    if str(word).lower() in {"batch", "group", "layer"}:
+    name = norm[0] if isinstance(norm, list) and norm else norm
+    if str(name).lower() in {"batch", "group", "layer"}:
         return ()
     return (
-        f"norm {word}: its statistics are those of a tile, so that a pixel depends a little on its tile; "
+        f"norm {name}: its statistics are those of a tile, so that a pixel depends a little on its tile; "
         "a network trained with batch norm does not",
     )

@@ -69,7 +69,7 @@ def _transforms(configuration: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]
 
 def _read_activation(transform: Mapping[str, Any], path: Path, outputs: int) -> bool:
     """Return whether it is a sigmoid."""
-    sigmoid, softmax = (_flag(transform, word, path) for word in ("sigmoid", "softmax"))
+    sigmoid, softmax = (_flag(transform, name, path) for name in ("sigmoid", "softmax"))
     if sigmoid and outputs > 1:
         msg = (
             f"{path}: its postprocessing takes a sigmoid of each of {outputs} outputs, so that classes may overlap "
@@ -103,9 +103,9 @@ def _read_threshold(transform: Mapping[str, Any], path: Path, outputs: int, *, s
         raise ModelError(msg)
 
 
-def _flag(transform: Mapping[str, Any], word: str, path: Path) -> bool:
-    value = transform.get(word)
+def _flag(transform: Mapping[str, Any], name: str, path: Path) -> bool:
+    value = transform.get(name)
     if isinstance(value, str) or (isinstance(value, list) and any(isinstance(part, str) for part in value)):
-        msg = f"{path}: its postprocessing has {word} {value!r}, an expression; true or false is needed"
+        msg = f"{path}: its postprocessing has {name} {value!r}, an expression; true or false is needed"
         raise ModelError(msg)
     return any(value) if isinstance(value, list) else bool(value)

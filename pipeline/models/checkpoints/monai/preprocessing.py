@@ -50,7 +50,7 @@ def _with(found: Preprocessing, transform: Mapping[str, Any]) -> Preprocessing:
     if name == "ScaleIntensityRange":
         low, high = _number(transform.get("a_min")), _number(transform.get("a_max"))
         # without a target range MONAI scales to 0 .. 1
-        start, stop = (_number(transform.get(word, usual)) for word, usual in (("b_min", 0), ("b_max", 1)))
+        start, stop = (_number(transform.get(name, usual)) for name, usual in (("b_min", 0), ("b_max", 1)))
         if low is not None and high is not None and start is not None and stop is not None and stop > start:
             scale = (high - low) / (stop - start)
             clipped = f"values outside {low:g} to {high:g} are not cut off as the bundle does"
