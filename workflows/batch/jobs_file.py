@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.batch.settings import BatchSettings, JobEntry
+from segment_tiles.workflows.batch.settings import BatchSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +192,3 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
         found = (_model_in(argument) for argument in get_args(annotation))
         return next((model for model in found if model is not None), None)
     return None
-
-
-def job_keys() -> list[str]:
-    """Return the names of all keys of a job."""
-    return _keys_at(JobEntry, ())

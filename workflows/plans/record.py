@@ -31,9 +31,6 @@ from segment_tiles.workflows.scenes.computed_area import AreaChecksums
 from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
 
-CHOICES = ("precision", "batch", "device_name", "backend")
-"""Settings that the probe chooses: a resumed run takes them from its record."""
-
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:

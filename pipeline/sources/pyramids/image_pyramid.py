@@ -16,8 +16,6 @@ from segment_tiles.pipeline.sources.pyramids.decoded_chunks import DecodedChunks
 from segment_tiles.pipeline.sources.pyramids.pyramid import PyramidFacts
 from segment_tiles.pipeline.sources.view import View
 
-CHANNEL_AXES = ("c", "s")
-"""Channels, and samples of a colour pixel: both become bands."""
 LARGEST_SIDE: Final = 2**31 - 1
 """Positions along an axis, as in GDAL."""
 MOST_BANDS: Final = 65_535

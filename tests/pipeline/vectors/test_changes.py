@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import scipy.ndimage
+from array_class_raster import ArrayClassRaster
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,7 +15,6 @@ from segment_tiles.pipeline.vectors.changes.majority import majority_codes
 from segment_tiles.pipeline.vectors.changes.sieve import SieveTable, resolve_sieve, sieve_links, sieved_codes
 from segment_tiles.pipeline.vectors.changes.surroundings import all_surroundings, tile_seams, whole_components
 from segment_tiles.pipeline.vectors.geometry.components import label_components
-from segment_tiles.pipeline.vectors.rasters.class_raster import ArrayClassRaster
 from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 
