@@ -209,6 +209,16 @@ def test_a_scene_that_does_not_fit_is_refused(what: str, tmp_path: Path, quarter
     assert not (tmp_path / "m.gti.gpkg").exists()
 
 
+def test_a_scene_that_lies_nowhere_on_earth_is_refused(tmp_path: Path, quarters: list[Path]) -> None:
+    """5 degrees north of the pole: its bounds in the CRS of the first scene are no numbers."""
+    change(quarters[1], crs="EPSG:4326", transform=rasterio.Affine(1e-6, 0, 15, 0, -1e-6, 95))
+    with pytest.raises(
+        SourceError, match=r"quarter_1\.tif: its bounds \(15, .*in EPSG:4326\) cannot be given"
+    ):
+        write_mosaic(Mosaic(tuple(map(str, quarters)), None, "nearest"), tmp_path / "m.gti.gpkg")
+    assert not (tmp_path / "m.gti.gpkg").exists()
+
+
 def test_a_scene_that_breaks_in_the_middle_is_an_error_not_a_hole(
     quarters: list[Path], jobs_file: Callable[..., Path], recorder: Any
 ) -> None:

@@ -9,6 +9,7 @@ https://gdal.org/en/stable/drivers/raster/gti.html
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,7 @@ import geopandas as gpd
 import pyogrio
 import rasterio
 from affine import Affine
+from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
@@ -160,15 +162,33 @@ def _refuse(first: _Grid, grid: _Grid, what: str, wanted: object, found: object,
     raise SourceError(msg)
 
 
+def _bounds_in(first: _Grid, grid: _Grid) -> tuple[float, float, float, float]:
+    """Return west, south, east and north of a scene in the CRS of the first."""
+    if grid.crs == first.crs:
+        return grid.bounds
+    try:
+        found = transform_bounds(grid.crs, first.crs, *grid.bounds)
+    except (RasterioError, CRSError) as error:
+        found, reason = (math.nan,) * 4, one_line(error)
+    else:
+        reason = "they lie outside of where it is defined"
+    if not all(map(math.isfinite, found)):
+        bounds = ", ".join(f"{value:.6g}" for value in grid.bounds)
+        msg = (
+            f"{grid.uri}: its bounds ({bounds}, in {grid.crs.to_string()}) cannot be given in the CRS of {first.uri} "
+            f"({reason}); check its CRS and transform, or leave it out of the mosaic"
+        )
+        raise SourceError(msg)
+    west, south, east, north = found
+    return west, south, east, north
+
+
 def _index(
     mosaic: Mosaic, grids: Sequence[_Grid], versions: Sequence[Version]
 ) -> tuple[gpd.GeoDataFrame, dict[str, str]]:
     """Return the rows of the index and the settings that the driver reads from its layer."""
     first = grids[0]
-    boxes = [
-        grid.bounds if grid.crs == first.crs else transform_bounds(grid.crs, first.crs, *grid.bounds)
-        for grid in grids
-    ]
+    boxes = [_bounds_in(first, grid) for grid in grids]
     left, top = min(b[0] for b in boxes), max(b[3] for b in boxes)
     # anchored at a pixel corner of the first scene, so that none of its pixels is resampled
     column, row = (round(value) for value in ~first.transform * (left, top))
