@@ -113,13 +113,13 @@ def test_nothing_of_libraries_reaches_the_terminal_unless_asked_for() -> None:
 
 
 def test_a_header_that_nibabel_repairs(tmp_path: Path) -> None:
-    """nibabel logs `pixdim[0] (qfac) should be 1 (default) or -1; setting qfac to 1` by a handler of its own."""
+    """nibabel logs `pixdim[1,2,3] should be non-zero; setting 0 dims to 1` by a handler of its own."""
     path = tmp_path / "scan.nii"
     image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4))
     image.set_qform(np.eye(4), 1)
     nibabel.save(image, path)
     content = bytearray(path.read_bytes())
-    content[76:80] = np.float32(0).tobytes()
+    content[76:84] = bytes(8)  # pixdim[0], which is qfac, and pixdim[1]
     path.write_bytes(content)
     done = python("-c", "from segment_tiles.cli.main import main; main()", "info", str(path))
     assert done.returncode == 0, done.stderr
