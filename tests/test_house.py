@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("segment_tiles", "cli", "workflows", "pipeline")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LINES_AT_MOST = 300
 MODULES_OF_A_FOLDER_AT_MOST = 14
 LINES_OF_A_FUNCTION = 30
@@ -145,8 +146,8 @@ def test_modules_and_folders_are_small() -> None:
     long = [path for path in MODULES if len(path.read_text(encoding="utf-8").splitlines()) > LINES_AT_MOST]
     assert not long
     folders: dict[Path, int] = defaultdict(int)
-    for path in [*MODULES, *BENCHMARKS]:
-        folders[path.parent] += path.name != "__init__.py"
+    for path in [*MODULES, *BENCHMARKS, *TESTS]:
+        folders[path.parent] += path.name not in {"__init__.py", "conftest.py"}
     full = {folder: count for folder, count in folders.items() if count > MODULES_OF_A_FOLDER_AT_MOST}
     assert not full
 

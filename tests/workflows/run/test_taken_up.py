@@ -125,7 +125,7 @@ def same(out: Path, whole: Path) -> bool:
 def test_a_row_that_is_damaged_is_computed_again_and_metadata_are_put_right(
     killed: Path, whole: Path, go_on: Any, damage: Damage
 ) -> None:
-    """Of which array, and of the ledger too: tests/pipeline/outputs/test_ledger.py."""
+    """Of which array, and of the ledger too: tests/pipeline/outputs/stores/test_ledger.py."""
     damage(killed / OWN / "classes.zarr" / "confidence" / "c" / "1" / "0")
     for file in ("zarr.json", "classes/zarr.json", "confidence/zarr.json"):
         damage(killed / OWN / "classes.zarr" / file)

@@ -12,7 +12,7 @@ import yaml
 
 from segment_tiles.workflows.batch.settings import BatchSettings
 
-DEPLOY = Path(__file__).resolve().parents[2] / "workflows" / "deploy"
+DEPLOY = Path(__file__).resolve().parents[3] / "workflows" / "deploy"
 
 
 def checker(name: str) -> str:
