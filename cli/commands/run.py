@@ -87,8 +87,8 @@ def print_summary(report: dict[str, Any]) -> None:
     backend = choices.get("backend", "torch") + (f" ({choices['chosen']})" if choices.get("chosen") else "")
     console.print(
         f"{counted(tiles['computed'], 'tile')} computed, {tiles['skipped']} skipped, on {choices['device_name']} in "
-        f"{choices['precision']} by {backend}, {report['seconds'].get('total', 0.0):.1f} s, "
-        f"peak memory {report['memory']['peak_bytes'] / 1e6:.0f} MB",
+        f"{choices['precision']} by {backend}\n"
+        f"{report['seconds'].get('total', 0.0):.1f} s, peak memory {report['memory']['peak_bytes'] / 1e6:.0f} MB",
         highlight=False,
     )
     stages, limit = report["seconds"].get("stages", {}), report["seconds"].get("limit")

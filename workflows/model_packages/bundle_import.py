@@ -13,6 +13,7 @@ from segment_tiles.workflows.model_packages.import_result import (
     check_count,
     class_table,
     names_of_outputs,
+    one_per_band,
 )
 from segment_tiles.workflows.options.model_import import ImportRequest
 
@@ -81,11 +82,7 @@ def _statistics(
     option: str, given: tuple[float, ...] | None, said: float | None, bands: tuple[str, ...]
 ) -> tuple[float, ...]:
     if given is not None:
-        if len(given) != len(bands):
-            values = counted(len(given), "value")
-            msg = f"{option} has {values} for {counted(len(bands), 'band')}; one per band is needed"
-            raise UsageError(msg)
-        return given
+        return one_per_band(option, given, bands)
     if said is None:
         msg = (
             f"{option} is needed: the bundle does not say in plain numbers how values are scaled (a scaling by each "

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +93,18 @@ def class_table(names: Sequence[str]) -> ClassTable:
             for code, (name, (red, green, blue)) in enumerate(zip(names, colors, strict=True))
         )
     )
+
+
+def one_per_band(option: str, given: tuple[float, ...], bands: tuple[str, ...]) -> tuple[float, ...]:
+    """Return the numbers of an option, one for each band.
+
+    Raises
+    ------
+    UsageError
+        If there are more or fewer.
+    """
+    if len(given) != len(bands):
+        values = counted(len(given), "value")
+        msg = f"{option} has {values} for {counted(len(bands), 'band')}; one per band is needed"
+        raise UsageError(msg)
+    return given

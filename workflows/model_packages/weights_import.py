@@ -29,6 +29,7 @@ from segment_tiles.workflows.model_packages.import_result import (
     check_count,
     class_table,
     names_of_outputs,
+    one_per_band,
 )
 from segment_tiles.workflows.options.model_import import ImportRequest
 from segment_tiles.workflows.output_folder.check import check_output_folder
@@ -186,11 +187,7 @@ def _statistics(
 ) -> tuple[float, ...]:
     """Return mean or standard deviation per band; the usual ones if the source trains with them."""
     if given is not None:
-        if len(given) != len(bands):
-            values = counted(len(given), "value")
-            msg = f"{option} has {values} for {counted(len(bands), 'band')}; one per band is needed"
-            raise UsageError(msg)
-        return given
+        return one_per_band(option, given, bands)
     if usual is None:
         msg = (
             f"{option} is needed: the encoder of this network was trained with other values than ImageNet's; give "

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.labels import LabelReader, open_labels
-from segment_tiles.pipeline.learning.data.slices import ProbabilityLabels, SheetLayout, open_sheet
+from segment_tiles.pipeline.learning.data.sheet import Sheet
+from segment_tiles.pipeline.learning.data.slices import ProbabilityLabels, open_sheet
 from segment_tiles.pipeline.learning.settings import (
     IGNORE_CODE,
     SceneSettings,
@@ -68,7 +69,7 @@ class LabelledScene:
         self.held_out = tuple(Window(w.row, w.column, w.height, w.width) for w in settings.held_out)
         self.hidden = self.held_out
         """Windows that training does not see: those held out and what lies too close to them."""
-        self._layout: SheetLayout | None = None
+        self._layout: Sheet | None = None
         if settings.slices is not None:
             self._open_slices(settings.slices, data_folder, class_names)
         else:

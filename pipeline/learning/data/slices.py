@@ -1,20 +1,8 @@
-"""Slices of a medical volume as one scene: a sheet on which they lie below each other.
-
-::
-
-    +-----------+
-    | slice 40  |  a gap of pixels without data keeps a training window
-    +- - - - - -+  from seeing two slices next to each other
-    | (gap)     |
-    +-----------+
-    | slice 42  |
-    +-----------+
-"""
+"""Slices of a medical volume as one scene: a sheet on which they lie below each other, and their labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,46 +12,14 @@ from segment_tiles.pipeline.errors import SourceError, TrainingError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.data.sheet import Sheet
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SliceSettings
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec
 
 
-@dataclass(frozen=True, slots=True)
-class SheetLayout:
-    """The positions of the slices of a volume on their sheet."""
-
-    numbers: tuple[int, ...]
-    """Slice numbers along the axis, from top to bottom."""
-    rows: int
-    """Rows of a slice."""
-    columns: int
-    """Columns of a slice."""
-    gap: int
-    """Rows without data between two slices."""
-
-    @property
-    def height(self) -> int:
-        """Rows of the sheet."""
-        return len(self.numbers) * (self.rows + self.gap) - self.gap
-
-    def number_at(self, window: Window) -> int | None:
-        """Return the number of the slice that holds a window; None if the window reaches over several."""
-        position, row = divmod(window.row, self.rows + self.gap)
-        return self.numbers[position] if row + window.height <= self.rows else None
-
-    def windows_of(self, first: int, last: int) -> tuple[Window, ...]:
-        """Return the boxes of the slices with these numbers, both included."""
-        step = self.rows + self.gap
-        return tuple(
-            Window(position * step, 0, self.rows, self.columns)
-            for position, number in enumerate(self.numbers)
-            if first <= number <= last
-        )
-
-
-def open_sheet(path: str, settings: SliceSettings) -> tuple[ArraySource, SheetLayout]:
+def open_sheet(path: str, settings: SliceSettings) -> tuple[ArraySource, Sheet]:
     """Open a volume as a sheet of its slices, one band, oriented as people look at them.
 
     Raises
@@ -74,7 +30,7 @@ def open_sheet(path: str, settings: SliceSettings) -> tuple[ArraySource, SheetLa
         nibabel is not installed.
     """
     slices, spacing = read_slices(path, settings.axis)
-    layout = _layout(slices, settings, path)
+    layout = _sheet_of(slices, settings, path)
     sheet, valid = _laid_out(slices, layout)
     georef = GeoRef((spacing, 0.0, 0.0, 0.0, spacing, 0.0), None, "millimeter")
     return ArraySource(sheet[None], valid=valid, georef=georef), layout
@@ -100,7 +56,7 @@ def read_slices(path: str, axis: str) -> tuple[NDArray[Any], float]:
     return slicing.view(values), slicing.spacing_of(spec.affine)[2]
 
 
-def _layout(slices: NDArray[Any], settings: SliceSettings, path: str) -> SheetLayout:
+def _sheet_of(slices: NDArray[Any], settings: SliceSettings, path: str) -> Sheet:
     count, rows, columns = slices.shape
     last = count - 1 if settings.last is None else settings.last
     if not settings.first <= last < count:
@@ -108,10 +64,10 @@ def _layout(slices: NDArray[Any], settings: SliceSettings, path: str) -> SheetLa
             f"slices {settings.first} to {last} are wanted of {path}; it has 0 to {count - 1} {settings.axis}"
         )
         raise TrainingError(msg)
-    return SheetLayout(tuple(range(settings.first, last + 1, settings.step)), rows, columns, settings.gap)
+    return Sheet(tuple(range(settings.first, last + 1, settings.step)), rows, columns, settings.gap)
 
 
-def _laid_out(slices: NDArray[Any], layout: SheetLayout) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _laid_out(slices: NDArray[Any], layout: Sheet) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the sheet and which of its pixels belong to a slice."""
     sheet = np.zeros((layout.height, layout.columns), dtype=slices.dtype)
     valid = np.zeros(sheet.shape, dtype=bool)
@@ -140,14 +96,14 @@ class ProbabilityLabels:
         volumes: Mapping[str, str],
         remainder: str,
         settings: SliceSettings,
-        layout: SheetLayout,
+        layout: Sheet,
         class_names: Sequence[str],
     ) -> None:
         shares = []
         valid = np.zeros((layout.height, layout.columns), dtype=bool)
         for path in volumes.values():
             slices, _ = read_slices(path, settings.axis)
-            if _layout(slices, settings, path) != layout:
+            if _sheet_of(slices, settings, path) != layout:
                 msg = f"{path} has slices of {slices.shape[1:]}; they must be those of the volume it labels"
                 raise TrainingError(msg)
             sheet, valid = _laid_out(slices, layout)

@@ -1,18 +1,8 @@
-"""The class map of a volume and its truth as sheets of slices, so that they are scored like any raster.
-
-::
-
-    +----------+
-    | slice 85 |
-    +- - - - - +   a gap as wide as the widest boundary: no slice is scored by its neighbour
-    | slice 86 |
-    +----------+
-"""
+"""The class map of a volume and its truth as sheets of slices, with a gap as wide as the widest boundary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +13,7 @@ from segment_tiles.pipeline.errors import ReadFailedError, TrainingError, one_li
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.volume import Slicing, VolumeSpec, box_in_view
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.data.sheet import Sheet
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table
 from segment_tiles.pipeline.outputs.stores.volume_store import VolumeGeometry, read_geometry
@@ -32,33 +23,6 @@ from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 
 GRID_TOLERANCE = 1e-3
 """Millimetres by which two grids may differ and still be the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """Slices of a result below each other."""
-
-    numbers: tuple[int, ...]
-    """Slices of the result."""
-    rows: int
-    """Of a slice."""
-    columns: int
-    """Of a slice."""
-    gap: int
-    """Rows between two slices."""
-
-    @property
-    def height(self) -> int:
-        """Rows of the sheet."""
-        return len(self.numbers) * (self.rows + self.gap) - self.gap
-
-    def parts(self, window: Window) -> Iterator[tuple[int, Window, Window]]:
-        """Yield each slice that a window overlaps: its number, the part in the slice, the part in the window."""
-        for position, number in enumerate(self.numbers):
-            slice_box = Window(position * (self.rows + self.gap), 0, self.rows, self.columns)
-            common = window.intersect(slice_box)
-            if not common.is_empty:
-                yield number, common.relative_to(slice_box), common.relative_to(window)
 
 
 class SheetOfClasses:

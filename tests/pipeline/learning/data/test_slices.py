@@ -47,10 +47,10 @@ def test_each_slice_lies_on_the_sheet_the_right_way_up(volumes: Path, axis: str,
     scene = scene_of(volumes, axis=axis)
     assert scene.settings.slices is not None
     _, layout = open_sheet(str(volumes / "t1.nii.gz"), scene.settings.slices)
-    for place in (0, 3):
-        (window,) = layout.windows_of(place, place)
+    for position in (0, 3):
+        (window,) = layout.windows_of(position, position)
         seen = scene.read(window, with_held_out=True)
-        assert (seen.values[0] == np.take(stored(volumes, "t1"), place, axis=number).T[::-1]).all()
+        assert (seen.values[0] == np.take(stored(volumes, "t1"), position, axis=number).T[::-1]).all()
         assert seen.valid.all()
 
 
