@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from segment_tiles.pipeline.installed import cache_folder
 from segment_tiles.pipeline.names import without_secrets
 
 REPORTED_VERSIONS = (
@@ -112,7 +113,7 @@ def _with_report(error: BaseException, arguments: Sequence[str]) -> str:
 def _write_report(error: BaseException, arguments: Sequence[str]) -> Path | None:
     """Write versions, command and traceback into the working folder, else into the cache folder."""
     text = _report(error, arguments)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "segment-tiles"
+    cache = cache_folder()
     name = f"segment-tiles-error-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
     for folder in (Path.cwd, lambda: cache):
         try:

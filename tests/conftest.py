@@ -32,7 +32,7 @@ from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelM
 from segment_tiles.pipeline.models.registry import bundled_models, find_model
 from segment_tiles.pipeline.models.trials import PrecisionTrial
 from segment_tiles.workflows.demo import DEMO_SCENE
-from segment_tiles.workflows.plans.kept_choice import Choice, choice_file
+from segment_tiles.workflows.plans.compute.kept_choice import Choice, choice_file
 
 pytest_plugins = ["gdal_drivers"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

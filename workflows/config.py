@@ -33,7 +33,7 @@ from segment_tiles.workflows.results.formats.table import STORE, format_names
 
 FORMAT_NAMES: Final = format_names()
 FORMATS_HELP: Final = f"Of {', '.join(FORMAT_NAMES)}: those that the kind of source can have."
-PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
 BACKENDS: Final = ("auto", *known.BACKENDS.names())
 """What runs the network."""
 TISSUES: Final = ("auto", "otsu", "off")

@@ -23,18 +23,30 @@ Seconds = Annotated[
 ]
 
 
-OF_RUN = chosen(RunConfig, "device", "trust")
-"""Options that mean what they mean for `run`."""
+OF_RUN = chosen(
+    RunConfig, "device", "trust", "bands", "nodata", "nodata_rule", "alpha", "level", "mpp", "source_mpp"
+)
+"""Options that mean what they mean for `run`; most for the scenes of ``--calibrate``."""
+Calibrate = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--calibrate",
+        metavar="SCENE",
+        help="First calibrate the model for int8 on tiles of this scene; may be given several times.",
+    ),
+]
 
 
 @logged
 @with_options(OF_RUN)
-def command(model: Model, options: Given, seconds: Seconds = 50.0, json: Json = False) -> None:
+def command(
+    model: Model, options: Given, calibrate: Calibrate = None, seconds: Seconds = 50.0, json: Json = False
+) -> None:
     """Measure backend, precision, tile and batch of a model; `run` takes the fastest if told nothing else."""
     of_run = values_of(OF_RUN, options)
-    from segment_tiles.workflows.plans.tune import tune
+    from segment_tiles.workflows.plans.compute.tune import tune
 
-    document = tune(model, seconds=seconds, **of_run)
+    document = tune(model, seconds=seconds, calibrate=calibrate or (), **of_run)
     if json:
         print_json(document)
         return

@@ -150,9 +150,7 @@ def compare(
     same = (scores.argmax(1) == reference.argmax(1)) & (lost == expected)
     difference = (scores - reference).abs().amax(1)
     difference = torch.where(lost | expected, (lost != expected).to(difference.dtype), difference)
-    best = reference.topk(min(2, reference.shape[1]), dim=1).values
-    # a single class is always decided, and so is a pixel that float32 says nothing about
-    decided = (best[:, 0] - best[:, -1] >= DECIDED_MARGIN) | expected | (best.shape[1] == 1)
+    decided = decided_pixels(reference) | expected  # a pixel that float32 says nothing about counts
     if valid is not None:
         keep = valid.to(same.device)
         same, difference, decided = same[keep], difference[keep], decided[keep]
@@ -166,3 +164,11 @@ def compare(
         backend,
         decided_agreement=float(same[decided].double().mean()) if decided.any() else 1.0,
     )
+
+
+def decided_pixels(reference: Tensor) -> Tensor:
+    """Return which pixels float32 is sure of, (tiles, T, T), by its scores (tiles, classes, T, T); of one class all."""
+    if reference.shape[1] == 1:
+        return torch.ones_like(reference[:, 0], dtype=torch.bool)
+    best = reference.topk(2, dim=1).values
+    return best[:, 0] - best[:, 1] >= DECIDED_MARGIN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from segment_tiles.pipeline.models.backends.known import require_backend
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
 from segment_tiles.pipeline.models.backends.torch_threads import batches_of_streams
+from segment_tiles.pipeline.models.calibration.calibrated import INT8, Calibrated
 from segment_tiles.pipeline.models.graphs.rewriting import Rewritten
 from segment_tiles.pipeline.models.inference_network import rewritten_for
 from segment_tiles.pipeline.models.networks.crf import crf_parameters, refine_batch
@@ -20,6 +22,8 @@ from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.wording import counted
 
 __all__ = ["PRECISIONS", "Segmenter"]
+
+BYTES_OF_A_WEIGHT: Final = {INT8: 1, **{name: dtype.itemsize for name, dtype in PRECISIONS.items()}}
 
 
 class Segmenter:
@@ -35,13 +39,15 @@ class Segmenter:
     device
         Where it runs.
     precision
-        fp32, bf16 or fp16.
+        fp32, bf16, fp16 or int8.
     backend
         torch, compile, openvino or onnx; all but the first run tiles of one number and one side.
     batch, tile
         That number, and that side; the model's if it is None.
     folder
         Package of the model, beside which a conversion may be kept.
+    calibrated
+        Of int8: the network with the ranges of its activations.
     takes_network
         What was rewritten before runs itself: nobody else needs it, and a copy takes a quarter of a second.
 
@@ -62,6 +68,7 @@ class Segmenter:
         batch: int = 1,
         tile: int | None = None,
         folder: Path | None = None,
+        calibrated: Calibrated | None = None,
         takes_network: bool = False,
     ) -> None:
         self.manifest, self.classes = manifest, manifest.classes
@@ -73,10 +80,15 @@ class Segmenter:
         self.folded_batch_norms = rewritten.folded_batch_norms
         tile = tile or manifest.tile
         preparation = Preparation(
-            (batch, len(manifest.bands), tile, tile), device, precision, manifest.network_checksum, folder
+            (batch, len(manifest.bands), tile, tile),
+            device,
+            precision,
+            manifest.network_checksum,
+            folder,
+            calibrated,
         )
         parameters = sum(p.numel() for p in rewritten.network.parameters())
-        self.parameter_bytes = parameters * PRECISIONS[precision].itemsize
+        self.parameter_bytes = parameters * BYTES_OF_A_WEIGHT[precision]
         """Bytes of the weights in this precision."""
         self.network, self._upsampling = runs.prepare(rewritten.network, preparation), rewritten.upsampling
         self.batches_at_once = runs.batches_at_once(device, precision)
@@ -134,8 +146,11 @@ class Segmenter:
 
     def logits(self, image: Tensor) -> Tensor:
         """Return logits (batch, classes, T, T), float32, of what `normalized` returns."""
-        logits: Tensor = self.network(image).float()
-        return logits if self._upsampling is None else self._upsampling(logits, image.shape[-1])
+        return self.placed(self.network(image), image.shape[-1])
+
+    def placed(self, logits: Tensor, side: int) -> Tensor:
+        """Return what a backend gives, (batch, classes, h, w), as logits (batch, classes, side, side), float32."""
+        return logits.float() if self._upsampling is None else self._upsampling(logits.float(), side)
 
     def normalized(self, values: Tensor, valid: Tensor | None) -> Tensor:
         """Return what the network sees: (value - mean) / std; 0, the band mean, if invalid or not finite."""

@@ -17,7 +17,7 @@ class PrecisionTrial:
     """What was measured of one precision of one backend."""
 
     precision: str
-    """fp32, bf16 or fp16."""
+    """fp32, bf16, fp16 or int8."""
     agreement: float
     """Share of valid pixels with the class that float32 gives, 0 to 1."""
     largest_difference: float
@@ -32,6 +32,9 @@ class PrecisionTrial:
     """The same share among decided pixels; 1 if none is decided."""
     may_pass: bool = False
     """Whether the reason of the refusal may be gone at the next start, such as a full disk."""
+
+    calibration: str = ""
+    """Of int8: which calibrated networks were measured."""
 
     @property
     def pair(self) -> tuple[str, str]:

@@ -23,7 +23,7 @@ class ArrayKeywords(TypedDict, total=False):
     blend: Literal["gaussian", "hann", "linear", "crop"]
     batch: int | Literal["auto"] | None
     device: str
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"]
     backend: Literal["auto", "torch", "compile", "openvino", "onnx"]
     tta: Literal["none", "flips", "rotations"]
     bands: str | Sequence[int] | None

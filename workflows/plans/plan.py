@@ -14,7 +14,7 @@ from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area
 from segment_tiles.pipeline.wording import readable_bytes
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.kept_probe import Probe
+from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.plans.memory_plan import (
     MemoryPlan,
     finishing_of,

@@ -26,7 +26,7 @@ from segment_tiles.pipeline.sources.versions.version import (
     source_version,
 )
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.kept_probe import Probe
+from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
 from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
@@ -97,6 +97,7 @@ def choices_of(probe: Probe) -> dict[str, Any]:
         "batch": probe.batch,
         "backend": probe.backend,
         "device_name": probe.device_name,
+        **({"calibrations": list(probe.calibrations)} if probe.calibrations else {}),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.models.calibration.calibrated import INT8, Calibrated
+from segment_tiles.pipeline.models.calibration.kept import calibrated_for
 from segment_tiles.pipeline.models.ensemble import Ensemble
 from segment_tiles.pipeline.models.graphs.rewriting import Rewritten
 from segment_tiles.pipeline.models.inference_network import load_rewritten
@@ -32,7 +34,7 @@ class ModelRequest:
     device: str
     """cpu or cuda:N."""
     precision: str = "fp32"
-    """fp32, bf16 or fp16."""
+    """fp32, bf16, fp16 or int8."""
     backend: str = "torch"
     """torch, compile, openvino or onnx."""
     batch: int = 1
@@ -43,6 +45,23 @@ class ModelRequest:
     """none, flips or rotations."""
     trust: bool = False
     """Whether a graph that may execute code is loaded."""
+    calibrations: tuple[str, ...] = ()
+    """Of int8: checksums of the calibrated networks, in the order of the models."""
+    own_folder: Path | None = field(default=None, compare=False)
+    """Where the run keeps its books, and copies of the calibrated networks."""
+
+    def calibrated(self, position: int, manifest: ModelManifest) -> Calibrated | None:
+        """Return the calibrated network of the model in a position; None if the precision needs none.
+
+        Raises
+        ------
+        ModelError
+            If it is gone.
+        """
+        if self.precision != INT8:
+            return None
+        side = self.tile or manifest.tile
+        return calibrated_for(manifest, side, self.calibrations[position], self.own_folder)
 
 
 @lru_cache(maxsize=1)
@@ -99,9 +118,10 @@ def scorer_of(
             batch=request.batch,
             tile=request.tile,
             folder=package.folder,
+            calibrated=request.calibrated(position, package.manifest),
             takes_network=takes_networks,
         )
-        for package in packages
+        for position, package in enumerate(packages)
     ]
     if len(members) == 1 and request.augmentation == "none":
         return members[0]

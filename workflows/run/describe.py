@@ -7,10 +7,9 @@ import os
 import platform
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from segment_tiles.pipeline.installed import installed_version
+from segment_tiles.pipeline.installed import cache_folder, installed_version
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.wording import counted, readable_bytes, readable_time
@@ -111,7 +110,7 @@ def describe_machine() -> dict[str, Any]:
             name: "installed" if all(map(_has_module, modules)) else f"pip install 'segment-tiles[{name}]'"
             for name, modules in EXTRAS.items()
         },
-        "cache": str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segment-tiles"),
+        "cache": str(cache_folder()),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
+from segment_tiles.pipeline.durable import remove
+from segment_tiles.pipeline.models.calibration.calibrated import calibrated_folder
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
@@ -92,6 +94,7 @@ def _made(run: Run, report: dict[str, Any]) -> tuple[list[str], list[str]]:
     for note in notes:
         run.listener.warn(note)
     kind.remove_copies(directory)
+    remove(calibrated_folder(directory.own))
     files = [file.name for file in files_of(config.formats, directory.path)]
     has_item = kind.is_placed and config.item
     return [*files, *picture, directory.report.name, *([ITEM] if has_item else [])], notes

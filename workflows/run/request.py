@@ -12,10 +12,10 @@ from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.check import check_disk
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.model_probe import compute_options, planned_probe
+from segment_tiles.workflows.plans.compute.model_probe import compute_options, planned_probe
+from segment_tiles.workflows.plans.compute.tuned_run import with_tuning
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
-from segment_tiles.workflows.plans.tuned_run import with_tuning
 from segment_tiles.workflows.results.formats.check import checked_formats
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.registry import open_scene

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.models.calibration.calibrated import INT8, copy_path
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
@@ -14,8 +15,8 @@ from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.plans.compute.model_probe import Measured, compute_options, must_measure
 from segment_tiles.workflows.plans.memory_plan import read_cache_bytes
-from segment_tiles.workflows.plans.model_probe import Measured, compute_options, must_measure
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import (
     RunRecord,
@@ -37,6 +38,9 @@ from segment_tiles.workflows.scenes.computed_area import absolute_file, computed
 from segment_tiles.workflows.scenes.kind import Kind, WorkStore
 from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene, absolute_uri
+
+MEASURED_ONCE: Final = "precision and backend, measured once for this model and machine"
+CALIBRATED_ONCE: Final = "calibration for int8, once for this model; it may take some minutes"
 
 
 @dataclass(slots=True)
@@ -101,6 +105,8 @@ class Run:
         )
         check_space(plan, self.directory.path)
         self._begin(plan)
+        for network in measured.calibrated:
+            network.write(copy_path(self.directory.own, network.checksum))
         seconds = {"prepare": perf_counter() - self.started}
         self.listener.planned(plan)
         begun = perf_counter()
@@ -130,7 +136,7 @@ class Run:
         with self.in_flight.measuring(way):
             known = executor.choices.get(models)
             if known is None and must_measure(scene, options):
-                self.listener.stage("precision and backend, measured once for this model and machine")
+                self.listener.stage(CALIBRATED_ONCE if options.precision == INT8 else MEASURED_ONCE)
             measured = executor.call(probe_scene, self.config, scene, paths, self.record, known)
             executor.choices[models] = measured.choice
         return measured
@@ -248,4 +254,6 @@ class Run:
             scene.lattice.tile,
             config.augmentation,
             config.trust,
+            probe.calibrations,
+            paths.own_folder,
         )

@@ -10,10 +10,10 @@ from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import RunPaths
-from segment_tiles.workflows.plans.kept_choice import Choice
-from segment_tiles.workflows.plans.model_probe import Measured, compute_options, measure
+from segment_tiles.workflows.plans.compute.kept_choice import Choice
+from segment_tiles.workflows.plans.compute.model_probe import Measured, compute_options, measure
+from segment_tiles.workflows.plans.compute.sample_tiles import Positions, sample_tiles
 from segment_tiles.workflows.plans.record import RunRecord
-from segment_tiles.workflows.plans.sample_tiles import sample_tiles
 from segment_tiles.workflows.scenes.scene import Scene
 
 if TYPE_CHECKING:
@@ -37,16 +37,15 @@ def probe_scene(
     scene = replace(scene, model_folder=find_model(paths.model), companions=companions)
     unread: list[str] = []
 
-    def sample() -> Sample | None:
+    def sample(positions: Positions) -> Sample | None:
         with closing(scene.result.opener.open()) as planes:
             try:
                 (source,) = planes.sources((scene.result.planes // 2,))
-                return sample_tiles(scene, source)
+                return sample_tiles(scene, source, positions)
             except ReadFailedError as error:
                 unread.append(f"the probe used noise, because the middle cannot be read: {one_line(error)}")
                 return None
 
-    found = measure(
-        scene, compute_options(config, None if record is None else record.choices), sample, known=known
-    )
+    recorded = None if record is None else record.choices
+    found = measure(scene, compute_options(config, recorded, paths.own_folder), sample, known=known)
     return replace(found, notes=(*unread, *found.notes))

@@ -21,6 +21,7 @@ import torch
 
 from segment_tiles.pipeline.durable import sync_folder, sync_tree
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
+from segment_tiles.pipeline.installed import cache_folder
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.devices import device_label
@@ -34,11 +35,6 @@ BESIDE = "converted"
 NETWORK_FORM = "coarse logits"
 """What is converted, part of the key: an earlier version converted the network with its last upsampling."""
 log = logging.getLogger(__name__)
-
-
-def cache_root() -> Path:
-    """Return the folder of this program in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segment-tiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +101,7 @@ def conversion(preparation: Preparation, backend: str, library: str, *, executes
     beside = package is not None and not executes and not is_bundled(package)
     if beside and package is not None and os.access(package, os.W_OK):
         return Conversion(package / BESIDE / name)
-    return Conversion(cache_root() / BESIDE / name)
+    return Conversion(cache_folder() / BESIDE / name)
 
 
 def _is_sound(folder: Path) -> bool:

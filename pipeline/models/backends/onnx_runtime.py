@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
+from segment_tiles.pipeline.installed import cache_folder
 from segment_tiles.pipeline.library_messages import ONNX_RUNTIME_ERRORS, ignored_warnings
-from segment_tiles.pipeline.models.backends.conversions import Conversion, cache_root, conversion
+from segment_tiles.pipeline.models.backends.conversions import Conversion, conversion
 from segment_tiles.pipeline.models.backends.protocol import CONVERSION_FAILURES, Preparation, Runner
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
 
@@ -130,7 +131,7 @@ def _providers(preparation: Preparation) -> list[Any]:
     index = preparation.device.index or 0
     providers: list[Any] = [("CUDAExecutionProvider", {"device_id": index})]
     if "TensorrtExecutionProvider" in _available() and find_spec("tensorrt") is not None:
-        engines = cache_root() / "tensorrt"
+        engines = cache_folder() / "tensorrt"
         settings = {
             "device_id": index,
             "trt_fp16_enable": preparation.precision == "fp16",

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.models.backends.conversions import Conversion, conversion
+from segment_tiles.pipeline.models.backends.int8 import GRAPH, read_graph
 from segment_tiles.pipeline.models.backends.protocol import CONVERSION_FAILURES, Preparation, Runner
 from segment_tiles.pipeline.models.backends.torch_threads import batches_by_threads
-
-FILE = "network.xml"
 
 
 class OpenVino:
@@ -34,8 +33,8 @@ class OpenVino:
         return None if device.type == "cpu" else f"it runs on the CPU, not on {device}; give --device cpu"
 
     def precisions(self, device: torch.device) -> tuple[str, ...]:
-        """Return float32, and bfloat16 where the processor has instructions for it."""
-        return ("fp32", "bf16") if "BF16" in _abilities() else ("fp32",)
+        """Return float32, and bfloat16 and int8 if the processor has instructions for them."""
+        return ("fp32", *(name.lower() for name in ("BF16", "INT8") if name in _abilities()))
 
     def input_type(self, precision: str, device: torch.device) -> torch.dtype:
         """Return float32: OpenVINO converts by itself."""
@@ -54,19 +53,17 @@ class OpenVino:
         return _conversion(preparation).is_complete
 
     def prepare(self, network: nn.Module, preparation: Preparation) -> Runner:
-        """Convert, or read what was converted, and choose kernels."""
+        """Convert, or read what was converted or calibrated, and choose kernels."""
         import openvino  # noqa: PLC0415 - an extra
 
-        def convert_into(folder: Path) -> None:
-            _convert(network, torch.zeros(preparation.shape), folder / FILE)
-
-        folder = _conversion(preparation).made(convert_into)
+        calibrated = preparation.calibrated
+        graph = str(converted(network, preparation)) if calibrated is None else read_graph(calibrated)
         at_once = self.batches_at_once(preparation.device, preparation.precision)
         compiled = openvino.Core().compile_model(
-            str(folder / FILE),
+            graph,
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[preparation.precision],
+                "INFERENCE_PRECISION_HINT": self._hint(preparation.precision),
                 "NUM_STREAMS": at_once,
                 # as many as torch, which waits meanwhile; pinned ones would push the reader and the writer aside
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -74,6 +71,10 @@ class OpenVino:
             },
         )
         return _Requests(compiled, at_once)
+
+    def _hint(self, precision: str) -> str:
+        """Return how what is not quantised is computed."""
+        return "bf16" if precision != "fp32" and "BF16" in _abilities() else "f32"
 
 
 @cache
@@ -108,6 +109,21 @@ def _conversion(preparation: Preparation) -> Conversion:
     return conversion(
         replace(preparation, precision="fp32"), "openvino", openvino.__version__, executes=False
     )
+
+
+def converted(network: nn.Module, preparation: Preparation) -> Path:
+    """Return the file of the converted network, made if there is none.
+
+    Raises
+    ------
+    ModelError
+        If this network cannot be converted.
+    """
+
+    def convert_into(folder: Path) -> None:
+        _convert(network, torch.zeros(preparation.shape), folder / GRAPH)
+
+    return _conversion(preparation).made(convert_into) / GRAPH
 
 
 def _convert(network: nn.Module, sample: Tensor, path: Path) -> None:

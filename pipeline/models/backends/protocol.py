@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # the names of backends are asked for where torch is not need
     import torch
     from torch import Tensor, nn
 
+    from segment_tiles.pipeline.models.calibration.calibrated import Calibrated
+
 Runner: TypeAlias = "Callable[[Tensor], Tensor]"
 """Maps normalised (batch, bands, T, T) to logits (batch, classes, T, T) on the same device."""
 
@@ -36,11 +38,13 @@ class Preparation:
     device: torch.device
     """Where it runs."""
     precision: str
-    """fp32, bf16 or fp16."""
+    """fp32, bf16, fp16 or int8."""
     checksum: str
     """Of weights and architecture; empty: the network is not that of a package, and nothing is kept."""
     folder: Path | None = None
     """Package beside which a converted model may be kept; None: in the user's cache folder."""
+    calibrated: Calibrated | None = None
+    """Of int8: the network with the ranges of its activations."""
 
 
 @runtime_checkable

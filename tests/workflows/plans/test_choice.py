@@ -20,8 +20,8 @@ from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.run import run_batch
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans import model_probe
-from segment_tiles.workflows.plans.kept_choice import Choice, ChoiceFile, choice_file
+from segment_tiles.workflows.plans.compute import model_probe
+from segment_tiles.workflows.plans.compute.kept_choice import Choice, ChoiceFile, choice_file
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.segment import segment
 

@@ -25,7 +25,7 @@ from segment_tiles.pipeline.outputs.stores.unfinished import Part, unfinished, u
 from segment_tiles.pipeline.sources.view import WHOLE
 from segment_tiles.workflows.config import RunConfig, parse_formats
 from segment_tiles.workflows.options.parsers import parse_bands, parse_batch, parse_memory
-from segment_tiles.workflows.plans.kept_probe import Probe
+from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.plans.plan import make_plan
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.scenes.cut import Cut

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.kept_choice import Choice, ChoiceFile, Tuning, choice_file
-from segment_tiles.workflows.plans.tune import tune
+from segment_tiles.workflows.plans.compute.kept_choice import Choice, ChoiceFile, Tuning, choice_file
+from segment_tiles.workflows.plans.compute.tune import tune
 from segment_tiles.workflows.regions.region_task import RegionReport
 from segment_tiles.workflows.results.report import limiting_stage
 from segment_tiles.workflows.run.request import plan_run

@@ -22,10 +22,10 @@ from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.kept_probe import Probe
-from segment_tiles.workflows.plans.model_probe import compute_options, measure
-from segment_tiles.workflows.plans.sample_tiles import sample_tiles
-from segment_tiles.workflows.plans.tuned_run import with_tuning
+from segment_tiles.workflows.plans.compute.kept_probe import Probe
+from segment_tiles.workflows.plans.compute.model_probe import compute_options, measure
+from segment_tiles.workflows.plans.compute.sample_tiles import Positions, sample_tiles
+from segment_tiles.workflows.plans.compute.tuned_run import with_tuning
 from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.results.report import not_finite_warning
 from segment_tiles.workflows.scenes.arrays import scene_of_array
@@ -94,6 +94,7 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
         scene.lattice.tile,
         config.augmentation,
         config.trust,
+        probe.calibrations,
     )
     return ArrayRun(scene.spec, request, scene.manifest.classes, scene.lattice, config)
 
@@ -139,12 +140,12 @@ def _choice(config: RunConfig, scene: Scene, sample: Crop) -> Probe:
     """Return what was chosen for this model before; else measure on a tile of the array."""
     lattice = scene.lattice
 
-    def tiles() -> Sample | None:
+    def tiles(positions: Positions) -> Sample | None:
         values = sample(scene.spec, lattice.tile)
         height, width = values.shape[1:]
         source = array_source(values, replace(scene.spec, height=height, width=width), config)
         cut = replace(scene.result, lattice=Lattice(height, width, lattice.tile, lattice.overlap))
-        return sample_tiles(replace(scene, cuts=(cut,)), source)
+        return sample_tiles(replace(scene, cuts=(cut,)), source, positions)
 
     found = measure(scene, compute_options(config), tiles)
     for text in found.notes:

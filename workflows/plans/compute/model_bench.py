@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.models.calibration.calibrated import INT8
 from segment_tiles.pipeline.models.registry import portable_name
-from segment_tiles.workflows.plans.compute_choice import Bench, ComputeOptions, Decision, pairs_in_question
-from segment_tiles.workflows.plans.kept_choice import Choice
-from segment_tiles.workflows.plans.kept_probe import Probe
+from segment_tiles.workflows.plans.compute.compute_choice import (
+    Bench,
+    ComputeOptions,
+    Decision,
+    pairs_in_question,
+)
+from segment_tiles.workflows.plans.compute.kept_choice import Choice
+from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.process_memory import peak_since_reset, reset_peak, resident_bytes
 from segment_tiles.workflows.scenes.scene import Scene
 
@@ -49,7 +55,7 @@ class ModelBench:
         device: torch.device,
         sample_of: Callable[[], Sample | None],
     ) -> None:
-        self._scene, self._options, self._device, self._sample_of = scene, options, device, sample_of
+        self._scene, self.options, self._device, self._sample_of = scene, options, device, sample_of
         self._packages: list[LoadedPackage] | None = None
         self._sample: Sample | None = None
         self.has_real_tiles = False
@@ -63,21 +69,27 @@ class ModelBench:
             self._sample = found or _noise(self._scene.spec, self._scene.lattice.tile)
         return self._sample
 
+    @property
+    def packages(self) -> list[LoadedPackage]:
+        """The models with their networks, loaded once."""
+        if self._packages is None:
+            self._packages = _packages(self._scene, self.options)
+        return self._packages
+
     def make(self, backend: str, precision: str, batch: int) -> Segmenter | Ensemble:
         """Return the scorer of a backend and a precision."""
         from segment_tiles.workflows.regions.loaded_model import scorer_of  # noqa: PLC0415
 
-        if self._packages is None:
-            self._packages = _packages(self._scene, self._options)
-        return scorer_of(self._packages, self._device, self._request(backend, precision, batch))
+        return scorer_of(self.packages, self._device, self._request(backend, precision, batch))
 
     def _request(self, backend: str, precision: str, batch: int) -> ModelRequest:
         from segment_tiles.workflows.regions.loaded_model import ModelRequest  # noqa: PLC0415
 
-        options, tile = self._options, self._scene.lattice.tile
+        options, tile = self.options, self._scene.lattice.tile
         return ModelRequest(
-            (), str(self._device), precision, backend, batch, tile, options.augmentation, options.trust
-        )
+            (), str(self._device), precision, backend, batch, tile, options.augmentation, options.trust,
+            options.calibrations.checksums if precision == INT8 else (), options.own_folder,
+        )  # fmt: skip
 
     def of(self, batch: int) -> Bench:
         """Return where pairs are compared."""
@@ -85,20 +97,20 @@ class ModelBench:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the pairs in question; of a run that goes on the one that it has."""
-        if self._options.is_settled:
-            return [(self._options.backend, self._options.precision)]
+        if self.options.is_settled:
+            return [(self.options.backend, self.options.precision)]
         manifests = [manifest for _, manifest in self._scene.members]
-        return pairs_in_question(self._options, self._device, manifests)
+        return pairs_in_question(self.options, self._device, manifests)
 
     def batch(self, choice: Choice) -> tuple[int, Choice]:
         """Return tiles of a forward pass, and the Choice with them if they were measured: on a GPU, if left open."""
         tile, batches = self._scene.lattice.tile, choice.batches or {}
-        if self._options.batch is not None or self._device.type != "cuda":
-            return self._options.batch or 1, choice
+        if self.options.batch is not None or self._device.type != "cuda":
+            return self.options.batch or 1, choice
         if tile in batches:
             return batches[tile], choice
         # float32 takes the most memory: what fits in it fits in all
-        precision = "fp32" if self._options.precision == "auto" else self._options.precision
+        precision = "fp32" if self.options.precision == "auto" else self.options.precision
         start = self.make("torch", precision, 1)
         found = _larger_batch(start, measured(start, 1, self.sample), self.sample).batch
         return found, replace(choice, batches={**batches, tile: found})
@@ -113,13 +125,21 @@ class ModelBench:
         models = tuple(
             (portable_name(folder), manifest.map_checksum) for folder, manifest in self._scene.members
         )
-        scorer = load_scorer(replace(self._request(backend, precision, batch), models=models))
+        scorer_request = replace(self._request(backend, precision, batch), models=models)
+        scorer = load_scorer(scorer_request)
         if earlier is not None:
-            return replace(earlier, program_bytes=_in_steps(resident_bytes()))
+            return replace(
+                earlier, program_bytes=_in_steps(resident_bytes()), calibrations=scorer_request.calibrations
+            )
         # what a batch takes does not depend on its pixels: nothing is read for it
         sample = self._sample or _noise(self._scene.spec, self._scene.lattice.tile)
         probe = measured(scorer, batch, sample)
-        return replace(probe, device=str(self._device), device_name=device_label(self._device))
+        return replace(
+            probe,
+            device=str(self._device),
+            device_name=device_label(self._device),
+            calibrations=scorer_request.calibrations,
+        )
 
 
 def _packages(scene: Scene, options: ComputeOptions) -> list[LoadedPackage]:

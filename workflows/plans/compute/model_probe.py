@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from segment_tiles.pipeline.models.backends.int8 import require_nncf
+from segment_tiles.pipeline.models.calibration.calibrated import INT8, Calibrated
+from segment_tiles.pipeline.models.calibration.kept import Calibrations, calibrated_for, kept_calibrations
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.compute_choice import (
+from segment_tiles.workflows.plans.compute.calibrate import calibrated
+from segment_tiles.workflows.plans.compute.compute_choice import (
     FLOAT32,
     ComputeOptions,
     Decision,
@@ -18,20 +24,27 @@ from segment_tiles.workflows.plans.compute_choice import (
     measured_choice,
     pairs_in_question,
 )
-from segment_tiles.workflows.plans.kept_choice import Choice, ChoiceFile, choice_file, label_of
-from segment_tiles.workflows.plans.kept_probe import Probe, kept_probe, probe_file, remember
-from segment_tiles.workflows.plans.model_bench import ModelBench
+from segment_tiles.workflows.plans.compute.kept_choice import Choice, ChoiceFile, choice_file, label_of
+from segment_tiles.workflows.plans.compute.kept_probe import Probe, kept_probe, probe_file, remember
+from segment_tiles.workflows.plans.compute.model_bench import ModelBench
+from segment_tiles.workflows.plans.compute.sample_tiles import CALIBRATED, JUDGED, Positions
 from segment_tiles.workflows.scenes.scene import Scene
 
 if TYPE_CHECKING:
     from segment_tiles.pipeline.models.precision import Sample
 
 
+NOT_CALIBRATED_YET: Final = (
+    "not calibrated for int8 yet, the first run does it; time and memory are those of float32"
+)
+"""The same of a precision that needs a calibrated network."""
 NOT_YET: Final = "not chosen yet, the first run measures"
 """Where a Plan's backend and precision come from if there is no Choice."""
 
 
-def compute_options(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> ComputeOptions:
+def compute_options(
+    config: RunConfig, recorded: Mapping[str, Any] | None = None, own_folder: Path | None = None
+) -> ComputeOptions:
     """Return how a run is to compute; one that goes on keeps what its record says was chosen."""
     if recorded is None:
         return ComputeOptions(
@@ -44,6 +57,8 @@ def compute_options(config: RunConfig, recorded: Mapping[str, Any] | None = None
         config.trust,
         recorded.get("backend", "torch"),
         config.augmentation,
+        Calibrations(tuple(recorded.get("calibrations", ()))),
+        own_folder,
         is_settled=True,
     )
 
@@ -58,6 +73,8 @@ class Measured:
     """Backend and precision come from it; later scenes take it as `known`."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
+    calibrated: tuple[Calibrated, ...] = ()
+    """Of a new run in int8: its calibrated networks, of which it keeps copies."""
 
 
 def must_measure(scene: Scene, options: ComputeOptions) -> bool:
@@ -69,6 +86,8 @@ def must_measure(scene: Scene, options: ComputeOptions) -> bool:
         If the device is not there.
     """
     choice = _choice_file(scene, label_of(options.device)).read()
+    if options.precision == INT8 and not options.is_settled and not _kept_calibrations(scene):
+        return True
     return choice is None and not options.is_settled and (options.backend, options.precision) != FLOAT32
 
 
@@ -84,8 +103,13 @@ def planned_probe(scene: Scene, options: ComputeOptions) -> Probe:
     """
     label = label_of(options.device)
     choice = _choice_file(scene, label).read() or Choice()
+    options = _with_calibrations(options, scene)
     decision = decision_of(options, choice, lambda: _pairs(scene, options))
     chosen = NOT_YET if decision is None else _origin(options, choice)
+    if decision is None and options.precision == INT8 and not options.calibrations:
+        _pairs(scene, options)  # refuses what a run would refuse
+        require_nncf()
+        options, chosen = replace(options, precision="auto"), NOT_CALIBRATED_YET
     decision = decision or Decision(_pairs(scene, options)[0])  # torch, if that is left open
     batch = options.batch or (choice.batches or {}).get(scene.lattice.tile, 1)
     path = probe_file(scene, options, decision.pair, batch, label)
@@ -102,7 +126,7 @@ def planned_probe(scene: Scene, options: ComputeOptions) -> Probe:
 def measure(
     scene: Scene,
     options: ComputeOptions,
-    sample_of: Callable[[], Sample | None],
+    sample_of: Callable[[Positions], Sample | None],
     *,
     known: Choice | None = None,
 ) -> Measured:
@@ -115,14 +139,15 @@ def measure(
     options
         The user's.
     sample_of
-        Gives real tiles, or None: then noise is measured. Not asked if nothing has to be measured.
+        Gives real tiles, or None: then noise is measured. Not asked if nothing has to be measured or calibrated.
     known
         A Choice that counts whatever is kept here: that of an earlier scene of the same batch.
 
     Raises
     ------
-    UsageError, ModelError
-        If the device is not there, an option is unknown, or the backend that was named cannot run the model.
+    UsageError, MissingExtraError, ModelError
+        If the device is not there, an option is unknown, or the backend that was named cannot run the model; if it
+        cannot be calibrated for int8.
     """
     from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
 
@@ -130,7 +155,15 @@ def measure(
     label = device_label(device)
     kept = _choice_file(scene, label)
     before = known or kept.read()
-    bench = ModelBench(scene, options, device, sample_of)
+    options = _with_calibrations(options, scene)
+    bench = ModelBench(scene, options, device, lambda: sample_of(JUDGED))
+    if options.precision == INT8 and not options.calibrations:
+        bench.pairs()  # refuses a device or a model that has no int8
+        made = calibrated(
+            [manifest for _, manifest in scene.members], scene.lattice.tile, lambda: bench.packages,
+            lambda: sample_of(CALIBRATED), [shown_name(scene.uri)],
+        )  # fmt: skip
+        options = bench.options = replace(options, calibrations=made)
     decision, batch, choice = _decided(options, before or Choice(), bench)
     notes = [] if decision.warning is None else [decision.warning]
     if choice != before:
@@ -147,7 +180,23 @@ def measure(
     if choice == before and probe != earlier:
         remember(path, probe)
     chosen = _origin(options, choice if choice == before else Choice())
-    return Measured(replace(probe, trials=decision.measured, chosen=chosen), choice, tuple(notes))
+    networks = () if options.is_settled else _networks(scene, probe)
+    return Measured(replace(probe, trials=decision.measured, chosen=chosen), choice, tuple(notes), networks)
+
+
+def _networks(scene: Scene, probe: Probe) -> tuple[Calibrated, ...]:
+    """Return the calibrated networks that a Probe names."""
+    return tuple(
+        calibrated_for(manifest, scene.lattice.tile, checksum, None)
+        for (_, manifest), checksum in zip(scene.members, probe.calibrations, strict=False)
+    )
+
+
+def _with_calibrations(options: ComputeOptions, scene: Scene) -> ComputeOptions:
+    """Return the options with the calibrated networks that are kept; of a run that goes on with its own."""
+    if options.is_settled or options.precision not in {"auto", INT8}:
+        return options
+    return replace(options, calibrations=_kept_calibrations(scene))
 
 
 def _decided(options: ComputeOptions, choice: Choice, bench: ModelBench) -> tuple[Decision, int, Choice]:
@@ -171,6 +220,10 @@ def _measured_again(scene: Scene, replaced: str, decision: Decision) -> str:
     )
 
 
+def _kept_calibrations(scene: Scene) -> Calibrations:
+    return kept_calibrations([manifest for _, manifest in scene.members], scene.lattice.tile)
+
+
 def _choice_file(scene: Scene, label: str) -> ChoiceFile:
     return choice_file([manifest.network_checksum for _, manifest in scene.members], label)
 
@@ -187,6 +240,8 @@ def _origin(options: ComputeOptions, choice: Choice) -> str:
     """Return where backend and precision come from, as `run` and `plan` say it."""
     if options.is_settled:
         return "as this run was begun"
+    if options.precision == INT8 and options.calibrations:
+        return f"as named, calibrated on {options.calibrations.made}"
     if "auto" not in (options.backend, options.precision):
         return "as named"
     return f"chosen on {choice.made}" if choice.made else "measured now"

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.durable import make_folder, write_whole
-from segment_tiles.pipeline.installed import installed_version
+from segment_tiles.pipeline.installed import cache_folder, installed_version
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.workflows.plans.compute_choice import ComputeOptions
-from segment_tiles.workflows.plans.kept_choice import cache_folder
+from segment_tiles.workflows.plans.compute.compute_choice import ComputeOptions
 from segment_tiles.workflows.scenes.scene import Scene
 
 
@@ -27,7 +26,7 @@ class Probe:
     device_name: str
     """cpu, or the name of the GPU."""
     precision: str
-    """fp32, bf16 or fp16."""
+    """fp32, bf16, fp16 or int8."""
     batch: int
     """Tiles of a forward pass."""
     seconds_per_tile: float
@@ -42,13 +41,15 @@ class Probe:
     """torch, compile, openvino or onnx."""
     chosen: str = ""
     """Where backend and precision come from, such as ``chosen on 2026-11-29``."""
+    calibrations: tuple[str, ...] = ()
+    """Of int8: checksums of the calibrated networks, in the order of the models."""
 
 
 def kept_probe(path: Path) -> Probe | None:
     """Return what was measured of one way to compute on this machine, or None."""
     try:
         fields = json.loads(path.read_text())
-        return Probe(**{**fields, "trials": ()})
+        return Probe(**{**fields, "trials": (), "calibrations": ()})
     except (OSError, ValueError, TypeError, KeyError):
         # a record of another version of this program is no record: the probe runs again
         return None

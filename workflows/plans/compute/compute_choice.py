@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.errors import MissingExtraError, ModelError, UsageError
+from segment_tiles.pipeline.models.calibration.calibrated import INT8
+from segment_tiles.pipeline.models.calibration.kept import NOT_CALIBRATED, Calibrations
 from segment_tiles.pipeline.models.trials import PrecisionTrial, disagreement, fastest_accepted
-from segment_tiles.workflows.plans.kept_choice import Choice
+from segment_tiles.workflows.plans.compute.kept_choice import Choice
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +24,10 @@ Pair = tuple[str, str]
 """Backend and precision."""
 FLOAT32: Final[Pair] = ("torch", "fp32")
 """By which all others are judged."""
+INT8_NEEDS: Final = (
+    "--precision int8: not to be had for this model on {device}; it needs a processor, a model that brings no graph of "
+    "its own, and OpenVINO with NNCF: pip install 'segment-tiles[int8]'"
+)
 QUICKLY_CONVERTED: Final = 10.0
 """Seconds of conversion up to which ``auto`` tries a backend; `tune` tries all of them."""
 
@@ -32,7 +39,7 @@ class ComputeOptions:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: str = "auto"
-    """auto, fp32, bf16 or fp16."""
+    """auto, fp32, bf16, fp16 or int8."""
     batch: int | None = None
     """Tiles of a forward pass."""
     trust: bool = False
@@ -41,6 +48,10 @@ class ComputeOptions:
     """auto, torch, compile, openvino or onnx."""
     augmentation: str = "none"
     """none, flips or rotations."""
+    calibrations: Calibrations = NOT_CALIBRATED
+    """The calibrated networks of the models: without them `auto` does not take int8."""
+    own_folder: Path | None = field(default=None, compare=False)
+    """Where the run keeps its books, and copies of these."""
     is_settled: bool = False
     """Whether an earlier start of the run decided: then nothing is measured, and nothing said again."""
 
@@ -105,14 +116,17 @@ def pairs_in_question(
         for manifest in manifests:
             require_backend(options.backend, device, manifest)
         names = [options.backend]
+    offered_here = [(name, precision) for name in names for precision in BACKENDS[name].precisions(device)]
     if options.precision == "auto":
-        return [(name, precision) for name in names for precision in BACKENDS[name].precisions(device)]
-    # torch takes every precision that is named, whether it is fast here or not
+        return [pair for pair in offered_here if pair[1] != INT8 or options.calibrations]
+    # torch takes every type that is named, whether it is fast here or not
     pairs = [
         (name, options.precision)
         for name in names
-        if name == "torch" or options.precision in BACKENDS[name].precisions(device)
+        if (name == "torch" and options.precision != INT8) or (name, options.precision) in offered_here
     ]
+    if not pairs and options.backend == "auto":
+        raise MissingExtraError(INT8_NEEDS.format(device=device))
     if not pairs:
         msg = (
             f"--backend {options.backend} does not compute in --precision {options.precision} on {device}; "
@@ -139,14 +153,23 @@ def decision_of(options: ComputeOptions, choice: Choice, pairs: Callable[[], lis
     ModelError
         If the named backend cannot run the model.
     """
-    named = (options.backend, options.precision)
+    choice, named = choice.of(options.calibrations.name), (options.backend, options.precision)
     if options.is_settled or named == FLOAT32:
         return Decision(named)
     if options.leaves_all_open:
-        return None if choice.pair is None else Decision(choice.pair, choice.trials)
+        return None if choice.pair is None else Decision(_available(choice, options), choice.trials)
     wanted = [named] if "auto" not in named else pairs()
     trials = [trial for trial in map(choice.trial, wanted) if trial is not None]
     return _named(options, tuple(trials)) if len(trials) == len(wanted) else None
+
+
+def _available(choice: Choice, options: ComputeOptions) -> Pair:
+    """Return the pair that was chosen; if it is int8, and a tile has another side, the fastest of the others."""
+    assert choice.pair is not None
+    if choice.pair[1] != INT8 or (options.calibrations and choice.trial(choice.pair) is not None):
+        return choice.pair
+    fastest = fastest_accepted([trial for trial in choice.trials if trial.precision != INT8])
+    return FLOAT32 if fastest is None else fastest.pair
 
 
 def _named(options: ComputeOptions, trials: tuple[PrecisionTrial, ...]) -> Decision:
@@ -177,7 +200,8 @@ def measured_choice(options: ComputeOptions, choice: Choice, pairs: list[Pair], 
     """
     from segment_tiles.pipeline.models.precision import compare, scores_of, timed_scores, try_backends  # noqa: PLC0415
 
-    missing = [pair for pair in pairs if choice.trial(pair) is None]
+    here = choice.of(options.calibrations.name)
+    missing = [pair for pair in pairs if here.trial(pair) is None]
     if missing:
         float32 = bench.make(*FLOAT32)
         reference: Tensor = scores_of(float32, bench.sample, bench.batch)
@@ -187,9 +211,11 @@ def measured_choice(options: ComputeOptions, choice: Choice, pairs: list[Pair], 
             own = (compare("fp32", reference, reference, bench.sample.valid, seconds),)
         others = [pair for pair in missing if pair != FLOAT32]
         found = try_backends(bench.make, others, reference, bench.sample, bench.batch)
-        choice = choice.with_trials((*own, *found))
+        name = options.calibrations.name
+        named = [replace(trial, calibration=name if trial.precision == INT8 else "") for trial in found]
+        choice = choice.with_trials((*own, *named))
     if not options.leaves_all_open:
         return choice
-    among = [trial for trial in choice.trials if trial.pair in pairs]
+    among = [trial for trial in choice.of(options.calibrations.name).trials if trial.pair in pairs]
     fastest = fastest_accepted(among)
     return replace(choice, pair=FLOAT32 if fastest is None else fastest.pair)

@@ -22,7 +22,7 @@ from typing import Any, Final
 from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.errors import one_line
 from segment_tiles.pipeline.grid.lattice import Lattice
-from segment_tiles.pipeline.installed import installed_version
+from segment_tiles.pipeline.installed import cache_folder, installed_version
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.gpu_driver import has_gpu_driver
 from segment_tiles.pipeline.models.trials import PrecisionTrial
@@ -69,14 +69,19 @@ class Choice:
     made: str = ""
     """The day, as 2026-11-29."""
 
+    def of(self, calibration: str) -> Choice:
+        """Return it with those trials alone that a run can choose among that has this calibration, or none."""
+        return replace(self, trials=tuple(t for t in self.trials if t.calibration in {"", calibration}))
+
     def trial(self, pair: tuple[str, str]) -> PrecisionTrial | None:
         """Return what was measured of a backend and a precision, or None."""
         return next((trial for trial in self.trials if trial.pair == pair), None)
 
     def with_trials(self, trials: Sequence[PrecisionTrial]) -> Choice:
         """Return it with further trials; what was measured first stands."""
-        known = {trial.pair for trial in self.trials}
-        return replace(self, trials=(*self.trials, *(t for t in trials if t.pair not in known)))
+        known = {(trial.pair, trial.calibration) for trial in self.trials}
+        new = (trial for trial in trials if (trial.pair, trial.calibration) not in known)
+        return replace(self, trials=(*self.trials, *new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +149,6 @@ def choice_file(checksums: Sequence[str], device_label: str) -> ChoiceFile:
     weights = sha256(json_text(list(checksums), indent=None).encode()).hexdigest()[:16]
     machine = sha256(json_text([_processor(), device_label], indent=None).encode()).hexdigest()[:12]
     return ChoiceFile(cache_folder() / "choices" / f"{weights}-{machine}.json")
-
-
-def cache_folder() -> Path:
-    """Return the folder of this program in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segment-tiles"
 
 
 def label_of(device: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.kept_choice import Choice, choice_file, label_of
+from segment_tiles.workflows.plans.compute.kept_choice import Choice, choice_file, label_of
 from segment_tiles.workflows.plans.record import RunRecord
 from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene

@@ -1,0 +1,1 @@
+"""How a run computes: backend, precision, batch, measured once and kept."""
