@@ -2,10 +2,10 @@
 
     python -m benchmarks.batches.many_scenes [--count 200] [--side 512] [--single 400] [--repeat 3] [--folder DIR]
 
-Each is a process of its own, from start to exit, imports included, at its second start: the Choice is made, and the
-network is kept. Contenders take turns, medians are shown. `batch` writes COGs alone, the loop plain GeoTIFFs; `run`
-has its default outputs. "CPU" is of all processes that a command started; "network alone" reads one picture, computes
-it as often as there are pictures, and writes nothing.
+Each is a process of its own, from start to exit, imports included, at its second start: the Choice is made, the
+network is kept, and for int8 it was calibrated on the scene that the crops are of. Contenders take turns, medians are
+shown. `batch` writes COGs alone, the loop plain GeoTIFFs; `run` has its default outputs. "CPU" is of all processes that
+a command started; "network alone" reads one picture, computes it as often as there are pictures, and writes nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rasterio.windows import Window
 from benchmarks.shared.commands import PROGRAM, arguments_of, timed
 from benchmarks.shared.rasters import crop_of_scene, size_of_scene
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.workflows.demo import DEMO_SCENE
 
 MODEL = "canopy-rgb"
 LIKE_FOR_LIKE = ["--precision", "fp32", "--backend", "torch"]
@@ -60,9 +61,9 @@ def batch_command(folder: Path, pictures: Path, settings: Mapping[str, object]) 
     return [PROGRAM, "batch", str(jobs)]
 
 
-def loop_command(work: Path, pictures: list[Path], *way: str) -> list[str]:
+def loop_command(work: Path, pictures: list[Path], *way: str, model: Path | None = None) -> list[str]:
     """Return the command of the loop that a user would write."""
-    script = [sys.executable, "-m", "benchmarks.batches.plain_loop", str(find_model(MODEL))]
+    script = [sys.executable, "-m", "benchmarks.batches.plain_loop", str(model or find_model(MODEL))]
     return [*script, str(work / "out"), *map(str, pictures), *way]
 
 
@@ -99,13 +100,20 @@ def of_many(folder: Path, pictures: list[Path]) -> dict[str, Callable[[Path], li
     def batch(settings: Mapping[str, object]) -> Callable[[Path], list[str]]:
         return lambda work: batch_command(work, folder, settings)
 
-    def loop(*way: str) -> Callable[[Path], list[str]]:
-        return lambda work: loop_command(work, pictures, *way)
+    def loop(*way: str, model: Path | None = None) -> Callable[[Path], list[str]]:
+        return lambda work: loop_command(work, pictures, *way, model=model)
 
+    scripted = folder.parent / "scripted.pt"
+    if has_geo_inference := find_spec("geo_inference") is not None:
+        from benchmarks.batches.plain_loop import write_scripted  # noqa: PLC0415 - brings torch
+
+        write_scripted(find_model(MODEL), scripted)
     return {
         "batch, with preview and item": batch({}),
         "batch": batch(MAP_ALONE),
         "batch, torch in fp32": batch({**MAP_ALONE, "precision": "fp32", "backend": "torch"}),
+        **({"batch, int8": batch({**MAP_ALONE, "precision": "int8"})} if find_spec("nncf") else {}),
+        **({"geo-inference": loop("--way", "geo-inference", model=scripted)} if has_geo_inference else {}),
         **({"MONAI": loop("--way", "monai")} if find_spec("monai") else {}),
         "network alone, torch in fp32": loop("--way", "network-alone"),
         "plain loop, torch in fp32": loop(),
@@ -139,6 +147,9 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         folder = Path(name)
+        if find_spec("nncf"):
+            out = str(folder / "calibrated")
+            timed([PROGRAM, "run", str(DEMO_SCENE), "--model", MODEL, "--out", out, "--precision", "int8"])
         pictures = write_pictures(folder / "many", asked.count, asked.side)
         print(f"{asked.count} rasters of {asked.side} px, {MODEL}, COG alone")
         compare(of_many(folder / "many", pictures), asked.repeat, folder, asked.count)

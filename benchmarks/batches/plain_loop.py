@@ -1,15 +1,16 @@
 """What a user writes for many small pictures: load the network once, and for each read, compute and write a GeoTIFF.
 
-python -m benchmarks.batches.plain_loop MODEL_FOLDER OUT PICTURE... [--way plain | monai | network-alone]
+python -m benchmarks.batches.plain_loop MODEL OUT PICTURE... [--way plain | monai | geo-inference | network-alone]
 
 plain           the picture at once, in one tile
 monai           windows of 512 px with 25 % overlap and Gaussian weights, by MONAI's sliding_window_inference
+geo-inference   GeoInference of every picture, patches of 512 px, of the network as TorchScript with its scaling inside
 network-alone   reads the first picture, computes it as often as there are pictures, and writes nothing
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,16 +59,56 @@ def loaded(folder: Path, way: str) -> ClassesOf:
     return at_once
 
 
+class Scripted(torch.nn.Module):
+    """The network with its scaling inside, as geo-inference takes it: raw values in, logits out."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        manifest = load_manifest(folder)
+        self.network = load_network(folder, manifest).eval()
+        self.mean, self.std = (
+            torch.tensor(values).reshape(1, -1, 1, 1) for values in (manifest.mean, manifest.std)
+        )
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Return logits (batch, classes, rows, columns)."""
+        logits: torch.Tensor = self.network((values.float() - self.mean) / self.std)
+        return logits
+
+
+def write_scripted(folder: Path, path: Path) -> None:
+    """Write the TorchScript file of a model package, for tiles of 512 px."""
+    manifest = load_manifest(folder)
+    with torch.inference_mode():
+        sample = torch.zeros(1, len(manifest.bands), 512, 512)
+        traced = torch.jit.trace(Scripted(folder).eval(), sample)  # type: ignore[no-untyped-call]
+        traced.save(path)
+
+
+def map_by_geo_inference(scripted: Path, out: Path, pictures: Sequence[str]) -> None:
+    """Do what geo-inference's documentation shows, on its own threads."""
+    from geo_inference.geo_inference import GeoInference  # noqa: PLC0415 - only for this one
+
+    geo_inference = GeoInference(model=str(scripted), work_dir=str(out), device="cpu", num_classes=2)
+    for name in pictures:
+        geo_inference(inference_input=name, bands_requested=["1", "2", "3"], patch_size=512)
+
+
 def main() -> None:
     """Write the class map of every picture."""
     parser = arguments_of(__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, help="package; for geo-inference what write_scripted wrote")
     parser.add_argument("out", type=Path)
     parser.add_argument("pictures", nargs="+")
-    parser.add_argument("--way", choices=("plain", "monai", "network-alone"), default="plain")
+    parser.add_argument(
+        "--way", choices=("plain", "monai", "geo-inference", "network-alone"), default="plain"
+    )
     asked = parser.parse_args()
-    classes_of = loaded(asked.model, asked.way)
     asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.way == "geo-inference":
+        map_by_geo_inference(asked.model, asked.out, asked.pictures)
+        return
+    classes_of = loaded(asked.model, asked.way)
     if asked.way == "network-alone":
         with rasterio.open(asked.pictures[0]) as source:
             values = source.read()

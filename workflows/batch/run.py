@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -50,6 +50,22 @@ class BatchListener(Listener, Protocol):
     def job_ends(self, outcome: JobOutcome) -> None:
         """A job came to its end, good or bad."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a job is run."""
+
+    restart_changed: bool = False
+    """Whether to throw away what it left, if its source or settings are not what they were."""
+    in_flight: Alone = ALONE
+    """What it shares with others."""
+    whole_on: str | None = None
+    """Device on which a worker may do it as a whole."""
+
+
+DoJob = Callable[[Job, Listener, SharedExecutor, Way], JobOutcome]
+"""Runs one job; whatever is wrong with it is in the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,7 @@ def run_jobs(
     results: Path | None,
     title: str,
     restart_changed: bool = False,
+    do: DoJob | None = None,
 ) -> tuple[JobOutcome, ...]:
     """Run every job that is not finished, and write table and collection, also when interrupted.
 
@@ -133,6 +150,8 @@ def run_jobs(
         What the jobs are of: the name of the jobs file, or of a folder.
     restart_changed
         Throw away what jobs left whose source or settings are not what they were.
+    do
+        Runs one of them; None: `run_job`.
 
     Raises
     ------
@@ -148,8 +167,7 @@ def run_jobs(
         ):
 
             def run(job: Job, told: Listener, in_flight: InFlight, device: str | None) -> JobOutcome:
-                way = Way(restart_changed, in_flight, device)
-                return run_job(job, told, executor, way)
+                return (do or run_job)(job, told, executor, Way(restart_changed, in_flight, device))
 
             def end(index: int, outcome: JobOutcome) -> None:
                 outcomes[index] = outcome
@@ -171,18 +189,6 @@ def write_results(results: Path, title: str, outcomes: Sequence[JobOutcome]) -> 
     make_output_folder(results)
     write_table(results, outcomes)
     return write_collection(results, title, outcomes)
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a job is run."""
-
-    restart_changed: bool = False
-    """Whether to throw away what it left, if its source or settings are not what they were."""
-    in_flight: Alone = ALONE
-    """What it shares with others."""
-    whole_on: str | None = None
-    """Device on which a worker may do it as a whole."""
 
 
 def run_job(job: Job, listener: Listener, executor: SharedExecutor, way: Way) -> JobOutcome:

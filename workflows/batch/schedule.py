@@ -1,4 +1,4 @@
-"""A batch as a flow of Prefect 3: a task per job, tried again if it fails, cached by the fingerprint.
+"""A batch as a flow of Prefect 3: a task per job, several in flight, tried again if one fails, cached by fingerprint.
 
 Without ``PREFECT_API_URL`` Prefect works on its own database in ``PREFECT_HOME``.
 """
@@ -42,7 +42,8 @@ from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.planning import check_jobs, is_finished_and_same
-from segment_tiles.workflows.batch.run import Way, run_job, write_results
+from segment_tiles.workflows.batch.run import Way, run_job
+from segment_tiles.workflows.batch.run import run_jobs as run_batch_jobs
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
 from segment_tiles.workflows.logs.output import logging_of_parent
@@ -51,7 +52,7 @@ from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import settings_of
-from segment_tiles.workflows.regions.loaded_model import segmenters_kept
+from segment_tiles.workflows.run.listener import Listener
 from segment_tiles.workflows.run.request import checked_scene
 
 clean_log_records()  # before Prefect keeps the first
@@ -92,15 +93,21 @@ class _Log:
     def tiles(self, computed: int, skipped: int) -> None:
         pass
 
+    def job_starts(self, job: Job, total: int) -> None:
+        self._logger.info("%s: job %d of %d begins", job.name, job.number, total)
+
+    def job_ends(self, outcome: JobOutcome) -> None:
+        self._logger.info("%s: %s", outcome.job.name, outcome.state)
+
 
 @dataclass(slots=True)
 class _Work:
     """What a task needs that no database has to keep."""
 
     job: Job
-    log: _Log
+    told: Listener
     executor: SharedExecutor
-    restart_changed: bool
+    way: Way
     outcome: JobOutcome | None = None
 
 
@@ -123,7 +130,7 @@ def _is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
 )
 def segment_job(name: str, key: str | None, work: _Work) -> dict[str, Any]:
     """Do one job; Prefect keeps the answer under the key and does not call this again for it."""
-    work.outcome = run_job(work.job, work.log, work.executor, Way(work.restart_changed))
+    work.outcome = run_job(work.job, work.told, work.executor, work.way)
     if work.outcome.has_failed:
         msg = f"{name}: {work.outcome.error}"
         raise ChangedRunError(msg) if work.outcome.state == "changed" else RunFailedError(msg)
@@ -157,16 +164,14 @@ def run_jobs(
 def _run_all(jobs_file: str, restart_changed: bool, retries: Retries) -> dict[str, str]:
     file = read_jobs_file(Path(jobs_file))
     jobs = list_jobs(file)
-    log = _Log(get_run_logger())
-    outcomes = [JobOutcome(job, "waiting") for job in jobs]
-    try:
-        with SharedExecutor(log.note) as executor, segmenters_kept():
-            for index, job in enumerate(jobs):
-                work = _Work(job, log, executor, restart_changed)
-                outcomes[index] = _run_as_task(work, retries)
-    finally:
-        for note in write_results(file.results, file.path.name, outcomes):
-            log.warn(note)
+
+    def do(job: Job, told: Listener, executor: SharedExecutor, way: Way) -> JobOutcome:
+        return _run_as_task(_Work(job, told, executor, way), retries)
+
+    outcomes = run_batch_jobs(
+        jobs, _Log(get_run_logger()), results=file.results, title=file.path.name,
+        restart_changed=restart_changed, do=do,
+    )  # fmt: skip
     failed = [outcome for outcome in outcomes if outcome.has_failed]
     if failed:
         first = f"{failed[0].job.name}: {failed[0].error}"

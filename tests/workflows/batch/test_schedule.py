@@ -52,8 +52,8 @@ def run_flow(jobs: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def task_ends(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
-    """Return how Prefect says that the tasks of a flow ended, by the names of the jobs."""
-    return re.findall(r"Task run 'jobs-results/(\w+)' - Finished in state (\w+)", done.stderr)
+    """Return how Prefect says that the tasks of a flow ended, by the names of the jobs: several are in flight."""
+    return sorted(re.findall(r"Task run 'jobs-results/(\w+)' - Finished in state (\w+)", done.stderr))
 
 
 @pytest.mark.slow  # Prefect's own server starts twice
