@@ -10,7 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
 
-VERSIONS = ('"1"', '"2"')
+VERSIONS = {
+    "ETag": ('"1"', '"2"'),
+    "Last-Modified": ("Tue, 03 Nov 2026 10:00:00 GMT", "Wed, 04 Nov 2026 10:00:00 GMT"),
+}
+"""Of both machines, by the header that tells them."""
 
 
 @dataclass
@@ -20,6 +24,8 @@ class Machines:
     address: str = ""
     files: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     """Of both, by path."""
+    told_by: str = "ETag"
+    """The header that tells the version, ETag or Last-Modified."""
     knows: frozenset[str] = frozenset()
     """Conditions that both heed: If-Match, If-Range."""
     is_chunked: bool = False
@@ -55,8 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
         with told.lock:
             number = 1 + sum(method == "GET" for method, *_ in told.answers)
             is_other = self.command == "GET" and told.turn(number)
-            etag = VERSIONS[is_other]
-            status, span = self._status(etag, asked)
+            version = VERSIONS[told.told_by][is_other]
+            status, span = self._status(version, asked)
             told.answers.append((self.command, status, asked, is_other))
         self.send_response(status)
         if status >= 400:
@@ -74,19 +80,19 @@ class _Handler(BaseHTTPRequestHandler):
         ):  # else the end of the connection ends it
             self.send_header("Content-Length", str(last + 1 - first))
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", etag)
+        self.send_header(told.told_by, version)
         self.end_headers()
         if self.command == "GET":
             with contextlib.suppress(ConnectionError):  # GDAL hangs up on a whole file
                 self.wfile.write(content[first : last + 1])
 
-    def _status(self, etag: str, span: str | None) -> tuple[int, str | None]:
+    def _status(self, version: str, span: str | None) -> tuple[int, str | None]:
         told = self.machines
         if self.path not in told.files:
             return 404, None
-        if "If-Match" in told.knows and self.headers.get("If-Match", etag) != etag:
+        if "If-Match" in told.knows and self.headers.get("If-Match", version) != version:
             return 412, None
-        if "If-Range" in told.knows and self.headers.get("If-Range", etag) != etag:
+        if "If-Range" in told.knows and self.headers.get("If-Range", version) != version:
             return 200, None
         return (206 if span else 200), span
 

@@ -3,8 +3,9 @@
     python -m benchmarks.speed.floors [--sides 4096] [--repeat 3] [--backends torch openvino] [--precision fp32 bf16]
         [--backbone mobilenetv2_100] [--device cuda] [--rewritten]
 
-A floor is the bare forward pass, in the same backend and precision, of as many tiles as the lattice has. Ours is
-everything from the GeoTIFF to the Zarr store. `peers.py` runs each in a process of its own, and shows its memory;
+A floor is the bare forward pass, in the same backend and precision, of as many tiles as the lattice has. Computing is
+everything from the GeoTIFF to the shards of the Zarr store; the whole run has also what comes before and after, checks,
+overviews and reports, but no imports. `peers.py` runs each in a process of its own, and shows its memory;
 there a floor and ours are half a minute apart, in which a shared host may change its speed by more than
 what is measured.
 "Faults" are pages that the system had to map: memory that was returned and taken again.
@@ -19,6 +20,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -30,29 +32,45 @@ from segment_tiles.pipeline.models.backends.known import BACKENDS
 from segment_tiles.pipeline.models.devices import device_label, resolve_device, synchronize
 
 
-def turn(name: str, job: Job) -> tuple[float, int]:
-    """Get a contender ready, run it once, and return its seconds and page faults."""
+class Turn(NamedTuple):
+    """What one contender took once."""
+
+    seconds: float
+    """Of all that it does."""
+    computing: float
+    """Of its Regions; of a floor the same."""
+    faults: int
+    """Pages that were mapped."""
+
+
+def turn(name: str, job: Job) -> Turn:
+    """Get a contender ready, and run it once."""
     work = OF_A_BACKEND[name](job)
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     started = time.perf_counter()
-    work()
+    computing = work()
     synchronize(job.device)
-    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    seconds = time.perf_counter() - started
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    return Turn(seconds, computing if name == "ours" else seconds, faults)
 
 
 def compare(job: Job, repeat: int) -> None:
     """Print medians and their ratio, and the turns that they come from."""
-    turns: dict[str, list[tuple[float, int]]] = {name: [] for name in OF_A_BACKEND}
+    turns: dict[str, list[Turn]] = {name: [] for name in OF_A_BACKEND}
     for _ in range(repeat):
         for name, rows in turns.items():
             with tempfile.TemporaryDirectory(dir=job.out) as out:
                 rows.append(turn(name, replace(job, out=Path(out))))
-    floor, ours = (statistics.median(seconds for seconds, _ in turns[name]) for name in ("floor", "ours"))
-    faults = statistics.median(count for _, count in turns["ours"])
-    each = ", ".join(f"{a:.2f}/{b:.2f}" for (a, _), (b, _) in zip(turns["ours"], turns["floor"], strict=True))
+    floor = statistics.median(row.seconds for row in turns["floor"])
+    computing = statistics.median(row.computing for row in turns["ours"])
+    whole = statistics.median(row.seconds for row in turns["ours"])
+    faults = statistics.median(row.faults for row in turns["ours"])
+    pairs = zip(turns["ours"], turns["floor"], strict=True)
+    each = ", ".join(f"{a.computing:.2f}/{b.seconds:.2f}" for a, b in pairs)
     print(
-        f"{job.backend} {job.precision}: floor {floor:.2f} s, ours {ours:.2f} s, ratio {ours / floor:.3f}, "
-        f"faults {faults:.0f} (ours/floor: {each})",
+        f"{job.backend} {job.precision}: floor {floor:.2f} s, computing {computing:.2f} s, "
+        f"ratio {computing / floor:.3f}, whole run {whole / floor:.3f}, faults {faults:.0f} (computing/floor: {each})",
         flush=True,
     )
 

@@ -2,51 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.options.declare import chosen
+from segment_tiles.workflows.options.declare import chosen, options_of
 from segment_tiles.workflows.options.keywords import values_of
-
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Bundled model, or folder of a model package.")]
-Seconds = Annotated[
-    float,
-    typer.Option(
-        "--seconds", min=1, help="Begin nothing further after so long; compile takes part from about 120."
-    ),
-]
-
+from segment_tiles.workflows.options.tuning import TuneConfig
 
 OF_RUN = chosen(
     RunConfig, "device", "trust", "bands", "nodata", "nodata_rule", "alpha", "level", "mpp", "source_mpp"
 )
 """Options that mean what they mean for `run`; most for the scenes of ``--calibrate``."""
-Calibrate = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--calibrate",
-        metavar="SCENE",
-        help="First calibrate the model for int8 on tiles of this scene; may be given several times.",
-    ),
-]
+OF_TUNE = options_of(TuneConfig)
 
 
 @logged
-@with_options(OF_RUN)
-def command(
-    model: Model, options: Given, calibrate: Calibrate = None, seconds: Seconds = 50.0, json: Json = False
-) -> None:
+@with_options((*OF_TUNE, *OF_RUN))
+def command(options: Given, json: Json = False) -> None:
     """Measure backend, precision, tile and batch of a model; `run` takes the fastest if told nothing else."""
+    names = {option.keyword for option in OF_TUNE}
+    config = TuneConfig(**values_of(OF_TUNE, {name: options.pop(name) for name in names & options.keys()}))
     of_run = values_of(OF_RUN, options)
     from segment_tiles.workflows.plans.compute.tune import tune
 
-    document = tune(model, seconds=seconds, calibrate=calibrate or (), **of_run)
+    document = tune(config, **of_run)
     if json:
         print_json(document)
         return

@@ -1,4 +1,4 @@
-"""A remote file held to one version: its start is fetched in one answer, whose ETag is checked, and kept in memory.
+"""A remote file held to one version: its start is fetched in one answer that is checked, and kept in memory.
 
 ::
 
@@ -31,7 +31,7 @@ from rasterio.io import MemoryFile
 
 from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.sources import patience
-from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, request_of
+from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, Validator, request_of
 
 CACHED_AT_ONCE: Final = 2**15
 """Bytes of a block of GDAL's VSI_CACHE: a request begins at its edge."""
@@ -53,8 +53,8 @@ class HeldFile:
     """Of the source, as the user gave it."""
     url: str = field(repr=False)
     """What is asked for."""
-    etag: str
-    """The strong ETag of the version."""
+    validator: Validator
+    """Of the version."""
     size: int
     """Bytes of the file."""
     start: int = 0
@@ -205,9 +205,10 @@ def _fetched(held: HeldFile) -> _Start:
     try:
         return _Start(tries.read(lambda: _asked_quickly(held)))
     except patience.GaveUpError as error:
+        version = f"{held.validator.header} {held.validator.value}"
         msg = (
-            f"{held.uri}: its server does not give the version that it told, ETag {held.etag}, {error.summary}; check "
-            "the connection and whether the file is being replaced, then start the same command again"
+            f"{held.uri}: its server does not give the version that it told, {version}, {error.summary}; check the "
+            "connection and whether the file is being replaced, then start the same command again"
         )
         raise SourceError(msg) from error
 
@@ -232,9 +233,9 @@ def _one_answer(held: HeldFile) -> bytes:
     is_whole = held.start == held.size
     headers: Mapping[str, str] = {} if is_whole else {"Range": f"bytes=0-{held.start - 1}"}
     with urlopen(request_of(held.url, "GET", headers), timeout=SECONDS) as answer:
-        etag = answer.headers.get("ETag")
-        if etag != held.etag:
-            msg = f"it gave ETag {etag}"
+        given = answer.headers.get(held.validator.header)
+        if given != held.validator.value:
+            msg = f"it gave {held.validator.header} {given}"
             raise _OtherAnswerError(msg)
         if answer.status != (HTTPStatus.OK if is_whole else HTTPStatus.PARTIAL_CONTENT):
             msg = f"it answered with status {answer.status}"

@@ -13,11 +13,12 @@ import rasterio
 from rasterio.env import getenv, hasenv
 
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
+from segment_tiles.pipeline.sources.http_request import validator_of
 from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.patience import NOT_KEPT, http_settings
 from segment_tiles.pipeline.sources.rasters.held_file import HeldFile, held_to_one_version, start_for_ranges
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting
-from segment_tiles.pipeline.sources.versions.server import CONDITIONS, Condition, condition_known, gives_range
+from segment_tiles.pipeline.sources.versions.server import Condition, condition_known, gives_range
 
 SMALL: Final = 4 * 2**20
 """Bytes of a file that is read in one answer if its server refuses no other version."""
@@ -25,8 +26,6 @@ TINY: Final = 320 * 2**10
 """Bytes of one that is in any case: it costs no more than GDAL's first ranges."""
 
 _HTTP: Final = re.compile(r"(?:/vsicurl/)?(?P<url>https?://[^\"']+)")
-_STRONG: Final = re.compile(r'"[\x21\x23-\x5b\x5d-\x7e]+"')
-"""An ETag that stands for the very bytes, of characters that GDAL's list of headers can hold."""
 _HEADERS: Final = "GDAL_HTTP_HEADERS"
 _read_here: dict[str, Any] = {}
 """Versions of remote sources that this process has read, by name: GDAL keeps their ranges as long as it lives."""
@@ -57,21 +56,20 @@ def guard_of(uri: str, version: Mapping[str, Any]) -> Guard:
     """Return what keeps other versions of a remote source away, as far as its server allows.
 
     With ``If-Match`` a server that has another version refuses, with ``If-Range`` it gives the whole file in place of
-    the range, which GDAL refuses of any range but the first: `HeldFile`. Only of one plain URL, whose ETag is strong,
-    and whose server gave a range under it: GDAL sends the header with every request, also with those for other files.
-    A small file is read in one answer, the smaller the more a server can tell.
+    the range, which GDAL refuses of any range but the first: `HeldFile`. Only of one plain URL that has a strong ETag,
+    or a date alone, and whose server gave a range under it: GDAL sends the header with every request, also with those
+    for other files. A small file is read in one answer, the smaller the more a server can tell.
     """
-    found, etag = _HTTP.fullmatch(uri), str(version.get("etag", ""))
-    if found is None or not _STRONG.fullmatch(etag) or not gives_range(found["url"], etag):
+    found, validator = _HTTP.fullmatch(uri), validator_of(version)
+    if found is None or validator is None or not gives_range(found["url"], validator):
         return UNGUARDED
-    quoted = etag.replace('"', r"\"")
-    headers = [f'"{name}: {quoted}"' for name in CONDITIONS]
+    quoted = validator.value.replace('"', r"\"")
+    headers = [f'"{name}: {quoted}"' for name in validator.names]
     own = getenv().get(_HEADERS) if hasenv() else None
     settings = {_HEADERS: ",".join(filter(None, [own or os.environ.get(_HEADERS), *headers]))}
     size = int(version.get("bytes", 0))
-    return Guard(
-        settings, HeldFile(uri, found["url"], etag, size, _start(condition_known(found["url"]), size))
-    )
+    start = _start(condition_known(found["url"], validator), size)
+    return Guard(settings, HeldFile(uri, found["url"], validator, size, start))
 
 
 def _start(knows: Condition, size: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, request_of
+from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, Validator, request_of
 
 BUSY: Final = frozenset({429, 500, 502, 503, 504})
 """Answers of a server that may give another one in a moment."""
@@ -64,45 +64,41 @@ def _of_zarr(url: str) -> dict[str, Any] | None:
     return None
 
 
-CONDITIONS: Final = ("If-Match", "If-Range")
-"""Headers that hold a request to one version: a server that knows the first refuses another version, one that knows
-the second alone gives it whole in place of a range."""
 Condition = Literal["If-Match", "If-Range", "none"]
 _REFUSED_BY: Final[Mapping[Condition, int]] = {
     "If-Match": HTTPStatus.PRECONDITION_FAILED,
     "If-Range": HTTPStatus.OK,
 }
-_NO_VERSION: Final = '"segment-tiles-asks-for-no-version"'
 _NAMES_OTHERS: Final = (b"<", b"{", b"SQLite format 3")
 """How files begin that may name other files: VRT and other XML, JSON, tile indices."""
 _BEGINNING: Final = 16
 """Bytes that are looked at for it."""
 
 
-def gives_range(url: str, etag: str) -> bool:
-    """Return whether a server gives a range of the version with this ETag, and of no other.
+def gives_range(url: str, validator: Validator) -> bool:
+    """Return whether a server gives a range of one version, and of no other.
 
     One that gives a whole file of another version in place of the range compares them too: two machines behind one
     name, of which this was the other one. Of a file that names others it is False: GDAL would ask for those under the
-    ETag of this one.
+    conditions of this one.
     """
-    answer = _answer(url, "GET", {"Range": f"bytes=0-{_BEGINNING - 1}", **dict.fromkeys(CONDITIONS, etag)})
+    answer = _answer(url, "GET", {"Range": f"bytes=0-{_BEGINNING - 1}", **validator.conditions()})
     if answer is None:
         return False
     if answer.status == HTTPStatus.PRECONDITION_FAILED:
         return True
-    is_of_another = answer.fields.get("etag") not in {None, etag}
+    is_of_another = answer.fields.get(validator.header.lower()) not in {None, validator.value}
     begins = answer.beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
     return (answer.status == HTTPStatus.PARTIAL_CONTENT) != is_of_another and not begins.startswith(
         _NAMES_OTHERS
     )
 
 
-def condition_known(url: str) -> Condition:
+def condition_known(url: str, validator: Validator) -> Condition:
     """Return which condition a server that gives ranges heeds, asked for a range of a version that never was."""
-    for name, status in _REFUSED_BY.items():
-        answer = _answer(url, "GET", {"Range": "bytes=0-0", name: _NO_VERSION})
-        if answer is not None and answer.status == status:
+    for name in validator.names:
+        answer = _answer(url, "GET", {"Range": "bytes=0-0", name: validator.of_no_version})
+        if answer is not None and answer.status == _REFUSED_BY[name]:
             return name
     return "none"
 

@@ -33,6 +33,7 @@ from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.models.trials import PrecisionTrial
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.tuning import TuneConfig
 from segment_tiles.workflows.plans.compute.compute_choice import (
     FLOAT32,
     ComputeOptions,
@@ -220,7 +221,7 @@ def test_nothing_but_nodata_is_no_calibration_and_what_is_damaged_is_none(
         segment(config(empty, first.model, tmp_path / "out"), Listening())
     assert not (tmp_path / "out" / "classes.zarr").exists()
     with pytest.raises(UsageError, match="no tile with data"):
-        tune(str(first.model), device="cpu", calibrate=[str(empty)])
+        tune(TuneConfig(str(first.model), (str(empty),)), device="cpu")
 
 
 @needs_nncf
@@ -229,7 +230,7 @@ def test_tune_calibrates_on_several_scenes_and_auto_takes_int8_if_it_passes(
 ) -> None:
     monkeypatch.setattr(int8, "LEFT_AT_MOST", 2)
     other = write_scene(tmp_path / "other.tif", cells(400, 400, 3))
-    tune(str(first.model), device="cpu", calibrate=[str(first.scene), str(other)], seconds=1)
+    tune(TuneConfig(str(first.model), (str(first.scene), str(other)), seconds=1), device="cpu")
     kept = kept_calibrations([load_manifest(first.model)], SIDE)
     assert list(kept.checksums) != first.report["choices"]["calibrations"]
     assert kept_network(first.model).described["scenes"] == [str(first.scene), str(other)]
@@ -258,6 +259,13 @@ def test_auto_takes_int8_only_with_the_network_that_was_judged() -> None:
         decision = decision_of(ComputeOptions(calibrations=calibrations), choice, list)
         assert decision is not None
         assert decision.pair == expected
+
+
+def test_auto_never_makes_int8_its_choice_by_itself(small_model: Path) -> None:
+    options = ComputeOptions(calibrations=Calibrations(("a",)))
+    pairs = pairs_in_question(options, torch.device("cpu"), [load_manifest(small_model)])
+    assert FLOAT32 in pairs
+    assert INT8 not in pairs
 
 
 def test_trials_of_two_calibrations_stand_beside_each_other() -> None:

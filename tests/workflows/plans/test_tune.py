@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.tuning import TuneConfig
 from segment_tiles.workflows.plans.compute.kept_choice import Choice, ChoiceFile, Tuning, choice_file
 from segment_tiles.workflows.plans.compute.tune import tune
 from segment_tiles.workflows.regions.region_task import RegionReport
@@ -108,7 +109,7 @@ def test_a_damaged_record_is_no_record(model: Path) -> None:
 
 
 def test_tune_measures_and_keeps_the_cheapest_per_useful_pixel(model: Path) -> None:
-    document = tune(str(model), device="cpu", seconds=8)
+    document = tune(TuneConfig(str(model), seconds=8), device="cpu")
     accepted = [row for row in document["measured"] if not row["refused"]]
     assert {(row["backend"], row["tile"]) for row in accepted} >= {("torch", 64)}
     for row in accepted:

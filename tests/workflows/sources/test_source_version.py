@@ -428,6 +428,7 @@ def test_a_run_ends_soon_after_a_change(
     tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SourceWatch.__init__, "__defaults__", (0.0,))
+    monkeypatch.setattr(watch_module, "COST", 1e9)  # or a look that took long puts off the next
     scene = tmp_path / "tall.tif"
     with rasterio.open(
         scene, "w", driver="GTiff", count=3, height=512 * 6, width=32, dtype="uint8", tiled=True, blockxsize=64,

@@ -49,7 +49,7 @@ class ComputeOptions:
     augmentation: str = "none"
     """none, flips or rotations."""
     calibrations: Calibrations = NOT_CALIBRATED
-    """The calibrated networks of the models: without them `auto` does not take int8."""
+    """The calibrated networks of the models: without them `auto` does not take int8, though it is the Choice."""
     own_folder: Path | None = field(default=None, compare=False)
     """Where the run keeps its books, and copies of these."""
     is_settled: bool = False
@@ -118,7 +118,8 @@ def pairs_in_question(
         names = [options.backend]
     offered_here = [(name, precision) for name in names for precision in BACKENDS[name].precisions(device)]
     if options.precision == "auto":
-        return [pair for pair in offered_here if pair[1] != INT8 or options.calibrations]
+        # only `tune --calibrate` makes it part of a Choice: what was calibrated on one scene says little of others
+        return [pair for pair in offered_here if pair[1] != INT8]
     # torch takes every type that is named, whether it is fast here or not
     pairs = [
         (name, options.precision)

@@ -6,7 +6,6 @@ same V, larger tiles waste less; how much they cost is measured, because caches 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from segment_tiles.pipeline.grid.lattice import overlap_pixels
 from segment_tiles.pipeline.models.calibration.calibrated import INT8
 from segment_tiles.pipeline.models.calibration.kept import kept_calibrations
+from segment_tiles.workflows.options.tuning import TuneConfig
 from segment_tiles.workflows.plans.compute.kept_choice import Choice, ChoiceFile, Tuning, choice_file
 from segment_tiles.workflows.plans.compute.smooth_noise import smooth_noise
 from segment_tiles.workflows.plans.compute.tune_bench import (
@@ -31,38 +31,25 @@ LARGEST_BATCH = {"cpu": 4, "cuda": 64}
 """Batches are doubled up to this many tiles."""
 WORTH_IT = 0.97
 """Share of the cost of what is known below which something else is taken: timings scatter."""
-SECONDS = 50.0
-"""Time after which nothing further is begun, unless told."""
 
 
-def tune(
-    model: str,
-    *,
-    device: str = "auto",
-    seconds: float = SECONDS,
-    calibrate: Sequence[str] = (),
-    **of_run: Any,
-) -> dict[str, Any]:
+def tune(asked: TuneConfig, *, device: str = "auto", **of_run: Any) -> dict[str, Any]:
     """Measure a model, keep the fastest way, and return all that was measured as plain JSON values.
 
     Parameters
     ----------
-    model
-        Bundled name or folder.
+    asked
+        Model, scenes to calibrate it on, and the time after which nothing further is begun: backends whose conversion
+        does not fit are left out, and what a calibration takes does not count.
     device
         auto, cpu, cuda or cuda:N.
-    seconds
-        Time after which nothing further is begun; backends whose conversion does not fit are left out. What a
-        calibration takes does not count.
-    calibrate
-        Scenes on whose tiles the model is calibrated for int8, anew.
     of_run
         How scenes are read, and ``trust``: whether a graph that may execute code is loaded; as `RunConfig` has them.
 
     Raises
     ------
-    ModelError, UsageError
-        If the model cannot be loaded, or the device is not there.
+    SegmentTilesError
+        If the model cannot be loaded or calibrated, or the device is not there.
     """
     from segment_tiles.pipeline.models.devices import device_label, resolve_device  # noqa: PLC0415
     from segment_tiles.pipeline.models.inference_network import load_rewritten  # noqa: PLC0415
@@ -70,20 +57,20 @@ def tune(
     from segment_tiles.pipeline.models.registry import find_model  # noqa: PLC0415
     from segment_tiles.workflows.regions.loaded_model import LoadedPackage  # noqa: PLC0415
 
-    folder = find_model(model)
+    folder = find_model(asked.model)
     manifest = load_manifest(folder)
     target = resolve_device(device)
     stride = manifest.architecture.output_stride
     kept = choice_file([manifest.network_checksum], device_label(target))
     before, calibrations = kept.read() or Choice(), kept_calibrations([manifest], manifest.tile)
-    if calibrate:
-        calibrations, before = calibrated_and_judged(model, calibrate, target, before, of_run)
+    if asked.calibrate:
+        calibrations, before = calibrated_and_judged(asked, target, before, of_run)
     started = perf_counter()
     bench = TuneBench(
         LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=bool(of_run.get("trust")))),
         target,
         overlap_pixels(manifest.tile, manifest.overlap, stride),
-        started + seconds,
+        started + asked.seconds,
         before.of(calibrations.name),
         calibrations,
     )

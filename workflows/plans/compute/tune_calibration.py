@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from segment_tiles.pipeline.models.calibration.calibrated import INT8
 from segment_tiles.pipeline.models.calibration.kept import Calibrations
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.tuning import TuneConfig
 from segment_tiles.workflows.plans.compute.calibrate import calibrated
 from segment_tiles.workflows.plans.compute.compute_choice import ComputeOptions, measured_choice
 from segment_tiles.workflows.plans.compute.kept_choice import Choice
@@ -25,16 +25,14 @@ if TYPE_CHECKING:
 
 
 def calibrated_and_judged(
-    model: str, sources: Sequence[str], device: torch.device, before: Choice, of_run: dict[str, Any]
+    asked: TuneConfig, device: torch.device, before: Choice, of_run: dict[str, Any]
 ) -> tuple[Calibrations, Choice]:
     """Calibrate a model anew, and return the Choice with what int8 does on tiles that it was not calibrated on.
 
     Parameters
     ----------
-    model
-        Bundled name or folder.
-    sources
-        Scenes that the model is used for.
+    asked
+        The model, and scenes that it is used for.
     device
         Where it runs.
     before
@@ -50,7 +48,8 @@ def calibrated_and_judged(
     trust = bool(of_run.get("trust"))
     options = ComputeOptions(str(device), INT8, trust=trust)
     scenes = [
-        open_scene(RunConfig(source, model, Path(), device=str(device), **of_run)) for source in sources
+        open_scene(RunConfig(source, asked.model, Path(), device=str(device), **of_run))
+        for source in asked.calibrate
     ]
     scene = scenes[0]
     if len({(other.lattice.tile, other.spec.bands) for other in scenes}) > 1:
@@ -60,7 +59,7 @@ def calibrated_and_judged(
         raise UsageError(msg)
     bench = ModelBench(scene, options, device, lambda: tiles_of(scenes, JUDGED))
     pairs = bench.pairs()  # refuses a device or a model that has no int8
-    names = [shown_name(source) for source in sources]
+    names = [shown_name(source) for source in asked.calibrate]
     made = calibrated(
         [manifest for _, manifest in scene.members], scene.lattice.tile, lambda: bench.packages,
         lambda: tiles_of(scenes, CALIBRATED), names, anew=True,
