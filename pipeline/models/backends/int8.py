@@ -76,7 +76,8 @@ def quantized(
         import nncf  # noqa: PLC0415 - an extra
         import openvino  # noqa: PLC0415 - an extra
 
-        nncf.set_log_level(logging.ERROR)
+        # not its set_log_level, which changes handlers too, whosever they are
+        logging.getLogger("nncf").setLevel(logging.ERROR)
         try:
             model = _quantized(nncf, openvino.Core().read_model(str(converted)), images, agreement)
         except CONVERSION_FAILURES as error:
