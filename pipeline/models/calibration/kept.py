@@ -28,6 +28,8 @@ class Calibrations:
     """In the order of the models; empty if one of them is not calibrated."""
     made: str = ""
     """The day of the first, as 2026-11-29."""
+    tiles: int = 0
+    """On so many the one with the fewest was calibrated; 0: not known."""
 
     def __bool__(self) -> bool:
         return bool(self.checksums)
@@ -38,6 +40,8 @@ class Calibrations:
         return "+".join(self.checksums)
 
 
+FEW_TILES: Final = 8
+"""A network that was calibrated on fewer tiles is used with a warning."""
 NOT_CALIBRATED: Final = Calibrations()
 """What a run has that needs none."""
 
@@ -56,7 +60,12 @@ def _of(found: list[Calibrated | None]) -> Calibrations:
     there = [one for one in found if one is not None]
     if len(there) < len(found):
         return NOT_CALIBRATED
-    return Calibrations(tuple(one.checksum for one in there), str(there[0].described.get("made", "")))
+    described = [one.described for one in there]
+    return Calibrations(
+        tuple(one.checksum for one in there),
+        str(described[0].get("made", "")),
+        min(int(text.get("tiles", 0)) for text in described),
+    )
 
 
 def calibrated_for(manifest: ModelManifest, side: int, checksum: str, own_folder: Path | None) -> Calibrated:

@@ -218,7 +218,7 @@ def _asked_quickly(held: HeldFile) -> bytes:
         try:
             return _one_answer(held)
         except _OtherAnswerError:
-            pass
+            pass  # the last request says what it met
     return _one_answer(held)
 
 

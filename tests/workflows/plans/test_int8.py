@@ -28,7 +28,7 @@ from segment_tiles.pipeline.models.calibration.calibrated import (
     read_calibrated,
     required_calibrated,
 )
-from segment_tiles.pipeline.models.calibration.kept import Calibrations, kept_calibrations, path_of
+from segment_tiles.pipeline.models.calibration.kept import FEW_TILES, Calibrations, kept_calibrations, path_of
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.models.trials import PrecisionTrial
 from segment_tiles.pipeline.outputs.stores.store import open_store
@@ -206,6 +206,18 @@ def test_without_its_network_a_run_does_not_go_on_with_another(first: FirstRun, 
         segment(config(first.scene, first.model, out), Listening())
     path.write_bytes(kept)
     assert segment(config(first.scene, first.model, out), Listening()).report["failures"] == []
+
+
+@needs_nncf
+def test_a_network_that_saw_few_tiles_is_used_with_a_warning(first: FirstRun, tmp_path: Path) -> None:
+    path = path_of(load_manifest(first.model), SIDE)
+    network = kept_network(first.model)
+    files = {name: network.file(name) for name in (int8.GRAPH, int8.WEIGHTS)}
+    for tiles, expected in ((1, True), (FEW_TILES, False)):
+        pack(files, {**network.described, "tiles": tiles}).write(path)
+        listener = Listening()
+        segment(config(first.scene, first.model, tmp_path / str(tiles)), listener)
+        assert any("was calibrated on 1 tile alone" in text for text in listener.warnings) == expected
 
 
 @needs_nncf

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from segment_tiles.pipeline.models.backends.int8 import require_nncf
 from segment_tiles.pipeline.models.calibration.calibrated import INT8, Calibrated
-from segment_tiles.pipeline.models.calibration.kept import Calibrations, calibrated_for, kept_calibrations
+from segment_tiles.pipeline.models.calibration.kept import (
+    FEW_TILES,
+    Calibrations,
+    calibrated_for,
+    kept_calibrations,
+)
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.compute.calibrate import calibrated
 from segment_tiles.workflows.plans.compute.compute_choice import (
@@ -38,6 +44,10 @@ NOT_CALIBRATED_YET: Final = (
     "not calibrated for int8 yet, the first run does it; time and memory are those of float32"
 )
 """The same of a precision that needs a calibrated network."""
+CALIBRATED_ON_FEW: Final = (
+    "--precision int8: the model was calibrated on {tiles} alone, which says little of other scenes, and is kept so; "
+    "calibrate it on larger ones: segment-tiles tune MODEL --calibrate SCENE"
+)
 NOT_YET: Final = "not chosen yet, the first run measures"
 """Where a Plan's backend and precision come from if there is no Choice."""
 
@@ -166,6 +176,8 @@ def measure(
         options = bench.options = replace(options, calibrations=made)
     decision, batch, choice = _decided(options, before or Choice(), bench)
     notes = [] if decision.warning is None else [decision.warning]
+    if decision.pair[1] == INT8 and 0 < options.calibrations.tiles < FEW_TILES:
+        notes.append(CALIBRATED_ON_FEW.format(tiles=counted(options.calibrations.tiles, "tile")))
     if choice != before:
         replaced = kept.replaced() if before is None and options.leaves_all_open else None
         if replaced is not None:
