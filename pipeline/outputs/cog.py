@@ -12,6 +12,7 @@ tiles are flushed. Memory does not depend on the size of the raster.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -36,6 +37,8 @@ from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_tab
 
 TILE: Final = 512
 """Side of a tile of the COG, in pixels."""
+SCALE: Final = 1 / 255
+"""From the bytes of confidence and scores to probabilities."""
 
 # DEFLATE, because every program that reads GeoTIFF has it; labels gain nothing from a predictor
 _COG_OPTIONS: Final = {
@@ -61,8 +64,9 @@ def write_cog(
 
     Classes have mode overviews, a colour table, nodata, class names in ``<path>.aux.xml``, and the style that
     QGIS shows them in, beside it: a TIFF of 8 bits has a palette of 256 entries, used or not.
-    Confidence has nodata 0; it and the scores (one band per class, probability x 255, no nodata, because
-    0 is a legal score) have average overviews and statistics.
+    Confidence and scores are probability x 255, with the scale by which GDAL's unscaled values are probabilities,
+    average overviews and statistics. Confidence has nodata 0. Scores have a band for each class of the model, and a
+    mask inside the file: 0 is a legal score.
 
     Parameters
     ----------
@@ -82,49 +86,90 @@ def write_cog(
     WriteFailedError
         If the disk is full, read-only, or fails; nothing stands under the final name then.
     """
-    array, table = array_of(group, name), read_class_table(group)
+    layer, table = _Layer.of(group, name), read_class_table(group)
     if name == "classes":
         # first: the file whose name says that all is done comes last
         write_style(path, raster_style(table.classes))
     with finished_files(auxiliary_path(path), path) as (auxiliary, cog):
         temporary = cog.with_name(f"uncopied-{cog.name}")
         with gdal_environment():
-            checksums = _write_temporary(array, temporary, name, table, read_georef(group))
+            checksums = _write_temporary(layer, temporary, table, read_georef(group))
             options = _CLASS_OPTIONS if name == "classes" else _VALUE_OPTIONS
             rasterio.shutil.copy(str(temporary), str(cog), **_COG_OPTIONS, **options)
             temporary.unlink()
-            _check(cog, checksums)
+            _check(cog, layer, checksums)
         if name == "classes":
             write_auxiliary_metadata(auxiliary, table, pixel_counts)
 
 
-def _write_temporary(
-    array: zarr.Array[Any], path: Path, name: str, table: ClassTable, georef: GeoRef
-) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """An array of a store, and what says which of its pixels hold something."""
+
+    name: str
+    values: zarr.Array[Any]
+    """rows x columns, or classes x rows x columns."""
+    codes: zarr.Array[Any] | None
+    """rows x columns: class codes, if these tell; None: a value does, or every pixel holds something."""
+
+    @classmethod
+    def of(cls, group: zarr.Group, name: str) -> _Layer:
+        """Return an array of a store by its name."""
+        # of more classes the highest probability may be the byte 0, which then is no sign of nodata
+        by_codes = name == "scores" or (name == "confidence" and read_class_table(group).dtype != "uint8")
+        return cls(name, array_of(group, name), array_of(group, "classes") if by_codes else None)
+
+    @property
+    def bands(self) -> int:
+        """Bands of the file, which may have a mask beside them."""
+        return 1 if self.values.ndim == 2 else int(self.values.shape[0])
+
+    def parts(self) -> Iterator[tuple[int, Window]]:
+        """Yield band and window of every shard-sized part, in one order for writing and checking; band 0: the mask."""
+        for band in range(0 if self.codes is not None else 1, self.bands + 1):
+            for window in shard_windows(*self.values.shape[-2:]):
+                yield band, window
+
+    def read(self, band: int, window: Window, nodata: int) -> NDArray[Any]:
+        """Return a part, rows x columns; of the mask 255 at pixels with a class, else 0."""
+        rows, columns = window.slices()
+        if band == 0 and self.codes is not None:
+            return np.where(np.asarray(self.codes[rows, columns]) == nodata, 0, 255).astype(np.uint8)
+        values = self.values
+        return np.asarray(values[rows, columns] if values.ndim == 2 else values[band - 1, rows, columns])
+
+
+def _write_temporary(layer: _Layer, path: Path, table: ClassTable, georef: GeoRef) -> list[int]:
     """Write the tiled GeoTIFF that is to be copied; return a checksum per band and shard."""
     checksums = []
-    with rasterio.open(path, "w", **_temporary_profile(array, name, table, georef)) as dataset:
+    name = layer.name
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(path, "w", **_temporary_profile(layer, table, georef)) as dataset,
+    ):
         if name == "classes":
             dataset.write_colormap(1, _colors(table))
-        for band, description in enumerate(_descriptions(name, table), 1):
+        else:
+            dataset.scales = (SCALE,) * dataset.count
+        for band, description in enumerate(_descriptions(layer, table), 1):
             dataset.set_band_description(band, description)
-        for band, window in _parts(dataset.count, dataset.height, dataset.width):
-            rows, columns = window.slices()
-            values = np.asarray(array[rows, columns] if array.ndim == 2 else array[band - 1, rows, columns])
-            dataset.write(values, band, window=_rasterio_window(window))
+        for band, window in layer.parts():
+            values, box = layer.read(band, window, table.nodata), _rasterio_window(window)
+            if band == 0:
+                dataset.write_mask(values, window=box)
+            else:
+                dataset.write(values, band, window=box)
             checksums.append(_checksum(values))
     return checksums
 
 
-def _temporary_profile(
-    array: zarr.Array[Any], name: str, table: ClassTable, georef: GeoRef
-) -> dict[str, Any]:
+def _temporary_profile(layer: _Layer, table: ClassTable, georef: GeoRef) -> dict[str, Any]:
     profile: dict[str, Any] = {
         "driver": "GTiff",
-        "height": array.shape[-2],
-        "width": array.shape[-1],
-        "count": 1 if array.ndim == 2 else array.shape[0],
-        "dtype": str(array.dtype),
+        "height": layer.values.shape[-2],
+        "width": layer.values.shape[-1],
+        "count": layer.bands,
+        "dtype": str(layer.values.dtype),
         "tiled": True,
         "blockxsize": TILE,
         "blockysize": TILE,
@@ -140,30 +185,23 @@ def _temporary_profile(
     if georef != GeoRef.of_pixels():
         # a plain picture stays one: written out, its transform would turn it upside down in a GIS
         profile["transform"] = georef.affine
-    nodata = {"classes": table.nodata, "confidence": 0}.get(name)
-    return profile if nodata is None else profile | {"nodata": nodata}
+    nodata = {"classes": table.nodata, "confidence": 0}.get(layer.name)
+    return profile if nodata is None or layer.codes is not None else profile | {"nodata": nodata}
 
 
 def _colors(table: ClassTable) -> dict[int, tuple[int, int, int, int]]:
     return {entry.code: (*entry.color, 255) for entry in table.classes}
 
 
-def _descriptions(name: str, table: ClassTable) -> Sequence[str]:
-    return table.names if name == "scores" else (name,)
-
-
-def _parts(bands: int, height: int, width: int) -> Iterator[tuple[int, Window]]:
-    """Yield band and window of every shard-sized part, in one order for writing and checking."""
-    for band in range(1, bands + 1):
-        for window in shard_windows(height, width):
-            yield band, window
+def _descriptions(layer: _Layer, table: ClassTable) -> Sequence[str]:
+    return table.names if layer.name == "scores" else (layer.name,)
 
 
 def _checksum(values: NDArray[Any]) -> int:
     return crc32(np.ascontiguousarray(values).tobytes())
 
 
-def _check(cog: Path, checksums: Sequence[int]) -> None:
+def _check(cog: Path, layer: _Layer, checksums: Sequence[int]) -> None:
     """Read the file back, full resolution against the checksums, overviews for being readable.
 
     Raises
@@ -173,10 +211,12 @@ def _check(cog: Path, checksums: Sequence[int]) -> None:
     """
     with rasterio.open(cog) as dataset:
         overviews = len(dataset.overviews(1))
-        parts = _parts(dataset.count, dataset.height, dataset.width)
-        for (band, window), expected in zip(parts, checksums, strict=True):
-            if _checksum(dataset.read(band, window=_rasterio_window(window))) != expected:
-                msg = f"band {band} is not what was written at row {window.row}, column {window.column}"
+        for (band, window), expected in zip(layer.parts(), checksums, strict=True):
+            box = _rasterio_window(window)
+            values = dataset.read(band, window=box) if band else dataset.dataset_mask(window=box)
+            if _checksum(values) != expected:
+                what = f"band {band}" if band else "the mask"
+                msg = f"{what} is not what was written at row {window.row}, column {window.column}"
                 raise OSError(msg)
     for level in range(overviews):
         with rasterio.open(cog, overview_level=level) as dataset:

@@ -59,6 +59,7 @@ CASES = {
         None,
         hide="tifffile",
     ),
+    "scores that are not kept": Bad(r"names scores, .* add --scores", {"format": ["scores"]}),
     "a driver that is missing": Bad(
         r"gpkg, but the GDAL .* no driver GPKG", {"format": ["gpkg"]}, hide="GPKG"
     ),

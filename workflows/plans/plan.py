@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,7 +103,8 @@ def make_plan(
     with_scores = config.scores or scene.is_composed
     finishing = finishing_bytes(config, scene)
     costs = [
-        _Costs(cut, scene.manifest.classes, probe, finishing, with_scores=with_scores) for cut in scene.cuts
+        _Costs(cut, scene.manifest.classes, probe, finishing, with_scores, config.formats)
+        for cut in scene.cuts
     ]
     parts = [_CutPlan.of(each, area, limit - held, workers) for each in costs]
     memory = max((part.memory for part in parts), key=lambda m: m.total)
@@ -161,6 +163,7 @@ class _Costs:
     probe: Probe
     finishing: int
     with_scores: bool
+    formats: Sequence[str]
 
     def memory(self, region: Window) -> MemoryPlan:
         """Return the bytes that a Region of a plane takes, in pixels of the plane."""
@@ -181,8 +184,10 @@ class _Costs:
     def disk_bytes(self, computed: float) -> int:
         """Return the bytes that a plane takes of which this share is computed."""
         layers = np.dtype(self.table.dtype).itemsize + 1 + (self.table.count if self.with_scores else 0)
-        # overviews take a third more; the COG repeats the codes
-        return int(self.cut.roi.area * (layers + 1) * 4 / 3 * COMPRESSED_SHARE * computed)
+        # COGs repeat what the store has
+        copies = 1 + ("confidence" in self.formats) + self.table.count * ("scores" in self.formats)
+        # overviews take a third more
+        return int(self.cut.roi.area * (layers + copies) * 4 / 3 * COMPRESSED_SHARE * computed)
 
     def columns(self, limit: int, at_least: int) -> tuple[Window, ...]:
         """Return the full width if memory and workers allow, else the widest columns of shards that fit."""

@@ -64,9 +64,8 @@ def test_the_file_before_a_cog_is_made_as_asked(
     refused_options: Callable[..., list[str]],
 ) -> None:
     group = make_store(patchy_classes(600, 600))
-    profile = cog._temporary_profile(
-        cog.array_of(group, "classes"), "classes", cog.read_class_table(group), cog.read_georef(group)
-    )
+    layer = cog._Layer.of(group, "classes")
+    profile = cog._temporary_profile(layer, cog.read_class_table(group), cog.read_georef(group))
     of_rasterio = {"driver", "height", "width", "count", "dtype", "crs", "transform", "nodata"}
     options = {name: value for name, value in profile.items() if name not in of_rasterio}
     assert refused_options("rasterio", "GTiff", "DMD_CREATIONOPTIONLIST", options) == []

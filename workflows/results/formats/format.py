@@ -51,6 +51,8 @@ class Subject:
     model: str
     """Name of the model."""
     options: FormatOptions
+    has_scores: bool = False
+    """Whether the store has the probabilities of all classes."""
 
 
 @dataclass(frozen=True, slots=True)

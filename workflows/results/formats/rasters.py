@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.workflows.results.formats.format import Format, Work
+from segment_tiles.workflows.results.formats.format import Format, Subject, Work
 
 
 def _keep(_work: Work, _formats: Sequence[Format]) -> Sequence[str]:
@@ -19,6 +20,30 @@ def _make_cog(work: Work, _formats: Sequence[Format]) -> Sequence[str]:
     write_cog(work.group, work.folder / COG.file, pixel_counts=work.pixel_counts)
     return ()
 
+
+def _make_confidence(work: Work, _formats: Sequence[Format]) -> Sequence[str]:
+    work.stage(CONFIDENCE.file)
+    write_cog(work.group, work.folder / CONFIDENCE.file, name="confidence")
+    return ()
+
+
+def _check_scores(subject: Subject) -> None:
+    """Refuse scores that a run does not keep, or has not kept."""
+    if not subject.has_scores:
+        msg = (
+            "--format names scores, the probabilities of all classes, which a run keeps only with --scores; add "
+            "--scores (a run that has finished without: run again with --scores --restart)"
+        )
+        raise UsageError(msg)
+
+
+def _make_scores(work: Work, _formats: Sequence[Format]) -> Sequence[str]:
+    work.stage(SCORES.file)
+    write_cog(work.group, work.folder / SCORES.file, name="scores")
+    return ()
+
+
+_COG_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 ZARR: Final = Format(
     "zarr",
@@ -36,8 +61,29 @@ COG: Final = Format(
     ("raster", "slide"),
     _make_cog,
     title="Class map",
-    media_type="image/tiff; application=geotiff; profile=cloud-optimized",
+    media_type=_COG_TYPE,
     key="classes",
     is_class_raster=True,
+    driver="COG",
+)
+CONFIDENCE: Final = Format(
+    "confidence",
+    "confidence.tif",
+    ("raster", "slide"),
+    _make_confidence,
+    title="Probability of the class of each pixel",
+    media_type=_COG_TYPE,
+    key="confidence",
+    driver="COG",
+)
+SCORES: Final = Format(
+    "scores",
+    "scores.tif",
+    ("raster", "slide"),
+    _make_scores,
+    title="Probabilities of all classes, a band for each (needs --scores)",
+    media_type=_COG_TYPE,
+    key="scores",
+    check=_check_scores,
     driver="COG",
 )

@@ -30,6 +30,7 @@ def subject_of_scene(config: RunConfig, scene: Scene) -> Subject:
         scene.manifest.classes,
         scene.manifest.name,
         format_options(config),
+        config.scores,
     )
 
 
@@ -52,4 +53,5 @@ def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: For
         read_class_table(group),
         report["model"]["name"],
         options,
+        "scores" in group,
     )
