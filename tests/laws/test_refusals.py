@@ -59,6 +59,12 @@ CASES = {
         None,
         hide="tifffile",
     ),
+    "polygon options without polygons": Bad(
+        r"--min-area is of polygons, but no format has any; add", {"min-area": 9, "format": ["cog"]}
+    ),
+    "an area that is none": Bad(r"--sieve: 'many' is not an area such as 25px", {"sieve": "many"}),
+    "polygons of a class that is not there": Bad(r"class 'sand' is not in", {"classes": ["sand"]}),
+    "polygons by nine neighbours": Bad(r"connectivity is 9; it must be 4 or 8", {"connectivity": 9}),
     "scores that are not kept": Bad(r"names scores, .* add --scores", {"format": ["scores"]}),
     "a driver that is missing": Bad(
         r"gpkg, but the GDAL .* no driver GPKG", {"format": ["gpkg"]}, hide="GPKG"

@@ -40,7 +40,9 @@ def _one(declared: Option) -> Any:
     if declared.type in {int, float}:
         limits = Field(ge=declared.minimum, gt=declared.above, lt=declared.below)
         return Annotated[declared.type, limits]
-    return bool if declared.type is bool else _text(declared)
+    if declared.type is bool:
+        return bool
+    return _text(declared) | int | float if declared.or_number else _text(declared)
 
 
 def _text(declared: Option) -> Any:

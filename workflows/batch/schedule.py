@@ -49,6 +49,7 @@ from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
 from segment_tiles.workflows.logs.output import logging_of_parent
 from segment_tiles.workflows.options.batch import ScheduleConfig
 from segment_tiles.workflows.options.declare import options_of
+from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import settings_of
@@ -211,7 +212,7 @@ def job_key(job: Job) -> str | None:
     except SegmentTilesError:
         return None  # the task says what is wrong
     asked = [settings, str(config.out), config.formats, config.device, config.precision, config.batch]
-    asked += [config.backend, config.augmentation]
+    asked += [config.backend, config.augmentation, given_settings(config)]
     return sha256(json_text(asked, sort_keys=True, indent=None).encode()).hexdigest()
 
 

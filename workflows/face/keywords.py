@@ -32,7 +32,21 @@ class ArrayKeywords(TypedDict, total=False):
     trust: bool
 
 
-class _SceneKeywords(ArrayKeywords, total=False):
+class PolygonKeywords(TypedDict, total=False):
+    """Which polygons come of a class map."""
+
+    connectivity: Literal[4, 8]
+    classes: str | Sequence[str] | None
+    background: str | None
+    majority: int
+    sieve: str | float
+    min_hole: str | float
+    min_area: str | float
+    simplify: str | float
+    right_angles: str | Sequence[str] | None
+
+
+class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     roi: str | Sequence[float] | None
     aoi: PathText | None
     alpha: AlphaUse
@@ -69,21 +83,12 @@ class RunKeywords(_SceneKeywords, total=False):
     restart: bool
 
 
-class PolygonizeKeywords(TypedDict, total=False):
+class PolygonizeKeywords(PolygonKeywords, total=False):
     """What can be asked of polygons."""
 
     out: Required[PathText | Sequence[PathText]]
     format: str | Sequence[str] | None
     band: int | None
-    connectivity: Literal[4, 8]
-    classes: str | Sequence[str] | None
-    background: str | None
-    majority: int
-    sieve: str | float
-    min_hole: str | float
-    min_area: str | float
-    simplify: str | float
-    right_angles: str | Sequence[str] | None
     vector_tile: int
     workers: int
     level_scale: float

@@ -58,6 +58,8 @@ class Option:
     """Makes the value of the text; None: the type says how."""
     in_jobs: bool = True
     """Whether it is a key of a jobs file."""
+    or_number: bool = False
+    """A jobs file may hold a number in place of the text."""
     is_file: bool = False
     """Names a file: relative to the jobs file in which it stands."""
 
@@ -161,12 +163,13 @@ def argument(help: str, *, metavar: str, **declared: Any) -> Any:
 
 
 def options_of(configuration: type) -> tuple[Option, ...]:
-    """Return the options that the fields of a configuration declare, in their order."""
+    """Return the options that the fields of a configuration declare, in their order: those it shares come last."""
     if configuration not in _OPTIONS_OF:
         hints = get_type_hints(configuration)
         _OPTIONS_OF[configuration] = tuple(
             _completed(entry.metadata[_KEY], entry.name, hints[entry.name])
-            for entry in fields(configuration)
+            # a configuration takes what it shares with others by inheritance, from one whose fields are by name alone
+            for entry in sorted(fields(configuration), key=lambda entry: bool(entry.kw_only))
             if _KEY in entry.metadata
         )
     return _OPTIONS_OF[configuration]

@@ -1,4 +1,4 @@
-"""The options of `segment-tiles polygonize`, declared once."""
+"""The options of polygons, declared once: those of every command that makes some, and what only `polygonize` has."""
 
 from __future__ import annotations
 
@@ -21,9 +21,84 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(name for name in split_names(text) if name)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolygonSettings:
+    """Which polygons come of a class map, as asked for; areas and lengths are ``25px`` or in units of the raster."""
+
+    connectivity: int = option(
+        "Pixels of one polygon share an edge (4), or a corner is enough (8).", default=4, metavar="4|8"
+    )
+    classes: tuple[str, ...] = option(
+        "Names or codes of the classes that become polygons; default: all.",
+        default=(),
+        metavar="A,B",
+        parse=parse_names,
+    )
+    background: str | None = option("A class that becomes no polygon.", default=None, metavar="CLASS")
+    majority: int = option(
+        "Majority smoothing in a square of this odd side, before polygons are traced.",
+        default=0,
+        metavar="PX",
+        minimum=0,
+    )
+    sieve: str = option(
+        "Before polygons are traced, smaller components take the class of their largest neighbour. AREA is 25px, or a "
+        "number of square metres (of square units if there is no CRS).",
+        default="0px",
+        metavar="AREA",
+        or_number=True,
+    )
+    minimum_hole: str = option(
+        "Smaller holes in polygons take the class around them.",
+        name="min-hole",
+        default="0px",
+        metavar="AREA",
+        or_number=True,
+    )
+    minimum_area: str = option(
+        "Smaller polygons are left out.", name="min-area", default="0px", metavar="AREA", or_number=True
+    )
+    simplify: str = option(
+        "Simplify shared borders of polygons; none moves farther than this: 2px, or metres. Default: exact pixel "
+        "edges.",
+        default="0px",
+        metavar="LENGTH",
+        or_number=True,
+    )
+    right_angles: tuple[str, ...] = option(
+        "Classes whose polygons become right-angled (buildings).",
+        default=(),
+        metavar="A,B",
+        parse=parse_names,
+    )
+
+
+def given_settings(settings: PolygonSettings) -> dict[str, Any]:
+    """Return name -> value of the options that are not as they are by default, as plain values.
+
+    >>> given_settings(PolygonSettings(sieve="9px", classes=("water",)))
+    {'classes': ['water'], 'sieve': '9px'}
+    """
+    usual = PolygonSettings()
+    values = {entry.name: getattr(settings, entry.field) for entry in options_of(PolygonSettings)}
+    before = {entry.name: getattr(usual, entry.field) for entry in options_of(PolygonSettings)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value != before[name]
+    }
+
+
+def settings_in(config: PolygonSettings) -> PolygonSettings:
+    """Return the settings of polygons alone of a configuration that has further options."""
+    return PolygonSettings(
+        **{entry.field: getattr(config, entry.field) for entry in options_of(PolygonSettings)}
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class PolygonizeConfig:
-    """Polygons of one class raster, as asked for; areas and lengths are ``25px`` or in units of the raster."""
+class PolygonizeConfig(PolygonSettings):
+    """Polygons of one class raster, as asked for."""
 
     raster: str = argument(
         "classes.zarr, the folder of a run, or a raster of integer classes: a file, a URL, /vsizip/..., "
@@ -42,35 +117,6 @@ class PolygonizeConfig:
     )
     band: int | None = option(
         "Band of classes, from 1, in a raster of several bands.", default=None, metavar="N"
-    )
-    connectivity: int = option("4: pixels share an edge; 8: a corner is enough.", default=4, metavar="4|8")
-    classes: tuple[str, ...] = option(
-        "Names or codes of the classes wanted; default: all.", default=(), metavar="A,B", parse=parse_names
-    )
-    background: str | None = option("A class that becomes no feature.", default=None, metavar="CLASS")
-    majority: int = option("Majority smoothing in a square of this odd side, first.", default=0, metavar="PX")
-    sieve: str = option(
-        "Smaller ones take the class of their largest neighbour. AREA is 25px, or a number of square metres (of "
-        "square units if there is no CRS).",
-        default="0px",
-        metavar="AREA",
-    )
-    minimum_hole: str = option(
-        "Smaller holes take the class around them.", name="min-hole", default="0px", metavar="AREA"
-    )
-    minimum_area: str = option(
-        "Smaller features are left out.", name="min-area", default="0px", metavar="AREA"
-    )
-    simplify: str = option(
-        "Simplify shared borders; none moves farther than this: 2px, or metres. Default: exact pixel edges.",
-        default="0px",
-        metavar="LENGTH",
-    )
-    right_angles: tuple[str, ...] = option(
-        "Classes whose outlines become right-angled (buildings).",
-        default=(),
-        metavar="A,B",
-        parse=parse_names,
     )
     vector_tile: int = option(
         "Side of the tiles worked on; changes memory, never the features.",

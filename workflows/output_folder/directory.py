@@ -5,6 +5,7 @@
     out/                     results, each under its final name only when complete
     out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock,
                              computed.json and store.json when it is whole;
+                             made.json: which files of formats are not made as usual;
                              of a volume voxels.zarr, until the end
 """
 
@@ -24,7 +25,7 @@ from segment_tiles.workflows.output_folder.lock import LOCK_FILES, held_folder
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
     "classes.zarr", "classes.tif", "classes.tif.aux.xml", "classes.qml", "preview.png", "report.json", "item.json",
-    "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm",
+    "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm", "confidence.tif", "scores.tif",
     "polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.geojsonl", "polygons.fgb",
     "polygons.qupath.geojson", "polygons.pmtiles", "polygons.qml",
 )  # fmt: skip

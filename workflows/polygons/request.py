@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
-from typing import Literal
+from typing import Literal, TypeVar
 
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.vectors.amounts import pixels_of_area, pixels_of_length
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.pipeline.vectors.rasters.class_raster import raster_name
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, raster_name
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
-from segment_tiles.workflows.options.polygons import PolygonizeConfig
+from segment_tiles.workflows.options.declare import chosen
+from segment_tiles.workflows.options.polygons import PolygonizeConfig, PolygonSettings
 from segment_tiles.workflows.polygons.polygonize import Progress, polygonize
 from segment_tiles.workflows.polygons.report import PolygonizeReport
+
+Number = TypeVar("Number", int, float)
 
 
 def polygonize_as_asked(config: PolygonizeConfig, progress: Progress | None = None) -> PolygonizeReport:
@@ -47,19 +51,44 @@ def amounts_in_pixels(config: PolygonizeConfig) -> PolygonizeOptions:
     """
     with closing(open_class_raster(raster_name(config.raster), band=config.band)) as opened:
         spec = opened.spec
+    return options_in_pixels(config, spec, config.vector_tile, config.band)
+
+
+def options_in_pixels(
+    settings: PolygonSettings, spec: ClassRasterSpec, vector_tile: int, band: int | None = None
+) -> PolygonizeOptions:
+    """Return what is asked for of polygons, with areas and lengths in pixels of a class raster.
+
+    Raises
+    ------
+    UsageError
+        Naming the option that is not understood.
+    """
+
+    def area(field: str) -> int:
+        return _amount(field, getattr(settings, field), lambda text: pixels_of_area(text, spec))
+
     return PolygonizeOptions(
-        connectivity=_connectivity(config.connectivity),
-        classes=config.classes,
-        background=config.background,
-        majority=config.majority,
-        sieve=pixels_of_area(config.sieve, spec),
-        minimum_hole=pixels_of_area(config.minimum_hole, spec),
-        minimum_area=pixels_of_area(config.minimum_area, spec),
-        simplify=pixels_of_length(config.simplify, spec),
-        right_angles=config.right_angles,
-        band=config.band,
-        vector_tile=config.vector_tile,
+        connectivity=_connectivity(settings.connectivity),
+        classes=settings.classes,
+        background=settings.background,
+        majority=settings.majority,
+        sieve=area("sieve"),
+        minimum_hole=area("minimum_hole"),
+        minimum_area=area("minimum_area"),
+        simplify=_amount("simplify", settings.simplify, lambda text: pixels_of_length(text, spec)),
+        right_angles=settings.right_angles,
+        band=band,
+        vector_tile=vector_tile,
     )
+
+
+def _amount(field: str, text: str, in_pixels: Callable[[str], Number]) -> Number:
+    try:
+        return in_pixels(text)
+    except UsageError as error:
+        msg = f"{chosen(PolygonSettings, field)[0].shown}: {one_line(error)}"
+        raise UsageError(msg) from error
 
 
 def _connectivity(number: int) -> Literal[4, 8]:

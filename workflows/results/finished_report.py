@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.output_folder.made import ways_of
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.results.report import read_report
+
+MADE_WITH: Final = "made_with"
+"""Entry of a report: format -> options with which its file was made, if they are not the usual ones."""
 
 
 def finished_report(
@@ -41,8 +45,10 @@ def finished_report(
     seconds["total"] = round(seconds.get("total", 0.0) + perf_counter() - started, 3)
     memory = {**report["memory"], "peak_bytes": max(report["memory"]["peak_bytes"], peak_resident_bytes())}
     warnings = [*report["warnings"], *(note for note in notes if note not in report["warnings"])]
+    ways = ways_of(directory.own)
     return {
-        **report,
+        **{name: value for name, value in report.items() if name != MADE_WITH},
+        **({MADE_WITH: ways} if ways else {}),
         "seconds": seconds,
         "memory": memory,
         "warnings": warnings,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.outputs.stores.store import open_store
+from segment_tiles.workflows.options.polygons import PolygonSettings
 from segment_tiles.workflows.output_folder.check import refuse_url
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.output_folder.made import ways_of
+from segment_tiles.workflows.results.finished_report import MADE_WITH
 from segment_tiles.workflows.results.formats.check import check_formats
 from segment_tiles.workflows.results.formats.format import FormatOptions, Work
 from segment_tiles.workflows.results.formats.make import make_formats
@@ -24,12 +28,17 @@ log = logging.getLogger(__name__)
 
 
 def export_run(
-    path: Path, formats: Sequence[str], *, labels_inside: bool = False, dicom_seg: DicomSegKind = "binary"
+    path: Path,
+    formats: Sequence[str],
+    *,
+    labels_inside: bool = False,
+    dicom_seg: DicomSegKind = "binary",
+    **polygons: Any,
 ) -> list[str]:
     """Make formats, replacing older files of these names, and return the names of the files.
 
     ``labels_inside`` puts OME-Zarr labels into the OME-Zarr source of the run; ``dicom_seg``
-    says how the segments of DICOM SEG are stored.
+    says how the segments of DICOM SEG are stored; ``polygons`` are fields of `PolygonSettings`.
 
     Raises
     ------
@@ -51,12 +60,15 @@ def export_run(
             raise OutputError(msg)
         check_run_item(directory)
         group = open_store(directory.store)
-        subject = subject_of_result(group, report, FormatOptions(labels_inside, dicom_seg))
+        options = FormatOptions(labels_inside, dicom_seg, PolygonSettings(**polygons))
+        subject = subject_of_result(group, report, options)
         check_formats(formats, subject)
         notes = make_formats(Work(path, group, report, subject, _tell_nobody), formats)
         written = [file.name for file in files_of(formats, path)]
+        ways = ways_of(directory.own)
         report = {
-            **report,
+            **{name: value for name, value in report.items() if name != MADE_WITH},
+            **({MADE_WITH: ways} if ways else {}),
             "warnings": [*report["warnings"], *(n for n in notes if n not in report["warnings"])],
             "outputs": [*report["outputs"], *(name for name in written if name not in report["outputs"])],
         }

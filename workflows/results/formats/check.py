@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from segment_tiles.pipeline.errors import MissingExtraError, UsageError
+from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.results.formats.format import Format, Subject
 from segment_tiles.workflows.results.formats.subjects import subject_of_scene
 from segment_tiles.workflows.results.formats.table import (
@@ -53,6 +54,11 @@ def check_formats(names: Sequence[str], subject: Subject) -> None:
         Naming the format, and what to do.
     """
     formats = [format_of(name) for name in names]
+    asked = given_settings(subject.options.polygons)
+    if asked and all(wanted.vector is None for wanted in formats):
+        first = next(iter(asked))
+        msg = f"--{first} is of polygons, but no format has any; add one such as parquet or gpkg to --format"
+        raise UsageError(msg)
     for wanted in formats:
         if subject.kind not in wanted.kinds:
             has = [name for name in format_names() if _has(name, subject.kind)]

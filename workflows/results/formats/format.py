@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from segment_tiles.workflows.options.polygons import PolygonSettings
 
 if TYPE_CHECKING:
     import zarr
@@ -24,6 +26,8 @@ class FormatOptions:
     """Whether OME-Zarr labels go into the OME-Zarr source instead of beside the other results."""
     dicom_seg: DicomSegKind = "binary"
     """How the segments of DICOM SEG are stored."""
+    polygons: PolygonSettings = field(default_factory=PolygonSettings)
+    """Which polygons the vector formats have."""
 
 
 AS_USUAL: Final = FormatOptions()

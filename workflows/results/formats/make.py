@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.options.polygons import given_settings
+from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
+from segment_tiles.workflows.output_folder.made import Way, begin_files, made_otherwise
 from segment_tiles.workflows.polygons.polygonize import take_up_tiles
 from segment_tiles.workflows.results.finished_report import is_there
 from segment_tiles.workflows.results.formats.format import AS_USUAL, Format, FormatOptions, Work
@@ -18,7 +20,15 @@ def missing_results(
     directory: OutputDirectory, names: Sequence[str], options: FormatOptions = AS_USUAL
 ) -> list[str]:
     """Return the formats that the output directory does not have, or not as asked for."""
-    return [name for name in names if not _is_made(format_of(name), directory.path, options)]
+    otherwise = made_otherwise(directory.own, {name: way_of(format_of(name), options) for name in names})
+    return [
+        name for name in names if name in otherwise or not _is_made(format_of(name), directory.path, options)
+    ]
+
+
+def way_of(wanted: Format, options: FormatOptions) -> Way:
+    """Return what decides on the bytes of a file beside the class map, as far as it is not as usual."""
+    return {} if wanted.vector is None else given_settings(options.polygons)
 
 
 def _is_made(wanted: Format, folder: Path, options: FormatOptions) -> bool:
@@ -28,6 +38,8 @@ def _is_made(wanted: Format, folder: Path, options: FormatOptions) -> bool:
 def make_formats(work: Work, names: Sequence[str]) -> list[str]:
     """Make formats of a finished store, replacing older files, and return what the user should know of them."""
     formats = [format_of(name) for name in names]
+    ways = {wanted.name: (wanted.file, way_of(wanted, work.subject.options)) for wanted in formats}
+    begin_files(work.folder / OWN_FOLDER, work.folder, ways)
     take_up_tiles(work.folder, [work.folder / wanted.file for wanted in formats if wanted.vector is not None])
     together: dict[Make, list[Format]] = {}
     for wanted in formats:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from segment_tiles.pipeline.outputs.stores.store import read_class_table
+from segment_tiles.workflows.options.polygons import settings_in
 from segment_tiles.workflows.results.formats.format import FormatOptions, Subject
 from segment_tiles.workflows.scenes.registry import kind_named, kind_of_report
 
@@ -36,7 +37,7 @@ def subject_of_scene(config: RunConfig, scene: Scene) -> Subject:
 
 def format_options(config: RunConfig) -> FormatOptions:
     """Return what a run asks of some formats."""
-    return FormatOptions(config.labels_inside, config.dicom_seg)
+    return FormatOptions(config.labels_inside, config.dicom_seg, settings_in(config))
 
 
 def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: FormatOptions) -> Subject:

@@ -8,8 +8,10 @@ from typing import Final
 from segment_tiles.pipeline.idle_cores import finishing_threads
 from segment_tiles.pipeline.outputs.stores.store import array_of
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format_named
-from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
+from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.workflows.polygons.polygonize import polygonize
+from segment_tiles.workflows.polygons.request import options_in_pixels
 from segment_tiles.workflows.process_memory import release_after
 from segment_tiles.workflows.results.formats.format import Format, Subject, Work
 from segment_tiles.workflows.results.formats.table import STORE, format_of
@@ -27,6 +29,9 @@ def polygon_format(vector: VectorFormat) -> Format:
 
     def check(subject: Subject) -> None:
         vector.check_crs(subject.source, subject.georef.crs)
+        check_request(
+            _spec(subject), options_in_pixels(subject.options.polygons, _spec(subject), VECTOR_TILE)
+        )
 
     return Format(
         vector.name,
@@ -40,6 +45,14 @@ def polygon_format(vector: VectorFormat) -> Format:
     )
 
 
+def _spec(subject: Subject) -> ClassRasterSpec:
+    """Return what polygons are made of: the class map as it is, or will be."""
+    table, (rows, columns) = subject.table, subject.shape
+    return ClassRasterSpec(
+        rows, columns, table.dtype, table.nodata, subject.georef, table.classes, has_confidence=True
+    )
+
+
 def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
     """Polygonise a class map once and write all vector formats that are asked for."""
     release_after(work.report)
@@ -49,7 +62,7 @@ def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
     made = polygonize(
         store,
         files,
-        PolygonizeOptions(vector_tile=VECTOR_TILE),
+        options_in_pixels(work.subject.options.polygons, _spec(work.subject), VECTOR_TILE),
         formats=[wanted.vector for wanted in formats],
         workers=processes_for(work),
         threads=finishing_threads(),
