@@ -117,7 +117,8 @@ def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
     if document["parameters"] is not None:
         rows["parameters"] = f"{document['parameters'] / 1e6:.2f} M"
         rows["multiply-adds"] = f"{document['multiply_adds'] / 1e9:.2f} G for a tile of {document['tile']} px"
-    rows["halo"] = f"{document['halo']} px (tile {document['tile']}, overlap {document['overlap']})"
+    rows["halo"] = f"{document['halo']} px (tile {document['tile']}, overlap {document['overlap']:.4g})"
+    rows["output"] = _output(document)
     if document["reach"] is not None:
         reach = document["reach"]
         rows["reach"] = (
@@ -132,6 +133,16 @@ def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
         )
     rows["weights"] = f"sha256 {document['weights_checksum']}"
     return rows
+
+
+def _output(document: dict[str, Any]) -> str:
+    output = document["output"]
+    parts = [f"cropped by {output['margin']} px on each side"] if output["margin"] else []
+    if output["coarser"] > 1:
+        corners = ", corners aligned" if output["align_corners"] else ""
+        parts.append(f"one of its pixels for {output['coarser']} x {output['coarser']} (bilinear{corners})")
+    parts.append("tiles of this side alone" if output["fixed_side"] else "tiles of any side")
+    return "; ".join(parts)
 
 
 def _print_rows(rows: dict[str, str]) -> None:

@@ -47,7 +47,7 @@ def blend_weights(blend: str, tile: int, overlap: int) -> NDArray[np.float64]:
 
 
 def overlap_ratios(blend: str, axis: LatticeAxis, index: int) -> NDArray[np.float32]:
-    """Return r_k for the first ``overlap`` pixels of a tile: how much it moves the mean so far.
+    """Return r_k for the first pixels of a tile's scores, which it shares: how much it moves the mean so far.
 
     The pixels after those are seen by this tile first, so its scores are taken as they are.
 
@@ -59,15 +59,15 @@ def overlap_ratios(blend: str, axis: LatticeAxis, index: int) -> NDArray[np.floa
 
     ``crop`` takes the earlier tile on the first half of the overlap and this one on the second.
     """
-    overlap = axis.overlap
+    overlap = axis.shared
     if blend == "crop":
-        return (np.arange(overlap) >= axis.halo).astype(np.float32)
-    weights = blend_weights(blend, axis.tile, overlap)
+        return (np.arange(overlap) >= overlap // 2).astype(np.float32)
+    weights = blend_weights(blend, axis.scored, overlap)
     own = weights[:overlap]
     before = np.zeros(overlap)
     for back in range(1, index + 1):
         shift = back * axis.stride
-        if shift >= axis.tile:
+        if shift >= axis.scored:
             break
         earlier = weights[shift : shift + overlap]
         before[: len(earlier)] += earlier

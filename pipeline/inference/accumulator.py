@@ -9,6 +9,7 @@ Tiles arrive in lattice order. What no later tile can change leaves at once::
       |   up   |        |      columns [S, T) wait in ``left`` for the next tile of the row
     T |--------|~~~~~~~~|
 
+S is the stride, and T the side of what a tile gives scores for: its own, without the margin of a network that crops.
 So the memory is classes x overlap x width, not classes x height x width. The blend itself is the
 running mean of ``grid.blend``: three elementwise steps, each rounded once, so that the numbers do
 not depend on vector width, threads or the Region.
@@ -61,10 +62,10 @@ class BandAccumulator:
         self._crop = blend == "crop"
         self._blend, self._device = blend, device
         self._ratios: dict[tuple[int, int], Tensor] = {}
-        overlap, stride = lattice.overlap, lattice.columns.stride
-        width = (len(column_indices) - 1) * stride + lattice.tile
+        overlap, stride = lattice.shared, lattice.columns.stride
+        width = (len(column_indices) - 1) * stride + lattice.scored
         self._up = torch.zeros((classes, overlap, width), dtype=torch.float32, device=device)
-        self._left = torch.zeros((classes, lattice.tile, overlap), dtype=torch.float32, device=device)
+        self._left = torch.zeros((classes, lattice.scored, overlap), dtype=torch.float32, device=device)
 
     def add(self, row_index: int, column_index: int, scores: Tensor) -> FinalScores:
         """Blend one tile, in lattice order, and return what is final now.
@@ -74,26 +75,26 @@ class BandAccumulator:
         row_index, column_index
             Index of the tile.
         scores
-            classes x T x T, float32, on the device of the accumulator; changed in place.
+            classes x T x T, float32, on the device of the accumulator, without a margin; changed in place.
         """
         rows, columns = self._lattice.rows, self._lattice.columns
-        overlap, stride = self._lattice.overlap, columns.stride
+        overlap, stride = self._lattice.shared, columns.stride
         if column_index > self._columns[0]:
             self._mix(scores[:, :, :overlap], self._left, columns, column_index, along_rows=False)
         self._left.copy_(scores[:, :, stride:])
-        strip = scores[:, :, : columns.final_stop(column_index) - columns.start(column_index)]
-        offset = columns.start(column_index) - columns.start(self._columns[0])
+        strip = scores[:, :, : columns.final_stop(column_index) - columns.first(column_index)]
+        offset = columns.first(column_index) - columns.first(self._columns[0])
         up = self._up[:, :, offset : offset + strip.shape[2]]
         if row_index > 0:
             self._mix(strip[:, :overlap], up, rows, row_index, along_rows=True)
         up.copy_(strip[:, stride:])
-        height = rows.final_stop(row_index) - rows.start(row_index)
-        return FinalScores(rows.start(row_index), columns.start(column_index), strip[:, :height])
+        height = rows.final_stop(row_index) - rows.first(row_index)
+        return FinalScores(rows.first(row_index), columns.first(column_index), strip[:, :height])
 
     def _mix(self, scores: Tensor, mean: Tensor, axis: LatticeAxis, index: int, *, along_rows: bool) -> None:
         """Put the running mean of the earlier tiles and this one into ``scores``."""
         if self._crop:
-            halo = self._lattice.halo
+            halo = self._lattice.shared // 2
             earlier = (slice(None), slice(halo)) if along_rows else (..., slice(halo))
             scores[earlier] = mean[earlier]
             return
@@ -104,7 +105,7 @@ class BandAccumulator:
 
     def _ratio(self, axis: LatticeAxis, index: int) -> Tensor:
         # tiles further inside than the overlap reaches all have the same ratios
-        reach = min(index, -(-axis.tile // axis.stride))
+        reach = min(index, -(-axis.scored // axis.stride))
         key = (axis.tile, reach)
         if key not in self._ratios:
             self._ratios[key] = torch.from_numpy(overlap_ratios(self._blend, axis, reach)).to(self._device)

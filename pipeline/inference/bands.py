@@ -7,7 +7,9 @@
 
 A band is as wide as the tiles of the Region need. If the last tile overhangs the raster, its
 own pixels are reflected, without repeating the edge (``numpy.pad`` mode ``reflect``); a function
-of that tile alone, so that no Region and no ROI changes it.
+of that tile alone, so that no Region and no ROI changes it. With a margin m, tiles begin m pixels
+before the edge and neighbours of the last one overhang as well, by less than m: what they share
+beyond the edge is the same in both, since each has m + 1 pixels inside or the whole raster.
 """
 
 from __future__ import annotations
@@ -45,24 +47,24 @@ class InputBand:
     valid: NDArray[np.bool_] | None
     """T x band width: pixels that hold data, for the network; None if all do."""
     wanted: NDArray[np.bool_] | None
-    """T x band width: valid pixels inside the AOI and the raster, for the result; None if all are."""
+    """Rows and columns that get scores (without the margin): valid pixels inside AOI and raster; None if all are."""
     seconds: float = 0.0
     """Time that reading and decoding took."""
 
     def is_wanted(self, column: int, side: int) -> bool:
-        """Return whether a tile that starts at this column of the band has any pixel to compute."""
+        """Return whether a tile has any pixel to compute: of `side` columns from this one of `wanted` on."""
         if self.values is None:
             return False
         return self.wanted is None or bool(self.wanted[:, column : column + side].any())
 
 
-def reflected(length: int, size: int) -> NDArray[np.intp]:
-    """Return for each of ``length`` positions the index in [0, size) that it mirrors.
+def reflected(length: int, size: int, before: int = 0) -> NDArray[np.intp]:
+    """Return for each of ``length`` positions, of which some lie ``before`` 0, the index in [0, size) that it mirrors.
 
-    >>> reflected(7, 3).tolist(), reflected(3, 1).tolist()
-    ([0, 1, 2, 1, 0, 1, 2], [0, 0, 0])
+    >>> reflected(7, 3).tolist(), reflected(3, 1).tolist(), reflected(5, 3, before=2).tolist()
+    ([0, 1, 2, 1, 0, 1, 2], [0, 0, 0], [2, 1, 0, 1, 2])
     """
-    position = np.arange(length)
+    position = np.arange(length) - before
     if size == 1:
         return np.zeros(length, dtype=np.intp)
     period = 2 * (size - 1)
@@ -79,13 +81,12 @@ class BandReader:
         self.column_indices = lattice.columns.covering(region.column, region.column_stop)
         columns = lattice.columns
         self._left = columns.start(self.column_indices[0])
-        self._right = columns.stop(self.column_indices[-1])
         self.width = columns.start(self.column_indices[-1]) + lattice.tile - self._left
         self._previous: InputBand | None = None
 
     @property
     def left(self) -> int:
-        """Column of the raster at which bands start."""
+        """Column of the raster at which bands start; below 0 before its edge."""
         return self._left
 
     def read_ahead(self) -> Iterator[InputBand]:
@@ -104,44 +105,57 @@ class BandReader:
     def read(self, row_index: int) -> InputBand:
         """Read one band; the rows that it shares with the one before are copied, not read again."""
         started = perf_counter()
-        rows = self._lattice.rows
-        inside = Window.from_edges(rows.start(row_index), self._left, rows.stop(row_index), self._right)
-        outside = self._area is not None and not self._area.meets(inside)
+        margin, rows = self._lattice.margin, self._lattice.rows
+        band = Window(rows.start(row_index), self._left, self._lattice.tile, self.width)
+        raster = Window(0, 0, self._lattice.height, self._lattice.width)
+        inside, scored = band.intersect(raster), band.grow(-margin).intersect(raster)
+        outside = self._area is not None and not self._area.meets(scored)
         if outside or self._is_surely_empty(inside):
             self._previous = None
             return InputBand(row_index, None, None, None, perf_counter() - started)
-        values, valid = self._read_pixels(inside)
-        wanted = valid if self._area is None else both(valid, self._area.mask(inside))
-        band = InputBand(
+        values, valid = self._read_pixels(band, inside)
+        wanted = None if valid is None else valid[scored.relative_to(inside).slices()]
+        wanted = wanted if self._area is None else both(wanted, self._area.mask(scored))
+        read = InputBand(
             row_index,
             values,
-            self._overhang(valid, inside, fill=None),
-            self._overhang(wanted, inside, fill=False),
+            None if valid is None else self._valid(valid, band, inside),
+            _filled_up(wanted, scored, band.grow(-margin)),
             perf_counter() - started,
         )
-        self._previous = band
-        return band
+        self._previous = read
+        return read
 
-    def _read_pixels(self, inside: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        side, spec = self._lattice.tile, self._source.spec
-        values = np.empty((spec.bands, side, self.width), dtype=spec.dtype)
+    def _read_pixels(self, band: Window, inside: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return the values of a band and the valid pixels of its inside; the pixels of both it had before are copied.
+
+        ::
+
+            band before   |....|=====carried=====|          .... = its rows above those of this band
+            this band          |=====carried=====|--fresh--|
+        """
+        spec = self._source.spec
+        values = np.empty((spec.bands, *band.shape), dtype=spec.dtype)
         valid: NDArray[np.bool_] | None = None
         carried = 0
         if self._previous is not None and self._previous.values is not None:
-            carried = min(self._lattice.overlap, inside.height)
             stride = self._lattice.rows.stride
-            values[:, :carried] = self._previous.values[:, stride : stride + carried]
+            # down to where the band before ended, the raster too
+            carried = min(band.row + self._lattice.overlap, inside.row_stop) - inside.row
+            to = slice(inside.row - band.row, inside.row - band.row + carried)
+            of = slice(to.start + stride, to.stop + stride)
+            values[:, to] = self._previous.values[:, of]
             if self._previous.valid is not None:
                 valid = np.ones(inside.shape, dtype=bool)
-                valid[:carried] = self._previous.valid[stride : stride + carried, : inside.width]
+                left = inside.column - band.column
+                valid[:carried] = self._previous.valid[of, left : left + inside.width]
         fresh = Window.from_edges(inside.row + carried, inside.column, inside.row_stop, inside.column_stop)
         for part in () if fresh.is_empty else parts_of(fresh, spec.chunk, -(-fresh.width // READ_AT_ONCE)):
-            box = part.relative_to(inside).slices()
-            part_valid = self._read_part(part, values[(slice(None), *box)])
+            part_valid = self._read_part(part, values[(slice(None), *part.relative_to(band).slices())])
             if part_valid is not None:
                 valid = np.ones(inside.shape, dtype=bool) if valid is None else valid
-                valid[box] = part_valid
-        self._reflect(values, inside)
+                valid[part.relative_to(inside).slices()] = part_valid
+        self._reflect(values, band, inside)
         return values, valid if valid is None or not valid.all() else None
 
     def _read_part(self, part: Window, out: NDArray[Any]) -> NDArray[np.bool_] | None:
@@ -155,26 +169,39 @@ class BandReader:
     def _is_surely_empty(self, window: Window) -> bool:
         return isinstance(self._source, KnowsHoles) and self._source.is_surely_empty(window)
 
-    def _reflect(self, values: NDArray[Any], inside: Window) -> None:
-        """Fill what lies beyond the right and the bottom edge of the raster."""
+    def _reflect(self, values: NDArray[Any], band: Window, inside: Window) -> None:
+        """Fill what lies beyond the edges of the raster, of bands x rows x columns."""
         side = self._lattice.tile
-        if inside.width < self.width:
-            own = inside.width - (self.width - side)  # columns of the last tile that are inside
-            source = self.width - side + reflected(side, own)[own:]
-            values[:, : inside.height, inside.width :] = values[:, : inside.height, source]
-        if inside.height < side:
-            values[:, inside.height :] = values[:, reflected(side, inside.height)[inside.height :]]
+        above, left = inside.row - band.row, inside.column - band.column
+        right, below = left + inside.width, above + inside.height
+        rows = slice(above, below)
+        if left:
+            own = min(side - left, inside.width)  # columns of the first tile that are inside
+            values[:, rows, :left] = values[:, rows, left + reflected(left, own, before=left)]
+        if right < self.width:
+            outside = max(0, self.width - side - left)  # columns inside that the last tile does not read
+            own = inside.width - outside
+            source = left + outside + reflected(self.width - left - outside, own)[own:]
+            values[:, rows, right:] = values[:, rows, source]
+        if above or below < side:
+            source = above + reflected(side, inside.height, before=above)
+            values[:, :above] = values[:, source[:above]]
+            values[:, below:] = values[:, source[below:]]
 
-    def _overhang(
-        self, mask: NDArray[np.bool_] | None, inside: Window, fill: bool | None
-    ) -> NDArray[np.bool_] | None:
-        """Extend a mask of the inside to the band: reflected (``fill`` None) or filled."""
-        side = self._lattice.tile
-        overhangs = inside.shape != (side, self.width)
-        if mask is None and (fill is None or not overhangs):
-            return None
-        whole = np.full((side, self.width), bool(fill))
-        whole[: inside.height, : inside.width] = True if mask is None else mask
-        if fill is None and overhangs:
-            self._reflect(whole[np.newaxis], inside)
+    def _valid(self, valid: NDArray[np.bool_], band: Window, inside: Window) -> NDArray[np.bool_]:
+        """Return the valid pixels of a band, reflected beyond the edges of the raster."""
+        if band == inside:
+            return valid
+        whole = np.empty(band.shape, dtype=bool)
+        whole[inside.relative_to(band).slices()] = valid
+        self._reflect(whole[np.newaxis], band, inside)
         return whole
+
+
+def _filled_up(wanted: NDArray[np.bool_] | None, scored: Window, whole: Window) -> NDArray[np.bool_] | None:
+    """Return the wanted pixels of all that gets scores; beyond the raster there are none."""
+    if wanted is None and scored == whole:
+        return None
+    filled = np.zeros(whole.shape, dtype=bool)
+    filled[scored.relative_to(whole).slices()] = True if wanted is None else wanted
+    return filled

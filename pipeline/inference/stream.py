@@ -170,10 +170,10 @@ class RegionStream:
         """Queue the tiles of a band, run every batch that gets full, and yield what is finished."""
         row = self._start_row(band)
         self._open.append(row)
-        side, columns = self._lattice.tile, self._lattice.columns
+        columns = self._lattice.columns
         for index in self._columns:
             left = columns.start(index) - columns.start(self._columns[0])
-            if not band.is_wanted(left, side):
+            if not band.is_wanted(left, self._lattice.scored):
                 self.times.skipped += 1
                 self._tell(0, 1)
                 continue
@@ -187,8 +187,8 @@ class RegionStream:
         rows, columns = self._lattice.rows, self._lattice.columns
         first, last = self._columns[0], self._columns[-1]
         window = Window.from_edges(
-            rows.start(band.row_index),
-            columns.start(first),
+            rows.first(band.row_index),
+            columns.first(first),
             rows.final_stop(band.row_index),
             columns.final_stop(last),
         )

@@ -23,6 +23,7 @@ def check_members(manifests: Sequence[ModelManifest]) -> None:
             ("bands", first.bands, other.bands),
             ("values", first.dtype, other.dtype),
             ("pixel size", _pixel_size(first), _pixel_size(other)),
+            ("margin", f"{first.output.margin} px", f"{other.output.margin} px"),
         ):
             if ours != theirs:
                 msg = (

@@ -15,9 +15,10 @@ from segment_tiles.pipeline.models.backends.protocol import Preparation
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
 from segment_tiles.pipeline.models.backends.torch_threads import batches_of_streams
 from segment_tiles.pipeline.models.calibration.calibrated import INT8, Calibrated
-from segment_tiles.pipeline.models.graphs.rewriting import Rewritten
+from segment_tiles.pipeline.models.graphs.rewriting import Rewritten, Upsampling
 from segment_tiles.pipeline.models.inference_network import rewritten_for
 from segment_tiles.pipeline.models.networks.crf import crf_parameters, refine_batch
+from segment_tiles.pipeline.models.packages.geometry import middle
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.wording import counted
 
@@ -32,8 +33,8 @@ class Segmenter:
     Parameters
     ----------
     network
-        Maps normalised float (batch, bands, T, T) to logits (batch, classes, T, T); or what was rewritten of one
-        before. It stays as it is: a copy runs, unless `takes_network`.
+        Maps normalised float (batch, bands, T, T) to logits (batch, classes, T, T), or as `manifest.output` has
+        them; or what was rewritten of one before. It stays as it is: a copy runs, unless `takes_network`.
     manifest
         Normalisation and classes.
     device
@@ -102,6 +103,8 @@ class Segmenter:
         self._turns = threading.BoundedSemaphore(self.batches_of_streams)
         self._dtype = runs.input_type(precision, device)
         self._layout = torch.channels_last if runs.channels_last else torch.contiguous_format
+        output = manifest.output
+        self._finer = Upsampling(align_corners=output.align_corners) if output.coarser > 1 else None
         self._crf = crf_parameters(manifest.extra, len(manifest.bands))
         shape = (1, len(manifest.bands), 1, 1)
         self._mean = torch.tensor(manifest.mean, dtype=torch.float32, device=device).reshape(shape)
@@ -123,7 +126,7 @@ class Segmenter:
         Returns
         -------
         Tensor
-            (batch, classes, T, T), float32, sums to 1 over classes.
+            (batch, classes, T, T), float32, sums to 1 over classes; without the margin of a network that crops.
 
         Raises
         ------
@@ -142,15 +145,39 @@ class Segmenter:
             )
             raise ModelError(msg)
         probabilities = torch.softmax(logits, dim=1)
-        return probabilities if self._crf is None else refine_batch(probabilities, values, self._crf)
+        if self._crf is None:
+            return probabilities
+        return refine_batch(probabilities, middle(values, self.manifest.output.margin), self._crf)
 
     def logits(self, image: Tensor) -> Tensor:
-        """Return logits (batch, classes, T, T), float32, of what `normalized` returns."""
+        """Return logits (batch, classes, T, T), float32, of what `normalized` returns; without a margin."""
         return self.placed(self.network(image), image.shape[-1])
 
     def placed(self, logits: Tensor, side: int) -> Tensor:
-        """Return what a backend gives, (batch, classes, h, w), as logits (batch, classes, side, side), float32."""
-        return logits.float() if self._upsampling is None else self._upsampling(logits.float(), side)
+        """Return what a backend gives of tiles of a side as logits at their pixels, without a margin, float32.
+
+        Parameters
+        ----------
+        logits
+            (batch, classes, h, w).
+        side
+            T, of the tiles.
+
+        Raises
+        ------
+        ModelError
+            If the manifest says of the output what is not so.
+        """
+        scored = self.manifest.output.scored(side)
+        if self._upsampling is not None:
+            return self._upsampling(logits.float(), scored)
+        if logits.shape[-1] * self.manifest.output.coarser != scored:
+            msg = (
+                f"model {self.manifest.name}: answers a tile of {side} px by {tuple(logits.shape[2:])}; its manifest "
+                f"says {scored // self.manifest.output.coarser} px"
+            )
+            raise ModelError(msg)
+        return logits.float() if self._finer is None else self._finer(logits, scored)
 
     def normalized(self, values: Tensor, valid: Tensor | None) -> Tensor:
         """Return what the network sees: (value - mean) / std; 0, the band mean, if invalid or not finite."""

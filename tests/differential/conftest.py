@@ -22,9 +22,20 @@ from segment_tiles.workflows.run.segment import segment
 
 @pytest.fixture(scope="session")
 def made() -> ModuleType:
-    """The functions of made_rasters.py beside this file: pytest does not put test folders on the path."""
-    path = Path(__file__).with_name("made_rasters.py")
-    specification = importlib.util.spec_from_file_location("made_rasters", path)
+    """The functions of made_rasters.py beside this file."""
+    return _beside("made_rasters")
+
+
+@pytest.fixture(scope="session")
+def graphs() -> ModuleType:
+    """The functions of onnx_graphs.py beside this file."""
+    return _beside("onnx_graphs")
+
+
+def _beside(name: str) -> ModuleType:
+    """Load a module of this folder: pytest does not put test folders on the path."""
+    path = Path(__file__).with_name(f"{name}.py")
+    specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)

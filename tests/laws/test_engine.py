@@ -20,6 +20,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.accumulator import BandAccumulator
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.inference.stream import RegionStream
+from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.sources.areas.tissue import TissueArea, TissueMask
@@ -31,13 +32,16 @@ TABLE = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, i)) for i in range(3))
 
 
 class ExactNetwork(nn.Module):
-    """Two 3 x 3 convolutions of small whole numbers: exact in float32, in any order of sums."""
+    """Two 3 x 3 convolutions of small whole numbers: exact in float32, in any order of sums.
 
-    def __init__(self, bands: int = 3) -> None:
+    Without padding it crops its input by 2 pixels on each side.
+    """
+
+    def __init__(self, bands: int = 3, padding: int = 1) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(1)
-        self.first = nn.Conv2d(bands, 4, 3, padding=1, bias=False)
-        self.second = nn.Conv2d(4, TABLE.count, 3, padding=1, bias=False)
+        self.first = nn.Conv2d(bands, 4, 3, padding=padding, bias=False)
+        self.second = nn.Conv2d(4, TABLE.count, 3, padding=padding, bias=False)
         for conv in (self.first, self.second):
             weights = torch.randint(-2, 3, conv.weight.shape, generator=generator)
             conv.weight = nn.Parameter(weights.float(), requires_grad=False)
@@ -46,7 +50,11 @@ class ExactNetwork(nn.Module):
         return self.second(torch.relu(self.first(image))) / 64
 
 
-def segmenter(tile: int, network: nn.Module | None = None) -> Segmenter:
+CROPPED = 2
+"""Margin of an ExactNetwork without padding."""
+
+
+def segmenter(tile: int, network: nn.Module | None = None, margin: int = 0) -> Segmenter:
     manifest = ModelManifest(
         name="exact",
         architecture=Architecture("test", "none", output_stride=8),
@@ -57,8 +65,9 @@ def segmenter(tile: int, network: nn.Module | None = None) -> Segmenter:
         tile=tile,
         overlap=0.25,
         classes=TABLE,
+        output=OutputGeometry(margin),
     )
-    return Segmenter(network or ExactNetwork(), manifest, CPU)
+    return Segmenter(network or ExactNetwork(padding=0 if margin else 1), manifest, CPU)
 
 
 def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -76,7 +85,7 @@ def run(
     area: Any = None,
 ) -> tuple[NDArray[Any], ...]:
     stream = RegionStream(
-        source, segmenter(lattice.tile, network), lattice, region, blend=blend, batch=batch, area=area,
+        source, segmenter(lattice.tile, network, lattice.margin), lattice, region, blend=blend, batch=batch, area=area,
         with_scores=True,
     )  # fmt: skip
     return stitched(list(stream), region)
@@ -100,8 +109,9 @@ def lattices(draw: st.DrawFn) -> Lattice:
     tile = draw(st.sampled_from([16, 24, 32]))
     fraction = draw(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9]))
     overlap = overlap_pixels(tile, fraction)
+    margin = draw(st.sampled_from([0, CROPPED])) if overlap >= 2 * CROPPED else 0
     sides = [1, max(1, overlap // 2 - 1), tile - 1, tile, tile + 1, 53, 67]
-    return Lattice(draw(st.sampled_from(sides)), draw(st.sampled_from(sides)), tile, overlap)
+    return Lattice(draw(st.sampled_from(sides)), draw(st.sampled_from(sides)), tile, overlap, margin)
 
 
 @given(lattices(), st.sampled_from(BLENDS), st.floats(0, 1, width=32))
@@ -112,7 +122,7 @@ def test_constant_scores_give_exactly_that_constant(lattice: Lattice, blend: str
     seen = torch.full((lattice.height, lattice.width), -1.0)
     for row_index in range(lattice.rows.count):
         for column_index in columns:
-            tile = constant[:, None, None].expand(2, lattice.tile, lattice.tile).clone()
+            tile = constant[:, None, None].expand(2, lattice.scored, lattice.scored).clone()
             final = accumulator.add(row_index, column_index, tile)
             assert (final.scores == constant[:, None, None]).all()
             height, width = final.scores.shape[1:]
@@ -152,12 +162,18 @@ def check_region(source: Source, lattice: Lattice, blend: str, data: st.DataObje
         np.testing.assert_array_equal(part, all_of_it[..., top:bottom, left:right])
 
 
-@given(st.sampled_from([(16, 8), (32, 16), (32, 24)]), st.integers(30, 90), st.integers(30, 90))
+@given(
+    st.sampled_from([(16, 8, 0), (32, 16, 0), (32, 24, 0), (16, 4, 2), (16, 8, 2), (32, 24, 2)]),
+    st.integers(1, 90),
+    st.integers(1, 90),
+)
 def test_crop_with_enough_halo_equals_the_whole_image(
-    sides: tuple[int, int], height: int, width: int
+    sides: tuple[int, int, int], height: int, width: int
 ) -> None:
-    tile, overlap = sides
-    check_crop(ArraySource(picture(height, width)), Lattice(height, width, tile, overlap))
+    tile, overlap, margin = sides
+    if not margin:
+        height, width = max(height, 30), max(width, 30)
+    check_crop(ArraySource(picture(height, width)), Lattice(height, width, tile, overlap, margin))
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -170,15 +186,18 @@ def test_crop_of_any_reader_equals_the_whole_image(
 
 
 def check_crop(source: Source, lattice: Lattice) -> None:
-    height, width, tile = lattice.height, lattice.width, lattice.tile
+    height, width, tile, margin = lattice.height, lattice.width, lattice.tile, lattice.margin
     values = source.read(Window(0, 0, height, width))
     tiled = run(source, lattice, Window(0, 0, height, width), "crop")
     # the lattice ends beyond the last row and column, in reflected pixels: so does the whole image here
     below = lattice.rows.start(lattice.rows.count - 1) + tile - height
     beside = lattice.columns.start(lattice.columns.count - 1) + tile - width
-    extended = np.pad(values, ((0, 0), (0, below), (0, beside)), mode="reflect")
+    # a network that crops needs its margin beyond every edge
+    rows, columns = ((margin, margin), (margin, margin)) if margin else ((0, below), (0, beside))
+    extended = np.pad(values, ((0, 0), rows, columns), mode="reflect")
+    network = ExactNetwork(padding=0 if margin else 1)
     with torch.inference_mode():
-        scores = torch.softmax(ExactNetwork()(torch.from_numpy(extended)[None].float()), 1)[0]
+        scores = torch.softmax(network(torch.from_numpy(extended)[None].float()), 1)[0]
     scores = scores[:, :height, :width]
     np.testing.assert_array_equal(tiled[0], scores.argmax(0).numpy())
     shares = scores.numpy() * np.float32(255) + np.float32(0.5)
@@ -210,10 +229,10 @@ class CountingSource(ArraySource):
         return super().read(window)
 
 
-@pytest.mark.parametrize("overlap", [0, 16, 28])
-def test_every_pixel_is_read_once(overlap: int) -> None:
+@pytest.mark.parametrize(("overlap", "margin"), [(0, 0), (16, 0), (28, 0), (4, 2), (28, 2)])
+def test_every_pixel_is_read_once(overlap: int, margin: int) -> None:
     source = CountingSource(picture(101, 67))
-    run(source, Lattice(101, 67, 32, overlap), Window(0, 0, 101, 67), "gaussian")
+    run(source, Lattice(101, 67, 32, overlap, margin), Window(0, 0, 101, 67), "gaussian")
     assert (source.reads == 1).all()
 
 
@@ -288,14 +307,15 @@ def test_tissue_limits_the_result_but_never_what_the_network_sees(
     window = Window(0, 0, lattice.height, lattice.width)
     whole = run(source, lattice, window, blend)
     stream = RegionStream(
-        source, segmenter(lattice.tile), lattice, window, blend=blend, batch=2, area=tissue, with_scores=True
-    )
+        source, segmenter(lattice.tile, margin=lattice.margin), lattice, window, blend=blend, batch=2, area=tissue,
+        with_scores=True,
+    )  # fmt: skip
     inside = stitched(list(stream), window)
     wanted = tissue.mask(window)
     for part, all_of_it in zip(inside, whole, strict=True):
         np.testing.assert_array_equal(part[..., wanted], all_of_it[..., wanted])
     assert (inside[0][~wanted] == TABLE.nodata).all()
-    with_tissue = [tile for tile in lattice.tiles(window) if tissue.mask(tile.read.intersect(window)).any()]
+    with_tissue = [tile for tile in lattice.tiles(window) if tissue.mask(tile.scores.intersect(window)).any()]
     assert stream.times.computed == len(with_tissue), "background is never computed"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
+from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.models.graphs.packaged import EXECUTES
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
@@ -52,7 +52,7 @@ def inspect_model(name_or_path: str, *, trust: bool, scene: str | None = None) -
     folder = find_model(name_or_path)
     manifest = load_manifest(folder)
     network = load_network(folder, manifest, trust=trust)
-    halo = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride) // 2
+    halo = manifest.overlap_of(manifest.tile) // 2
     measured = _nothing() if manifest.architecture.is_graph else _measured(network, manifest)
     reach = measured["reach"]
     return {
@@ -70,6 +70,7 @@ def inspect_model(name_or_path: str, *, trust: bool, scene: str | None = None) -
         "tile": manifest.tile,
         "overlap": manifest.overlap,
         "halo": halo,
+        "output": manifest.output.to_json(),
         **measured,
         "seams": None if scene is None else _seams(network, manifest, scene),
         "weights_checksum": manifest.weights_checksum,
@@ -114,8 +115,8 @@ def _seams(network: nn.Module, manifest: ModelManifest, scene: str) -> dict[str,
             names = ", ".join(manifest.bands)
             msg = f"--scene {scene} has {counted(spec.bands, 'band')}; the model has {len(manifest.bands)}: {names}"
             raise UsageError(msg)
-        overlap = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride)
-        lattice = Lattice(spec.height, spec.width, manifest.tile, overlap)
+        overlap = manifest.overlap_of(manifest.tile)
+        lattice = Lattice(spec.height, spec.width, manifest.tile, overlap, manifest.output.margin)
         segmenter = Segmenter(network, manifest, resolve_device("auto"))
         seams = measure_seams(source, segmenter, lattice, spec.window)
     finally:

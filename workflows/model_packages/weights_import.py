@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import ModelError, OutputError, UsageError
@@ -14,8 +15,14 @@ from segment_tiles.pipeline.models.checkpoints.translation import (
     ImportOptions,
     Statistics,
 )
-from segment_tiles.pipeline.models.graphs.checked_import import import_graph
+from segment_tiles.pipeline.models.graphs.checked_import import (
+    DEFAULT_TILE,
+    GraphOptions,
+    ImportedGraph,
+    import_graph,
+)
 from segment_tiles.pipeline.models.graphs.packaged import graph_kind
+from segment_tiles.pipeline.models.graphs.probing import Asked
 from segment_tiles.pipeline.models.package import (
     MANIFEST_FILE,
     save_graph_package,
@@ -38,7 +45,6 @@ __all__ = ["ImportRequest", "ImportResult", "class_table", "import_model", "refu
 
 OVERLAP = 0.5
 """Recommended overlap: DeepLab with rates (6, 12, 18) at stride 16 looks 288 px to each side."""
-_DEFAULT_TILE = 512
 _UINT8_MAX = 255.0
 
 
@@ -118,18 +124,12 @@ def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
     request.out.mkdir(parents=True, exist_ok=True)
     copy = request.out / f".graph.{os.getpid()}"
     try:
-        graph = import_graph(
-            request.path,
-            kind,
-            copy,
-            bands=len(bands),
-            tile=request.tile or _DEFAULT_TILE,
-            trust=request.trust,
-        )
+        graph = import_graph(request.path, kind, copy, _graph_options(request, len(bands)))
         names, named = names_of_outputs(request.classes, graph.outputs)
         check_count(request.path, graph.outputs, names)
+        request = replace(request, tile=graph.tile)
         manifest = _manifest(request, graph.architecture, bands, names, kind, IMAGENET)
-        manifest = save_graph_package(request.out, manifest, copy)
+        manifest = save_graph_package(request.out, _with_output(manifest, graph), copy)
     finally:
         copy.unlink(missing_ok=True)
         if not any(request.out.iterdir()):
@@ -137,6 +137,20 @@ def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
     return ImportResult(
         manifest, kind, (*named, *graph.assumptions, *_usual_statistics(request, IMAGENET)), ()
     )
+
+
+def _graph_options(request: ImportRequest, bands: int) -> GraphOptions:
+    asked = Asked(request.margin, request.coarser, request.align_corners)
+    return GraphOptions(
+        bands, request.tile, request.trust, request.layout, request.use_output, dict(request.constants), asked
+    )
+
+
+def _with_output(manifest: ModelManifest, graph: ImportedGraph) -> ModelManifest:
+    """Return the manifest with where its output lies; tiles whose outputs are cropped lie side by side."""
+    margin = graph.geometry.margin
+    overlap = 2 * margin / graph.tile if margin else manifest.overlap
+    return replace(manifest, output=graph.geometry, overlap=overlap)
 
 
 def _band_names(names: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
@@ -153,7 +167,7 @@ def _manifest(
     source: str,
     usual: Statistics | None,
 ) -> ModelManifest:
-    tile = request.tile or _DEFAULT_TILE
+    tile = request.tile or DEFAULT_TILE
     if tile % architecture.output_stride:
         msg = f"--tile {tile} is not a multiple of the output stride {architecture.output_stride}"
         raise UsageError(msg)

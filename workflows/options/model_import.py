@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.accepted import LAYOUTS
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import split_names
 from segment_tiles.workflows.options.declare import argument, option, options_of
@@ -103,6 +104,42 @@ def parse_dtype(text: str) -> str:
     return kind.name
 
 
+def parse_pixels(option_name: str, text: str) -> int:
+    """Return a whole number, 0 or more for a margin, 1 or more for a factor.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    if not (is_count(text) or (text == "0" and option_name == "--margin")):
+        msg = f"{option_name} {text}: a whole number of pixels is needed"
+        raise UsageError(msg)
+    return int(text)
+
+
+def parse_constants(text: str) -> tuple[tuple[str, float | tuple[float, ...]], ...]:
+    """Return names and values of constant inputs.
+
+    >>> parse_constants("training=0, scale=1.5;2")
+    (('training', 0.0), ('scale', (1.5, 2.0)))
+
+    Raises
+    ------
+    UsageError
+        A part is no NAME=NUMBER.
+    """
+    found: list[tuple[str, float | tuple[float, ...]]] = []
+    for part in text.split(","):
+        name, sign, value = part.strip().partition("=")
+        if not name or not sign:
+            msg = f"--constants {part.strip()!r}: NAME=NUMBER is needed, such as scale=1"
+            raise UsageError(msg)
+        numbers = parse_numbers("--constants", value.replace(";", ","))
+        found.append((name, numbers[0] if len(numbers) == 1 else numbers))
+    return tuple(found)
+
+
 def _list(parse: Callable[[str, str], Any], name: str, help: str, metavar: str, default: Any = None) -> Any:
     return option(help, default=default, metavar=metavar, parse=partial(parse, f"--{name}"))
 
@@ -139,6 +176,33 @@ class ImportRequest:
     atrous_rates: tuple[int, ...] | None = option(
         "If the file does not say them.", default=None, metavar="R,R,R", parse=parse_rates
     )
+    margin: int | None = option(
+        "Of a graph: pixels on each side of a tile for which it has no output.",
+        default=None,
+        metavar="PX",
+        parse=partial(parse_pixels, "--margin"),
+    )
+    coarser: int | None = option(
+        "Of a graph: pixels of the tile along a side of one of its output.",
+        default=None,
+        metavar="K",
+        parse=partial(parse_pixels, "--coarser"),
+    )
+    align_corners: bool = option("Of a coarser output: bilinear with corners aligned.", default=False)
+    layout: str | None = option(
+        "Of a graph's image, nchw or nhwc, if its shape does not say.", default=None, choices=LAYOUTS
+    )
+    use_output: str | None = option(
+        "Of a graph with several outputs: name, or number from 0, of that with the scores.",
+        default=None,
+        metavar="NAME",
+    )
+    constants: tuple[tuple[str, float | tuple[float, ...]], ...] = option(
+        "Of a graph with further inputs: a number for each; several, by semicolons, fill one.",
+        default=(),
+        metavar="NAME=V,..",
+        parse=parse_constants,
+    )
     trust: bool = option(
         "Load a graph, or evaluate the expressions of a MONAI bundle: both may execute code.", default=False
     )
@@ -154,4 +218,8 @@ def import_request_from(**options: Any) -> ImportRequest:
     UsageError
         If a value is wrong; the text is that of the command line.
     """
-    return ImportRequest(**values_of(options_of(ImportRequest), options))
+    request = ImportRequest(**values_of(options_of(ImportRequest), options))
+    if request.layout not in {None, *LAYOUTS}:
+        msg = f"--layout is {request.layout!r}; it must be one of {', '.join(LAYOUTS)}"
+        raise UsageError(msg)
+    return request

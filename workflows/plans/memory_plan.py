@@ -97,7 +97,7 @@ def memory_of_region(
         program,
         batch,
         # float32: `up` is as wide as the band, `left` as high as a tile, one more for the mean on its way
-        4 * classes * lattice.overlap * (width + 2 * lattice.tile),
+        4 * classes * lattice.shared * (width + 2 * lattice.tile),
         INPUT_BANDS * lattice.tile * width * (pixel + 2),
         read_cache_bytes(spec, width),
         per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width)

@@ -244,7 +244,7 @@ def _skipped(cut: Cut, regions: list[Window], area: Area | None) -> int | None:
         return None
     raster = cut.spec.window
     return sum(
-        not area.meets(tile.read.intersect(raster))
+        not area.meets(tile.scores.intersect(raster))
         for region in regions
         for tile in cut.lattice.tiles(region)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.sources.view import WHOLE
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.cut import Cut
@@ -30,7 +29,7 @@ def scene_of_array(config: RunConfig, opened: Opened) -> Scene:
     """
     models = open_models(config)
     bands, spec, notes = choose_bands(config, models.manifest, opened)
-    lattice = Lattice(spec.height, spec.width, models.tile, models.overlap)
+    lattice = models.lattice(spec)
     # nobody opens it: there is no such file
     opener = RasterOpener(config.source, bands, config.nodata, config.nodata_rule, config.alpha, 0, WHOLE)
     return Scene(

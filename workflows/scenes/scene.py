@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
+from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.agreement import check_members
@@ -109,6 +109,10 @@ class Models:
     overlap: int
     """Of tiles, in pixels."""
 
+    def lattice(self, spec: RasterSpec) -> Lattice:
+        """Return the tiles of a raster or plane."""
+        return Lattice(spec.height, spec.width, self.tile, self.overlap, self.manifest.output.margin)
+
 
 def open_models(config: RunConfig) -> Models:
     """Return the models that are asked for, verified, without loading a weight.
@@ -146,8 +150,17 @@ def tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
             f"the output stride of model {manifest.name}"
         )
         raise UsageError(msg)
-    fraction = manifest.overlap if config.overlap is None else config.overlap
-    return tile, overlap_pixels(tile, fraction, manifest.architecture.output_stride)
+    if manifest.output.fixed_side and tile != manifest.tile:
+        msg = f"--tile is {tile}; model {manifest.name} takes tiles of {manifest.tile} px alone: leave --tile out"
+        raise UsageError(msg)
+    scored = manifest.output.scored(tile)
+    if scored < 1 or scored % manifest.output.coarser:
+        msg = (
+            f"--tile is {tile}; without the {manifest.output.margin} px on each side for which model {manifest.name} "
+            f"gives no scores, a multiple of {manifest.output.coarser} px must be left"
+        )
+        raise UsageError(msg)
+    return tile, manifest.overlap_of(tile, config.overlap)
 
 
 def type_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:

@@ -76,14 +76,14 @@ def measure_seams(source: Source, scorer: TileScorer, lattice: Lattice, region: 
         Pixels outside it are not counted.
     """
     result = SeamDisagreement()
-    overlap, stride = lattice.overlap, lattice.rows.stride
+    overlap, stride = lattice.shared, lattice.rows.stride
     above: dict[int, Tensor] = {}
     for band in BandReader(source, lattice, region).read_ahead():
         left: Tensor | None = None
         last_index = -1
         below: dict[int, Tensor] = {}
         for index, scores in _scores_of_row(band, scorer, lattice, region):
-            pixels = lattice.tile_at(band.row_index, index).read
+            pixels = lattice.tile_at(band.row_index, index).scores
             counted = _counted(band, lattice, region, pixels)
             if left is not None and last_index == index - 1:
                 result.add(left, scores[..., :overlap], counted[:, :overlap])
@@ -104,7 +104,7 @@ def _scores_of_row(
     columns = lattice.columns
     indices = columns.covering(region.column, region.column_stop)
     starts = {index: columns.start(index) - columns.start(indices[0]) for index in indices}
-    wanted = [index for index in indices if band.is_wanted(starts[index], lattice.tile)]
+    wanted = [index for index in indices if band.is_wanted(starts[index], lattice.scored)]
     for first in range(0, len(wanted), BATCH):
         chosen = wanted[first : first + BATCH]
         cuts = [slice(starts[index], starts[index] + lattice.tile) for index in chosen]
@@ -115,12 +115,12 @@ def _scores_of_row(
 
 
 def _counted(band: InputBand, lattice: Lattice, region: Window, pixels: Window) -> Tensor:
-    """Return which pixels of a tile hold data and lie in the region, T x T bool."""
+    """Return which pixels that a tile gives scores for hold data and lie in the region, bool."""
     counted = torch.zeros(pixels.shape, dtype=torch.bool)
     inside = pixels.intersect(region)
     counted[inside.relative_to(pixels).slices()] = True
     if band.wanted is not None:
         first = lattice.columns.covering(region.column, region.column_stop)[0]
-        start = pixels.column - lattice.columns.start(first)
-        counted &= torch.from_numpy(band.wanted[:, start : start + lattice.tile].copy())
+        start = pixels.column - lattice.columns.first(first)
+        counted &= torch.from_numpy(band.wanted[:, start : start + lattice.scored].copy())
     return counted

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
+from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.learning.data.scenes import STRIP_ROWS, LabelledScene
@@ -57,7 +57,7 @@ def validation_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:
 def mapped_rows(area: ValidationArea, segmenter: Segmenter) -> Iterator[tuple[Window, NDArray[Any]]]:
     """Yield the class codes of an area, strip by strip, as a run would write them."""
     manifest, whole = segmenter.manifest, area.scene.window
-    overlap = overlap_pixels(manifest.tile, manifest.overlap, manifest.architecture.output_stride)
+    overlap = manifest.overlap_of(manifest.tile)
     lattice = Lattice(whole.height, whole.width, manifest.tile, overlap)
     stream = RegionStream(area.scene.source, segmenter, lattice, area.window, blend=BLEND, batch=BATCH)
     for rows in stream:

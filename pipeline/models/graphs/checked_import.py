@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import gcd, lcm
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from segment_tiles.pipeline.errors import ModelError, one_line
-from segment_tiles.pipeline.models.graphs.packaged import PackagedGraph, load_graph, onnx_module, scores_of
+from segment_tiles.pipeline.accepted import CHANNELS_FIRST
+from segment_tiles.pipeline.errors import ModelError, UsageError, one_line
+from segment_tiles.pipeline.models.graphs.graph_shape import (
+    ImageInput,
+    exported_image,
+    fixed_side,
+    layout_of,
+    onnx_image,
+)
+from segment_tiles.pipeline.models.graphs.onnx_graph import onnx_module
+from segment_tiles.pipeline.models.graphs.packaged import load_graph
+from segment_tiles.pipeline.models.graphs.probing import Asked, Probed, geometry_of, probe
+from segment_tiles.pipeline.models.graphs.wiring import Wiring
+from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
 from segment_tiles.pipeline.models.packages.manifest import Architecture
 from segment_tiles.pipeline.models.packages.weights import refuse_no_numbers
-from segment_tiles.pipeline.wording import counted
 
+DEFAULT_TILE: Final = 512
+"""Side of a tile of a graph that takes any, if the user names none."""
 _PROBABILITY_TOLERANCE = 1e-3
-_STRONG = 16.0
-"""Standard deviation of noise on which logits leave 0 to 1, if they are not bounded."""
 _TORCH_TYPES = ("float16", "float32", "float64")
-"""Types of ONNX weights that may hold NaN and that torch reads from NumPy."""
+"""Types of ONNX weights that may hold NaN and that torch reads from NumPy; and of images."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOptions:
+    """What the user says of a graph."""
+
+    bands: int
+    """Of its image."""
+    tile: int | None = None
+    """Side in pixels; None: the graph's own, or the usual one."""
+    trust: bool = False
+    """The file may execute code."""
+    layout: str | None = None
+    """nchw or nhwc; None: what its shape says."""
+    output: str | None = None
+    """Name or number of the output that holds the scores."""
+    constants: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+    """Values of its further inputs."""
+    asked: Asked = field(default_factory=Asked)
+    """How its output lies on its input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +61,19 @@ class ImportedGraph:
     """A graph that was run and does what a model must do."""
 
     architecture: Architecture
-    """Its kind, and how its output is read."""
+    """Its kind, and how it is called and its output is read."""
     outputs: int
     """Output channels; of one, the architecture makes background and class."""
     assumptions: tuple[str, ...]
     """What was concluded from running it."""
+    tile: int
+    """Side in pixels that it takes, or is to be given."""
+    geometry: OutputGeometry
+    """How its output lies on a tile."""
 
 
-def import_graph(path: Path, kind: str, copy: Path, *, bands: int, tile: int, trust: bool) -> ImportedGraph:
-    """Copy a graph and run the copy on two sizes, two batches, and noise of two strengths.
+def import_graph(path: Path, kind: str, copy: Path, options: GraphOptions) -> ImportedGraph:
+    """Copy a graph and run the copy: on two sizes and two batches if it takes them, and noise of two strengths.
 
     Parameters
     ----------
@@ -47,30 +83,89 @@ def import_graph(path: Path, kind: str, copy: Path, *, bands: int, tile: int, tr
         torchscript, torch_export or onnx.
     copy
         Where to put it; parameters that ONNX keeps in files beside it are taken in.
-    bands, tile
-        What the user says of it; `tile` in pixels.
-    trust
-        The user has said that the file may execute code.
+    options
+        What the user says of it.
 
     Raises
     ------
     ModelError
-        Damaged, fixed in size, with other bands, holding NaN or infinity, or answering with something else than
-        scores of which the largest is the class.
+        Damaged, with other bands, holding NaN or infinity, or answering with something else than scores of which the
+        largest is the class.
+    UsageError
+        What the user says of it is not so, or has to be said.
     """
+    image = _copied(path, kind, copy, options)
+    said = Wiring(output=options.output, constants=options.constants)
+    architecture = Architecture(kind, path.name, image_pooling="unknown", details=said.to_details())
+    graph = load_graph(copy, architecture, trust=options.trust, name=path)
+    graph.wiring, tile, is_fixed = _called(path, image or exported_image(graph.graph), options)
+    probed = probe(graph, path, options.bands, tile, is_fixed=is_fixed)
+    geometry = geometry_of(probed, options.asked, path)
+    details, assumptions = _reading(probed.outputs, path)
+    return ImportedGraph(
+        replace(
+            architecture,
+            output_stride=_sampling_grid(architecture, tile, geometry),
+            details={**details, **probed.wiring.to_details()},
+        ),
+        probed.outputs[0].shape[1],
+        (*_geometry_notes(probed, geometry), *assumptions),
+        tile,
+        geometry,
+    )
+
+
+def _copied(path: Path, kind: str, copy: Path, options: GraphOptions) -> ImageInput | None:
+    """Copy a graph, and return what it says of its image, if it does."""
     if kind == "onnx":
-        _copy_onnx(path, copy, bands)
-    else:
-        shutil.copyfile(path, copy)
-    architecture = Architecture(arch=kind, backbone=path.name, image_pooling="unknown")
-    graph = load_graph(copy, architecture, trust=trust, name=path)
-    runs = ((1, tile, 1.0), (2, tile // 2, _STRONG))
-    outputs = [_probe(graph, path, batch, bands, side, strength) for batch, side, strength in runs]
-    details, assumptions = _reading(outputs, path)
-    return ImportedGraph(replace(architecture, details=details), outputs[0].shape[1], assumptions)
+        return _copy_onnx(path, copy, options)
+    shutil.copyfile(path, copy)
+    return None
 
 
-def _copy_onnx(path: Path, copy: Path, bands: int) -> None:
+def _called(path: Path, image: ImageInput | None, options: GraphOptions) -> tuple[Wiring, int, bool]:
+    """Return how a graph is called, with which side, and whether with that alone."""
+    tile = options.tile or DEFAULT_TILE
+    if image is None:
+        layout = options.layout or CHANNELS_FIRST
+        return Wiring(layout, output=options.output, constants=options.constants), tile, False
+    layout = layout_of(path, image, options.bands, options.layout)
+    side = fixed_side(path, image, layout)
+    if side is not None and options.tile not in {None, side}:
+        msg = f"--tile {options.tile}: {path} takes images of {side} x {side} alone; leave --tile out"
+        raise UsageError(msg)
+    if image.type not in _TORCH_TYPES:
+        msg = f"{path} takes images of {image.type}; {', '.join(_TORCH_TYPES)} can be fed"
+        raise ModelError(msg)
+    wiring = Wiring(
+        layout,
+        input_type=image.type,
+        batch=image.sides[0],
+        output=options.output,
+        constants=options.constants,
+    )
+    return wiring, side or tile, side is not None
+
+
+def _sampling_grid(architecture: Architecture, tile: int, geometry: OutputGeometry) -> int:
+    """Return the pixels of which sides and strides of tiles are multiples, as far as the graph lets them be."""
+    if geometry.fixed_side:
+        return gcd(tile, lcm(architecture.output_stride, geometry.coarser))
+    return lcm(architecture.output_stride, geometry.coarser)
+
+
+def _geometry_notes(probed: Probed, geometry: OutputGeometry) -> tuple[str, ...]:
+    notes = list(probed.notes)
+    if geometry.margin:
+        notes.append(f"its output is cropped by {geometry.margin} px on each side of a tile")
+    if geometry.coarser > 1:
+        notes.append(f"a pixel of its output stands for {geometry.coarser} x {geometry.coarser} of the tile")
+    if probed.wiring.input_layout != CHANNELS_FIRST or probed.wiring.output_layout != CHANNELS_FIRST:
+        notes.append(f"input {probed.wiring.input_layout}, output {probed.wiring.output_layout}")
+    return tuple(notes)
+
+
+def _copy_onnx(path: Path, copy: Path, options: GraphOptions) -> ImageInput:
     onnx = onnx_module("onnx")
     decode_error = onnx_module("google.protobuf.message").DecodeError
     try:
@@ -79,53 +174,13 @@ def _copy_onnx(path: Path, copy: Path, bands: int) -> None:
     except (decode_error, onnx.checker.ValidationError, OSError, ValueError) as error:
         msg = f"{path} is not a complete ONNX file: {one_line(error)}"
         raise ModelError(msg) from error
-    _check_onnx_input(path, _onnx_shape(model), bands)
+    image = onnx_image(model, options.constants)
+    layout_of(path, image, options.bands, options.layout)
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     numbers = {name: array for name, array in weights.items() if array.dtype in _TORCH_TYPES}
     refuse_no_numbers({name: torch.from_numpy(array.copy()) for name, array in numbers.items()}, str(path))
     onnx.save_model(model, str(copy))
-
-
-def _onnx_shape(model: Any) -> list[int | str]:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [tensor for tensor in model.graph.input if tensor.name not in weights]
-    dimensions = inputs[0].type.tensor_type.shape.dim if inputs else []
-    return [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in dimensions]
-
-
-def _check_onnx_input(path: Path, shape: Sequence[int | str], bands: int) -> None:
-    if len(shape) != 4:
-        msg = f"{path} takes an input of shape {list(shape)}; (batch, bands, rows, columns) is needed"
-        raise ModelError(msg)
-    if isinstance(shape[1], int) and shape[1] != bands:
-        msg = f"{path} takes {counted(shape[1], 'band')}; --bands names {bands}"
-        raise ModelError(msg)
-    if isinstance(shape[2], int) or isinstance(shape[3], int):
-        msg = (
-            f"{path} takes images of fixed size {shape[2]} x {shape[3]}; export it with dynamic rows and columns "
-            "(torch.onnx.export: dynamic_shapes)"
-        )
-        raise ModelError(msg)
-
-
-@torch.inference_mode()
-def _probe(graph: PackagedGraph, path: Path, batch: int, bands: int, side: int, strength: float) -> Tensor:
-    image = strength * torch.randn(batch, bands, side, side, generator=torch.Generator().manual_seed(0))
-    try:
-        output = scores_of(graph.graph(image))
-    except ModelError as error:
-        msg = f"{path}: {error}"
-        raise ModelError(msg) from error
-    except Exception as error:
-        msg = f"{path} does not run on {batch} x {bands} x {side} x {side}: {one_line(error)[:300]}"
-        raise ModelError(msg) from error
-    if output.shape[0] != batch or tuple(output.shape[2:]) != (side, side):
-        msg = f"{path} answers {tuple(image.shape)} by {tuple(output.shape)}; rows and columns must stay the same"
-        raise ModelError(msg)
-    if not output.isfinite().all():
-        msg = f"{path} answers noise with NaN or infinity; its weights are damaged, or it needs other values"
-        raise ModelError(msg)
-    return output.float()
+    return image
 
 
 def _reading(outputs: Sequence[Tensor], path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:

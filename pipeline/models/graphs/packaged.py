@@ -15,19 +15,20 @@ onnx           a graph of ONNX operators and nothing else   no
 
 from __future__ import annotations
 
-import pickle
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segment_tiles.pipeline.errors import MissingExtraError, ModelError, one_line
-from segment_tiles.pipeline.library_messages import ONNX_RUNTIME_ERRORS, ignored_warnings
+from segment_tiles.pipeline.accepted import CHANNELS_LAST
+from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.models.graphs.onnx_graph import OnnxSession, load_onnx
+from segment_tiles.pipeline.models.graphs.torch_graph import LOADERS, constants_of
+from segment_tiles.pipeline.models.graphs.wiring import Wiring, wiring_of
 from segment_tiles.pipeline.models.networks.layers import refuse_tracing
 from segment_tiles.pipeline.models.packages.manifest import Architecture
 from segment_tiles.pipeline.models.packages.weights import refuse_no_numbers
@@ -36,19 +37,22 @@ EXECUTES = ("torchscript", "torch_export")
 """Architectures whose files may execute code when they are loaded."""
 
 _SUFFIXES = {".onnx": "onnx", ".pt2": "torch_export"}
+_TYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 _OUTPUT_NAMES = ("out", "logits")
 """Keys under which torchvision and Hugging Face return logits."""
 
 
 class PackagedGraph(nn.Module):
-    """Makes a graph behave as a network: one tensor of float32 logits, whatever it returns.
+    """Makes a graph behave as a network: one tensor of float32 logits, whatever it takes and returns.
 
     It stays in float32 and in one copy: a graph may hold an open session, and its types are fixed.
 
     Parameters
     ----------
     graph
-        Maps float32 (B, bands, H, W) to a tensor, or to a mapping or sequence that holds one.
+        Maps an image, and further inputs, to a tensor, or to a mapping or sequence that holds one.
+    wiring
+        How it is called.
     activation
         ``none`` where the graph returns logits, ``softmax`` or ``sigmoid`` where it returns probabilities,
         whose logarithm is taken.
@@ -56,16 +60,18 @@ class PackagedGraph(nn.Module):
         Adds a first class of logit 0 to a graph of one output.
     """
 
-    def __init__(self, graph: Callable[[Tensor], Any], *, activation: str, background: bool):
+    def __init__(self, graph: Callable[..., Any], wiring: Wiring, *, activation: str, background: bool):
         super().__init__()
-        self.graph = graph
+        self.graph, self.wiring = graph, wiring
+        # a graph of ONNX has them itself
+        self._further = constants_of(graph, wiring) if isinstance(graph, nn.Module) else []
         self.activation = activation
         self.background = background
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map normalised (B, bands, H, W) to logits (B, classes, H, W)."""
+        """Map normalised (B, bands, H, W) to logits (B, classes, h, w)."""
         refuse_tracing(image, "a packaged graph")
-        scores = scores_of(self.graph(image.float())).float()
+        scores = self.answer(image)
         if self.activation != "none":
             scores = scores + (
                 scores - scores
@@ -75,6 +81,29 @@ class PackagedGraph(nn.Module):
         elif self.activation == "sigmoid":
             scores = torch.logit(scores, eps=torch.finfo(torch.float32).eps)
         return torch.cat([torch.zeros_like(scores), scores], dim=1) if self.background else scores
+
+    def answer(self, image: Tensor) -> Tensor:
+        """Return what the graph says of (B, bands, H, W): (B, channels, h, w) float32, called as it wants to be.
+
+        Raises
+        ------
+        ModelError
+            If it returns no map of scores.
+        """
+        size = self.wiring.batch
+        if size is None:
+            return self._called(image)
+        missing = -len(image) % size
+        filled = torch.cat([image, image[-1:].expand(missing, -1, -1, -1)]) if missing else image
+        return torch.cat([self._called(part) for part in torch.split(filled, size)])[: len(image)]
+
+    def _called(self, image: Tensor) -> Tensor:
+        wiring, image = self.wiring, image.to(_TYPES[self.wiring.input_type])
+        if wiring.input_layout == CHANNELS_LAST:
+            image = image.movedim(1, -1).contiguous()
+        output = self.graph(image, *self._further)
+        scores = scores_of(output, wiring.output).float()
+        return scores.movedim(-1, 1).contiguous() if wiring.output_layout == CHANNELS_LAST else scores
 
     def train(self, mode: bool = True) -> PackagedGraph:
         """Stay in evaluation mode, the only one that a graph has."""
@@ -86,6 +115,7 @@ class PackagedGraph(nn.Module):
         device = kwargs.get("device") or next((arg for arg in args if not isinstance(arg, torch.dtype)), None)
         if device is not None and isinstance(self.graph, nn.Module):
             self.graph.to(device=device)
+            self._further = [one.to(device) if isinstance(one, Tensor) else one for one in self._further]
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackagedGraph:
@@ -133,114 +163,41 @@ def load_graph(
     if kind in EXECUTES and not trust:
         msg = f"{name} is a {kind} graph, which may execute code when loaded; say --trust if you trust its author"
         raise ModelError(msg)
-    loader = {"torchscript": _torchscript, "torch_export": _torch_export, "onnx": _onnx}[kind]
+    wiring = wiring_of(details)
     try:
-        graph = loader(path)
+        graph = load_onnx(path, wiring) if kind == "onnx" else LOADERS[kind](path)
+        if isinstance(graph, OnnxSession) and wiring.batch is None:
+            wiring = replace(wiring, batch=graph.batch)
     except ModelError as error:
         raise ModelError(str(error).replace(str(path), str(name))) from error
     if isinstance(graph, nn.Module):
         refuse_no_numbers(graph.state_dict(), str(name))
     return PackagedGraph(
         graph,
+        wiring,
         activation=str(details.get("activation", "none")),
         background=bool(details.get("background", False)),
     ).eval()
 
 
-def _torchscript(path: Path) -> Callable[[Tensor], Any]:
-    _check_archive(path)
-    try:
-        with ignored_warnings():  # torch advises torch.export instead
-            load: Any = torch.jit.load  # has no types of its own
-            script: nn.Module = load(str(path), map_location="cpu").eval()
-    except (RuntimeError, OSError, ValueError) as error:
-        msg = f"{path} is not a complete TorchScript file: {one_line(error)}"
-        raise ModelError(msg) from error
-    return script
-
-
-def _torch_export(path: Path) -> Callable[[Tensor], Any]:
-    _check_archive(path)
-    try:
-        with path.open("rb") as stream:  # a name without .pt2 would be complained of
-            return torch.export.load(stream).module()
-    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
-        msg = f"{path} is not a complete torch.export file of this or an earlier torch: {one_line(error)}"
-        raise ModelError(msg) from error
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse a damaged archive before torch writes a traceback about it to its log."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, OSError) as error:
-        msg = f"{path} is not a complete file: {one_line(error)}"
-        raise ModelError(msg) from error
-    if damaged is not None:
-        msg = f"{path} is not a complete file: {damaged} in it is damaged"
-        raise ModelError(msg)
-
-
-class _OnnxSession:
-    """Runs an ONNX graph by onnxruntime, item by item where its batch is fixed to one."""
-
-    def __init__(self, session: Any):
-        self.session = session
-        tensor = session.get_inputs()[0]
-        self.name, self.one_by_one = tensor.name, tensor.shape[0] == 1
-
-    def __call__(self, image: Tensor) -> Tensor:
-        batches = torch.split(image, 1) if self.one_by_one else [image]
-        results = [torch.from_numpy(self._run(batch)) for batch in batches]
-        return torch.cat(results).to(image.device)
-
-    def _run(self, image: Tensor) -> Any:
-        outputs = self.session.run(None, {self.name: image.detach().cpu().contiguous().numpy()})
-        # what is no map of scores is refused where a graph is imported, by what it is
-        return next((output for output in outputs if output.ndim == 4), outputs[0])
-
-
-def _onnx(path: Path) -> Callable[[Tensor], Any]:
-    runtime = onnx_module("onnxruntime")
-    failures = runtime.capi.onnxruntime_pybind11_state
-    try:
-        options = runtime.SessionOptions()
-        options.log_severity_level = ONNX_RUNTIME_ERRORS
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (failures.Fail, failures.InvalidProtobuf, failures.InvalidGraph, failures.NoSuchFile) as error:
-        msg = f"{path} is not a complete ONNX file: {one_line(error)}"
-        raise ModelError(msg) from error
-    except (failures.InvalidArgument, failures.NotImplemented, failures.RuntimeException) as error:
-        msg = f"{path} cannot be run by onnxruntime {runtime.__version__}: {one_line(error)}"
-        raise ModelError(msg) from error
-    return _OnnxSession(session)
-
-
-def onnx_module(name: str) -> Any:
-    """Import a library of the extra ``onnx``.
-
-    Raises
-    ------
-    MissingExtraError
-        It is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        msg = f"ONNX graphs need {name}, which is not installed: pip install 'segment-tiles[onnx]'"
-        raise MissingExtraError(msg) from error
-
-
-def scores_of(output: Any) -> Tensor:
+def scores_of(output: Any, chosen: str | None = None) -> Tensor:
     """Return the one tensor (batch, channels, rows, columns) of what a graph returns, as it is.
+
+    Parameters
+    ----------
+    output
+        A tensor, or a mapping or sequence that holds some.
+    chosen
+        Key or number from 0 of the one that holds the scores; None: the only one, or the first map.
 
     Raises
     ------
     ModelError
         There is none, or it holds labels, which are no scores.
     """
-    if isinstance(output, Mapping):
+    if chosen is not None:
+        output = named_outputs(output).get(chosen)
+    elif isinstance(output, Mapping):
         output = next((output[name] for name in _OUTPUT_NAMES if name in output), None)
     elif isinstance(output, tuple | list):
         tensors = [part for part in output if isinstance(part, Tensor)]
@@ -256,3 +213,11 @@ def scores_of(output: Any) -> Tensor:
         msg = f"the graph returns {found}; a tensor (batch, classes, rows, columns) is needed"
         raise ModelError(msg)
     return output
+
+
+def named_outputs(output: Any) -> dict[str, Any]:
+    """Return what a graph returns by key, or by number from 0."""
+    if isinstance(output, Mapping):
+        return {str(name): part for name, part in output.items()}
+    parts = output if isinstance(output, tuple | list) else (output,)
+    return {str(number): part for number, part in enumerate(parts)}

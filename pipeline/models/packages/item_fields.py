@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segment_tiles.pipeline.errors import ModelError
 
@@ -51,9 +51,23 @@ class Scaling(Fields):
 
 
 class TileShape(Fields):
-    """The input tensor; its last side is that of a tile."""
+    """The input tensor; its height is the side of a tile."""
 
     shape: Annotated[list[int], Field(min_length=1)]
+    dim_order: list[str] = []
+
+    @property
+    def side(self) -> int:
+        """Of a tile in pixels."""
+        return self.shape[self.dim_order.index("height")] if "height" in self.dim_order else self.shape[-1]
+
+    @model_validator(mode="after")
+    def _one_side_each(self) -> TileShape:
+        if self.dim_order and len(self.dim_order) != len(self.shape):
+            msg = f"shape {self.shape} and dim_order {self.dim_order} are not of one length"
+            raise ValueError(msg)
+        return self
+
     data_type: Annotated[str, AfterValidator(_number_type)]
 
 
@@ -99,6 +113,15 @@ class PixelSize(Fields):
     unit: Literal["m", "micrometer", "millimeter"]
 
 
+class Output(Fields):
+    """How the output of the network lies on a tile."""
+
+    margin: Annotated[int, Field(ge=0, le=LARGEST_SIDE)] = 0
+    coarser: Count = 1
+    align_corners: bool = False
+    fixed_side: bool = False
+
+
 class Properties(Fields):
     """The MLM extension, and what it has no field for."""
 
@@ -111,6 +134,7 @@ class Properties(Fields):
     pixel_size: PixelSize = Field(alias="segment_tiles:pixel_size")
     extra: dict[str, Any] = Field(alias="segment_tiles:extra")
     description: str = ""
+    output: Annotated[Output, Field(default_factory=Output, alias="segment_tiles:output")]
 
 
 class WeightsAsset(Fields):

@@ -9,7 +9,9 @@ from hashlib import sha256
 from typing import Any, Final
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.lattice import overlap_pixels
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometry
 
 GRAPH_FILES: Final = {
     "torchscript": "graph.torchscript",
@@ -78,6 +80,19 @@ class ModelManifest:
     """Scores, limits, training data and recipe, CRF parameters: kept as they are."""
     weights_checksum: str = ""
     """sha256 of the weights, hexadecimal; part of a run's fingerprint."""
+    output: OutputGeometry = PLAIN
+    """How the output of the network lies on a tile."""
+
+    def overlap_of(self, tile: int, fraction: float | None = None) -> int:
+        """Return the overlap of tiles in pixels, from a fraction of their side or the recommended one.
+
+        Raises
+        ------
+        UsageError
+            If it leaves out pixels for which the model gives no scores.
+        """
+        fraction = self.overlap if fraction is None else fraction
+        return overlap_pixels(tile, fraction, self.architecture.output_stride, self.output.margin)
 
     @cached_property
     def network_checksum(self) -> str:
@@ -95,6 +110,8 @@ class ModelManifest:
         Name and description are not in it, nor tile and overlap, which a run may choose.
         """
         fields = {name: value for name, value in asdict(self).items() if name not in _NOT_OF_THE_MAP}
+        if self.output == PLAIN:  # as before there was any other
+            del fields["output"]
         return _checksum(fields)
 
 

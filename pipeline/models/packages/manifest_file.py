@@ -61,6 +61,13 @@ def check_manifest(manifest: ModelManifest) -> None:
     if manifest.tile < 1 or not 0 <= manifest.overlap < 1:
         msg = f"tile {manifest.tile} px with overlap {manifest.overlap}: at least 1 px, overlap from 0 to below 1"
         raise ModelError(msg)
+    scored = manifest.output.scored(manifest.tile)
+    if scored < 1 or scored % manifest.output.coarser:
+        msg = (
+            f"model {manifest.name}: a tile of {manifest.tile} px without a margin of {manifest.output.margin} px on "
+            f"each side leaves {scored} px, which an output coarser by {manifest.output.coarser} does not fill"
+        )
+        raise ModelError(msg)
 
 
 def _refuse_mistaken_import(manifest: ModelManifest) -> None:

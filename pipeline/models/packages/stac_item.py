@@ -8,8 +8,10 @@ from typing import Any
 
 import pystac
 
+from segment_tiles.pipeline.accepted import CHANNELS_LAST
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256
+from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometry
 from segment_tiles.pipeline.models.packages.item_fields import ClassEntry, Hyperparameters, parse_item
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.packages.stac_fields import (
@@ -92,7 +94,7 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
         dtype=tile_input.input.data_type,
         mean=tuple(band.mean for band in tile_input.value_scaling),
         std=tuple(band.stddev for band in tile_input.value_scaling),
-        tile=tile_input.input.shape[-1],
+        tile=tile_input.input.side,
         overlap=properties.overlap,
         classes=ClassTable(tuple(_map_class(entry) for entry in output.classes)),
         pixel_size=properties.pixel_size.value,
@@ -100,6 +102,7 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
         description=properties.description,
         extra=properties.extra,
         weights_checksum=fields.assets.model.checksum.removeprefix(MULTIHASH_SHA256),
+        output=OutputGeometry(**properties.output.model_dump()),
     )
 
 
@@ -125,6 +128,8 @@ def _properties(manifest: ModelManifest, parameters: int | None, framework: str)
         f"{_OWN}pixel_size": {"value": manifest.pixel_size, "unit": manifest.pixel_unit},
         f"{_OWN}extra": dict(manifest.extra),
     }
+    if manifest.output != PLAIN:
+        properties[f"{_OWN}output"] = manifest.output.to_json()
     if manifest.description:
         properties["description"] = manifest.description
     if parameters is not None:
@@ -143,8 +148,7 @@ def _input(manifest: ModelManifest) -> dict[str, Any]:
         "name": "tile",
         "bands": list(manifest.bands),
         "input": {
-            "shape": [-1, len(manifest.bands), manifest.tile, manifest.tile],
-            "dim_order": ["batch", "bands", "height", "width"],
+            **_tensor(manifest, "input_layout", "bands", len(manifest.bands), manifest.tile),
             "data_type": manifest.dtype,
         },
         "value_scaling": [
@@ -156,13 +160,23 @@ def _input(manifest: ModelManifest) -> dict[str, Any]:
     }
 
 
+def _tensor(manifest: ModelManifest, layout: str, channels: str, count: int, side: int) -> dict[str, Any]:
+    """Return shape and order of the axes of input or output, as a packaged graph has them."""
+    details = manifest.architecture.details
+    sizes = {"batch": details.get("batch", -1), channels: count, "height": side, "width": side}
+    order = ["batch", channels, "height", "width"]
+    if details.get(layout) == CHANNELS_LAST:
+        order = ["batch", "height", "width", channels]
+    return {"shape": [sizes[axis] for axis in order], "dim_order": order}
+
+
 def _output(manifest: ModelManifest) -> dict[str, Any]:
+    side = manifest.output.scored(manifest.tile) // manifest.output.coarser
     return {
         "name": "class scores",
         "tasks": ["semantic-segmentation"],
         "result": {
-            "shape": [-1, manifest.classes.count, manifest.tile, manifest.tile],
-            "dim_order": ["batch", "class", "height", "width"],
+            **_tensor(manifest, "output_layout", "class", manifest.classes.count, side),
             "data_type": "float32",
         },
         "classification:classes": [

@@ -16,8 +16,9 @@ from segment_tiles.pipeline.grid.window import Window
 def axes(draw: st.DrawFn) -> LatticeAxis:
     tile = draw(st.integers(1, 40))
     overlap = draw(st.integers(0, (tile - 1) // 2)) * 2
+    margin = draw(st.sampled_from([0, overlap // 4, overlap // 2]))
     size = draw(st.sampled_from([1, max(1, tile - 1), tile, tile + 1, max(1, overlap // 2), 97, 101]))
-    return LatticeAxis(size, tile, overlap)
+    return LatticeAxis(size, tile, overlap, margin)
 
 
 @given(axes())
@@ -28,33 +29,33 @@ def test_owned_intervals_partition_the_side(axis: LatticeAxis) -> None:
     assert all(before[1] == after[0] for before, after in itertools.pairwise(owned))
     for index, (first, last) in enumerate(owned):
         assert first < last
-        assert axis.start(index) <= first
-        assert last <= axis.start(index) + axis.tile
+        assert axis.start(index) + axis.margin <= first
+        assert last <= axis.start(index) + axis.tile - axis.margin
 
 
 @given(axes(), st.integers(0, 120), st.integers(0, 120))
-def test_covering_names_exactly_the_tiles_that_read_a_pixel(axis: LatticeAxis, a: int, b: int) -> None:
+def test_covering_names_exactly_the_tiles_that_score_a_pixel(axis: LatticeAxis, a: int, b: int) -> None:
     start, stop = min(a, b), min(max(a, b), axis.size)
     assume(start < stop)
-    expected = [i for i in range(axis.count) if axis.start(i) < stop and axis.start(i) + axis.tile > start]
+    expected = [i for i in range(axis.count) if axis.first(i) < stop and axis.first(i) + axis.scored > start]
     assert list(axis.covering(start, stop)) == expected
 
 
 @given(axes())
-def test_nothing_above_final_stop_is_read_by_a_later_tile(axis: LatticeAxis) -> None:
+def test_nothing_above_final_stop_is_scored_by_a_later_tile(axis: LatticeAxis) -> None:
     for index in range(axis.count - 1):
-        assert all(axis.start(later) >= axis.final_stop(index) for later in range(index + 1, axis.count))
+        assert all(axis.first(later) >= axis.final_stop(index) for later in range(index + 1, axis.count))
     assert axis.final_stop(axis.count - 1) == axis.size
 
 
 @given(axes(), axes())
 def test_write_windows_partition_the_raster(rows: LatticeAxis, columns: LatticeAxis) -> None:
-    tile, overlap = rows.tile, rows.overlap
-    lattice = Lattice(rows.size, columns.size, tile, overlap)
+    lattice = Lattice(rows.size, columns.size, rows.tile, rows.overlap, rows.margin)
     hits = np.zeros((rows.size, columns.size), dtype=int)
     for one in lattice.tiles(Window(0, 0, rows.size, columns.size)):
         hits[one.write.slices()] += 1
-        assert one.read.contains(one.write)
+        assert one.read.contains(one.scores)
+        assert one.scores.contains(one.write)
     assert (hits == 1).all()
     assert lattice.tile_count(Window(0, 0, rows.size, columns.size)) == lattice.count
 

@@ -12,7 +12,7 @@ from torch.export import Dim
 
 from segment_tiles.pipeline.errors import MissingExtraError, ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
-from segment_tiles.pipeline.models.graphs.checked_import import import_graph
+from segment_tiles.pipeline.models.graphs.checked_import import GraphOptions, import_graph
 from segment_tiles.pipeline.models.graphs.packaged import graph_kind, load_graph
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_graph_package
 from segment_tiles.pipeline.models.packages.manifest import GRAPH_FILES, ModelManifest
@@ -70,7 +70,7 @@ def write(kind, path, net, dynamic=DYNAMIC):
 
 
 def imported(kind, path, copy, bands=3):
-    return import_graph(path, kind, copy, bands=bands, tile=64, trust=True)
+    return import_graph(path, kind, copy, GraphOptions(bands, 64, trust=True))
 
 
 @pytest.fixture(params=["torchscript", "torch_export", "onnx"])

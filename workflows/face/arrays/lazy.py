@@ -79,8 +79,8 @@ def read_by(lattice: Lattice, region: Window) -> Window:
     rows = lattice.rows.covering(region.row, region.row_stop)
     columns = lattice.columns.covering(region.column, region.column_stop)
     return Window.from_edges(
-        lattice.rows.start(rows[0]),
-        lattice.columns.start(columns[0]),
+        max(0, lattice.rows.start(rows[0])),
+        max(0, lattice.columns.start(columns[0])),
         lattice.rows.stop(rows[-1]),
         lattice.columns.stop(columns[-1]),
     )

@@ -144,7 +144,7 @@ def _choice(config: RunConfig, scene: Scene, sample: Crop) -> Probe:
         values = sample(scene.spec, lattice.tile)
         height, width = values.shape[1:]
         source = array_source(values, replace(scene.spec, height=height, width=width), config)
-        cut = replace(scene.result, lattice=Lattice(height, width, lattice.tile, lattice.overlap))
+        cut = replace(scene.result, lattice=replace(lattice, height=height, width=width))
         return sample_tiles(replace(scene, cuts=(cut,)), source, positions)
 
     found = measure(scene, compute_options(config), tiles)

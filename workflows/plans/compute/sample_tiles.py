@@ -73,7 +73,7 @@ def _tiles(
         for across in positions.ends
     }
     for row_index, column_index in corners:
-        corner = Window(rows.start(row_index), columns.start(column_index), 1, 1)
+        corner = Window(rows.first(row_index), columns.first(column_index), 1, 1)
         reader = BandReader(source, scene.lattice, corner)
         band = reader.read(row_index)
         if band.values is None:

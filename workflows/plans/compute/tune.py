@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
 
-from segment_tiles.pipeline.grid.lattice import overlap_pixels
 from segment_tiles.pipeline.models.calibration.calibrated import INT8
 from segment_tiles.pipeline.models.calibration.kept import kept_calibrations
 from segment_tiles.workflows.options.tuning import TuneConfig
@@ -60,7 +59,6 @@ def tune(asked: TuneConfig, *, device: str = "auto", **of_run: Any) -> dict[str,
     folder = find_model(asked.model)
     manifest = load_manifest(folder)
     target = resolve_device(device)
-    stride = manifest.architecture.output_stride
     kept = choice_file([manifest.network_checksum], device_label(target))
     before, calibrations = kept.read() or Choice(), kept_calibrations([manifest], manifest.tile)
     if asked.calibrate:
@@ -69,7 +67,7 @@ def tune(asked: TuneConfig, *, device: str = "auto", **of_run: Any) -> dict[str,
     bench = TuneBench(
         LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=bool(of_run.get("trust")))),
         target,
-        overlap_pixels(manifest.tile, manifest.overlap, stride),
+        manifest.overlap_of(manifest.tile),
         started + asked.seconds,
         before.of(calibrations.name),
         calibrations,
@@ -134,7 +132,7 @@ def _fastest_pair(bench: TuneBench) -> Measurement:
 def _larger_sides(bench: TuneBench, best: Measurement) -> Measurement:
     """Try larger tiles, if a pixel does not depend on the whole tile."""
     architecture, start = bench.manifest.architecture, best
-    if architecture.image_pooling == "global":
+    if architecture.image_pooling == "global" or bench.manifest.output.fixed_side:
         return best
     for factor in SIDES:
         stride = architecture.output_stride

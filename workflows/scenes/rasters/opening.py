@@ -9,7 +9,6 @@ import numpy as np
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.ground import ground_of, metres_of_unit
-from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
@@ -90,7 +89,7 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
         absolute_uri(config.source), bands, config.nodata, config.nodata_rule, config.alpha,
         resolution.level, resolution.view,
     )  # fmt: skip
-    lattice = Lattice(spec.height, spec.width, models.tile, models.overlap)
+    lattice = models.lattice(spec)
     roi = roi_window(config.roi, spec)
     names = spec.band_names or models.manifest.bands
     grid = thumbnail_grid(spec, roi, names) if config.preview else None

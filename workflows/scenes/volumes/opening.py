@@ -105,7 +105,7 @@ def open_volume(config: RunConfig, manifest: ModelManifest, tile: int, overlap: 
         slicing = Slicing.along(axis, spec.affine)
         of_slice = slice_spec(spec, slicing, neighbours)
         slices, roi = box_in_view(slicing, spec.shape, origin, box)
-        lattice = Lattice(of_slice.height, of_slice.width, tile, overlap)
+        lattice = Lattice(of_slice.height, of_slice.width, tile, overlap, manifest.output.margin)
         directions.append(Direction(slicing, of_slice, lattice, slices, roi))
     _check_bands(config, manifest, directions[0].spec, neighbours)
     return VolumeScene(spec, selection, neighbours, origin, box, tuple(directions))

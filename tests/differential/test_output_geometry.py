@@ -1,0 +1,113 @@
+"""Networks whose output is cropped, coarser, fixed in size or ordered otherwise: tiled, they equal a plain loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import segment_tiles as st
+from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.workflows.model_packages.weights_import import import_model
+from segment_tiles.workflows.options.model_import import import_request_from
+ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One geometry."""
+
+    graph: dict[str, Any]
+    tile: int
+    margin: int = 0
+    overlap: int = 0
+    asked: dict[str, Any] = field(default_factory=dict)
+    coarser: int = 1
+    shape: tuple[int, int] = (301, 517)
+
+
+CASES: dict[str, Case] = {
+    "256 in, 164 out": Case({"sides": (256, 256), "out": 164, "dilation": 46}, 256, 46, 96),
+    "1024 in, 512 out": Case(
+        {"sides": (1024, 1024), "out": 512, "dilation": 256}, 1024, 256, 512, {"margin": 256}, shape=(521, 613)
+    ),
+    "a quarter": Case(
+        {"sides": ("h", "w"), "out": "o", "kernel": 4, "stride": 4, "batch": "n"}, 64, 0, 32, {"tile": 64}, 4
+    ),
+    "a quarter, corners aligned": Case(
+        {"sides": (64, 64), "out": 16, "kernel": 4, "stride": 4}, 64, 0, 32,
+        {"coarser": 4, "align_corners": True}, 4,
+    ),
+    "cropped and coarser": Case(
+        {"sides": (64, 64), "out": 12, "kernel": 4, "stride": 4, "dilation": 6}, 64, 8, 16,
+        {"coarser": 4}, 4, (101, 77),
+    ),
+    "fixed 512, batch 1": Case({"sides": (512, 512), "out": 512, "pad": 1}, 512, 0, 256, shape=(301, 613)),
+    "batch 3": Case({"sides": (64, 64), "out": 64, "pad": 1, "batch": 3}, 64, 0, 32),
+    "nhwc, float16, constant, second output": Case(
+        {
+            "sides": (64, 64), "out": 64, "pad": 1, "channels_last": True, "dtype": "float16", "extra": True,
+        },
+        64, 0, 32, {"constants": "gain=2", "use_output": "scores"},
+    ),
+}  # fmt: skip
+
+
+def package(graphs: ModuleType, folder: Path, case: Case) -> Path:
+    path = graphs.write_graph(folder / "net.onnx", **case.graph)
+    import_model(
+        import_request_from(
+            path=path, out=folder / "model", classes="a,b,c", mean="100,110,90", std="50,60,70", **case.asked
+        )
+    )
+    return folder / "model"
+
+
+def answer_of(path: Path, case: Case) -> Any:
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    dtype = case.graph.get("dtype", "float32")
+    further = {"gain": np.array([2], dtype)} if case.graph.get("extra") else {}
+
+    def answer(window: NDArray[np.float32]) -> NDArray[np.float32]:
+        mean, std = (np.array(row, np.float32)[:, None, None] for row in ((100, 110, 90), (50, 60, 70)))
+        seen = (window - mean) / std
+        batch = case.graph.get("batch", 1)
+        shown = np.repeat(seen[None], batch if isinstance(batch, int) else 1, axis=0)
+        shown = shown.transpose(0, 2, 3, 1) if case.graph.get("channels_last") else shown
+        scores = session.run(["scores"], {"image": np.ascontiguousarray(shown.astype(dtype)), **further})[0][0]
+        return (scores.transpose(2, 0, 1) if case.graph.get("channels_last") else scores).astype(np.float32)
+
+    return answer
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tiled_equals_a_plain_loop_over_windows(graphs: ModuleType, tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    model = package(graphs, tmp_path, case)
+    manifest = load_manifest(model)
+    assert (manifest.tile, manifest.output.margin, manifest.output.coarser) == (case.tile, case.margin, case.coarser)
+    assert manifest.overlap_of(case.tile) == case.overlap
+    coarse = np.random.default_rng(0).integers(0, 255, (3, 40, 80), dtype=np.uint8)
+    image = coarse.repeat(30, axis=1).repeat(30, axis=2)[:, : case.shape[0], : case.shape[1]]
+    image = image // 2 + np.random.default_rng(1).integers(0, 100, image.shape, dtype=np.uint8)
+    finer = None
+    if case.coarser > 1:
+        finer = partial(graphs.bilinear, align_corners=bool(case.asked.get("align_corners")))
+    logits = graphs.plain_reference(
+        answer_of(tmp_path / "net.onnx", case), image,
+        tile=case.tile, margin=case.margin, overlap=case.overlap, finer=finer,
+    )  # fmt: skip
+    found = st.segment_array(
+        image, model=str(model), blend="crop", device="cpu", precision="fp32", backend="torch", batch=2
+    )
+    best = np.sort(logits, axis=0)
+    decided = best[-1] - best[-2] > (0.02 if case.graph.get("dtype") else 1e-4)
+    assert decided.mean() > 0.97
+    np.testing.assert_array_equal(found[decided], logits.argmax(0)[decided])
