@@ -193,7 +193,7 @@ def test_words_that_do_not_fit_are_refused_in_one_line(tmp_path, capsys, bare, w
     assert not (tmp_path / "out").exists()
 
 
-def test_a_fixed_onnx_file_is_refused_and_a_script_needs_trust(tmp_path, capsys):
+def test_a_fixed_onnx_file_has_its_own_tile_and_a_script_needs_trust(tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     network = nn.Conv2d(3, 2, 1)
     image = torch.zeros(1, 3, 32, 32)
@@ -203,9 +203,12 @@ def test_a_fixed_onnx_file_is_refused_and_a_script_needs_trust(tmp_path, capsys)
         torch.jit.save(torch.jit.trace(network, image), str(tmp_path / "script.pt"))
     out, words = tmp_path / "out", ("--classes", "a,b", "--tile", 64)
     capsys.readouterr()
-    assert "fixed size 32 x 32" in complaint(
+    assert "images of 32 x 32 alone" in complaint(
         capsys, "model", "import", tmp_path / "fixed.onnx", "--out", out, *words
     )
+    fixed = answer(capsys, "model", "import", tmp_path / "fixed.onnx", "--out", tmp_path / "own", *words[:2])
+    assert fixed["tile"] == 32
+    assert answer(capsys, "model", "inspect", tmp_path / "own")["output"]["fixed_side"] is True
     assert "--trust" in complaint(capsys, "model", "import", tmp_path / "script.pt", "--out", out, *words)
     assert not out.exists()
     imported = answer(capsys, "model", "import", tmp_path / "script.pt", "--out", out, *words, "--trust")

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, checker, helper, numpy_helper, save_model
 
 CLASSES = 3
 
 
 def _weights(name: str, kernel: int, dtype: str) -> Any:
-    from onnx import numpy_helper
-
     values = np.random.default_rng(3).normal(0, 0.4, (CLASSES, 3, kernel, kernel))
     return numpy_helper.from_array(values.astype(dtype), name)
 
@@ -34,8 +33,6 @@ def write_graph(
     batch: int | str = 1,
 ) -> Path:
     """Write one convolution: image -> scores, and if `extra` a scalar input that multiplies it and a second output."""
-    from onnx import TensorProto, checker, helper, save_model
-
     kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.FLOAT16
     rows, columns = sides
     shape = [batch, rows, columns, 3] if channels_last else [batch, 3, rows, columns]
@@ -108,7 +105,9 @@ def plain_reference(
             spans = []
             for start, size in ((top, height), (left, width)):
                 first, stop = max(0, start - margin), min(start - margin + tile, size)
-                spans.append(first + reflected(np.arange(start - margin, start - margin + tile) - first, stop - first))
+                spans.append(
+                    first + reflected(np.arange(start - margin, start - margin + tile) - first, stop - first)
+                )
             window = image[:, spans[0]][:, :, spans[1]].astype(np.float32)
             logits = answer(window)
             logits = logits if finer is None else finer(logits, scored)
@@ -117,7 +116,9 @@ def plain_reference(
             inner = (shared // 2 if top else 0, shared // 2 if left else 0)
             part = logits[:, inner[0] : height - top, inner[1] : width - left]
             rows, columns = part.shape[1:]
-            result[:, top + inner[0] : top + inner[0] + rows, left + inner[1] : left + inner[1] + columns] = part
+            result[:, top + inner[0] : top + inner[0] + rows, left + inner[1] : left + inner[1] + columns] = (
+                part
+            )
     assert result is not None
     return result
 

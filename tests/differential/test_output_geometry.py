@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from numpy.typing import NDArray
 
 import segment_tiles as st
+from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.workflows.model_packages.weights_import import import_model
 from segment_tiles.workflows.options.model_import import import_request_from
+
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
@@ -81,7 +84,9 @@ def answer_of(path: Path, case: Case) -> Any:
         batch = case.graph.get("batch", 1)
         shown = np.repeat(seen[None], batch if isinstance(batch, int) else 1, axis=0)
         shown = shown.transpose(0, 2, 3, 1) if case.graph.get("channels_last") else shown
-        scores = session.run(["scores"], {"image": np.ascontiguousarray(shown.astype(dtype)), **further})[0][0]
+        scores = session.run(["scores"], {"image": np.ascontiguousarray(shown.astype(dtype)), **further})[0][
+            0
+        ]
         return (scores.transpose(2, 0, 1) if case.graph.get("channels_last") else scores).astype(np.float32)
 
     return answer
@@ -92,7 +97,11 @@ def test_tiled_equals_a_plain_loop_over_windows(graphs: ModuleType, tmp_path: Pa
     case = CASES[name]
     model = package(graphs, tmp_path, case)
     manifest = load_manifest(model)
-    assert (manifest.tile, manifest.output.margin, manifest.output.coarser) == (case.tile, case.margin, case.coarser)
+    assert (manifest.tile, manifest.output.margin, manifest.output.coarser) == (
+        case.tile,
+        case.margin,
+        case.coarser,
+    )
     assert manifest.overlap_of(case.tile) == case.overlap
     coarse = np.random.default_rng(0).integers(0, 255, (3, 40, 80), dtype=np.uint8)
     image = coarse.repeat(30, axis=1).repeat(30, axis=2)[:, : case.shape[0], : case.shape[1]]
@@ -111,3 +120,56 @@ def test_tiled_equals_a_plain_loop_over_windows(graphs: ModuleType, tmp_path: Pa
     decided = best[-1] - best[-2] > (0.02 if case.graph.get("dtype") else 1e-4)
     assert decided.mean() > 0.97
     np.testing.assert_array_equal(found[decided], logits.argmax(0)[decided])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        (
+            "256 in, 164 out",
+            {"overlap": 0.25},
+            "--overlap 0.25 shares 64 px .* outer 46 px .* 0.3594 or more",
+        ),
+        ("batch 3", {"tile": 128}, "--tile is 128; model model takes tiles of 64 px alone"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_before_anything_is_computed(
+    graphs: ModuleType, tmp_path: Path, name: str, options: dict[str, Any], text: str
+) -> None:
+    model = package(graphs, tmp_path, CASES[name])
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", driver="GTiff", width=70, height=60, count=3, dtype="uint8",
+        crs="EPSG:32633", transform=rasterio.Affine(1, 0, 4e5, 0, -1, 5e6),
+    ) as scene:  # fmt: skip
+        scene.write(np.ones((3, 60, 70), np.uint8))
+    scene_path, out = str(tmp_path / "scene.tif"), tmp_path / "out"
+    for refused in (
+        lambda: st.plan(scene_path, model=str(model), **options),
+        lambda: st.segment(scene_path, model=str(model), out=out, **options),
+    ):
+        with pytest.raises(UsageError, match=text):
+            refused()
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "text"),
+    [
+        ("1024 in, 512 out", {}, "say --margin 256 .* or --coarser 2"),
+        ("256 in, 164 out", {"margin": 40}, "answers 256 px by 164 px; cropped by 40 px"),
+        ("fixed 512, batch 1", {"tile": 256}, "--tile 256: .* takes images of 512 x 512 alone"),
+        ("nhwc, float16, constant, second output", {}, "takes further inputs, gain.*--constants gain=NUMBER"),
+        (
+            "nhwc, float16, constant, second output",
+            {"constants": "gain=2", "use_output": "x"},
+            "no output 'x'",
+        ),
+        ("batch 3", {"layout": "nhwc"}, "takes 64 bands; --bands names 3"),
+    ],
+)
+def test_a_graph_that_is_described_wrongly_is_no_model(
+    graphs: ModuleType, tmp_path: Path, name: str, asked: dict[str, Any], text: str
+) -> None:
+    with pytest.raises((UsageError, ModelError), match=text):
+        package(graphs, tmp_path, replace(CASES[name], asked=asked))
+    assert not (tmp_path / "model").exists()

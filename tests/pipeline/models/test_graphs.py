@@ -4,17 +4,20 @@ import struct
 import sys
 import warnings
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.export import Dim
 
-from segment_tiles.pipeline.errors import MissingExtraError, ModelError
+from segment_tiles.pipeline.errors import MissingExtraError, ModelError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.graphs.checked_import import GraphOptions, import_graph
 from segment_tiles.pipeline.models.graphs.packaged import graph_kind, load_graph
+from segment_tiles.pipeline.models.graphs.probing import Asked
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_graph_package
+from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
 from segment_tiles.pipeline.models.packages.manifest import GRAPH_FILES, ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
@@ -38,6 +41,8 @@ class Net(nn.Module):
             return y.argmax(1, keepdim=True).float()
         if self.ending == "threshold":
             return (y > 0).float()
+        if self.ending == "one short":
+            return y[..., 1:, 1:]
         return y[..., ::2, ::2] if self.ending == "half" else y
 
 
@@ -149,7 +154,7 @@ def test_one_output_becomes_background_and_class(tmp_path, ending):
 
 @pytest.mark.parametrize(
     ("net", "bands", "text"),
-    [(Net(), 4, "4"), (Net(ending="half"), 3, "rows and columns must stay")],
+    [(Net(), 4, "4"), (Net(ending="one short"), 3, "answers 64 px by 63 px.*say how it lies")],
 )
 def test_graphs_that_do_not_fit_are_refused(tmp_path, kind, net, bands, text):
     path = write(kind, tmp_path / suffix(kind), net)
@@ -158,13 +163,55 @@ def test_graphs_that_do_not_fit_are_refused(tmp_path, kind, net, bands, text):
 
 
 @pytest.mark.parametrize("fixed", ["torch_export", "onnx"])
-def test_fixed_sizes_are_refused(tmp_path, fixed):
+def test_fixed_sizes_that_are_no_squares_are_refused(tmp_path, fixed):
     if fixed == "onnx":
         pytest.importorskip("onnxruntime")
     path = write(fixed, tmp_path / suffix(fixed), Net(), dynamic=None)
-    text = "fixed size 32 x 48" if fixed == "onnx" else "does not run on"
-    with pytest.raises(ModelError, match=text):
+    with pytest.raises(ModelError, match="fixed size 32 x 48"):
         imported(fixed, path, tmp_path / "copy")
+
+
+class Fixed(nn.Module):
+    """Takes images of 32 x 32 alone, one at a time, and a constant; of its two outputs one is coarser by 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 2, stride=2)
+
+    def forward(self, x, gain):
+        y = self.conv(x).reshape(1, 2, 16, 16)
+        return {"aux": -y, "scores": y * gain}
+
+
+@pytest.mark.parametrize("fixed", ["torchscript", "torch_export"])
+def test_a_fixed_graph_of_torch_is_run_at_its_size_with_its_constant(tmp_path, fixed):
+    net, inputs = Fixed().eval(), (torch.randn(1, 3, 32, 32), torch.tensor(2.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if fixed == "torchscript":
+            torch.jit.save(torch.jit.trace(net, inputs, strict=False), tmp_path / "net")
+        else:
+            torch.export.save(torch.export.export(net, inputs), tmp_path / "net")
+    options = GraphOptions(3, 32, trust=True, output="scores", constants={"gain": 2.0})
+    with pytest.raises(UsageError, match=r"say --margin 8 .* or --coarser 2"):
+        import_graph(tmp_path / "net", fixed, tmp_path / "copy", options)
+    asked = replace(options, asked=Asked(coarser=2))
+    graph = import_graph(tmp_path / "net", fixed, tmp_path / "copy", asked)
+    assert (graph.tile, graph.geometry) == (32, OutputGeometry(coarser=2, fixed_side=True))
+    assert graph.architecture.details == {"batch": 1, "output": "scores", "constants": {"gain": 2.0}}
+    network = load_graph(tmp_path / "copy", graph.architecture, trust=True)
+    image = torch.randn(3, 3, 32, 32)
+    expected = torch.cat([net(one, torch.tensor(2.0))["scores"] for one in image.split(1)])
+    torch.testing.assert_close(network(image), expected)
+    for wrong, text in (({}, "beside its image"), ({"loud": 1.0}, "beside its image")):
+        with pytest.raises(ModelError, match=text):
+            import_graph(tmp_path / "net", fixed, tmp_path / "copy", replace(asked, constants=wrong))
+
+
+@pytest.mark.parametrize("ending", ["half", "logits"])
+def test_how_an_output_lies_is_found_out_of_a_graph_of_any_size(tmp_path, kind, ending):
+    graph = imported(kind, write(kind, tmp_path / suffix(kind), Net(ending=ending)), tmp_path / "copy")
+    assert graph.geometry == OutputGeometry(coarser=2 if ending == "half" else 1)
 
 
 def test_an_onnx_batch_fixed_to_one_runs_item_by_item(tmp_path):
