@@ -29,7 +29,7 @@ from segment_tiles.workflows.options.parsers import (
     parse_models,
     parse_roi,
 )
-from segment_tiles.workflows.options.polygons import PolygonSettings
+from segment_tiles.workflows.options.polygons import MapSettings
 from segment_tiles.workflows.results.formats.table import STORE, format_names
 
 FORMAT_NAMES: Final = format_names()
@@ -60,7 +60,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunConfig(PolygonSettings):
+class RunConfig(MapSettings):
     """One run, as asked for; None means that the model or the machine decides.
 
     Raises
@@ -274,7 +274,7 @@ PLAN_OPTIONS: Final = tuple(
 
 EXPORT_OPTIONS: Final = tuple(
     replace(entry, is_required=True, help=FORMATS_HELP) if entry.field == "formats" else entry
-    for entry in (*chosen(RunConfig, "formats", "labels_inside", "dicom_seg"), *options_of(PolygonSettings))
+    for entry in (*chosen(RunConfig, "formats", "labels_inside", "dicom_seg"), *options_of(MapSettings))
 )
 """Options of `export`."""
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import ModelError
+
+LARGEST_CODE: Final = 65_534
+"""Of a class; the code above it is nodata of maps of 16 bits."""
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -23,7 +30,7 @@ class MapClass:
     """One class of a class map."""
 
     code: int
-    """Value in the class map, 0 to count - 1."""
+    """Value in the class map; of a model 0 to count - 1."""
     name: str
     """Name for people."""
     color: tuple[int, int, int]
@@ -32,14 +39,17 @@ class MapClass:
 
 @dataclass(frozen=True, slots=True)
 class ClassTable:
-    """The classes of a model in the order of their codes, and the code that is no class."""
+    """The classes of a map in the order of their codes, and the code that is no class.
+
+    Those of a model have the codes 0, 1, 2, ...; a reclass may leave gaps.
+    """
 
     classes: tuple[MapClass, ...]
 
     def __post_init__(self) -> None:
         codes = [c.code for c in self.classes]
-        if not codes or codes != list(range(len(codes))):
-            msg = f"class codes are {codes}; they must be 0, 1, 2, ... in order"
+        if not codes or codes != sorted(set(codes)) or codes[0] < 0 or codes[-1] > LARGEST_CODE:
+            msg = f"class codes are {codes}; they must be different, in order, from 0 to {LARGEST_CODE}"
             raise ModelError(msg)
         names = [c.name for c in self.classes]
         if len(set(names)) != len(names):
@@ -59,9 +69,41 @@ class ClassTable:
     @property
     def dtype(self) -> str:
         """Smallest unsigned type that holds every code and nodata."""
-        return "uint8" if self.count <= 255 else "uint16"
+        return "uint8" if self.classes[-1].code < 255 else "uint16"
 
     @property
     def nodata(self) -> int:
         """Code of pixels without a class: the largest value of the type, never a class."""
-        return 255 if self.count <= 255 else 65535
+        return 255 if self.classes[-1].code < 255 else 65535
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Codes, in order."""
+        return tuple(c.code for c in self.classes)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the codes are 0, 1, 2, ... without a gap."""
+        return self.classes[-1].code == self.count - 1
+
+    def positions(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Return the position of each code among the classes, of the type of the codes; nodata stays as it is."""
+        if self.is_dense:
+            return codes
+        found = np.searchsorted(np.array(self.codes), codes).astype(codes.dtype)
+        return np.where(codes == self.nodata, codes, found)
+
+
+def model_table(classes: tuple[MapClass, ...]) -> ClassTable:
+    """Return the classes of a model: the code of a class is its position among the outputs of the network.
+
+    Raises
+    ------
+    ModelError
+        If codes are not 0, 1, 2, ..., or a name comes twice.
+    """
+    codes = [entry.code for entry in classes]
+    if not codes or codes != list(range(len(codes))):
+        msg = f"class codes are {codes}; they must be 0, 1, 2, ... in order"
+        raise ModelError(msg)
+    return ClassTable(classes)

@@ -78,10 +78,11 @@ def _band_element(root: ElementTree.Element, band: int) -> ElementTree.Element:
 
 
 def _category_names(table: ClassTable) -> ElementTree.Element:
-    """The position of a name is the code that it belongs to."""
+    """The position of a name is the code that it belongs to; codes that no class has are without one."""
     names = ElementTree.Element("CategoryNames")
-    for name in table.names:
-        ElementTree.SubElement(names, "Category").text = xml_text(name)
+    by_code = {entry.code: xml_text(entry.name) for entry in table.classes}
+    for code in range(table.codes[-1] + 1):
+        ElementTree.SubElement(names, "Category").text = by_code.get(code)
     return names
 
 

@@ -33,7 +33,12 @@ from segment_tiles.pipeline.outputs.finished_file import finished_files
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
 from segment_tiles.pipeline.outputs.qgis_style import raster_style, write_style
 from segment_tiles.pipeline.outputs.stores.overviews import shard_windows
-from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
+from segment_tiles.pipeline.outputs.stores.store import (
+    array_of,
+    read_class_table,
+    read_georef,
+    read_score_names,
+)
 
 TILE: Final = 512
 """Side of a tile of the COG, in pixels."""
@@ -109,6 +114,8 @@ class _Layer:
     name: str
     values: zarr.Array[Any]
     """rows x columns, or classes x rows x columns."""
+    names: tuple[str, ...]
+    """Of the bands."""
     codes: zarr.Array[Any] | None
     """rows x columns: class codes, if these tell; None: a value does, or every pixel holds something."""
 
@@ -117,7 +124,9 @@ class _Layer:
         """Return an array of a store by its name."""
         # of more classes the highest probability may be the byte 0, which then is no sign of nodata
         by_codes = name == "scores" or (name == "confidence" and read_class_table(group).dtype != "uint8")
-        return cls(name, array_of(group, name), array_of(group, "classes") if by_codes else None)
+        values = array_of(group, name)
+        names = read_score_names(group) if name == "scores" else (name,)
+        return cls(name, values, names, array_of(group, "classes") if by_codes else None)
 
     @property
     def bands(self) -> int:
@@ -151,7 +160,7 @@ def _write_temporary(layer: _Layer, path: Path, table: ClassTable, georef: GeoRe
             dataset.write_colormap(1, _colors(table))
         else:
             dataset.scales = (SCALE,) * dataset.count
-        for band, description in enumerate(_descriptions(layer, table), 1):
+        for band, description in enumerate(layer.names, 1):
             dataset.set_band_description(band, description)
         for band, window in layer.parts():
             values, box = layer.read(band, window, table.nodata), _rasterio_window(window)
@@ -191,10 +200,6 @@ def _temporary_profile(layer: _Layer, table: ClassTable, georef: GeoRef) -> dict
 
 def _colors(table: ClassTable) -> dict[int, tuple[int, int, int, int]]:
     return {entry.code: (*entry.color, 255) for entry in table.classes}
-
-
-def _descriptions(layer: _Layer, table: ClassTable) -> Sequence[str]:
-    return table.names if layer.name == "scores" else (layer.name,)
 
 
 def _checksum(values: NDArray[Any]) -> int:

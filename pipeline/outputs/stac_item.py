@@ -71,6 +71,8 @@ class ItemFile:
     roles: tuple[str, ...] = ("data",)
     is_class_raster: bool = False
     """Whether its pixels are class codes."""
+    own_classes: tuple[ClassTable, Sequence[int]] | None = None
+    """Its classes and their pixels, if they are others than those of the store."""
 
 
 def write_item(
@@ -231,6 +233,8 @@ def _asset(
         resolution = _resolution_in_metres(georef, shape)
         if resolution is not None:
             fields["raster:spatial_resolution"] = resolution
+        if file.own_classes is not None:
+            table, classes = file.own_classes[0], described_classes(*file.own_classes)
         fields["bands"] = [{"name": "classes", "data_type": table.dtype, "nodata": table.nodata}]
         fields["classification:classes"] = classes
     asset = pystac.Asset(

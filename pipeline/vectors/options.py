@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.reclass import Target
 
 DEFAULT_VECTOR_TILE = 2048
 
@@ -39,6 +40,8 @@ class PolygonizeOptions:
     """Names or codes of the classes whose outlines become right-angled (buildings)."""
     band: int | None = None
     """Band of classes, from 1, in a raster of several; None: the only one."""
+    reclass: tuple[Target, ...] = ()
+    """Classes as they will be, before anything else; those that are not named stay."""
     vector_tile: int = DEFAULT_VECTOR_TILE
     """Side of a vector tile in pixels: memory and parallelism, never the features."""
 

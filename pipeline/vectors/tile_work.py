@@ -45,7 +45,9 @@ class TileWorker:
 
     def __init__(self, setup: TileSetup) -> None:
         self._options = setup.options
-        self._raster = open_class_raster(setup.raster, setup.codes, band=setup.options.band)
+        self._raster = open_class_raster(
+            setup.raster, setup.codes, band=setup.options.band, reclass=setup.options.reclass
+        )
         spec = self._raster.spec
         self._selection = class_selection(spec, setup.options)
         self._right_angled_codes = [

@@ -65,6 +65,9 @@ CASES = {
     "an area that is none": Bad(r"--sieve: 'many' is not an area such as 25px", {"sieve": "many"}),
     "polygons of a class that is not there": Bad(r"class 'sand' is not in", {"classes": ["sand"]}),
     "polygons by nine neighbours": Bad(r"connectivity is 9; it must be 4 or 8", {"connectivity": 9}),
+    "a class that the model has not": Bad(
+        r"--reclass: 'land' is made of 'sand', which model small has not", {"reclass": "sand.yaml"}
+    ),
     "scores that are not kept": Bad(r"names scores, .* add --scores", {"format": ["scores"]}),
     "a driver that is missing": Bad(
         r"gpkg, but the GDAL .* no driver GPKG", {"format": ["gpkg"]}, hide="GPKG"
@@ -106,6 +109,7 @@ CASES = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     gpd.GeoDataFrame(geometry=[box(0, 0, 5, 5)], crs=32633).to_file(tmp_path / "elsewhere.gpkg")
+    (tmp_path / "sand.yaml").write_text("land: [other, sand]")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.docx").write_text("")
     return tmp_path
@@ -146,7 +150,7 @@ def command_words(options: Mapping[str, Any], folder: Path) -> list[str]:
         if value is not True:
             path = folder / str(value)
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            words.append(str(path) if name == "aoi" or text.endswith(".geojson") else text)
+            words.append(str(path) if name in {"aoi", "reclass"} or text.endswith(".geojson") else text)
     return words
 
 

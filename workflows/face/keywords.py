@@ -44,6 +44,7 @@ class PolygonKeywords(TypedDict, total=False):
     min_area: str | float
     simplify: str | float
     right_angles: str | Sequence[str] | None
+    reclass: PathText | None
 
 
 class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):

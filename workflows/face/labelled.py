@@ -42,7 +42,7 @@ def class_attributes(table: ClassTable) -> dict[str, Any]:
     """
     return {
         "long_name": "class",
-        "flag_values": np.arange(table.count, dtype=table.dtype),
+        "flag_values": np.array(table.codes, dtype=table.dtype),
         "flag_meanings": " ".join("_".join(name.split()) for name in table.names),
         "flag_colors": " ".join("#{:02x}{:02x}{:02x}".format(*entry.color) for entry in table.classes),
         "class_names": list(table.names),

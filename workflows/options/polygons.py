@@ -96,8 +96,20 @@ def settings_in(config: PolygonSettings) -> PolygonSettings:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapSettings(PolygonSettings):
+    """What leaves of a class map, as asked for."""
+
+    reclass: Path | None = option(
+        "Merge, rename, recolour and renumber classes, as a YAML, JSON or CSV file says.",
+        default=None,
+        metavar="FILE",
+        is_file=True,
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class PolygonizeConfig(PolygonSettings):
+class PolygonizeConfig(MapSettings):
     """Polygons of one class raster, as asked for."""
 
     raster: str = argument(

@@ -233,7 +233,7 @@ def finishing_bytes(config: RunConfig, scene: Scene) -> int:
 
 
 def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
-    table = scene.manifest.classes
+    table = scene.classes
     return takes(table.count - 1, config.dicom_seg) * pixels * int(np.dtype(table.dtype).itemsize)
 
 

@@ -74,6 +74,8 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--overlap": scene.lattice.overlap / scene.lattice.tile,
         "--blend": config.blend,
         **_looks(config, scene),
+        # of runs without, nothing: those of earlier versions can go on
+        **({} if scene.reclass is None else {"--reclass": scene.reclass.as_plain()}),
         "--scores": config.scores,
         "program version": installed_version("segment-tiles"),
         **kind_named(scene.kind).settings(scene),

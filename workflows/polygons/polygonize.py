@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import SourceChangedError, UsageError
+from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
@@ -108,7 +110,7 @@ def polygonize(
 
 def _checked_spec(raster: RasterName, options: PolygonizeOptions) -> ClassRasterSpec:
     """Return what is known of the raster; refuse options that do not fit it."""
-    with closing(open_class_raster(raster, band=options.band)) as opened:
+    with closing(open_class_raster(raster, band=options.band, reclass=options.reclass)) as opened:
         spec = opened.spec
     check_request(spec, options)
     return spec
@@ -230,7 +232,9 @@ def _require_one_version(known: KnownVersion, ledger: TileLedger) -> None:
 
 def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) -> dict[str, object]:
     """Return what the tiles depend on: the same settings may go on with the same tiles."""
-    values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
+    values = json.loads(json_text(asdict(options), indent=None))
+    if not options.reclass:
+        del values["reclass"]  # tiles of earlier versions, which knew none, are gone on with
     name = str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster)
     return {"raster": name, "raster_version": version, **values}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 from segment_tiles.pipeline.errors import UsageError, one_line
@@ -13,6 +14,7 @@ from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec,
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.declare import chosen
 from segment_tiles.workflows.options.polygons import PolygonizeConfig, PolygonSettings
+from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.polygons.polygonize import Progress, polygonize
 from segment_tiles.workflows.polygons.report import PolygonizeReport
 
@@ -49,9 +51,10 @@ def amounts_in_pixels(config: PolygonizeConfig) -> PolygonizeOptions:
     VectorError
         If the raster cannot be opened.
     """
+    targets = () if config.reclass is None else read_targets(config.reclass)
     with closing(open_class_raster(raster_name(config.raster), band=config.band)) as opened:
         spec = opened.spec
-    return options_in_pixels(config, spec, config.vector_tile, config.band)
+    return replace(options_in_pixels(config, spec, config.vector_tile, config.band), reclass=targets)
 
 
 def options_in_pixels(

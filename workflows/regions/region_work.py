@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
 
@@ -165,7 +165,7 @@ class RegionWork:
             with writer:
                 for rows in stream:
                     self._mark(rows)
-                    writer.append(rows)
+                    writer.append(self._reclassed(rows))
                     done += rows.classes.shape[0]
                     if self._ends_shards(rows, part.window) and self._is_stopped():
                         raise _StoppedError  # past the writer, which would write the rows it holds as whole shards
@@ -196,17 +196,26 @@ class RegionWork:
 
     def _writer_of(self, part: Part, thumbnail: Thumbnail | None) -> ShardWriter:
         """Return what writes finished rows into the store, and then into the ledger."""
-        classes = self._scorer.classes
+        classes, reclass = self._scorer.classes, self._task.reclass
+        written = classes if reclass is None else reclass.table
         return ShardWriter(
             open_store(self._task.store, "r+"),
             part.window,
             self._roi.row,
             Ledger(self._task.ledger),
-            classes.nodata,
+            written.nodata,
             classes.count,
             part.planes,
             thumbnail,
+            written.codes,
         )
+
+    def _reclassed(self, rows: FinishedRows) -> FinishedRows:
+        """Return rows with the classes that the store has; scores and confidence stay those of the model."""
+        reclass = self._task.reclass
+        if reclass is None:
+            return rows
+        return replace(rows, classes=reclass.of_map(rows.classes, self._scorer.classes.nodata))
 
     def _mark(self, rows: FinishedRows) -> None:
         if self._task.is_composed and rows.not_finite is not None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import zarr
 
+from segment_tiles.pipeline.grid.reclass import Reclass
 from segment_tiles.pipeline.models.package import MANIFEST_FILE
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.outputs.stac_item import ItemFile, Provenance, read_item, update_item, write_item
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.results.finished_report import MADE_WITH
 from segment_tiles.workflows.results.formats.table import format_of_file
 from segment_tiles.workflows.results.picture import PREVIEW
 from segment_tiles.workflows.scenes.scene import Scene
@@ -45,7 +48,7 @@ def write_run_item(directory: OutputDirectory, scene: Scene, report: Mapping[str
         _assets(directory, report),
         georef=scene.georef,
         shape=scene.roi.shape,
-        table=scene.manifest.classes,
+        table=scene.classes,
         pixel_counts=_pixel_counts(report),
         provenance=provenance,
     )
@@ -94,7 +97,22 @@ def portable_href(uri: str, folder: Path) -> str | None:
 
 
 def _assets(directory: OutputDirectory, report: Mapping[str, Any]) -> list[ItemFile]:
-    return [item_file(directory.path / name) for name in report["outputs"] if name != ITEM]
+    ways = report.get(MADE_WITH, {})
+    return [
+        _own_classes(item_file(directory.path / name), ways, report)
+        for name in report["outputs"]
+        if name != ITEM
+    ]
+
+
+def _own_classes(file: ItemFile, ways: Mapping[str, Any], report: Mapping[str, Any]) -> ItemFile:
+    """Return a file with the classes that it has, if an export gave it others than the store has."""
+    made = format_of_file(file.path.name)
+    plain = None if made is None else ways.get(made.name, {}).get("reclass")
+    if plain is None:
+        return file
+    reclass = Reclass.from_plain(plain)
+    return replace(file, own_classes=(reclass.table, reclass.sums(_pixel_counts(report))))
 
 
 def item_file(path: Path) -> ItemFile:

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import zarr
+
 from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import OutputError
-from segment_tiles.pipeline.outputs.stores.store import open_store
+from segment_tiles.pipeline.grid.reclass import Reclass, check_codes_of_run, reclass_of
+from segment_tiles.pipeline.outputs.stores.store import open_store, read_class_table
 from segment_tiles.workflows.options.polygons import PolygonSettings
+from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.output_folder.check import refuse_url
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.output_folder.made import ways_of
@@ -33,12 +37,14 @@ def export_run(
     *,
     labels_inside: bool = False,
     dicom_seg: DicomSegKind = "binary",
+    reclass: Path | None = None,
     **polygons: Any,
 ) -> list[str]:
     """Make formats, replacing older files of these names, and return the names of the files.
 
     ``labels_inside`` puts OME-Zarr labels into the OME-Zarr source of the run; ``dicom_seg``
-    says how the segments of DICOM SEG are stored; ``polygons`` are fields of `PolygonSettings`.
+    says how the segments of DICOM SEG are stored; ``reclass`` is a file that says what becomes of the classes, in the
+    files that are made: store and report stay; ``polygons`` are fields of `PolygonSettings`.
 
     Raises
     ------
@@ -60,7 +66,8 @@ def export_run(
             raise OutputError(msg)
         check_run_item(directory)
         group = open_store(directory.store)
-        options = FormatOptions(labels_inside, dicom_seg, PolygonSettings(**polygons))
+        made_of = None if reclass is None else _reclass(reclass, group)
+        options = FormatOptions(labels_inside, dicom_seg, PolygonSettings(**polygons), made_of)
         subject = subject_of_result(group, report, options)
         check_formats(formats, subject)
         notes = make_formats(Work(path, group, report, subject, _tell_nobody), formats)
@@ -76,6 +83,12 @@ def export_run(
         update_run_item(directory, group, report)
         log.info("%s: written: %s", path, ", ".join(written))
     return written
+
+
+def _reclass(path: Path, group: zarr.Group) -> Reclass:
+    found = reclass_of(read_targets(path), read_class_table(group).classes, "the run")
+    check_codes_of_run(found)
+    return found
 
 
 def _tell_nobody(_stage: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.reclass import check_codes_of_run, reclass_of
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.pipeline.sources.protocol import notes_of
@@ -114,7 +115,7 @@ def checked_scene(config: RunConfig) -> Scene:
     """
     check_executor_options(config)
     _check_cluster(config)
-    scene = open_scene(config)
+    scene = _reclassed(config, open_scene(config))
     is_elsewhere = config.scheduler is not None or config.cluster is not None
     check_batch(config.batch or 1, scene.lattice.tile, scene.spec.bands, is_elsewhere=is_elsewhere)
     if config.aoi is not None and not split_layer(config.aoi)[0].exists():
@@ -123,6 +124,19 @@ def checked_scene(config: RunConfig) -> Scene:
     notes = notes_of(computed_area(config.aoi, scene.tissue, scene.spec))
     checked_formats(config, scene)
     return replace(scene, warnings=tuple(map(without_secrets, (*scene.warnings, *notes))))
+
+
+def _reclassed(config: RunConfig, scene: Scene) -> Scene:
+    """Return a scene with what becomes of the classes of its model."""
+    if config.reclass is None:
+        return scene
+    # brings YAML, which a run without does not need
+    from segment_tiles.workflows.options.reclass_file import read_targets  # noqa: PLC0415
+
+    targets = read_targets(config.reclass)
+    reclass = reclass_of(targets, scene.manifest.classes.classes, f"model {scene.manifest.name}")
+    check_codes_of_run(reclass)
+    return replace(scene, reclass=reclass)
 
 
 def _check_cluster(config: RunConfig) -> None:

@@ -234,6 +234,8 @@ class Run:
                 aoi=None if config.aoi is None else config.aoi.absolute(),
                 tissue=absolute_file(scene.tissue),
                 area_checksums=area_checksums(self.record.settings),
+                # classes of several Cuts are decided later, from their scores
+                reclass=None if scene.is_composed else scene.reclass,
                 is_composed=scene.is_composed,
             )
             for cut, regions, store in zip(cuts, plan.regions_of_cuts, parts or [result], strict=True)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.reclass import Reclass
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.agreement import check_members
 from segment_tiles.pipeline.models.packages.item_fields import LARGEST_SIDE
@@ -52,6 +54,13 @@ class Scene:
     """What only its Kind needs and understands; plain data, travels to workers."""
     companions: tuple[Member, ...] = ()
     """Packages of further models that make one ensemble with it."""
+    reclass: Reclass | None = None
+    """What becomes of the classes of the model; None: they stay."""
+
+    @property
+    def classes(self) -> ClassTable:
+        """Classes of the result."""
+        return self.manifest.classes if self.reclass is None else self.reclass.table
 
     @property
     def result(self) -> Cut:

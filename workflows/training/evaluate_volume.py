@@ -81,7 +81,7 @@ def evaluate_volume(
     return evaluate_map(
         SheetOfClasses(group, sheet),
         SheetOfTruth(labels, sheet),
-        EvaluatedClasses(tuple(range(table.count)), table.names),
+        EvaluatedClasses(table.codes, table.names),
         boundary_widths=boundary_widths,
         trimap_widths=trimap_widths,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pystac
 
 from segment_tiles.pipeline.accepted import CHANNELS_LAST
-from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.grid.classes import MapClass, model_table
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256
 from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometry
 from segment_tiles.pipeline.models.packages.item_fields import ClassEntry, Hyperparameters, parse_item
@@ -96,7 +96,7 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
         std=tuple(band.stddev for band in tile_input.value_scaling),
         tile=tile_input.input.side,
         overlap=properties.overlap,
-        classes=ClassTable(tuple(_map_class(entry) for entry in output.classes)),
+        classes=model_table(tuple(_map_class(entry) for entry in output.classes)),
         pixel_size=properties.pixel_size.value,
         pixel_unit=properties.pixel_size.unit,
         description=properties.description,

@@ -145,12 +145,12 @@ def _layout(rows: int, columns: int, legend_count: int) -> _Layout:
 
 def _counts(classes: NDArray[Any], table: ClassTable) -> list[int]:
     counts = np.bincount(classes.ravel(), minlength=table.nodata + 1)
-    return [*(int(n) for n in counts[: table.count]), int(counts[table.nodata])]
+    return [int(counts[code]) for code in (*table.codes, table.nodata)]
 
 
 def _class_colors(classes: NDArray[Any], table: ClassTable) -> NDArray[np.uint8]:
     palette = np.zeros((table.nodata + 1, 3), np.uint8)
-    palette[: table.count] = [entry.color for entry in table.classes]
+    palette[list(table.codes)] = [entry.color for entry in table.classes]
     picture: NDArray[np.uint8] = palette[classes]
     rows, columns = np.indices(classes.shape)
     period = max(2, max(classes.shape) // 50)

@@ -52,12 +52,14 @@ class ShardWriter:
     ledger
         Told after each row of shards.
     nodata, classes
-        Code of pixels without class, and number of classes.
+        Code of pixels without class, and number of classes of the model.
     planes
         Planes of the result, whose rows come one plane after the other. The rows of shards of a plane are
         counted after those of the planes before it. A store without an axis for planes has one.
     thumbnail
         Of the one plane, as it is read; each row of shards is marked with its piece. None: none is kept.
+    codes
+        That the rows may have, in order; None: 0, 1, 2, ... as many as there are classes.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class ShardWriter:
         classes: int,
         planes: Sequence[int] = (0,),
         thumbnail: Thumbnail | None = None,
+        codes: Sequence[int] | None = None,
     ) -> None:
         self._thumbnail = thumbnail
         self._region, self._row_offset, self._ledger = region, row_offset, ledger
-        self._nodata, self._classes = nodata, classes
+        self._nodata, self._codes = nodata, tuple(range(classes) if codes is None else codes)
         self._arrays = {name: array_of(group, name) for name in ("classes", "confidence")}
         if "scores" in group:
             self._arrays["scores"] = array_of(group, "scores")
@@ -235,10 +238,11 @@ class ShardWriter:
         return np.add.reduceat(np.count_nonzero(mask, axis=0), edges)
 
     def _counts(self, codes: NDArray[Any]) -> tuple[int, ...]:
-        if self._classes > COUNTED_ONE_BY_ONE:
+        wanted = (*self._codes, self._nodata)
+        if len(self._codes) > COUNTED_ONE_BY_ONE:
             counts = np.bincount(codes.ravel(), minlength=self._nodata + 1)
-            return (*(int(n) for n in counts[: self._classes]), int(counts[self._nodata]))
-        return tuple(int(np.count_nonzero(codes == code)) for code in (*range(self._classes), self._nodata))
+            return tuple(int(counts[code]) for code in wanted)
+        return tuple(int(np.count_nonzero(codes == code)) for code in wanted)
 
 
 def _write_message(array: zarr.Array[Any], error: OSError) -> str:

@@ -58,7 +58,13 @@ def shard_shape(width: int) -> tuple[int, int]:
 
 
 def create_store(
-    path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, *, with_scores: bool = False
+    path: Path,
+    shape: tuple[int, int],
+    georef: GeoRef,
+    table: ClassTable,
+    *,
+    with_scores: bool = False,
+    scored: ClassTable | None = None,
 ) -> zarr.Group:
     """Create the empty arrays of a run, replacing what was there: under another name first, then on the disk.
 
@@ -72,20 +78,23 @@ def create_store(
         Its georeference and what its codes mean; both are kept in the attributes.
     with_scores
         Whether the probabilities of all classes are kept too.
+    scored
+        Classes of these: those of the model; None: the same.
     """
     make_output_folder(path.parent)
     with finished_file(path) as partial:
-        _create(partial, shape, georef, table, with_scores=with_scores)
+        _create(partial, shape, georef, table, (scored or table) if with_scores else None)
     return open_store(path, "r+")
 
 
 def _create(
-    path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, *, with_scores: bool
+    path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, scored: ClassTable | None
 ) -> None:
     own: dict[str, Any] = {
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
         "nodata": table.nodata,
         "georef": asdict(georef) | {"transform": list(georef.transform)},
+        **names_of_scores(table, scored),
     }
     # all at once: each attribute that is set later writes the file anew
     group = zarr.open_group(
@@ -93,8 +102,8 @@ def _create(
     )
     create_array(group, "classes", shape, table.dtype, table.nodata, array_attributes(georef, shape))
     create_array(group, "confidence", shape, "uint8", 0, array_attributes(georef, shape))
-    if with_scores:
-        cube = (table.count, *shape)
+    if scored is not None:
+        cube = (scored.count, *shape)
         create_array(group, "scores", cube, "uint8", 0, array_attributes(georef, shape))
 
 
@@ -156,6 +165,17 @@ def read_class_table(group: zarr.Group) -> ClassTable:
     """Return what the codes of a store mean."""
     with attributes_of(group) as own:
         return ClassTable(tuple(MapClass(e["code"], e["name"], _color(e["color"])) for e in own["classes"]))
+
+
+def names_of_scores(table: ClassTable, scored: ClassTable | None) -> dict[str, Any]:
+    """Return the attribute with the classes of the scores, if they are others than those of the map."""
+    return {} if scored is None or scored.names == table.names else {"scores": list(scored.names)}
+
+
+def read_score_names(group: zarr.Group) -> tuple[str, ...]:
+    """Return the classes whose probabilities a store has, in their order: those of the model."""
+    with attributes_of(group) as own:
+        return tuple(own.get("scores") or read_class_table(group).names)
 
 
 def _color(values: Sequence[int]) -> tuple[int, int, int]:

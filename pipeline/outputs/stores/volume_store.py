@@ -29,6 +29,7 @@ from segment_tiles.pipeline.outputs.stores.store import (
     COMPRESSORS,
     array_of,
     attributes_of,
+    names_of_scores,
     open_store,
     shard_shape,
 )
@@ -81,6 +82,7 @@ def create_volume_store(
     table: ClassTable,
     *,
     with_scores: bool = False,
+    scored: ClassTable | None = None,
     chunk: int = CHUNK,
 ) -> zarr.Group:
     """Create the empty arrays of a run on a volume, replacing what was there: under another name first.
@@ -93,17 +95,19 @@ def create_volume_store(
         Its geometry and what its codes mean; both are kept in the attributes.
     with_scores
         Whether the probabilities of all classes are kept too.
+    scored
+        Classes of these: those of the model; None: the same.
     chunk
         Side of a chunk: a divisor of 512.
     """
     make_output_folder(path.parent)
     with finished_file(path) as partial:
-        _create_arrays(partial, geometry, table, with_scores=with_scores, chunk=chunk)
+        _create_arrays(partial, geometry, table, (scored or table) if with_scores else None, chunk)
     return open_store(path, "r+")
 
 
 def _create_arrays(
-    path: Path, geometry: VolumeGeometry, table: ClassTable, *, with_scores: bool, chunk: int
+    path: Path, geometry: VolumeGeometry, table: ClassTable, scored: ClassTable | None, chunk: int
 ) -> None:
     header = geometry.nifti_header
     own: dict[str, Any] = {
@@ -112,13 +116,14 @@ def _create_arrays(
         "volume": asdict(replace(geometry, nifti_header=None))
         | {"nifti_header": None if header is None else header.hex()},
         "slice_row_column_to_ras_mm": geometry.slicing.affine_of(geometry.spec).tolist(),
+        **names_of_scores(table, scored),
     }
     group = zarr.open_group(path, mode="w", zarr_format=3, attributes={ATTRIBUTE: own})
     shape = geometry.slicing.shape_of(geometry.shape)
     _create(group, "classes", shape, table.dtype, table.nodata, chunk)
     _create(group, "confidence", shape, "uint8", 0, chunk)
-    if with_scores:
-        _create(group, "scores", (table.count, *shape), "uint8", 0, chunk)
+    if scored is not None:
+        _create(group, "scores", (scored.count, *shape), "uint8", 0, chunk)
 
 
 def read_geometry(group: zarr.Group) -> VolumeGeometry:

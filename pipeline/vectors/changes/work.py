@@ -44,7 +44,9 @@ class ChangeWorker:
     """Changes the codes of vector tiles, with its own handle on the raster."""
 
     def __init__(self, setup: ChangeSetup) -> None:
-        self._raster = open_class_raster(setup.raster, setup.before, band=setup.options.band)
+        self._raster = open_class_raster(
+            setup.raster, setup.before, band=setup.options.band, reclass=setup.options.reclass
+        )
         self._after = setup.after
         self._options = setup.options
         spec = self._raster.spec

@@ -11,10 +11,10 @@ import pyarrow as pa
 from segment_tiles.pipeline.errors import VectorError
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.palette import class_color
 from segment_tiles.pipeline.vectors.arrow_columns import number_column, numbers_of, text_column
 from segment_tiles.pipeline.vectors.files.parts import MergedParts
 from segment_tiles.pipeline.vectors.geometry.measure import Measure
-from segment_tiles.pipeline.vectors.rasters.palette import class_color
 
 BATCH_ROWS = 16_384
 """Features handed to a writer at once."""

@@ -37,6 +37,8 @@ class ClassRasterSpec:
     """Names and colours that the file knows; codes may be any integers, and may be missing here."""
     has_confidence: bool = False
     """True if ``read_confidence`` gives bytes."""
+    has_all_classes: bool = False
+    """True if no pixel has a code that is not among the classes."""
     notes: tuple[str, ...] = ()
     """What the user should know about the georeference of the file."""
 

@@ -14,6 +14,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.pipeline.errors import ReadFailedError, SegmentTilesError, VectorError
 from segment_tiles.pipeline.grid.classes import MapClass
+from segment_tiles.pipeline.grid.palette import class_color
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, said
@@ -26,7 +27,6 @@ from segment_tiles.pipeline.sources.rasters.spec import georef_of
 from segment_tiles.pipeline.sources.whole_files import refuse_cut_files
 from segment_tiles.pipeline.vectors.rasters.class_band import class_band, refuse_photograph
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
-from segment_tiles.pipeline.vectors.rasters.palette import class_color
 
 CACHE_MIB = 32
 """GDAL's cache of decoded blocks; its default, a share of the machine's memory, would grow with the raster."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import SegmentTilesError, UsageError
+from segment_tiles.pipeline.grid.reclass import Target
 from segment_tiles.pipeline.vectors.rasters.changed_class_raster import ChangedClassRaster
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRaster, RasterName
 from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import GdalClassRaster
+from segment_tiles.pipeline.vectors.rasters.reclassed_class_raster import ReclassedClassRaster
 from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
 
 
 def open_class_raster(
-    name: RasterName, changed_codes: Path | None = None, *, band: int | None = None
+    name: RasterName,
+    changed_codes: Path | None = None,
+    *,
+    band: int | None = None,
+    reclass: Sequence[Target] = (),
 ) -> ClassRaster:
     """Open ``classes.zarr``, a folder of a finished run that holds it, or any GDAL class raster.
 
@@ -24,16 +31,20 @@ def open_class_raster(
         Array of codes that replace those of the raster.
     band : int, optional
         Band of classes, from 1; None: the only one.
+    reclass : sequence of Target
+        Classes as they will be; those that are not named stay.
 
     Raises
     ------
     UsageError
-        When there is no such band.
+        When there is no such band, or no such class.
     VectorError
         When there is no such raster, its values are not integers, or look like none of classes.
     """
     if changed_codes is not None:
-        return ChangedClassRaster(open_class_raster(name, band=band), changed_codes)
+        return ChangedClassRaster(open_class_raster(name, band=band, reclass=reclass), changed_codes)
+    if reclass:
+        return _reclassed(open_class_raster(name, band=band), reclass)
     if isinstance(name, Path) and (name / "classes.zarr").is_dir():
         name = name / "classes.zarr"
     if isinstance(name, Path) and (name / "zarr.json").is_file():
@@ -42,3 +53,11 @@ def open_class_raster(
             raise UsageError(msg)
         return ZarrClassRaster(name)
     return GdalClassRaster(name, band)
+
+
+def _reclassed(opened: ClassRaster, reclass: Sequence[Target]) -> ClassRaster:
+    try:
+        return ReclassedClassRaster(opened, reclass)
+    except SegmentTilesError:
+        opened.close()
+        raise

@@ -36,6 +36,7 @@ class ZarrClassRaster:
             georef=read_georef(group),
             classes=table.classes,
             has_confidence=True,
+            has_all_classes=True,
         )
 
     def read(self, window: Window) -> NDArray[np.integer]:

@@ -13,11 +13,11 @@ from geopandas import GeoSeries
 
 from segment_tiles.pipeline.errors import UsageError, VectorError
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.palette import class_color
 from segment_tiles.pipeline.vectors.amounts import pixel_area, pixels_of_area, pixels_of_length
 from segment_tiles.pipeline.vectors.geometry.hilbert import hilbert_distance
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
-from segment_tiles.pipeline.vectors.rasters.palette import class_color
 from segment_tiles.pipeline.vectors.tracing.trace import trace_outlines
 
 

@@ -38,7 +38,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "labels-inside": True, "dicom-seg": "labelmap", "axis": "all", "neighbours": 1, "format": ["cog"],
         "scores": True, "preview": False, "item": False,
         "connectivity": 8, "classes": ["a"], "background": "b", "majority": 3, "sieve": 25, "min-hole": "9px",
-        "min-area": 1.5, "simplify": "2px", "right-angles": ["a"],
+        "min-area": 1.5, "simplify": "2px", "right-angles": ["a"], "reclass": "a.csv",
         "memory": "4GB", "workers": 2, "scheduler": "tcp://host:1", "cluster": "slurm.yaml", "trust": True,
     }  # fmt: skip
     settings = RunSettings.model_validate(values)
@@ -50,6 +50,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
     assert set(same) <= {"tuned"}  # comes from `tune`, not from the user
     assert config.formats == ("zarr", "cog")
     assert config.memory == 4 * 10**9
+    assert config.reclass == tmp_path / "a.csv"
     assert (config.sieve, config.minimum_area) == ("25", "1.5")
     assert config.aoi == tmp_path / "a.gpkg"
     assert (config.view.mpp, config.view.source_mpp, config.view.z, config.view.t) == (0.5, 0.25, 1, 2)

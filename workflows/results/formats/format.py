@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segment_tiles.pipeline.accepted import DicomSegKind
     from segment_tiles.pipeline.grid.classes import ClassTable
     from segment_tiles.pipeline.grid.georef import GeoRef
+    from segment_tiles.pipeline.grid.reclass import Reclass
     from segment_tiles.pipeline.vectors.files.formats import VectorFormat
 
 
@@ -28,6 +29,8 @@ class FormatOptions:
     """How the segments of DICOM SEG are stored."""
     polygons: PolygonSettings = field(default_factory=PolygonSettings)
     """Which polygons the vector formats have."""
+    reclass: Reclass | None = None
+    """What becomes of the classes of a finished map; of a run, its map has the new ones already."""
 
 
 AS_USUAL: Final = FormatOptions()
@@ -122,3 +125,5 @@ class Format:
     """Whether an output directory has it as asked for; None: if its file is there."""
     vector: VectorFormat | None = None
     """The vector format that it is, if it is one."""
+    has_map_classes: bool = True
+    """Whether a reclass changes it; what says how sure the model was of its own classes stays."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
@@ -11,6 +13,7 @@ from segment_tiles.workflows.output_folder.made import Way, begin_files, made_ot
 from segment_tiles.workflows.polygons.polygonize import take_up_tiles
 from segment_tiles.workflows.results.finished_report import is_there
 from segment_tiles.workflows.results.formats.format import AS_USUAL, Format, FormatOptions, Work
+from segment_tiles.workflows.results.formats.reclassed import reclassed_report, reclassed_store
 from segment_tiles.workflows.results.formats.table import format_of
 
 Make = Callable[[Work, Sequence[Format]], Sequence[str]]
@@ -28,7 +31,10 @@ def missing_results(
 
 def way_of(wanted: Format, options: FormatOptions) -> Way:
     """Return what decides on the bytes of a file beside the class map, as far as it is not as usual."""
-    return {} if wanted.vector is None else given_settings(options.polygons)
+    way: dict[str, Any] = {} if wanted.vector is None else given_settings(options.polygons)
+    if options.reclass is not None and wanted.has_map_classes:
+        way["reclass"] = options.reclass.as_plain()
+    return way
 
 
 def _is_made(wanted: Format, folder: Path, options: FormatOptions) -> bool:
@@ -41,6 +47,20 @@ def make_formats(work: Work, names: Sequence[str]) -> list[str]:
     ways = {wanted.name: (wanted.file, way_of(wanted, work.subject.options)) for wanted in formats}
     begin_files(work.folder / OWN_FOLDER, work.folder, ways)
     take_up_tiles(work.folder, [work.folder / wanted.file for wanted in formats if wanted.vector is not None])
+    reclass = work.subject.options.reclass
+    if reclass is None:
+        return _made(work, formats)
+    notes = _made(work, [wanted for wanted in formats if not wanted.has_map_classes])
+    changed = [wanted for wanted in formats if wanted.has_map_classes]
+    if changed:
+        with reclassed_store(work.folder / OWN_FOLDER, work.group, reclass) as group:
+            subject = replace(work.subject, table=reclass.table)
+            report = reclassed_report(work.report, reclass)
+            notes += _made(replace(work, group=group, report=report, subject=subject), changed)
+    return notes
+
+
+def _made(work: Work, formats: Sequence[Format]) -> list[str]:
     together: dict[Make, list[Format]] = {}
     for wanted in formats:
         together.setdefault(wanted.make, []).append(wanted)

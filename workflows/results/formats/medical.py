@@ -82,6 +82,13 @@ _REFERRED: Final[Mapping[str, _Referred]] = {
 
 
 def _check_dicom_seg(subject: Subject) -> None:
+    if not subject.table.is_dense:
+        codes = ", ".join(map(str, subject.table.codes))
+        msg = (
+            f"--format dicom-seg counts segments 1, 2, 3, ..., but the classes have the codes {codes}; give them the "
+            f"codes 0 to {subject.table.count - 1} in the file of --reclass"
+        )
+        raise UsageError(msg)
     _REFERRED[subject.kind].check(subject)
 
 

@@ -54,6 +54,7 @@ ZARR: Final = Format(
     media_type="application/vnd.zarr; version=3; profile=multiscales",
     key="classes-zarr",
     is_class_raster=True,
+    has_map_classes=False,
 )
 COG: Final = Format(
     "cog",
@@ -74,6 +75,7 @@ CONFIDENCE: Final = Format(
     title="Probability of the class of each pixel",
     media_type=_COG_TYPE,
     key="confidence",
+    has_map_classes=False,
     driver="COG",
 )
 SCORES: Final = Format(
@@ -84,6 +86,7 @@ SCORES: Final = Format(
     title="Probabilities of all classes, a band for each (needs --scores)",
     media_type=_COG_TYPE,
     key="scores",
+    has_map_classes=False,
     check=_check_scores,
     driver="COG",
 )

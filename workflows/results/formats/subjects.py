@@ -28,7 +28,7 @@ def subject_of_scene(config: RunConfig, scene: Scene) -> Subject:
         extent.shape,
         extent.is_whole,
         tuple(scene.spec.levels),
-        scene.manifest.classes,
+        scene.classes,
         scene.manifest.name,
         format_options(config),
         config.scores,
@@ -44,6 +44,7 @@ def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: For
     """Return the class map of a finished run, from its store and its report."""
     kind = kind_of_report(report)
     extent = kind.stored_extent(group, report)
+    table = read_class_table(group) if options.reclass is None else options.reclass.table
     return Subject(
         report["settings"]["source"],
         kind.formats_of(extent.georef),
@@ -51,7 +52,7 @@ def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: For
         extent.shape,
         extent.is_whole,
         tuple((rows, columns) for rows, columns in report["source"].get("levels", ())),
-        read_class_table(group),
+        table,
         report["model"]["name"],
         options,
         "scores" in group,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from segment_tiles.pipeline.idle_cores import finishing_threads
-from segment_tiles.pipeline.outputs.stores.store import array_of
+from segment_tiles.pipeline.outputs.stores.store import array_of, folder_of
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format_named
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
@@ -14,7 +14,6 @@ from segment_tiles.workflows.polygons.polygonize import polygonize
 from segment_tiles.workflows.polygons.request import options_in_pixels
 from segment_tiles.workflows.process_memory import release_after
 from segment_tiles.workflows.results.formats.format import Format, Subject, Work
-from segment_tiles.workflows.results.formats.table import STORE, format_of
 
 VECTOR_TILE: Final = 1024
 """Side of the tiles that are polygonised after a run: half of the default of ``polygonize``, because the network's
@@ -57,10 +56,9 @@ def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
     """Polygonise a class map once and write all vector formats that are asked for."""
     release_after(work.report)
     work.stage("polygons")
-    store = work.folder / format_of(STORE).file
     files = [work.folder / wanted.file for wanted in formats]
     made = polygonize(
-        store,
+        folder_of(work.group),
         files,
         options_in_pixels(work.subject.options.polygons, _spec(work.subject), VECTOR_TILE),
         formats=[wanted.vector for wanted in formats],

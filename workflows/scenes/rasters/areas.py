@@ -73,7 +73,8 @@ def class_areas(
     georef
         Of the result.
     codes
-        Reads the class map, of which parts may be counted again; nodata is its largest code.
+        Reads the class map, of which parts may be counted again: each class is the position of its count, nodata is
+        the largest code.
     """
     columns = len(next(iter(shards.values()))) if shards else 0
     ground = ground_of(georef)

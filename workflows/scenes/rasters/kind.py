@@ -138,7 +138,14 @@ class RasterKind(Kind):
 
 
 def _create(scene: Scene, with_scores: bool, path: Path) -> None:
-    create_store(path, scene.roi.shape, scene.georef, scene.manifest.classes, with_scores=with_scores)
+    create_store(
+        path,
+        scene.roi.shape,
+        scene.georef,
+        scene.classes,
+        with_scores=with_scores,
+        scored=scene.manifest.classes,
+    )
 
 
 RASTER: Final = RasterKind()

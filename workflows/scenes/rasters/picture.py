@@ -37,7 +37,7 @@ def write_run_preview(
     write_preview(
         rgb,
         classes,
-        scene.manifest.classes,
+        scene.classes,
         path,
         title=Path(shown_name(scene.uri)).name,
         subtitle=f"model {scene.manifest.name}, {scene.roi.height:,} x {scene.roi.width:,} px",

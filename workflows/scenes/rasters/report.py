@@ -42,9 +42,11 @@ def raster_classes(
     codes
         Reads class codes of a window of the result.
     """
-    table, georef = scene.manifest.classes, scene.georef
+    table, georef = scene.classes, scene.georef
     counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
-    areas = class_areas(shards, scene.roi.shape, georef, codes) or [0.0] * (table.count + 1)
+    areas = class_areas(shards, scene.roi.shape, georef, lambda window: table.positions(codes(window))) or [
+        0.0
+    ] * (table.count + 1)
     planar = planar_areas(counts, georef)
     sizes = [
         {"pixels": pixels, "area": area} | ({} if planar is None else {"area_planar": planar[number]})
@@ -52,7 +54,10 @@ def raster_classes(
     ]
     return {
         "area_unit": area_unit(georef),
-        "classes": [{"code": entry.code, "name": entry.name, **sizes[entry.code]} for entry in table.classes],
+        "classes": [
+            {"code": entry.code, "name": entry.name, **size}
+            for entry, size in zip(table.classes, sizes[:-1], strict=True)
+        ],
         "nodata": {"code": table.nodata, **sizes[-1]},
     }
 

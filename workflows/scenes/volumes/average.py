@@ -14,7 +14,7 @@ bytes of all classes three times, until the result is whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,13 +61,19 @@ def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirec
     whole = Window(0, 0, rows, columns)
     step = max(1, SLAB_BYTES // (2 * table.count * rows * columns))
     group = open_store(directory.store_in_work, "r+")
+    written = scene.classes
     for numbers in unfinished_planes(range(slices), whole.shape, ledger):
-        with ShardWriter(group, whole, 0, ledger, table.nodata, table.count, planes=numbers) as writer:
+        with ShardWriter(
+            group, whole, 0, ledger, written.nodata, table.count, planes=numbers, codes=written.codes
+        ) as writer:
             for first in range(numbers.start, numbers.stop, step):
                 stop = min(first + step, numbers.stop)
                 slab = _sum_of_slab(volume, directory, table, first, stop)
                 for position in range(stop - first):
-                    writer.append(_finished(slab, position, len(volume.directions), table))
+                    made = _finished(slab, position, len(volume.directions), table)
+                    if scene.reclass is not None:
+                        made = replace(made, classes=scene.reclass.of_map(made.classes, table.nodata))
+                    writer.append(made)
 
 
 def _sum_of_slab(

@@ -122,7 +122,7 @@ class VolumeKind(Kind):
 
     def count(self, scene: Scene, shards: Shards, directory: OutputDirectory) -> dict[str, Any]:
         """Return voxels and millilitres."""
-        return volume_classes(_of(scene), scene.manifest.classes, shards)
+        return volume_classes(_of(scene), scene.classes, shards)
 
     def sizes(self, report: Mapping[str, Any]) -> Sizes:
         """Return voxels, and millilitres."""

@@ -71,7 +71,7 @@ def write_volume_preview(
     write_preview(
         display_rgb(montage.of(shown)[np.newaxis]),
         montage.of(classes),
-        scene.manifest.classes,
+        scene.classes,
         path,
         title=Path(shown_name(scene.uri)).name,
         subtitle=f"model {scene.manifest.name}, {name} slices {_numbers(montage.slices)} of {volume.shape[0]}; "

@@ -37,10 +37,10 @@ def volume_classes(
             {
                 "code": entry.code,
                 "name": entry.name,
-                "voxels": counts[entry.code],
-                "volume_ml": milliliters(counts[entry.code]),
+                "voxels": voxels,
+                "volume_ml": milliliters(voxels),
             }
-            for entry in table.classes
+            for entry, voxels in zip(table.classes, counts[:-1], strict=True)
         ],
         "nodata": {"code": table.nodata, "voxels": counts[-1], "volume_ml": milliliters(counts[-1])},
     }
