@@ -28,7 +28,7 @@ from segment_tiles.pipeline.accepted import CHANNELS_LAST
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.graphs.onnx_graph import OnnxSession, load_onnx
 from segment_tiles.pipeline.models.graphs.torch_graph import LOADERS, constants_of
-from segment_tiles.pipeline.models.graphs.wiring import Wiring, wiring_of
+from segment_tiles.pipeline.models.graphs.wiring import USUAL, Wiring, wiring_of
 from segment_tiles.pipeline.models.networks.layers import refuse_tracing
 from segment_tiles.pipeline.models.packages.manifest import Architecture
 from segment_tiles.pipeline.models.packages.weights import refuse_no_numbers
@@ -51,16 +51,18 @@ class PackagedGraph(nn.Module):
     ----------
     graph
         Maps an image, and further inputs, to a tensor, or to a mapping or sequence that holds one.
-    wiring
-        How it is called.
     activation
         ``none`` where the graph returns logits, ``softmax`` or ``sigmoid`` where it returns probabilities,
         whose logarithm is taken.
     background
         Adds a first class of logit 0 to a graph of one output.
+    wiring
+        How it is called.
     """
 
-    def __init__(self, graph: Callable[..., Any], wiring: Wiring, *, activation: str, background: bool):
+    def __init__(
+        self, graph: Callable[..., Any], *, activation: str, background: bool, wiring: Wiring = USUAL
+    ) -> None:
         super().__init__()
         self.graph, self.wiring = graph, wiring
         # a graph of ONNX has them itself
@@ -174,7 +176,7 @@ def load_graph(
         refuse_no_numbers(graph.state_dict(), str(name))
     return PackagedGraph(
         graph,
-        wiring,
+        wiring=wiring,
         activation=str(details.get("activation", "none")),
         background=bool(details.get("background", False)),
     ).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,10 +33,13 @@ class Wiring:
 
     def to_details(self) -> dict[str, Any]:
         """Return what is not as in most graphs, in JSON values."""
-        plain = Wiring()
         names = ("input_layout", "output_layout", "input_type", "batch", "output")
-        found = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(plain, name)}
+        found = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(USUAL, name)}
         return {**found, **({"constants": dict(self.constants)} if self.constants else {})}
+
+
+USUAL: Final = Wiring()
+"""An image, channels first, in float32; any batch; one output."""
 
 
 class _Fields(BaseModel):
