@@ -7,8 +7,10 @@ a source: the same file under a new signature is the same source.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -24,6 +26,10 @@ _DATABASE: Final = re.compile(r"\b(?:PG|MYSQL|MSSQL|OCI|MONGODBV3|GEORASTER|GEOR
 _PASSWORD: Final = re.compile(
     r"\b(?P<key>password|passwd|pwd)\s*=\s*(?:'[^']*'|\"[^\"]*\"|[^\s,;&'\"]+)", re.IGNORECASE
 )
+STACK: Final = "stack:"
+"""How the name of a source begins that is made of several files: JSON follows."""
+_SHOWN_OF_STACK: Final = 4
+"""Files of a stack that a title names."""
 _END_OF_SENTENCE: Final = re.compile(r"[).,;:\]]*$")
 
 
@@ -42,7 +48,45 @@ def shown_name(name: str) -> str:
     >>> shown_name("https://host/a b.tif?sig=x y"), shown_name("scene 1.tif")
     ('https://host/a%20b.tif', 'scene 1.tif')
     """
+    if is_stack(name):
+        return ",".join(map(shown_name, _files_of_stack(name)))
     return without_secrets(re.sub(r"\s", "%20", name)) if is_url(name) else without_secrets(name)
+
+
+def is_there(name: str) -> bool:
+    """Return whether a name is that of a file or folder; a list of files may be longer than any such name."""
+    try:
+        return Path(name).exists()
+    except OSError:
+        return False
+
+
+def is_stack(name: str) -> bool:
+    """Return whether a name is that of a stack of several files."""
+    return name.startswith(STACK)
+
+
+def title_of(name: str) -> str:
+    """Return what a source is called in a title: its file without folder, of a stack those of its first files.
+
+    >>> title_of("/maps/a.tif"), title_of('stack:{"members":[{"files":["/s2/B04.tif"]},{"files":["/s2/B08.tif"]}]}')
+    ('a.tif', 'B04.tif, B08.tif')
+    """
+    if not is_stack(name):
+        return PurePath(shown_name(name)).name
+    names = [PurePath(shown_name(file)).name for file in _files_of_stack(name)]
+    more = f" and {len(names) - _SHOWN_OF_STACK} more" if len(names) > _SHOWN_OF_STACK else ""
+    return ", ".join(names[:_SHOWN_OF_STACK]) + more
+
+
+def _files_of_stack(name: str) -> list[str]:
+    """Return each file that the name of a stack holds, once; the name itself if it holds none."""
+    try:
+        members = json.loads(name.removeprefix(STACK))["members"]
+        files = [str(file) for member in members for file in member["files"]]
+    except (ValueError, TypeError, KeyError):
+        return [without_secrets(name.removeprefix(STACK))]
+    return list(dict.fromkeys(files))
 
 
 def document_without_secrets(value: Any) -> Any:

@@ -17,8 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import nibabel
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 import torch
+import yaml
 import zarr
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
@@ -297,6 +299,24 @@ def write_slices(path: Path, values: NDArray[np.uint8]) -> Path:
     return path
 
 
+def write_stack(path: Path, values: NDArray[np.uint8]) -> Path:
+    """Write bands as files of their own, those after the first with pixels twice as high and three times as wide."""
+    path.mkdir(exist_ok=True)
+    members = []
+    for number, band in enumerate(values):
+        rows, columns = (1, 1) if number == 0 else (2, 3)
+        small = band[::rows, ::columns]
+        height, width = small.shape
+        with rasterio.open(
+            path / f"{number}.tif", "w", driver="GTiff", height=height, width=width, count=1, dtype="uint8",
+            crs="EPSG:32633", transform=rasterio.Affine(columns, 0, 400000 - number, 0, -rows, 5600000),
+        ) as dataset:  # fmt: skip
+            dataset.write(small, 1)
+        members.append({"file": f"{number}.tif", "name": "abcdefgh"[number]})
+    (path / "stack.yaml").write_text(yaml.safe_dump({"members": members}))
+    return path / "stack.yaml"
+
+
 @pytest.fixture(scope="session")
 def write_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a picture, bands x rows x columns, in the way of one of the READERS; the same picture once."""
@@ -312,6 +332,8 @@ def write_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if reader.startswith("ome-zarr"):
             path = folder / f"{name}.zarr"
             return path if path.exists() else write_ome_zarr(path, bands, mpp, 2 if "0.4" in reader else 3)
+        if reader == "stack":
+            return write_stack(folder / name, values)
         if reader == "volume":
             return write_slices(folder / f"{name}.nii", values)
         path = folder / (f"{name}.ome.tif" if reader == "ome-tiff" else f"{name}.tif")

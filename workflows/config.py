@@ -30,6 +30,7 @@ from segment_tiles.workflows.options.parsers import (
     parse_roi,
 )
 from segment_tiles.workflows.options.polygons import MapSettings
+from segment_tiles.workflows.options.stacks import StackSettings
 from segment_tiles.workflows.results.formats.table import STORE, format_names
 
 FORMAT_NAMES: Final = format_names()
@@ -60,7 +61,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunConfig(MapSettings):
+class RunConfig(StackSettings, MapSettings):
     """One run, as asked for; None means that the model or the machine decides.
 
     Raises
@@ -70,7 +71,9 @@ class RunConfig(MapSettings):
     """
 
     source: str = argument(
-        "Raster: a path, https:// or s3:// name, anything GDAL reads.", metavar="SOURCE", repr=False
+        "Raster: a path, https:// or s3:// name, all that GDAL reads; or a stack: files by commas, YAML, a STAC item.",
+        metavar="SOURCE",
+        repr=False,
     )  # not in repr: it may hold secrets
     model: str = option(
         "Bundled model, or folder of a model package; several, by commas: their mean.", parse=parse_models

@@ -9,7 +9,8 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import chosen
 from segment_tiles.workflows.options.keywords import values_of
 
-OF_RUN = chosen(RunConfig, "source", "level", "mpp", "source_mpp")
+OF_STACK = chosen(RunConfig, "assets", "grid_of", "sign")
+OF_RUN = (*chosen(RunConfig, "source", "level", "mpp", "source_mpp"), *OF_STACK)
 """What means the same for `run`."""
 
 
@@ -17,17 +18,22 @@ OF_RUN = chosen(RunConfig, "source", "level", "mpp", "source_mpp")
 def command(options: Given, json: Json = False) -> None:
     """Say what a raster is: size, bands, type, nodata, CRS, levels, micrometres per pixel."""
     wanted = values_of(OF_RUN, options)
+    from segment_tiles.pipeline.sources.stacks.resolve import StackOptions
     from segment_tiles.pipeline.sources.view import View
     from segment_tiles.workflows.run.describe import describe_source
 
-    document = describe_source(wanted.pop("source"), wanted.pop("level", 0), View(**wanted, z=0, t=0))
+    stack = StackOptions(
+        **{entry.field: wanted.pop(entry.field) for entry in OF_STACK if entry.field in wanted}
+    )
+    source, level = wanted.pop("source"), wanted.pop("level", 0)
+    document = describe_source(source, level, View(**wanted, z=0, t=0), stack)
     if json:
         print_json(document)
         return
     from rich.table import Table
 
     table = Table(show_header=False)
-    bands = document.pop("band_details", [])
+    bands = document.pop("band_details", None) or document.pop("members", [])
     notes = document.pop("notes", [])
     for name, value in document.items():
         if name != "crs_wkt":

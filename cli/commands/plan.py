@@ -9,6 +9,7 @@ from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
+from segment_tiles.pipeline.names import is_there
 from segment_tiles.workflows.config import PLAN_OPTIONS, RunConfig, plan_config_from
 
 
@@ -17,7 +18,7 @@ from segment_tiles.workflows.config import PLAN_OPTIONS, RunConfig, plan_config_
 def command(options: Given, json: Json = False) -> None:
     """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""
     config = plan_config_from(**options)
-    if Path(config.source).is_dir() and plan_folder(config, json=json):
+    if is_there(config.source) and Path(config.source).is_dir() and plan_folder(config, json=json):
         return
     with importing():
         from segment_tiles.workflows.run.describe import describe_plan

@@ -12,6 +12,7 @@ from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import Console, print_json, text_console
+from segment_tiles.pipeline.names import is_there
 from segment_tiles.workflows.config import RunConfig, run_config_from
 from segment_tiles.workflows.options.declare import options_of
 
@@ -21,7 +22,11 @@ from segment_tiles.workflows.options.declare import options_of
 def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Segment a raster, or every picture of a folder; a run that was stopped goes on where it was."""
     config = run_config_from(**options)
-    if Path(config.source).is_dir() and run_folder(config, quiet=quiet, json=json):
+    if (
+        is_there(config.source)
+        and Path(config.source).is_dir()
+        and run_folder(config, quiet=quiet, json=json)
+    ):
         return
     with importing():
         from segment_tiles.workflows.executors import executor_for

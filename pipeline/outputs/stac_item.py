@@ -43,7 +43,7 @@ RASTER_SCHEMA: Final = "https://stac-extensions.github.io/raster/v2.0.0/schema.j
 class Provenance:
     """Where a result comes from."""
 
-    source: str | None
+    sources: tuple[str | None, ...]
     """Href of the raster that was segmented: a URL, or relative to the item; None if it is elsewhere on a machine."""
     model: str | None
     """Href of the model's STAC item, ``model.json``, likewise."""
@@ -259,8 +259,8 @@ def _resolution_in_metres(georef: GeoRef, shape: tuple[int, int]) -> float | Non
 
 def _derived_from(provenance: Provenance) -> list[pystac.Link]:
     links = []
-    if provenance.source is not None:
-        links.append(pystac.Link(pystac.RelType.DERIVED_FROM, provenance.source, title="Source raster"))
+    for source in filter(None, provenance.sources):
+        links.append(pystac.Link(pystac.RelType.DERIVED_FROM, source, title="Source raster"))
     if provenance.model is not None:
         links.append(
             pystac.Link(

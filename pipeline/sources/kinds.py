@@ -10,14 +10,16 @@ from typing import Any, Final, Literal
 import rasterio
 
 from segment_tiles.pipeline.errors import SourceError
-from segment_tiles.pipeline.names import is_url
+from segment_tiles.pipeline.names import is_stack, is_url
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.pyramids.slide import vendor_of
 from segment_tiles.pipeline.sources.pyramids.tiff_pages import MAGIC as TIFF_MAGIC
 from segment_tiles.pipeline.sources.pyramids.tiff_pages import TiffPages, tiff_pages
 from segment_tiles.pipeline.sources.pyramids.tiff_series import is_series
 
-Kind = Literal["raster", "slide", "ome-tiff", "tiff-series", "zarr"]
+Kind = Literal["raster", "stack", "slide", "ome-tiff", "tiff-series", "zarr"]
+PYRAMIDS: Final = ("slide", "ome-tiff", "tiff-series", "zarr")
+"""Kinds with Levels and planes of their own readers."""
 
 SLIDE_SUFFIXES: Final = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".svslide", ".bif")
 """Endings that only slides have."""
@@ -38,9 +40,8 @@ def kind_of(uri: str) -> Kind:
     tags say pixels of 20 micrometres or less; else it stays a raster. One of several full-size pages, and what
     ImageJ or PerkinElmer wrote, is a series of tifffile's.
     """
-    if is_url(uri):
-        path = re.split(r"[?#]", uri, maxsplit=1)[0]
-        return "zarr" if path.rstrip("/").endswith(".zarr") or ".zarr/" in path else "raster"
+    if is_stack(uri) or is_url(uri):
+        return "stack" if is_stack(uri) else _kind_of_url(uri)
     local = Path(uri)
     if local.is_dir():
         return "zarr" if any((local / name).is_file() for name in ZARR_FILES) else "raster"
@@ -53,6 +54,11 @@ def kind_of(uri: str) -> Kind:
     if start[128:] == b"DICM":
         return "slide" if vendor_of(uri) == "dicom" else "raster"
     return _kind_of_tiff(uri) if start[:4] in TIFF_MAGIC else "raster"
+
+
+def _kind_of_url(uri: str) -> Kind:
+    path = re.split(r"[?#]", uri, maxsplit=1)[0]
+    return "zarr" if path.rstrip("/").endswith(".zarr") or ".zarr/" in path else "raster"
 
 
 def _kind_of_tiff(path: str) -> Kind:

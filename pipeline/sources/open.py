@@ -8,6 +8,7 @@ from typing import Any
 
 from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.kinds import Kind, kind_of
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.pyramids.ome_tiff import open_ome_tiff
@@ -20,6 +21,7 @@ from segment_tiles.pipeline.sources.pyramids.tiff_pages import is_tiff, tiff_pag
 from segment_tiles.pipeline.sources.pyramids.tiff_series import open_tiff_series
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+from segment_tiles.pipeline.sources.stacks.opening import open_stack
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.whole_files import refuse_cut_files
 
@@ -36,8 +38,9 @@ def open_source(
     settings: Mapping[str, Any] | None = None,
     cache_mib: int = DEFAULT_MIB,
     unchanged: Callable[[], None] | None = None,
+    address: Callable[[bool], str] | None = None,
 ) -> Source:
-    """Open a raster, a slide or an OME image by path or URL.
+    """Open a raster, a slide, an OME image or a stack by path, URL or name.
 
     Parameters
     ----------
@@ -62,6 +65,8 @@ def open_source(
         MiB of decoded pixels that the source may keep, whichever library decodes them.
     unchanged
         Asked when a raster is opened again after a read that failed: raises if it is another.
+    address
+        Gives the signed URL under which a raster is opened; told True, one that is signed anew.
 
     Raises
     ------
@@ -76,9 +81,16 @@ def open_source(
     if kind == "raster":
         opened = partial(
             RasterFile, uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, alpha=alpha, settings=settings,
-            cache_mib=cache_mib, unchanged=unchanged,
+            cache_mib=cache_mib, unchanged=unchanged, address=address,
         )  # fmt: skip
         return _open_raster(uri, opened, level, view)
+    if kind == "stack":
+        _check_view_of_stack(uri, view)
+        each = partial(
+            open_source, nodata_rule=nodata_rule, alpha=alpha, level=level, settings=settings, cache_mib=cache_mib,
+            unchanged=unchanged,
+        )  # fmt: skip
+        return open_stack(uri, each, bands=bands, nodata=nodata, nodata_rule=nodata_rule)
     pyramid = _open_pyramid(uri, kind, view, cache_mib * 2**20)
     try:
         return PyramidSource(
@@ -110,6 +122,14 @@ def _open_pyramid(uri: str, kind: Kind, view: View, cache_bytes: int) -> Pyramid
         return open_tiff_series(uri, view, cache_bytes)
     _check_planes(uri, view)
     return Slide(uri, cache_bytes)
+
+
+def _check_view_of_stack(uri: str, view: View) -> None:
+    _check_planes(shown_name(uri), view)
+    if view.mpp is not None or view.source_mpp is not None:
+        option = "--mpp" if view.mpp is not None else "--source-mpp"
+        msg = f"{option} is given, but {shown_name(uri)} is a stack, which has the pixels of --grid-of; leave it out"
+        raise UsageError(msg)
 
 
 def _check_planes(uri: str, view: View) -> None:

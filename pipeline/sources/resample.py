@@ -42,7 +42,7 @@ class Taps:
         return int(self.indices.max()) + 1
 
 
-def taps(start: int, stop: int, factor: float, size: int) -> Taps:
+def taps(start: int, stop: int, factor: float, size: int, origin: float = 0.0) -> Taps:
     """Return what pixels [start, stop) of the result are made of.
 
     Parameters
@@ -50,15 +50,17 @@ def taps(start: int, stop: int, factor: float, size: int) -> Taps:
     start, stop
         Half-open interval of the result.
     factor
-        Source pixels per pixel of the result; below 1 the result is finer.
+        Source pixels per pixel of the result; below 1 the result is finer, below 0 it counts the other way.
     size
         Pixels along this side of the source.
+    origin
+        Where pixel 0 of the result begins, in pixels of the source.
 
     >>> taps(0, 2, 2.0, 4).weights.sum(axis=0).tolist()
     [1.0, 1.0]
     """
-    reach = max(1.0, factor)
-    centre = (np.arange(start, stop) + 0.5) * factor - 0.5
+    reach = max(1.0, abs(factor))
+    centre = origin + (np.arange(start, stop) + 0.5) * factor - 0.5
     first = np.floor(centre - reach).astype(np.intp) + 1
     position = first + np.arange(int(np.ceil(2 * reach)))[:, np.newaxis]
     weights = np.maximum(0.0, 1 - np.abs(position - centre) / reach)
@@ -97,11 +99,11 @@ def resampled(
         mean = _without(masked, bad if valid is None else bad | ~valid, rows, columns, work)
         is_weighted = True
     else:
-        mean = _along(_along(masked, rows, 1, work), columns, 2, work)
+        mean = along(along(masked, rows, 1, work), columns, 2, work)
         is_weighted = False
     held = None
     if valid is not None:
-        missing = _along(_along(~valid[np.newaxis], rows, 1, work), columns, 2, work)[0]
+        missing = along(along(~valid[np.newaxis], rows, 1, work), columns, 2, work)[0]
         # all weights are 0 or more: the sum is exactly 0 where no missing pixel has a part, and the value is
         # then the same as in a window that holds no missing pixel at all
         touched = missing > 0
@@ -123,15 +125,15 @@ def _without(
     A band may lack a value where others have one (rule ``all``): 0 times infinity would be NaN all around.
     """
     kept = np.where(bad, values.dtype.type(0), values)
-    mean = _along(_along(kept, rows, 1, work), columns, 2, work)
-    missing = _along(_along(bad, rows, 1, work), columns, 2, work)
+    mean = along(along(kept, rows, 1, work), columns, 2, work)
+    missing = along(along(bad, rows, 1, work), columns, 2, work)
     share = np.where((missing > 0) & (missing < 1), 1 - missing, 1).astype(work)
     found: NDArray[Any] = np.where(missing > 0, mean / share, mean)
     return np.where(missing > 0.5, work.type(np.nan), found)
 
 
-def _along(values: NDArray[Any], parts: Taps, axis: int, work: np.dtype[Any]) -> NDArray[Any]:
-    """Sum weighted taps along one axis, in the order of the taps."""
+def along(values: NDArray[Any], parts: Taps, axis: int, work: np.dtype[Any]) -> NDArray[Any]:
+    """Sum weighted taps along one axis of bands x rows x columns, in the order of the taps, in the type ``work``."""
     shape = list(values.shape)
     shape[axis] = parts.indices.shape[1]
     total = np.zeros(shape, dtype=work)

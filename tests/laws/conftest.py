@@ -1,4 +1,4 @@
-"""What the laws of runs hold for: a raster, a slide that is resampled, and a volume, in the same words."""
+"""What the laws of runs hold for: a raster, a stack, a slide that is resampled, and a volume, in the same words."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.stacks.resolve import OF_NO_STACK, resolved
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.slices import open_slices
@@ -121,6 +122,40 @@ class RasterScene(Scene):
             with rasterio.open(folder / self.source.name, "w", **profile) as other:
                 other.write(dataset.read())
         return RasterScene(folder / self.source.name, self.model)
+
+
+class StackScene(RasterScene):
+    """The same size in three files: pixels of 0.5, 1 and 1.5 m, the last beginning elsewhere and ending too early."""
+
+    @classmethod
+    def write(cls, folder: Path, model: Path) -> StackScene:
+        """Write one."""
+        rng = np.random.default_rng(0)
+        files = (("red", 0.5, 0, (530, 4150)), ("green", 1.0, 0, (265, 2075)), ("blue", 1.5, 4, (160, 1380)))
+        for name, size, start, shape in files:
+            coarse = rng.integers(0, 235, (1, 1 + shape[0] // 8, 1 + shape[1] // 8))
+            values = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, : shape[0], : shape[1]]
+            values = (values + rng.integers(0, 20, values.shape)).astype(np.uint8)
+            place = rasterio.Affine(size, 0, 400000 - start * 1.0, 0, -size, 5600000 + start * 1.0)
+            with rasterio.open(
+                folder / f"{name}.tif", "w", driver="GTiff", width=shape[1], height=shape[0], count=1, dtype="uint8",
+                crs="EPSG:32633", transform=place, tiled=True, compress="deflate", nodata=0,
+            ) as dataset:  # fmt: skip
+                dataset.write(values)
+        return cls.of(folder, model)
+
+    @classmethod
+    def of(cls, folder: Path, model: Path) -> StackScene:
+        """Of the three files in a folder, their names relative to a stack file."""
+        members = "".join(f"  - file: {name}.tif\n" for name in ("red", "green", "blue"))
+        (folder / "scene.stack.yaml").write_text(f"members:\n{members}")
+        return cls(folder / "scene.stack.yaml", model)
+
+    def stored_otherwise(self, folder: Path) -> Scene:
+        """Each file in strips of 7 rows."""
+        for name in ("red", "green", "blue"):
+            RasterScene(self.source.with_name(f"{name}.tif"), self.model).stored_otherwise(folder)
+        return StackScene.of(folder, self.model)
 
 
 class SlideScene(Scene):
@@ -227,7 +262,9 @@ def voxels() -> NDArray[np.int16]:
     return (values + rng.integers(0, 20, values.shape)).astype(np.int16)
 
 
-@pytest.fixture(scope="module", params=["raster", "slide", "volume"])
+@pytest.fixture(
+    scope="module", params=["raster", pytest.param("stack", marks=pytest.mark.slow), "slide", "volume"]
+)
 def scene(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -242,7 +279,7 @@ def scene(
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "volume":
         return VolumeScene.write(folder, grey_model, voxels)
-    return RasterScene.write(folder, small_model)
+    return (StackScene if request.param == "stack" else RasterScene).write(folder, small_model)
 
 
 def middle_slice(path: Path) -> Source:
@@ -272,6 +309,8 @@ def open_as(write_as: Callable[..., Path]) -> Iterator[Callable[..., Source]]:
         if reader == "volume":
             return middle_slice(write_as(reader, values))
         chosen = tuple(range(1, bands + 1))
+        if reader == "stack":
+            return open_source(resolved(str(write_as(reader, values)), OF_NO_STACK), bands=chosen)
         if reader != "resampled":
             return open_source(str(write_as(reader, values)), bands=chosen)
         finer = np.resize(values, (bands, round(1.5 * height), round(1.5 * width)))

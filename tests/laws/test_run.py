@@ -26,6 +26,9 @@ Call = Callable[..., Any]
 SLOW = pytest.mark.slow
 """Marks kinds of scene for which a law is tried by `make test-slow`, since another test tries much the same."""
 
+ALL = ["raster", "stack", "slide", "volume"]
+"""Kinds of scene, of which the stack is tried by the other laws in `make test-slow` alone."""
+
 
 def picture_of(out: Path) -> bytes:
     """Return the preview, made of what every Region saw of the source."""
@@ -47,6 +50,7 @@ def whole_run(quiet: Any, scene: Any, tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
+@pytest.mark.parametrize("scene", ALL, indirect=True)
 def test_two_layouts_of_regions_give_the_same_bytes(
     quiet: Any, bytes_of: Call, whole_run: Path, scene: Any, smallest_pieces: Any, tmp_path: Path
 ) -> None:
@@ -79,7 +83,11 @@ def two_workers(scene: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield stack.enter_context(executor_for(config, print))
 
 
-@pytest.mark.parametrize("scene", [pytest.param("raster", marks=SLOW), "slide", "volume"], indirect=True)
+@pytest.mark.parametrize(
+    "scene",
+    [*(pytest.param(kind, marks=SLOW) for kind in ("raster", "stack")), "slide", "volume"],
+    indirect=True,
+)
 def test_two_workers_give_the_same_bytes(
     quiet: Any, bytes_of: Call, whole_run: Path, two_workers: Executor, scene: Any, tmp_path: Path
 ) -> None:
@@ -172,6 +180,7 @@ def test_a_run_that_is_interrupted_twice_stops_at_once(
         pass
 
 
+@pytest.mark.parametrize("scene", ALL, indirect=True)
 def test_a_roi_is_the_crop_of_the_whole_run(quiet: Any, whole_run: Path, scene: Any, tmp_path: Path) -> None:
     segment(scene.config(tmp_path, roi=scene.roi), quiet)
     whole, part = open_store(whole_run / "classes.zarr"), open_store(tmp_path / "classes.zarr")

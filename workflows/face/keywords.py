@@ -51,6 +51,9 @@ class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     roi: str | Sequence[float] | None
     aoi: PathText | None
     alpha: AlphaUse
+    assets: str | Sequence[str] | None
+    grid_of: str | None
+    sign: str | None
     level: int | None
     mpp: float | None
     source_mpp: float | None

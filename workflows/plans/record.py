@@ -16,11 +16,13 @@ from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
 from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.names import is_stack, is_url, shown_name
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
+from segment_tiles.pipeline.sources.stacks.description import identity_of
 from segment_tiles.pipeline.sources.versions.version import (
     Version,
+    differing,
     is_same_version,
     reads_overviews,
     source_version,
@@ -104,7 +106,12 @@ def choices_of(probe: Probe) -> dict[str, Any]:
 
 
 def source_name(uri: str) -> str:
-    """Return what identifies a source: its absolute path, or its URL without what may change under it."""
+    """Return what identifies a source: its absolute path, or its URL without what may change under it.
+
+    Of a stack all that it is made of.
+    """
+    if is_stack(uri):
+        return identity_of(uri)
     return shown_name(uri) if is_url(uri) else str(Path(uri).absolute())
 
 
@@ -193,6 +200,7 @@ def check_same_source(record: RunRecord, now: Version, out: Path) -> None:
 
 
 def _refuse(out: Path, name: str, before: Any, now: Any) -> None:
+    before, now = differing(before, now)
     msg = (
         f"{out}: holds a run with another setting: {name} was {before}, is now {now}; "
         "give the same settings to go on, --restart to begin anew, or another --out"

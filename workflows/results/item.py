@@ -13,9 +13,10 @@ import zarr
 
 from segment_tiles.pipeline.grid.reclass import Reclass
 from segment_tiles.pipeline.models.package import MANIFEST_FILE
-from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.names import is_url, shown_name, title_of
 from segment_tiles.pipeline.outputs.stac_item import ItemFile, Provenance, read_item, update_item, write_item
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
+from segment_tiles.pipeline.sources.stacks.description import files_of
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.results.finished_report import MADE_WITH
 from segment_tiles.workflows.results.formats.table import format_of_file
@@ -36,8 +37,8 @@ UNKNOWN: Final = "application/octet-stream"
 def write_run_item(directory: OutputDirectory, scene: Scene, report: Mapping[str, Any]) -> None:
     """Write ``item.json`` from a finished report; its assets are the report's outputs."""
     provenance = Provenance(
-        source=portable_href(scene.uri, directory.path),
-        source_name=shown_name(scene.uri).rstrip("/").rsplit("/", 1)[-1],
+        sources=tuple(portable_href(name, directory.path) for name in files_of(scene.uri)),
+        source_name=title_of(scene.uri.rstrip("/")),
         model=portable_href(str(scene.model_folder / MANIFEST_FILE), directory.path),
         model_name=scene.manifest.name,
         created=datetime.now(UTC),

@@ -11,6 +11,7 @@ from typing import Any
 
 from segment_tiles.pipeline.installed import cache_folder, installed_version
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.stacks.resolve import OF_NO_STACK, StackOptions, resolved
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.wording import counted, readable_bytes, readable_time
 from segment_tiles.workflows.plans.plan import Plan
@@ -76,14 +77,17 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def describe_source(uri: str, level: int = 0, view: View = WHOLE) -> dict[str, Any]:
-    """Return what a source is, as plain JSON values.
+def describe_source(
+    uri: str, level: int = 0, view: View = WHOLE, stack: StackOptions = OF_NO_STACK
+) -> dict[str, Any]:
+    """Return what a source is, as plain JSON values; of a STAC item all data, unless assets are named.
 
     Raises
     ------
-    SourceError
+    SourceError, UsageError
         If it cannot be opened.
     """
+    uri = resolved(uri, stack)
     return recognised(uri, view).describe(uri, level, view)
 
 

@@ -21,6 +21,7 @@ from segment_tiles.workflows.results.formats.check import checked_formats
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.registry import open_scene
 from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.stack_source import with_resolved_source
 from segment_tiles.workflows.sizes_check import check_batch, check_executor_options
 
 
@@ -67,6 +68,7 @@ def checked_request(config: RunConfig, *, with_output: bool = True) -> tuple[Run
     SegmentTilesError
         If source, model, options or output directory cannot be accepted. Nothing was written.
     """
+    config = with_resolved_source(config)
     if not with_output:
         return _tuned_scene(config, None)
     directory = OutputDirectory(config.out)

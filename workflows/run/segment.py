@@ -35,6 +35,7 @@ from segment_tiles.workflows.run.run import Run
 from segment_tiles.workflows.run.taken_up import read_computed, take_up, write_computed
 from segment_tiles.workflows.run.without_source import complete_without_source, request_of
 from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.stack_source import with_resolved_source
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def segment(
         are in ``RunResult.failures``, and starting again tries them again.
     """
     started = perf_counter()
+    config = with_resolved_source(config)
     overviews = reads_overviews(config.level, config.view)
     known = with_guard(known_version(config.source, overviews=overviews))  # before it is opened
     begin_reading(config.source, known.before, anew=True)

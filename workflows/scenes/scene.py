@@ -17,6 +17,7 @@ from segment_tiles.pipeline.models.packages.item_fields import LARGEST_SIDE
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.names import is_stack
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.config import RunConfig
@@ -184,4 +185,4 @@ def type_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
 
 def absolute_uri(uri: str) -> str:
     """Return the name under which every process finds a source: workers may work in another folder."""
-    return str(Path(uri).absolute()) if Path(uri).exists() else uri
+    return uri if is_stack(uri) or not Path(uri).exists() else str(Path(uri).absolute())

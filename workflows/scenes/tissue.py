@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask, tissue_of
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.pipeline.sources.kinds import kind_of
@@ -52,8 +53,8 @@ def find_tissue(config: RunConfig) -> tuple[TissueMask | Path | None, tuple[str,
         return None, ()
     if not is_coloured:
         msg = (
-            f"--tissue otsu: {config.source} is no picture of red, green and blue bytes; give --tissue off, "
-            "or a file of polygons"
+            f"--tissue otsu: {shown_name(config.source)} is no picture of red, green and blue bytes; give --tissue "
+            "off, or a file of polygons"
         )
         raise UsageError(msg)
     mask = _tissue(config, view)

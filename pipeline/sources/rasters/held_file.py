@@ -73,7 +73,8 @@ _starts: Final[WeakValueDictionary[HeldFile, _Start]] = WeakValueDictionary()
 
 @dataclass(frozen=True, slots=True)
 class _Holding:
-    file: HeldFile
+    files: tuple[HeldFile, ...]
+    settings: Mapping[str, Mapping[str, str]] = field(repr=False)
     kept: list[_Start] = field(default_factory=list)
     """So that it is not asked for again while this lasts, though each handle is closed before the next is opened."""
 
@@ -82,12 +83,23 @@ _held: ContextVar[_Holding | None] = ContextVar("held_file", default=None)
 
 
 @contextmanager
-def held_to_one_version(file: HeldFile | None) -> Iterator[None]:
-    """Inside, a raster of this name is opened in this version alone; None changes nothing."""
-    if file is None:
+def held_to_one_version(
+    *files: HeldFile | None, settings: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[None]:
+    """Inside, rasters of these names are opened in these versions alone; None changes nothing.
+
+    Parameters
+    ----------
+    files
+        Their versions.
+    settings
+        Name of a raster -> options of GDAL under which it alone is read.
+    """
+    held = tuple(file for file in files if file is not None)
+    if not held and not settings:
         yield
         return
-    token = _held.set(_Holding(file))
+    token = _held.set(_Holding(held, settings or {}))
     try:
         yield
     finally:
@@ -97,7 +109,13 @@ def held_to_one_version(file: HeldFile | None) -> Iterator[None]:
 def held_file(uri: str) -> HeldFile | None:
     """Return to which version a source is held here, if it is."""
     holding = _held.get()
-    return holding.file if holding is not None and holding.file.uri == uri else None
+    return None if holding is None else next((file for file in holding.files if file.uri == uri), None)
+
+
+def held_settings(uri: str) -> Mapping[str, str]:
+    """Return the options of GDAL under which a source is read here, so that it stays in its version."""
+    holding = _held.get()
+    return {} if holding is None else holding.settings.get(uri, {})
 
 
 def start_for_ranges() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,8 +14,7 @@ from rasterio.windows import Window as RasterioWindow
 from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.names import is_url
-from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, damage_refused, said
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, damage_refused
 from segment_tiles.pipeline.sources.patience import (
     LOCAL_ATTEMPTS,
     NOT_KEPT,
@@ -27,11 +25,15 @@ from segment_tiles.pipeline.sources.patience import (
 )
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
-from segment_tiles.pipeline.sources.rasters.held_file import GdalName
+from segment_tiles.pipeline.sources.rasters.held_file import GdalName, held_settings
 from segment_tiles.pipeline.sources.rasters.masks import MaskPlan, alpha_bands, mask_plan
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed
-from segment_tiles.pipeline.sources.rasters.sidecars import is_remote, listing_setting, reads_remotely
-from segment_tiles.pipeline.sources.rasters.signalled_errors import raise_signalled, signalled_errors_raised
+from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting, reads_remotely
+from segment_tiles.pipeline.sources.rasters.signalled_errors import (
+    open_error,
+    raise_signalled,
+    signalled_errors_raised,
+)
 from segment_tiles.pipeline.sources.rasters.spec import (
     chosen_bands,
     has_one_type,
@@ -85,10 +87,11 @@ class RasterFile:
         settings: Mapping[str, Any] | None = None,
         cache_mib: int = DEFAULT_MIB,
         unchanged: Callable[[], None] | None = None,
+        address: Callable[[bool], str] | None = None,  # gives the name that GDAL opens; True: a new one
     ) -> None:
         self._uri, self._level, self._rule, self._alpha = uri, level, nodata_rule, alpha
-        self._cache_mib, self._unchanged = cache_mib, unchanged
-        self._settings = {**gdal_settings(uri), **(settings or {})}
+        self._cache_mib, self._unchanged, self._address = cache_mib, unchanged, address
+        self._settings = {**gdal_settings(uri), **held_settings(uri), **(settings or {})}
         attempts = REMOTE_ATTEMPTS if reads_remotely(uri) else LOCAL_ATTEMPTS
         self._patience = Patience(attempts, RETRIED)
         self._name, self._is_spoilt = GdalName(uri), False
@@ -232,12 +235,22 @@ class RasterFile:
         if self._level > LEVELS_AT_MOST:
             msg = f"{self._uri}: has no level {self._level}; see `segment-tiles info {self._uri}`"
             raise SourceError(msg)
-        options = {} if self._level == 0 else {"overview_level": self._level - 1}
         try:
-            with self._environment(settings):
-                return placed(rasterio.open(self._name.name, **options), self._uri)
+            try:
+                return self._opened(
+                    settings, self._name.name if self._address is None else self._address(False)
+                )
+            except GDAL_ERRORS:
+                if self._address is None:
+                    raise
+                return self._opened(settings, self._address(True))  # the signature may have run out
         except GDAL_ERRORS as error:
-            raise _open_error(self._uri, self._level, error) from error
+            raise open_error(self._uri, self._level, error) from error
+
+    def _opened(self, settings: Mapping[str, Any] | None, name: str) -> Placed:
+        options = {} if self._level == 0 else {"overview_level": self._level - 1}
+        with self._environment(settings):
+            return placed(rasterio.open(name, **options), self._uri)
 
     def _retry(
         self, read: Callable[[], Result], window: Window, settings: Mapping[str, Any] | None = None
@@ -266,6 +279,8 @@ class RasterFile:
     def _reopen(self) -> None:
         """Open again; the spoilt handle is closed first, or GDAL would go on with the members that it holds."""
         self._raster.close()
+        if self._address is not None:
+            self._address(True)
         self._raster = self._open(NOT_KEPT)
         if self._unchanged is not None:
             self._unchanged()  # what failed may be a range of another version
@@ -279,17 +294,3 @@ class RasterFile:
 
 def _rasterio_window(window: Window) -> RasterioWindow:
     return RasterioWindow(window.column, window.row, window.width, window.height)
-
-
-def _open_error(uri: str, level: int, error: Exception) -> SourceError:
-    if not is_url(uri):
-        path = Path(uri)
-        if not path.exists():
-            return SourceError(f"{uri}: no such file; give the path or URL of a raster")
-        if path.is_dir():
-            return SourceError(f"{uri}: is a folder without a raster that can be read; give a file")
-    if level > 0:
-        return SourceError(f"{uri}: has no level {level} ({said(error)}); see `segment-tiles info {uri}`")
-    # GDAL says of a server that does not give a file that its format is not known
-    remedy = "; check the address, and that the server answers" if is_remote(uri) else ""
-    return SourceError(f"{uri}: is not a raster that GDAL can read ({said(error)}){remedy}")

@@ -11,10 +11,14 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
-from segment_tiles.pipeline.errors import one_line
+from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.names import is_url
+from segment_tiles.pipeline.sources.damage import said
 from segment_tiles.pipeline.sources.rasters.member_pool import forget_failed_members
+from segment_tiles.pipeline.sources.rasters.sidecars import is_remote
 
 LOGGERS: Final = ("rasterio._env", "rasterio._err")
 """Those to which rasterio hands what GDAL says: outside its calls, and inside them."""
@@ -95,3 +99,18 @@ def raise_signalled() -> None:
     """Raise at once what `signalled_errors_raised` would raise at its end: for loops of many calls."""
     if _heard.first is not None:
         raise SignalledError(_heard.first)
+
+
+def open_error(uri: str, level: int, error: Exception) -> SourceError:
+    """Return what is said of a raster that GDAL cannot open at a Level."""
+    if not is_url(uri):
+        path = Path(uri)
+        if not path.exists():
+            return SourceError(f"{uri}: no such file; give the path or URL of a raster")
+        if path.is_dir():
+            return SourceError(f"{uri}: is a folder without a raster that can be read; give a file")
+    if level > 0:
+        return SourceError(f"{uri}: has no level {level} ({said(error)}); see `segment-tiles info {uri}`")
+    # GDAL says of a server that does not give a file that its format is not known
+    remedy = "; check the address, and that the server answers" if is_remote(uri) else ""
+    return SourceError(f"{uri}: is not a raster that GDAL can read ({said(error)}){remedy}")

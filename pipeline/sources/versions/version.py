@@ -15,9 +15,11 @@ from typing import Any, Final
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.errors import SourceChangedError
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.names import is_stack, shown_name
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote
-from segment_tiles.pipeline.sources.versions.ranges import UNGUARDED, Guard, guard_of
+from segment_tiles.pipeline.sources.stacks.description import files_of
+from segment_tiles.pipeline.sources.stacks.signing import address_of, signed_anew
+from segment_tiles.pipeline.sources.versions.ranges import MEMBERS, UNGUARDED, Guard, guard_of
 from segment_tiles.pipeline.sources.versions.read_files import Walk, read_files
 from segment_tiles.pipeline.sources.versions.server import answer_of, remote_version
 from segment_tiles.pipeline.sources.versions.sidecar_meaning import aux_meaning, is_aux
@@ -44,7 +46,27 @@ def source_version(uri: str, *, overviews: bool = True) -> Version:
     overviews
         Whether overviews in a file beside it are read.
     """
+    if is_stack(uri):
+        return _version_of_stack(uri, overviews=overviews)
     return remote_version(uri) if is_remote(uri) else _local_version(read_files(uri, overviews=overviews))
+
+
+def _version_of_stack(uri: str, *, overviews: bool) -> Version:
+    """Return the versions of all files of a stack, by their names without secrets; servers are asked several at once.
+
+    A signature that has run out is made anew: the server would say nothing.
+    """
+
+    def told(file: str) -> Version:
+        address = address_of(uri, file)
+        found = source_version(address, overviews=overviews)
+        if found is None and address != file:
+            found = source_version(signed_anew(uri, file), overviews=overviews)
+        return found
+
+    files = files_of(uri)
+    with ContextPool(min(SERVERS_AT_ONCE, len(files))) as pool:
+        return {MEMBERS: dict(zip(map(shown_name, files), pool.map(told, files), strict=True))}
 
 
 def source_versions(uris: Sequence[str]) -> list[Version]:
@@ -111,9 +133,31 @@ def is_same_version(before: Any, now: Any) -> bool:
     """Return whether two versions are of the same source, as far as both are known: a silent server says nothing."""
     if not isinstance(before, dict) or not isinstance(now, dict):
         return bool(before == now)
+    if MEMBERS in before and MEMBERS in now:
+        return not _changed_members(before, now)
     is_silent = None in {before.get(_SERVERS, ""), now.get(_SERVERS, "")}
     names = (before.keys() | now.keys()) - ({_SERVERS} if is_silent else set())
     return all(before.get(name) == now.get(name) for name in names)
+
+
+def _changed_members(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of the files of a stack that are others now; a server that is silent says nothing."""
+    one, other = before[MEMBERS], now[MEMBERS]
+    return [
+        name
+        for name in {**one, **other}
+        if not is_same_version(one.get(name), other.get(name))
+        and not (is_remote(name) and None in {_known(one.get(name)), _known(other.get(name))})
+    ]
+
+
+def differing(before: Any, now: Any) -> tuple[Any, Any]:
+    """Return of two versions of a stack the parts that differ; of other sources both as they are."""
+    if not (isinstance(before, dict) and isinstance(now, dict) and MEMBERS in before and MEMBERS in now):
+        return before, now
+    names = _changed_members(before, now)
+    one, other = ({name: version[MEMBERS].get(name) for name in names} for version in (before, now))
+    return one, other
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +193,19 @@ class KnownVersion:
             With both versions in one line. What a server does not tell is not compared.
         """
         now = self.now()
+        if or_gone and isinstance(now, dict) and isinstance(self.before, dict) and MEMBERS in now:
+            kept = {name: told or self.before[MEMBERS].get(name) for name, told in now[MEMBERS].items()}
+            now = {MEMBERS: kept}
         if not (or_gone and now is None):
             require_equal(self.uri, self.before, now, self.remedy)
 
 
 def unwatched_note(uri: str, version: Version) -> str | None:
     """Return what to tell the user of a remote source of which nothing says whether it changes."""
-    if version is not None or not is_remote(uri):
+    silent = version is None and is_remote(uri)
+    if isinstance(version, dict) and MEMBERS in version:
+        silent = any(told is None and is_remote(name) for name, told in version[MEMBERS].items())
+    if not silent:
         return None
     return (
         "nothing tells the version of this remote source (no ETag, no time of change, or a storage that is not asked): "
@@ -185,6 +235,9 @@ def require_equal(uri: str, before: Version, now: Version, remedy: str = ANEW) -
     """
     if is_same_version(before, now) or (is_remote(uri) and None in {_known(before), _known(now)}):
         return
+    if isinstance(before, dict) and isinstance(now, dict) and MEMBERS in before and MEMBERS in now:
+        name = _changed_members(before, now)[0]
+        require_equal(name, before[MEMBERS].get(name), now[MEMBERS].get(name), remedy)
     if now is None:
         remedy = "put it back as it was, and the same command goes on" if remedy == ANEW else remedy
     msg = (

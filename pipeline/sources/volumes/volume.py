@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import MissingExtraError, SourceError
 from segment_tiles.pipeline.grid.volume import VolumeSpec
+from segment_tiles.pipeline.names import is_stack
 from segment_tiles.pipeline.sources.volumes import dicom_series, nifti, nrrd
 from segment_tiles.pipeline.sources.volumes.dicom_folder import dicom_files, has_preamble
 from segment_tiles.pipeline.sources.volumes.foreign import refuse_disc, refuse_foreign
@@ -33,6 +34,8 @@ def volume_kind(uri: str) -> str | None:
     SourceError
         If it is a volume in a format that is not read.
     """
+    if is_stack(uri):
+        return None
     name, path = uri.lower(), Path(uri)
     if name.endswith(nifti.SUFFIXES):
         return _with_extra("nifti", uri, "nibabel")

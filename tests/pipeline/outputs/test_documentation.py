@@ -39,7 +39,9 @@ def result_folder(make_store, patchy_classes, table, tmp_path: Path, monkeypatch
         shape=(700, 600),
         table=table,
         pixel_counts=(1, 2, 3),
-        provenance=Provenance("scene.tif", "model.json", "m", datetime(2026, 1, 1, tzinfo=UTC), {"a": "1"}),
+        provenance=Provenance(
+            ("scene.tif",), "model.json", "m", datetime(2026, 1, 1, tzinfo=UTC), {"a": "1"}
+        ),
     )
     monkeypatch.chdir(tmp_path)
     return folder

@@ -29,7 +29,7 @@ COUNTS = (50_000, 9_999, 1)
 
 def provenance(acquired: Any = None) -> Provenance:
     return Provenance(
-        source="https://example.com/scene.tif",
+        sources=("https://example.com/scene.tif",),
         model="../models/canopy/model.json",
         model_name="canopy",
         created=CREATED,

@@ -34,7 +34,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "tile": 256, "overlap": 0.5, "blend": "crop", "batch": 2, "device": "cpu",
         "precision": "fp32", "bands": [3, 2, 1], "roi": [0, 1, 2, 3], "aoi": "a.gpkg", "nodata": 0,
         "nodata-rule": "any", "alpha": "band", "level": 1, "mpp": 0.5, "source-mpp": 0.25, "z": 1, "t": 2,
-        "tissue": "otsu",
+        "tissue": "otsu", "assets": ["red", "nir@2"], "grid-of": "red", "sign": "planetary_computer.sign",
         "labels-inside": True, "dicom-seg": "labelmap", "axis": "all", "neighbours": 1, "format": ["cog"],
         "scores": True, "preview": False, "item": False,
         "connectivity": 8, "classes": ["a"], "background": "b", "majority": 3, "sieve": 25, "min-hole": "9px",

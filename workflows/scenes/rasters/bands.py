@@ -8,6 +8,7 @@ from dataclasses import replace
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import notes_of, reductions_of
 from segment_tiles.pipeline.wording import counted
@@ -47,7 +48,7 @@ def choose_bands(
     if spec.bands != len(manifest.bands):
         read = counted(spec.bands, "band is", "bands are")
         msg = (
-            f"{config.source}: {read} read, but model {manifest.name} takes {len(manifest.bands)} "
+            f"{shown_name(config.source)}: {read} read, but model {manifest.name} takes {len(manifest.bands)} "
             f"({', '.join(manifest.bands)}); choose them with --bands{_beside(config, spec, opened)}"
         )
         raise ModelError(msg)

@@ -10,6 +10,7 @@ from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.pipeline.sources.pyramids.pyramid_source import PyramidSource
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+from segment_tiles.pipeline.sources.stacks.stack import StackSource
 from segment_tiles.pipeline.sources.view import View
 
 
@@ -24,7 +25,7 @@ def describe_raster(uri: str, level: int, view: View) -> dict[str, Any]:
     source = open_source(uri, level=level, view=view)
     try:
         spec = source.spec
-        details = source.details if isinstance(source, PyramidSource | RasterFile) else {}
+        details = source.details if isinstance(source, PyramidSource | RasterFile | StackSource) else {}
         notes = notes_of(source)
     finally:
         source.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +11,6 @@ from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
-from segment_tiles.pipeline.sources.rasters.held_file import held_to_one_version
 from segment_tiles.pipeline.sources.rasters.several_handles import SeveralHandles
 from segment_tiles.pipeline.sources.versions.ranges import begin_reading
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
@@ -76,7 +75,7 @@ class RasterOpener:
             If it cannot be opened.
         """
         known = self.known
-        with held_to_one_version(None if known is None else known.guard.file):
+        with nullcontext() if known is None else known.guard.held():
             return open_source(
                 self.uri,
                 bands=self.bands,

@@ -12,6 +12,7 @@ from segment_tiles.pipeline.grid.ground import ground_of, metres_of_unit
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
@@ -46,7 +47,8 @@ def refuse_volume_options(config: RunConfig) -> None:
     """
     if config.axis is not None or config.neighbours is not None:
         option = "--axis" if config.axis is not None else "--neighbours"
-        msg = f"{option} is given, but {config.source} is no volume (NIfTI, NRRD, DICOM series); leave it out"
+        name = shown_name(config.source)
+        msg = f"{option} is given, but {name} is no volume (NIfTI, NRRD, DICOM series); leave it out"
         raise UsageError(msg)
 
 
@@ -68,7 +70,7 @@ def plain_resolution(config: RunConfig, manifest: ModelManifest) -> Resolution:
     if manifest.pixel_size is None or manifest.pixel_unit != "micrometer":
         return Resolution(config.level or 0, config.view)
     note = (
-        f"{config.source}: says no micrometres per pixel, and model {manifest.name} was trained at "
+        f"{shown_name(config.source)}: says no micrometres per pixel, and model {manifest.name} was trained at "
         f"{manifest.pixel_size:g}; give the picture's own with --source-mpp"
     )
     return Resolution(config.level or 0, config.view, (note,))

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.names import title_of
 from segment_tiles.pipeline.outputs.pictures.display_colors import display_rgb
 from segment_tiles.pipeline.outputs.pictures.preview import write_preview
 from segment_tiles.pipeline.outputs.pictures.scale_bar import ground_pixel_width
@@ -39,7 +39,7 @@ def write_run_preview(
         classes,
         scene.classes,
         path,
-        title=Path(shown_name(scene.uri)).name,
+        title=title_of(scene.uri),
         subtitle=f"model {scene.manifest.name}, {scene.roi.height:,} x {scene.roi.width:,} px",
         pixel_width=width * 2**level,
         unit=unit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.sources.kinds import kind_of
+from segment_tiles.pipeline.sources.kinds import PYRAMIDS, kind_of
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE
@@ -25,12 +25,12 @@ class SlideKind(RasterKind):
 
     def recognises(self, uri: str, view: View) -> bool:
         """Return whether it has a pyramid of its own, or is read at micrometres per pixel."""
-        return view.mpp is not None or view.source_mpp is not None or kind_of(uri) != "raster"
+        return view.mpp is not None or view.source_mpp is not None or kind_of(uri) in PYRAMIDS
 
     def open(self, config: RunConfig, models: Models) -> Scene:
         """Open a slide at the resolution that is asked for, else that of the model."""
         refuse_volume_options(config)
-        if config.alpha != "auto" and kind_of(config.source) != "raster":
+        if config.alpha != "auto" and kind_of(config.source) in PYRAMIDS:
             msg = (
                 f"--alpha is {config.alpha}, but {config.source} is a slide or microscope image, whose alpha is never "
                 "read; leave it out"

@@ -1,0 +1,1 @@
+"""Stacks: bands of several files or assets as one Source on one grid."""

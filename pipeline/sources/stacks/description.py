@@ -1,0 +1,111 @@
+"""What a stack is made of, as plain data and as one text: the name under which every process finds the same stack.
+
+::
+
+    stack:{"members":[{"files":["/data/B04.tif"],"name":"red"},{"files":["/data/B11.tif"],"name":"swir16"}],"grid_of":"red"}
+
+All that changes a pixel stands in it: files, bands, their names, resampling, nodata values and the grid. So the
+record of a run and its workers need no more than this name, as for a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
+from typing import Any, Final, Literal, get_args
+
+from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.names import STACK, is_stack, shown_name
+
+MemberResampling = Literal["nearest", "bilinear"]
+RESAMPLINGS: Final[tuple[str, ...]] = get_args(MemberResampling)
+"""How a member of another pixel size may be brought onto the grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Bands of a file, or of files of one grid of which later ones lie on top."""
+
+    files: tuple[str, ...]
+    """Absolute paths or URLs, one or more."""
+    band: int | None = None
+    """1-based band of each file; None: all but an alpha band."""
+    name: str = ""
+    """Of the band; empty: as the file says, else the name of the file without its ending."""
+    resampling: MemberResampling = "bilinear"
+    """How it is brought onto the grid; bilinear is antialiased where pixels become larger."""
+    nodata: float | None = None
+    """Value of missing pixels, in place of the declared one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackDescription:
+    """Members in the order of their bands, and the grid that they are brought onto."""
+
+    members: tuple[Member, ...]
+    """One or more."""
+    grid_of: str = ""
+    """Name, file or name of the file of the member whose grid it is; empty: the finest, of several the first."""
+    sign: str = ""
+    """Callable that signs URLs, as ``module.name``; empty: none."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return each file once, in the order of the bands."""
+        return tuple(dict.fromkeys(file for member in self.members for file in member.files))
+
+    def text(self) -> str:
+        """Return the name of the stack."""
+        whole = _short(asdict(self), StackDescription)
+        whole["members"] = [_short(entry, Member) for entry in whole["members"]]
+        return STACK + json_text(whole, indent=None)
+
+    def with_files(self, changed: Callable[[str], str]) -> StackDescription:
+        """Return the same stack of files under other names."""
+        members = (replace(one, files=tuple(changed(file) for file in one.files)) for one in self.members)
+        return replace(self, members=tuple(members))
+
+
+def _short(values: Mapping[str, Any], of: type) -> dict[str, Any]:
+    """Return the values that are not their defaults."""
+    defaults = {field.name: field.default for field in fields(of)}
+    return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+@lru_cache(maxsize=64)
+def stack_named(uri: str) -> StackDescription:
+    """Return what the name of a stack says.
+
+    Raises
+    ------
+    SourceError
+        If it is no such name.
+    """
+    try:
+        found = json.loads(uri.removeprefix(STACK))
+        members = tuple(
+            Member(**{**entry, "files": tuple(map(str, entry["files"]))}) for entry in found.pop("members")
+        )
+        if not members or not all(member.files for member in members):
+            raise ValueError("it has no members")
+        return StackDescription(members, **found)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        msg = f"{uri[:80]}: is not the name of a stack ({error}); give its files by commas, or a stack file"
+        raise SourceError(msg) from error
+
+
+def identity_of(uri: str) -> str:
+    """Return what identifies a stack: its name without the secrets in those of its files."""
+    return stack_named(uri).with_files(shown_name).text()
+
+
+def files_of(uri: str) -> tuple[str, ...]:
+    """Return the files that a source is made of: of a stack those of its members, else itself.
+
+    >>> files_of("a.tif"), files_of('stack:{"members":[{"files":["a.tif"]},{"files":["b.tif"]}]}')
+    (('a.tif',), ('a.tif', 'b.tif'))
+    """
+    return stack_named(uri).files if is_stack(uri) else (uri,)

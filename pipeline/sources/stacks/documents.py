@@ -1,0 +1,69 @@
+"""JSON and YAML that say what a stack is made of: read from a path, or from a server, with patience."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import urljoin
+from urllib.request import urlopen
+
+from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.sources.damage import said
+from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, request_of
+from segment_tiles.pipeline.sources.patience import REMOTE_ATTEMPTS, GaveUpError, Patience
+
+LARGEST: Final = 64 * 2**20
+"""Bytes of such a document, at most."""
+
+
+def text_of(name: str) -> str:
+    """Return the text of a document.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, is too large, or is no text.
+    """
+    try:
+        content = _of_server(name) if name.startswith(("http://", "https://")) else _of_file(name)
+    except GaveUpError as error:
+        msg = f"{shown_name(name)}: cannot be read, {error.summary}; check the address, and that the server answers"
+        raise SourceError(msg) from error
+    except OSError as error:
+        msg = f"{shown_name(name)}: cannot be read ({error.strerror or error})"
+        raise SourceError(msg) from error
+    if len(content) > LARGEST:
+        msg = f"{shown_name(name)}: has more than {LARGEST:,} bytes; it is no description of a scene"
+        raise SourceError(msg)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{shown_name(name)}: is not text in UTF-8 ({said(error)})"
+        raise SourceError(msg) from error
+
+
+def _of_file(name: str) -> bytes:
+    with Path(name.removeprefix("file://")).open("rb") as file:
+        return file.read(LARGEST + 1)
+
+
+def _of_server(name: str) -> bytes:
+    def once() -> bytes:
+        with urlopen(request_of(name, "GET", {}), timeout=SECONDS) as answer:
+            return bytes(answer.read(LARGEST + 1))
+
+    return Patience(REMOTE_ATTEMPTS, NO_ANSWER).read(once)
+
+
+def beside(document: str, href: str) -> str:
+    """Return the absolute path or URL of what a document names.
+
+    >>> beside("/data/item.json", "./B04.tif"), beside("https://host/a/item.json", "../b.tif")
+    ('/data/B04.tif', 'https://host/b.tif')
+    """
+    if is_url(href):
+        return href.removeprefix("file://")
+    if is_url(document) and "://" in document:
+        return urljoin(document, href)
+    return str((Path(document).absolute().parent / Path(href).expanduser()).absolute()).replace("/./", "/")

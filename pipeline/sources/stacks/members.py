@@ -1,0 +1,181 @@
+"""The bands of a stack: looked up in its files, and opened on one grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.stacks.description import Member, StackDescription
+from segment_tiles.pipeline.sources.stacks.grid import Axis, Grid, grid_of_files, is_finer, placement
+from segment_tiles.pipeline.sources.stacks.part import Part
+
+Opened = Callable[[str, tuple[int, ...] | None, float | None], Source]
+"""Opens a file with these of its bands (None: all but an alpha band) and this nodata value (None: the declared)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A band of a stack: the files that it is read from."""
+
+    member: Member
+    """Where it comes from."""
+    number: int
+    """1-based band of each file."""
+    name: str
+    """Of the band; empty if it has none."""
+    nodata: float | None
+    """What marks a missing value, in its first file."""
+
+
+Specs = dict[tuple[str, int | None, float | None], RasterSpec]
+"""What is known of each file, with the bands and the nodata value that a member asks for."""
+
+
+def specs_of(description: StackDescription, opened: Opened) -> Specs:
+    """Look at each file once for each way in which it is read."""
+    specs: Specs = {}
+    for member in description.members:
+        for file in member.files:
+            key = (file, member.band, member.nodata)
+            if key not in specs:
+                source = opened(file, None if member.band is None else (member.band,), member.nodata)
+                specs[key] = source.spec
+                source.close()
+    return specs
+
+
+def bands_of(description: StackDescription, specs: Specs) -> list[Band]:
+    """Return the bands of all members in their order; a name that two have says of neither which it is."""
+    found = []
+    for member in description.members:
+        spec = specs[member.files[0], member.band, member.nodata]
+        numbers = spec.band_numbers or tuple(range(1, spec.bands + 1))
+        for index, number in enumerate(numbers):
+            name = member.name if len(numbers) == 1 else f"{member.name}.{index + 1}" * bool(member.name)
+            own = spec.band_names[index] if spec.band_names else ""
+            stem = PurePath(shown_name(member.files[0])).stem if len(numbers) == 1 else ""
+            mark = spec.nodata[index] if spec.nodata else None
+            found.append(Band(member, number, name or own or stem, mark))
+    names = [band.name for band in found]
+    return [replace(band, name="") if names.count(band.name) > 1 else band for band in found]
+
+
+def chosen_bands(bands: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    """Return the 1-based bands that are read.
+
+    Raises
+    ------
+    UsageError
+        If the stack does not have one.
+    """
+    if bands is None:
+        return tuple(range(1, count + 1))
+    for band in bands:
+        if not 1 <= band <= count:
+            msg = f"--bands names band {band}, but the stack has bands 1 to {count}"
+            raise UsageError(msg)
+    return tuple(bands)
+
+
+def grid_of(description: StackDescription, specs: Specs) -> Grid:
+    """Return the grid of a stack.
+
+    Raises
+    ------
+    SourceError, UsageError
+        If no member is called as it, or its files have other pixels.
+    """
+    base = _base(description, specs)
+    return grid_of_files(base.files[0], [(file, specs[file, base.band, base.nodata]) for file in base.files])
+
+
+def _base(description: StackDescription, specs: Specs) -> Member:
+    """Return the member whose grid it is.
+
+    Raises
+    ------
+    UsageError
+        If none is called so.
+    """
+    if description.grid_of:
+        for member in description.members:
+            file = PurePath(shown_name(member.files[0]))
+            if description.grid_of in {member.name, file.name, file.stem, member.files[0]}:
+                return member
+        known = ", ".join(
+            member.name or PurePath(shown_name(member.files[0])).name for member in description.members
+        )
+        msg = f"--grid-of is {description.grid_of!r}; it must be one of the members: {known}"
+        raise UsageError(msg)
+    finest = description.members[0]
+    for member in description.members[1:]:
+        one, other = (specs[each.files[0], each.band, each.nodata] for each in (member, finest))
+        if is_finer(one, other):
+            finest = member
+    return finest
+
+
+def opened_parts(
+    bands: Sequence[Band], grid: Grid, specs: Specs, opened: Opened, stack: ExitStack
+) -> tuple[Part, ...]:
+    """Open what is read: a file on the grid once for all of its bands, a resampled one once for each."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position, band in enumerate(bands):
+        member = band.member
+        for layer, file in enumerate(member.files):
+            at = placement(grid, file, specs[file, member.band, member.nodata])
+            alone = None if at.is_same else position
+            key = (layer, file, member.nodata, member.resampling, alone)
+            groups.setdefault(key, []).append(position)
+    parts = []
+    # the first files of all bands before those that lie on top of them
+    for (_, file, nodata, resampling, _), positions in sorted(groups.items(), key=lambda group: group[0][0]):
+        source = opened(file, tuple(bands[position].number for position in positions), nodata)
+        stack.callback(source.close)
+        is_layered = any(len(bands[position].member.files) > 1 for position in positions)
+        at = placement(grid, file, source.spec)
+        parts.append(Part(source, tuple(positions), at, resampling, file, is_layered))
+    return tuple(parts)
+
+
+def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: Sequence[Part]) -> RasterSpec:
+    """Return what is known of the stack; its chunk and its cache are those of all parts together."""
+    names = tuple(band.name for band in bands)
+    marks = tuple(band.nodata for band in bands)
+    base = next((part for part in parts if part.at.is_same), parts[0])
+    rows, columns = base.source.spec.chunk
+    rows, columns = _on_grid(rows, base.at.rows), _on_grid(columns, base.at.columns)
+    # what the cache holds for a row of chunks of each file, for each pixel of one of the base
+    shares = (
+        part.source.spec.cached_bytes
+        * abs(part.at.rows.factor * part.at.columns.factor)
+        * max(1.0, _on_grid(part.source.spec.chunk[0], part.at.rows) / rows)
+        for part in parts
+    )
+    return RasterSpec(
+        bands=len(bands),
+        height=grid.shape[0],
+        width=grid.shape[1],
+        dtype=np.result_type(*(part.source.spec.dtype for part in parts)).name,
+        georef=grid.georef,
+        nodata=marks if any(mark is not None for mark in marks) else (),
+        band_names=names if any(names) else (),
+        band_numbers=numbers,
+        chunk=(min(rows, grid.shape[0]), min(columns, grid.shape[1])),
+        decoded_bytes=int(np.ceil(sum(shares))),
+    )
+
+
+def _on_grid(pixels: int, axis: Axis) -> int:
+    """Return how many pixels of the grid so many of a file take."""
+    return max(1, math.ceil(pixels / abs(axis.factor)))

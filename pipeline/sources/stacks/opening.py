@@ -1,0 +1,53 @@
+"""The door to stacks: their members are opened by the door to all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from segment_tiles.pipeline.accepted import NodataRule
+from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
+from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.stacks.description import stack_named
+from segment_tiles.pipeline.sources.stacks.signing import Signed
+from segment_tiles.pipeline.sources.stacks.stack import StackSource
+
+
+def open_stack(
+    uri: str,
+    opened: Callable[..., Source],
+    *,
+    bands: Sequence[int] | None,
+    nodata: float | None,
+    nodata_rule: NodataRule,
+) -> StackSource:
+    """Open a stack by its name.
+
+    Parameters
+    ----------
+    uri
+        Its name.
+    opened
+        Opens a file: takes its name, and ``bands``, ``nodata`` and ``address``.
+    bands, nodata, nodata_rule
+        As for every source.
+
+    Raises
+    ------
+    SourceError, UsageError
+        If a file cannot be opened, naming it, or cannot be brought onto the grid.
+    """
+    description = stack_named(uri)
+
+    def member(file: str, chosen: tuple[int, ...] | None, own: float | None) -> Source:
+        address = Signed(file, description.sign).address if description.sign and is_url(file) else None
+        mark = own if nodata is None else nodata
+        try:
+            return opened(file, bands=chosen, nodata=mark, address=address)
+        except UsageError as error:
+            if shown_name(file) in str(error):
+                raise
+            msg = f"{shown_name(file)}: {one_line(error)}"
+            raise SourceError(msg) from error
+
+    return StackSource(description, member, bands=bands, nodata_rule=nodata_rule)

@@ -1,0 +1,170 @@
+"""From what the user names to the name of a stack: lists, stack files and STAC items become members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.names import is_stack, is_url, shown_name
+from segment_tiles.pipeline.sources.stacks.description import Member, StackDescription, stack_named
+from segment_tiles.pipeline.sources.stacks.elements import Elements, elements_of
+from segment_tiles.pipeline.sources.stacks.items import Item, is_item, read_item
+from segment_tiles.pipeline.sources.stacks.stack_file import is_stack_file, read_stack_file
+from segment_tiles.pipeline.wording import counted
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What may be said of a stack beside its files."""
+
+    assets: tuple[str, ...] = ()
+    """Names of bands of STAC items, in the order of the model; ``red@2``: of the second item."""
+    grid_of: str | None = None
+    """Name of the member whose grid the stack has."""
+    sign: str | None = None
+    """Callable that signs URLs, as ``module.name``."""
+
+    def refuse_assets(self, source: str) -> None:
+        """Refuse names of assets for a source that has none.
+
+        Raises
+        ------
+        UsageError
+            Naming the option.
+        """
+        if self.assets:
+            msg = f"--assets is {','.join(self.assets)}, but {shown_name(source)} names its bands itself; leave it out"
+            raise UsageError(msg)
+
+    def refuse_any(self, source: str) -> None:
+        """Refuse what is said of a source that is no stack.
+
+        Raises
+        ------
+        UsageError
+            Naming the option.
+        """
+        for option, value in (("--assets", ",".join(self.assets)), ("--grid-of", self.grid_of)):
+            if value:
+                msg = (
+                    f"{option} is {value}, but {shown_name(source)} is one raster: give a STAC item, a stack file, or "
+                    "several files by commas"
+                )
+                raise UsageError(msg)
+
+
+OF_NO_STACK: Final = StackOptions()
+"""Nothing is said."""
+
+
+def resolved(source: str, options: StackOptions, wanted: Callable[[], Sequence[str]] = tuple) -> str:
+    """Return the name under which every process finds a source: of a stack, what it is made of.
+
+    Parameters
+    ----------
+    source
+        As the user names it: one raster, files by commas, a stack file, a STAC item.
+    options
+        What is said beside it.
+    wanted
+        Gives the names of the model's bands, which choose assets of items if nothing else does.
+
+    Raises
+    ------
+    SourceError, UsageError
+        If a stack file or an item cannot be read, or a name is none of a band, or of two.
+    """
+    elements = elements_of(source)
+    if elements is None and not is_stack(source) and is_item(source):
+        elements = ((source,),)
+    if elements is not None:
+        found = StackDescription(tuple(_members(elements, options.assets, wanted)))
+    elif is_stack(source):
+        found = stack_named(source)
+    elif is_stack_file(source):
+        options.refuse_assets(source)
+        found = read_stack_file(source)
+    elif options.sign:
+        options.refuse_any(source)
+        found = StackDescription((Member((_absolute(source),)),))
+    else:
+        options.refuse_any(source)
+        return source
+    found = replace(found, grid_of=options.grid_of or found.grid_of, sign=options.sign or found.sign)
+    return found.text()
+
+
+def _absolute(name: str) -> str:
+    return name if is_url(name) else str(Path(name).expanduser().absolute())
+
+
+def _members(
+    elements: Elements, assets: Sequence[str], wanted: Callable[[], Sequence[str]]
+) -> Iterator[Member]:
+    """Yield a member for every file, and at the first item those of all items."""
+    dated = [[read_item(one) for one in group] for group in elements if all(map(is_item, group))]
+    if assets and not dated:
+        msg = f"--assets is {','.join(assets)}, but none of the files is a STAC item; leave it out"
+        raise UsageError(msg)
+    are_told = False
+    for group in elements:
+        if not all(map(is_item, group)):
+            yield Member(tuple(map(_absolute, group)))
+        elif not are_told:
+            are_told = True
+            for name, number in _asked(dated, assets, assets or wanted()):
+                yield from _of_items(dated, name, number)
+
+
+Asked = tuple[str, int]
+"""Name of a band or an asset, and of which item, from 1."""
+
+
+def _asked(dated: Sequence[Sequence[Item]], assets: Sequence[str], names: Sequence[str]) -> list[Asked]:
+    """Return the bands that are asked for, in the order of the stack: date by date unless the names say otherwise."""
+    count = len(dated)
+    if not names:
+        return [(name, number) for number, items in enumerate(dated, 1) for name in items[0].data]
+    are_dated = any(_dated(name) for name in names)
+    if count > 1 and not are_dated and not assets:
+        msg = (
+            f"the source is {count} items, but the names of the model's bands ({', '.join(names)}) say of none which "
+            "it is of, as red@1 would; name what is read of each with --assets"
+        )
+        raise UsageError(msg)
+    if not are_dated:
+        return [(name, number) for number in range(1, count + 1) for name in names]
+    asked = [_dated(name) or (name, 1) for name in names]
+    for name, number in asked:
+        if not 1 <= number <= count:
+            msg = f"band {name}@{number} is asked for, but the source is {counted(count, 'item')}"
+            raise UsageError(msg)
+    return asked
+
+
+def _dated(name: str) -> Asked | None:
+    """Return what a name such as red@2 says; None of another.
+
+    >>> _dated("red@2"), _dated("red")
+    (('red', 2), None)
+    """
+    base, at, number = name.rpartition("@")
+    return (base, int(number)) if at and base and number.isdecimal() else None
+
+
+def _of_items(dated: Sequence[Sequence[Item]], name: str, number: int) -> Iterator[Member]:
+    """Yield the members of a name: mostly one; more if it is an asset of several bands."""
+    found = [item.band(name) for item in dated[number - 1]]
+    if len({len(bands) for bands in found}) > 1:
+        ids = " and ".join(item.name for item in dated[number - 1])
+        msg = f"asset {name!r} of {ids} has other numbers of bands; choose other assets"
+        raise UsageError(msg)
+    end = f"@{number}" if len(dated) > 1 else ""
+    for layers in zip(*found, strict=True):
+        first = layers[0]
+        shown = name if first.is_alone or not first.names or len(found[0]) == 1 else first.names[0]
+        files = tuple(layer.href for layer in layers)
+        yield Member(files, first.band, f"{shown}{end}", nodata=first.nodata)

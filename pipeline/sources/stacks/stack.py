@@ -1,0 +1,191 @@
+"""A stack as a Source: bands of several files on one grid, each read by its own reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.accepted import NodataRule
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.protocol import notes_of, reductions_of
+from segment_tiles.pipeline.sources.stacks.description import StackDescription
+from segment_tiles.pipeline.sources.stacks.details import part_notes, stack_details
+from segment_tiles.pipeline.sources.stacks.members import (
+    Opened,
+    bands_of,
+    chosen_bands,
+    grid_of,
+    opened_parts,
+    spec_of,
+    specs_of,
+)
+from segment_tiles.pipeline.sources.stacks.part import Part, Read
+
+
+class StackSource:
+    """Bands of several files on one grid.
+
+    A pixel of a file whose centre lies outside, or on a missing pixel, is missing in its bands; of several files of
+    one band later ones lie on top.
+
+    Parameters
+    ----------
+    description
+        What the stack is made of.
+    opened
+        Opens its files.
+    bands
+        1-based, in the order wanted; None for all.
+    nodata_rule
+        Whether a pixel is missing where ``all`` or ``any`` of the bands are, over all files.
+
+    Raises
+    ------
+    SourceError
+        If a file cannot be opened, or cannot be brought onto the grid; the text names it.
+    UsageError
+        If a band is asked for that the stack does not have, or no member is called as its grid.
+    """
+
+    def __init__(
+        self,
+        description: StackDescription,
+        opened: Opened,
+        *,
+        bands: Sequence[int] | None = None,
+        nodata_rule: NodataRule = "all",
+    ) -> None:
+        self._rule = nodata_rule
+        self._read: tuple[Window, NDArray[np.bool_] | None] | None = None
+        with ExitStack() as stack:
+            specs = specs_of(description, opened)
+            self.bands = bands_of(description, specs)
+            numbers = chosen_bands(bands, len(self.bands))
+            grid = grid_of(description, specs)
+            self.parts = opened_parts([self.bands[n - 1] for n in numbers], grid, specs, opened, stack)
+            self.spec = spec_of([self.bands[n - 1] for n in numbers], numbers, grid, self.parts)
+            stack.pop_all()
+        self._grid_of = grid.of
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the values of a window: bands x rows x columns, of the type that holds those of all members."""
+        out = np.empty((self.spec.bands, *window.shape), self.spec.dtype)
+        self.read_into(window, out)
+        return out
+
+    def read_into(self, window: Window, out: NDArray[Any]) -> None:
+        """Put the values of a window into ``out``."""
+        self._read = window, self._gathered(window, window.shape, out, Part.read)
+
+    def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which pixels hold data, as found by the last ``read`` of this window."""
+        if self._read is None or self._read[0] != window:
+            self.read(window)
+        assert self._read is not None  # just read
+        return self._read[1]
+
+    def is_surely_empty(self, window: Window) -> bool:
+        """Return whether the members say, without decoding, that a window holds no data."""
+        empty = (part.is_surely_empty(window) for part in self.parts)
+        if self._rule == "all" or self._has_layers:
+            return not window.is_empty and all(empty)
+        return any(empty)
+
+    def thumbnail(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return a window decimated to ``shape``, each member from its overviews if it has some."""
+        out = np.empty((self.spec.bands, *shape), self.spec.dtype)
+        scale = [small / side for small, side in zip(shape, window.shape, strict=True)]
+
+        def decimated(part: Part, inside: Window) -> Read:
+            there = _scaled(inside.relative_to(window), scale)
+            return part.thumbnail(inside, there.shape)
+
+        return out, self._gathered(window, shape, out, decimated)
+
+    @property
+    def reductions(self) -> tuple[float, ...]:
+        """How many times fewer rows the overviews have that all members on the grid have."""
+        own = [set(reductions_of(part.source)) for part in self.parts if part.at.is_same]
+        return tuple(sorted(set.intersection(*own))) if own else ()
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What ``info`` tells of this stack beyond its spec."""
+        return stack_details(self.parts, self.spec, self._grid_of)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the members say that the user should know, and how they were brought onto the grid."""
+        of_files = (note for part in self.parts for note in notes_of(part.source))
+        return tuple(dict.fromkeys([*part_notes(self.parts, self.spec, self._grid_of), *of_files]))
+
+    def close(self) -> None:
+        """Release all files."""
+        for part in self.parts:
+            part.source.close()
+
+    @property
+    def _has_layers(self) -> bool:
+        """Whether a band is read from several files."""
+        return sum(len(part.positions) for part in self.parts) > self.spec.bands
+
+    def _gathered(
+        self,
+        window: Window,
+        shape: tuple[int, int],
+        out: NDArray[Any],
+        read: Callable[[Part, Window], Read],
+    ) -> NDArray[np.bool_] | None:
+        """Fill ``out`` from all parts; return which pixels hold data, by the rule over all bands."""
+        filled: list[NDArray[np.bool_] | None] = [np.zeros(shape, bool) for _ in range(self.spec.bands)]
+        marks = self.spec.nodata or (None,) * self.spec.bands
+        for band, mark in zip(out, marks, strict=True):
+            band[:] = _as_type(mark, out.dtype)
+        scale = [small / side for small, side in zip(shape, window.shape, strict=True)]
+        for part in self.parts:
+            inside = part.covered(window)
+            if inside.is_empty:
+                continue
+            values, valid = read(part, inside)
+            box = _scaled(inside.relative_to(window), scale)
+            is_whole = valid is None and box.shape == tuple(shape)
+            for position, band in zip(part.positions, values, strict=True):
+                there = out[position][box.slices()]
+                held = filled[position]
+                # what a file holds under its own mask is seen as of a file alone
+                shown = True if valid is None or (part.at.is_same and not part.is_layered) else valid
+                np.copyto(there, band, where=shown, casting="unsafe")
+                if held is not None:
+                    held[box.slices()] |= True if valid is None else valid
+                    filled[position] = None if is_whole else held
+        return _combined(filled, self._rule)
+
+
+def _combined(filled: Sequence[NDArray[np.bool_] | None], rule: NodataRule) -> NDArray[np.bool_] | None:
+    """Return the pixels that hold data in any band (rule all), or in all bands (rule any); None if all do."""
+    some = [held for held in filled if held is not None]
+    if not some or (rule == "all" and len(some) < len(filled)):
+        return None
+    valid = np.logical_or.reduce(some) if rule == "all" else np.logical_and.reduce(some)
+    return None if valid.all() else np.asarray(valid)
+
+
+def _scaled(window: Window, scale: Sequence[float]) -> Window:
+    """Return a window in the pixels of a picture that is smaller by these factors, one pixel at least."""
+    top, left = int(window.row * scale[0]), int(window.column * scale[1])
+    bottom, right = round(window.row_stop * scale[0]), round(window.column_stop * scale[1])
+    return Window.from_edges(top, left, max(bottom, top + 1), max(right, left + 1))
+
+
+def _as_type(mark: float | None, dtype: np.dtype[Any]) -> Any:
+    """Return what stands where a band has no data: its nodata value if the type holds it, else 0."""
+    if mark is None or dtype.kind == "f":
+        return 0 if mark is None else mark
+    limits = np.iinfo(dtype)
+    return mark if limits.min <= mark <= limits.max else 0  # 0 for NaN too

@@ -1,0 +1,148 @@
+"""Runs on stacks: told by one name from check to report, each file held to one version, and none of them unnamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from segment_tiles.cli.main import run_command_line
+from segment_tiles.pipeline.errors import ChangedRunError, SourceChangedError
+from segment_tiles.pipeline.outputs.stores.store import open_store
+from segment_tiles.pipeline.sources import patience
+from segment_tiles.pipeline.sources.versions import watch as watch_module
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.run.segment import segment
+
+Run = Callable[..., dict[str, Any]]
+NAMES = ("red", "green", "blue")
+
+
+def write(path: Path, seed: int, size: float) -> None:
+    side = int(128 / size)
+    values = np.random.default_rng(seed).integers(1, 255, (1, side, side), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=side, width=side, dtype="uint8", crs="EPSG:32633",
+        transform=Affine(size, 0, 1000, 0, -size, 2000), tiled=True, blockxsize=16, blockysize=16,
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+
+
+@pytest.fixture
+def bands(tmp_path: Path) -> Path:
+    """A folder of three bands: 1, 2 and 4 m."""
+    (tmp_path / "bands").mkdir()
+    for seed, name in enumerate(NAMES):
+        write(tmp_path / "bands" / f"{name}.tif", seed, 2.0**seed)
+    return tmp_path / "bands"
+
+
+def source_of(bands: Path, *names: str) -> str:
+    return ",".join(str(bands / f"{name}.tif") for name in names or NAMES)
+
+
+def classes(out: Path) -> np.ndarray[Any, Any]:
+    return np.asarray(open_store(out / "classes.zarr")["classes"][:])
+
+
+def test_the_order_of_the_files_does_not_count_where_the_model_knows_their_names(
+    bands: Path, small_model: Path, run_on: Run, tmp_path: Path
+) -> None:
+    report = run_on(source_of(bands), small_model, tmp_path / "one")
+    other = run_on(source_of(bands, "blue", "red", "green"), small_model, tmp_path / "other")
+    assert other["source"]["bands"] == [2, 3, 1]
+    np.testing.assert_array_equal(classes(tmp_path / "one"), classes(tmp_path / "other"))
+    assert report["source"]["uri"] == source_of(bands)
+    told = " ".join(report["warnings"])
+    assert "brought onto the grid of red.tif (1): green.tif (2, bilinear), blue.tif (4, bilinear)" in told
+    links = json.loads((tmp_path / "one" / "item.json").read_text())["links"]
+    assert [link["href"] for link in links if link["title"] == "Source raster"] == [
+        f"../bands/{n}.tif" for n in NAMES
+    ]
+
+
+def test_info_and_plan_know_a_stack(
+    bands: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = source_of(bands)
+    assert run_command_line(["info", source, "--grid-of", "green", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["width"], told["band_names"]) == ("stack", 64, list(NAMES))
+    assert [entry["resampling"] for entry in told["members"]] == ["bilinear", None, "bilinear"]
+    assert run_command_line(["info", source]) == 0
+    capsys.readouterr()
+    assert run_command_line(["plan", source, "--model", str(small_model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bands"] == [1, 2, 3]
+
+
+class ChangingOnce:
+    """Does something when the first tiles are done."""
+
+    def __init__(self, change: Callable[[], object]) -> None:
+        self._change: Callable[[], object] | None = change
+
+    def warn(self, text: str) -> None: ...
+
+    def stage(self, name: str) -> None: ...
+
+    def planned(self, plan: Any) -> None: ...
+
+    def tiles(self, computed: int, skipped: int) -> None:
+        change, self._change = self._change, None
+        if change is not None:
+            change()
+
+
+def test_a_member_that_changes_is_found_and_named(
+    bands: Path, small_model: Path, quiet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the run goes on, and between a run and its resumption."""
+    monkeypatch.setattr(watch_module, "SECONDS_BETWEEN", 0.0)
+    config = RunConfig(source_of(bands), str(small_model), tmp_path / "out", precision="fp32", device="cpu")
+    with pytest.raises(SourceChangedError, match=r"bands/green\.tif: changed while it was read") as caught:
+        segment(config, ChangingOnce(lambda: write(bands / "green.tif", 9, 2.0)))
+    assert "red.tif" not in str(caught.value)
+    done = RunConfig(source_of(bands), str(small_model), tmp_path / "done", precision="fp32", device="cpu")
+    segment(done, quiet)
+    write(bands / "blue.tif", 11, 4.0)
+    with pytest.raises(ChangedRunError, match=r"source version .*blue\.tif") as again:
+        segment(done, quiet)
+    assert "red.tif" not in str(again.value).partition("source version")[2]
+
+
+def test_another_description_of_the_same_files_is_another_run(
+    bands: Path, small_model: Path, quiet: Any, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"precision": "fp32", "device": "cpu"}
+    config = RunConfig(source_of(bands), str(small_model), tmp_path / "out", **asked)
+    segment(config, quiet)
+    assert segment(config, quiet).was_finished
+    with pytest.raises(ChangedRunError, match="source was stack:"):
+        segment(RunConfig(config.source, config.model, config.out, grid_of="green", **asked), quiet)
+
+
+def test_a_member_that_cannot_be_read_is_named(
+    bands: Path, small_model: Path, quiet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.0)
+    packed = bands / "packed.tif"
+    with rasterio.open(bands / "green.tif") as dataset:
+        profile = {**dataset.profile, "compress": "deflate"}
+        with rasterio.open(packed, "w", **profile) as out:
+            out.write(dataset.read())
+    content = bytearray(packed.read_bytes())
+    content[-300:] = b"\xff" * 300
+    packed.write_bytes(bytes(content))
+    source = source_of(bands, "red", "packed", "blue")
+    result = segment(
+        RunConfig(source, str(small_model), tmp_path / "out", precision="fp32", device="cpu"), quiet
+    )
+    assert result.failures
+    assert "packed.tif" in result.failures[0]["reason"]
+    assert "red.tif" not in result.failures[0]["reason"]
