@@ -32,6 +32,7 @@ from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import load_manifest, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.registry import bundled_models, find_model
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.pipeline.models.trials import PrecisionTrial
 from segment_tiles.workflows.demo import DEMO_SCENE
 from segment_tiles.workflows.plans.compute.kept_choice import Choice, choice_file
@@ -150,8 +151,7 @@ def _package(folder: Path, bands: tuple[str, ...]) -> Path:
         architecture=architecture,
         bands=bands,
         dtype="uint8",
-        mean=(120.0,) * len(bands),
-        std=(60.0,) * len(bands),
+        scaling=z_score((120.0,) * len(bands), (60.0,) * len(bands)),
         tile=64,
         overlap=0.25,
         classes=table,

@@ -30,6 +30,7 @@ from segment_tiles.workflows.options.parsers import (
     parse_roi,
 )
 from segment_tiles.workflows.options.polygons import MapSettings
+from segment_tiles.workflows.options.scaling import ScalingSettings
 from segment_tiles.workflows.options.stacks import StackSettings
 from segment_tiles.workflows.results.formats.table import STORE, format_names
 
@@ -61,7 +62,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunConfig(StackSettings, MapSettings):
+class RunConfig(ScalingSettings, StackSettings, MapSettings):
     """One run, as asked for; None means that the model or the machine decides.
 
     Raises

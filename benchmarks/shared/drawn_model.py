@@ -10,6 +10,7 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 
 TILE = 512
 LIGHT_BACKBONE = "mobilenetv3_small_050"
@@ -25,8 +26,7 @@ def save_drawn_model(folder: Path, backbone: str) -> Path:
         architecture,
         ("red", "green", "blue"),
         "uint8",
-        (127.0,) * 3,
-        (60.0,) * 3,
+        z_score((127.0,) * 3, (60.0,) * 3),
         TILE,
         0.25,
         table,

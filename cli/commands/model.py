@@ -113,7 +113,14 @@ def stride_command(
 def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
     architecture = document["architecture"]
     rows = {"name": document["name"], **{key: _text(value) for key, value in architecture.items()}}
-    rows |= {key: _text(document[key]) for key in ("bands", "dtype", "mean", "std", "classes")}
+    shown = (
+        ("bands", "dtype", "classes")
+        if document["mean"] is None
+        else ("bands", "dtype", "mean", "std", "classes")
+    )
+    rows |= {key: _text(document[key]) for key in shown}
+    if document["mean"] is None:
+        rows["scaling"] = document["scaling"]
     if document["parameters"] is not None:
         rows["parameters"] = f"{document['parameters'] / 1e6:.2f} M"
         rows["multiply-adds"] = f"{document['multiply_adds'] / 1e9:.2f} G for a tile of {document['tile']} px"

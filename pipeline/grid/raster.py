@@ -48,6 +48,8 @@ class RasterSpec:
     pixel itself: a slide is decoded with four channels, and a finer Level may be read and resampled."""
     levels: tuple[tuple[int, int], ...] = ()
     """Rows and columns of every Level of the source, full resolution first; empty if it has only one."""
+    scale_offsets: tuple[tuple[float, float], ...] = ()
+    """Scale and offset by which stored values of each band that is read become physical; empty if no band has any."""
     reductions: tuple[float, ...] = ()
     """How many times fewer rows than this raster its overviews have; empty if it has none, or none was looked for."""
 

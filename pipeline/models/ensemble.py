@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 
@@ -65,6 +67,13 @@ class Ensemble:
         self.batches_of_streams = members[0].batches_of_streams
         """As a Segmenter has it."""
         self.folded_batch_norms = sum(member.folded_batch_norms for member in members)
+
+    def scaled_by(self, scalings: Sequence[Scaling | None]) -> Ensemble:
+        """Return the same with other scalings of the members; None: that of the package."""
+        members = [member.scaled_by(one) for member, one in zip(self.members, scalings, strict=True)]
+        other = copy.copy(self)
+        other.members, other.manifest = tuple(members), members[0].manifest
+        return other
 
     @torch.inference_mode()
     def scores(self, values: Tensor, valid: Tensor | None = None) -> Tensor:

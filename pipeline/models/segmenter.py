@@ -1,8 +1,10 @@
-"""Segmenter: weights, normalisation and class table; a batch of tiles in, probabilities out."""
+"""Segmenter: weights, scaling and class table; a batch of tiles in, probabilities out."""
 
 from __future__ import annotations
 
+import copy
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,8 @@ from segment_tiles.pipeline.models.inference_network import rewritten_for
 from segment_tiles.pipeline.models.networks.crf import crf_parameters, refine_batch
 from segment_tiles.pipeline.models.packages.geometry import middle
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.models.scaling.scaler import Scaler
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.wording import counted
 
 __all__ = ["PRECISIONS", "Segmenter"]
@@ -33,10 +37,10 @@ class Segmenter:
     Parameters
     ----------
     network
-        Maps normalised float (batch, bands, T, T) to logits (batch, classes, T, T), or as `manifest.output` has
+        Maps scaled float (batch, bands, T, T) to logits (batch, classes, T, T), or as `manifest.output` has
         them; or what was rewritten of one before. It stays as it is: a copy runs, unless `takes_network`.
     manifest
-        Normalisation and classes.
+        Scaling and classes.
     device
         Where it runs.
     precision
@@ -106,11 +110,14 @@ class Segmenter:
         output = manifest.output
         self._finer = Upsampling(align_corners=output.align_corners) if output.coarser > 1 else None
         self._crf = crf_parameters(manifest.extra, len(manifest.bands))
-        shape = (1, len(manifest.bands), 1, 1)
-        self._mean = torch.tensor(manifest.mean, dtype=torch.float32, device=device).reshape(shape)
-        self._scale = torch.tensor(
-            [1.0 / value for value in manifest.std], dtype=torch.float32, device=device
-        ).reshape(shape)
+        self._scaler = _scaler(manifest, device)
+
+    def scaled_by(self, scaling: Scaling | None) -> Segmenter:
+        """Return the same network, which shares all that is loaded, with another scaling; None: that of the package."""
+        other = copy.copy(self)
+        other.manifest = replace(self.manifest, run_scaling=scaling)
+        other._scaler = _scaler(other.manifest, self.device)
+        return other
 
     @torch.inference_mode()
     def scores(self, values: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -121,7 +128,7 @@ class Segmenter:
         values
             (batch, bands, T, T), raw values of the raster in its own type.
         valid
-            (batch, T, T) bool; invalid pixels are shown to the network as the band mean. None: all valid.
+            (batch, T, T) bool; invalid pixels are shown to the network as the mean of the band. None: all valid.
 
         Returns
         -------
@@ -180,16 +187,19 @@ class Segmenter:
         return logits.float() if self._finer is None else self._finer(logits, scored)
 
     def normalized(self, values: Tensor, valid: Tensor | None) -> Tensor:
-        """Return what the network sees: (value - mean) / std; 0, the band mean, if invalid or not finite."""
-        floating = values.is_floating_point()
-        image = values.to(self.device, non_blocking=True).to(torch.float32)
-        # the values themselves stay as they are; what was converted or moved is a copy already
-        image = image.sub(self._mean) if image is values else image.sub_(self._mean)
-        image = image.mul_(self._scale)
-        if floating:
-            image = image.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-        if valid is not None:
-            keep = valid.to(self.device, non_blocking=True).unsqueeze(1)
-            image = image.masked_fill_(~keep, 0.0)
+        """Return what the network sees, as the scaling of the model says, in the type and layout of the backend."""
+        if self._scaler is None:
+            msg = (
+                f"model {self.manifest.name}: its scaling is {self.manifest.scaling_used}, and no scene was measured "
+                "for it; a run does that"
+            )
+            raise ModelError(msg)
+        image = self._scaler.scaled(values, valid)
         # in two steps: torch converts type and layout at once value by value, which is slower than both in turn
         return image.to(self._dtype).contiguous(memory_format=self._layout)
+
+
+def _scaler(manifest: ModelManifest, device: torch.device) -> Scaler | None:
+    """Return what computes the scaling; None if it needs the statistics of a scene, which nobody has measured yet."""
+    scaling = manifest.scaling_used
+    return None if scaling.is_measured_in_scene else Scaler(scaling, len(manifest.bands), device)

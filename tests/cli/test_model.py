@@ -17,6 +17,7 @@ from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.networks.settings import default_rates
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.workflows.model_packages.weights_import import class_table
 
 smp = pytest.importorskip("segmentation_models_pytorch")
@@ -312,7 +313,7 @@ def test_every_version_runs(tmp_path, capsys, arch, backbone, stride, crf):
     torch.manual_seed(0)
     state = build_network(architecture, 3, 2).state_dict()
     manifest = ModelManifest(
-        arch, architecture, ("red", "green", "blue"), "uint8", (120.0,) * 3, (60.0,) * 3, 64, 0.25,
+        arch, architecture, ("red", "green", "blue"), "uint8", z_score((120.0,) * 3, (60.0,) * 3), 64, 0.25,
         class_table(("dark", "bright")), extra={"crf": {"iterations": 2}} if crf else {},
     )  # fmt: skip
     save_model_package(tmp_path / "model", manifest, state)

@@ -33,6 +33,7 @@ def _models(folder: Path) -> None:
     from segment_tiles.pipeline.models.networks.build import build_network
     from segment_tiles.pipeline.models.package import save_model_package
     from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+    from segment_tiles.pipeline.models.scaling.scaling import z_score
 
     table = ClassTable((MapClass(0, "other", (200, 200, 180)), MapClass(1, "tree", (20, 120, 40))))
     for name, bands in (("colour", ("red", "green", "blue")), ("grey", ("intensity",))):
@@ -46,8 +47,8 @@ def _models(folder: Path) -> None:
         )
         network = build_network(architecture, len(bands), table.count).eval()
         manifest = ModelManifest(
-            name=name, architecture=architecture, bands=bands, dtype="uint8", mean=(120.0,) * len(bands),
-            std=(60.0,) * len(bands), tile=64, overlap=0.25, classes=table,
+            name=name, architecture=architecture, bands=bands, dtype="uint8",
+            scaling=z_score((120.0,) * len(bands), (60.0,) * len(bands)), tile=64, overlap=0.25, classes=table,
         )  # fmt: skip
         save_model_package(folder / name, manifest, network.state_dict())
     torch.manual_seed(1)

@@ -22,6 +22,7 @@ from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.sources.areas.tissue import TissueArea, TissueMask
 from segment_tiles.pipeline.sources.array import ArraySource
@@ -60,8 +61,7 @@ def segmenter(tile: int, network: nn.Module | None = None, margin: int = 0) -> S
         architecture=Architecture("test", "none", output_stride=8),
         bands=("a", "b", "c"),
         dtype="uint8",
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
+        scaling=z_score((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         tile=tile,
         overlap=0.25,
         classes=TABLE,

@@ -26,6 +26,7 @@ from segment_tiles.pipeline.models.graphs.packaged import PackagedGraph
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.precision import compare
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.array import ArraySource
@@ -65,8 +66,7 @@ def segmenter(network: nn.Module, tile: int, classes: int = 3, backend: str = "t
         architecture=Architecture("test", "none", output_stride=8),
         bands=("a",),
         dtype="uint8",
-        mean=(0.0,),
-        std=(1.0,),
+        scaling=z_score((0.0,), (1.0,)),
         tile=tile,
         overlap=0.25,
         classes=ClassTable(tuple(MapClass(i, f"class {i}", (i, i, i)) for i in range(classes))),

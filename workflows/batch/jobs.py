@@ -17,6 +17,7 @@ from segment_tiles.workflows.batch.sources.scenes import ListedScene, list_scene
 from segment_tiles.workflows.config import TISSUES, RunConfig, run_config_from
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.parsers import parse_models
+from segment_tiles.workflows.options.scaling import names_scaling_file
 from segment_tiles.workflows.output_folder.check import check_output_folder, refuse_url
 
 MOSAIC_FOLDER = "mosaics"
@@ -123,7 +124,8 @@ def run_config(
     options = {name: value for name, value in settings.items() if name in RunSettings.model_fields}
     for declared in options_of(RunConfig):
         value = options.get(declared.keyword)
-        if declared.is_file and value is not None and value not in TISSUES:
+        is_text = value in TISSUES or (declared.field == "scaling" and not names_scaling_file(str(value)))
+        if declared.is_file and value is not None and not is_text:
             options[declared.keyword] = located(folder, value)
     options["model"] = [_model(folder, name) for name in parse_models(options["model"])]
     return run_config_from(source=source, out=out, restart=restart, **options)

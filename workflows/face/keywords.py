@@ -27,6 +27,7 @@ class ArrayKeywords(TypedDict, total=False):
     backend: Literal["auto", "torch", "compile", "openvino", "onnx"]
     tta: Literal["none", "flips", "rotations"]
     bands: str | Sequence[int] | None
+    scaling: PathText | None
     nodata: float | None
     nodata_rule: NodataRule
     trust: bool

@@ -5,15 +5,19 @@ from __future__ import annotations
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.models.checkpoints.monai.bundle import Bundle, read_bundle
+from segment_tiles.pipeline.models.checkpoints.monai.preprocessing import Preprocessing
 from segment_tiles.pipeline.models.package import save_model_package
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.model_packages.import_result import (
     ImportResult,
     check_count,
+    checked_scaling,
     class_table,
     names_of_outputs,
     one_per_band,
+    z_scores,
 )
 from segment_tiles.workflows.options.model_import import ImportRequest
 
@@ -49,8 +53,7 @@ def import_bundle(request: ImportRequest) -> ImportResult:
         architecture=bundle.architecture,
         bands=bands,
         dtype=request.dtype,
-        mean=_statistics("--mean", request.mean, bundle.preprocessing.mean, bands),
-        std=_statistics("--std", request.std, bundle.preprocessing.std, bands),
+        scaling=_scaling(request, bundle.preprocessing, bands),
         tile=tile,
         overlap=OVERLAP,
         classes=table,
@@ -60,7 +63,7 @@ def import_bundle(request: ImportRequest) -> ImportResult:
         extra={"imported_from": {"source": SOURCE, "name": bundle.name, "version": bundle.version}},
     )
     manifest = save_model_package(request.out, manifest, bundle.state_dict)
-    assumptions = (*named, *bundle.assumptions, *bundle.preprocessing.assumptions)
+    assumptions = (*named, *bundle.assumptions)
     return ImportResult(manifest, SOURCE, assumptions, ())
 
 
@@ -78,6 +81,20 @@ def _classes(request: ImportRequest, bundle: Bundle) -> tuple[ClassTable, tuple[
     return class_table(names), notes
 
 
+def _scaling(request: ImportRequest, said: Preprocessing, bands: tuple[str, ...]) -> Scaling:
+    """Return the scaling of the options, else that of the bundle."""
+    if request.scaling is not None:
+        return checked_scaling(request.scaling, bands)
+    found = said.scaling
+    if request.mean is None and request.std is None and found is not None:
+        return found
+    numbers = found.chains[0][0] if found is not None and found.is_fixed_z_score else None
+    return z_scores(
+        _statistics("--mean", request.mean, None if numbers is None else numbers.first, bands),
+        _statistics("--std", request.std, None if numbers is None else numbers.second, bands),
+    )
+
+
 def _statistics(
     option: str, given: tuple[float, ...] | None, said: float | None, bands: tuple[str, ...]
 ) -> tuple[float, ...]:
@@ -85,8 +102,8 @@ def _statistics(
         return one_per_band(option, given, bands)
     if said is None:
         msg = (
-            f"{option} is needed: the bundle does not say in plain numbers how values are scaled (a scaling by each "
-            "picture's own statistics has no counterpart here)"
+            f"{option} is needed: the bundle does not say in a way that can be followed here how values are scaled; "
+            "give it, or the whole scaling with --scaling"
         )
         raise UsageError(msg)
     return (said,) * len(bands)

@@ -10,6 +10,7 @@ from typing import Any
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import Scaling, z_score
 from segment_tiles.pipeline.wording import counted
 
 
@@ -108,3 +109,34 @@ def one_per_band(option: str, given: tuple[float, ...], bands: tuple[str, ...]) 
         msg = f"{option} has {values} for {counted(len(bands), 'band')}; one per band is needed"
         raise UsageError(msg)
     return given
+
+
+def checked_scaling(scaling: Scaling, bands: tuple[str, ...]) -> Scaling:
+    """Return the scaling of the option, which has an entry for every band, or one for all.
+
+    Raises
+    ------
+    UsageError
+        If it has another number.
+    """
+    try:
+        scaling.of_bands(len(bands))
+    except ValueError as error:
+        msg = f"--scaling {error}"
+        raise UsageError(msg) from error
+    return scaling
+
+
+def z_scores(mean: tuple[float, ...], std: tuple[float, ...]) -> Scaling:
+    """Return the scaling by the numbers of two options.
+
+    Raises
+    ------
+    UsageError
+        If a standard deviation is 0 or below.
+    """
+    try:
+        return z_score(mean, std)
+    except ValueError as error:
+        msg = f"--mean and --std: {error}"
+        raise UsageError(msg) from error

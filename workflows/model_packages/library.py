@@ -14,6 +14,7 @@ from segment_tiles.pipeline.models.graphs.packaged import EXECUTES
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.registry import bundled_models, find_model
+from segment_tiles.pipeline.models.scaling.mlm import scaling_json
 from segment_tiles.pipeline.wording import counted
 
 
@@ -62,8 +63,11 @@ def inspect_model(name_or_path: str, *, trust: bool, scene: str | None = None) -
         "architecture": _architecture(manifest),
         "bands": list(manifest.bands),
         "dtype": manifest.dtype,
-        "mean": list(manifest.mean),
-        "std": list(manifest.std),
+        "mean": list(manifest.mean) if manifest.scaling.is_fixed_z_score else None,
+        "std": list(manifest.std) if manifest.scaling.is_fixed_z_score else None,
+        "scaling": str(manifest.scaling),
+        "value_scaling": scaling_json(manifest.scaling),
+        "values": manifest.scaling.values,
         "classes": list(manifest.classes.names),
         "pixel_size": manifest.pixel_size,
         "pixel_unit": manifest.pixel_unit,

@@ -29,14 +29,17 @@ from segment_tiles.pipeline.models.package import (
     save_model_package,
 )
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.model_packages.bundle_import import import_bundle
 from segment_tiles.workflows.model_packages.import_result import (
     ImportResult,
     check_count,
+    checked_scaling,
     class_table,
     names_of_outputs,
     one_per_band,
+    z_scores,
 )
 from segment_tiles.workflows.options.model_import import ImportRequest
 from segment_tiles.workflows.output_folder.check import check_output_folder
@@ -176,8 +179,7 @@ def _manifest(
         architecture=architecture,
         bands=bands,
         dtype=request.dtype,
-        mean=_statistics("--mean", request.mean, usual.mean if usual else None, bands, request.dtype),
-        std=_statistics("--std", request.std, usual.std if usual else None, bands, request.dtype),
+        scaling=_scaling(request, usual, bands),
         tile=tile,
         overlap=OVERLAP,
         classes=class_table(names),
@@ -186,8 +188,19 @@ def _manifest(
     )
 
 
+def _scaling(request: ImportRequest, usual: Statistics | None, bands: tuple[str, ...]) -> Scaling:
+    if request.scaling is not None:
+        return checked_scaling(request.scaling, bands)
+    return z_scores(
+        _statistics("--mean", request.mean, usual.mean if usual else None, bands, request.dtype),
+        _statistics("--std", request.std, usual.std if usual else None, bands, request.dtype),
+    )
+
+
 def _usual_statistics(request: ImportRequest, usual: Statistics | None) -> tuple[str, ...]:
     """Say where a normalisation was not given; files do not hold it."""
+    if request.scaling is not None:
+        return ()
     missing = [name for name, given in (("mean", request.mean), ("std", request.std)) if given is None]
     return (f"{' and '.join(missing)}: {usual.whose}, times 255",) if missing and usual else ()
 

@@ -12,6 +12,8 @@ from typing import Any
 from segment_tiles.pipeline.accepted import LAYOUTS
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import split_names
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
+from segment_tiles.pipeline.models.scaling.text import parse_scaling
 from segment_tiles.workflows.options.declare import argument, option, options_of
 from segment_tiles.workflows.options.keywords import values_of
 from segment_tiles.workflows.options.parsers import is_count
@@ -165,6 +167,13 @@ class ImportRequest:
         parse_numbers, "mean", "Per band, in the units of the raster; default: ImageNet's.", "M,.."
     )
     std: tuple[float, ...] | None = _list(parse_numbers, "std", "Per band, like --mean.", "S,..")
+    scaling: Scaling | None = option(
+        "How values are scaled, in place of --mean and --std, such as z-score:tile or min-max:0,3000; see "
+        "docs/models.md.",
+        default=None,
+        metavar="SCALING",
+        parse=parse_scaling,
+    )
     tile: int | None = option("Tile side it was trained for.", default=None, metavar="PX")
     bands: tuple[str, ...] | None = _list(
         parse_names, "bands", "Band names; default: red,green,blue.", "NAMES"
@@ -206,6 +215,11 @@ class ImportRequest:
     trust: bool = option(
         "Load a graph, or evaluate the expressions of a MONAI bundle: both may execute code.", default=False
     )
+
+    def __post_init__(self) -> None:
+        if self.scaling is not None and not (self.mean is None and self.std is None):
+            msg = "--scaling says all that --mean and --std say; give either it or them"
+            raise UsageError(msg)
 
 
 def import_request_from(**options: Any) -> ImportRequest:

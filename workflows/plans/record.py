@@ -32,6 +32,7 @@ from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
 from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.scene_statistics import scaling_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--model": scene.manifest.weights_checksum,
         # the same weights can be scaled, or their classes be named, otherwise
         "model.json": scene.manifest.map_checksum,
+        **scaling_settings(scene),
         "--tile": scene.lattice.tile,
         "--overlap": scene.lattice.overlap / scene.lattice.tile,
         "--blend": config.blend,

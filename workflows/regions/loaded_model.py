@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from segment_tiles.pipeline.models.inference_network import load_rewritten
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.workflows.process_memory import keep_freed_memory
 
@@ -47,6 +48,8 @@ class ModelRequest:
     """Whether a graph that may execute code is loaded."""
     calibrations: tuple[str, ...] = ()
     """Of int8: checksums of the calibrated networks, in the order of the models."""
+    scalings: tuple[Scaling | None, ...] = ()
+    """How each model scales in this run, in the order of the models; None, or an empty tuple: as its package says."""
     own_folder: Path | None = field(default=None, compare=False)
     """Where the run keeps its books, and copies of the calibrated networks."""
 
@@ -64,15 +67,26 @@ class ModelRequest:
         return calibrated_for(manifest, side, self.calibrations[position], self.own_folder)
 
 
-@lru_cache(maxsize=1)
 def load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
     """Load a model, or several as one; the checksums key it, so another package is never mistaken.
+
+    What differs between scenes in their scalings alone shares what is loaded.
 
     Raises
     ------
     ModelError
         If a package is not the one that the run was begun with.
     """
+    loaded = _load_scorer(replace(request, scalings=()))
+    if not any(request.scalings):
+        return loaded
+    if isinstance(loaded, Ensemble):
+        return loaded.scaled_by(request.scalings)
+    return loaded.scaled_by(request.scalings[0])
+
+
+@lru_cache(maxsize=1)
+def _load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
     loaded = []
     for name, checksum in request.models:
         folder = find_model(name)
@@ -152,4 +166,4 @@ def segmenters_kept(*, afterwards: bool = False) -> Iterator[None]:
 def forget_segmenters() -> None:
     """Free the loaded model: what follows a run needs the memory and not the network."""
     if not _KEPT.get():
-        load_scorer.cache_clear()
+        _load_scorer.cache_clear()

@@ -21,6 +21,7 @@ from segment_tiles.workflows.results.formats.check import checked_formats
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.registry import open_scene
 from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.scene_statistics import scaled_scene
 from segment_tiles.workflows.scenes.stack_source import with_resolved_source
 from segment_tiles.workflows.sizes_check import check_batch, check_executor_options
 
@@ -102,9 +103,9 @@ def _tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig
     scene = checked_scene(config)
     tuned = with_tuning(config, scene, record)
     if tuned.tuned:
-        scene = checked_scene(tuned)
-        return replace(tuned, formats=checked_formats(tuned, scene)), scene
-    return replace(config, formats=checked_formats(config, scene)), scene
+        config, scene = tuned, checked_scene(tuned)
+    formats = checked_formats(config, scene)
+    return replace(config, formats=formats), scaled_scene(scene, None if record is None else record.settings)
 
 
 def checked_scene(config: RunConfig) -> Scene:

@@ -257,5 +257,6 @@ class Run:
             config.augmentation,
             config.trust,
             probe.calibrations,
+            scene.scalings,
             paths.own_folder,
         )

@@ -56,7 +56,7 @@ def open_scene(config: RunConfig) -> Scene:
     """
     models = open_models(config)
     scene = recognised(config.source, config.view).open(config, models)
-    return replace(scene, companions=models.companions)
+    return replace(scene, companions=models.companions, warnings=(*scene.warnings, *models.notes))
 
 
 def kind_of_report(report: Mapping[str, Any]) -> Kind:

@@ -17,11 +17,13 @@ from segment_tiles.pipeline.models.packages.item_fields import LARGEST_SIDE
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.names import is_stack
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.model_scaling import scaling_notes, with_asked_scaling
 
 Member = tuple[Path, ModelManifest]
 """A model package: its folder, and what it says of itself."""
@@ -99,6 +101,11 @@ class Scene:
         return sum(cut.tile_count for cut in self.cuts)
 
     @property
+    def scalings(self) -> tuple[Scaling | None, ...]:
+        """How each of `members` scales in this run; None: as its package says."""
+        return tuple(manifest.run_scaling for _, manifest in self.members)
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """All models of the ensemble; mostly one."""
         return (self.model_folder, self.manifest), *self.companions
@@ -118,6 +125,8 @@ class Models:
     """Side of a tile in pixels."""
     overlap: int
     """Of tiles, in pixels."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how they are used."""
 
     def lattice(self, spec: RasterSpec) -> Lattice:
         """Return the tiles of a raster or plane."""
@@ -133,13 +142,14 @@ def open_models(config: RunConfig) -> Models:
         If one is missing or damaged, does not agree with the others, or cannot have such tiles.
     """
     folder = find_model(config.model)
-    manifest = load_manifest(folder)
+    manifest = with_asked_scaling(load_manifest(folder), config.scaling)
     folders = [find_model(name) for name in config.companions]
-    manifests = [load_manifest(other) for other in folders]
+    manifests = [with_asked_scaling(load_manifest(other), config.scaling) for other in folders]
     check_members([manifest, *manifests])
     for other in manifests:
         tiling(config if config.tile else replace(config, tile=manifest.tile), other)
-    return Models(folder, manifest, tuple(zip(folders, manifests, strict=True)), *tiling(config, manifest))
+    companions, notes = tuple(zip(folders, manifests, strict=True)), scaling_notes([manifest, *manifests])
+    return Models(folder, manifest, companions, *tiling(config, manifest), notes)
 
 
 def tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
@@ -175,11 +185,16 @@ def tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:
 
 def type_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
     """Say if values are of another type than those the model was trained on."""
-    if spec.dtype == manifest.dtype:
+    scaling = manifest.scaling_used
+    is_made_physical = scaling.values == "physical" and bool(spec.scale_offsets)
+    if spec.dtype == manifest.dtype or is_made_physical or scaling.is_relative or manifest.run_scaling:
         return []
+    what = (
+        "its mean and standard deviation are" if scaling.is_fixed_z_score else f"its scaling, {scaling}, is"
+    )
     return [
         f"the raster is {spec.dtype}, but model {manifest.name} was trained on {manifest.dtype} values: "
-        "its mean and standard deviation are applied as they are, so the map may be poor"
+        f"{what} applied as {'they are' if scaling.is_fixed_z_score else 'it is'}, so the map may be poor"
     ]
 
 

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import BandStatistics
 from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
 from segment_tiles.pipeline.learning.settings import NetworkSettings, TrainingSettings
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import Scaling, z_score
 
 
 def architecture_of(network: NetworkSettings, window: int) -> Architecture:
@@ -46,8 +48,7 @@ def trained_manifest(
         architecture=architecture_of(settings.network, settings.window),
         bands=tuple(names),
         dtype=spec.dtype,
-        mean=statistics.mean,
-        std=statistics.std,
+        scaling=_scaling(settings.name, statistics),
         tile=settings.tile or settings.window,
         overlap=settings.overlap,
         classes=class_table(settings),
@@ -56,6 +57,14 @@ def trained_manifest(
         description=settings.description,
         extra=extra,
     )
+
+
+def _scaling(name: str, statistics: BandStatistics) -> Scaling:
+    try:
+        return z_score(statistics.mean, statistics.std)
+    except ValueError as error:
+        msg = f"model {name}: {error}: a band of the training scenes has next to one value; leave it out by bands"
+        raise ModelError(msg) from error
 
 
 def class_table(settings: TrainingSettings) -> ClassTable:

@@ -53,7 +53,7 @@ def kept_calibrations(manifests: Sequence[ModelManifest], side: int) -> Calibrat
 
 def path_of(manifest: ModelManifest, side: int) -> Path:
     """Return where the calibrated network of a model is kept, for tiles of a side in pixels."""
-    return kept_path(cache_folder(), manifest.network_checksum, side)
+    return kept_path(cache_folder(), manifest.calibration_checksum, side)
 
 
 def _of(found: list[Calibrated | None]) -> Calibrations:

@@ -43,13 +43,6 @@ class Fields(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
-class Scaling(Fields):
-    """Of one band."""
-
-    mean: Finite
-    stddev: Finite
-
-
 class TileShape(Fields):
     """The input tensor; its height is the side of a tile."""
 
@@ -76,7 +69,7 @@ class TileInput(Fields):
 
     bands: list[Name]
     input: TileShape
-    value_scaling: list[Scaling]
+    value_scaling: Any = None
 
 
 class ClassEntry(Fields):
@@ -133,6 +126,7 @@ class Properties(Fields):
     overlap: Finite = Field(alias="segment_tiles:overlap")
     pixel_size: PixelSize = Field(alias="segment_tiles:pixel_size")
     extra: dict[str, Any] = Field(alias="segment_tiles:extra")
+    values: Literal["stored", "physical"] = Field(default="stored", alias="segment_tiles:values")
     description: str = ""
     output: Annotated[Output, Field(default_factory=Output, alias="segment_tiles:output")]
 

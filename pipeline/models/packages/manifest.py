@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final
 
+from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.lattice import overlap_pixels
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometry
+from segment_tiles.pipeline.models.scaling.mlm import record_of
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 
 GRAPH_FILES: Final = {
     "torchscript": "graph.torchscript",
@@ -60,10 +63,8 @@ class ModelManifest:
     """Names of the input bands, in order; their count is the number of input channels."""
     dtype: str
     """Type of the raster values that the model was trained on, such as uint8."""
-    mean: tuple[float, ...]
-    """Per band, in the units of the raster's values."""
-    std: tuple[float, ...]
-    """Per band, in the units of the raster's values."""
+    scaling: Scaling
+    """What is done to the values before the network sees them."""
     tile: int
     """Side of a tile in pixels: what the model was trained for."""
     overlap: float
@@ -82,6 +83,8 @@ class ModelManifest:
     """sha256 of the weights, hexadecimal; part of a run's fingerprint."""
     output: OutputGeometry = PLAIN
     """How the output of the network lies on a tile."""
+    run_scaling: Scaling | None = None
+    """Of a run: the scaling as its user and its source have it; None: as the package says."""
 
     def overlap_of(self, tile: int, fraction: float | None = None) -> int:
         """Return the overlap of tiles in pixels, from a fraction of their side or the recommended one.
@@ -93,6 +96,32 @@ class ModelManifest:
         """
         fraction = self.overlap if fraction is None else fraction
         return overlap_pixels(tile, fraction, self.architecture.output_stride, self.output.margin)
+
+    @property
+    def scaling_used(self) -> Scaling:
+        """What is done to values, in this run."""
+        return self.scaling if self.run_scaling is None else self.run_scaling
+
+    def without_scene(self) -> ModelManifest:
+        """Return what can be measured where there is no scene whose statistics could count."""
+        return replace(self, scaling=self.scaling.of_tiles())
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of a package with a fixed z-score: per band, in the units of the raster's values."""
+        return tuple(mean for mean, _ in self._z_scores())
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of a package with a fixed z-score: per band, in the units of the raster's values."""
+        return tuple(std for _, std in self._z_scores())
+
+    def _z_scores(self) -> list[tuple[float, float]]:
+        if not self.scaling.is_fixed_z_score:
+            msg = f"model {self.name} has no mean and standard deviation: its scaling is {self.scaling}"
+            raise ModelError(msg)
+        chains = self.scaling.of_bands(len(self.bands))
+        return [(float(chain[0].first or 0.0), float(chain[0].second or 0.0)) for chain in chains]
 
     @cached_property
     def network_checksum(self) -> str:
@@ -112,10 +141,21 @@ class ModelManifest:
         fields = {name: value for name, value in asdict(self).items() if name not in _NOT_OF_THE_MAP}
         if self.output == PLAIN:  # as before there was any other
             del fields["output"]
-        return _checksum(fields)
+        if self.scaling.is_fixed_z_score:
+            return _checksum({**fields, "mean": self.mean, "std": self.std})
+        return _checksum({**fields, "scaling": record_of(self.scaling)})
+
+    @cached_property
+    def calibration_checksum(self) -> str:
+        """sha256 of all that decides on what numbers the network computes: its own, and a scaling of the user's."""
+        bands = len(self.bands)
+        used, own = self.scaling_used.declared(bands), self.scaling.declared(bands)
+        if (used.chains, used.values) == (own.chains, own.values) or not self.network_checksum:
+            return self.network_checksum
+        return _checksum([self.network_checksum, record_of(used)])
 
 
-_NOT_OF_THE_MAP: Final = frozenset({"name", "description", "tile", "overlap"})
+_NOT_OF_THE_MAP: Final = frozenset({"name", "description", "tile", "overlap", "scaling", "run_scaling"})
 
 
 def _checksum(values: Any) -> str:

@@ -12,7 +12,6 @@ from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256, checksum_of_weights
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.packages.stac_item import MODEL_ASSET, from_stac_item
-from segment_tiles.pipeline.wording import counted
 
 MANIFEST_FILE = "model.json"
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.\-]+[a-zA-Z0-9]")
@@ -44,19 +43,17 @@ def check_manifest(manifest: ModelManifest) -> None:
         Names the field.
     """
     bands = len(manifest.bands)
+    if bands == 0:
+        msg = f"model {manifest.name}: has no bands"
+        raise ModelError(msg)
     if not _NAME.fullmatch(manifest.name):
         msg = f"model name {manifest.name!r}: letters, digits, '-', '_' and '.' only, from a letter on, 3 or more"
         raise ModelError(msg)
-    if bands == 0 or len(manifest.mean) != bands or len(manifest.std) != bands:
-        msg = (
-            f"model has {counted(bands, 'band')}, {counted(len(manifest.mean), 'mean')} and "
-            f"{counted(len(manifest.std), 'standard deviation')}; "
-            "each band needs one of each"
-        )
-        raise ModelError(msg)
-    if min(manifest.std) <= 0:
-        msg = f"standard deviations {manifest.std} must be above 0"
-        raise ModelError(msg)
+    try:
+        manifest.scaling.of_bands(bands)
+    except ValueError as error:
+        msg = f"model {manifest.name}: value_scaling {error}"
+        raise ModelError(msg) from error
     _refuse_mistaken_import(manifest)
     if manifest.tile < 1 or not 0 <= manifest.overlap < 1:
         msg = f"tile {manifest.tile} px with overlap {manifest.overlap}: at least 1 px, overlap from 0 to below 1"

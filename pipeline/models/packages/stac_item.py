@@ -9,6 +9,7 @@ from typing import Any
 import pystac
 
 from segment_tiles.pipeline.accepted import CHANNELS_LAST
+from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.classes import MapClass, model_table
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256
 from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometry
@@ -22,6 +23,8 @@ from segment_tiles.pipeline.models.packages.stac_fields import (
     color_hint,
     file_fields,
 )
+from segment_tiles.pipeline.models.scaling.mlm import scaling_json, scaling_of_json
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 
 MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 MODEL_ASSET = "model"
@@ -92,8 +95,7 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
         architecture=_architecture(properties.architecture, properties.hyperparameters),
         bands=tuple(tile_input.bands),
         dtype=tile_input.input.data_type,
-        mean=tuple(band.mean for band in tile_input.value_scaling),
-        std=tuple(band.stddev for band in tile_input.value_scaling),
+        scaling=_scaling(tile_input.value_scaling, properties.values, name),
         tile=tile_input.input.side,
         overlap=properties.overlap,
         classes=model_table(tuple(_map_class(entry) for entry in output.classes)),
@@ -104,6 +106,14 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
         weights_checksum=fields.assets.model.checksum.removeprefix(MULTIHASH_SHA256),
         output=OutputGeometry(**properties.output.model_dump()),
     )
+
+
+def _scaling(entries: object, values: str, name: object) -> Scaling:
+    try:
+        return scaling_of_json(entries, values)
+    except ValueError as error:
+        msg = f"{name}: properties.mlm:input.0.{error}"
+        raise ModelError(msg) from error
 
 
 _ASSET_TYPES = {
@@ -130,6 +140,8 @@ def _properties(manifest: ModelManifest, parameters: int | None, framework: str)
     }
     if manifest.output != PLAIN:
         properties[f"{_OWN}output"] = manifest.output.to_json()
+    if manifest.scaling.values != "stored":
+        properties[f"{_OWN}values"] = manifest.scaling.values
     if manifest.description:
         properties["description"] = manifest.description
     if parameters is not None:
@@ -151,10 +163,7 @@ def _input(manifest: ModelManifest) -> dict[str, Any]:
             **_tensor(manifest, "input_layout", "bands", len(manifest.bands), manifest.tile),
             "data_type": manifest.dtype,
         },
-        "value_scaling": [
-            {"type": "z-score", "mean": mean, "stddev": std}
-            for mean, std in zip(manifest.mean, manifest.std, strict=True)
-        ],
+        "value_scaling": scaling_json(manifest.scaling),
         "resize_type": None,
         "pre_processing_function": None,
     }

@@ -28,6 +28,8 @@ PIECE_SIDE: Final = 512
 """Pixels along a side of each of nine pieces that are looked at instead."""
 MANY_VALUES: Final = 16
 """A mask with soft edges has few values beside 0 and 255; a band of data has more than this."""
+NOT_APPLIED: Final = "which are not applied"
+"""In the note on scale and offset, which counts where a model wants stored values."""
 NAMES_OF_MASKS: Final = ("alpha", "mask", "transparency", "opacity", "validity")
 """Names that an alpha band may have without being taken for data."""
 
@@ -106,8 +108,8 @@ def _scaling_notes(file: Any, bands: Sequence[int]) -> list[str]:
     first = scaled[0] - 1
     which = f"band {scaled[0]} has" if len(scaled) == 1 else f"bands {', '.join(map(str, scaled))} have"
     return [
-        f"{which} a scale of {file.scales[first]:g} and an offset of {file.offsets[first]:g}, which are not "
-        "applied: the network sees stored values; gdal_translate -unscale -ot Float32 applies them"
+        f"{which} a scale of {file.scales[first]:g} and an offset of {file.offsets[first]:g}, {NOT_APPLIED}: the "
+        "network sees stored values; gdal_translate -unscale -ot Float32 applies them, and so does --scaling physical+..."
     ]
 
 

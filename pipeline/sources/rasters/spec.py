@@ -74,9 +74,15 @@ def raster_spec(
         nodata=plan.nodata,
         band_names=names if any(names) else (),
         band_numbers=tuple(bands),
+        scale_offsets=_scale_offsets(file, bands),
         chunk=tuple(dataset.block_shapes[0]),
         decoded_bytes=_cached_bytes(file, bands),
     )
+
+
+def _scale_offsets(file: Any, bands: Sequence[int]) -> tuple[tuple[float, float], ...]:
+    found = tuple((float(file.scales[band - 1]), float(file.offsets[band - 1])) for band in bands)
+    return () if set(found) <= {(1.0, 0.0)} else found
 
 
 def georef_of(dataset: Any, uri: str, *, is_overview: bool = False) -> GeoRef:

@@ -171,9 +171,22 @@ def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: 
         nodata=marks if any(mark is not None for mark in marks) else (),
         band_names=names if any(names) else (),
         band_numbers=numbers,
+        scale_offsets=_scale_offsets(len(bands), parts),
         chunk=(min(rows, grid.shape[0]), min(columns, grid.shape[1])),
         decoded_bytes=int(np.ceil(sum(shares))),
     )
+
+
+def _scale_offsets(bands: int, parts: Sequence[Part]) -> tuple[tuple[float, float], ...]:
+    """Return scale and offset of every band; nothing if no file has any, or files of one band have different ones."""
+    found: list[set[tuple[float, float]]] = [set() for _ in range(bands)]
+    for part in parts:
+        pairs = part.source.spec.scale_offsets or ((1.0, 0.0),) * len(part.positions)
+        for position, pair in zip(part.positions, pairs, strict=True):
+            found[position].add(pair)
+    if any(len(pairs) != 1 for pairs in found) or all(pairs == {(1.0, 0.0)} for pairs in found):
+        return ()
+    return tuple(pair for pairs in found for pair in pairs)
 
 
 def _on_grid(pixels: int, axis: Axis) -> int:

@@ -17,6 +17,7 @@ from segment_tiles.pipeline.models.networks.crf import (
     refine_batch,
 )
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 SIDE = 96
@@ -100,7 +101,7 @@ def test_a_model_with_parameters_is_segmented_with_the_crf(scene):
     def scores(extra):
         table = ClassTable((MapClass(0, "ground", (0, 0, 0)), MapClass(1, "disc", (255, 0, 0))))
         manifest = ModelManifest(
-            "with-crf", Architecture("deeplabv2", "vgg16"), ("r", "g", "b"), "uint8", (0.0,) * 3, (1.0,) * 3,
+            "with-crf", Architecture("deeplabv2", "vgg16"), ("r", "g", "b"), "uint8", z_score((0.0,) * 3, (1.0,) * 3),
             SIDE, 0.5, table, extra=extra,
         )  # fmt: skip
         segmenter = Segmenter(Fixed(), manifest, torch.device("cpu"))

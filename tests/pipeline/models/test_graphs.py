@@ -19,6 +19,7 @@ from segment_tiles.pipeline.models.graphs.probing import Asked
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_graph_package
 from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
 from segment_tiles.pipeline.models.packages.manifest import GRAPH_FILES, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 
@@ -98,7 +99,14 @@ def test_a_packaged_graph_segments_like_the_network_it_came_from(tmp_path, kind)
     graph = imported(kind, path, folder / "copy")
     classes = ClassTable((MapClass(0, "a", (0, 0, 0)), MapClass(1, "b", (1, 1, 1))))
     manifest = ModelManifest(
-        "a-graph", graph.architecture, ("r", "g", "b"), "uint8", (100.0,) * 3, (50.0,) * 3, 64, 0.25, classes
+        "a-graph",
+        graph.architecture,
+        ("r", "g", "b"),
+        "uint8",
+        z_score((100.0,) * 3, (50.0,) * 3),
+        64,
+        0.25,
+        classes,
     )
     save_graph_package(folder, manifest, folder / "copy")
     assert sorted(p.name for p in folder.iterdir()) == sorted(["model.json", GRAPH_FILES[kind]])

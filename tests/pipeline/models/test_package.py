@@ -19,6 +19,7 @@ from segment_tiles.pipeline.models.package import load_manifest, load_network, s
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.packages.stac_item import from_stac_item, to_stac_item
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 
 LIGHT = Architecture("deeplabv3plus", "resnet10t", 16, (1, 2), "window", 3, details={"channels": 16})
 MANIFEST = ModelManifest(
@@ -26,8 +27,7 @@ MANIFEST = ModelManifest(
     architecture=LIGHT,
     bands=("red", "nir"),
     dtype="uint16",
-    mean=(100.5, 2000.0),
-    std=(10.0, 300.25),
+    scaling=z_score((100.5, 2000.0), (10.0, 300.25)),
     tile=256,
     overlap=0.25,
     classes=ClassTable((MapClass(0, "Wasser & Eis", (0, 0, 255)), MapClass(1, "land", (1, 2, 3)))),
@@ -104,8 +104,9 @@ def manifests(draw):
         ),
         bands=tuple(bands),
         dtype=draw(st.sampled_from(["uint8", "uint16", "float32"])),
-        mean=tuple(draw(st.lists(finite, **per_band))),
-        std=tuple(draw(st.lists(st.floats(1e-3, 1e6), **per_band))),
+        scaling=z_score(
+            tuple(draw(st.lists(finite, **per_band))), tuple(draw(st.lists(st.floats(1e-3, 1e6), **per_band)))
+        ),
         tile=draw(st.integers(1, 4096)),
         overlap=draw(st.floats(0, 0.99)),
         classes=ClassTable(tuple(MapClass(i, name, draw(color)) for i, name in enumerate(classes))),
@@ -312,11 +313,10 @@ def test_weights_that_change_after_the_manifest_was_read_are_refused(package, ne
     ("change", "text"),
     [
         ({"name": "a b"}, "model name"),
-        ({"std": (1.0, 0.0)}, "above 0"),
-        ({"mean": (1.0,)}, "1 mean and"),
+        ({"scaling": z_score((1.0,) * 3, (1.0,) * 3)}, "has 3 entries, but there are 2 bands"),
         ({"tile": 0}, "tile 0"),
         ({"architecture": replace(LIGHT, details={"multi_grid": (1, 2)})}, "multi_grid"),
-        ({"bands": ("a",), "mean": (0.0,), "std": (1.0,)}, "another shape"),
+        ({"bands": ("a",), "scaling": z_score((0.0,), (1.0,))}, "another shape"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_never_written(tmp_path, network, change, text):

@@ -43,7 +43,7 @@ from segment_tiles.workflows.plans.compute.compute_choice import (
 from segment_tiles.workflows.plans.compute.kept_choice import Choice, choice_file
 from segment_tiles.workflows.plans.compute.model_probe import NOT_CALIBRATED_YET
 from segment_tiles.workflows.plans.compute.tune import tune
-from segment_tiles.workflows.regions.loaded_model import load_scorer
+from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.run import CALIBRATED_ONCE
 from segment_tiles.workflows.run.segment import segment
@@ -201,7 +201,7 @@ def test_without_its_network_a_run_does_not_go_on_with_another(first: FirstRun, 
     path = path_of(load_manifest(first.model), SIDE)
     kept = path.read_bytes()
     path.unlink()
-    load_scorer.cache_clear()  # another start would not have it
+    forget_segmenters()  # another start would not have it
     with pytest.raises(ModelError, match="put it back, or use --restart"):
         segment(config(first.scene, first.model, out), Listening())
     path.write_bytes(kept)

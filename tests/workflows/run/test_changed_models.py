@@ -14,7 +14,7 @@ import rasterio
 from segment_tiles.pipeline.errors import ChangedRunError, ModelError
 from segment_tiles.pipeline.models.package import MANIFEST_FILE, load_manifest
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
+from segment_tiles.workflows.regions.loaded_model import ModelRequest, forget_segmenters, load_scorer
 from segment_tiles.workflows.run.segment import segment
 
 
@@ -76,10 +76,10 @@ def test_a_run_is_not_taken_up_with_another_scaling(small_model: Path, tmp_path:
 def test_a_worker_refuses_a_package_that_was_edited_meanwhile(small_model: Path, tmp_path: Path) -> None:
     model = copied(small_model, tmp_path)
     request = ModelRequest(((str(model), load_manifest(model).map_checksum),), "cpu")
-    load_scorer.cache_clear()
+    forget_segmenters()
     load_scorer(request)
     scaling_changed(model)
-    load_scorer.cache_clear()
+    forget_segmenters()
     with pytest.raises(ModelError, match=r"its weights or its model\.json are not those"):
         load_scorer(request)
 

@@ -44,6 +44,7 @@ def segmented_data_array(
         _georef(image),
         nodata=for_bands(_declared_nodata(image), count),
         band_names=_band_names(image, bands),
+        scale_offsets=_scale_offsets(image, count),
     )
     codes, table = class_codes(image.data, spec, config, progress)
     coords = {name: c for name, c in image.coords.items() if {y, x}.issuperset(c.dims) and name != bands}
@@ -93,6 +94,15 @@ def _declared_nodata(image: xarray.DataArray) -> float | None:
         return nodata_as(image.dtype.name, float(declared))
     except UsageError:
         return None  # as of a raster: a mark that no pixel can have marks nothing
+
+
+def _scale_offsets(image: xarray.DataArray, count: int) -> tuple[tuple[float, float], ...]:
+    """Return scale and offset of every band, as rioxarray has them in the attributes of values that are stored ones."""
+    named = image.attrs
+    scales = named.get("scales", (named.get("scale_factor", 1.0),) * count)
+    offsets = named.get("offsets", (named.get("add_offset", 0.0),) * count)
+    found = tuple((float(scale), float(offset)) for scale, offset in zip(scales, offsets, strict=False))
+    return () if len(found) != count or set(found) == {(1.0, 0.0)} else found
 
 
 def _band_names(image: xarray.DataArray, bands: str | None) -> tuple[str, ...]:

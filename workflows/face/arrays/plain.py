@@ -19,6 +19,7 @@ from segment_tiles.workflows.face.arrays.run import (
     segmented_region,
 )
 from segment_tiles.workflows.face.progress import Progress, TileCount
+from segment_tiles.workflows.scenes.scene_statistics import SIDE_LOOKED_AT
 
 
 def is_dask(values: object) -> bool:
@@ -107,9 +108,12 @@ def _chosen(values: Any, spec: RasterSpec) -> Any:
     return values if indices == list(range(values.shape[0])) else values[indices]
 
 
-def _sample(values: Any, side: int) -> Any:
-    """Return all values that are there; of a lazy array up to four tiles about its middle."""
+def _sample(values: Any, side: int | None) -> Any:
+    """Return all values that are there; of a lazy array up to four tiles about its middle, or (None) some of all."""
     if not is_dask(values):
         return values
+    if side is None:
+        down, across = (-(-size // SIDE_LOOKED_AT) for size in values.shape[1:])
+        return np.asanyarray(values[:, ::down, ::across])
     rows, columns = (slice(max(0, size // 2 - side), size // 2 + side) for size in values.shape[1:])
     return np.asanyarray(values[:, rows, columns])

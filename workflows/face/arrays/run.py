@@ -30,6 +30,7 @@ from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scor
 from segment_tiles.workflows.results.report import not_finite_warning
 from segment_tiles.workflows.scenes.arrays import scene_of_array
 from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.scene_statistics import Pixels, pixels_of, scaled_scene
 from segment_tiles.workflows.sizes_check import check_batch
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ class ArrayRun:
     """As asked for, with what `tune` kept."""
 
 
-Crop = Callable[[RasterSpec, int], NDArray[Any]]
-"""Gives values, bands x rows x columns, of the bands of a spec: all, or about the middle some tiles of a side."""
+Crop = Callable[[RasterSpec, int | None], NDArray[Any]]
+"""Gives values, bands x rows x columns, of the bands of a spec: all, or, of a lazy array, some tiles of a side about
+the middle, or (None) every so manieth row and column."""
 
 
 def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
@@ -82,6 +84,7 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
     if tuned.tuned:
         config, scene = tuned, _scene(tuned, spec)
     check_batch(config.batch or 1, scene.lattice.tile, scene.spec.bands, is_elsewhere=False)
+    scene = scaled_scene(scene, None, lambda: _looked_at(sample(scene.spec, None), scene.spec, config))
     for text in scene.warnings:
         warnings.warn(text, SegmentTilesWarning, stacklevel=4)
     probe = _choice(config, scene, sample)
@@ -95,8 +98,17 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
         config.augmentation,
         config.trust,
         probe.calibrations,
+        scene.scalings,
     )
     return ArrayRun(scene.spec, request, scene.manifest.classes, scene.lattice, config)
+
+
+def _looked_at(values: NDArray[Any], spec: RasterSpec, config: RunConfig) -> Pixels:
+    """Return pixels by which statistics of the scene are measured."""
+    height, width = values.shape[1:]
+    source = array_source(values, replace(spec, height=height, width=width), config)
+    (found,) = pixels_of(source)
+    return found
 
 
 def _check_spec(spec: RasterSpec) -> None:
@@ -133,7 +145,10 @@ def of_bands(spec: RasterSpec, config: RunConfig) -> RasterSpec:
     if config.nodata is not None:
         marks = for_bands(nodata_as(spec.dtype, config.nodata), len(numbers))
     names = spec.band_names and tuple(spec.band_names[number - 1] for number in numbers)
-    return replace(spec, bands=len(numbers), nodata=marks, band_names=names, band_numbers=numbers)
+    scales = spec.scale_offsets and tuple(spec.scale_offsets[number - 1] for number in numbers)
+    return replace(
+        spec, bands=len(numbers), nodata=marks, band_names=names, band_numbers=numbers, scale_offsets=scales
+    )
 
 
 def _choice(config: RunConfig, scene: Scene, sample: Crop) -> Probe:

@@ -67,8 +67,14 @@ def remember(path: Path, probe: Probe) -> None:
 
 def probe_file(scene: Scene, options: ComputeOptions, pair: tuple[str, str], batch: int, label: str) -> Path:
     """Return where what one way to compute takes is kept; threads decide it, too."""
+    # other scalings take more memory than a fixed z-score; whatever their numbers, the same
+    scalings = [
+        str(manifest.scaling_used.declared(len(manifest.bands)))
+        for _, manifest in scene.members
+        if not manifest.scaling_used.is_fixed_z_score
+    ]
     key = json_text(
-        [[manifest.network_checksum for _, manifest in scene.members], scene.lattice.tile, scene.spec.bands,
+        [[manifest.network_checksum for _, manifest in scene.members], *scalings, scene.lattice.tile, scene.spec.bands,
          scene.spec.dtype, options.device, options.augmentation, pair, batch, label, platform.node(), _processors(),
          installed_version("segment-tiles")],
         indent=None,

@@ -88,7 +88,8 @@ class ModelBench:
         options, tile = self.options, self._scene.lattice.tile
         return ModelRequest(
             (), str(self._device), precision, backend, batch, tile, options.augmentation, options.trust,
-            options.calibrations.checksums if precision == INT8 else (), options.own_folder,
+            options.calibrations.checksums if precision == INT8 else (),
+            own_folder=options.own_folder,
         )  # fmt: skip
 
     def of(self, batch: int) -> Bench:
@@ -125,7 +126,8 @@ class ModelBench:
         models = tuple(
             (portable_name(folder), manifest.map_checksum) for folder, manifest in self._scene.members
         )
-        scorer_request = replace(self._request(backend, precision, batch), models=models)
+        request = self._request(backend, precision, batch)
+        scorer_request = replace(request, models=models, scalings=self._scene.scalings)
         scorer = load_scorer(scorer_request)
         if earlier is not None:
             return replace(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segment_tiles.pipeline.models.scaling.usual import usual_values
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,8 +22,9 @@ def smooth_noise(manifest: ModelManifest, batch: int, tile: int) -> Tensor:
     coarse = torch.from_numpy(rng.normal(size=(batch, len(manifest.bands), 16, 16)))
     smooth = torch.nn.functional.interpolate(coarse, size=(tile, tile), mode="bilinear")
     shape = (1, -1, 1, 1)
-    values = smooth * torch.tensor(manifest.std).reshape(shape) + torch.tensor(manifest.mean).reshape(shape)
     dtype = np.dtype(manifest.dtype)
+    mean, std = usual_values(manifest.scaling_used, len(manifest.bands), manifest.dtype)
+    values = smooth * torch.tensor(std).reshape(shape) + torch.tensor(mean).reshape(shape)
     if dtype.kind == "f":
         return values.to(torch.float32)
     limits = np.iinfo(dtype)

@@ -57,7 +57,7 @@ def tune(asked: TuneConfig, *, device: str = "auto", **of_run: Any) -> dict[str,
     from segment_tiles.workflows.regions.loaded_model import LoadedPackage  # noqa: PLC0415
 
     folder = find_model(asked.model)
-    manifest = load_manifest(folder)
+    manifest = load_manifest(folder).without_scene()
     target = resolve_device(device)
     kept = choice_file([manifest.network_checksum], device_label(target))
     before, calibrations = kept.read() or Choice(), kept_calibrations([manifest], manifest.tile)

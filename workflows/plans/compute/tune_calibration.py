@@ -19,6 +19,7 @@ from segment_tiles.workflows.plans.compute.model_bench import ModelBench
 from segment_tiles.workflows.plans.compute.sample_tiles import CALIBRATED, JUDGED
 from segment_tiles.workflows.plans.compute.scene_tiles import tiles_of
 from segment_tiles.workflows.scenes.registry import open_scene
+from segment_tiles.workflows.scenes.scene_statistics import scaled_scene
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,7 @@ def calibrated_and_judged(
     trust = bool(of_run.get("trust"))
     options = ComputeOptions(str(device), INT8, trust=trust)
     scenes = [
-        open_scene(RunConfig(source, asked.model, Path(), device=str(device), **of_run))
+        scaled_scene(open_scene(RunConfig(source, asked.model, Path(), device=str(device), **of_run)), None)
         for source in asked.calibrate
     ]
     scene = scenes[0]

@@ -13,6 +13,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.rasters.facts import NOT_APPLIED
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
@@ -86,6 +87,8 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
     """
     config = replace(config.with_view(resolution.view), level=resolution.level)
     bands, spec, notes = choose_bands(config, models.manifest)
+    if models.manifest.scaling_used.values == "physical" and spec.scale_offsets:
+        notes = tuple(note for note in notes if NOT_APPLIED not in note)
     mask, tissue_notes = find_tissue(config)
     opener = RasterOpener(
         absolute_uri(config.source), bands, config.nodata, config.nodata_rule, config.alpha,
@@ -146,7 +149,7 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
 
 def raster_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
     """Return what in a raster is unlike what the model was trained on."""
-    found = type_warnings(spec, manifest)
+    found = [*type_warnings(spec, manifest), *_physical_notes(spec, manifest)]
     size = _pixel_size_metres(spec)
     if size is not None and manifest.pixel_size is not None and manifest.pixel_unit == "m":
         factor = max(size / manifest.pixel_size, manifest.pixel_size / size)
@@ -156,6 +159,16 @@ def raster_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
                 "objects look unlike those it knows"
             )
     return found
+
+
+def _physical_notes(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
+    """Say that stored values are taken for physical ones, if nothing says what they measure."""
+    if manifest.scaling_used.values != "physical" or spec.scale_offsets or spec.dtype.startswith("float"):
+        return []
+    return [
+        f"model {manifest.name} wants physical values, but scale and offset of the bands, {spec.dtype}, are not known: "
+        "their values are taken as they are; gdal_edit.py -scale S -offset O, or the --scaling that fits, says otherwise"
+    ]
 
 
 def _pixel_size_metres(spec: RasterSpec) -> float | None:

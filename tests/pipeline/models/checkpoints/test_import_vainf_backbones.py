@@ -18,6 +18,7 @@ from segment_tiles.pipeline.models.checkpoints.recognition import import_weights
 from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.packages.manifest_file import check_manifest
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.workflows.model_packages.import_result import class_table
 
 
@@ -228,7 +229,7 @@ def test_a_package_of_an_import_that_computed_something_else_is_refused():
     new = replace(old, details={**old.details, "stem_relu": False})
     table = class_table(("land", "water"))
     manifest = ModelManifest(
-        "hrnet", old, ("r", "g", "b"), "uint8", (1.0,) * 3, (1.0,) * 3, 512, 0.5, table,
+        "hrnet", old, ("r", "g", "b"), "uint8", z_score((1.0,) * 3, (1.0,) * 3), 512, 0.5, table,
         extra={"imported_from": {"source": "VainF/DeepLabV3Plus-Pytorch", "file": "best.pth"}},
     )  # fmt: skip
     with pytest.raises(ModelError, match=r"hrnet: .*import best\.pth again"):

@@ -15,6 +15,7 @@ from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.checkpoints.monai.bundle import is_bundle, read_bundle
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.models.scaling.scaler import Scaler
 from segment_tiles.workflows.model_packages.weights_import import ImportRequest, import_model
 
 ARGUMENTS: dict[str, Any] = {
@@ -75,11 +76,10 @@ def test_a_bundle_becomes_a_package_that_answers_as_its_network(tmp_path: Path, 
     bundle = make_bundle(tmp_path / "bundle", network, {"_target_": "UNet", **ARGUMENTS})
     with pytest.raises(ModelError, match="is a MONAI bundle; make a package of it"):
         find_model(str(bundle))
-    result = import_model(ImportRequest(bundle, tmp_path / "package", (), dtype="int16"))
+    import_model(ImportRequest(bundle, tmp_path / "package", (), dtype="int16"))
     manifest = load_manifest(tmp_path / "package")
     assert manifest.classes.names == ("background", "liver", "spleen")
-    assert (manifest.mean, manifest.std, manifest.tile) == ((-50.0,), (200.0,), 96)
-    assert any("not cut off" in note for note in result.assumptions)
+    assert (str(manifest.scaling), manifest.tile) == ("min-max -50, 150 then clip 0, 1", 96)
     image = torch.randn(2, 1, 40, 52)
     rebuilt = load_network(tmp_path / "package", manifest)
     with torch.inference_mode():
@@ -120,8 +120,8 @@ def test_what_cannot_run_is_refused(
         read_bundle(bundle)
 
 
-def test_scaling_by_each_picture_needs_the_users_numbers(tmp_path: Path, network: UNet) -> None:
-    transforms = [{"_target_": "ScaleIntensityd", "keys": "image"}]
+def test_a_scaling_that_cannot_be_followed_needs_the_users_numbers(tmp_path: Path, network: UNet) -> None:
+    transforms = [{"_target_": "AdjustContrastd", "keys": "image", "gamma": 2}]
     bundle = make_bundle(tmp_path / "bundle", network, {"_target_": "UNet", **ARGUMENTS}, transforms)
     with pytest.raises(UsageError, match="--mean is needed"):
         import_model(ImportRequest(bundle, tmp_path / "package", ()))
@@ -200,17 +200,18 @@ NORMALIZE = {"_target_": "NormalizeIntensityd", "keys": "image", "subtrahend": 0
 
 def test_two_scalings_are_composed(tmp_path: Path, network: UNet) -> None:
     bundle = make_bundle(tmp_path / "b", network, {"_target_": "UNet", **ARGUMENTS}, (SCALING, NORMALIZE))
-    found = read_bundle(bundle).preprocessing
-    values = torch.tensor([-50.0, 30.0, 150.0])
-    assert found.mean is not None
-    torch.testing.assert_close((values - found.mean) / found.std, ((values + 50) / 200 - 0.5) / 0.25)
+    scaling = read_bundle(bundle).preprocessing.scaling
+    assert scaling is not None
+    values = torch.tensor([-80.0, -50.0, 30.0, 150.0, 160.0]).reshape(1, 1, 1, 5)
+    expected = (((values + 50) / 200).clamp(0, 1) - 0.5) / 0.25
+    torch.testing.assert_close(Scaler(scaling, 1, torch.device("cpu")).scaled(values, None), expected)
 
 
 @pytest.mark.parametrize(
     "last",
-    [{"_target_": "NormalizeIntensityd"}, {"_target_": "AdjustContrastd"}, {**NORMALIZE, "nonzero": True}],
+    [{"_target_": "HistogramNormalized"}, {"_target_": "AdjustContrastd"}, {**NORMALIZE, "nonzero": True}],
 )
-def test_a_scaling_by_each_picture_after_a_fixed_one_is_not_passed_over(
+def test_a_scaling_that_cannot_be_followed_after_a_fixed_one_is_not_passed_over(
     tmp_path: Path, network: UNet, last: dict[str, Any]
 ) -> None:
     bundle = make_bundle(tmp_path / "b", network, {"_target_": "UNet", **ARGUMENTS}, (SCALING, last))

@@ -14,6 +14,7 @@ from segment_tiles.pipeline.models.networks.build import build_network, with_out
 from segment_tiles.pipeline.models.package import save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.packages.stac_item import from_stac_item, to_stac_item
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 
 STRIDES = {"drn_d_54": 8, "xception_jfzhang": 16, "xception_vainf": 16, "hrnetv2_32": 32, "hrnetv2_48": 32}
 
@@ -98,8 +99,7 @@ def manifest_of(backbone, tile=512):
         architecture=described(backbone),
         bands=("red", "green", "blue"),
         dtype="uint8",
-        mean=(1.0, 2.0, 3.0),
-        std=(1.0, 1.0, 1.0),
+        scaling=z_score((1.0, 2.0, 3.0), (1.0, 1.0, 1.0)),
         tile=tile,
         overlap=0.5,
         classes=ClassTable((MapClass(0, "land", (0, 0, 255)), MapClass(1, "water", (1, 2, 3)))),
