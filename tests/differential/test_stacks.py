@@ -20,6 +20,7 @@ from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source
@@ -158,7 +159,7 @@ def test_thresholds_of_a_stack_are_those_of_the_bands_that_gdal_resamples(
     table = ClassTable(tuple(MapClass(i, f"c{i}", (i, i, i)) for i in range(8)))
     manifest = ModelManifest(
         name="thresholds", architecture=Architecture("test", "none", output_stride=8), bands=("a", "b", "c"),
-        dtype="float32", mean=(0.0,) * 3, std=(1.0,) * 3, tile=32, overlap=0.25, classes=table,
+        dtype="float32", scaling=z_score((0.0,) * 3, (1.0,) * 3), tile=32, overlap=0.25, classes=table,
     )  # fmt: skip
     cuts = [4321.25, 4500.125, 4765.4]
     segmenter = Segmenter(Thresholds(cuts), manifest, torch.device("cpu"))

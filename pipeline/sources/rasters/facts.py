@@ -109,7 +109,8 @@ def _scaling_notes(file: Any, bands: Sequence[int]) -> list[str]:
     which = f"band {scaled[0]} has" if len(scaled) == 1 else f"bands {', '.join(map(str, scaled))} have"
     return [
         f"{which} a scale of {file.scales[first]:g} and an offset of {file.offsets[first]:g}, {NOT_APPLIED}: the "
-        "network sees stored values; gdal_translate -unscale -ot Float32 applies them, and so does --scaling physical+..."
+        "network sees stored values; gdal_translate -unscale -ot Float32 applies them, and so does a --scaling of "
+        "physical values"
     ]
 
 

@@ -62,6 +62,27 @@ def noise(seed: int = 0) -> NDArray[np.uint16]:
     return np.random.default_rng(seed).integers(1, 9000, (3, 70, 80)).astype(np.uint16)
 
 
+def unscaled_by_gdal(source: Path, path: Path) -> Path:
+    """Return a VRT whose bands GDAL computes as ``gdal_translate -unscale -ot Float32`` does."""
+    with rasterio.open(source) as file:
+        height, width, crs, transform = file.height, file.width, file.crs.to_wkt(), file.transform.to_gdal()
+    bands = "".join(
+        f'''<VRTRasterBand dataType="Float32" band="{band}"><ComplexSource>
+        <SourceFilename relativeToVRT="1">{source.name}</SourceFilename><SourceBand>{band}</SourceBand>
+        <ScaleOffset>{OFFSETS[band - 1]!r}</ScaleOffset><ScaleRatio>{SCALES[band - 1]!r}</ScaleRatio>
+        </ComplexSource></VRTRasterBand>'''
+        for band in (1, 2, 3)
+    )
+    path.write_text(
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{crs.replace("<", "&lt;")}</SRS>'
+        f"<GeoTransform>{', '.join(map(str, transform))}</GeoTransform>{bands}</VRTDataset>"
+    )
+    with rasterio.open(path) as made:
+        units = np.array([SCALES, OFFSETS]).reshape(2, 3, 1, 1)
+        assert np.array_equal(made.read(), (noise() * units[0] + units[1]).astype(np.float32))
+    return path
+
+
 def with_scaling(model: Path, folder: Path, entries: Any, values: str | None = None) -> Path:
     """Copy a package, and write another ``value_scaling`` into it, as its author would."""
     shutil.copytree(model, folder)
@@ -73,7 +94,7 @@ def with_scaling(model: Path, folder: Path, entries: Any, values: str | None = N
     return folder
 
 
-def config(source: Path, model: Path, out: Path, **changes: Any) -> RunConfig:
+def config(source: Path | str, model: Path, out: Path, **changes: Any) -> RunConfig:
     return RunConfig(str(source), str(model), out, **{**FIXED, "formats": (), "preview": False, **changes})
 
 
@@ -82,7 +103,7 @@ def codes(out: Path) -> NDArray[Any]:
     return np.stack([np.asarray(store[name][:]) for name in ("classes", "confidence")])
 
 
-def done(source: Path, model: Path, out: Path, **changes: Any) -> tuple[NDArray[Any], list[str]]:
+def done(source: Path | str, model: Path, out: Path, **changes: Any) -> tuple[NDArray[Any], list[str]]:
     listener = Hears()
     segment(config(source, model, out, **changes), listener)
     return codes(out), listener.warnings
@@ -90,9 +111,7 @@ def done(source: Path, model: Path, out: Path, **changes: Any) -> tuple[NDArray[
 
 def test_physical_values_are_those_that_gdal_writes(small_model: Path, tmp_path: Path) -> None:
     stored = write(tmp_path / "stored.tif", noise(), with_units=True)
-    # what gdal_translate -unscale -ot Float32 writes: computed in float64
-    units = np.array([SCALES, OFFSETS]).reshape(2, 3, 1, 1)
-    physical = write(tmp_path / "physical.tif", (noise() * units[0] + units[1]).astype(np.float32))
+    physical = unscaled_by_gdal(stored, tmp_path / "physical.vrt")
     entries = [{"type": "z-score", "mean": m, "stddev": s} for m, s in ((0.4, 0.2), (0.9, 0.5), (4500, 2000))]
     model = with_scaling(small_model, tmp_path / "wants-physical", entries, "physical")
     found, warnings = done(stored, model, tmp_path / "a")
@@ -105,8 +124,16 @@ def test_physical_values_are_those_that_gdal_writes(small_model: Path, tmp_path:
     silent = write(tmp_path / "silent.tif", noise())
     _, warnings = done(silent, model, tmp_path / "d")
     assert any(
-        "wants physical values, but the bands, uint16, say no scale and no offset" in w for w in warnings
+        "wants physical values, but scale and offset of the bands, uint16, are not known" in w
+        for w in warnings
     )
+    for number, values in enumerate(noise()):
+        with rasterio.open(write(tmp_path / f"{number}.tif", values[np.newaxis]), "r+") as band:
+            band.scales, band.offsets = (SCALES[number],), (OFFSETS[number],)
+    stack = ",".join(str(tmp_path / f"{number}.tif") for number in range(3))
+    of_stack, warnings = done(stack, model, tmp_path / "e")
+    assert np.array_equal(of_stack, expected)
+    assert not any("not applied" in text for text in warnings)
 
 
 def test_what_a_package_says_and_what_the_user_says_are_one(small_model: Path, tmp_path: Path) -> None:

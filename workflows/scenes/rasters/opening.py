@@ -166,8 +166,8 @@ def _physical_notes(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
     if manifest.scaling_used.values != "physical" or spec.scale_offsets or spec.dtype.startswith("float"):
         return []
     return [
-        f"model {manifest.name} wants physical values, but scale and offset of the bands, {spec.dtype}, are not known: "
-        "their values are taken as they are; gdal_edit.py -scale S -offset O, or the --scaling that fits, says otherwise"
+        f"model {manifest.name} wants physical values, but scale and offset of the bands, {spec.dtype}, are not "
+        "known: their values are taken as they are; gdal_edit.py -scale S -offset O makes them known"
     ]
 
 
