@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,16 @@ def numbers_of(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     if whole.type == pa.bool_():
         return np.from_dlpack(whole.cast(pa.uint8())).view(np.bool_)
     return np.from_dlpack(whole)
+
+
+def bytes_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.object_]:
+    """Return a column of bytes with offsets of 64 bits, none of which is missing."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    _, offsets, values = whole.buffers()
+    ends = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1].tolist()
+    memory, found = memoryview(values), np.empty(len(whole), dtype=np.object_)
+    found[:] = [bytes(memory[start:stop]) for start, stop in pairwise(ends)]
+    return found
 
 
 def _column(

@@ -69,6 +69,12 @@ class PolygonizeOptions:
         return self.simplify == 0
 
     @property
+    def links_corners(self) -> bool:
+        """True if outlines are linked from their corners, in tiles and across seams; GDAL and GEOS make all others."""
+        # what is straightened may depend on the corner at which they begin a ring
+        return self.connectivity == 4 and self.keeps_pixel_edges and not self.right_angles
+
+    @property
     def is_exact(self) -> bool:
         """True if the area of every feature is its pixels times the area of a pixel."""
         return self.keeps_pixel_edges and not self.right_angles

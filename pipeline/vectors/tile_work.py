@@ -10,7 +10,12 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.vectors.arrow_columns import bytes_column, number_column
+from segment_tiles.pipeline.vectors.arrow_columns import (
+    bytes_column,
+    bytes_of,
+    number_column,
+    numbers_of,
+)
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.features import FeatureBuilder
 from segment_tiles.pipeline.vectors.geometry.join import join_pieces
@@ -24,6 +29,7 @@ from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import class_codes, class_selection
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling
+from segment_tiles.pipeline.vectors.tracing.joined import joined_outlines
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +81,16 @@ class TileWorker:
     def join(self, task: JoinTask) -> int:
         """Join the features of one tile into the ledger; return its number."""
         geometries, features = self._read_pieces(task)
-        joined = join_pieces(geometries, features, self._tiling.side, exact=self._options.keeps_pixel_edges)
-        joined = self._with_right_angles(task.attributes, joined)
+        joined = self._with_right_angles(task.attributes, self._joined(geometries, features))
         rows = self._builder.rows(task.attributes, joined, self._raster.spec.window)
         self._ledger.finish_joined(self._tiling.numbered(task.tile), rows)
         return task.tile
+
+    def _joined(self, geometries: Polygons, features: NDArray[np.int64]) -> Polygons:
+        """Return the geometry of each feature from those of its pieces."""
+        if self._options.links_corners:
+            return joined_outlines(geometries, features, self._tiling.side)
+        return join_pieces(geometries, features, self._tiling.side, exact=self._options.keeps_pixel_edges)
 
     def _with_right_angles(self, attributes: Attributes, geometries: Polygons) -> Polygons:
         """Return the geometries, right-angled in the classes that ask for it."""
@@ -95,10 +106,10 @@ class TileWorker:
         geometries, features = [np.empty(0, np.object_)], [np.empty(0, np.int64)]
         for number, here in task.pieces_by_tile():
             tile: VectorTile = self._tiling.numbered(number)
-            with pa.OSFile(str(self._ledger.pieces(tile)), "rb") as file:
+            with pa.memory_map(str(self._ledger.pieces(tile))) as file:
                 table = pa.ipc.open_file(file).read_all()
-                rows = np.searchsorted(table["label"].to_numpy(), task.piece_labels[here])
-                wkb = table["geometry"].take(pa.array(rows)).to_numpy()
+                rows = np.searchsorted(numbers_of(table["label"]), task.piece_labels[here])
+                wkb = bytes_of(table["geometry"].take(number_column(rows, pa.int64())))
             geometries.append(shapely.from_wkb(wkb))
             features.append(task.piece_features[here])
         return np.concatenate(geometries), np.concatenate(features)

@@ -20,6 +20,9 @@ INPUT_BANDS = 3
 FINISHING_BYTES = 448 * 2**20
 """What overviews, COG and polygons take after the computation of a raster of any size; measured by
 ``benchmarks/memory.py``."""
+KEPT_BYTES = 160 * 2**20
+"""Of what a batch took, what libraries keep at most when it is done: weights in other orders, buffers of threads.
+Measured as 95 to 127 MiB for ``canopy-rgb`` in torch on two cores."""
 SMALL_FINISHING_BYTES, FINISHING_BYTES_OF_PIXEL = 64 * 2**20, 48
 """Of a small raster: less than that, for it is held as a whole; an estimate from above."""
 
@@ -46,7 +49,7 @@ class MemoryPlan:
     finished_rows: int
     """Rows of codes and confidence on their way to disk, and what is kept of the source for its picture."""
     finishing: int = FINISHING_BYTES
-    """Of what follows the computation, when the rest but the program is free again."""
+    """Of what follows the computation, when the rest is free again but for the program and what is kept of a batch."""
     volume: int = 0
     """Slices of a volume that are held together, and what reading them takes on the way."""
 
@@ -58,8 +61,8 @@ class MemoryPlan:
 
     @property
     def total(self) -> int:
-        """The program, and the larger of computing and finishing."""
-        return self.program + max(self.computing, self.finishing)
+        """The program, and the larger of computing and of finishing with what is kept of a batch."""
+        return self.program + max(self.computing, min(self.batch, KEPT_BYTES) + self.finishing)
 
 
 def memory_of_region(

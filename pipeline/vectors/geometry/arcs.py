@@ -8,7 +8,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.vectors.geometry.rings import Polygons, ranks
+from segment_tiles.pipeline.vectors.geometry.rings import Polygons
+from segment_tiles.pipeline.vectors.tracing.ring_order import ranks
 
 Marks = NDArray[np.bool_]
 Numbers = NDArray[np.int64]

@@ -117,8 +117,7 @@ def _outlines(
     options: PolygonizeOptions,
 ) -> tuple[NDArray[np.int32], Polygons]:
     """Return the polygons of all labels, in pixels of the tile, simplified if asked for."""
-    # what is straightened may depend on the corner at which GDAL begins a ring
-    if options.connectivity == 4 and not options.simplify and not options.right_angles:
+    if options.links_corners:
         return connected_outlines(labels)
     owner, polygons = trace_outlines(labels, with_unlabelled=options.simplify > 0)
     if options.simplify > 0:

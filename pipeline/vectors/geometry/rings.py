@@ -6,6 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.vectors.tracing.ring_order import ranks
+
 Polygons = NDArray[np.object_]
 """Array of shapely Polygons."""
 
@@ -115,11 +117,6 @@ def insert_vertices(
     result[begin_at[:-1]] = coordinates
     result[begin_at[edge] + 1 + ranks(inserted)] = corners
     return shapely.from_ragged_array(kind, result, (begin_at[ring_offsets], polygon_offsets))
-
-
-def ranks(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return 0, 1, ... n - 1 for each number n, one after the other."""
-    return np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers)
 
 
 def _corners_on_edges(

@@ -9,7 +9,8 @@ import shapely
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.geometry.arcs import Arcs, Marks, Numbers, arcs_of
-from segment_tiles.pipeline.vectors.geometry.rings import Polygons, ranks
+from segment_tiles.pipeline.vectors.geometry.rings import Polygons
+from segment_tiles.pipeline.vectors.tracing.ring_order import ranks
 
 CHORDS_AT_ONCE = 65_536
 """Chords that are looked up at once: each is an object while it is."""

@@ -14,12 +14,18 @@ it costs depends on the pixels only where neighbours are compared.
 from __future__ import annotations
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-Polygons = NDArray[np.object_]
-Index = NDArray[np.int64]
-EAST, SOUTH, WEST, NORTH = range(4)
+from segment_tiles.pipeline.vectors.tracing.ring_order import (
+    EAST,
+    NORTH,
+    SOUTH,
+    WEST,
+    Index,
+    Polygons,
+    in_rings,
+    polygons_of_rings,
+)
 
 
 def connected_outlines(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], Polygons]:
@@ -43,8 +49,9 @@ def connected_outlines(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], Po
         return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.object_)
     rows, columns = np.divmod(vertex, labels.shape[1] + 1)
     following = _following(rows, columns, heading, labels.shape)
-    order, starts = _in_rings(following)
-    return _polygons(columns[order], rows[order], owner[order], starts)
+    order, starts = in_rings(following)
+    owners, polygons = polygons_of_rings(columns[order], rows[order], starts, owner[order[starts]])
+    return owners.astype(np.int32, copy=False), polygons
 
 
 def _corners(labels: NDArray[np.int32]) -> tuple[Index, NDArray[np.int32], NDArray[np.int8]]:
@@ -96,51 +103,3 @@ def _following(rows: Index, columns: Index, heading: NDArray[np.int8], shape: tu
         begins = begins[np.argsort(position[begins], kind="stable")]
         following[begins] = ends[np.argsort(position[ends], kind="stable")]
     return following
-
-
-def _in_rings(following: Index) -> tuple[Index, Index]:
-    """Return the corners ring by ring, each along its ring, and where the rings start.
-
-    Every corner looks twice as far ahead in each round, until it knows the first corner of its ring, and then how far
-    it is.
-    """
-    first, ahead = np.arange(len(following)), following
-    while True:
-        nearest = np.minimum(first, first[ahead])
-        if np.array_equal(nearest, first):
-            break
-        first, ahead = nearest, ahead[ahead]
-    is_first = first == np.arange(len(following))
-    ahead = np.where(is_first, np.arange(len(following)), following)
-    left = (~is_first).astype(np.int64)
-    while True:
-        more = left[ahead]
-        if not more.any():
-            break
-        left, ahead = left + more, ahead[ahead]
-    left[is_first] = len(following)  # corners to the end of the ring: most at its first
-    order = np.lexsort((-left, first))
-    return order, np.flatnonzero(is_first[order])
-
-
-def _polygons(
-    x: Index, y: Index, owner: NDArray[np.int32], starts: Index
-) -> tuple[NDArray[np.int32], Polygons]:
-    """Return label and polygon of all rings of each owner; the one that runs clockwise on a screen is its shell."""
-    sizes = np.diff(starts, append=len(x))
-    after = np.arange(1, len(x) + 1)
-    after[starts + sizes - 1] = starts
-    is_hole = np.add.reduceat(x * y[after] - x[after] * y, starts) < 0
-    rings = np.lexsort((is_hole, owner[starts]))
-    sizes, starts = sizes[rings], starts[rings]
-    ring_edges = np.concatenate([[0], np.cumsum(sizes + 1)])
-    # the corners of each ring, and the first again
-    within = np.arange(ring_edges[-1]) - np.repeat(ring_edges[:-1], sizes + 1)
-    corner = np.repeat(starts, sizes + 1) + within % np.repeat(sizes, sizes + 1)
-    shells = np.flatnonzero(~is_hole[rings])
-    polygon_edges = np.append(shells, len(rings))
-    coordinates = np.stack([x[corner], y[corner]], axis=1).astype(np.float64)
-    polygons = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, coordinates, (ring_edges, polygon_edges)
-    )
-    return owner[starts[shells]], polygons

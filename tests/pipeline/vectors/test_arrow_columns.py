@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from segment_tiles.pipeline.vectors.arrow_columns import (
     bytes_column,
+    bytes_of,
     flag_column,
     number_column,
     numbers_of,
@@ -45,6 +46,9 @@ def test_flags_there_and_back(values: np.ndarray) -> None:
 def test_bytes_and_text(blobs: list[bytes], texts: list[str]) -> None:
     assert bytes_column(blobs, pa.large_binary()).equals(pa.array(blobs, pa.large_binary()))
     assert bytes_column(np.array([*blobs, None], object)[:-1], pa.large_binary()).to_pylist() == blobs
+    blobs_of = bytes_column([b"before", *blobs], pa.large_binary())[1:]
+    assert bytes_of(blobs_of).tolist() == blobs
+    assert bytes_of(pa.chunked_array([blobs_of, blobs_of])).tolist() == [*blobs, *blobs]
     assert text_column(texts).equals(pa.array(texts, pa.string()))
 
 

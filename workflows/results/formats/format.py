@@ -123,6 +123,8 @@ class Format:
     """Raster driver of GDAL that it needs."""
     is_made: Callable[[Path, FormatOptions], bool] | None = None
     """Whether an output directory has it as asked for; None: if its file is there."""
+    is_made_aside: bool = False
+    """Whether it may be made in a thread beside other formats: it takes some 100 MiB at most, for maps of any size."""
     vector: VectorFormat | None = None
     """The vector format that it is, if it is one."""
     has_map_classes: bool = True

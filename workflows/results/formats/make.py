@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
 from segment_tiles.workflows.output_folder.made import Way, begin_files, made_otherwise
@@ -61,7 +62,24 @@ def make_formats(work: Work, names: Sequence[str]) -> list[str]:
 
 
 def _made(work: Work, formats: Sequence[Format]) -> list[str]:
+    """Make formats, those that keep one core busy one after the other in a thread beside the others."""
+    aside, others = (_together([f for f in formats if f.is_made_aside is side]) for side in (True, False))
+    for group in aside.values():
+        work.stage(", ".join(wanted.file for wanted in group))
+    untold = replace(work, stage=_tell_nobody)  # progress shows one stage at a time: the last that began
+    with ContextPool(1, thread_name_prefix="formats") as thread:
+        waiting = [thread.submit(make, untold, group) for make, group in aside.items()]
+        notes = [note for make, group in others.items() for note in make(work, group)]
+        return [*(note for made in waiting for note in made.result()), *notes]
+
+
+def _together(formats: Sequence[Format]) -> dict[Make, list[Format]]:
+    """Return the formats that have the same ``make``."""
     together: dict[Make, list[Format]] = {}
     for wanted in formats:
         together.setdefault(wanted.make, []).append(wanted)
-    return [note for make, group in together.items() for note in make(work, group)]
+    return together
+
+
+def _tell_nobody(_stage: str) -> None:
+    """Tell nobody."""

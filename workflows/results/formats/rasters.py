@@ -16,7 +16,6 @@ def _keep(_work: Work, _formats: Sequence[Format]) -> Sequence[str]:
 
 
 def _make_cog(work: Work, _formats: Sequence[Format]) -> Sequence[str]:
-    work.stage(COG.file)
     write_cog(work.group, work.folder / COG.file, pixel_counts=work.pixel_counts)
     return ()
 
@@ -66,6 +65,7 @@ COG: Final = Format(
     key="classes",
     is_class_raster=True,
     driver="COG",
+    is_made_aside=True,
 )
 CONFIDENCE: Final = Format(
     "confidence",
