@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from segment_tiles.pipeline.errors import ModelError
 
 LARGEST_CODE: Final = 65_534
 """Of a class; the code above it is nodata of maps of 16 bits."""
+
+Color = tuple[int, int, int]
+"""Red, green, blue, 0 to 255."""
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -86,12 +86,19 @@ class ClassTable:
         """Whether the codes are 0, 1, 2, ... without a gap."""
         return self.classes[-1].code == self.count - 1
 
-    def positions(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """Return the position of each code among the classes, of the type of the codes; nodata stays as it is."""
-        if self.is_dense:
-            return codes
-        found = np.searchsorted(np.array(self.codes), codes).astype(codes.dtype)
-        return np.where(codes == self.nodata, codes, found)
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One class as it will be."""
+
+    name: str
+    """Of the new class."""
+    sources: tuple[str, ...]
+    """Names, or codes, of the classes that become it."""
+    color: Color | None = None
+    """None: that of the class of this name, else of the one with the lowest code."""
+    code: int | None = None
+    """None: the lowest code of its classes."""
 
 
 def model_table(classes: tuple[MapClass, ...]) -> ClassTable:

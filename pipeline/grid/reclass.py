@@ -15,24 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.classes import LARGEST_CODE, ClassTable, MapClass
+from segment_tiles.pipeline.grid.classes import LARGEST_CODE, ClassTable, Color, MapClass, Target
 from segment_tiles.pipeline.grid.palette import class_color
-
-Color = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One class as it will be."""
-
-    name: str
-    """Of the new class."""
-    sources: tuple[str, ...]
-    """Names, or codes, of the classes that become it."""
-    color: Color | None = None
-    """None: that of the class of this name, else of the one with the lowest code."""
-    code: int | None = None
-    """None: the lowest code of its classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +171,11 @@ def check_codes_of_run(reclass: Reclass) -> None:
         if not 0 <= entry.code <= LARGEST_CODE:
             msg = f"--reclass: {entry.name!r} has the code {entry.code}; codes are from 0 to {LARGEST_CODE}"
             raise UsageError(msg)
+
+
+def positions_of(table: ClassTable, codes: NDArray[Any]) -> NDArray[Any]:
+    """Return the position of each code among the classes, of the type of the codes; nodata stays as it is."""
+    if table.is_dense:
+        return codes
+    found = np.searchsorted(np.array(table.codes), codes).astype(codes.dtype)
+    return np.where(codes == table.nodata, codes, found)

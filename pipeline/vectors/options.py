@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.reclass import Target
+from segment_tiles.pipeline.grid.classes import Target
 
 DEFAULT_VECTOR_TILE = 2048
 

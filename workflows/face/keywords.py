@@ -45,6 +45,7 @@ class PolygonKeywords(TypedDict, total=False):
     min_area: str | float
     simplify: str | float
     right_angles: str | Sequence[str] | None
+    split_by_class: bool
     reclass: PathText | None
 
 

@@ -26,7 +26,7 @@ def polygonize(
     progress
         Called with vector tiles done and in all, once from the start for each step.
     out
-        One file or several: .parquet .gpkg .fgb .geojson .geojsonl .qupath.geojson .pmtiles.
+        One file or several: .parquet .gpkg .fgb .geojson .geojsonl .qupath.geojson .pmtiles .shp .kml.
     format
         Format of each file, if its ending does not say it.
     band

@@ -81,13 +81,18 @@ class Result:
             If the run made no file of polygons.
         """
         import geopandas  # noqa: PLC0415 - slow to import
+        import pandas as pd  # noqa: PLC0415
 
+        from segment_tiles.workflows.output_folder.directory import OWN_FOLDER  # noqa: PLC0415 - brings Zarr
+        from segment_tiles.workflows.output_folder.made import files_by_class  # noqa: PLC0415
+
+        several = files_by_class(self.folder / OWN_FOLDER)
         for name in VECTOR_FILES:
-            path = self.folder / name
-            if name == "polygons.parquet" and path.exists():
-                return geopandas.read_parquet(path)
-            if path.exists():
-                return geopandas.read_file(path)
+            of_format = several.get(name.removeprefix("polygons."), [name])
+            read = geopandas.read_parquet if name == "polygons.parquet" else geopandas.read_file
+            frames = [read(self.folder / file) for file in of_format if (self.folder / file).exists()]
+            if frames:
+                return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
         msg = (
             f"{self.folder}: the run made no file of polygons; make one with: "
             f"segment-tiles export {self.folder} --format parquet"

@@ -71,6 +71,9 @@ class PolygonSettings:
         metavar="A,B",
         parse=parse_names,
     )
+    split_by_class: bool = option(
+        "A file of polygons for each class: polygons.CLASS.gpkg in place of polygons.gpkg.", default=False
+    )
 
 
 def given_settings(settings: PolygonSettings) -> dict[str, Any]:
@@ -119,7 +122,8 @@ class PolygonizeConfig(MapSettings):
         repr=False,
     )  # not in repr: it may hold secrets
     out: tuple[Path, ...] = option(
-        "May be repeated: .parquet .gpkg .fgb .geojson .geojsonl .qupath.geojson .pmtiles", metavar="FILE"
+        "May be repeated: .parquet .gpkg .fgb .geojson .geojsonl .qupath.geojson .pmtiles .shp .kml",
+        metavar="FILE",
     )
     formats: tuple[str, ...] = option(
         "Format of each --out whose ending does not say it: parquet, gpkg, qupath, ...",

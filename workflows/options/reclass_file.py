@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from segment_tiles.pipeline.errors import UsageError, one_line
-from segment_tiles.pipeline.grid.reclass import Color, Target
+from segment_tiles.pipeline.grid.classes import Color, Target
 
 COLUMNS: Final = ("from", "to", "color", "code")
 """Of a CSV file; the last two may be missing."""

@@ -21,13 +21,15 @@ from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.outputs.stores.store import SEALS_BESIDE
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.output_folder.lock import LOCK_FILES, held_folder
+from segment_tiles.workflows.output_folder.made import files_by_class, remove_files
 
 OWN_FOLDER = ".segment-tiles"
 RESULTS = (
     "classes.zarr", "classes.tif", "classes.tif.aux.xml", "classes.qml", "preview.png", "report.json", "item.json",
     "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm", "confidence.tif", "scores.tif",
     "polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.geojsonl", "polygons.fgb",
-    "polygons.qupath.geojson", "polygons.pmtiles", "polygons.qml",
+    "polygons.qupath.geojson", "polygons.pmtiles", "polygons.qml", "polygons.kml",
+    "polygons.shp", "polygons.shx", "polygons.dbf", "polygons.prj", "polygons.cpg",
 )  # fmt: skip
 """Names that a run gives; ``--restart`` removes these and nothing else."""
 
@@ -141,7 +143,9 @@ class OutputDirectory:
 
     def clear(self) -> None:
         """Throw away what an earlier run left; the directory is to be locked."""
+        by_class = [name for names in files_by_class(self.own).values() for name in names]
         self.clear_work()
+        remove_files(self.path, by_class)
         for name in RESULTS:
             result = self.path / name
             remove(result)  # of labels inside their source only the link

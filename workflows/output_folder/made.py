@@ -16,6 +16,7 @@ from segment_tiles.pipeline.outputs.stores.seals import read_sealed, write_seale
 Way = Mapping[str, Any]
 """Options that differ from the usual ones, as plain values; {}: as usual."""
 _FILE: Final = "made.json"
+_SHAPEFILE: Final = (".shx", ".dbf", ".prj", ".cpg")
 
 
 def ways_of(own: Path) -> dict[str, Way]:
@@ -26,8 +27,12 @@ def ways_of(own: Path) -> dict[str, Way]:
     own
         Folder with the books of the run.
     """
-    fields = read_sealed(own / _FILE)
-    return {} if fields is None else dict(fields["ways"])
+    return dict(_fields(own)["ways"])
+
+
+def files_by_class(own: Path) -> dict[str, list[str]]:
+    """Return format -> its files, of those that have one for each class in place of one."""
+    return {name: list(files) for name, files in _fields(own)["files"].items()}
 
 
 def begin_files(own: Path, folder: Path, wanted: Mapping[str, tuple[str, Way]]) -> None:
@@ -45,7 +50,7 @@ def begin_files(own: Path, folder: Path, wanted: Mapping[str, tuple[str, Way]]) 
     WriteFailedError
         If the disk is full or read-only.
     """
-    before = ways_of(own)
+    before, files = ways_of(own), files_by_class(own)
     now = {**before, **{name: way for name, (_, way) in wanted.items()}}
     now = {name: way for name, way in now.items() if way}
     if now == before:
@@ -54,13 +59,50 @@ def begin_files(own: Path, folder: Path, wanted: Mapping[str, tuple[str, Way]]) 
     try:
         for name, (file, way) in wanted.items():
             if before.get(name, {}) != way:
-                remove(folder / file)
-        write_sealed(own / _FILE, {"ways": now})
+                remove_files(folder, files.pop(name, [file]))
+        write_sealed(own / _FILE, {"ways": now, "files": files})
     except OSError as error:
         raise write_failed(own / _FILE, error) from error
+
+
+def keep_files(own: Path, folder: Path, made: Mapping[str, Sequence[str]]) -> None:
+    """Note the files of classes that were made, and remove those of an earlier time that are none of them.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or read-only.
+    """
+    fields, before = _fields(own), files_by_class(own)
+    try:
+        for name, files in made.items():
+            remove_files(folder, [file for file in before.get(name, ()) if file not in files])
+        write_sealed(own / _FILE, {**fields, "files": {**before, **made}})
+    except OSError as error:
+        raise write_failed(own / _FILE, error) from error
+
+
+def remove_files(folder: Path, names: Sequence[str]) -> None:
+    """Remove files, and what belongs to each: the parts of a shapefile, and the style of polygons of a class.
+
+    Raises
+    ------
+    OSError
+        If that is not allowed.
+    """
+    for path in (folder / name for name in names):
+        remove(path)
+        siblings = _SHAPEFILE if path.suffix == ".shp" else ()
+        style = (".qml",) if path.name.count(".") > 1 else ()
+        for ending in (*siblings, *style):
+            remove(path.with_suffix(ending))
 
 
 def made_otherwise(own: Path, wanted: Mapping[str, Way]) -> Sequence[str]:
     """Return the formats whose files, if there are any, were not made in the way that is asked for."""
     before = ways_of(own)
     return [name for name, way in wanted.items() if before.get(name, {}) != way]
+
+
+def _fields(own: Path) -> dict[str, Any]:
+    return {"ways": {}, "files": {}, **(read_sealed(own / _FILE) or {})}

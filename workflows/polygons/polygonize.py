@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,10 @@ from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import SourceChangedError, UsageError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
+from segment_tiles.pipeline.outputs.finished_file import finished_files, make_output_folder
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
 from segment_tiles.pipeline.sources.versions.version import KnownVersion, Version, known_version
-from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format
+from segment_tiles.pipeline.vectors.files.formats import VectorFormat, class_endings, vector_format
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.parts import MergedParts, read_part_columns
 from segment_tiles.pipeline.vectors.geometry.measure import measure_of
@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, the number of finished tiles and the number of all tiles."""
+LayerFile = tuple[Path, VectorFormat, Layer]
+"""A file, its format, and what it holds."""
 
 
 def polygonize(
@@ -59,6 +61,7 @@ def polygonize(
     workers: int = 1,
     threads: int = 1,
     level_scale: float = 1.0,
+    split_by_class: bool = False,
     restart: bool = False,
     progress: Progress | None = None,
 ) -> PolygonizeReport:
@@ -68,7 +71,8 @@ def polygonize(
     It may be any name that GDAL understands: a URL, ``/vsizip/...``, ``NETCDF:file:variable``.
     Every file of ``out`` has the format that its ending means, or the one in ``formats`` at its position.
     ``level_scale``, for QuPath, is the number of full-resolution pixels in a pixel of a class map made
-    on a coarser level of a slide. ``restart`` forgets the finished tiles of an interrupted request.
+    on a coarser level of a slide. ``split_by_class`` makes ``a.CLASS.gpkg`` of every class that has a feature, in place
+    of ``a.gpkg``. ``restart`` forgets the finished tiles of an interrupted request.
     ``threads`` are those of this process, if it works alone; like ``workers`` they change no polygon.
 
     Raises
@@ -102,7 +106,9 @@ def polygonize(
         codes = _changed_codes(raster, spec, ledger, options, workers)
         parts = _parts(TileSetup(raster, codes, tiles, options), spec, workers, threads, progress)
         _require_one_version(known, ledger)
-        report = _written(raster, targets, parts, spec, level_scale, started)
+        layer = _layer(targets[0][0], parts, spec, level_scale)
+        files = _files_by_class(targets, parts, layer) if split_by_class else [(*t, layer) for t in targets]
+        report = _written(raster, targets, files, parts, spec, layer, started)
         ledger.remove()
     log.info("%s in %.1f s", counted(report.features, "feature"), report.seconds)
     return report
@@ -138,18 +144,18 @@ def take_up_tiles(folder: Path, files: Sequence[Path]) -> None:
 def _written(
     raster: RasterName,
     targets: Sequence[tuple[Path, VectorFormat]],
+    files: Sequence[LayerFile],
     parts: Sequence[Path],
     spec: ClassRasterSpec,
-    level_scale: float,
+    layer: Layer,
     started: float,
 ) -> PolygonizeReport:
     """Write every file; return what it gave."""
-    layer = _layer(targets[0][0], parts, spec, level_scale)
     # first: a run takes the layers for the sign that all is done
-    styles = _write_styles(raster, targets, layer)
-    notes = [*placement_notes(spec, targets), *_write(targets, layer), *styles]
+    styles = _write_styles(raster, files)
+    notes = dict.fromkeys([*placement_notes(spec, targets), *_write(files), *styles])
     return PolygonizeReport(
-        files=tuple(path for path, _ in targets),
+        files=tuple(path for path, _, _ in files),
         features=len(layer.parts),
         classes=class_totals(parts, layer),
         unit=layer.measure.suffix,
@@ -175,23 +181,36 @@ def _changed_codes(
     return changed_codes(raster, spec, ledger, options, workers)
 
 
-def _write(targets: Sequence[tuple[Path, VectorFormat]], layer: Layer) -> list[str]:
+def _files_by_class(
+    targets: Sequence[tuple[Path, VectorFormat]], parts: Sequence[Path], layer: Layer
+) -> list[LayerFile]:
+    """Return a file for each class, of each format."""
+    by_class = [
+        replace(layer, parts=MergedParts(parts, entry.code), classes=(entry,)) for entry in layer.classes
+    ]
+    endings = class_endings(layer.classes)
+    return [
+        (kind.path_of_class(path, ending), kind, of_class)
+        for path, kind in targets
+        for ending, of_class in zip(endings, by_class, strict=True)
+    ]
+
+
+def _write(files: Sequence[LayerFile]) -> list[str]:
     """Write every file; return what the writers have to say."""
     notes: list[str] = []
-    for path, kind in targets:
-        with finished_file(path) as unfinished:
-            notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished, layer))
+    for path, kind, layer in files:
+        with finished_files(*kind.files_of(path)) as unfinished:
+            notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished[-1], layer))
         log.info("%s is written", path)
     return notes
 
 
-def _write_styles(
-    raster: RasterName, targets: Sequence[tuple[Path, VectorFormat]], layer: Layer
-) -> list[str]:
+def _write_styles(raster: RasterName, files: Sequence[LayerFile]) -> list[str]:
     """Write a style for QGIS beside every file that has the class column; return where that was not done."""
-    styles = {style_path(path): path for path, kind in targets if kind.has_class_column}
+    styles = {style_path(path): (path, layer) for path, kind, layer in files if kind.has_class_column}
     notes = []
-    for style, path in styles.items():
+    for style, (path, layer) in styles.items():
         if isinstance(raster, Path) and style == style_path(raster):
             notes.append(
                 f"{style.name}: not written, QGIS would use it for {raster.name} too; give another --out"

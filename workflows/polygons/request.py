@@ -36,6 +36,7 @@ def polygonize_as_asked(config: PolygonizeConfig, progress: Progress | None = No
         formats=config.formats or None,
         workers=config.workers,
         level_scale=config.level_scale,
+        split_by_class=config.split_by_class,
         restart=config.restart,
         progress=progress,
     )

@@ -120,9 +120,11 @@ def item_file(path: Path) -> ItemFile:
     """Return what the item says of a file: of a Format what its table says."""
     made = format_of_file(path.name)
     if made is not None:
-        return ItemFile(
-            path, made.key or made.file, made.title, made.media_type, made.roles, made.is_class_raster
+        is_part = path.name != made.file  # the polygons of one class
+        key, title = (
+            (path.name, f"Polygons ({path.name})") if is_part else (made.key or made.file, made.title)
         )
+        return ItemFile(path, key, title, made.media_type, made.roles, made.is_class_raster)
     key, title, media_type, role = OTHER_FILES.get(path.name) or (path.name, path.name, UNKNOWN, "data")
     return ItemFile(path, key, title, media_type, (role,))
 

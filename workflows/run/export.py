@@ -18,7 +18,7 @@ from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.output_folder.check import refuse_url
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.output_folder.made import ways_of
-from segment_tiles.workflows.results.finished_report import MADE_WITH
+from segment_tiles.workflows.results.finished_report import MADE_WITH, is_there
 from segment_tiles.workflows.results.formats.check import check_formats
 from segment_tiles.workflows.results.formats.format import FormatOptions, Work
 from segment_tiles.workflows.results.formats.make import make_formats
@@ -77,12 +77,17 @@ def export_run(
             **{name: value for name, value in report.items() if name != MADE_WITH},
             **({MADE_WITH: ways} if ways else {}),
             "warnings": [*report["warnings"], *(n for n in notes if n not in report["warnings"])],
-            "outputs": [*report["outputs"], *(name for name in written if name not in report["outputs"])],
+            "outputs": [*dict.fromkeys([*_still_there(path, report["outputs"]), *written])],
         }
         write_report(directory, report)
         update_run_item(directory, group, report)
         log.info("%s: written: %s", path, ", ".join(written))
     return written
+
+
+def _still_there(path: Path, outputs: Sequence[str]) -> list[str]:
+    """Return outputs without polygons that are made otherwise now: in one file, or by class."""
+    return [name for name in outputs if not name.startswith("polygons.") or is_there(path / name)]
 
 
 def _reclass(path: Path, group: zarr.Group) -> Reclass:

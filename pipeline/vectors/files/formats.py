@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -12,9 +13,12 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.vectors.files.layer import Layer
 
 Writer = Callable[[Path, Layer], tuple[str, ...]]
+LONGEST_NAME = 60
+"""Characters of a class in the name of a file, which has 255 bytes."""
 _FOLDER = "segment_tiles.pipeline.vectors.files"
 
 
@@ -38,6 +42,23 @@ class VectorFormat:
     """GDAL driver that writes it, or None if another library does."""
     needs_crs: bool = False
     """Whether it cannot hold coordinates without a CRS."""
+    siblings: tuple[str, ...] = ()
+    """Endings of files that belong to it, beside it."""
+
+    def files_of(self, path: Path) -> tuple[Path, ...]:
+        """Return all files of a layer; last the one that its name is of."""
+        return (*(path.with_suffix(ending) for ending in self.siblings), path)
+
+    def path_of_class(self, path: Path, name: str) -> Path:
+        """Return the file of one class, by a name of it that a file can have.
+
+        >>> vector_format_named("qupath").path_of_class(Path("a/b.qupath.geojson"), "tree")
+        PosixPath('a/b.tree.qupath.geojson')
+        """
+        endings = (ending for ending in self.extensions if path.name.lower().endswith(ending))
+        ending = next(endings, path.suffix)
+        whole = path.name[len(path.name) - len(ending) :]
+        return path.with_name(f"{path.name.removesuffix(whole)}.{name}{whole}")
 
     def check_crs(self, raster: str, crs: CRS | None) -> None:
         """Refuse a raster whose CRS the format cannot hold, before anything is computed.
@@ -127,7 +148,38 @@ VECTOR_FORMATS = (
         driver="PMTiles",
         needs_crs=True,
     ),
+    VectorFormat(
+        "shp",
+        (".shp",),
+        f"{_FOLDER}.shapefile:write_shapefile",
+        "application/vnd.shp",
+        driver="ESRI Shapefile",
+        siblings=(".shx", ".dbf", ".prj", ".cpg"),
+    ),
+    VectorFormat(
+        "kml",
+        (".kml",),
+        f"{_FOLDER}.kml:write_kml",
+        "application/vnd.google-earth.kml+xml",
+        "WGS 84 longitude, latitude",
+        driver="KML",
+        needs_crs=True,
+    ),
 )
+
+
+def class_endings(classes: Sequence[MapClass]) -> list[str]:
+    """Return what names of files have of the names of classes: each another, on disks that know no capitals too.
+
+    >>> class_endings([MapClass(1, "tall tree", (0, 0, 0)), MapClass(2, "Tall/tree", (0, 0, 0))])
+    ['tall_tree', 'Tall_tree_2']
+    """
+    found: list[str] = []
+    for entry in classes:
+        name = re.sub(r"[^\w-]+", "_", entry.name)[:LONGEST_NAME].strip("_") or f"class_{entry.code}"
+        is_taken = name.lower() in {other.lower() for other in found}
+        found.append(f"{name}_{entry.code}" if is_taken else name)
+    return found
 
 
 def vector_format_named(name: str) -> VectorFormat:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyogrio
@@ -31,18 +31,20 @@ NEEDLESS = (
     "The filename extension should be",  # the user has named the format
 )
 """Beginnings of warnings that tell the user nothing new."""
+Change = Callable[[pa.RecordBatch], pa.RecordBatch]
+_NONE: Final[Mapping[str, str]] = {}
 
 
 def write_geopackage(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write a GeoPackage with the style table that QGIS reads colours from."""
-    notes = _write(path, layer, "GPKG", {"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"}, {})
+    notes = write_layer(path, layer, "GPKG", {"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"}, {})
     add_qgis_style(path, layer)
     return notes
 
 
 def write_flatgeobuf(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write a FlatGeobuf file with its packed Hilbert R-tree."""
-    return _write(path, layer, "FlatGeobuf", {"SPATIAL_INDEX": "YES"}, {})
+    return write_layer(path, layer, "FlatGeobuf", {"SPATIAL_INDEX": "YES"}, {})
 
 
 def write_geojson(path: Path, layer: Layer) -> tuple[str, ...]:
@@ -50,20 +52,20 @@ def write_geojson(path: Path, layer: Layer) -> tuple[str, ...]:
     crs = layer.georef.crs
     # of projected coordinates GDAL cuts those too that go around a pole; of degrees beyond 180 it cuts not all
     leaves = crs if crs is not None and crs.is_geographic else None
-    return _write(path, layer, "GeoJSON", {"ID_FIELD": "id", **_rfc7946(layer)}, {}, leaves)
+    return write_layer(path, layer, "GeoJSON", {"ID_FIELD": "id", **_rfc7946(layer)}, {}, leaves)
 
 
 def write_geojson_lines(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write newline-delimited GeoJSON: one feature a line."""
     options = {"RS": "NO", "ID_FIELD": "id", **_precision(layer)}
-    return _write(path, layer, "GeoJSONSeq", options, {}, layer.georef.crs)
+    return write_layer(path, layer, "GeoJSONSeq", options, {}, layer.georef.crs)
 
 
 def write_pmtiles(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write PMTiles, vector tiles in Web Mercator up to the zoom that shows single pixels."""
     zoom = _finest_zoom(layer)
     zooms = {"MINZOOM": str(max(0, zoom - 8)), "MAXZOOM": str(zoom)}
-    return _write(path, layer, "PMTiles", {}, zooms, layer.georef.crs)
+    return write_layer(path, layer, "PMTiles", {}, zooms, layer.georef.crs)
 
 
 def _rfc7946(layer: Layer) -> dict[str, str]:
@@ -85,23 +87,48 @@ def _finest_zoom(layer: Layer) -> int:
     return min(16, max(0, round(math.log2(WEB_MERCATOR_METRES / metres))))
 
 
-def _write(
+def write_layer(
     path: Path,
     layer: Layer,
     driver: str,
     layer_options: Mapping[str, str],
-    options: Mapping[str, str],
+    options: Mapping[str, str] = _NONE,
     crs_to_leave: CRS | None = None,
+    *,
+    name: str | None = None,
+    change: Change | None = None,
 ) -> tuple[str, ...]:
-    """Write a layer, in WGS 84 if a CRS is to be left; return what GDAL warned of."""
+    """Write a layer through GDAL, in WGS 84 if a CRS is to be left; return what GDAL warned of.
+
+    Parameters
+    ----------
+    path, layer
+        File, and what it holds.
+    driver, layer_options, options
+        Of GDAL.
+    crs_to_leave
+        Of the layer, if the file is in longitude and latitude.
+    name
+        Of the layer in the file; None: its own.
+    change
+        Makes the columns of the file of those of the layer.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or cannot be written, or the format ends.
+    """
     around_pole: list[int] = []
     batches = _batches(layer) if crs_to_leave is None else _globe_batches(layer, crs_to_leave, around_pole)
-    reader = pa.RecordBatchReader.from_batches(layer.schema, batches)
+    schema = layer.schema
+    if change is not None:
+        schema, batches = change(_no_rows(schema)).schema, map(change, batches)
+    reader = pa.RecordBatchReader.from_batches(schema, batches)
     kind = "MultiPolygon" if layer.has_multiple else "Polygon"
     try:
         with recorded_warnings() as said:
             pyogrio.write_arrow(
-                reader, path, layer=layer.name, driver=driver, geometry_name="geometry",
+                reader, path, layer=name or layer.name, driver=driver, geometry_name="geometry",
                 geometry_type=kind if crs_to_leave is None else "Unknown",
                 crs=layer.georef.crs_wkt if crs_to_leave is None else WGS84,
                 layer_options=dict(layer_options), dataset_options=dict(options),
@@ -119,6 +146,10 @@ def _write(
             "cannot show; use .parquet, .gpkg or .fgb for them"
         )
     return tuple(notes)
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(0, entry.type) for entry in schema], schema=schema)
 
 
 def _batches(layer: Layer) -> Iterator[pa.RecordBatch]:

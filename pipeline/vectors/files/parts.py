@@ -59,6 +59,17 @@ class PartReader:
             low, high = max(start, first), min(stop, first + ROWS_PER_BATCH)
             yield self._batch(part, number).slice(low - first, high - low)
 
+    def chosen(self, part: int, rows: NDArray[np.integer]) -> Iterator[pa.RecordBatch]:
+        """Yield some rows of a part, in order; nothing of the others is kept."""
+        low, high = int(rows[0]), int(rows[-1]) + 1
+        if high - low == len(rows):
+            yield from self.rows(part, low, high)
+            return
+        numbers = rows // ROWS_PER_BATCH
+        for number in np.unique(numbers).tolist():
+            here = rows[numbers == number] - number * ROWS_PER_BATCH
+            yield self._batch(part, number).take(number_column(here, pa.int64()))
+
     def _batch(self, part: int, number: int) -> pa.RecordBatch:
         key = (part, number)
         if key in self._batches:
@@ -79,15 +90,19 @@ class MergedParts:
     depend on how the raster was cut into tiles.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], code: int | None = None) -> None:
+        """Order the rows of parts; with a code, those of this class alone."""
         self._paths = paths
-        columns = [read_part_columns(path, ["hilbert", "key"]) for path in paths]
-        sizes = [len(keys) for _, keys in columns]
+        columns = [read_part_columns(path, ["hilbert", "key", "code"]) for path in paths]
+        wanted = [np.flatnonzero(codes == code) if code is not None else None for _, _, codes in columns]
+        rows = [np.arange(len(c[2])) if w is None else w for w, c in zip(wanted, columns, strict=True)]
+        columns = [[column[row] for column in c] for c, row in zip(columns, rows, strict=True)]
+        sizes = [len(row) for row in rows]
         hilbert = np.concatenate([np.empty(0, np.uint32), *(c[0] for c in columns)])
         keys = np.concatenate([np.empty(0, np.uint64), *(c[1] for c in columns)])
         order = np.lexsort((keys, hilbert))
         self._part = np.repeat(np.arange(len(paths), dtype=np.int32), sizes)[order]
-        within = np.concatenate([np.empty(0, np.int64), *(np.arange(size) for size in sizes)])
+        within = np.concatenate([np.empty(0, np.int64), *rows])
         self._row = within.astype(np.int32)[order]
 
     def __len__(self) -> int:
@@ -101,13 +116,11 @@ class MergedParts:
             grouped = np.lexsort((row, part))
             position = np.empty(len(grouped), dtype=np.int64)
             position[grouped] = np.arange(len(grouped))
-            # parts are in the same order, so that the rows wanted of each are one stretch
+            # parts are in the same order, so that the rows wanted of each are one stretch, or of one class lie in one
             first = np.flatnonzero(np.diff(part[grouped], prepend=-1))
-            stop = np.append(first[1:], len(grouped)) - 1
-            stretches = zip(part[grouped][first], row[grouped][first], row[grouped][stop], strict=True)
-            batches = [
-                batch for n, low, high in stretches for batch in reader.rows(int(n), int(low), int(high) + 1)
-            ]
+            stop = np.append(first[1:], len(grouped))
+            stretches = [(int(part[grouped[a]]), row[grouped[a:b]]) for a, b in zip(first, stop, strict=True)]
+            batches = [batch for n, chosen in stretches for batch in reader.chosen(n, chosen)]
             wanted = number_column(position, pa.int64())
             (merged,) = pa.Table.from_batches(batches).take(wanted).combine_chunks().to_batches()
             yield from _in_bounds(merged)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError
-from segment_tiles.pipeline.grid.reclass import Target
+from segment_tiles.pipeline.grid.classes import Target
 from segment_tiles.pipeline.vectors.rasters.changed_class_raster import ChangedClassRaster
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRaster, RasterName
 from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import GdalClassRaster

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import UsageError, VectorError
-from segment_tiles.pipeline.grid.reclass import Reclass, Target, reclass_of
+from segment_tiles.pipeline.grid.classes import Target
+from segment_tiles.pipeline.grid.reclass import Reclass, reclass_of
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRaster, ClassRasterSpec
 

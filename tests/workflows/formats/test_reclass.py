@@ -18,7 +18,7 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.grid.reclass import check_codes_of_run, reclass_of
+from segment_tiles.pipeline.grid.reclass import check_codes_of_run, positions_of, reclass_of
 from segment_tiles.pipeline.outputs.stores.store import open_store, read_class_table
 from segment_tiles.pipeline.sources.rasters.masks import virtual_document
 from segment_tiles.workflows.options.polygons import polygonize_config_from
@@ -268,7 +268,7 @@ def test_areas_counted_again_in_cells_know_codes_with_gaps() -> None:
     table = ClassTable(tuple(MapClass(code, str(code), (0, 0, code)) for code in (4, 11, 200)))
     gaps = looked_up(codes, {0: 4, 1: 11, 2: 200, 255: 255})
     found = class_areas(
-        {(0, 0): counts}, codes.shape, georef, lambda window: table.positions(gaps[window.slices()])
+        {(0, 0): counts}, codes.shape, georef, lambda window: positions_of(table, gaps[window.slices()])
     )
     assert found == dense
 

@@ -10,7 +10,7 @@ from typing import Any
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
-from segment_tiles.workflows.output_folder.made import Way, begin_files, made_otherwise
+from segment_tiles.workflows.output_folder.made import Way, begin_files, files_by_class, made_otherwise
 from segment_tiles.workflows.polygons.polygonize import take_up_tiles
 from segment_tiles.workflows.results.finished_report import is_there
 from segment_tiles.workflows.results.formats.format import AS_USUAL, Format, FormatOptions, Work
@@ -39,6 +39,9 @@ def way_of(wanted: Format, options: FormatOptions) -> Way:
 
 
 def _is_made(wanted: Format, folder: Path, options: FormatOptions) -> bool:
+    if wanted.vector is not None and options.polygons.split_by_class:
+        files = files_by_class(folder / OWN_FOLDER).get(wanted.name)
+        return files is not None and all(is_there(folder / file) for file in files)
     return is_there(folder / wanted.file) if wanted.is_made is None else wanted.is_made(folder, options)
 
 

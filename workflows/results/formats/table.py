@@ -37,10 +37,26 @@ def format_of(name: str) -> Format:
 
 
 def files_of(names: Sequence[str], folder: Path) -> list[Path]:
-    """Return the files of formats in an output directory."""
-    return [folder / format_of(name).file for name in names]
+    """Return the files of formats in an output directory; of polygons by class there are several, or none."""
+    # bring Zarr, which the command line does without while it reads the table of formats
+    from segment_tiles.workflows.output_folder.directory import OWN_FOLDER  # noqa: PLC0415
+    from segment_tiles.workflows.output_folder.made import files_by_class  # noqa: PLC0415
+
+    several = files_by_class(folder / OWN_FOLDER)
+    return [folder / file for name in names for file in several.get(name, [format_of(name).file])]
 
 
 def format_of_file(name: str) -> Format | None:
-    """Return the Format whose file has this name, if there is one."""
-    return next((known for known in FORMATS.all() if known.file == name), None)
+    """Return the Format whose file has this name, or that of one class, if there is one."""
+    known = tuple(FORMATS.all())
+    exact = next((entry for entry in known if entry.file == name), None)
+    if exact is not None:
+        return exact
+    of_classes = [
+        entry
+        for entry in known
+        if entry.vector is not None
+        and name.startswith("polygons.")
+        and name.endswith(entry.vector.extensions[0])
+    ]
+    return max(of_classes, key=lambda entry: len(entry.file), default=None)

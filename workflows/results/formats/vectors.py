@@ -10,6 +10,8 @@ from segment_tiles.pipeline.outputs.stores.store import array_of, folder_of
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format_named
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
+from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
+from segment_tiles.workflows.output_folder.made import keep_files
 from segment_tiles.workflows.polygons.polygonize import polygonize
 from segment_tiles.workflows.polygons.request import options_in_pixels
 from segment_tiles.workflows.process_memory import release_after
@@ -57,6 +59,7 @@ def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
     release_after(work.report)
     work.stage("polygons")
     files = [work.folder / wanted.file for wanted in formats]
+    is_split = work.subject.options.polygons.split_by_class
     made = polygonize(
         folder_of(work.group),
         files,
@@ -64,7 +67,19 @@ def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
         formats=[wanted.vector for wanted in formats],
         workers=processes_for(work),
         threads=finishing_threads(),
+        split_by_class=is_split,
     )
+    if is_split:
+        of_each = len(made.files) // len(formats)  # the files of a format follow one another
+        names = [path.name for path in made.files]
+        keep_files(
+            work.folder / OWN_FOLDER,
+            work.folder,
+            {
+                wanted.name: names[number * of_each : (number + 1) * of_each]
+                for number, wanted in enumerate(formats)
+            },
+        )
     return made.notes
 
 
@@ -82,3 +97,5 @@ QUPATH: Final = polygon_format(vector_format_named("qupath"))
 GEOJSON: Final = polygon_format(vector_format_named("geojson"))
 GEOJSON_LINES: Final = polygon_format(vector_format_named("geojsonl"))
 PMTILES: Final = polygon_format(vector_format_named("pmtiles"))
+SHAPEFILE: Final = polygon_format(vector_format_named("shp"))
+KML: Final = polygon_format(vector_format_named("kml"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.reclass import positions_of
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.workflows.scenes.rasters.areas import Codes, area_unit, class_areas, planar_areas
@@ -44,9 +45,9 @@ def raster_classes(
     """
     table, georef = scene.classes, scene.georef
     counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
-    areas = class_areas(shards, scene.roi.shape, georef, lambda window: table.positions(codes(window))) or [
-        0.0
-    ] * (table.count + 1)
+    areas = class_areas(
+        shards, scene.roi.shape, georef, lambda window: positions_of(table, codes(window))
+    ) or [0.0] * (table.count + 1)
     planar = planar_areas(counts, georef)
     sizes = [
         {"pixels": pixels, "area": area} | ({} if planar is None else {"area_planar": planar[number]})

@@ -1,0 +1,69 @@
+"""KML through GDAL, in the colours of the classes: longitude and latitude, always."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
+
+import pyarrow as pa
+
+from segment_tiles.pipeline.outputs.finished_file import write_failed
+from segment_tiles.pipeline.vectors.files.layer import Layer
+from segment_tiles.pipeline.vectors.files.ogr_files import write_layer
+
+HALF: Final = 0x80
+"""Opacity of a fill: the picture below shows through."""
+_NAME, _STYLE = "\t<name>", "\t<Style>"
+"""Beginnings of lines as GDAL writes them, one after the other."""
+
+
+def write_kml(path: Path, layer: Layer) -> tuple[str, ...]:
+    """Write KML 2.2: a placemark for each polygon, with the name and the colour of its class.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or cannot be written.
+    """
+    plain = path.with_name(f"plain-{path.name}")
+    notes = write_layer(
+        plain, layer, "KML", {}, {"NameField": "name"}, layer.georef.crs, name=layer.name, change=_named
+    )
+    try:
+        _color(plain, path, layer)
+        plain.unlink()
+    except OSError as error:
+        raise write_failed(path, error) from error
+    return notes
+
+
+def _named(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows with a column that becomes the name of the placemark."""
+    position = batch.schema.get_field_index("class_name")
+    return batch.append_column("name", batch.column(position))
+
+
+def _color(plain: Path, path: Path, layer: Layer) -> None:
+    """Copy a file line by line, with the colours of classes in place of GDAL's one."""
+    styles = {f"{_NAME}{escape(entry.name)}</name>\n": _style(entry.color) for entry in layer.classes}
+    style: str | None = None
+    with (
+        plain.open(encoding="utf-8", newline="") as source,
+        path.open("w", encoding="utf-8", newline="") as out,
+    ):
+        for line in source:
+            if line.startswith(_NAME):
+                style = styles.get(line)
+            out.write(style if style is not None and line.startswith(_STYLE) else line)
+
+
+def _style(color: tuple[int, int, int]) -> str:
+    """Return the line of a style; KML has alpha, blue, green, red."""
+    red, green, blue = color
+    bgr = f"{blue:02x}{green:02x}{red:02x}"
+    line, fill = (
+        f"<LineStyle><color>ff{bgr}</color></LineStyle>",
+        f"<PolyStyle><color>{HALF:02x}{bgr}</color></PolyStyle>",
+    )
+    return f"{_STYLE}{line}{fill}</Style>\n"
