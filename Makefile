@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 # what the demos, slides and volumes of the README need
 DEMO_EXTRAS := slides medical
 # what tests, checks and benchmarks need on top; crf has no wheel and a lock of its own
-TEST_EXTRAS := dev openvino int8 onnx networks dicom prefect object-store xarray benchmarks docs
+TEST_EXTRAS := dev openvino int8 onnx networks dicom prefect object-store stac xarray benchmarks docs
 # Pythons and machines for which every package of the demo's lock has a wheel
 WHEELS_FOR  := 3.11 3.12 3.13
 PLATFORMS   := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin windows

@@ -79,12 +79,20 @@ def title_of(name: str) -> str:
     return ", ".join(names[:_SHOWN_OF_STACK]) + more
 
 
+def _id_of_item(text: str) -> str:
+    """Return the id of a STAC item in JSON."""
+    return str(json.loads(text)["id"])
+
+
 def _files_of_stack(name: str) -> list[str]:
-    """Return each file that the name of a stack holds, once; the name itself if it holds none."""
+    """Return each file, and the id of each item, that the name of a stack holds, once; the name if it holds none."""
     try:
-        members = json.loads(name.removeprefix(STACK))["members"]
-        files = [str(file) for member in members for file in member["files"]]
-    except (ValueError, TypeError, KeyError):
+        found = json.loads(name.removeprefix(STACK))
+        groups = found["of"] if "of" in found else [member["files"] for member in found["members"]]
+        files = [
+            _id_of_item(file) if file.startswith("{") else str(file) for group in groups for file in group
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError):
         return [without_secrets(name.removeprefix(STACK))]
     return list(dict.fromkeys(files))
 

@@ -11,6 +11,7 @@ from string import Formatter
 from typing import Any
 
 from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.sources.scenes import ListedScene, list_scenes, located
@@ -180,7 +181,8 @@ def _check_outputs(file: JobsFile, jobs: Sequence[Job]) -> None:
         first = by_path.setdefault(job.config.out, job)
         if first is not job:
             msg = (
-                f"{job.config.source} would be written to {job.name}, as {first.config.source} of line "
+                f"{shown_name(job.config.source)} would be written to {job.name}, as "
+                f"{shown_name(first.config.source)} of line "
                 f"{first.line} is; let out name a field that differs, such as {{number}} or {{folder}}"
             )
             raise file.error(job.line, msg)

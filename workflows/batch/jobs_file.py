@@ -172,7 +172,7 @@ def _reason(entry: dict[str, Any]) -> str:
 
 def _is_key(part: str) -> bool:
     """Whether a part of a location is a key of ours or the user's, not the name of a type of pydantic."""
-    return "[" not in part and part not in {"str", "int", "bool", "MosaicSettings", "constrained-str"}
+    return "[" not in part and part not in {"str", "int", "bool", "date", "MosaicSettings", "constrained-str"}
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:

@@ -216,7 +216,7 @@ def _outcome(job: Job, listener: Listener, executor: SharedExecutor, way: Way) -
         return JobOutcome(job, "failed", one_line(error), perf_counter() - started)
     except Exception as error:
         log.exception("an error that was not foreseen", extra={"told": True})
-        text = describe_unforeseen(error, ["batch", f"({job.config.source})"])
+        text = describe_unforeseen(error, ["batch", f"({shown_name(job.config.source)})"])
         return JobOutcome(job, "failed", text, perf_counter() - started)
     seconds = perf_counter() - started
     if result.failures:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from segment_tiles.workflows.batch.keys import fields_of
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import options_of
 
+GroupKey = Literal["tile", "date"]
 Resampling = Literal["nearest", "bilinear", "cubic", "cubicspline", "lanczos", "average", "mode"]
 SCENE_KEYS = ("source", "csv", "stac")
 """Keys that say where the scenes of a job are listed; a job has one of them."""
@@ -43,6 +45,41 @@ class RunSettings(_OptionsOfRun):
         }
 
 
+class SearchSettings(BaseModel):
+    """A search of a STAC API: the arguments of pystac-client's `Client.search`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bbox: tuple[float, ...] | None = Field(default=None, description="West, south, east, north in degrees.")
+    datetime: str | date | None = Field(default=None, description="A time, or two with / between them.")
+    collections: str | tuple[str, ...] | None = Field(default=None, description="Ids of collections.")
+    query: dict[str, Any] | None = Field(default=None, description='Such as {"eo:cloud_cover": {"lt": 20}}.')
+    sortby: str | tuple[str, ...] | None = Field(
+        default=None, description="Properties; -datetime: latest first."
+    )
+    max_items: int | None = Field(default=None, ge=1, description="Most items; default: all.")
+
+    @field_validator("bbox")
+    @classmethod
+    def _is_box(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and len(value) not in {4, 6}:
+            msg = "give west, south, east, north"
+            raise ValueError(msg)
+        return value
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what was given, as pystac-client takes it."""
+        given = {name: value for name, value in self if value is not None}
+        return {
+            name: value.isoformat()
+            if isinstance(value, date)
+            else list(value)
+            if isinstance(value, tuple)
+            else value
+            for name, value in given.items()
+        }
+
+
 class MosaicSettings(_Keys):
     """How scenes become one raster."""
 
@@ -68,6 +105,18 @@ class JobEntry(RunSettings):
     asset: str | None = Field(
         default=None, description="Key of the asset of each STAC item that is the raster."
     )
+    search: SearchSettings | None = Field(
+        default=None, description="What the STAC API at `stac` is asked for; its items are the scenes."
+    )
+    group_by: tuple[GroupKey, ...] = Field(
+        default=(),
+        alias="group_by",
+        description="Items of one tile, of one date or of both become one scene: a stack, later items on top.",
+    )
+    dates: tuple[date, ...] = Field(
+        default=(),
+        description="Items of these dates become one stack, whose bands are red@1 ... of the first date, red@2 ...",
+    )
     mosaic: bool | MosaicSettings = Field(
         default=False, description="Segment all scenes of the entry as one raster."
     )
@@ -80,10 +129,20 @@ class JobEntry(RunSettings):
             found = " and ".join(given) or "none of them"
             msg = f"a job has one of {', '.join(SCENE_KEYS)}, this one has {found}"
             raise ValueError(msg)
-        for key, owner in (("column", "csv"), ("asset", "stac")):
+        of_stac = (("asset", "stac"), ("search", "stac"), ("group_by", "stac"), ("dates", "stac"))
+        for key, owner in (("column", "csv"), *of_stac):
             if key in self.model_fields_set and getattr(self, owner) is None:
                 msg = f"{key} belongs to {owner}, which this job has not"
                 raise ValueError(msg)
+        if self.asset is not None and (self.group_by or self.dates):
+            msg = "asset names one raster of each item; for a stack of items name its bands with assets"
+            raise ValueError(msg)
+        if self.mosaic and (self.group_by or self.dates):
+            msg = "mosaic takes rasters; group_by lays items on top of each other"
+            raise ValueError(msg)
+        if len(set(self.dates)) < len(self.dates):
+            msg = "dates names one day twice"
+            raise ValueError(msg)
         if self.mosaic and not self.name:
             msg = "a mosaic needs a name"
             raise ValueError(msg)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from segment_tiles.pipeline.errors import RunFailedError
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.sources.stacks.elements import name_of_elements
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import plan_config_from, run_config_from
 from segment_tiles.workflows.face.keywords import PlanKeywords, RunKeywords
 from segment_tiles.workflows.face.progress import Progress, RunListener
 from segment_tiles.workflows.face.result import Result
+
+if TYPE_CHECKING:
+    import pystac
+
+    Source = str | Path | pystac.Item | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +65,16 @@ class PlannedRun:
 
 
 def segment(
-    source: str | Path, *, progress: Progress | None = None, **options: Unpack[RunKeywords]
+    source: Source | Sequence[Source], *, progress: Progress | None = None, **options: Unpack[RunKeywords]
 ) -> Result:
     """Segment a raster, a slide or a volume into a folder; a run that was stopped goes on where it was.
 
     Parameters
     ----------
     source
-        Path or URL: anything that GDAL, OpenSlide, nibabel or pydicom reads. An array goes to `segment_array`.
+        Path or URL: anything that GDAL, OpenSlide, nibabel or pydicom reads. A list of files is a stack of their bands;
+        an item of pystac, or a list of items of several dates, is a stack of the assets that the model or ``assets``
+        names. An array goes to `segment_array`.
     progress
         Called with tiles done and tiles in all, such as ``print``.
     **options
@@ -99,7 +108,7 @@ def segment(
     """
     from segment_tiles.workflows.run.segment import segment as run  # noqa: PLC0415 - brings torch
 
-    config = run_config_from(source=path_of(source), **options)
+    config = run_config_from(source=name_of(source), **options)
     made = run(config, RunListener(progress))
     if made.failures:
         first = made.failures[0]["reason"]
@@ -111,7 +120,7 @@ def segment(
     return Result(config.out, made.report)
 
 
-def plan(source: str | Path, **options: Unpack[PlanKeywords]) -> PlannedRun:
+def plan(source: Source | Sequence[Source], **options: Unpack[PlanKeywords]) -> PlannedRun:
     """Say what `segment` would do: tiles, memory, disk and time. The first plan of a model measures it once.
 
     Parameters
@@ -136,12 +145,39 @@ def plan(source: str | Path, **options: Unpack[PlanKeywords]) -> PlannedRun:
     from segment_tiles.workflows.run.describe import describe_plan  # noqa: PLC0415 - brings torch
     from segment_tiles.workflows.run.request import plan_run  # noqa: PLC0415
 
-    config = plan_config_from(source=path_of(source), **options)
+    config = plan_config_from(source=name_of(source), **options)
     return PlannedRun(describe_plan(plan_run(config, with_output=options.get("out") is not None)))
 
 
+def name_of(source: object) -> str:
+    """Return the name of a source: of a list of files and STAC items that of a stack of them.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    if isinstance(source, list | tuple):
+        return name_of_elements([_element(one) for one in source])
+    return name_of_elements([_element(source)]) if _is_item(source) else path_of(source)
+
+
+def _element(one: object) -> str:
+    """Return a path or URL as it is, and an item as JSON."""
+    if not _is_item(one):
+        return path_of(one)
+    document = one if isinstance(one, Mapping) else one.to_dict(transform_hrefs=False)  # type: ignore[attr-defined] # as looked
+    return json_text(document, indent=None)
+
+
+def _is_item(source: object) -> bool:
+    """Return whether something is an item of pystac, or its document."""
+    kind = source.get("type") if isinstance(source, Mapping) else getattr(source, "STAC_OBJECT_TYPE", None)
+    return kind == "Feature"
+
+
 def path_of(source: object) -> str:
-    """Return the name of a source.
+    """Return the name of a source that is one file.
 
     Raises
     ------

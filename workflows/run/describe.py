@@ -25,6 +25,7 @@ EXTRAS = {
     "int8": ("openvino", "nncf"),
     "onnx": ("onnx", "onnxruntime"),
     "crf": ("pydensecrf",),
+    "stac": ("pystac_client",),
     "networks": ("segmentation_models_pytorch",),
     "medical": ("nibabel", "pydicom", "nrrd"),
     "dicom": ("highdicom",),

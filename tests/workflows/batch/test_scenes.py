@@ -16,11 +16,18 @@ import pytest
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.stacks.description import stack_named
+from segment_tiles.pipeline.sources.stacks.resolve import OF_NO_STACK, resolved
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
-from segment_tiles.workflows.batch.sources.stac_scenes import stac_scenes
+from segment_tiles.workflows.batch.sources.stac_scenes import scene_of_item, stac_items
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+def stac_scenes(href: str, asset: str | None) -> list[tuple[str, dict[str, str]]]:
+    return [scene_of_item(item, asset, is_stack=False) for item in stac_items(href)]
 
 
 @pytest.fixture
@@ -46,6 +53,22 @@ def test_globs_are_sorted_and_lists_keep_their_order(tmp_path: Path, jobs: Calla
         "out/3-sub-c", "out/4-dir-z", f"out/5-{tmp_path.name}-odd[1]", "out/6-x.zip-y",
     ]  # fmt: skip
     assert [job.config.level for job in found] == [None, None, None, 1, 1, 1]
+
+
+def test_files_by_commas_are_a_stack_beside_the_file_that_names_them(
+    tmp_path: Path, jobs: Callable[..., list[Job]]
+) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "scenes.csv").write_text('source\n"a.tif,b.tif"\n')
+    (tmp_path / "one,file.tif").touch()
+    found = jobs(
+        {"source": ["a.tif, b.tif", "one,file.tif"]}, {"csv": "lists/scenes.csv"}, out="{number}-{stem}"
+    )
+    assert [shown_name(job.config.source) for job in found] == [
+        f"{tmp_path}/a.tif,{tmp_path}/b.tif", str(tmp_path / "one,file.tif"),
+        f"{tmp_path}/lists/a.tif,{tmp_path}/lists/b.tif",
+    ]  # fmt: skip
+    assert [job.name for job in found] == ["1-a", "2-one,file", "3-a"]
 
 
 def test_a_csv_file_names_scenes_settings_and_fields(tmp_path: Path, jobs: Callable[..., list[Job]]) -> None:
@@ -141,8 +164,10 @@ def test_an_item_says_which_assets_it_has(catalog: Path, tmp_path: Path) -> None
         stac_scenes(str(catalog / "collection.json"), "nir")
     two = item("two", red=("./r.tif", COG, ["data"]), green=("./g.tif", COG, ["data"]))
     two.save_object(include_self_link=False, dest_href=str(tmp_path / "two.json"))
-    with pytest.raises(UsageError, match=r"has 2 raster assets .*\(all: red, green\); name one"):
-        stac_scenes(str(tmp_path / "two.json"), None)
+    ((stack, names),) = stac_scenes(str(tmp_path / "two.json"), None)
+    assert (shown_name(stack), names["id"]) == ("two", "two")
+    found = stack_named(resolved(stack, OF_NO_STACK, lambda: ("green", "red")))
+    assert found.files == (str(tmp_path / "g.tif"), str(tmp_path / "r.tif"))
     empty = {"type": "FeatureCollection", "features": []}
     (tmp_path / "empty.json").write_text(json.dumps(empty))
     with pytest.raises(UsageError, match="has no items"):

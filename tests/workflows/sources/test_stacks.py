@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from affine import Affine
 
+import segment_tiles as st
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ChangedRunError, SourceChangedError
 from segment_tiles.pipeline.outputs.stores.store import open_store
@@ -146,3 +149,21 @@ def test_a_member_that_cannot_be_read_is_named(
     assert result.failures
     assert "packed.tif" in result.failures[0]["reason"]
     assert "red.tif" not in result.failures[0]["reason"]
+
+
+def test_python_takes_lists_of_files_and_items(bands: Path, small_model: Path, tmp_path: Path) -> None:
+    item = pystac.Item("scene", None, None, datetime(2026, 5, 1, tzinfo=UTC), {})
+    for name in NAMES:
+        item.add_asset(
+            name, pystac.Asset(str(bands / f"{name}.tif"), media_type="image/tiff", roles=["data"])
+        )
+    asked: dict[str, Any] = {"model": small_model, "precision": "fp32", "device": "cpu", "format": "zarr"}
+    with pytest.warns(st.SegmentTilesWarning, match="brought onto the grid"):
+        of_files = st.segment([bands / f"{name}.tif" for name in NAMES], out=tmp_path / "files", **asked)
+    with pytest.warns(st.SegmentTilesWarning, match="brought onto the grid"):
+        of_item = st.segment(item, out=tmp_path / "item", **asked)
+    np.testing.assert_array_equal(of_files.classes, of_item.classes)
+    dated = st.plan([item, item.to_dict()], assets=["red@1", "green@2", "blue@2"], **asked)
+    assert dated.document["bands"] == [1, 2, 3]
+    with pytest.raises(TypeError, match=r"the source is a builtins\.int; give a path"):
+        st.segment([3], out=tmp_path / "no", **asked)  # type: ignore[list-item]

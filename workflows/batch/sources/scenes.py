@@ -12,11 +12,14 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from segment_tiles.pipeline.errors import UsageError, one_line
-from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.errors import MissingExtraError, UsageError, one_line
+from segment_tiles.pipeline.names import is_stack, is_there, is_url, shown_name
+from segment_tiles.pipeline.sources.stacks.elements import elements_of, name_of_elements
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
-from segment_tiles.workflows.batch.sources.stac_scenes import stac_scenes
+from segment_tiles.workflows.batch.sources.stac_groups import grouped
+from segment_tiles.workflows.batch.sources.stac_scenes import scene_of_item, stac_items
+from segment_tiles.workflows.batch.sources.stac_search import found_items
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import options_of
 
@@ -49,12 +52,28 @@ def list_scenes(file: JobsFile, entry: JobEntry, line: int) -> list[ListedScene]
         return list(_rows(file, entry, line))
     if entry.stac is not None:
         try:
-            found = stac_scenes(located(file.folder, entry.stac), entry.asset)
-        except UsageError as error:
+            return _of_items(file, entry)
+        except (UsageError, MissingExtraError) as error:
             raise file.error(line, one_line(error)) from error
-        return [ListedScene(uri, {**_names(uri), **names}) for uri, names in found]
     patterns = (entry.source,) if isinstance(entry.source, str) else entry.source or ()
     return [_scene(path) for pattern in patterns for path in _matches(file, pattern, line)]
+
+
+def _of_items(file: JobsFile, entry: JobEntry) -> list[ListedScene]:
+    """Return the scenes of STAC items: of a document or a search, each alone or in groups."""
+    href = located(file.folder, entry.stac or "")
+    search = entry.search
+    items = stac_items(href) if search is None else found_items(href, search.arguments())
+    if entry.group_by or entry.dates:
+        found = grouped(items, entry.group_by, entry.dates, entry.name or "")
+        return [ListedScene(source, {"stem": names["id"], "folder": "", **names}) for source, names in found]
+    are_stacks = "assets" in {**file.settings.defaults.given(), **entry.given()}
+    scenes = []
+    for item in items:
+        uri, names = scene_of_item(item, entry.asset, is_stack=are_stacks)
+        of_file = {"stem": item.id, "folder": ""} if is_stack(uri) else _names(uri)
+        scenes.append(ListedScene(uri, {**of_file, **names}))
+    return scenes
 
 
 def located(folder: Path, name: str) -> str:
@@ -68,17 +87,29 @@ def located(folder: Path, name: str) -> str:
     return str(folder / Path(name).expanduser())
 
 
+def located_source(folder: Path, name: str) -> str:
+    """Return the name of a source; of files by commas that of their stack, each beside the list that names it."""
+    address = located(folder, name)
+    elements = None if is_there(address) else elements_of(name)
+    if elements is None or is_stack(name):
+        return address
+    return name_of_elements([[located(folder, file) for file in group] for group in elements])
+
+
 def _scene(uri: str) -> ListedScene:
     return ListedScene(uri, _names(uri))
 
 
 def _names(uri: str) -> dict[str, str]:
-    path = PurePosixPath(urlsplit(shown_name(uri)).path) if is_url(uri) else PurePath(uri)
+    first = shown_name(uri).partition(",")[0] if is_stack(uri) else shown_name(uri)
+    path = PurePosixPath(urlsplit(first).path) if is_url(first) else PurePath(first)
     return {"stem": path.stem, "id": path.stem, "folder": path.parent.name}
 
 
 def _matches(file: JobsFile, pattern: str, line: int) -> list[str]:
-    address = located(file.folder, pattern)
+    address = located_source(file.folder, pattern)
+    if is_stack(address):
+        return [address]
     is_local = not is_url(address)
     if (
         not GLOB_SIGNS & set(address)
@@ -126,7 +157,7 @@ def _row_scene(path: Path, number: int, row: dict[str | None, Any], column: str)
     if not cells[column]:
         msg = f"{path}, line {number}: column {column!r} is empty; it must name a raster"
         raise UsageError(msg)
-    uri = located(path.absolute().parent, cells[column])
+    uri = located_source(path.absolute().parent, cells[column])
     keys = {info.alias: name for name, info in RunSettings.model_fields.items()}
     values = {
         key: cell.split(",") if key in LIST_KEYS else cell

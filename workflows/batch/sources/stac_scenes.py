@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urljoin
 from urllib.request import urlopen
 
 import pystac
 
 from segment_tiles.pipeline.errors import UsageError, one_line
-from segment_tiles.pipeline.wording import counted
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.sources.stacks.elements import name_of_elements
 
 RASTER_TYPES = ("image/", "application/x-hdf", "application/vnd+zarr", "application/vnd.zarr")
 """Beginnings of the media types of rasters."""
@@ -33,22 +34,18 @@ class _Documents(pystac.stac_io.DefaultStacIO):
             return str(answer.read().decode("utf-8"))
 
 
-def stac_scenes(href: str, asset: str | None) -> list[tuple[str, dict[str, str]]]:
-    """Return the address of one raster per item, and its names: id, collection, date.
-
-    Items come in the order of the document; those of child catalogs after those of their parents.
+def stac_items(href: str) -> list[pystac.Item]:
+    """Return the items of a document, in its order; those of child catalogs come after those of their parents.
 
     Parameters
     ----------
     href
         Absolute path or URL.
-    asset
-        Key of the asset; None if every item has one raster with the role data.
 
     Raises
     ------
     UsageError
-        If it cannot be read, is no STAC, has no items, or an item has no such asset.
+        If it cannot be read, is no STAC, or has no items.
     """
     try:
         items = list(_items(href))
@@ -58,7 +55,63 @@ def stac_scenes(href: str, asset: str | None) -> list[tuple[str, dict[str, str]]
     if not items:
         msg = f"{href}: has no items"
         raise UsageError(msg)
-    return [(_raster(item, asset), _names(item)) for item in items]
+    return items
+
+
+def scene_of_item(item: pystac.Item, asset: str | None, *, is_stack: bool) -> tuple[str, dict[str, str]]:
+    """Return the source of an item, and its names: id, collection, date.
+
+    Parameters
+    ----------
+    item
+        An item.
+    asset
+        Key of the asset that is the raster; None if it is the only one with the role data, or bands are files of
+        their own: the source is then a stack of them.
+    is_stack
+        Whether it is a stack in any case.
+
+    Raises
+    ------
+    UsageError
+        If it has no such asset, or an asset has no address.
+    """
+    rasters = [name for name, one in item.assets.items() if _is_raster(one)]
+    if asset is None and (is_stack or len(rasters) != 1):
+        return name_of_elements([plain_item(item)]), names_of_item(item)
+    return _raster(item, asset or rasters[0]), names_of_item(item)
+
+
+def plain_item(item: pystac.Item) -> str:
+    """Return what a stack needs of an item, as JSON with absolute addresses.
+
+    Raises
+    ------
+    UsageError
+        If an asset has no address.
+    """
+    assets = {key: {**_told(asset), "href": _href(item, key)} for key, asset in item.assets.items()}
+    properties = {
+        name: value for name, value in item.properties.items() if name in {"datetime", "start_datetime"}
+    }
+    return json_text(
+        {
+            "type": "Feature",
+            "stac_version": pystac.get_stac_version(),
+            "id": item.id,
+            "properties": properties,
+            "assets": assets,
+        },
+        indent=None,
+    )
+
+
+_TOLD: Final = ("type", "roles", "bands", "eo:bands", "raster:bands", "nodata", "eo:common_name")
+"""What of an asset says which bands it has."""
+
+
+def _told(asset: pystac.Asset) -> dict[str, Any]:
+    return {name: value for name, value in asset.to_dict().items() if name in _TOLD}
 
 
 def _items(href: str) -> Iterator[pystac.Item]:
@@ -96,20 +149,14 @@ def _pages(href: str, document: dict[str, Any], documents: _Documents) -> Iterat
         document = documents.read_json(href)
 
 
-def _raster(item: pystac.Item, key: str | None) -> str:
-    if key is None:
-        rasters = [name for name, asset in item.assets.items() if _is_raster(asset)]
-        if len(rasters) != 1:
-            found = ", ".join(item.assets) or "none"
-            msg = (
-                f"item {item.id} has {counted(len(rasters), 'raster asset')} with the role data (all: {found}); "
-                "name one with asset"
-            )
-            raise UsageError(msg)
-        key = rasters[0]
+def _raster(item: pystac.Item, key: str) -> str:
     if key not in item.assets:
         msg = f"item {item.id} has no asset {key!r}; it has {', '.join(item.assets) or 'none'}"
         raise UsageError(msg)
+    return _href(item, key)
+
+
+def _href(item: pystac.Item, key: str) -> str:
     href = item.assets[key].get_absolute_href()
     if href is None:
         msg = f"item {item.id}: the address of asset {key!r} is relative to an item without an address"
@@ -121,7 +168,8 @@ def _is_raster(asset: pystac.Asset) -> bool:
     return "data" in (asset.roles or ()) and (asset.media_type or "").startswith(RASTER_TYPES)
 
 
-def _names(item: pystac.Item) -> dict[str, str]:
+def names_of_item(item: pystac.Item) -> dict[str, str]:
+    """Return what `out` may name of an item."""
     moment = item.datetime or item.common_metadata.start_datetime
     return {
         "id": item.id,
