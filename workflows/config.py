@@ -11,6 +11,7 @@ from segment_tiles.pipeline.accepted import BLENDS, AlphaUse, DicomSegKind, Noda
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.models.backends import known
 from segment_tiles.pipeline.sources.view import View
+from segment_tiles.workflows.options.decision import DecidedSettings
 from segment_tiles.workflows.options.declare import (
     Option,
     argument,
@@ -29,7 +30,6 @@ from segment_tiles.workflows.options.parsers import (
     parse_models,
     parse_roi,
 )
-from segment_tiles.workflows.options.polygons import MapSettings
 from segment_tiles.workflows.options.scaling import ScalingSettings
 from segment_tiles.workflows.options.stacks import StackSettings
 from segment_tiles.workflows.results.formats.table import STORE, format_names
@@ -62,7 +62,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunConfig(ScalingSettings, StackSettings, MapSettings):
+class RunConfig(ScalingSettings, StackSettings, DecidedSettings):
     """One run, as asked for; None means that the model or the machine decides.
 
     Raises
@@ -278,7 +278,7 @@ PLAN_OPTIONS: Final = tuple(
 
 EXPORT_OPTIONS: Final = tuple(
     replace(entry, is_required=True, help=FORMATS_HELP) if entry.field == "formats" else entry
-    for entry in (*chosen(RunConfig, "formats", "labels_inside", "dicom_seg"), *options_of(MapSettings))
+    for entry in (*chosen(RunConfig, "formats", "labels_inside", "dicom_seg"), *options_of(DecidedSettings))
 )
 """Options of `export`."""
 

@@ -23,23 +23,18 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.decision import Decision
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.accumulator import (
-    BandAccumulator,
-    class_codes,
-    clear_not_finite,
-    put_bytes,
-)
+from segment_tiles.pipeline.inference.accumulator import BandAccumulator
 from segment_tiles.pipeline.inference.bands import BandReader, InputBand
 from segment_tiles.pipeline.inference.batches_ahead import BatchesAhead
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows, LeavingRow
+from segment_tiles.pipeline.inference.open_row import OpenRow
 from segment_tiles.pipeline.inference.transfers import transfers_for
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area
 from segment_tiles.pipeline.sources.protocol import Source
@@ -77,25 +72,12 @@ class StreamTimes:
 
 
 @dataclass(slots=True)
-class _OpenRow:
-    """A row of tiles on its way: results gather here until its last tile is blended."""
-
-    window: Window
-    wanted: NDArray[np.bool_] | None
-    codes: Tensor
-    confidence: Tensor
-    scores: Tensor | None
-    pending: int = 0
-    queued: bool = False
-
-
-@dataclass(slots=True)
 class _Batch:
     """Tiles that wait for the network."""
 
     values: list[Tensor] = field(default_factory=list)
     valid: list[Tensor | None] = field(default_factory=list)
-    tiles: list[tuple[int, int, _OpenRow]] = field(default_factory=list)
+    tiles: list[tuple[int, int, OpenRow]] = field(default_factory=list)
 
 
 class RegionStream:
@@ -116,6 +98,8 @@ class RegionStream:
         AOI, or None.
     with_scores
         Whether probabilities of all classes are returned too.
+    decision
+        Thresholds by which classes are given; None: the highest score wins.
     on_tiles
         Told of tiles computed and tiles skipped, as it happens.
     """
@@ -131,18 +115,20 @@ class RegionStream:
         batch: int,
         area: Area | None = None,
         with_scores: bool = False,
+        decision: Decision | None = None,
         on_tiles: Callable[[int, int], None] | None = None,
     ) -> None:
         self._on_tiles = on_tiles
         self._scorer, self._lattice, self._region = scorer, lattice, region
-        self._batch_size, self._with_scores = batch, with_scores
+        self._batch_size, self._with_scores, self._decision = batch, with_scores, decision
+        self._table = scorer.classes if decision is None else decision.table(scorer.classes)
         self._sources = source if isinstance(source, Iterable) else (source,)
         self._area = area
         self._columns = lattice.columns.covering(region.column, region.column_stop)
         self._accumulator = BandAccumulator(
             lattice, self._columns, scorer.classes.count, blend, scorer.device
         )
-        self._open: deque[_OpenRow] = deque()
+        self._open: deque[OpenRow] = deque()
         self._leaving: deque[LeavingRow] = deque()
         self._transfers = transfers_for(scorer.device)
         self._batch = _Batch()
@@ -183,7 +169,7 @@ class RegionStream:
         row.queued = True
         yield from self._finished(self._transfers.rows_behind)
 
-    def _start_row(self, band: InputBand) -> _OpenRow:
+    def _start_row(self, band: InputBand) -> OpenRow:
         rows, columns = self._lattice.rows, self._lattice.columns
         first, last = self._columns[0], self._columns[-1]
         window = Window.from_edges(
@@ -192,19 +178,15 @@ class RegionStream:
             rows.final_stop(band.row_index),
             columns.final_stop(last),
         )
-        table, device = self._scorer.classes, self._scorer.device
-        dtype = torch.uint8 if table.dtype == "uint8" else torch.int32
-        return _OpenRow(
+        return OpenRow.opened(
             window,
             None if band.wanted is None else band.wanted[: window.height, : window.width],
-            torch.full(window.shape, table.nodata, dtype=dtype, device=device),
-            torch.zeros(window.shape, dtype=torch.uint8, device=device),
-            torch.zeros((table.count, *window.shape), dtype=torch.uint8, device=device)
-            if self._with_scores
-            else None,
+            self._table,
+            self._scorer.classes.count if self._with_scores else None,
+            self._scorer.device,
         )
 
-    def _queue(self, band: InputBand, column_index: int, left: int, row: _OpenRow) -> None:
+    def _queue(self, band: InputBand, column_index: int, left: int, row: OpenRow) -> None:
         assert band.values is not None  # is_wanted said so
         span = slice(left, left + self._lattice.tile)
         tile = band.values[:, :, span]
@@ -234,7 +216,7 @@ class RegionStream:
         for batch, scores in arrived:
             for position, (row_index, column_index, row) in enumerate(batch.tiles):
                 final = self._accumulator.add(row_index, column_index, scores[position])
-                self._put(row, final.column, final.scores)
+                row.put(final.column, final.scores, self._table, self._decision)
                 row.pending -= 1
             self.times.computed += len(batch.tiles)
             self._tell(len(batch.tiles), 0)
@@ -254,27 +236,14 @@ class RegionStream:
         whole = [torch.ones(shape, dtype=torch.bool) if mask is None else mask for mask in masks]
         return values, self._transfers.up(_stack(whole))
 
-    def _put(self, row: _OpenRow, column: int, scores: Tensor) -> None:
-        """Reduce final scores to bytes at their columns of the row."""
-        codes, best = class_codes(scores)
-        lost = clear_not_finite(codes, best, self._scorer.classes.nodata)
-        left = column - row.window.column
-        span = slice(left, left + codes.shape[1])
-        row.codes[:, span] = codes
-        put_bytes(row.confidence[:, span], best)
-        if row.scores is not None:
-            put_bytes(row.scores[:, :, span], scores)
-            if lost is not None:
-                row.scores[:, :, span].masked_fill_(lost, 0)
-
     def _finished(self, rows_behind: int) -> Iterator[FinishedRows]:
         """Yield the rows that are done, but for the last ones, which are still being copied."""
         while self._open and self._open[0].queued and self._open[0].pending == 0:
             self._leave(self._open.popleft())
         while len(self._leaving) > rows_behind:
-            yield self._leaving.popleft().arrived(self._scorer.classes)
+            yield self._leaving.popleft().arrived(self._table)
 
-    def _leave(self, row: _OpenRow) -> None:
+    def _leave(self, row: OpenRow) -> None:
         """Cut a row to the Region and begin to bring it to the host."""
         kept = row.window.intersect(self._region)
         if kept.is_empty:

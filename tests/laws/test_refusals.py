@@ -68,6 +68,10 @@ CASES = {
     "a class that the model has not": Bad(
         r"--reclass: 'land' is made of 'sand', which model small has not", {"reclass": "sand.yaml"}
     ),
+    "a threshold of a class that is not there": Bad(
+        r"--threshold sand=0.4: model small has no class 'sand'; it has other, tree, water",
+        {"threshold": ["sand=0.4"]},
+    ),
     "scores that are not kept": Bad(r"names scores, .* add --scores", {"format": ["scores"]}),
     "a driver that is missing": Bad(
         r"gpkg, but the GDAL .* no driver GPKG", {"format": ["gpkg"]}, hide="GPKG"

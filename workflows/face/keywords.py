@@ -63,6 +63,8 @@ class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     t: int | None
     tissue: PathText
     labels_inside: bool
+    threshold: str | Sequence[str] | None
+    unsure: str | float | None
     axis: str | int | None
     neighbours: int | None
     format: str | Sequence[str] | None

@@ -79,11 +79,21 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--blend": config.blend,
         **_looks(config, scene),
         # of runs without, nothing: those of earlier versions can go on
+        **_thresholds(scene),
         **({} if scene.reclass is None else {"--reclass": scene.reclass.as_plain()}),
         "--scores": config.scores,
         "program version": installed_version("segment-tiles"),
         **kind_named(scene.kind).settings(scene),
     }
+
+
+def _thresholds(scene: Scene) -> dict[str, Any]:
+    """Return by which bytes classes are given, by their names, if not by the highest."""
+    if scene.decision is None:
+        return {}
+    names = scene.manifest.classes.names
+    found: dict[str, Any] = {"--threshold": {names[code]: byte for code, byte in scene.decision.thresholds}}
+    return found | ({} if scene.decision.unsure is None else {"--unsure": scene.decision.unsure})
 
 
 def _looks(config: RunConfig, scene: Scene) -> dict[str, Any]:

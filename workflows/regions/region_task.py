@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from segment_tiles.pipeline.grid.decision import Decision
 from segment_tiles.pipeline.grid.reclass import Reclass
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
@@ -50,8 +51,10 @@ class RegionTask:
     """Mask or vector file that limits it to tissue."""
     area_checksums: AreaChecksums = (None, None)
     """Of the files of AOI and tissue, when the run was begun."""
+    decision: Decision | None = None
+    """Thresholds by which classes are given; None: the highest score wins."""
     reclass: Reclass | None = None
-    """What becomes of the classes of the model before they are written; None: they stay."""
+    """What becomes of the classes before they are written; None: they stay."""
     is_composed: bool = False
     """Whether the scores are those of one of several Cuts, which will be composed into the result."""
 

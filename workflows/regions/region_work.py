@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from segment_tiles.pipeline.errors import ReadFailedError, one_line
+from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.inference.stream import RegionStream
@@ -191,20 +192,21 @@ class RegionWork:
             batch=task.model.batch,
             area=self._area,
             with_scores=task.with_scores,
+            decision=task.decision,
             on_tiles=self._progress,
         )
 
     def _writer_of(self, part: Part, thumbnail: Thumbnail | None) -> ShardWriter:
         """Return what writes finished rows into the store, and then into the ledger."""
-        classes, reclass = self._scorer.classes, self._task.reclass
-        written = classes if reclass is None else reclass.table
+        reclass = self._task.reclass
+        written = self._decided if reclass is None else reclass.table
         return ShardWriter(
             open_store(self._task.store, "r+"),
             part.window,
             self._roi.row,
             Ledger(self._task.ledger),
             written.nodata,
-            classes.count,
+            written.count,
             part.planes,
             thumbnail,
             written.codes,
@@ -215,7 +217,13 @@ class RegionWork:
         reclass = self._task.reclass
         if reclass is None:
             return rows
-        return replace(rows, classes=reclass.of_map(rows.classes, self._scorer.classes.nodata))
+        return replace(rows, classes=reclass.of_map(rows.classes, self._decided.nodata))
+
+    @property
+    def _decided(self) -> ClassTable:
+        """Classes that pixels are given before a reclass."""
+        classes, decision = self._scorer.classes, self._task.decision
+        return classes if decision is None else decision.table(classes)
 
     def _mark(self, rows: FinishedRows) -> None:
         if self._task.is_composed and rows.not_finite is not None:

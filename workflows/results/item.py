@@ -19,6 +19,7 @@ from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_tab
 from segment_tiles.pipeline.sources.stacks.description import files_of
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.results.finished_report import MADE_WITH
+from segment_tiles.workflows.results.formats.decided import Decided
 from segment_tiles.workflows.results.formats.table import format_of_file
 from segment_tiles.workflows.results.picture import PREVIEW
 from segment_tiles.workflows.scenes.scene import Scene
@@ -109,11 +110,15 @@ def _assets(directory: OutputDirectory, report: Mapping[str, Any]) -> list[ItemF
 def _own_classes(file: ItemFile, ways: Mapping[str, Any], report: Mapping[str, Any]) -> ItemFile:
     """Return a file with the classes that it has, if an export gave it others than the store has."""
     made = format_of_file(file.path.name)
-    plain = None if made is None else ways.get(made.name, {}).get("reclass")
-    if plain is None:
-        return file
-    reclass = Reclass.from_plain(plain)
-    return replace(file, own_classes=(reclass.table, reclass.sums(_pixel_counts(report))))
+    way = {} if made is None else ways.get(made.name, {})
+    own, counts = None, _pixel_counts(report)
+    if "decided" in way:
+        decided = Decided.from_plain(way["decided"])
+        own, counts = decided.table, list(decided.counts)
+    if "reclass" in way:
+        reclass = Reclass.from_plain(way["reclass"])
+        own, counts = reclass.table, reclass.sums(counts)
+    return file if own is None else replace(file, own_classes=(own, counts))
 
 
 def item_file(path: Path) -> ItemFile:

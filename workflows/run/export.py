@@ -11,8 +11,11 @@ import zarr
 
 from segment_tiles.pipeline.accepted import DicomSegKind
 from segment_tiles.pipeline.errors import OutputError
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.decision import decision_of
 from segment_tiles.pipeline.grid.reclass import Reclass, check_codes_of_run, reclass_of
 from segment_tiles.pipeline.outputs.stores.store import open_store, read_class_table
+from segment_tiles.workflows.options.decision import named_score
 from segment_tiles.workflows.options.polygons import PolygonSettings
 from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.output_folder.check import refuse_url
@@ -20,8 +23,9 @@ from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.output_folder.made import ways_of
 from segment_tiles.workflows.results.finished_report import MADE_WITH, is_there
 from segment_tiles.workflows.results.formats.check import check_formats
+from segment_tiles.workflows.results.formats.decided import Decided, classes_of_scores
 from segment_tiles.workflows.results.formats.format import FormatOptions, Work
-from segment_tiles.workflows.results.formats.make import make_formats
+from segment_tiles.workflows.results.formats.make import make_decided
 from segment_tiles.workflows.results.formats.subjects import subject_of_result
 from segment_tiles.workflows.results.formats.table import files_of
 from segment_tiles.workflows.results.item import check_run_item, update_run_item
@@ -37,13 +41,16 @@ def export_run(
     *,
     labels_inside: bool = False,
     dicom_seg: DicomSegKind = "binary",
+    threshold: tuple[str, ...] = (),
+    unsure: float | None = None,
     reclass: Path | None = None,
     **polygons: Any,
 ) -> list[str]:
     """Make formats, replacing older files of these names, and return the names of the files.
 
     ``labels_inside`` puts OME-Zarr labels into the OME-Zarr source of the run; ``dicom_seg``
-    says how the segments of DICOM SEG are stored; ``reclass`` is a file that says what becomes of the classes, in the
+    says how the segments of DICOM SEG are stored; ``threshold`` and ``unsure`` give classes anew, from the scores that
+    the run kept; ``reclass`` is a file that says what becomes of the classes, in the
     files that are made: store and report stay; ``polygons`` are fields of `PolygonSettings`.
 
     Raises
@@ -66,11 +73,14 @@ def export_run(
             raise OutputError(msg)
         check_run_item(directory)
         group = open_store(directory.store)
-        made_of = None if reclass is None else _reclass(reclass, group)
-        options = FormatOptions(labels_inside, dicom_seg, PolygonSettings(**polygons), made_of)
+        decided = _decided(threshold, unsure, group)
+        table = read_class_table(group) if decided is None else decided.table
+        reclassed = None if reclass is None else _reclass(reclass, table)
+        settings = PolygonSettings(**polygons)
+        options = FormatOptions(labels_inside, dicom_seg, settings, decided, reclassed)
         subject = subject_of_result(group, report, options)
         check_formats(formats, subject)
-        notes = make_formats(Work(path, group, report, subject, _tell_nobody), formats)
+        notes = make_decided(Work(path, group, report, subject, _tell_nobody), formats)
         written = [file.name for file in files_of(formats, path)]
         ways = ways_of(directory.own)
         report = {
@@ -90,8 +100,17 @@ def _still_there(path: Path, outputs: Sequence[str]) -> list[str]:
     return [name for name in outputs if not name.startswith("polygons.") or is_there(path / name)]
 
 
-def _reclass(path: Path, group: zarr.Group) -> Reclass:
-    found = reclass_of(read_targets(path), read_class_table(group).classes, "the run")
+def _decided(threshold: Sequence[str], unsure: float | None, group: zarr.Group) -> Decided | None:
+    """Return by which thresholds classes are given anew; nothing is counted yet."""
+    if not threshold and unsure is None:
+        return None
+    classes = classes_of_scores(group)
+    decision = decision_of(map(named_score, threshold), unsure, classes, "the run")
+    return None if decision is None else Decided(decision, decision.table(classes), ())
+
+
+def _reclass(path: Path, table: ClassTable) -> Reclass:
+    found = reclass_of(read_targets(path), table.classes, "the run")
     check_codes_of_run(found)
     return found
 

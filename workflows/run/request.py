@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.decision import decision_of
 from segment_tiles.pipeline.grid.reclass import check_codes_of_run, reclass_of
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
@@ -118,7 +119,7 @@ def checked_scene(config: RunConfig) -> Scene:
     """
     check_executor_options(config)
     _check_cluster(config)
-    scene = _reclassed(config, open_scene(config))
+    scene = _reclassed(config, _decided(config, open_scene(config)))
     is_elsewhere = config.scheduler is not None or config.cluster is not None
     check_batch(config.batch or 1, scene.lattice.tile, scene.spec.bands, is_elsewhere=is_elsewhere)
     if config.aoi is not None and not split_layer(config.aoi)[0].exists():
@@ -129,6 +130,13 @@ def checked_scene(config: RunConfig) -> Scene:
     return replace(scene, warnings=tuple(map(without_secrets, (*scene.warnings, *notes))))
 
 
+def _decided(config: RunConfig, scene: Scene) -> Scene:
+    """Return a scene with the thresholds by which its classes are given."""
+    manifest = scene.manifest
+    decision = decision_of(config.thresholds, config.unsure, manifest.classes, f"model {manifest.name}")
+    return scene if decision is None else replace(scene, decision=decision)
+
+
 def _reclassed(config: RunConfig, scene: Scene) -> Scene:
     """Return a scene with what becomes of the classes of its model."""
     if config.reclass is None:
@@ -137,7 +145,7 @@ def _reclassed(config: RunConfig, scene: Scene) -> Scene:
     from segment_tiles.workflows.options.reclass_file import read_targets  # noqa: PLC0415
 
     targets = read_targets(config.reclass)
-    reclass = reclass_of(targets, scene.manifest.classes.classes, f"model {scene.manifest.name}")
+    reclass = reclass_of(targets, scene.decided.classes, f"model {scene.manifest.name}")
     check_codes_of_run(reclass)
     return replace(scene, reclass=reclass)
 

@@ -235,6 +235,7 @@ class Run:
                 tissue=absolute_file(scene.tissue),
                 area_checksums=area_checksums(self.record.settings),
                 # classes of several Cuts are decided later, from their scores
+                decision=None if scene.is_composed else scene.decision,
                 reclass=None if scene.is_composed else scene.reclass,
                 is_composed=scene.is_composed,
             )

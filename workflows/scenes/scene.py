@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.decision import Decision
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
@@ -57,13 +58,21 @@ class Scene:
     """What only its Kind needs and understands; plain data, travels to workers."""
     companions: tuple[Member, ...] = ()
     """Packages of further models that make one ensemble with it."""
+    decision: Decision | None = None
+    """Thresholds by which classes are given; None: the highest score wins."""
     reclass: Reclass | None = None
-    """What becomes of the classes of the model; None: they stay."""
+    """What becomes of the classes that are given; None: they stay."""
+
+    @property
+    def decided(self) -> ClassTable:
+        """Classes that pixels are given, before a reclass: those of the model, and perhaps one for "not sure"."""
+        classes = self.manifest.classes
+        return classes if self.decision is None else self.decision.table(classes)
 
     @property
     def classes(self) -> ClassTable:
         """Classes of the result."""
-        return self.manifest.classes if self.reclass is None else self.reclass.table
+        return self.decided if self.reclass is None else self.reclass.table
 
     @property
     def result(self) -> Cut:

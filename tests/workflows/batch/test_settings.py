@@ -40,6 +40,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "scores": True, "preview": False, "item": False,
         "connectivity": 8, "classes": ["a"], "background": "b", "majority": 3, "sieve": 25, "min-hole": "9px",
         "min-area": 1.5, "simplify": "2px", "right-angles": ["a"], "reclass": "a.csv", "split-by-class": True,
+        "threshold": ["land=0.4"], "unsure": 0.5,
         "memory": "4GB", "workers": 2, "scheduler": "tcp://host:1", "cluster": "slurm.yaml", "trust": True,
     }  # fmt: skip
     settings = RunSettings.model_validate(values)

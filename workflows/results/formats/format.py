@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from segment_tiles.pipeline.grid.georef import GeoRef
     from segment_tiles.pipeline.grid.reclass import Reclass
     from segment_tiles.pipeline.vectors.files.formats import VectorFormat
+    from segment_tiles.workflows.results.formats.decided import Decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class FormatOptions:
     """How the segments of DICOM SEG are stored."""
     polygons: PolygonSettings = field(default_factory=PolygonSettings)
     """Which polygons the vector formats have."""
+    decided: Decided | None = None
+    """How an export gave the classes anew, by thresholds."""
     reclass: Reclass | None = None
     """What becomes of the classes of a finished map; of a run, its map has the new ones already."""
 
@@ -129,3 +132,5 @@ class Format:
     """The vector format that it is, if it is one."""
     has_map_classes: bool = True
     """Whether a reclass changes it; what says how sure the model was of its own classes stays."""
+    has_confidence: bool = False
+    """Whether thresholds change it though a reclass does not: it tells the score of the class of each pixel."""

@@ -13,6 +13,7 @@ from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDi
 from segment_tiles.workflows.output_folder.made import Way, begin_files, files_by_class, made_otherwise
 from segment_tiles.workflows.polygons.polygonize import take_up_tiles
 from segment_tiles.workflows.results.finished_report import is_there
+from segment_tiles.workflows.results.formats.decided import decided_store
 from segment_tiles.workflows.results.formats.format import AS_USUAL, Format, FormatOptions, Work
 from segment_tiles.workflows.results.formats.reclassed import reclassed_report, reclassed_store
 from segment_tiles.workflows.results.formats.table import format_of
@@ -33,9 +34,16 @@ def missing_results(
 def way_of(wanted: Format, options: FormatOptions) -> Way:
     """Return what decides on the bytes of a file beside the class map, as far as it is not as usual."""
     way: dict[str, Any] = {} if wanted.vector is None else given_settings(options.polygons)
+    if options.decided is not None and follows_thresholds(wanted):
+        way["decided"] = options.decided.as_plain()
     if options.reclass is not None and wanted.has_map_classes:
         way["reclass"] = options.reclass.as_plain()
     return way
+
+
+def follows_thresholds(wanted: Format) -> bool:
+    """Return whether a format changes if the classes of a map are given by thresholds."""
+    return wanted.has_map_classes or wanted.has_confidence
 
 
 def _is_made(wanted: Format, folder: Path, options: FormatOptions) -> bool:
@@ -62,6 +70,21 @@ def make_formats(work: Work, names: Sequence[str]) -> list[str]:
             report = reclassed_report(work.report, reclass)
             notes += _made(replace(work, group=group, report=report, subject=subject), changed)
     return notes
+
+
+def make_decided(work: Work, names: Sequence[str]) -> list[str]:
+    """Make formats of a finished store, those with classes by the thresholds of the options, and return the same."""
+    asked = work.subject.options.decided
+    if asked is None:
+        return make_formats(work, names)
+    usual = replace(work.subject, options=replace(work.subject.options, decided=None))
+    others = [name for name in names if not follows_thresholds(format_of(name))]
+    notes = make_formats(replace(work, subject=usual), others)
+    with decided_store(work.folder / OWN_FOLDER, work.group, asked.decision) as (group, decided):
+        options = replace(work.subject.options, decided=decided)
+        report, subject = decided.report(work.report), replace(work.subject, options=options)
+        changed = [name for name in names if name not in others]
+        return notes + make_formats(replace(work, group=group, report=report, subject=subject), changed)
 
 
 def _made(work: Work, formats: Sequence[Format]) -> list[str]:

@@ -75,6 +75,7 @@ CONFIDENCE: Final = Format(
     title="Probability of the class of each pixel",
     media_type=_COG_TYPE,
     key="confidence",
+    has_confidence=True,
     has_map_classes=False,
     driver="COG",
 )

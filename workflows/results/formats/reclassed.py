@@ -1,34 +1,22 @@
-"""A finished class map with other classes, as a store beside the books of the run, of which formats are made."""
+"""Formats of a finished class map whose classes are merged, renamed, recoloured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
-from segment_tiles.pipeline.durable import PARTIAL, remove
 from segment_tiles.pipeline.grid.reclass import Reclass
-from segment_tiles.pipeline.outputs.finished_file import write_failed
-from segment_tiles.pipeline.outputs.stores.overviews import build_overviews, shard_windows
-from segment_tiles.pipeline.outputs.stores.store import (
-    array_of,
-    create_store,
-    open_store,
-    read_class_table,
-    read_georef,
-)
-from segment_tiles.pipeline.outputs.stores.volume_store import create_volume_store, read_geometry
-
-_STORE: Final = f"reclassed.zarr{PARTIAL}"
-"""Under such a name the next run removes what a killed export left."""
+from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table
+from segment_tiles.workflows.results.formats.changed_store import changed_store
 
 
-@contextmanager
-def reclassed_store(own: Path, group: zarr.Group, reclass: Reclass) -> Iterator[zarr.Group]:
+def reclassed_store(own: Path, group: zarr.Group, reclass: Reclass) -> AbstractContextManager[zarr.Group]:
     """Give a store with the new classes and the confidence of a finished one; it is removed at the end.
 
     Parameters
@@ -45,34 +33,13 @@ def reclassed_store(own: Path, group: zarr.Group, reclass: Reclass) -> Iterator[
     WriteFailedError
         If the disk is full or read-only.
     """
-    path = own / _STORE
-    shape = array_of(group, "classes").shape
-    try:
-        if len(shape) == 2:
-            create_store(path, (shape[0], shape[1]), read_georef(group), reclass.table)
-        else:
-            create_volume_store(path, read_geometry(group), reclass.table)
-        made = open_store(path, "r+")
-        _fill(group, made, reclass)
-        if len(shape) == 2:
-            build_overviews(made)
-        yield open_store(path)
-    except OSError as error:
-        raise write_failed(path, error) from error
-    finally:
-        remove(path)
-
-
-def _fill(group: zarr.Group, made: zarr.Group, reclass: Reclass) -> None:
-    """Fill in classes and confidence, shard by shard."""
     nodata = read_class_table(group).nodata
     classes, confidence = array_of(group, "classes"), array_of(group, "confidence")
-    planes = range(classes.shape[0]) if classes.ndim > 2 else (None,)
-    for plane in planes:
-        for window in shard_windows(*classes.shape[-2:]):
-            index = window.slices() if plane is None else (plane, *window.slices())
-            array_of(made, "classes")[index] = reclass.of_map(np.asarray(classes[index]), nodata)
-            array_of(made, "confidence")[index] = np.asarray(confidence[index])
+
+    def change(index: tuple[Any, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
+        return reclass.of_map(np.asarray(classes[index]), nodata), np.asarray(confidence[index])
+
+    return changed_store(own, "reclassed", group, reclass.table, change)
 
 
 def reclassed_report(report: Mapping[str, Any], reclass: Reclass) -> dict[str, Any]:

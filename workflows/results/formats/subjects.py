@@ -44,7 +44,8 @@ def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: For
     """Return the class map of a finished run, from its store and its report."""
     kind = kind_of_report(report)
     extent = kind.stored_extent(group, report)
-    table = read_class_table(group) if options.reclass is None else options.reclass.table
+    table = read_class_table(group) if options.decided is None else options.decided.table
+    table = table if options.reclass is None else options.reclass.table
     return Subject(
         report["settings"]["source"],
         kind.formats_of(extent.georef),

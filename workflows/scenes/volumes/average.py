@@ -64,16 +64,30 @@ def average_directions(scene: Scene, volume: VolumeScene, directory: OutputDirec
     written = scene.classes
     for numbers in unfinished_planes(range(slices), whole.shape, ledger):
         with ShardWriter(
-            group, whole, 0, ledger, written.nodata, table.count, planes=numbers, codes=written.codes
+            group, whole, 0, ledger, written.nodata, written.count, planes=numbers, codes=written.codes
         ) as writer:
             for first in range(numbers.start, numbers.stop, step):
                 stop = min(first + step, numbers.stop)
                 slab = _sum_of_slab(volume, directory, table, first, stop)
                 for position in range(stop - first):
-                    made = _finished(slab, position, len(volume.directions), table)
-                    if scene.reclass is not None:
-                        made = replace(made, classes=scene.reclass.of_map(made.classes, table.nodata))
-                    writer.append(made)
+                    writer.append(_result(scene, _finished(slab, position, len(volume.directions), table)))
+
+
+def _result(scene: Scene, made: FinishedRows) -> FinishedRows:
+    """Return rows with the classes that the run asks for, of those with the classes of the highest scores."""
+    if scene.decision is not None and made.scores is not None:
+        import torch  # noqa: PLC0415 - a plan does without it
+
+        from segment_tiles.pipeline.inference.decide import decided  # noqa: PLC0415
+
+        has_none = made.classes == scene.manifest.classes.nodata
+        codes, confidence = decided(torch.from_numpy(made.scores), scene.decision)
+        classes = codes.numpy().astype(scene.decided.dtype)
+        classes[has_none] = scene.decided.nodata
+        made = replace(made, classes=classes, confidence=np.where(has_none, np.uint8(0), confidence.numpy()))
+    if scene.reclass is not None:
+        made = replace(made, classes=scene.reclass.of_map(made.classes, scene.decided.nodata))
+    return made
 
 
 def _sum_of_slab(

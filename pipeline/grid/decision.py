@@ -1,0 +1,94 @@
+"""Decision: which class a pixel gets by its scores, where the highest is not to win everywhere.
+
+In this order:
+
+1. Classes with a threshold of their own whose score reaches it: the highest of them wins, whatever the others have.
+2. Else the highest of the classes without one, if it reaches ``unsure``; nothing is asked of it if that is not given.
+3. Else the pixel is *not sure*, a class of its own after those of the model.
+
+Of equal scores the lower code wins. Scores are compared as they are kept, as bytes (score x 255, rounded to the nearest
+one), and so are thresholds: a run that decides by them, and an export of a run that kept its scores, give the same map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+
+NOT_SURE: Final = "not sure"
+"""Name of the class of pixels that no class wins."""
+NOT_SURE_COLOR: Final = (128, 128, 128)
+HIGHEST_BYTE: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Thresholds of a map."""
+
+    thresholds: tuple[tuple[int, int], ...] = ()
+    """Code of a class and the byte that its score must reach, in the order of codes."""
+    unsure: int | None = None
+    """The byte that the highest of the other classes must reach; None: any will do."""
+
+    def leaves_some(self, classes: ClassTable) -> bool:
+        """Return whether a pixel may be left without a class."""
+        return self.unsure is not None or len(self.thresholds) == classes.count
+
+    def table(self, classes: ClassTable) -> ClassTable:
+        """Return the classes of the map, from those of the model."""
+        if not self.leaves_some(classes):
+            return classes
+        return ClassTable((*classes.classes, MapClass(classes.count, NOT_SURE, NOT_SURE_COLOR)))
+
+
+def byte_of(threshold: float) -> int:
+    """Return a threshold as scores are kept; at least 1, for 0 says that there is nothing.
+
+    >>> byte_of(0.4), byte_of(0.5), byte_of(0.0001)
+    (102, 128, 1)
+    """
+    return max(1, int(threshold * HIGHEST_BYTE + 0.5))
+
+
+def decision_of(
+    thresholds: Iterable[tuple[str, float]], unsure: float | None, classes: ClassTable, owner: str
+) -> Decision | None:
+    """Return what thresholds mean for classes; None if there are none.
+
+    Parameters
+    ----------
+    thresholds
+        Name of a class, and the score that it must reach, between 0 and 1.
+    unsure
+        The score that the highest of the other classes must reach.
+    classes, owner
+        Those that there are, and whose, as a message says it: ``model canopy-rgb``.
+
+    Raises
+    ------
+    UsageError
+        If a class is not there or named twice, or one of these is called "not sure" already.
+    """
+    found: dict[int, int] = {}
+    for name, threshold in thresholds:
+        codes = [entry.code for entry in classes.classes if entry.name == name]
+        if not codes:
+            msg = f"--threshold {name}={threshold:g}: {owner} has no class {name!r}; it has {', '.join(classes.names)}"
+            raise UsageError(msg)
+        if codes[0] in found:
+            msg = f"--threshold names {name} twice; give one threshold for a class"
+            raise UsageError(msg)
+        found[codes[0]] = byte_of(threshold)
+    if not found and unsure is None:
+        return None
+    decision = Decision(tuple(sorted(found.items())), None if unsure is None else byte_of(unsure))
+    if decision.leaves_some(classes) and NOT_SURE in classes.names:
+        msg = (
+            f"{owner} has a class {NOT_SURE!r} of its own; --threshold and --unsure need that name for theirs"
+        )
+        raise UsageError(msg)
+    return decision

@@ -1,0 +1,104 @@
+"""Formats of a finished class map whose classes are given anew, by thresholds, from the scores that its run kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.grid.decision import Decision
+from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_score_names
+from segment_tiles.workflows.results.formats.changed_store import changed_store
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """How the classes of a finished map were given anew, and what came of it."""
+
+    decision: Decision
+    table: ClassTable
+    """Classes then."""
+    counts: tuple[int, ...]
+    """Pixels of each, in the order of codes."""
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {
+            "thresholds": [list(pair) for pair in self.decision.thresholds],
+            "unsure": self.decision.unsure,
+            "classes": [[entry.code, entry.name, list(entry.color)] for entry in self.table.classes],
+            "counts": list(self.counts),
+        }
+
+    @classmethod
+    def from_plain(cls, fields: Mapping[str, Any]) -> Decided:
+        """Return it from plain JSON values."""
+        classes = tuple(MapClass(code, name, (c[0], c[1], c[2])) for code, name, c in fields["classes"])
+        thresholds = tuple((int(code), int(byte)) for code, byte in fields["thresholds"])
+        return cls(Decision(thresholds, fields["unsure"]), ClassTable(classes), tuple(fields["counts"]))
+
+    def report(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the report of the run with these classes; of their sizes pixels, or voxels, alone."""
+        sizes = "voxels" if "voxels" in report["nodata"] else "pixels"
+        classes = [
+            {"code": entry.code, "name": entry.name, sizes: count}
+            for entry, count in zip(self.table.classes, self.counts, strict=True)
+        ]
+        return {**report, "classes": classes}
+
+
+def classes_of_scores(group: zarr.Group) -> ClassTable:
+    """Return the classes of the model whose scores a store has.
+
+    Raises
+    ------
+    UsageError
+        If it has none, or the classes of the map were changed since by a reclass.
+    """
+    if "scores" not in group:
+        msg = (
+            "--threshold and --unsure need the probabilities of all classes, which a run keeps only with --scores; "
+            "run again with --scores --restart, or with the thresholds themselves"
+        )
+        raise UsageError(msg)
+    names, table = read_score_names(group), read_class_table(group)
+    if table.names[: len(names)] != names:
+        msg = "--threshold and --unsure: the classes of this run were changed by its --reclass; run again with both"
+        raise UsageError(msg)
+    return ClassTable(table.classes[: len(names)])
+
+
+@contextmanager
+def decided_store(own: Path, group: zarr.Group, decision: Decision) -> Iterator[tuple[zarr.Group, Decided]]:
+    """Give a store with the classes and the confidence that thresholds give; it is removed at the end.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or read-only.
+    """
+    import torch  # noqa: PLC0415 - slow, and an export without thresholds does without it
+
+    from segment_tiles.pipeline.inference.decide import decided  # noqa: PLC0415
+
+    before, table = read_class_table(group).nodata, decision.table(classes_of_scores(group))
+    classes, scores = array_of(group, "classes"), array_of(group, "scores")
+    counts = np.zeros(table.nodata + 1, dtype=np.int64)
+
+    def change(index: tuple[Any, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
+        has_none = np.asarray(classes[index]) == before
+        codes, confidence = decided(torch.from_numpy(np.asarray(scores[(slice(None), *index)])), decision)
+        given = np.where(has_none, table.nodata, codes.numpy()).astype(table.dtype)
+        counts[:] += np.bincount(given.ravel(), minlength=len(counts))
+        return given, np.where(has_none, np.uint8(0), confidence.numpy())
+
+    with changed_store(own, "decided", group, table, change) as made:
+        yield made, Decided(decision, table, tuple(int(counts[code]) for code in table.codes))
