@@ -121,6 +121,7 @@ def _seams(network: nn.Module, manifest: ModelManifest, scene: str) -> dict[str,
             raise UsageError(msg)
         overlap = manifest.overlap_of(manifest.tile)
         lattice = Lattice(spec.height, spec.width, manifest.tile, overlap, manifest.output.margin)
+        manifest = manifest.with_units(spec.scale_offsets)
         segmenter = Segmenter(network, manifest, resolve_device("auto"))
         seams = measure_seams(source, segmenter, lattice, spec.window)
     finally:

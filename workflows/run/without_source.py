@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
@@ -34,6 +35,13 @@ def request_of(config: RunConfig) -> dict[str, Any]:
     return {name: without_secrets(repr(getattr(config, name))) for name in names}
 
 
+def _is_same_request(before: Mapping[str, str], config: RunConfig) -> bool:
+    """Return whether a request asked for the same; one of an earlier version does not name all options."""
+    usual = {field.name: repr(field.default) for field in fields(config)}
+    now = request_of(config)
+    return all(before.get(name, usual[name]) == value for name, value in now.items())
+
+
 def complete_without_source(
     config: RunConfig, directory: OutputDirectory, error: SegmentTilesError, version: Version
 ) -> dict[str, Any] | None:
@@ -64,7 +72,7 @@ def complete_without_source(
         return None
     with directory.locked_for():
         record, kept = read_record(directory.record), read_sealed(directory.computed)
-        if record is None or kept is None or kept["request"] != request_of(config):
+        if record is None or kept is None or not _is_same_request(kept["request"], config):
             return None
         check_same_source(record, version, config.out)
         report: dict[str, Any] = dict(kept["report"])

@@ -82,9 +82,7 @@ def scaling_settings(scene: Scene) -> dict[str, Any]:
 def _scaled(
     manifest: ModelManifest, scene: Scene, before: Mapping[str, Any] | None, of_scene: Callable[[], Pixels]
 ) -> ModelManifest:
-    scaling, bands = manifest.scaling_used, scene.spec.bands
-    if scaling.values == "physical" and scene.spec.scale_offsets:
-        scaling = replace(scaling, units=scene.spec.scale_offsets)
+    scaling, bands = manifest.with_units(scene.spec.scale_offsets).scaling_used, scene.spec.bands
     if scaling.is_measured_in_scene:
         kept = None if before is None else scaling_of_record(before)
         is_kept = kept is not None and kept.declared(bands) == scaling.declared(bands)

@@ -102,6 +102,13 @@ class ModelManifest:
         """What is done to values, in this run."""
         return self.scaling if self.run_scaling is None else self.run_scaling
 
+    def with_units(self, scale_offsets: tuple[tuple[float, float], ...]) -> ModelManifest:
+        """Return what scales values of bands with scale and offset: a model that wants physical ones gets them."""
+        scaling = self.scaling_used
+        if scaling.values == "stored" or not scale_offsets:
+            return self
+        return replace(self, run_scaling=replace(scaling, units=scale_offsets))
+
     def without_scene(self) -> ModelManifest:
         """Return what can be measured where there is no scene whose statistics could count."""
         return replace(self, scaling=self.scaling.of_tiles())

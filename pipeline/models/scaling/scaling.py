@@ -158,8 +158,13 @@ class Scaling:
             measured = [operation.statistics for operation in chain]
             if "tile" in measured and "scene" in measured[measured.index("tile") :]:
                 raise ValueError("statistics of the scene cannot be measured after an operation of each tile")
-            if len(self.chains) > 1 and any(o.over == "all" and o.first is None for o in chain):
-                raise ValueError("statistics over all bands need one entry for all bands")
+
+        for position in range(max(map(len, self.chains))):
+            there = {chain[position : position + 1] for chain in self.chains}
+            if len(there) > 1 and any(
+                one.over == "all" and one.first is None for (one,) in filter(None, there)
+            ):
+                raise ValueError("statistics over all bands need the same operation in every entry")
 
     @property
     def is_fixed_z_score(self) -> bool:

@@ -19,7 +19,7 @@ from segment_tiles.pipeline.models.package import load_manifest, load_network, s
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.packages.stac_item import from_stac_item, to_stac_item
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.pipeline.models.scaling.scaling import z_score
+from segment_tiles.pipeline.models.scaling.scaling import OPERATIONS, Operation, Scaling, z_score
 
 LIGHT = Architecture("deeplabv3plus", "resnet10t", 16, (1, 2), "window", 3, details={"channels": 16})
 MANIFEST = ModelManifest(
@@ -85,11 +85,30 @@ finite = st.floats(-1e6, 1e6)
 
 
 @st.composite
+def scalings(draw, bands):
+    per_band = {"min_size": bands, "max_size": bands}
+    if draw(st.booleans()):
+        deviations = st.lists(st.floats(1e-3, 1e6), **per_band)
+        return z_score(tuple(draw(st.lists(finite, **per_band))), tuple(draw(deviations)))
+    operation = st.sampled_from(
+        [
+            Operation("min-max", -0.5, 3000.0),
+            Operation("clip", statistics="tile", percentiles=(2.0, 98.5)),
+            Operation("z-score", statistics="tile"),
+            Operation("clip-min", 3.0),
+            Operation("scale", 1e4),
+        ]
+    )
+    chains = st.lists(operation, max_size=3).map(tuple)
+    found = draw(st.lists(chains, min_size=1, max_size=1) | st.lists(chains, **per_band))
+    return Scaling(tuple(found), draw(st.sampled_from(["stored", "physical"])))
+
+
+@st.composite
 def manifests(draw):
     bands = draw(st.lists(names, min_size=1, max_size=5, unique=True))
     classes = draw(st.lists(names, min_size=1, max_size=6, unique=True))
     pooling = draw(st.sampled_from(["global", "window", "off"]))
-    per_band = {"min_size": len(bands), "max_size": len(bands)}
     return ModelManifest(
         name="any-model",
         architecture=Architecture(
@@ -104,9 +123,7 @@ def manifests(draw):
         ),
         bands=tuple(bands),
         dtype=draw(st.sampled_from(["uint8", "uint16", "float32"])),
-        scaling=z_score(
-            tuple(draw(st.lists(finite, **per_band))), tuple(draw(st.lists(st.floats(1e-3, 1e6), **per_band)))
-        ),
+        scaling=draw(scalings(len(bands))),
         tile=draw(st.integers(1, 4096)),
         overlap=draw(st.floats(0, 0.99)),
         classes=ClassTable(tuple(MapClass(i, name, draw(color)) for i, name in enumerate(classes))),
@@ -143,7 +160,9 @@ def check_mlm(document):
     # named bands must be described by STAC 1.1 bands
     assert [band["name"] for band in properties["bands"]] == properties["mlm:input"][0]["bands"]
     (tile,), (output,) = properties["mlm:input"], properties["mlm:output"]
-    assert {scaling["type"] for scaling in tile["value_scaling"]} == {"z-score"}
+    for scaling in tile["value_scaling"]:
+        needed = {**OPERATIONS, "processing": ("format", "expression"), None: ()}[scaling["type"]]
+        assert set(scaling) == {"type", *needed}
     for part in (tile["input"], output["result"]):
         assert len(part["shape"]) == len(part["dim_order"]) == len(set(part["dim_order"]))
         assert all(re.fullmatch("[a-z-_]+", name) for name in part["dim_order"])
@@ -165,6 +184,19 @@ def test_stac_models_own_classes_read_the_manifest():
     )
     assert parsed.name == "test-model"
     assert parsed.input[0].value_scaling[1].mean == 2000.0
+    mixed = Scaling(
+        ((Operation("clip-max", 5.0),), (Operation("offset", 1.0), Operation("z-score", statistics="tile")))
+    )
+    manifest = replace(MANIFEST, scaling=mixed)
+    properties = to_stac_item(manifest, "weights.safetensors", 1, 7, "PyTorch").properties
+    first, second = (
+        schema.MLModelProperties.model_validate(
+            {key: value for key, value in properties.items() if key.startswith("mlm:")}
+        )
+        .input[0]
+        .value_scaling
+    )
+    assert (first.maximum, second.format, len(second.expression)) == (5.0, "segment-tiles", 2)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,10 @@ def test_other_expressions_are_refused(expression: str) -> None:
             [[{"type": "z-score", "statistics": "tile"}, {"type": "min-max", "statistics": "scene"}]],
             "each tile",
         ),
-        ([{"type": "z-score", "statistics": "tile", "over": "all"}] * 2, "one entry for all bands"),
+        (
+            [{"type": "z-score", "statistics": "tile", "over": "all"}, None],
+            "the same operation in every entry",
+        ),
         ([3], r"value_scaling\.0 is 3"),
         ({}, "a list with an entry for every band"),
         ([], "a list with an entry for every band"),
