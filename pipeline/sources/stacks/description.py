@@ -39,6 +39,10 @@ class Member:
     """How it is brought onto the grid; bilinear is antialiased where pixels become larger."""
     nodata: float | None = None
     """Value of missing pixels, in place of the declared one."""
+    scale: float | None = None
+    """What stored values are multiplied by to become physical ones, in place of what the file says."""
+    offset: float | None = None
+    """What is then added."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from segment_tiles.pipeline.sources.stacks.documents import beside, text_of
 
 RASTER_TYPES: Final = ("image/", "application/x-hdf", "application/vnd+zarr", "application/vnd.zarr")
 """Beginnings of the media types of rasters."""
+OF_ALL_BANDS: Final = ("nodata", "eo:common_name", "raster:scale", "raster:offset")
+"""Fields of an asset that hold for each of its bands, by STAC 1.1."""
 PICTURES: Final = {"visual", "overview", "thumbnail", "metadata"}
 """Roles of assets that are no data."""
 
@@ -33,7 +35,9 @@ class AssetBand:
     names: tuple[str, ...]
     """Of the band, and its common name."""
     nodata: float | None
-    """What the item says."""
+    """What the item says, as scale and offset."""
+    scale: float | None
+    offset: float | None
     is_alone: bool
     """Whether the asset has no other band."""
 
@@ -171,12 +175,14 @@ def _bands_of(document: Mapping[str, Any], key: str, own: str) -> Iterator[Asset
         for i in range(max(len(eo), len(raster)))
     ]
     if not told:
-        yield AssetBand(key, href, None, _names_in(asset), _nodata_in(asset), is_alone=True)
+        yield AssetBand(key, href, None, _names_in(asset), *_numbers_in(asset), is_alone=True)
     for number, band in enumerate(told, 1):
-        both = {**{name: asset[name] for name in ("nodata", "eo:common_name") if name in asset}, **band}
+        both = {**{name: asset[name] for name in OF_ALL_BANDS if name in asset}, **band}
         is_alone = len(told) == 1
         # a single band is the whole file, which may hold a mask beside it
-        yield AssetBand(key, href, None if is_alone else number, _names_in(both), _nodata_in(both), is_alone)
+        yield AssetBand(
+            key, href, None if is_alone else number, _names_in(both), *_numbers_in(both), is_alone
+        )
 
 
 def _names_in(told: Mapping[str, Any]) -> tuple[str, ...]:
@@ -184,6 +190,12 @@ def _names_in(told: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for name in found if name))
 
 
-def _nodata_in(told: Mapping[str, Any]) -> float | None:
-    value = told.get("nodata")  # "nan" and "inf" are missing whatever is said
+def _numbers_in(told: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """Return nodata value, scale and offset, as far as they are said."""
+    scale, offset = (told.get(f"raster:{name}", told.get(name)) for name in ("scale", "offset"))
+    return _number(told.get("nodata")), _number(scale), _number(offset)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number: nodata values "nan" and "inf" are missing whatever is said."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

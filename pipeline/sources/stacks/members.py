@@ -37,21 +37,46 @@ class Band:
     """What marks a missing value, in its first file."""
 
 
-Specs = dict[tuple[str, int | None, float | None], RasterSpec]
-"""What is known of each file, with the bands and the nodata value that a member asks for."""
+Key = tuple[str, int | None, float | None]
+"""A file, with the band (None: all) and the nodata value that a member asks for."""
+Specs = dict[Key, RasterSpec]
+"""What is known of each."""
 
 
-def specs_of(description: StackDescription, opened: Opened) -> Specs:
-    """Look at each file once for each way in which it is read."""
-    specs: Specs = {}
-    for member in description.members:
-        for file in member.files:
-            key = (file, member.band, member.nodata)
-            if key not in specs:
-                source = opened(file, None if member.band is None else (member.band,), member.nodata)
-                specs[key] = source.spec
-                source.close()
-    return specs
+class Files:
+    """The files of a stack: each is opened once to be looked at, and that one is read if it has the bands wanted."""
+
+    def __init__(self, description: StackDescription, opened: Opened, stack: ExitStack) -> None:
+        self._opened, self._stack = opened, stack
+        self._looked_at: dict[Key, Source] = {}
+        self.specs: Specs = {}
+        for member in description.members:
+            for file in member.files:
+                key = (file, member.band, member.nodata)
+                if key not in self.specs:
+                    source = self._open(file, None if member.band is None else (member.band,), member.nodata)
+                    self._looked_at[key] = source
+                    self.specs[key] = source.spec
+
+    def read(self, key: Key, bands: tuple[int, ...]) -> Source:
+        """Return a file opened with these bands; no other part reads it."""
+        source = self._looked_at.get(key)
+        if (
+            source is not None
+            and (source.spec.band_numbers or tuple(range(1, source.spec.bands + 1))) == bands
+        ):
+            return self._looked_at.pop(key)
+        return self._open(key[0], bands, key[2])
+
+    def close_others(self) -> None:
+        """Close what was only looked at."""
+        for source in self._looked_at.values():
+            source.close()
+
+    def _open(self, file: str, bands: tuple[int, ...] | None, nodata: float | None) -> Source:
+        source = self._opened(file, bands, nodata)
+        self._stack.callback(source.close)
+        return source
 
 
 def bands_of(description: StackDescription, specs: Specs) -> list[Band]:
@@ -125,26 +150,24 @@ def _base(description: StackDescription, specs: Specs) -> Member:
     return finest
 
 
-def opened_parts(
-    bands: Sequence[Band], grid: Grid, specs: Specs, opened: Opened, stack: ExitStack
-) -> tuple[Part, ...]:
+def opened_parts(bands: Sequence[Band], grid: Grid, files: Files) -> tuple[Part, ...]:
     """Open what is read: a file on the grid once for all of its bands, a resampled one once for each."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, band in enumerate(bands):
         member = band.member
         for layer, file in enumerate(member.files):
-            at = placement(grid, file, specs[file, member.band, member.nodata])
+            at = placement(grid, file, files.specs[file, member.band, member.nodata])
             alone = None if at.is_same else position
-            key = (layer, file, member.nodata, member.resampling, alone)
+            key = (layer, (file, member.band, member.nodata), member.resampling, alone)
             groups.setdefault(key, []).append(position)
     parts = []
     # the first files of all bands before those that lie on top of them
-    for (_, file, nodata, resampling, _), positions in sorted(groups.items(), key=lambda group: group[0][0]):
-        source = opened(file, tuple(bands[position].number for position in positions), nodata)
-        stack.callback(source.close)
+    for (_, key, resampling, _), positions in sorted(groups.items(), key=lambda group: group[0][0]):
+        source = files.read(key, tuple(bands[position].number for position in positions))
         is_layered = any(len(bands[position].member.files) > 1 for position in positions)
-        at = placement(grid, file, source.spec)
-        parts.append(Part(source, tuple(positions), at, resampling, file, is_layered))
+        at = placement(grid, key[0], source.spec)
+        parts.append(Part(source, tuple(positions), at, resampling, key[0], is_layered))
+    files.close_others()
     return tuple(parts)
 
 
@@ -171,19 +194,22 @@ def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: 
         nodata=marks if any(mark is not None for mark in marks) else (),
         band_names=names if any(names) else (),
         band_numbers=numbers,
-        scale_offsets=_scale_offsets(len(bands), parts),
+        scale_offsets=_scale_offsets(bands, parts),
         chunk=(min(rows, grid.shape[0]), min(columns, grid.shape[1])),
         decoded_bytes=int(np.ceil(sum(shares))),
     )
 
 
-def _scale_offsets(bands: int, parts: Sequence[Part]) -> tuple[tuple[float, float], ...]:
+def _scale_offsets(bands: Sequence[Band], parts: Sequence[Part]) -> tuple[tuple[float, float], ...]:
     """Return scale and offset of every band; nothing if no file has any, or files of one band have different ones."""
-    found: list[set[tuple[float, float]]] = [set() for _ in range(bands)]
+    found: list[set[tuple[float, float]]] = [set() for _ in bands]
     for part in parts:
         pairs = part.source.spec.scale_offsets or ((1.0, 0.0),) * len(part.positions)
         for position, pair in zip(part.positions, pairs, strict=True):
-            found[position].add(pair)
+            member = bands[position].member
+            told = (member.scale, member.offset)
+            is_told = told != (None, None)
+            found[position].add((1.0 if told[0] is None else told[0], told[1] or 0.0) if is_told else pair)
     if any(len(pairs) != 1 for pairs in found) or all(pairs == {(1.0, 0.0)} for pairs in found):
         return ()
     return tuple(pair for pairs in found for pair in pairs)

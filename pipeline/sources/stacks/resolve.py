@@ -167,4 +167,6 @@ def _of_items(dated: Sequence[Sequence[Item]], name: str, number: int) -> Iterat
         first = layers[0]
         shown = name if first.is_alone or not first.names or len(found[0]) == 1 else first.names[0]
         files = tuple(layer.href for layer in layers)
-        yield Member(files, first.band, f"{shown}{end}", nodata=first.nodata)
+        yield Member(
+            files, first.band, f"{shown}{end}", nodata=first.nodata, scale=first.scale, offset=first.offset
+        )

@@ -15,13 +15,13 @@ from segment_tiles.pipeline.sources.protocol import notes_of, reductions_of
 from segment_tiles.pipeline.sources.stacks.description import StackDescription
 from segment_tiles.pipeline.sources.stacks.details import part_notes, stack_details
 from segment_tiles.pipeline.sources.stacks.members import (
+    Files,
     Opened,
     bands_of,
     chosen_bands,
     grid_of,
     opened_parts,
     spec_of,
-    specs_of,
 )
 from segment_tiles.pipeline.sources.stacks.part import Part, Read
 
@@ -62,11 +62,11 @@ class StackSource:
         self._rule = nodata_rule
         self._read: tuple[Window, NDArray[np.bool_] | None] | None = None
         with ExitStack() as stack:
-            specs = specs_of(description, opened)
-            self.bands = bands_of(description, specs)
+            files = Files(description, opened, stack)
+            self.bands = bands_of(description, files.specs)
             numbers = chosen_bands(bands, len(self.bands))
-            grid = grid_of(description, specs)
-            self.parts = opened_parts([self.bands[n - 1] for n in numbers], grid, specs, opened, stack)
+            grid = grid_of(description, files.specs)
+            self.parts = opened_parts([self.bands[n - 1] for n in numbers], grid, files)
             self.spec = spec_of([self.bands[n - 1] for n in numbers], numbers, grid, self.parts)
             stack.pop_all()
         self._grid_of = grid.of

@@ -26,8 +26,10 @@ from segment_tiles.pipeline.sources.stacks.items import read_item
 
 SUFFIXES: Final = (".yaml", ".yml")
 _KEYS: Final = {"members", "grid_of", "sign"}
-_OF_MEMBER: Final = {"file", "item", "asset", "band", "name", "resampling", "nodata"}
-_TYPES: Final[Mapping[str, tuple[type, ...]]] = {"band": (int,), "nodata": (int, float)}
+_OF_MEMBER: Final = {"file", "item", "asset", "band", "name", "resampling", "nodata", "scale", "offset"}
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "band": (int,), "nodata": (int, float), "scale": (int, float), "offset": (int, float),
+}  # fmt: skip
 
 
 def is_stack_file(source: str) -> bool:
@@ -93,11 +95,14 @@ def _members(path: str, name: str, entry: Any) -> Iterator[Member]:
         raise UsageError(msg)
     if "file" in entry:
         file = beside(path, entry["file"])
-        yield Member((file,), entry.get("band"), entry.get("name", ""), resampling, entry.get("nodata"))
+        numbers = (entry.get(key) for key in ("nodata", "scale", "offset"))
+        yield Member((file,), entry.get("band"), entry.get("name", ""), resampling, *numbers)
         return
     for band in read_item(beside(path, entry["item"])).band(entry["asset"]):
         named = entry.get("name") or (band.names[0] if band.names and not band.is_alone else entry["asset"])
-        yield Member((band.href,), band.band, named, resampling, entry.get("nodata", band.nodata))
+        told = {"nodata": band.nodata, "scale": band.scale, "offset": band.offset}
+        numbers = (entry.get(key, value) for key, value in told.items())
+        yield Member((band.href,), band.band, named, resampling, *numbers)
 
 
 def _refuse_keys(name: str, found: Mapping[Any, Any], known: set[str]) -> None:

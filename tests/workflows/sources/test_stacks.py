@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +15,18 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import yaml
 from affine import Affine
+from served_folder import served_folder
 
 import segment_tiles as st
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.errors import ChangedRunError, SourceChangedError
+from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, SourceChangedError
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.versions import watch as watch_module
+from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+from segment_tiles.workflows.batch.planning import check_jobs, plan_batch
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.run.segment import segment
 
@@ -27,11 +34,11 @@ Run = Callable[..., dict[str, Any]]
 NAMES = ("red", "green", "blue")
 
 
-def write(path: Path, seed: int, size: float) -> None:
+def write(path: Path, seed: int, size: float, crs: str = "EPSG:32633") -> None:
     side = int(128 / size)
     values = np.random.default_rng(seed).integers(1, 255, (1, side, side), dtype=np.uint8)
     with rasterio.open(
-        path, "w", driver="GTiff", count=1, height=side, width=side, dtype="uint8", crs="EPSG:32633",
+        path, "w", driver="GTiff", count=1, height=side, width=side, dtype="uint8", crs=crs,
         transform=Affine(size, 0, 1000, 0, -size, 2000), tiled=True, blockxsize=16, blockysize=16,
     ) as dataset:  # fmt: skip
         dataset.write(values)
@@ -167,3 +174,68 @@ def test_python_takes_lists_of_files_and_items(bands: Path, small_model: Path, t
     assert dated.document["bands"] == [1, 2, 3]
     with pytest.raises(TypeError, match=r"the source is a builtins\.int; give a path"):
         st.segment([3], out=tmp_path / "no", **asked)  # type: ignore[list-item]
+
+
+REFUSED = {
+    "another CRS": ({"blue": {"crs": "EPSG:32634"}}, {}, r"blue\.tif: has EPSG:32634, but .*--like"),
+    "no such member": ({}, {"grid-of": "nir"}, r"--grid-of is 'nir'; it must be one of the members"),
+    "assets of files": ({}, {"assets": ["red"]}, r"--assets is red, but none of the files is a STAC item"),
+    "micrometres": ({}, {"mpp": 0.5}, r"--mpp is given, but .* is a stack"),
+    "no such level": ({}, {"level": 3}, r"red\.tif: has no level 3"),
+    "alpha that is not there": ({}, {"alpha": "mask"}, r"--alpha is mask, but no band of .*red\.tif"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_all_commands_refuse_alike(case: str, bands: Path, small_model: Path, tmp_path: Path) -> None:
+    changes, options, words = REFUSED[case]
+    for name, change in changes.items():
+        write(bands / f"{name}.tif", 1, 4.0, **change)
+    typed = [
+        f"--{key}={','.join(value) if isinstance(value, list) else value}" for key, value in options.items()
+    ]
+    common = [source_of(bands), "--model", str(small_model), *typed]
+    for command in (["plan", *common], ["run", *common, "--out", str(tmp_path / "out")]):
+        refused_line(command, words)
+    jobs = tmp_path / "jobs.yaml"
+    entry = {"source": source_of(bands), "model": str(small_model), **options}
+    jobs.write_text(yaml.safe_dump({"jobs": [entry]}))
+    planned = plan_batch(read_jobs_file(jobs))
+    assert re.search(words, planned.failures[0].error or "")
+    with pytest.raises(SegmentTilesError, match=words):
+        check_jobs(read_jobs_file(jobs))
+    assert not (tmp_path / "out").exists()
+
+
+def refused_line(command: list[str], words: str) -> None:
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        assert run_command_line(command) == 2
+    lines = [line for line in errors.getvalue().splitlines() if "warning:" not in line]
+    assert len(lines) == 1, lines
+    assert re.search(words, lines[0]), lines
+
+
+@pytest.mark.parametrize("condition", ["none", "If-Match"])
+def test_files_on_a_server_are_held_to_their_versions(
+    condition: str,
+    bands: Path,
+    small_model: Path,
+    run_on: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch_module, "SECONDS_BETWEEN", 0.0)
+    if condition != "none":
+        (bands / condition).touch()
+    run_on(source_of(bands), small_model, tmp_path / "local")
+    with served_folder(bands) as address:
+        source = ",".join(f"{address}/{name}.tif?sig=secret" for name in NAMES)
+        report = run_on(source, small_model, tmp_path / "remote")
+        assert report["source"]["uri"] == ",".join(f"{address}/{name}.tif" for name in NAMES)
+        np.testing.assert_array_equal(classes(tmp_path / "remote"), classes(tmp_path / "local"))
+        config = RunConfig(source, str(small_model), tmp_path / "out", precision="fp32", device="cpu")
+        with pytest.raises(SourceChangedError, match=r"/blue\.tif: changed while it was read \(it was etag"):
+            segment(config, ChangingOnce(lambda: write(bands / "blue.tif", 9, 4.0)))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"sig=secret" in path.read_bytes()]

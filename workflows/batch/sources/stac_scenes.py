@@ -106,7 +106,17 @@ def plain_item(item: pystac.Item) -> str:
     )
 
 
-_TOLD: Final = ("type", "roles", "bands", "eo:bands", "raster:bands", "nodata", "eo:common_name")
+_TOLD: Final = (
+    "type",
+    "roles",
+    "bands",
+    "eo:bands",
+    "raster:bands",
+    "nodata",
+    "eo:common_name",
+    "raster:scale",
+    "raster:offset",
+)
 """What of an asset says which bands it has."""
 
 

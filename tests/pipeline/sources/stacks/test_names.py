@@ -150,6 +150,27 @@ def test_what_an_item_cannot_say_is_one_line(tmp_path: Path) -> None:
         members_of("a.tif,b.tif", "red")
 
 
+def test_scale_and_offset_are_those_of_the_item_or_of_the_stack_file(tmp_path: Path) -> None:
+    """STAC 1.0 says them in raster:bands, 1.1 in fields of the band or the asset."""
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.tif")
+    path = item(
+        tmp_path,
+        {
+            "a": {"raster:bands": [{"nodata": 0, "scale": 0.0001, "offset": -0.1}]},
+            "b": {"bands": [{"name": "b"}], "raster:scale": 0.5, "nodata": "nan"},
+        },
+    )
+    source = open_source(resolved(path, StackOptions(("a", "b"))))
+    assert source.spec.scale_offsets == ((0.0001, -0.1), (0.5, 0.0))
+    assert source.spec.nodata == (0.0, None)
+    source.close()
+    told = {"members": [{"file": "c.tif", "offset": 3}, {"item": Path(path).name, "asset": "a", "scale": 2}]}
+    source = open_source(resolved(yaml_of(tmp_path, told), OF_NO_STACK))
+    assert source.spec.scale_offsets == ((1.0, 3.0), (2.0, -0.1))
+    source.close()
+
+
 def yaml_of(tmp_path: Path, document: Any) -> str:
     path = tmp_path / "scene.stack.yaml"
     path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
