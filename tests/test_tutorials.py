@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pytest
 import rasterio
 
@@ -104,3 +105,14 @@ def test_night(follow: Follow) -> None:
     assert "[job maps/wednesday] ends: failed" in (folder / "night.log").read_text()
     with (folder / "maps" / "jobs.csv").open(newline="") as table:
         assert {row["state"] for row in csv.DictReader(table)} <= {"done", "skipped"}
+
+
+def test_two_dates(follow: Follow) -> None:
+    folder = follow("two-dates.md")
+    with rasterio.open(folder / "maps" / "MGRS-33UUP" / "classes.tif") as classes:
+        greened = classes.read(1) == 1
+        assert (classes.crs.to_epsg(), classes.transform[0]) == (32633, 10)
+    wanted = np.kron(np.random.default_rng(0).random((12, 12)) > 0.5, np.ones((16, 16))).astype(bool)
+    np.testing.assert_array_equal(greened, wanted)
+    source = json.loads((folder / "maps" / "MGRS-33UUP" / "report.json").read_text())["settings"]["source"]
+    assert [name in source for name in ("red@1", "swir16@1", "red@2", "swir16@2")] == [True] * 4
