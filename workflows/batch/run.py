@@ -23,7 +23,7 @@ from segment_tiles.workflows.batch.part import WHOLE, Part
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.stream.job_stream import JobStream
 from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
-from segment_tiles.workflows.batch.stream.whole_scenes import segment_on_worker
+from segment_tiles.workflows.batch.stream.whole_scenes import finish_on_worker, segment_on_worker
 from segment_tiles.workflows.batch.table import write_table
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Executor
@@ -232,12 +232,25 @@ def _segment(config: RunConfig, listener: Listener, executor: Executor, way: Way
         if result is not None:
             return result
     try:
-        return segment(config, listener, executor, way.in_flight)
+        return _computed_and_finished(config, listener, executor, way.in_flight)
     except ChangedRunError as error:
         if not way.restart_changed:
             raise
         listener.warn(f"begun anew: {one_line(error)}")
-        return segment(replace(config, restart=True), listener, executor, way.in_flight)
+        return _computed_and_finished(replace(config, restart=True), listener, executor, way.in_flight)
+
+
+def _computed_and_finished(
+    config: RunConfig, listener: Listener, executor: Executor, in_flight: Alone
+) -> RunResult:
+    """Run a job, and let a worker finish it if workers have computed it."""
+    result = segment(config, listener, executor, in_flight, leaves_finishing=True)
+    if not result.awaits_finishing:
+        return result
+    finished = finish_on_worker(result, config, listener, executor, in_flight)
+    if finished is not None:
+        return finished
+    return segment(replace(config, restart=False), listener, executor, in_flight)
 
 
 def _failed_parts(failures: Sequence[Mapping[str, Any]]) -> str:

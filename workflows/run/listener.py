@@ -83,6 +83,8 @@ class RunResult:
     """The contents of ``report.json``."""
     was_finished: bool
     """The output directory held this very run, finished, already."""
+    awaits_finishing: bool = False
+    """All is computed, and what follows is left to a worker."""
 
     @property
     def failures(self) -> list[dict[str, Any]]:

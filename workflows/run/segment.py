@@ -43,7 +43,12 @@ __all__ = ["Listener", "RunResult", "segment"]
 
 
 def segment(
-    config: RunConfig, listener: Listener, executor: Executor | None = None, in_flight: Alone = ALONE
+    config: RunConfig,
+    listener: Listener,
+    executor: Executor | None = None,
+    in_flight: Alone = ALONE,
+    *,
+    leaves_finishing: bool = False,
 ) -> RunResult:
     """Run, or go on with what an earlier start of the same run left.
 
@@ -57,6 +62,8 @@ def segment(
         Where Regions are done; it is left open. None starts what the configuration names and closes it.
     in_flight
         What it shares with other runs, each in a thread of its own.
+    leaves_finishing
+        Whether, if Regions are done elsewhere, the caller has the rest made there too: ``awaits_finishing`` says so.
 
     Raises
     ------
@@ -72,7 +79,8 @@ def segment(
     known = with_guard(known_version(config.source, overviews=overviews))  # before it is opened
     begin_reading(config.source, known.before, anew=True)
     with logged_as(scene=shown_name(config.source)), known.guard.applied():
-        return _segment(config, known, LoggedListener(listener), executor, started, in_flight)
+        finished_by = executor if leaves_finishing else None
+        return _segment(config, known, LoggedListener(listener), executor, started, in_flight, finished_by)
 
 
 def _segment(
@@ -82,6 +90,7 @@ def _segment(
     executor: Executor | None,
     started: float,
     in_flight: Alone,
+    finished_by: Executor | None,
 ) -> RunResult:
     directory = OutputDirectory(asked.out)
     try:
@@ -96,11 +105,11 @@ def _segment(
     with directory.locked_for():
         run = Run(config, scene, directory, settings_of(config, scene), known, listener, started, in_flight)
         require_equal(scene.uri, known.before, run.settings["source version"])
-        return _done(run, asked, executor)
+        return _done(run, asked, executor, finished_by)
 
 
-def _done(run: Run, asked: RunConfig, executor: Executor | None) -> RunResult:
-    """Do what is missing of a run whose output directory is locked."""
+def _done(run: Run, asked: RunConfig, executor: Executor | None, finished_by: Executor | None) -> RunResult:
+    """Do what is missing of a run whose output directory is locked, or all but what others finish elsewhere."""
     config, directory = run.config, run.directory
     # once more: another run may have come to its end here meanwhile
     run.record = None if config.restart else read_record(directory.record)
@@ -128,6 +137,8 @@ def _done(run: Run, asked: RunConfig, executor: Executor | None) -> RunResult:
             return RunResult(report, was_finished=False)
         seconds = {**report["seconds"], "total": round(perf_counter() - run.started, 3)}
         write_computed(directory, {**report, "seconds": seconds}, request_of(asked))
+    if finished_by is not None and finished_by.start().is_elsewhere:
+        return RunResult(report, was_finished=False, awaits_finishing=True)
     report = finish(run, report)
     write_computed(directory, report, request_of(asked))
     log.info("written: %s", ", ".join(report["outputs"]))

@@ -227,10 +227,10 @@ def test_what_nobody_foresaw_fails_its_own_scene_alone(
     file = jobs_file({"source": "scenes/*.tif"}, results="maps", out="maps/{stem}")
     whole = segment
 
-    def fail_once(config: Any, *arguments: Any) -> Any:
+    def fail_once(config: Any, *arguments: Any, **options: Any) -> Any:
         if "a.tif" in config.source:
             raise KeyError("a library's own affair")
-        return whole(config, *arguments)
+        return whole(config, *arguments, **options)
 
     monkeypatch.setattr("segment_tiles.workflows.batch.run.segment", fail_once)
     monkeypatch.chdir(tmp_path)

@@ -27,7 +27,9 @@ from segment_tiles.workflows.batch.run import run_batch
 from segment_tiles.workflows.batch.stream import whole_scenes
 from segment_tiles.workflows.batch.table import job_row
 from segment_tiles.workflows.executors.dask_cluster.slots import Slots
-from segment_tiles.workflows.run.in_flight import Room
+from segment_tiles.workflows.executors.in_process import InProcess
+from segment_tiles.workflows.executors.protocol import Capacity
+from segment_tiles.workflows.run.in_flight import ALONE, Room
 from segment_tiles.workflows.run.segment import segment
 
 SIDES = (
@@ -116,15 +118,54 @@ def test_workers_do_small_scenes_as_a_whole_with_the_same_bytes(
         whole.append(f"{config.out.name} {result is not None}")
         return result
 
+    finished: list[str] = []
+
+    def noted_too(computed: Any, config: Any, *arguments: Any) -> Any:
+        result = whole_scenes.finish_on_worker(computed, config, *arguments)
+        finished.append(f"{config.out.name} {result is not None}")
+        return result
+
     monkeypatch.setattr("segment_tiles.workflows.batch.run.segment_on_worker", noted)
+    monkeypatch.setattr("segment_tiles.workflows.batch.run.finish_on_worker", noted_too)
     ten.write_text(ten.read_text().replace("defaults:", "defaults:\n  workers: 2"))
     result = run_batch(read_jobs_file(ten), recorder)
     assert [outcome.state for outcome in result.outcomes] == ["done"] * 10
     # the first one chooses, the last two are shared by both workers, and one is too large
     assert sorted(whole) == [f"crop_{n} {n != 4}" for n in range(1, 8)]
+    # those that were divided, or computed first, are finished on one worker all the same
+    assert sorted(finished) == [f"crop_{n} True" for n in (0, 4, 8, 9)]
     assert not recorder.warnings
     expected = alone(ten, tmp_path / "alone", recorder)
     assert {name: bytes_of(tmp_path / "jobs-results" / name) for name in expected} == expected
+
+
+class Elsewhere(InProcess):
+    """Says that Regions are done elsewhere, and does them here."""
+
+    def start(self) -> Capacity:
+        return Capacity(is_elsewhere=True)
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_what_a_worker_cannot_finish_the_client_does(
+    is_damaged: bool, ten: Path, tmp_path: Path, recorder: Any
+) -> None:
+    job = list_jobs(read_jobs_file(ten))[3]
+    workers = Elsewhere()
+    computed = segment(job.config, recorder, workers, leaves_finishing=True)
+    assert computed.awaits_finishing
+    assert not (job.config.out / "classes.tif").exists()
+    if is_damaged:
+        shards = [path for path in job.config.out.rglob("classes/c/*/*") if path.is_file()]
+        shards[0].write_bytes(shards[0].read_bytes()[:-9])
+    finished = whole_scenes.finish_on_worker(computed, job.config, recorder, workers, ALONE)
+    assert (finished is None) is is_damaged
+    if is_damaged:
+        segment(job.config, recorder)
+    out = tmp_path / "alone"
+    segment(replace(job.config, out=out), recorder)
+    assert "classes.tif" in bytes_of(out)
+    assert bytes_of(job.config.out) == bytes_of(out)
 
 
 def test_a_scene_that_fails_among_others_fails_alone(ten: Path, tmp_path: Path, recorder: Any) -> None:

@@ -1,4 +1,4 @@
-"""Small scenes as a whole on one worker: opened, computed and finished there, so that no client has to keep up."""
+"""Small scenes as a whole on one worker, and large ones from the last tile on, so that no client has to keep up."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WholeScene:
-    """What a worker has to know of a scene that it does as a whole."""
+    """What a worker has to know of a scene that it does as a whole, or finishes."""
 
     config: RunConfig
     """Without workers."""
     choices: Mapping[tuple[str, ...], Any]
     """How the batch computes: see `Executor`."""
-    device_name: str
-    """What it computes on."""
+    device_name: str | None
+    """What it computes on; None if nothing is left to compute."""
     memory: int | None
     """Bytes that it may take."""
 
@@ -62,20 +62,51 @@ def segment_on_worker(
     KeyboardInterrupt
         If the user asks to stop before it is done.
     """
-    alone = replace(config, workers=None, scheduler=None, cluster=None)
-    request = WholeScene(alone, dict(executor.choices), device_name, executor.start().memory or config.memory)
-    with in_flight.interruption(listener.warn) as asked:
-        try:
-            told = executor.do_whole(segment_whole, request, asked)
-        except SegmentTilesError as error:
-            log.info("not done as a whole on one worker: %s", one_line(error))
-            return None
+    told = _told_by_worker(config, listener, executor, device_name, in_flight)
+    if told is None:
+        return None
     if told.plan is not None:
         listener.planned(told.plan)
     listener.tiles(*told.tiles)
     for text in told.warnings:
         listener.warn(text)
     return told.result
+
+
+def finish_on_worker(
+    computed: RunResult, config: RunConfig, listener: Listener, executor: Executor, in_flight: Alone
+) -> RunResult | None:
+    """Let a worker make all that follows the last tile; None if it cannot be done this way.
+
+    The worker takes up the output directory as the next start of the same run would. Whatever it says is wrong is
+    looked at once more by the client.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user asks to stop before it is done.
+    """
+    listener.stage("finishing on a worker")
+    told = _told_by_worker(replace(config, restart=False), listener, executor, None, in_flight)
+    if told is None:
+        return None
+    for text in told.warnings:
+        if text not in computed.report["warnings"]:
+            listener.warn(text)
+    return told.result
+
+
+def _told_by_worker(
+    config: RunConfig, listener: Listener, executor: Executor, device_name: str | None, in_flight: Alone
+) -> WholeResult | None:
+    alone = replace(config, workers=None, scheduler=None, cluster=None)
+    request = WholeScene(alone, dict(executor.choices), device_name, executor.start().memory or config.memory)
+    with in_flight.interruption(listener.warn) as asked:
+        try:
+            return executor.do_whole(segment_whole, request, asked)
+        except SegmentTilesError as error:
+            log.info("not done on one worker: %s", one_line(error))
+            return None
 
 
 def segment_whole(
@@ -124,6 +155,9 @@ class _OneWorker(InProcess):
             If this worker computes on something else than the others.
         """
         tiles = sum(task.tiles for task in tasks)
+        if self._request.device_name is None:
+            msg = f"{tiles} tiles are to be computed of a scene that was to be finished alone"
+            raise RunFailedError(msg)
         if tiles > SMALL_TILES:
             msg = f"{tiles} tiles are more than the {SMALL_TILES} that one worker does as a whole"
             raise RunFailedError(msg)
