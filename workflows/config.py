@@ -10,7 +10,6 @@ from typing import Any, Final
 from segment_tiles.pipeline.accepted import BLENDS, AlphaUse, DicomSegKind, NodataRule
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.models.backends import known
-from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.options.decision import DecidedSettings
 from segment_tiles.workflows.options.declare import (
     Option,
@@ -30,6 +29,7 @@ from segment_tiles.workflows.options.parsers import (
     parse_models,
     parse_roi,
 )
+from segment_tiles.workflows.options.pixels import PixelSettings
 from segment_tiles.workflows.options.scaling import ScalingSettings
 from segment_tiles.workflows.options.stacks import StackSettings
 from segment_tiles.workflows.results.formats.table import STORE, format_names
@@ -62,7 +62,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunConfig(ScalingSettings, StackSettings, DecidedSettings):
+class RunConfig(PixelSettings, ScalingSettings, StackSettings, DecidedSettings):
     """One run, as asked for; None means that the model or the machine decides.
 
     Raises
@@ -148,27 +148,6 @@ class RunConfig(ScalingSettings, StackSettings, DecidedSettings):
         default="auto",
         metavar="auto|mask|band",
     )
-    level: int | None = option(
-        "Level of the source; 0 is full size.", default=None, metavar="N", minimum=0
-    )  # None: full size, or what the model's micrometres per pixel need
-    mpp: float | None = option(
-        "Read a slide at X micrometres per pixel; default: the model's, if it has one.",
-        default=None,
-        metavar="X",
-        above=0,
-    )
-    source_mpp: float | None = option(
-        "Micrometres per pixel of the slide itself, if it is silent or wrong.",
-        default=None,
-        metavar="X",
-        above=0,
-    )
-    z: int | None = option(
-        "Plane of an OME image with several, from 0.", default=None, metavar="N", minimum=0
-    )
-    t: int | None = option(
-        "Time point of a source with several, from 0.", default=None, metavar="N", minimum=0
-    )
     tissue: str = option(
         "Part of a slide that is computed: by Otsu's threshold (auto: of slides), all, or polygons.",
         default="auto",
@@ -222,15 +201,6 @@ class RunConfig(ScalingSettings, StackSettings, DecidedSettings):
         check_choices(self)
         parse_device(self.device)
         _ = self.view  # refuses impossible numbers
-
-    @property
-    def view(self) -> View:
-        """Micrometres per pixel, plane and time point."""
-        return View(self.mpp, self.source_mpp, self.z, self.t)
-
-    def with_view(self, view: View) -> RunConfig:
-        """Return the configuration with other micrometres per pixel, plane and time point."""
-        return replace(self, mpp=view.mpp, source_mpp=view.source_mpp, z=view.z, t=view.t)
 
 
 def run_config_from(**options: Any) -> RunConfig:

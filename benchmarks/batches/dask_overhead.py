@@ -132,7 +132,7 @@ def many_tiles(folder: Path, tiles: int) -> None:
     """Drive a large Plan through a scheduler and workers of their own."""
     lattice = lattice_of(tiles)
     roi = Window(0, 0, lattice.rows.size, lattice.columns.size)
-    strips = in_strips(lattice, roi, (roi,), WORKERS)
+    strips = in_strips(lattice.tile_count, roi, (roi,), WORKERS)
     rows, columns = shard_shape(roi.width)
     shards = [
         Window(top, left, rows, columns).intersect(roi)

@@ -12,7 +12,17 @@ from segment_tiles.workflows.options.keywords import values_of
 from segment_tiles.workflows.options.tuning import TuneConfig
 
 OF_RUN = chosen(
-    RunConfig, "device", "trust", "bands", "nodata", "nodata_rule", "alpha", "level", "mpp", "source_mpp"
+    RunConfig,
+    "device",
+    "trust",
+    "bands",
+    "nodata",
+    "nodata_rule",
+    "alpha",
+    "level",
+    "resolution",
+    "mpp",
+    "source_mpp",
 )
 """Options that mean what they mean for `run`; most for the scenes of ``--calibrate``."""
 OF_TUNE = options_of(TuneConfig)

@@ -52,6 +52,12 @@ class RasterSpec:
     """Scale and offset by which stored values of each band that is read become physical; empty if no band has any."""
     reductions: tuple[float, ...] = ()
     """How many times fewer rows than this raster its overviews have; empty if it has none, or none was looked for."""
+    work_bytes: int = 0
+    """Bytes that one handle takes on the way from what is decoded to what it returns."""
+    downsample: tuple[float, float] | None = None
+    """Full-resolution pixels in one of this raster, down and across, if it is resampled; None: the sides tell."""
+    has_no_holes: bool = False
+    """No pixel can be missing: nothing marks one, and every value is a number."""
 
     @property
     def window(self) -> Window:

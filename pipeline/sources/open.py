@@ -21,6 +21,7 @@ from segment_tiles.pipeline.sources.pyramids.tiff_pages import is_tiff, tiff_pag
 from segment_tiles.pipeline.sources.pyramids.tiff_series import open_tiff_series
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+from segment_tiles.pipeline.sources.resampling.resampled_source import ResampledSource
 from segment_tiles.pipeline.sources.stacks.opening import open_stack
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.pipeline.sources.whole_files import refuse_cut_files
@@ -58,7 +59,7 @@ def open_source(
     level
         Level, 0 for full resolution.
     view
-        Micrometres per pixel, plane and time point.
+        Micrometres or metres per pixel, plane and time point.
     settings
         GDAL configuration options, such as credentials.
     cache_mib
@@ -87,10 +88,16 @@ def open_source(
     if kind == "stack":
         _check_view_of_stack(uri, view)
         each = partial(
-            open_source, nodata_rule=nodata_rule, alpha=alpha, level=level, settings=settings, cache_mib=cache_mib,
+            open_source, nodata_rule=nodata_rule, alpha=alpha, settings=settings, cache_mib=cache_mib,
             unchanged=unchanged,
         )  # fmt: skip
-        return open_stack(uri, each, bands=bands, nodata=nodata, nodata_rule=nodata_rule)
+
+        def opened_stack(*, level: int) -> Source:
+            return open_stack(
+                uri, partial(each, level=level), bands=bands, nodata=nodata, nodata_rule=nodata_rule
+            )
+
+        return _resampled(uri, opened_stack, level, view)
     pyramid = _open_pyramid(uri, kind, view, cache_mib * 2**20)
     try:
         return PyramidSource(
@@ -109,8 +116,17 @@ def _open_raster(uri: str, opened: Callable[..., RasterFile], level: int, view: 
         refuse_cut_files(uri)
     _check_planes(uri, view)
     if view.mpp is None and view.source_mpp is None:
-        return opened(level=level)
+        return _resampled(uri, opened, level, view)
     return PyramidSource(uri, RasterPyramid(uri, opened), level=level, view=view)
+
+
+def _resampled(uri: str, opened: Callable[..., Source], level: int, view: View) -> Source:
+    """Open a level as it is, or resampled to metres per pixel."""
+    return (
+        opened(level=level)
+        if view.metres is None
+        else ResampledSource(shown_name(uri), opened, level, view.metres)
+    )
 
 
 def _open_pyramid(uri: str, kind: Kind, view: View, cache_bytes: int) -> Pyramid:

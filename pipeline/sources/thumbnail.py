@@ -7,6 +7,9 @@
               . . . . . . . . .
 
     reads of a Region -> pixels of its rows, kept -> a piece for each row of shards -> one picture of all pieces
+
+Of a source that is resampled, while the result lies on its own grid, it is the pixel that was read in which that one
+lies.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.grid.grid_map import GridMap
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, read_into
@@ -28,21 +32,33 @@ class ThumbnailGrid:
     """Which pixels and bands of a source make up its thumbnail; plain data, travels to workers."""
 
     window: Window
-    """What is shown, in pixels of the source."""
+    """What is shown, in pixels of the grid of the result: mostly that of the source as it is read."""
     shape: tuple[int, int]
     """Rows and columns of the thumbnail, at most those of the window."""
     bands: tuple[int, ...]
     """Positions of the bands that are shown, among those that are read."""
+    map: GridMap | None = None
+    """From the grid of the result to that of the source as it is read; None: they are one."""
 
     @property
     def rows(self) -> NDArray[np.intp]:
-        """Return the row of the source of each row, ascending."""
+        """Return the row of the result's grid of each row, ascending."""
         return _middles(self.window.row, self.window.height, self.shape[0])
 
     @property
     def columns(self) -> NDArray[np.intp]:
-        """Return the column of the source of each column, ascending."""
+        """Return the column of the result's grid of each column, ascending."""
         return _middles(self.window.column, self.window.width, self.shape[1])
+
+    @property
+    def read_rows(self) -> NDArray[np.intp]:
+        """Return the row of the source, as it is read, of each row, ascending."""
+        return self.rows if self.map is None else self.map.rows.of(self.rows)
+
+    @property
+    def read_columns(self) -> NDArray[np.intp]:
+        """Return the column of the source, as it is read, of each column, ascending."""
+        return self.columns if self.map is None else self.map.columns.of(self.columns)
 
     def nbytes(self, dtype: str) -> int:
         """Return the bytes that values and mask take in memory."""
@@ -67,13 +83,14 @@ class Thumbnail:
     grid
         Which pixels.
     part
-        What of the window of the grid is gathered here, in pixels of the source.
+        What of the window of the grid is gathered here, in pixels of the result's grid.
     dtype
         Of the source.
     """
 
     def __init__(self, grid: ThumbnailGrid, part: Window, dtype: str) -> None:
         self._rows, self._columns, self._bands = grid.rows, grid.columns, np.array(grid.bands)
+        self._read_rows, self._read_columns = grid.read_rows, grid.read_columns
         self._corner = grid.window.row, grid.window.column
         self._box = self._covered(part)
         shape = tuple(side.stop - side.start for side in self._box)
@@ -83,12 +100,12 @@ class Thumbnail:
         """Rows x columns: pixels that are shown."""
 
     def put(self, window: Window, values: NDArray[Any]) -> None:
-        """Keep what the thumbnail has of a window that was read, in pixels of the source, all bands."""
-        rows, columns = self._covered(window)
+        """Keep what the thumbnail has of a window of the source, as it is read, all bands."""
+        rows, columns = _within(self._read_rows, self._read_columns, window)
         rows, columns = _shared(rows, self._box[0]), _shared(columns, self._box[1])
         if rows.start < rows.stop and columns.start < columns.stop:
             picked = np.ix_(
-                self._bands, self._rows[rows] - window.row, self._columns[columns] - window.column
+                self._bands, self._read_rows[rows] - window.row, self._read_columns[columns] - window.column
             )
             self.values[(slice(None), *self._here(rows, columns))] = values[picked]
 
@@ -116,7 +133,7 @@ class Thumbnail:
 
     def take(self, window: Window, content: bytes) -> bool:
         """Show what `content` returned of a window; return False if it is not of this thumbnail."""
-        box = self._here(*self._covered(self._in_source(window)))
+        box = self._here(*self._covered(self._on_grid(window)))
         values, valid = self.values[(slice(None), *box)], self.valid[box]
         if len(content) != values.nbytes + valid.nbytes:
             return False
@@ -128,32 +145,37 @@ class Thumbnail:
         return True
 
     def _set(self, window: Window, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        box = self._here(*self._covered(self._in_source(window)))
+        box = self._here(*self._covered(self._on_grid(window)))
         self.values[(slice(None), *box)], self.valid[box] = values, valid
 
     def _piece(
         self, window: Window, codes: NDArray[Any], nodata: int
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        there = self._in_source(window)
+        there = self._on_grid(window)
         rows, columns = self._covered(there)
         valid = codes[np.ix_(self._rows[rows] - there.row, self._columns[columns] - there.column)] != nodata
         # what was read of pixels that are not shown may depend on how the run was divided
         seen = self.values[(slice(None), *self._here(rows, columns))]
         return np.where(valid, seen, seen.dtype.type(0)), valid
 
-    def _in_source(self, window: Window) -> Window:
+    def _on_grid(self, window: Window) -> Window:
         return window.shift(*self._corner)
 
     def _covered(self, window: Window) -> tuple[slice, slice]:
-        """Return the rows and columns of the whole thumbnail whose pixels lie in a window of the source."""
-        rows = np.searchsorted(self._rows, [window.row, window.row_stop])
-        columns = np.searchsorted(self._columns, [window.column, window.column_stop])
-        return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
+        """Return the rows and columns of the whole thumbnail whose pixels lie in a window of the result's grid."""
+        return _within(self._rows, self._columns, window)
 
     def _here(self, rows: slice, columns: slice) -> tuple[slice, slice]:
         """Return rows and columns of the whole thumbnail as those of the part."""
         top, left = self._box[0].start, self._box[1].start
         return slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+
+
+def _within(rows: NDArray[np.intp], columns: NDArray[np.intp], window: Window) -> tuple[slice, slice]:
+    """Return the rows and columns whose positions, ascending, lie in a window."""
+    down = np.searchsorted(rows, [window.row, window.row_stop])
+    across = np.searchsorted(columns, [window.column, window.column_stop])
+    return slice(int(down[0]), int(down[1])), slice(int(across[0]), int(across[1]))
 
 
 def _shared(one: slice, other: slice) -> slice:

@@ -1,4 +1,4 @@
-"""View: which plane of a source is read, and at how many micrometres per pixel."""
+"""View: which plane of a source is read, and at how many micrometres or metres per pixel."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ class View:
     """Plane of a stack, from 0."""
     t: int | None = None
     """Time point, from 0."""
+    metres: float | None = None
+    """Metres per pixel on the ground at which a raster with a CRS is read: resampled from its Level."""
 
     def __post_init__(self) -> None:
         for option, value in (("--mpp", self.mpp), ("--source-mpp", self.source_mpp)):
             if value is not None and not (math.isfinite(value) and value > 0):
                 msg = f"{option} is {value:g}; it must be micrometres per pixel, above 0, such as 0.5"
                 raise UsageError(msg)
+        if self.metres is not None and not (math.isfinite(self.metres) and self.metres > 0):
+            msg = f"--resolution is {self.metres:g}; give metres per pixel, above 0, such as 0.5"
+            raise UsageError(msg)
         for option, index in (("--z", self.z), ("--t", self.t)):
             if index is not None and index < 0:
                 msg = f"{option} is {index}; planes and time points are counted from 0"

@@ -96,6 +96,7 @@ class RasterScene(Scene):
         400000 + (333 + 1203) * 0.5,
         5600000 - 77 * 0.5,
     )
+    pixel_area = 0.5**2
     reading: ClassVar = {"tile": 256, "overlap": 0.125}
     words_of_reading = ("--tile", "256", "--overlap", "0.125")
 
@@ -188,6 +189,38 @@ class SlideScene(Scene):
         return SlideScene(folder / self.source.name, self.model)
 
 
+class GroundScene(RasterScene):
+    """The same shape on the ground, computed on pixels of 0.8 m, with the result on its own of 0.5 m and 0.7 m."""
+
+    roi = (
+        400000 + 333 * 0.5,
+        5600000 - (77 + 401) * 0.7,
+        400000 + (333 + 1203) * 0.5,
+        5600000 - 77 * 0.7,
+    )
+    pixel_area = 0.5 * 0.7
+    reading: ClassVar = {**RasterScene.reading, "resolution": 0.8}
+    words_of_reading = (*RasterScene.words_of_reading, "--resolution", "0.8")
+
+    @classmethod
+    def write(cls, folder: Path, model: Path) -> GroundScene:
+        """Write one with a hole, and holes of a pixel."""
+        plain = RasterScene.write(folder, model)
+        with rasterio.open(plain.source) as dataset:
+            values, profile = dataset.read(), dataset.profile
+        values = np.maximum(values, 1)
+        values[:, 200:330, 900:1700] = 0
+        values[:, np.random.default_rng(3).random(cls.shape) < 0.01] = 0
+        profile |= {"nodata": 0, "transform": rasterio.Affine(0.5, 0, 400000, 0, -0.7, 5600000)}
+        with rasterio.open(plain.source, "w", **profile) as dataset:
+            dataset.write(values)
+        return cls(plain.source, model)
+
+    def stored_otherwise(self, folder: Path) -> Scene:
+        """In strips of 7 rows, band by band."""
+        return GroundScene(super().stored_otherwise(folder).source, self.model)
+
+
 class VolumeScene(Scene):
     """70 x 60 x 40 voxels along i, j, k: 40 axial slices of two tiles of 64."""
 
@@ -263,7 +296,13 @@ def voxels() -> NDArray[np.int16]:
 
 
 @pytest.fixture(
-    scope="module", params=["raster", pytest.param("stack", marks=pytest.mark.slow), "slide", "volume"]
+    scope="module",
+    params=[
+        "raster",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("stack", "ground")),
+        "slide",
+        "volume",
+    ],
 )
 def scene(
     request: pytest.FixtureRequest,
@@ -279,7 +318,8 @@ def scene(
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "volume":
         return VolumeScene.write(folder, grey_model, voxels)
-    return (StackScene if request.param == "stack" else RasterScene).write(folder, small_model)
+    made = {"stack": StackScene, "ground": GroundScene}.get(request.param, RasterScene)
+    return made.write(folder, small_model)
 
 
 def middle_slice(path: Path) -> Source:
@@ -289,11 +329,25 @@ def middle_slice(path: Path) -> Source:
     return next(open_slices(read_volume(str(path), Selection()), spec, slicing, [1], neighbours=1))
 
 
+def write_ground(path: Path, values: NDArray[np.uint8]) -> Path:
+    """Write a raster of pixels of a metre."""
+    bands, height, width = values.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", width=width, height=height, count=bands, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(1, 0, 400000, 0, -1, 5600000),
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+    return path
+
+
 @pytest.fixture(scope="session")
-def open_as(write_as: Callable[..., Path]) -> Iterator[Callable[..., Source]]:
+def open_as(
+    write_as: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Source]]:
     """Opens a picture through one of the READERS.
 
-    ``resampled``: one of this shape, made of a finer one; ``volume``: the middle slice of three, with its neighbours.
+    ``resampled``: one of this shape, made of a finer one; ``ground``: the same with a CRS; ``volume``: the middle slice
+    of three, with its neighbours.
     """
 
     sources: list[Source] = []
@@ -313,6 +367,10 @@ def open_as(write_as: Callable[..., Path]) -> Iterator[Callable[..., Source]]:
             return open_source(resolved(str(write_as(reader, values)), OF_NO_STACK), bands=chosen)
         if reader != "resampled":
             return open_source(str(write_as(reader, values)), bands=chosen)
+        if reader == "ground":
+            finer = np.resize(values, (bands, 2 * height, 2 * width))
+            path = write_ground(tmp_path_factory.mktemp(reader) / "ground.tif", finer)
+            return open_source(str(path), bands=chosen, view=View(metres=2.0))
         finer = np.resize(values, (bands, round(1.5 * height), round(1.5 * width)))
         source = open_source(str(write_as("slide", finer)), bands=chosen, view=View(mpp=0.75))
         assert source.spec.window.shape == (height, width)

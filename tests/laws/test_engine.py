@@ -138,7 +138,7 @@ def test_a_region_equals_the_crop_of_the_whole(lattice: Lattice, blend: str, dat
     check_region(ArraySource(picture(lattice.height, lattice.width)), lattice, blend, data)
 
 
-READERS = ("slide", "ome-tiff", "ome-zarr-0.5", "resampled", "volume", "stack")
+READERS = ("slide", "ome-tiff", "ome-zarr-0.5", "resampled", "ground", "volume", "stack")
 """Ways to read the same picture; the laws hold for all."""
 
 

@@ -50,6 +50,12 @@ def stack(path: Path, parts: int) -> tuple[Path, list[str]]:
     return path.with_suffix(".yaml"), words
 
 
+def ground(path: Path, parts: int) -> tuple[Path, list[str]]:
+    """Write the same raster, which is resampled, with the result on its own grid."""
+    path, _ = raster(path, parts)
+    return path, ["--resolution", "0.45"]
+
+
 def slide(path: Path, parts: int) -> tuple[Path, list[str]]:
     """Write pieces of noise in the colour of a stain, on white."""
     path = path.with_suffix(".tif")
@@ -80,6 +86,7 @@ def volume(path: Path, parts: int) -> tuple[Path, list[str]]:
     [
         (raster, 8, 2048, 3),
         pytest.param(stack, 8, 2048, 2, marks=pytest.mark.slow),
+        pytest.param(ground, 8, 2048, 3, marks=pytest.mark.slow),
         (slide, 8, 512, 3),
         (volume, 64, 640, 4),
     ],

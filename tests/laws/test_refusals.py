@@ -106,6 +106,24 @@ CASES = {
     "alpha of an OME-Zarr": Bad(
         r"--alpha is band, but .*slide or micro", {"alpha": "band"}, kind="ome-zarr-0.5"
     ),
+    "pixels of a hundredth": Bad(
+        r"scene\.tif: has pixels of 1 m and would be enlarged 100 times to be read at 0\.01 m; up to 8 times are",
+        {"resolution": 0.01},
+    ),
+    "pixels of two kilometres": Bad(
+        r"would be shrunk 2,000 times .* another --resolution", {"resolution": 2000}
+    ),
+    "metres without a CRS": Bad(
+        r"--resolution is 2, but the pixels of .* have no size in metres", {"resolution": 2}, crs=None
+    ),
+    "a level and metres": Bad(
+        r"--level 0 and --resolution 2 exclude each other", {"resolution": 2, "level": 0}
+    ),
+    "metres of a slide": Bad(
+        r"--resolution is 2, but .* is a slide .* --mpp", {"resolution": 2}, kind="slide"
+    ),
+    "metres of a volume": Bad(r"--resolution is 2\.0, but .* is a volume", {"resolution": 2}, kind="volume"),
+    "the grid of a volume": Bad(r"--grid is source, but .* is a volume", {"grid": "source"}, kind="volume"),
     "an axis of a raster": Bad(r"--axis is given, but .* is no volume", {"axis": "coronal"}),
 }
 

@@ -26,8 +26,8 @@ Call = Callable[..., Any]
 SLOW = pytest.mark.slow
 """Marks kinds of scene for which a law is tried by `make test-slow`, since another test tries much the same."""
 
-ALL = ["raster", "stack", "slide", "volume"]
-"""Kinds of scene, of which the stack is tried by the other laws in `make test-slow` alone."""
+ALL = ["raster", "stack", "ground", "slide", "volume"]
+"""Kinds of scene, of which stack and ground are tried by the other laws in `make test-slow` alone."""
 
 
 def picture_of(out: Path) -> bytes:
@@ -45,7 +45,7 @@ def whole_run(quiet: Any, scene: Any, tmp_path_factory: pytest.TempPathFactory) 
     group = open_store(out / "classes.zarr")
     assert group["classes"].shape == scene.shape
     shares = np.bincount(group["classes"][:].ravel()) / math.prod(scene.shape)
-    assert (shares > 0.02).sum() == 3, "a map of one class would prove nothing"
+    assert (shares[:3] > 0.02).all(), "a map of one class would prove nothing"
     assert len(np.unique(group["confidence"][:])) > 100
     return out
 
@@ -62,10 +62,11 @@ def test_two_layouts_of_regions_give_the_same_bytes(
     assert counts[0] == counts[1]
 
 
+@pytest.mark.parametrize("scene", ALL, indirect=True)
 def test_areas_are_those_of_the_pixels(whole_run: Path, scene: Any) -> None:
     """Square metres of the plane, square millimetres or millilitres: pixel counts times the size of one."""
     unit, one, counted = {
-        "raster": ("area_planar", 0.5**2, "pixels"),
+        "raster": ("area_planar", getattr(scene, "pixel_area", 0), "pixels"),
         "slide": ("area", 0.8e-3**2, "pixels"),
         "volume": ("volume_ml", 2.0 * 1.5 * 3.0 / 1000, "voxels"),
     }[scene.kind]
@@ -85,7 +86,7 @@ def two_workers(scene: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.mark.parametrize(
     "scene",
-    [*(pytest.param(kind, marks=SLOW) for kind in ("raster", "stack")), "slide", "volume"],
+    [*(pytest.param(kind, marks=SLOW) for kind in ("raster", "stack", "ground")), "slide", "volume"],
     indirect=True,
 )
 def test_two_workers_give_the_same_bytes(

@@ -57,6 +57,8 @@ class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     grid_of: str | None
     sign: str | None
     level: int | None
+    resolution: float | str
+    grid: Literal["source", "model"] | None
     mpp: float | None
     source_mpp: float | None
     z: int | None

@@ -224,6 +224,6 @@ def check_choices(configuration: object) -> None:
     """
     for declared in options_of(type(configuration)):
         value = getattr(configuration, declared.field)
-        if declared.choices and not declared.is_list and value not in declared.choices:
+        if declared.choices and not declared.is_list and value not in {None, *declared.choices}:
             msg = f"{declared.shown} is {value!r}; it must be one of {', '.join(declared.choices)}"
             raise UsageError(msg)

@@ -76,6 +76,29 @@ def parse_bands(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def parse_resolution(text: str) -> float | str:
+    """Return ``model``, ``native``, or metres per pixel.
+
+    Raises
+    ------
+    UsageError
+        If it is none of them.
+
+    >>> parse_resolution("0.5"), parse_resolution("native")
+    (0.5, 'native')
+    """
+    if text in {"model", "native"}:
+        return text
+    try:
+        metres = float(text)
+    except ValueError:
+        metres = math.nan
+    if not (math.isfinite(metres) and metres > 0):
+        msg = f"--resolution is {text[:40]!r}; give model, native, or metres per pixel, above 0, such as 0.5"
+        raise UsageError(msg)
+    return metres
+
+
 def parse_roi(text: str) -> tuple[float, ...]:
     """Return min x, min y, max x, max y; or, of a volume, min x, min y, min z, max x, max y, max z.
 

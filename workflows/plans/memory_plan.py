@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segment_tiles.pipeline.grid.lattice import Lattice
+from segment_tiles.pipeline.grid.grid_map import PIXELS_AT_ONCE
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import SHARD_ROWS
+from segment_tiles.workflows.scenes.cut import Cut
 
 SMALLEST_READ_CACHE = 8 * 2**20
 """Bytes of GDAL's cache where rows of source chunks are small."""
+HANDLES_AT_MOST = 4
+"""Of a source: each takes what it needs on the way of its own."""
 ROWS_OF_SHARDS = 3
 """One fills up, one is compressed and written, and its compressed form."""
 INPUT_BANDS = 3
@@ -66,8 +69,7 @@ class MemoryPlan:
 
 
 def memory_of_region(
-    lattice: Lattice,
-    spec: RasterSpec,
+    cut: Cut,
     region: Window,
     *,
     classes: int,
@@ -81,10 +83,10 @@ def memory_of_region(
 
     Parameters
     ----------
-    lattice, spec
-        Of the raster.
+    cut
+        Of which it is.
     region
-        In pixels of the raster.
+        In pixels of the result.
     classes, code_size, with_scores
         Of the result: number of classes, bytes of a code, whether scores are kept.
     program, batch
@@ -92,7 +94,8 @@ def memory_of_region(
     thumbnail
         Bytes of what is kept for a picture of the source.
     """
-    indices = lattice.columns.covering(region.column, region.column_stop)
+    lattice, spec, read = cut.lattice, cut.spec, cut.read_for(region)
+    indices = lattice.columns.covering(read.column, read.column_stop)
     width = (len(indices) - 1) * lattice.columns.stride + lattice.tile
     pixel = spec.bands * spec.item_size
     per_result_pixel = code_size + 1 + (classes if with_scores else 0)
@@ -101,11 +104,27 @@ def memory_of_region(
         batch,
         # float32: `up` is as wide as the band, `left` as high as a tile, one more for the mean on its way
         4 * classes * lattice.shared * (width + 2 * lattice.tile),
-        INPUT_BANDS * lattice.tile * width * (pixel + 2),
-        read_cache_bytes(spec, width),
+        INPUT_BANDS * lattice.tile * width * (pixel + 2)
+        + HANDLES_AT_MOST * spec.work_bytes
+        + _mask_bytes(cut),
+        cut_cache_bytes(cut, width),
         per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width)
         + thumbnail,
     )
+
+
+def _mask_bytes(cut: Cut) -> int:
+    """Return what it takes to bring rows to another grid: a few of them, and what is read for their mask."""
+    if cut.result_grid is None:
+        return 0
+    spec = cut.result_grid.spec
+    return PIXELS_AT_ONCE * (spec.bands * spec.item_size + 16)
+
+
+def cut_cache_bytes(cut: Cut, width: int) -> int:
+    """Return the size of GDAL's cache for reads of this width, in whole MiB; a mask is read apart from the values."""
+    is_masked = cut.result_grid is not None and cut.result_grid.mask_opener is not None
+    return read_cache_bytes(cut.spec, width) * (2 if is_masked else 1)
 
 
 def read_cache_bytes(spec: RasterSpec, width: int) -> int:

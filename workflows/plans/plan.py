@@ -10,6 +10,7 @@ import numpy as np
 from segment_tiles.pipeline.errors import PlanError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.computed_area import ComputedArea
 from segment_tiles.pipeline.outputs.dicom.segmentation import takes
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area
@@ -140,16 +141,15 @@ class _CutPlan:
         # if there are many planes, they are what workers share
         at_once = workers if cut.planes == 1 else 1
         columns = costs.columns(limit, columns_at_least(cut.roi, at_once))
-        regions = in_strips(cut.lattice, cut.roi, columns, at_once)
-        in_plane = [region.shift(cut.roi.row, cut.roi.column) for region in regions]
-        tiles, skipped = sum(map(cut.lattice.tile_count, in_plane)), _skipped(cut, in_plane, area)
+        regions = in_strips(cut.tiles_of, cut.roi, columns, at_once)
+        tiles, skipped = sum(map(cut.tiles_of, regions)), _skipped(cut, regions, area)
         # what is left out is nodata, of which nothing is stored
         computed = 1.0 if skipped is None else (tiles - skipped) / tiles
         return cls(
             regions,
             tiles * cut.planes,
             None if skipped is None else skipped * cut.planes,
-            max(map(costs.memory, in_plane), key=lambda m: m.total),
+            max(map(costs.memory, regions), key=lambda m: m.total),
             costs.disk_bytes(computed) * cut.planes,
         )
 
@@ -166,11 +166,10 @@ class _Costs:
     formats: Sequence[str]
 
     def memory(self, region: Window) -> MemoryPlan:
-        """Return the bytes that a Region of a plane takes, in pixels of the plane."""
+        """Return the bytes that a Region of a plane takes, in pixels of the result."""
         grid = self.cut.thumbnail
         planned = memory_of_region(
-            self.cut.lattice,
-            self.cut.spec,
+            self.cut,
             region,
             classes=self.table.count,
             code_size=int(np.dtype(self.table.dtype).itemsize),
@@ -202,7 +201,7 @@ class _Costs:
             )
             if len(regions) < at_least:
                 continue  # whole shards do not divide into just as many columns
-            needed = max(self.memory(region.shift(roi.row, roi.column)).total for region in regions)
+            needed = max(self.memory(region).total for region in regions)
             if needed <= limit:
                 return regions
         msg = (
@@ -237,14 +236,14 @@ def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
     return takes(table.count - 1, config.dicom_seg) * pixels * int(np.dtype(table.dtype).itemsize)
 
 
-def _skipped(cut: Cut, regions: list[Window], area: Area | None) -> int | None:
+def _skipped(cut: Cut, regions: Sequence[Window], area: Area | None) -> int | None:
     if area is None:
         return 0
-    if sum(cut.lattice.tile_count(region) for region in regions) > AOI_TILES_AT_MOST:
+    if sum(map(cut.tiles_of, regions)) > AOI_TILES_AT_MOST:
         return None
-    raster = cut.spec.window
+    raster, computed = cut.spec.window, ComputedArea(area, cut.map)
     return sum(
-        not area.meets(tile.scores.intersect(raster))
+        not computed.meets(tile.scores.intersect(raster))
         for region in regions
-        for tile in cut.lattice.tiles(region)
+        for tile in cut.lattice.tiles(cut.read_for(region))
     )

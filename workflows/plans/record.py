@@ -55,7 +55,7 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
     """Return the settings of a run that are known before the probe, as plain JSON values."""
     return {
         "source": source_name(scene.uri),
-        "source version": source_version(scene.uri, overviews=reads_overviews(config.level, config.view)),
+        "source version": source_version(scene.uri, overviews=reads_overviews(config.level, scene.view)),
         "--bands": list(scene.bands),
         "--roi": [scene.roi.row, scene.roi.column, scene.roi.height, scene.roi.width],
         "--aoi": None if config.aoi is None else content_checksum(config.aoi),
@@ -67,6 +67,7 @@ def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--level": scene.level,
         "--mpp": scene.view.mpp,
         "--source-mpp": scene.view.source_mpp,
+        **_pixels(scene),
         "--z": scene.view.z,
         "--t": scene.view.t,
         "--tissue": _tissue_version(scene.tissue),
@@ -94,6 +95,16 @@ def _thresholds(scene: Scene) -> dict[str, Any]:
     names = scene.manifest.classes.names
     found: dict[str, Any] = {"--threshold": {names[code]: byte for code, byte in scene.decision.thresholds}}
     return found | ({} if scene.decision.unsure is None else {"--unsure": scene.decision.unsure})
+
+
+def _pixels(scene: Scene) -> dict[str, Any]:
+    """Return at which size of pixels a scene is computed, and on which grid its result lies, if it is resampled."""
+    found: dict[str, Any] = {}
+    if scene.view.metres is not None:
+        found["--resolution"] = scene.view.metres
+    if scene.view.metres is not None or scene.result.result_grid is not None:
+        found["--grid"] = "model" if scene.result.result_grid is None else "source"
+    return found
 
 
 def _looks(config: RunConfig, scene: Scene) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
-from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
 
@@ -21,7 +21,9 @@ def columns_at_least(roi: Window, workers: int) -> int:
     return min(shard_columns, -(-workers // rows))
 
 
-def in_strips(lattice: Lattice, roi: Window, columns: tuple[Window, ...], workers: int) -> tuple[Window, ...]:
+def in_strips(
+    tiles_of: Callable[[Window], int], roi: Window, columns: tuple[Window, ...], workers: int
+) -> tuple[Window, ...]:
     """Cut columns of shards into strips, so that all workers have work and few tiles are done twice.
 
     A tile on the border of two strips is computed by both, so one worker gets whole columns. For more, the
@@ -30,10 +32,10 @@ def in_strips(lattice: Lattice, roi: Window, columns: tuple[Window, ...], worker
 
     Parameters
     ----------
-    lattice
+    tiles_of
         Tells how many tiles a Region takes.
     roi
-        The result, in pixels of the raster.
+        The result, which has its shape.
     columns
         Windows of the result, on shard edges, from its first row to its last.
     workers
@@ -52,12 +54,12 @@ def in_strips(lattice: Lattice, roi: Window, columns: tuple[Window, ...], worker
             for top, bottom in pairwise(edges)
             for column in columns
         )
-    tiles = {count: busiest(lattice, roi, regions, workers) for count, regions in layouts.items()}
+    tiles = {count: busiest(tiles_of, regions, workers) for count, regions in layouts.items()}
     best = min(tiles.values())
     return layouts[max(count for count, most in tiles.items() if most <= best * WORTH_MORE_STRIPS)]
 
 
-def busiest(lattice: Lattice, roi: Window, regions: tuple[Window, ...], workers: int) -> int:
+def busiest(tiles_of: Callable[[Window], int], regions: tuple[Window, ...], workers: int) -> int:
     """Return the tiles that the busiest worker computes, where all are equally fast."""
-    largest = max(lattice.tile_count(region.shift(roi.row, roi.column)) for region in regions)
+    largest = max(map(tiles_of, regions))
     return -(-len(regions) // workers) * largest

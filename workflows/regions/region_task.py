@@ -62,8 +62,7 @@ class RegionTask:
     def tiles(self) -> int:
         """How many there are, of all planes."""
         first, stop = self.planes
-        region = self.region.shift(self.cut.roi.row, self.cut.roi.column)
-        return self.cut.lattice.tile_count(region) * (stop - first)
+        return self.cut.tiles_of(self.region) * (stop - first)
 
 
 @dataclass(slots=True)

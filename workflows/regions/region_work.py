@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.computed_area import ComputedArea
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
+from segment_tiles.pipeline.inference.result_rows import ResultPixels, result_rows
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.ensemble import Ensemble
@@ -21,13 +24,14 @@ from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.stores.store import open_store, shard_shape
 from segment_tiles.pipeline.outputs.stores.unfinished import Part, unfinished
+from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.thumbnail import Thumbnail, watched
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.loaded_model import load_scorer
 from segment_tiles.workflows.regions.region_task import IsStopped, Progress, RegionReport, RegionTask
 from segment_tiles.workflows.scenes.computed_area import computed_area
-from segment_tiles.workflows.scenes.cut import NOT_FINITE_MARK, OpenPlanes
+from segment_tiles.workflows.scenes.cut import NOT_FINITE_MARK, Cut, OpenPlanes
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +75,10 @@ def do_region(
     )  # fmt: skip
     with (
         closing(task.cut.opener.open()) as planes,
+        opened_mask(task.cut) as mask,
         torch_threads(task.model.backend, scorer.batches_of_streams if shares else scorer.batches_at_once),
     ):
-        work = RegionWork(task, planes, scorer, report, progress, is_stopped)
+        work = RegionWork(task, planes, mask, scorer, report, progress, is_stopped)
         try:
             for part in parts:
                 work.do(part)
@@ -82,6 +87,17 @@ def do_region(
     report.seconds["total"] = perf_counter() - started
     report.peak_bytes = peak_resident_bytes()
     return report
+
+
+@contextmanager
+def opened_mask(cut: Cut) -> Iterator[Source | None]:
+    """Open the source on its own grid, if the result lies there and pixels may be missing."""
+    opener = None if cut.result_grid is None else cut.result_grid.mask_opener
+    if opener is None:
+        yield None
+        return
+    with closing(opener.open()) as planes:
+        yield from planes.sources((0,))
 
 
 class RegionWork:
@@ -93,6 +109,8 @@ class RegionWork:
         Of the Region.
     planes
         Of its Cut, open; they stay open after a read that failed.
+    mask
+        The source on the grid of the result, which tells where it holds data; None: what is read knows.
     scorer
         What computes.
     report
@@ -107,6 +125,7 @@ class RegionWork:
         self,
         task: RegionTask,
         planes: OpenPlanes,
+        mask: Source | None,
         scorer: Segmenter | Ensemble,
         report: RegionReport,
         progress: Progress | None,
@@ -116,7 +135,10 @@ class RegionWork:
         self._progress, self._is_stopped = progress, is_stopped
         self._roi = task.cut.roi
         self._shard_rows, _ = shard_shape(self._roi.width)
-        self._area = computed_area(task.aoi, task.tissue, task.cut.spec, task.area_checksums)
+        cut = task.cut
+        area = computed_area(task.aoi, task.tissue, cut.grid_spec, task.area_checksums)
+        self._pixels = ResultPixels(mask, area)
+        self._area = area if area is None or cut.result_grid is None else ComputedArea(area, cut.map)
 
     def do(self, part: Part) -> None:
         """Do a part; where reading fails, list the row of shards and go on below it, and with the planes after it.
@@ -158,13 +180,14 @@ class RegionWork:
 
     def _stream(self, part: Part) -> tuple[int, ReadFailedError | None]:
         """Stream a part into the store; return the rows that came out and the error that ended it."""
-        grid, spec = self._task.cut.thumbnail, self._task.cut.spec
-        thumbnail = None if grid is None else Thumbnail(grid, self._window_of(part), spec.dtype)
+        cut = self._task.cut
+        grid, window = cut.thumbnail, cut.on_grid(part.window)
+        thumbnail = None if grid is None else Thumbnail(grid, window, cut.spec.dtype)
         stream, writer = self._rows_of(part, thumbnail), self._writer_of(part, thumbnail)
         done = 0
         try:
             with writer:
-                for rows in stream:
+                for rows in result_rows(stream, cut.map, window, self._pixels, self._scorer.classes.nodata):
                     self._mark(rows)
                     writer.append(self._reclassed(rows))
                     done += rows.classes.shape[0]
@@ -176,10 +199,6 @@ class RegionWork:
             self._add_times(stream, writer)
         return done, None
 
-    def _window_of(self, part: Part) -> Window:
-        """Return the window of a part in pixels of the source."""
-        return part.window.shift(self._roi.row, self._roi.column)
-
     def _rows_of(self, part: Part, thumbnail: Thumbnail | None) -> RegionStream:
         """Return what reads the planes of a part, and gives their finished rows."""
         task = self._task
@@ -187,7 +206,7 @@ class RegionWork:
             watched(self._planes.sources(part.planes), thumbnail),
             self._scorer,
             task.cut.lattice,
-            self._window_of(part),
+            task.cut.read_for(part.window),
             blend=task.blend,
             batch=task.model.batch,
             area=self._area,

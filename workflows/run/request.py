@@ -44,7 +44,7 @@ def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
     """
     config, scene = checked_request(config, with_output=with_output)
     probe = planned_probe(scene, compute_options(config))
-    area = computed_area(config.aoi, scene.tissue, scene.spec)
+    area = computed_area(config.aoi, scene.tissue, scene.grid_spec)
     plan = make_plan(config, scene, probe, area, workers=config.workers or 1)
     if with_output:
         check_space(plan, config.out)
@@ -125,7 +125,7 @@ def checked_scene(config: RunConfig) -> Scene:
     if config.aoi is not None and not split_layer(config.aoi)[0].exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)
-    notes = notes_of(computed_area(config.aoi, scene.tissue, scene.spec))
+    notes = notes_of(computed_area(config.aoi, scene.tissue, scene.grid_spec))
     checked_formats(config, scene)
     return replace(scene, warnings=tuple(map(without_secrets, (*scene.warnings, *notes))))
 

@@ -16,7 +16,7 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.compute.model_probe import Measured, compute_options, must_measure
-from segment_tiles.workflows.plans.memory_plan import read_cache_bytes
+from segment_tiles.workflows.plans.memory_plan import cut_cache_bytes
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import (
     RunRecord,
@@ -99,7 +99,7 @@ class Run:
         for text in warnings:
             self.listener.warn(text)
         checksums = area_checksums(self.settings)
-        area = computed_area(self.config.aoi, self.scene.tissue, self.scene.spec, checksums)
+        area = computed_area(self.config.aoi, self.scene.tissue, self.scene.grid_spec, checksums)
         plan = make_plan(
             self.config, self.scene, probe, area, workers=capacity.workers, worker_memory=capacity.memory
         )
@@ -213,8 +213,8 @@ class Run:
         """Return the Regions of all planes of all Cuts."""
         assert self.record is not None
         config, scene = self.config, self.scene
-        widest = max(region.width for region in plan.regions) + scene.lattice.overlap
-        cache = read_cache_bytes(scene.spec, min(widest, scene.spec.width))
+        widest = max(scene.result.read_for(region).width for region in plan.regions) + scene.lattice.overlap
+        cache = cut_cache_bytes(scene.result, min(widest, scene.spec.width))
         cuts = self.kind.cuts_in_work(
             scene, self.directory, replace(known, uri=absolute_uri(scene.uri)), cache // 2**20
         )

@@ -11,12 +11,14 @@ from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
+from segment_tiles.pipeline.sources.rasters.sidecars import is_remote
 from segment_tiles.pipeline.sources.versions.ranges import begin_reading
 from segment_tiles.pipeline.sources.versions.version import (
     KnownVersion,
     known_version,
     reads_overviews,
     require_equal,
+    source_version,
     unwatched_note,
     with_guard,
 )
@@ -77,15 +79,25 @@ def segment(
     config = with_resolved_source(config)
     overviews = reads_overviews(config.level, config.view)
     known = with_guard(known_version(config.source, overviews=overviews))  # before it is opened
+    with_overviews = _with_overviews(known, config)
     begin_reading(config.source, known.before, anew=True)
     with logged_as(scene=shown_name(config.source)), known.guard.applied():
         finished_by = executor if leaves_finishing else None
-        return _segment(config, known, LoggedListener(listener), executor, started, in_flight, finished_by)
+        heard = LoggedListener(listener)
+        return _segment(config, known, with_overviews, heard, executor, started, in_flight, finished_by)
+
+
+def _with_overviews(known: KnownVersion, config: RunConfig) -> KnownVersion:
+    """Return the version with overviews beside the source: only when it is open is known whether it is resampled."""
+    if known.overviews or config.resolution == "native" or is_remote(known.uri):
+        return replace(known, overviews=True)
+    return replace(known, before=source_version(known.uri, overviews=True), overviews=True)
 
 
 def _segment(
     asked: RunConfig,
     known: KnownVersion,
+    with_overviews: KnownVersion,
     listener: Listener,
     executor: Executor | None,
     started: float,
@@ -101,6 +113,7 @@ def _segment(
             raise
         return _told(RunResult(report, was_finished=True), listener)
     _log_opened(config, scene)
+    known = with_overviews if reads_overviews(config.level, scene.view) else known
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
         run = Run(config, scene, directory, settings_of(config, scene), known, listener, started, in_flight)

@@ -6,6 +6,9 @@
     one Cut of one plane     one Cut of many planes     three Cuts: axial, coronal, sagittal
 
 The engine knows Cuts and planes alone; what lies behind them is the business of their Kind.
+
+The result lies on the grid of what is read, unless a ResultGrid says that it lies on the source's own, of which what is
+read is a resampled view.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.grid_map import GridMap
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
@@ -69,17 +74,34 @@ class Opener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ResultGrid:
+    """The source's own grid, if the result lies there and not on that of what is read."""
+
+    spec: RasterSpec
+    """Of the source on that grid."""
+    map: GridMap
+    """From there to what is read."""
+    opener: Opener
+    """Opens the source there: it knows which of its pixels hold data."""
+
+    @property
+    def mask_opener(self) -> Opener | None:
+        """What opens the source to ask which pixels hold data; None if all do."""
+        return None if self.spec.has_no_holes else self.opener
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Planes that are segmented alike."""
 
     name: str
     """Of this Cut among those of its Scene, such as axial."""
     spec: RasterSpec
-    """Of every plane."""
+    """Of every plane, as it is read."""
     lattice: Lattice
-    """Over a whole plane."""
+    """Over a whole plane, as it is read."""
     roi: Window
-    """What is asked for of each plane, in its pixels; the result has this shape."""
+    """What is asked for of each plane, in pixels of the grid of the result, which has this shape."""
     opener: Opener
     """How a worker opens them."""
     planes: int = 1
@@ -88,11 +110,42 @@ class Cut:
     """What is held of the source beside the plane that is computed."""
     thumbnail: ThumbnailGrid | None = None
     """What is kept of the plane for its picture as it is read, if there is one plane; None: nothing."""
+    result_grid: ResultGrid | None = None
+    """The grid of the result, if it is not that of what is read."""
+
+    @property
+    def grid_spec(self) -> RasterSpec:
+        """Of a whole plane on the grid of the result."""
+        return self.spec if self.result_grid is None else self.result_grid.spec
+
+    @property
+    def map(self) -> GridMap:
+        """From the grid of the result to what is read."""
+        if self.result_grid is not None:
+            return self.result_grid.map
+        return GridMap.identity(self.lattice.height, self.lattice.width)
+
+    @property
+    def georef(self) -> GeoRef:
+        """Of a plane of the result."""
+        return self.grid_spec.georef.of_window(self.roi)
+
+    def on_grid(self, region: Window) -> Window:
+        """Return a window of the result, whose corner is that of the ROI, in pixels of the whole grid."""
+        return region.shift(self.roi.row, self.roi.column)
+
+    def read_for(self, region: Window) -> Window:
+        """Return what of a plane, as it is read, a window of the result is computed from, without halo."""
+        return self.map.covering(self.on_grid(region))
+
+    def tiles_of(self, region: Window) -> int:
+        """Return how many tiles a window of the result takes on each plane."""
+        return self.lattice.tile_count(self.read_for(region))
 
     @property
     def tile_count(self) -> int:
         """Tiles of the result, counted as one Region."""
-        return self.lattice.tile_count(self.roi) * self.planes
+        return self.tiles_of(Window(0, 0, *self.roi.shape)) * self.planes
 
     def slabs(self) -> list[tuple[int, int]]:
         """Return first and last plane of every task, half-open."""

@@ -51,7 +51,7 @@ class Scene:
     level: int = 0
     """Level of the source that is read."""
     view: View = WHOLE
-    """Micrometres per pixel at which it is read, plane and time point."""
+    """Micrometres or metres per pixel at which it is read, plane and time point."""
     tissue: TissueMask | Path | None = None
     """What limits a run on a slide to tissue."""
     details: object = None
@@ -86,23 +86,28 @@ class Scene:
 
     @property
     def spec(self) -> RasterSpec:
-        """Of a plane, with the bands that are read."""
+        """Of a plane as it is read, with the bands that are read."""
         return self.result.spec
 
     @property
+    def grid_spec(self) -> RasterSpec:
+        """Of a whole plane on the grid of the result."""
+        return self.result.grid_spec
+
+    @property
     def roi(self) -> Window:
-        """What is asked for of a plane, in its pixels; a plane of the result has its shape."""
+        """What is asked for of a plane, in pixels of the grid of the result; a plane of the result has its shape."""
         return self.result.roi
 
     @property
     def lattice(self) -> Lattice:
-        """Over a whole plane."""
+        """Over a whole plane, as it is read."""
         return self.result.lattice
 
     @property
     def georef(self) -> GeoRef:
         """Georeference of a plane of the result."""
-        return self.spec.georef.of_window(self.roi)
+        return self.result.georef
 
     @property
     def tile_count(self) -> int:

@@ -15,7 +15,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.pipeline.sources.pyramids.pyramid import SAME_SIZE, Pyramid, PyramidFacts
-from segment_tiles.pipeline.sources.resample import resampled, taps
+from segment_tiles.pipeline.sources.resampling.filters import resampled, taps
 from segment_tiles.pipeline.sources.validity import both, for_bands, nodata_as, valid_pixels
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
@@ -190,6 +190,7 @@ class PyramidSource:
             chunk=(max(1, round(chunk[0] / factor[0])), max(1, round(chunk[1] / factor[1]))),
             decoded_bytes=int(np.ceil(decoded * max(1.0, factor[0]) * max(1.0, factor[1]))),
             levels=facts.levels,
+            downsample=self.downsample,
         )
 
     def _georef(self) -> GeoRef:

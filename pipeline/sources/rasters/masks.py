@@ -45,6 +45,11 @@ class MaskPlan:
     shared_is_apart: bool = False
     """The shared mask is stored, and not computed from values (NODATA_VALUES)."""
 
+    @property
+    def can_mark(self) -> bool:
+        """Whether it can mark any pixel."""
+        return bool(self.nodata or self.own) or self.alpha is not None or self.shared is not None
+
 
 def alpha_bands(dataset: Any) -> tuple[int, ...]:
     """Return the 1-based bands that the file tags alpha."""

@@ -77,6 +77,7 @@ def raster_spec(
         scale_offsets=_scale_offsets(file, bands),
         chunk=tuple(dataset.block_shapes[0]),
         decoded_bytes=_cached_bytes(file, bands),
+        has_no_holes=dtype.kind != "f" and not plan.can_mark,
     )
 
 

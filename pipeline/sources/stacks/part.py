@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source
-from segment_tiles.pipeline.sources.resample import Taps, along, taps
+from segment_tiles.pipeline.sources.resampling.filters import Taps, along, taps
 from segment_tiles.pipeline.sources.stacks.description import MemberResampling
 from segment_tiles.pipeline.sources.stacks.grid import Axis, Placement
 from segment_tiles.pipeline.sources.validity import not_finite

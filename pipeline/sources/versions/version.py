@@ -85,7 +85,7 @@ def source_versions(uris: Sequence[str]) -> list[Version]:
 
 def reads_overviews(level: int | None, view: View) -> bool:
     """Return whether a run reads a raster from its overviews, so that they count."""
-    return bool(level) or view.mpp is not None or view.source_mpp is not None
+    return bool(level) or any(size is not None for size in (view.mpp, view.source_mpp, view.metres))
 
 
 def _local_version(named: Sequence[Path | str]) -> Version:

@@ -11,6 +11,7 @@ from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import notes_of, reductions_of
+from segment_tiles.pipeline.sources.view import View
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 
@@ -19,7 +20,7 @@ Opened = Callable[[RunConfig], tuple[RasterSpec, tuple[str, ...]]]
 
 
 def choose_bands(
-    config: RunConfig, manifest: ModelManifest, opened: Opened | None = None
+    config: RunConfig, manifest: ModelManifest, opened: Opened
 ) -> tuple[tuple[int, ...], RasterSpec, tuple[str, ...]]:
     """Return the 1-based bands in the order of the model, their spec, and what the user should know.
 
@@ -28,7 +29,7 @@ def choose_bands(
     config, manifest
         What is asked for, and of what model.
     opened
-        Opens the source; None: the one that the configuration names.
+        Opens the source.
 
     Raises
     ------
@@ -37,7 +38,6 @@ def choose_bands(
     ModelError
         If the model takes another number of bands.
     """
-    opened = opened or _opened
     spec, notes = opened(config)
     by_name = _by_name(config, manifest, spec, opened)
     if by_name is not None and by_name != _numbers(spec):
@@ -55,20 +55,25 @@ def choose_bands(
     return _numbers(spec), spec, notes
 
 
-def _opened(config: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
-    source = open_source(
-        config.source,
-        bands=config.bands,
-        nodata=config.nodata,
-        nodata_rule=config.nodata_rule,
-        alpha=config.alpha,
-        level=config.level or 0,
-        view=config.view,
-    )
-    try:
-        return replace(source.spec, reductions=reductions_of(source)), notes_of(source)
-    finally:
-        source.close()
+def opened_at(level: int, view: View) -> Opened:
+    """Return what opens the source of a configuration at a Level, or resampled, whatever it asks for."""
+
+    def opened(config: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
+        source = open_source(
+            config.source,
+            bands=config.bands,
+            nodata=config.nodata,
+            nodata_rule=config.nodata_rule,
+            alpha=config.alpha,
+            level=level,
+            view=view,
+        )
+        try:
+            return replace(source.spec, reductions=reductions_of(source)), notes_of(source)
+        finally:
+            source.close()
+
+    return opened
 
 
 def _numbers(spec: RasterSpec) -> tuple[int, ...]:

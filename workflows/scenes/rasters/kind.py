@@ -19,7 +19,7 @@ from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.cut import Cut, Opener
 from segment_tiles.workflows.scenes.kind import Extent, Kind, Shards, Sizes, WorkStore
 from segment_tiles.workflows.scenes.model_pixels import model_mpp
 from segment_tiles.workflows.scenes.rasters.areas import codes_of
@@ -28,10 +28,10 @@ from segment_tiles.workflows.scenes.rasters.opener import HANDLES_AT_MOST, Raste
 from segment_tiles.workflows.scenes.rasters.opening import (
     check_resolution,
     open_plane,
-    plain_resolution,
     refuse_volume_options,
 )
-from segment_tiles.workflows.scenes.rasters.report import raster_classes, raster_source
+from segment_tiles.workflows.scenes.rasters.report import raster_classes, raster_source, read_as
+from segment_tiles.workflows.scenes.rasters.resolution import raster_resolution
 from segment_tiles.workflows.scenes.scene import Models, Scene
 
 
@@ -54,7 +54,7 @@ class RasterKind(Kind):
         """Open a raster for its facts."""
         refuse_volume_options(config)
         check_resolution(config)
-        return open_plane(self.name, config, models, plain_resolution(config, models.manifest))
+        return open_plane(self.name, config, models, raster_resolution(config, models.manifest))
 
     def stores(self, scene: Scene, directory: OutputDirectory, *, with_scores: bool) -> list[WorkStore]:
         """Return the one store of the result."""
@@ -65,9 +65,16 @@ class RasterKind(Kind):
         self, scene: Scene, directory: OutputDirectory, known: KnownVersion, cache_mib: int
     ) -> tuple[Cut, ...]:
         """Return the Cut, read from the source itself."""
-        opener = cast("RasterOpener", scene.result.opener)
-        opener = replace(opener, known=known, cache_mib=cache_mib, handles=self.handles)
-        return (replace(scene.result, opener=opener),)
+
+        def opened(opener: Opener, handles: int) -> RasterOpener:
+            """Open this version of it."""
+            own = cast("RasterOpener", opener)
+            return replace(own, known=known, cache_mib=cache_mib, handles=handles)
+
+        result, grid = scene.result, scene.result.result_grid
+        opener = opened(result.opener, self.handles)
+        grid = None if grid is None else replace(grid, opener=opened(grid.opener, 1))
+        return (replace(result, opener=opener, result_grid=grid),)
 
     def count(self, scene: Scene, shards: Shards, directory: OutputDirectory) -> dict[str, Any]:
         """Return pixels and areas."""
@@ -85,7 +92,7 @@ class RasterKind(Kind):
 
     def extent(self, scene: Scene) -> Extent:
         """Return rows and columns of the ROI."""
-        return Extent(scene.roi.shape, scene.georef, scene.roi == scene.spec.window)
+        return Extent(scene.roi.shape, scene.georef, scene.roi == scene.grid_spec.window)
 
     def stored_extent(self, group: zarr.Group, report: Mapping[str, Any]) -> Extent:
         """Return rows and columns, and whether the window is the whole raster."""
@@ -130,7 +137,8 @@ class RasterKind(Kind):
 
     def summary(self, scene: Scene) -> str:
         """Return name, size and type."""
-        return f"{shown_name(scene.uri)}, {scene.roi.height:,} x {scene.roi.width:,} px, {scene.spec.dtype}"
+        size = f"{scene.roi.height:,} x {scene.roi.width:,} px"
+        return f"{shown_name(scene.uri)}, {size}, {scene.spec.dtype}{read_as(scene)}"
 
     def is_medical(self, scene: Scene) -> bool:
         """Return whether pixels are said in micrometres, or the model was trained on such pictures or on volumes."""

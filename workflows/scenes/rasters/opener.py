@@ -39,7 +39,7 @@ class RasterOpener:
     level: int
     """Overview level."""
     view: View
-    """Micrometres per pixel, plane and time point."""
+    """Micrometres or metres per pixel, plane and time point."""
     cache_mib: int = DEFAULT_MIB
     """MiB of decoded pixels that the source may keep."""
     known: KnownVersion | None = None

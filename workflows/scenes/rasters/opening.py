@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.ground import ground_of, metres_of_unit
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.rasters.facts import NOT_APPLIED
+from segment_tiles.pipeline.sources.resampling.pixel_size import pixel_size
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.cut import Cut
-from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE
-from segment_tiles.workflows.scenes.rasters.bands import choose_bands
+from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE, model_metres
+from segment_tiles.workflows.scenes.rasters.bands import choose_bands, opened_at
 from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
+from segment_tiles.workflows.scenes.rasters.result_grid import is_on_own_grid, own_grid
 from segment_tiles.workflows.scenes.rasters.thumbnail import thumbnail_grid
 from segment_tiles.workflows.scenes.scene import Models, Scene, absolute_uri, type_warnings
 from segment_tiles.workflows.scenes.tissue import find_tissue
@@ -33,7 +34,7 @@ class Resolution:
     level: int
     """Level, if it is not resampled."""
     view: View
-    """Micrometres per pixel, plane and time point."""
+    """Micrometres or metres per pixel, plane and time point."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
 
@@ -66,17 +67,6 @@ def check_resolution(config: RunConfig) -> None:
         raise UsageError(msg)
 
 
-def plain_resolution(config: RunConfig, manifest: ModelManifest) -> Resolution:
-    """Return the level asked for of a raster without micrometres, and a note for a model for slides."""
-    if manifest.pixel_size is None or manifest.pixel_unit != "micrometer":
-        return Resolution(config.level or 0, config.view)
-    note = (
-        f"{shown_name(config.source)}: says no micrometres per pixel, and model {manifest.name} was trained at "
-        f"{manifest.pixel_size:g}; give the picture's own with --source-mpp"
-    )
-    return Resolution(config.level or 0, config.view, (note,))
-
-
 def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolution) -> Scene:
     """Open a source of one plane, and check it against options and model.
 
@@ -85,8 +75,7 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
     SourceError, ModelError, UsageError
         If one of them does not fit the others.
     """
-    config = replace(config.with_view(resolution.view), level=resolution.level)
-    bands, spec, notes = choose_bands(config, models.manifest)
+    bands, spec, notes = choose_bands(config, models.manifest, opened_at(resolution.level, resolution.view))
     if models.manifest.scaling_used.values == "physical" and spec.scale_offsets:
         notes = tuple(note for note in notes if NOT_APPLIED not in note)
     mask, tissue_notes = find_tissue(config)
@@ -94,14 +83,10 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
         absolute_uri(config.source), bands, config.nodata, config.nodata_rule, config.alpha,
         resolution.level, resolution.view,
     )  # fmt: skip
-    lattice = models.lattice(spec)
-    roi = roi_window(config.roi, spec)
-    names = spec.band_names or models.manifest.bands
-    grid = thumbnail_grid(spec, roi, names) if config.preview else None
     return Scene(
         config.source,
         kind,
-        (Cut(kind, spec, lattice, roi, opener, thumbnail=grid),),
+        (_cut(kind, config, models, spec, opener),),
         bands,
         models.manifest,
         models.folder,
@@ -110,6 +95,19 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
         resolution.view,
         mask,
     )
+
+
+def _cut(kind: str, config: RunConfig, models: Models, spec: RasterSpec, opener: RasterOpener) -> Cut:
+    """Return the one Cut of a plane, read by the opener with this spec."""
+    lattice = models.lattice(spec)
+    grid = own_grid(opener, spec) if is_on_own_grid(config, opener.view) else None
+    on_grid = spec if grid is None else grid.spec
+    roi = roi_window(config.roi, on_grid)
+    names = spec.band_names or models.manifest.bands
+    shown = None
+    if config.preview:
+        shown = thumbnail_grid(on_grid, roi, names, None if grid is None else grid.map)
+    return Cut(kind, spec, lattice, roi, opener, thumbnail=shown, result_grid=grid)
 
 
 def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
@@ -150,12 +148,13 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
 def raster_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
     """Return what in a raster is unlike what the model was trained on."""
     found = [*type_warnings(spec, manifest), *_physical_notes(spec, manifest)]
-    size = _pixel_size_metres(spec)
-    if size is not None and manifest.pixel_size is not None and manifest.pixel_unit == "m":
-        factor = max(size / manifest.pixel_size, manifest.pixel_size / size)
+    sides, wanted = pixel_size(spec), model_metres(manifest)
+    if sides is not None and wanted is not None:
+        size = math.sqrt(sides[0] * sides[1])
+        factor = max(size / wanted, wanted / size)
         if factor > PIXEL_SIZE_TOLERANCE:
             found.append(
-                f"pixels are {size:.3g} m, but model {manifest.name} was trained at {manifest.pixel_size:.3g} m: "
+                f"pixels are {size:.3g} m, but model {manifest.name} was trained at {wanted:.3g} m: "
                 "objects look unlike those it knows"
             )
     return found
@@ -169,14 +168,3 @@ def _physical_notes(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
         f"model {manifest.name} wants physical values, but scale and offset of the bands, {spec.dtype}, are not "
         "known: their values are taken as they are; gdal_edit.py -scale S -offset O makes them known"
     ]
-
-
-def _pixel_size_metres(spec: RasterSpec) -> float | None:
-    """Side of a pixel on the ground at the centre of the raster, or None without a CRS."""
-    crs, ground = spec.georef.crs, ground_of(spec.georef)
-    if crs is None:
-        return None
-    if ground is None:
-        return math.sqrt(spec.georef.pixel_area) * (metres_of_unit(crs) or 1.0)
-    area = float(ground.pixel_areas(spec.georef, [Window(spec.height // 2, spec.width // 2, 1, 1)])[0])
-    return math.sqrt(area) if area > 0 else None

@@ -16,7 +16,7 @@ from segment_tiles.pipeline.outputs.pictures.preview import write_preview
 from segment_tiles.pipeline.outputs.pictures.scale_bar import ground_pixel_width
 from segment_tiles.pipeline.outputs.stores.store import array_of
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.scenes.rasters.thumbnail import opened_plane, seen_thumbnail, small_level
+from segment_tiles.workflows.scenes.rasters.thumbnail import opened_on_grid, seen_thumbnail, small_level
 from segment_tiles.workflows.scenes.scene import Scene
 
 
@@ -49,7 +49,7 @@ def write_run_preview(
 
 def _overview_rgb(scene: Scene, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the colours of an overview of the source."""
-    source = opened_plane(scene)
+    source = opened_on_grid(scene)
     try:
         values, valid = source.thumbnail(scene.roi, shape)
     finally:

@@ -16,17 +16,39 @@ from segment_tiles.workflows.scenes.scene import Scene
 
 def raster_source(scene: Scene) -> dict[str, Any]:
     """Return what was read: bands, size, type and window."""
-    spec, roi = scene.spec, scene.roi
+    spec, grid, roi = scene.spec, scene.grid_spec, scene.roi
     return {
         "uri": shown_name(scene.uri),
         "bands": list(scene.bands),
-        "height": spec.height,
-        "width": spec.width,
+        "height": grid.height,
+        "width": grid.width,
         "dtype": spec.dtype,
         "nodata": spec.nodata_summary,
         "window": [roi.row, roi.column, roi.height, roi.width],
+        **_resampled(scene),
         **slide_facts(spec, scene.level, scene.tissue),
     }
+
+
+def _resampled(scene: Scene) -> dict[str, Any]:
+    """Return at which size of pixels a raster on the ground was computed; {} if it was read as it is."""
+    spec = scene.spec
+    if scene.view.metres is None:
+        return {}
+    read = {
+        "metres_per_pixel": scene.view.metres,
+        "height": spec.height,
+        "width": spec.width,
+        "level": scene.level,
+    }
+    return {"resampled": {**read, "grid": "model" if scene.result.result_grid is None else "source"}}
+
+
+def read_as(scene: Scene) -> str:
+    """Return what a summary says of the pixels that are computed, if they are not those of the result."""
+    if scene.result.result_grid is None:
+        return ""
+    return f"; computed on {scene.spec.height:,} x {scene.spec.width:,} px"
 
 
 def raster_classes(

@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.grid.grid_map import GridMap
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.pictures.display_colors import shown_bands
@@ -44,16 +45,25 @@ def small_level(shape: tuple[int, int]) -> tuple[int, tuple[int, int]]:
     return next((n, level) for n, level in enumerate(levels) if max(level) <= LONGEST_SIDE)
 
 
-def thumbnail_grid(spec: RasterSpec, roi: Window, names: Sequence[str]) -> ThumbnailGrid | None:
+def thumbnail_grid(
+    spec: RasterSpec, roi: Window, names: Sequence[str], to_read: GridMap | None = None
+) -> ThumbnailGrid | None:
     """Return what is kept of a source as it is read; None if it has an overview to draw instead.
 
-    ``names`` are those of the bands that are read.
+    Parameters
+    ----------
+    spec, roi
+        On the grid of the result.
+    names
+        Of the bands that are read.
+    to_read
+        From that grid to the source as it is read; None: they are one.
     """
     _, shape = small_level(roi.shape)
     wanted = min(side / small for side, small in zip(roi.shape, shape, strict=True))
     if any(WORTH_AN_OVERVIEW <= reduction <= wanted for reduction in spec.reductions):
         return None
-    return ThumbnailGrid(roi, shape, shown_bands(spec.bands, names))
+    return ThumbnailGrid(roi, shape, shown_bands(spec.bands, names), to_read)
 
 
 def seen_thumbnail(
@@ -89,7 +99,7 @@ def _look_again(whole: Thumbnail, missing: list[Window], scene: Scene, group: za
     try:
         watched = WatchedSource(source, whole)
         for window in missing:
-            there = window.shift(scene.roi.row, scene.roi.column)
+            there = scene.result.read_for(window)
             for part in parts_of(there, scene.spec.chunk, -(-there.width // COLUMNS_AT_ONCE)):
                 watched.read(part)
             whole.show(window, np.asarray(codes[window.slices()]), nodata)
@@ -106,4 +116,19 @@ def opened_plane(scene: Scene) -> Source:
         If it cannot be opened.
     """
     (source,) = scene.result.opener.open().sources((0,))
+    return source
+
+
+def opened_on_grid(scene: Scene) -> Source:
+    """Open the plane of a scene on the grid of its result; it is to be closed.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be opened.
+    """
+    grid = scene.result.result_grid
+    if grid is None:
+        return opened_plane(scene)
+    (source,) = grid.opener.open().sources((0,))
     return source

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from segment_tiles.pipeline.errors import SourceError
+from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.pyramids.pyramid import SAME_SIZE
 from segment_tiles.pipeline.sources.pyramids.pyramid_source import PyramidSource
 from segment_tiles.workflows.config import RunConfig
@@ -30,11 +31,17 @@ def choose_resolution(config: RunConfig, manifest: ModelManifest, tolerance: flo
     Raises
     ------
     UsageError
-        If both a level and micrometres per pixel are asked for.
+        If both a level and micrometres per pixel are asked for, or metres.
     SourceError
         If the model has a pixel size and the slide neither has one nor is given one.
     """
     check_resolution(config)
+    if config.metres is not None:
+        msg = (
+            f"--resolution is {config.metres:g}, but {shown_name(config.source)} is a slide or picture, which has no "
+            "metres on the ground; give micrometres per pixel with --mpp"
+        )
+        raise UsageError(msg)
     source = open_whole(config, replace(config.view, mpp=None))
     try:
         if not isinstance(source, PyramidSource):
@@ -50,7 +57,7 @@ def _of_pyramid(
     wanted, own = model_mpp(manifest), source.native_mpp
     notes = _override_notes(config, source)
     view = config.view
-    if view.mpp is None and config.level is None and wanted is not None:
+    if view.mpp is None and config.level is None and wanted is not None and config.resolution != "native":
         if own is None:
             msg = (
                 f"{config.source}: does not say how large its pixels are, and model {manifest.name} was trained "

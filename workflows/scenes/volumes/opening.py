@@ -126,6 +126,10 @@ def _check_options(config: RunConfig) -> None:
     if config.level not in {None, 0}:
         msg = f"--level is {config.level}, but {name} is a volume, which has only level 0"
         raise UsageError(msg)
+    for option, asked in (("--resolution", config.resolution), ("--grid", config.grid)):
+        if asked not in {"model", None} or (asked is not None and option == "--grid"):
+            msg = f"{option} is {asked}, but {name} is a volume, which is read slice by slice as it is; leave it out"
+            raise UsageError(msg)
     view = config.view
     for option, value in (("--mpp", view.mpp), ("--source-mpp", view.source_mpp), ("--z", view.z)):
         if value is not None:

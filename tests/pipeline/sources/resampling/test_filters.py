@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.resample import resampled, taps
+from segment_tiles.pipeline.sources.resampling.filters import resampled, taps
 
 FACTORS = st.sampled_from([0.4, 0.989, 1.02, 1.5, 2.0, 2.7, 4.0, 7.3])
 

@@ -7,6 +7,10 @@ source, ``f`` source pixels wide. Its value is the mean under a triangle as wide
           ______/\______        weights of pixel i
     |--i-1--|---i---|--i+1--|
 
+A raster on the ground becomes coarser by the mean of the area instead, as GDAL's ``average`` does::
+
+    |--i-1--|--------|--i+1--|      all of pixel i alike, what lies on its edge by the share that is inside
+
 Every value is summed over the same taps in the same order with the same arithmetic, whatever window it is
 part of, so neighbouring windows meet without a seam and the laws of the engine hold (decision 0041).
 """
@@ -64,15 +68,42 @@ def taps(start: int, stop: int, factor: float, size: int, origin: float = 0.0) -
     first = np.floor(centre - reach).astype(np.intp) + 1
     position = first + np.arange(int(np.ceil(2 * reach)))[:, np.newaxis]
     weights = np.maximum(0.0, 1 - np.abs(position - centre) / reach)
+    return _normalized(position, weights, size)
+
+
+def _normalized(position: NDArray[np.intp], weights: NDArray[np.float64], size: int) -> Taps:
+    """Return taps inside the source whose weights sum to 1."""
     weights[(position < 0) | (position >= size)] = 0.0
-    total = np.zeros_like(centre)
+    total = np.zeros(weights.shape[1])
     for tap in weights:  # one after the other: the sum must not depend on how many pixels there are
         total += tap
     return Taps(np.clip(position, 0, size - 1), weights / total)
 
 
+def area_taps(start: int, stop: int, factor: float, size: int) -> Taps:
+    """Return what pixels [start, stop) of the result are made of: means of areas, or bilinear if it is finer.
+
+    Parameters as of `taps`. The last pixel may reach over the edge of the source; at least a part of it lies inside.
+
+    >>> area_taps(0, 2, 1.5, 3).weights.round(2).tolist()
+    [[0.67, 0.33], [0.33, 0.67], [0.0, 0.0]]
+    """
+    if factor <= 1:
+        return taps(start, stop, factor, size)
+    edges = np.arange(start, stop + 1) * factor
+    first = np.floor(edges[:-1]).astype(np.intp)
+    position = first + np.arange(int(np.ceil(factor)) + 1)[:, np.newaxis]
+    weights = np.minimum(position + 1, edges[1:]) - np.maximum(position, edges[:-1])
+    return _normalized(position, np.maximum(0.0, weights), size)
+
+
 def resampled(
-    values: NDArray[Any], valid: NDArray[np.bool_] | None, rows: Taps, columns: Taps
+    values: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    rows: Taps,
+    columns: Taps,
+    *,
+    as_gdal: bool = False,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return values and validity of the result.
 
@@ -84,19 +115,23 @@ def resampled(
         Which of these pixels hold data, rows x columns; None if all do.
     rows, columns
         What the result is made of.
+    as_gdal
+        A pixel holds data if any source pixel in it does, and halves are rounded up, as in GDAL; else at least half
+        its weight must, and halves become even.
 
     Returns
     -------
     tuple
-        bands x rows x columns of the same type, integers rounded; and which pixels hold data: those with
-        at least half their weight on source pixels that do. Others have no part in a value.
+        bands x rows x columns of the same type, integers rounded; and which pixels hold data. Source pixels that hold
+        none have no part in a value.
     """
     dtype = values.dtype
     work = np.dtype(np.float64 if dtype.itemsize > 2 and dtype != np.float32 else np.float32)
     masked = values if valid is None else np.where(valid, values, dtype.type(0))
     bad = not_finite(masked) if dtype.kind == "f" else None
     if bad is not None and bad.any():
-        mean = _without(masked, bad if valid is None else bad | ~valid, rows, columns, work)
+        bad = bad if valid is None else bad | ~valid
+        mean = _without(masked, bad, rows, columns, work, as_gdal=as_gdal)
         is_weighted = True
     else:
         mean = along(along(masked, rows, 1, work), columns, 2, work)
@@ -107,29 +142,41 @@ def resampled(
         # all weights are 0 or more: the sum is exactly 0 where no missing pixel has a part, and the value is
         # then the same as in a window that holds no missing pixel at all
         touched = missing > 0
-        share = np.where(touched & (missing < 1), 1 - missing, 1).astype(work)
-        mean = np.where(touched, mean / share, mean) if not is_weighted else mean
-        held = missing <= 0.5
+        # of a share that is very small nothing would be left in 1 - missing
+        share = (
+            along(along(valid[np.newaxis], rows, 1, work), columns, 2, work)[0] if as_gdal else 1 - missing
+        )
+        part = np.where(touched & (share > 0), share, 1).astype(work)
+        mean = np.where(touched, mean / part, mean) if not is_weighted else mean
+        held = share > 0 if as_gdal else missing <= 0.5
         held = None if held.all() else held
     if dtype.kind == "f":
         return mean.astype(dtype), held
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(mean), limits.min, limits.max).astype(dtype), held
+    rounded = np.floor(mean + work.type(0.5)) if as_gdal else np.rint(mean)
+    return np.clip(rounded, limits.min, limits.max).astype(dtype), held
 
 
 def _without(
-    values: NDArray[Any], bad: NDArray[np.bool_], rows: Taps, columns: Taps, work: np.dtype[Any]
+    values: NDArray[Any],
+    bad: NDArray[np.bool_],
+    rows: Taps,
+    columns: Taps,
+    work: np.dtype[Any],
+    *,
+    as_gdal: bool,
 ) -> NDArray[Any]:
-    """Return means of the values that are not bad, band by band; NaN if more than half of the weight is.
+    """Return means of the values that are not bad, band by band; NaN if more than half of the weight is, or all.
 
     A band may lack a value where others have one (rule ``all``): 0 times infinity would be NaN all around.
     """
     kept = np.where(bad, values.dtype.type(0), values)
     mean = along(along(kept, rows, 1, work), columns, 2, work)
     missing = along(along(bad, rows, 1, work), columns, 2, work)
-    share = np.where((missing > 0) & (missing < 1), 1 - missing, 1).astype(work)
-    found: NDArray[Any] = np.where(missing > 0, mean / share, mean)
-    return np.where(missing > 0.5, work.type(np.nan), found)
+    share = along(along(~bad, rows, 1, work), columns, 2, work) if as_gdal else 1 - missing
+    part = np.where((missing > 0) & (share > 0), share, 1).astype(work)
+    found: NDArray[Any] = np.where(missing > 0, mean / part, mean)
+    return np.where(share <= 0 if as_gdal else missing > 0.5, work.type(np.nan), found)
 
 
 def along(values: NDArray[Any], parts: Taps, axis: int, work: np.dtype[Any]) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""Sources on pixels of another size: filters that no window changes, and what reads through them."""

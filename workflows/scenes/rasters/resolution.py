@@ -1,0 +1,74 @@
+"""Rasters: at which size of pixels they are read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.models.packages.manifest import ModelManifest
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.resampling.pixel_size import pixel_size, shown_size
+from segment_tiles.pipeline.sources.resampling.resampled_source import level_for
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.scenes.model_pixels import RESAMPLED_BEYOND, model_metres
+from segment_tiles.workflows.scenes.rasters.bands import opened_at
+from segment_tiles.workflows.scenes.rasters.opening import Resolution
+
+
+def raster_resolution(config: RunConfig, manifest: ModelManifest) -> Resolution:
+    """Return the pixel size asked for, else the model's where the raster's is unlike it, else the raster's own.
+
+    Raises
+    ------
+    UsageError
+        If both a level and metres per pixel are asked for, or the raster cannot be read at that size.
+    SourceError
+        If it cannot be opened.
+    """
+    if config.level is not None and config.metres is not None:
+        msg = (
+            f"--level {config.level} and --resolution {config.metres:g} exclude each other; give one of them"
+        )
+        raise UsageError(msg)
+    plain = Resolution(config.level or 0, config.view, _of_slides(config, manifest))
+    if config.resolution == "native" or config.level is not None:
+        return plain
+    wanted = config.metres or model_metres(manifest)
+    if wanted is None:
+        return plain
+    spec, _ = opened_at(0, config.view)(config)
+    size = pixel_size(spec)
+    notes = plain.notes
+    if config.metres is None:
+        if size is None or not _is_unlike(size, wanted):
+            return plain
+        notes = (*notes, _note(manifest, size, wanted))
+    # the mask of an overview is not that of the pixels below it, which the result keeps
+    may_read_overview = spec.has_no_holes or config.grid == "model"
+    coarser = level_for(
+        spec, spec.reductions, wanted, shown_name(config.source)
+    )  # refuses what cannot be read at that size
+    return Resolution(coarser if may_read_overview else 0, replace(config.view, metres=wanted), notes)
+
+
+def _is_unlike(size: tuple[float, float], wanted: float) -> bool:
+    return any(max(side / wanted, wanted / side) > RESAMPLED_BEYOND for side in size)
+
+
+def _note(manifest: ModelManifest, size: tuple[float, float], wanted: float) -> str:
+    """Return what the user should know of a raster that is resampled though nobody asked for it."""
+    return (
+        f"pixels are {shown_size(size)}, but model {manifest.name} was trained at {wanted:.3g} m: they are resampled "
+        "to that for the model; --resolution native reads them as they are"
+    )
+
+
+def _of_slides(config: RunConfig, manifest: ModelManifest) -> tuple[str, ...]:
+    """Return a note if the model is one for slides, of a raster without micrometres."""
+    if manifest.pixel_size is None or manifest.pixel_unit != "micrometer":
+        return ()
+    note = (
+        f"{shown_name(config.source)}: says no micrometres per pixel, and model {manifest.name} was trained at "
+        f"{manifest.pixel_size:g}; give the picture's own with --source-mpp"
+    )
+    return (note,)
