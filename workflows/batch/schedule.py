@@ -56,7 +56,6 @@ from segment_tiles.workflows.plans.record import settings_of
 from segment_tiles.workflows.run.listener import Listener
 from segment_tiles.workflows.run.request import checked_scene
 from segment_tiles.workflows.scenes.scene_statistics import scaled_scene
-from segment_tiles.workflows.scenes.stack_source import with_resolved_source
 
 clean_log_records()  # before Prefect keeps the first
 CLIENT = "SEGMENT_TILES_SCHEDULE_PROCESS"
@@ -210,7 +209,6 @@ def job_key(job: Job) -> str | None:
     try:
         if job.mosaic is not None:
             write_mosaic(job.mosaic, Path(config.source))
-        config = with_resolved_source(config)
         settings = settings_of(config, scaled_scene(checked_scene(config), None))
     except SegmentTilesError:
         return None  # the task says what is wrong

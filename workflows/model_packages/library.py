@@ -111,8 +111,9 @@ def _seams(network: nn.Module, manifest: ModelManifest, scene: str) -> dict[str,
     from segment_tiles.pipeline.models.devices import resolve_device  # noqa: PLC0415
     from segment_tiles.pipeline.models.segmenter import Segmenter  # noqa: PLC0415
     from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
+    from segment_tiles.pipeline.sources.stacks.resolve import OF_NO_STACK, resolved  # noqa: PLC0415
 
-    source = open_source(scene)
+    source = open_source(resolved(scene, OF_NO_STACK, lambda: manifest.bands))
     try:
         spec = source.spec
         if spec.bands != len(manifest.bands):

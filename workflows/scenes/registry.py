@@ -12,6 +12,7 @@ from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.kind import Kind
 from segment_tiles.workflows.scenes.scene import Scene, open_models
+from segment_tiles.workflows.scenes.stack_source import with_resolved_source
 
 KINDS: Final = Registry("segment_tiles.kinds", "kind", Kind)  # type: ignore[type-abstract] # none is made of it
 
@@ -55,6 +56,7 @@ def open_scene(config: RunConfig) -> Scene:
         If one of them is missing, damaged, or does not fit the other.
     """
     models = open_models(config)
+    config = with_resolved_source(config)
     scene = recognised(config.source, config.view).open(config, models)
     return replace(scene, companions=models.companions, warnings=(*scene.warnings, *models.notes))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.learning.data.scenes import resolve
+from segment_tiles.pipeline.learning.data.scenes import raster_of, resolve
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.pipeline.sources.versions.version import known_version
@@ -58,7 +58,7 @@ def sources_of_training(settings: TrainingSettings, data_folder: Path) -> KnownS
 
 def _of_scenes(settings: TrainingSettings, data_folder: Path) -> Iterator[tuple[str, str]]:
     for scene in settings.scenes:
-        yield f"the raster of scene {scene.name}", resolve(scene.raster, data_folder)
+        yield f"the raster of scene {scene.name}", raster_of(scene, data_folder)
         if scene.labels:
             yield from _of_codes(f"the labels of scene {scene.name}", resolve(scene.labels, data_folder))
         if scene.slices is not None:

@@ -24,6 +24,8 @@ from segment_tiles.pipeline.learning.settings import (
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source, notes_of
+from segment_tiles.pipeline.sources.stacks.elements import located_source
+from segment_tiles.pipeline.sources.stacks.resolve import OF_NO_STACK, resolved
 from segment_tiles.pipeline.wording import counted
 
 STRIP_ROWS = 256
@@ -74,7 +76,7 @@ class LabelledScene:
             self._open_slices(settings.slices, data_folder, class_names)
         else:
             self.source = open_source(
-                resolve(settings.raster, data_folder), bands=settings.bands, nodata=settings.nodata
+                raster_of(settings, data_folder), bands=settings.bands, nodata=settings.nodata
             )
             self.labels = open_labels(
                 settings, resolve(settings.labels, data_folder), self.source.spec, class_names
@@ -181,6 +183,17 @@ def resolve(path: str, data_folder: Path) -> str:
     if is_url(path) or Path(path).is_absolute():
         return path
     return str(data_folder / path)
+
+
+def raster_of(settings: SceneSettings, data_folder: Path) -> str:
+    """Return the name of the raster of a scene; of files by commas, a stack file or a STAC item that of their stack.
+
+    Raises
+    ------
+    SourceError, UsageError
+        If a stack file or an item cannot be read.
+    """
+    return resolved(located_source(settings.raster, data_folder), OF_NO_STACK)
 
 
 def open_scenes(settings: TrainingSettings, data_folder: Path) -> list[LabelledScene]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from segment_tiles.pipeline.errors import SourceError
@@ -64,6 +65,25 @@ def name_of_elements(elements: Sequence[str | Sequence[str]]) -> str:
     """
     groups = [[entry] if isinstance(entry, str) else list(entry) for entry in elements]
     return STACK + json_text({_OF: groups}, indent=None)
+
+
+def located_source(name: str, folder: Path) -> str:
+    """Return the name of a source that a file in a folder names: absolute, of files by commas that of their stack.
+
+    >>> located_source("a.tif", Path("/data")), located_source("https://host/a.tif", Path("/data"))
+    ('/data/a.tif', 'https://host/a.tif')
+    """
+    if is_stack(name):
+        return name
+    address = _located(name, folder)
+    elements = None if is_there(address) else elements_of(name)
+    if elements is None:
+        return address
+    return name_of_elements([[_located(file, folder) for file in group] for group in elements])
+
+
+def _located(name: str, folder: Path) -> str:
+    return name if is_url(name) else str(folder / Path(name).expanduser())
 
 
 def _elements_in(source: str) -> Elements | None:

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from segment_tiles.pipeline.errors import MissingExtraError, UsageError, one_line
-from segment_tiles.pipeline.names import is_stack, is_there, is_url, shown_name
-from segment_tiles.pipeline.sources.stacks.elements import elements_of, name_of_elements
+from segment_tiles.pipeline.names import is_stack, is_url, shown_name
+from segment_tiles.pipeline.sources.stacks.elements import located_source
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.sources.stac_groups import grouped
@@ -87,15 +87,6 @@ def located(folder: Path, name: str) -> str:
     return str(folder / Path(name).expanduser())
 
 
-def located_source(folder: Path, name: str) -> str:
-    """Return the name of a source; of files by commas that of their stack, each beside the list that names it."""
-    address = located(folder, name)
-    elements = None if is_there(address) else elements_of(name)
-    if elements is None or is_stack(name):
-        return address
-    return name_of_elements([[located(folder, file) for file in group] for group in elements])
-
-
 def _scene(uri: str) -> ListedScene:
     return ListedScene(uri, _names(uri))
 
@@ -107,7 +98,7 @@ def _names(uri: str) -> dict[str, str]:
 
 
 def _matches(file: JobsFile, pattern: str, line: int) -> list[str]:
-    address = located_source(file.folder, pattern)
+    address = located_source(pattern, file.folder)
     if is_stack(address):
         return [address]
     is_local = not is_url(address)
@@ -157,7 +148,7 @@ def _row_scene(path: Path, number: int, row: dict[str | None, Any], column: str)
     if not cells[column]:
         msg = f"{path}, line {number}: column {column!r} is empty; it must name a raster"
         raise UsageError(msg)
-    uri = located_source(path.absolute().parent, cells[column])
+    uri = located_source(cells[column], path.absolute().parent)
     keys = {info.alias: name for name, info in RunSettings.model_fields.items()}
     values = {
         key: cell.split(",") if key in LIST_KEYS else cell

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +55,22 @@ def test_a_window_depends_on_its_number_alone(discs: Any, disc_settings: dict[st
         assert torch.equal(values, forward[number][0])
         assert torch.equal(labels, forward[number][1])
     assert not torch.equal(forward[0][0], forward[1][0])
+
+
+def test_a_stack_of_files_gives_the_windows_of_one_raster(
+    discs: Any, disc_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = windows_of(disc_settings, discs)
+    with rasterio.open(discs.folder / "scene.tif") as scene:
+        for band in (1, 2, 3):
+            with rasterio.open(tmp_path / f"{band}.tif", "w", **{**scene.profile, "count": 1}) as file:
+                file.write(scene.read(band), 1)
+    (tmp_path / "boxes.geojson").write_text((discs.folder / "boxes.geojson").read_text())
+    disc_settings["scenes"][0]["raster"] = "1.tif,2.tif,3.tif"
+    stacked = windows_of(disc_settings, SimpleNamespace(folder=tmp_path))
+    for number in range(3):
+        for one, other in zip(stacked[number], whole[number], strict=True):
+            assert torch.equal(one, other)
 
 
 def test_windows_have_the_shape_of_training(discs: Any, disc_settings: dict[str, Any]) -> None:
