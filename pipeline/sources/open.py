@@ -91,13 +91,8 @@ def open_source(
             open_source, nodata_rule=nodata_rule, alpha=alpha, settings=settings, cache_mib=cache_mib,
             unchanged=unchanged,
         )  # fmt: skip
-
-        def opened_stack(*, level: int) -> Source:
-            return open_stack(
-                uri, partial(each, level=level), bands=bands, nodata=nodata, nodata_rule=nodata_rule
-            )
-
-        return _resampled(uri, opened_stack, level, view)
+        stack = partial(open_stack, uri, each, bands=bands, nodata=nodata, nodata_rule=nodata_rule)
+        return _resampled(uri, stack, level, view)
     pyramid = _open_pyramid(uri, kind, view, cache_mib * 2**20)
     try:
         return PyramidSource(

@@ -185,3 +185,27 @@ def test_thresholds_of_a_stack_are_those_of_the_bands_that_gdal_resamples(
     assert near.mean() < 0.001
     np.testing.assert_array_equal(classes[~near], np.asarray(expected)[~near])
     assert len(np.unique(classes)) == 8
+
+
+def test_a_level_is_that_of_the_files_on_the_grid(tmp_path: Path) -> None:
+    """Coarser files have no overviews, and need none: they are brought onto the grid of the Level."""
+    grid = write(tmp_path / "grid.tif", noise(SHAPE, "float32"), GRID)
+    coarse = write(tmp_path / "coarse.tif", noise((11, 14), "float32", seed=1), GRID @ Affine.scale(6))
+    with rasterio.open(grid, "r+") as dataset:
+        dataset.build_overviews([2], Resampling.nearest)
+    name = StackDescription((Member((str(grid),)), Member((str(coarse),)))).text()
+    for level, scale in ((0, 1), (1, 2)):
+        source = open_source(name, level=level)
+        assert source.spec.window.shape == (SHAPE[0] // scale, SHAPE[1] // scale)
+        assert source.spec.georef.transform[0] == 10 * scale
+        values = source.read(source.spec.window)
+        with rasterio.open(grid, **({"overview_level": 0} if level else {})) as dataset:
+            np.testing.assert_array_equal(values[0], dataset.read(1))
+        with rasterio.open(coarse) as dataset:
+            expected = np.zeros(source.spec.window.shape, "float32")
+            reproject(
+                rasterio.band(dataset, 1), expected, dst_transform=GRID @ Affine.scale(scale), dst_crs=dataset.crs,
+                resampling=Resampling.bilinear, tolerance=0,
+            )  # fmt: skip
+        np.testing.assert_allclose(values[1], expected, rtol=1e-6)
+        source.close()

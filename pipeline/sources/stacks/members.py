@@ -19,8 +19,9 @@ from segment_tiles.pipeline.sources.stacks.description import Member, StackDescr
 from segment_tiles.pipeline.sources.stacks.grid import Axis, Grid, grid_of_files, is_finer, placement
 from segment_tiles.pipeline.sources.stacks.part import Part
 
-Opened = Callable[[str, tuple[int, ...] | None, float | None], Source]
-"""Opens a file with these of its bands (None: all but an alpha band) and this nodata value (None: the declared)."""
+Opened = Callable[[str, tuple[int, ...] | None, float | None, int], Source]
+"""Opens a file with these of its bands (None: all but an alpha band) and this nodata value (None: the declared), at a
+Level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +55,36 @@ class Files:
             for file in member.files:
                 key = (file, member.band, member.nodata)
                 if key not in self.specs:
-                    source = self._open(file, None if member.band is None else (member.band,), member.nodata)
+                    source = self._open(key, None if member.band is None else (member.band,), 0)
                     self._looked_at[key] = source
                     self.specs[key] = source.spec
 
-    def read(self, key: Key, bands: tuple[int, ...]) -> Source:
-        """Return a file opened with these bands; no other part reads it."""
+    def read(self, key: Key, bands: tuple[int, ...], level: int) -> Source:
+        """Return a file opened with these bands at a Level; no other part reads it."""
         source = self._looked_at.get(key)
         if (
-            source is not None
+            level == 0
+            and source is not None
             and (source.spec.band_numbers or tuple(range(1, source.spec.bands + 1))) == bands
         ):
             return self._looked_at.pop(key)
-        return self._open(key[0], bands, key[2])
+        return self._open(key, bands, level)
+
+    def grid_at(self, level: int, grid: Grid, key: Key) -> Grid:
+        """Return the grid of a Level of the file that it comes from."""
+        if level == 0:
+            return grid
+        source = self._open(key, None if key[1] is None else (key[1],), level)
+        source.close()
+        return Grid(source.spec.georef, source.spec.window.shape, grid.of)
 
     def close_others(self) -> None:
         """Close what was only looked at."""
         for source in self._looked_at.values():
             source.close()
 
-    def _open(self, file: str, bands: tuple[int, ...] | None, nodata: float | None) -> Source:
-        source = self._opened(file, bands, nodata)
+    def _open(self, key: Key, bands: tuple[int, ...] | None, level: int) -> Source:
+        source = self._opened(key[0], bands, key[2], level)
         self._stack.callback(source.close)
         return source
 
@@ -112,19 +122,23 @@ def chosen_bands(bands: Sequence[int] | None, count: int) -> tuple[int, ...]:
     return tuple(bands)
 
 
-def grid_of(description: StackDescription, specs: Specs) -> Grid:
-    """Return the grid of a stack.
+def key_of(member: Member, file: str) -> Key:
+    """Return under which key a file of a member is known."""
+    return file, member.band, member.nodata
+
+
+def grid_of(base: Member, specs: Specs) -> Grid:
+    """Return the grid of a stack, that of a member over all of its files.
 
     Raises
     ------
-    SourceError, UsageError
-        If no member is called as it, or its files have other pixels.
+    SourceError
+        If its files have other pixels.
     """
-    base = _base(description, specs)
     return grid_of_files(base.files[0], [(file, specs[file, base.band, base.nodata]) for file in base.files])
 
 
-def _base(description: StackDescription, specs: Specs) -> Member:
+def base_of(description: StackDescription, specs: Specs) -> Member:
     """Return the member whose grid it is.
 
     Raises
@@ -150,7 +164,7 @@ def _base(description: StackDescription, specs: Specs) -> Member:
     return finest
 
 
-def opened_parts(bands: Sequence[Band], grid: Grid, files: Files) -> tuple[Part, ...]:
+def opened_parts(bands: Sequence[Band], grid: Grid, read: Grid, level: int, files: Files) -> tuple[Part, ...]:
     """Open what is read: a file on the grid once for all of its bands, a resampled one once for each."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, band in enumerate(bands):
@@ -163,9 +177,12 @@ def opened_parts(bands: Sequence[Band], grid: Grid, files: Files) -> tuple[Part,
     parts = []
     # the first files of all bands before those that lie on top of them
     for (_, key, resampling, _), positions in sorted(groups.items(), key=lambda group: group[0][0]):
-        source = files.read(key, tuple(bands[position].number for position in positions))
+        is_same = placement(grid, key[0], files.specs[key]).is_same
+        source = files.read(
+            key, tuple(bands[position].number for position in positions), level if is_same else 0
+        )
         is_layered = any(len(bands[position].member.files) > 1 for position in positions)
-        at = placement(grid, key[0], source.spec)
+        at = placement(read, key[0], source.spec)
         parts.append(Part(source, tuple(positions), at, resampling, key[0], is_layered))
     files.close_others()
     return tuple(parts)

@@ -20,6 +20,7 @@ def open_stack(
     bands: Sequence[int] | None,
     nodata: float | None,
     nodata_rule: NodataRule,
+    level: int = 0,
 ) -> StackSource:
     """Open a stack by its name.
 
@@ -28,8 +29,8 @@ def open_stack(
     uri
         Its name.
     opened
-        Opens a file: takes its name, and ``bands``, ``nodata`` and ``address``.
-    bands, nodata, nodata_rule
+        Opens a file: takes its name, and ``bands``, ``nodata``, ``level`` and ``address``.
+    bands, nodata, nodata_rule, level
         As for every source.
 
     Raises
@@ -39,15 +40,15 @@ def open_stack(
     """
     description = stack_named(uri)
 
-    def member(file: str, chosen: tuple[int, ...] | None, own: float | None) -> Source:
+    def member(file: str, chosen: tuple[int, ...] | None, own: float | None, level: int) -> Source:
         address = Signed(file, description.sign).address if description.sign and is_url(file) else None
         mark = own if nodata is None else nodata
         try:
-            return opened(file, bands=chosen, nodata=mark, address=address)
+            return opened(file, bands=chosen, nodata=mark, level=level, address=address)
         except UsageError as error:
             if shown_name(file) in str(error):
                 raise
             msg = f"{shown_name(file)}: {one_line(error)}"
             raise SourceError(msg) from error
 
-    return StackSource(description, member, bands=bands, nodata_rule=nodata_rule)
+    return StackSource(description, member, bands=bands, nodata_rule=nodata_rule, level=level)

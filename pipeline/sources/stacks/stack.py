@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.accepted import NodataRule
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import notes_of, reductions_of
 from segment_tiles.pipeline.sources.stacks.description import StackDescription
@@ -18,8 +19,10 @@ from segment_tiles.pipeline.sources.stacks.members import (
     Files,
     Opened,
     bands_of,
+    base_of,
     chosen_bands,
     grid_of,
+    key_of,
     opened_parts,
     spec_of,
 )
@@ -42,6 +45,8 @@ class StackSource:
         1-based, in the order wanted; None for all.
     nodata_rule
         Whether a pixel is missing where ``all`` or ``any`` of the bands are, over all files.
+    level
+        Of the files on the grid; the others are brought onto it from full resolution.
 
     Raises
     ------
@@ -58,16 +63,22 @@ class StackSource:
         *,
         bands: Sequence[int] | None = None,
         nodata_rule: NodataRule = "all",
+        level: int = 0,
     ) -> None:
+        if level and any(len(member.files) > 1 for member in description.members):
+            msg = f"--level is {level}, but bands of the stack lie in several files each; leave it out"
+            raise UsageError(msg)
         self._rule = nodata_rule
         self._read: tuple[Window, NDArray[np.bool_] | None] | None = None
         with ExitStack() as stack:
             files = Files(description, opened, stack)
             self.bands = bands_of(description, files.specs)
             numbers = chosen_bands(bands, len(self.bands))
-            grid = grid_of(description, files.specs)
-            self.parts = opened_parts([self.bands[n - 1] for n in numbers], grid, files)
-            self.spec = spec_of([self.bands[n - 1] for n in numbers], numbers, grid, self.parts)
+            base = base_of(description, files.specs)
+            grid = grid_of(base, files.specs)
+            read = files.grid_at(level, grid, key_of(base, base.files[0]))
+            self.parts = opened_parts([self.bands[n - 1] for n in numbers], grid, read, level, files)
+            self.spec = spec_of([self.bands[n - 1] for n in numbers], numbers, read, self.parts)
             stack.pop_all()
         self._grid_of = grid.of
 
@@ -110,9 +121,9 @@ class StackSource:
 
     @property
     def reductions(self) -> tuple[float, ...]:
-        """How many times fewer rows the overviews have that all members on the grid have."""
-        own = [set(reductions_of(part.source)) for part in self.parts if part.at.is_same]
-        return tuple(sorted(set.intersection(*own))) if own else ()
+        """How many times fewer rows the overviews of the files on the grid have, if they have the same."""
+        own = {reductions_of(part.source) for part in self.parts if part.at.is_same}
+        return own.pop() if len(own) == 1 and not self._has_layers else ()
 
     @property
     def details(self) -> dict[str, Any]:
