@@ -50,7 +50,7 @@ CASES = {
     "unknown blend": (["--blend", "cosine"], r"'cosine'.*gaussian, hann, linear, crop"),
     "unknown precision": (["--precision", "fp8"], r"'fp8'.*auto, fp32, bf16, fp16"),
     "unknown device": (["--device", "tpu"], r"'tpu'.*auto, cpu, cuda"),
-    "unknown format": (["--format", "shp"], r"'shp'.*zarr, cog, .*parquet"),
+    "unknown format": (["--format", "dwg"], r"'dwg'.*zarr, cog, .*parquet"),
     "unknown rule": (["--nodata-rule", "some"], r"'some'.*all, any"),
     "unknown option": (["--stride", "3"], r"No such option.*--stride"),
     "tile off the output stride": (["--tile", "100"], r"--tile is 100; .*multiple of 16"),

@@ -28,7 +28,9 @@ TABLES: Final = (
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
-def write_collection(results: Path, title: str, outcomes: Sequence[JobOutcome]) -> list[str]:
+def write_collection(
+    results: Path, title: str, outcomes: Sequence[JobOutcome], layers: Sequence[Path] = ()
+) -> list[str]:
     """Write the collection; its links lead to the ``item.json`` of every finished job.
 
     Returns
@@ -64,9 +66,22 @@ def write_collection(results: Path, title: str, outcomes: Sequence[JobOutcome]) 
         collection.add_asset(
             key, pystac.Asset(f"./{name}", title="Table of jobs", media_type=kind, roles=["metadata"])
         )
+    for layer in layers:
+        if layer.exists():
+            collection.add_asset(layer.stem, _layer_asset(layer, results))
     with finished_file(target) as path:
         path.write_text(stac_text(collection), encoding="utf-8")
     return notes
+
+
+def _layer_asset(layer: Path, results: Path) -> pystac.Asset:
+    """Return the asset of a layer over all scenes."""
+    types = {".parquet": "application/vnd.apache.parquet", ".gpkg": "application/geopackage+sqlite3"}
+    href = layer.relative_to(results).as_posix() if layer.is_relative_to(results) else str(layer)
+    return pystac.Asset(
+        f"./{href}", title="Layer over all scenes", media_type=types.get(layer.suffix, "application/geo+json"),
+        roles=["data"],
+    )  # fmt: skip
 
 
 def _link(outcome: JobOutcome, item: pystac.Item, target: Path) -> pystac.Link:

@@ -51,6 +51,8 @@ class Job:
     """Line of the jobs file."""
     mosaic: Mosaic | None = None
     """What the source is made of."""
+    date: str | None = None
+    """When the scene was taken, if its list says so."""
 
 
 def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
@@ -109,7 +111,8 @@ def _job(
         # the index carries the nodata value to the scenes and to the run
         made_of = Mosaic(tuple(mosaic), settings.get("nodata"), entry.mosaic_settings.resampling)
     config = run_config(file.folder, scene.source, out.resolve(), settings, restart=restart)
-    return Job(number, _relative(config.out, file.folder.resolve()), config, line, made_of)
+    name = _relative(config.out, file.folder.resolve())
+    return Job(number, name, config, line, made_of, scene.fields.get("date") or None)
 
 
 def run_config(

@@ -12,7 +12,8 @@ from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, on
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
-from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
+from segment_tiles.workflows.batch.layers.wanted import check_layers
+from segment_tiles.workflows.batch.sources.mosaic import readable_mosaic
 from segment_tiles.workflows.batch.stream.job_stream import IN_FLIGHT
 from segment_tiles.workflows.batch.stream.shared_executor import has_workers
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
@@ -82,7 +83,9 @@ def plan_batch(file: JobsFile, *, restart: bool = False, restart_changed: bool =
     UsageError
         If the file cannot be understood as jobs.
     """
-    return plan_jobs(list_jobs(file, restart=restart), restart_changed=restart_changed)
+    jobs = list_jobs(file, restart=restart)
+    check_layers(file, jobs)
+    return plan_jobs(jobs, restart_changed=restart_changed)
 
 
 def plan_jobs(jobs: Sequence[Job], *, restart_changed: bool = False) -> BatchPlan:
@@ -93,7 +96,7 @@ def plan_jobs(jobs: Sequence[Job], *, restart_changed: bool = False) -> BatchPla
 
 def _planned(job: Job, folder: Path, *, restart_changed: bool, may_measure: bool = True) -> PlannedJob:
     try:
-        job = _with_readable_source(job, folder)
+        job = readable_mosaic(job, folder)
         if not job.config.restart and is_finished_and_same(job):
             return PlannedJob(job, "skipped")
     except ChangedRunError as error:
@@ -121,10 +124,12 @@ def check_jobs(file: JobsFile, *, restart_changed: bool = False) -> None:
     UsageError
         With the line of the first such job, what is wrong with it, and how many more there are.
     """
+    jobs = list_jobs(file)
+    check_layers(file, jobs)
     with tempfile.TemporaryDirectory(prefix="segment-tiles-") as folder:
         planned = [
             _planned(job, Path(folder), restart_changed=restart_changed, may_measure=_is_here(job))
-            for job in list_jobs(file)
+            for job in jobs
         ]
     failed = BatchPlan(tuple(planned)).failures
     if failed:
@@ -152,14 +157,3 @@ def is_finished_and_same(job: Job) -> bool:
         return False
     config, _ = checked_request(job.config)
     return is_finished(directory, config)
-
-
-def _with_readable_source(job: Job, folder: Path) -> Job:
-    """Write the index of a mosaic elsewhere if it is not there yet: a Plan leaves no files."""
-    if job.mosaic is None:
-        return job
-    index = Path(job.config.source)
-    if index.exists():
-        return job
-    elsewhere = write_mosaic(job.mosaic, folder / index.name)
-    return replace(job, config=replace(job.config, source=str(elsewhere)))

@@ -18,6 +18,7 @@ from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.collection import write_collection
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
+from segment_tiles.workflows.batch.layers.wanted import NONE, Layers, check_layers, layers_of
 from segment_tiles.workflows.batch.outcome import JobOutcome, kept_of
 from segment_tiles.workflows.batch.part import WHOLE, Part
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
@@ -118,11 +119,18 @@ def run_batch(
     WriteFailedError
         If table or collection cannot be written.
     """
-    jobs = part.of(list_jobs(file, restart=restart))
+    every = list_jobs(file, restart=restart)
+    check_layers(file, every)
+    jobs = part.of(every)
     log.info("%s: %s", file.path, counted(len(jobs), "job"))
     results = file.results if part == WHOLE else None
     outcomes = run_jobs(
-        jobs, listener, results=results, title=file.path.name, restart_changed=restart_changed
+        jobs,
+        listener,
+        results=results,
+        title=file.path.name,
+        layers=layers_of(file),
+        restart_changed=restart_changed,
     )
     return BatchResult(outcomes, file.results)
 
@@ -133,6 +141,7 @@ def run_jobs(
     *,
     results: Path | None,
     title: str,
+    layers: Layers = NONE,
     restart_changed: bool = False,
     do: DoJob | None = None,
 ) -> tuple[JobOutcome, ...]:
@@ -148,6 +157,8 @@ def run_jobs(
         Folder of table and collection; None writes none.
     title
         What the jobs are of: the name of the jobs file, or of a folder.
+    layers
+        Files over all scenes.
     restart_changed
         Throw away what jobs left whose source or settings are not what they were.
     do
@@ -179,16 +190,26 @@ def run_jobs(
             JobStream(run, listener, start, end, asked, executor.capacity).run(jobs)
     finally:
         if results is not None:
-            for note in write_results(results, title, outcomes):
+            for note in write_results(results, title, outcomes, layers):
                 listener.warn(note)
     return tuple(outcomes)
 
 
-def write_results(results: Path, title: str, outcomes: Sequence[JobOutcome]) -> list[str]:
-    """Write the table of jobs and the collection of their results; return what the user should know."""
+def write_results(
+    results: Path, title: str, outcomes: Sequence[JobOutcome], layers: Layers = NONE
+) -> list[str]:
+    """Write the table of jobs, the layers over them and the collection; return what the user should know."""
     make_output_folder(results)
     write_table(results, outcomes)
-    return write_collection(results, title, outcomes)
+    notes: list[str] = []
+    try:
+        if layers.files:
+            from segment_tiles.workflows.batch.layers.write import write_layers  # noqa: PLC0415 - brings geopandas
+
+            notes += write_layers(layers, outcomes)
+    finally:
+        notes += write_collection(results, title, outcomes, layers.files)
+    return notes
 
 
 def run_job(job: Job, listener: Listener, executor: SharedExecutor, way: Way) -> JobOutcome:

@@ -40,6 +40,7 @@ from segment_tiles.pipeline.parent_process import end_with_process
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+from segment_tiles.workflows.batch.layers.wanted import check_layers, layers_of
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.planning import check_jobs, is_finished_and_same
 from segment_tiles.workflows.batch.run import Way, run_job
@@ -166,13 +167,14 @@ def run_jobs(
 def _run_all(jobs_file: str, restart_changed: bool, retries: Retries) -> dict[str, str]:
     file = read_jobs_file(Path(jobs_file))
     jobs = list_jobs(file)
+    check_layers(file, jobs)
 
     def do(job: Job, told: Listener, executor: SharedExecutor, way: Way) -> JobOutcome:
         return _run_as_task(_Work(job, told, executor, way), retries)
 
     outcomes = run_batch_jobs(
         jobs, _Log(get_run_logger()), results=file.results, title=file.path.name,
-        restart_changed=restart_changed, do=do,
+        layers=layers_of(file), restart_changed=restart_changed, do=do,
     )  # fmt: skip
     failed = [outcome for outcome in outcomes if outcome.has_failed]
     if failed:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from segment_tiles.workflows.batch.keys import fields_of
 from segment_tiles.workflows.config import RunConfig
@@ -15,6 +23,8 @@ GroupKey = Literal["tile", "date"]
 Resampling = Literal["nearest", "bilinear", "cubic", "cubicspline", "lanczos", "average", "mode"]
 SCENE_KEYS = ("source", "csv", "stac")
 """Keys that say where the scenes of a job are listed; a job has one of them."""
+LAYER_ENDINGS = {"merged": (".parquet",), "footprints": (".gpkg", ".parquet", ".geojson")}
+"""Endings of the layers over all scenes."""
 
 
 def _hyphened(name: str) -> str:
@@ -167,5 +177,46 @@ class BatchSettings(_Keys):
         default="{results}/{id}",
         description="Output directory of each scene, with {fields}; relative to the file.",
     )
+    merged: str | None = Field(
+        default=None,
+        description="GeoParquet file with the polygons of all scenes, in the folder of results, such as "
+        "polygons.parquet.",
+    )
+    merged_crs: str | None = Field(
+        default=None, description="CRS of that file, such as EPSG:4326; needed if scenes have several."
+    )
+    footprints: str | None = Field(
+        default=None,
+        description="File with the outline of every scene in longitude and latitude, its state and the areas of its "
+        "classes, in the folder of results, such as footprints.gpkg.",
+    )
     defaults: RunSettings = Field(default=RunSettings(), description="Settings of all jobs.")
     jobs: tuple[JobEntry, ...] = Field(description="What to segment.", min_length=1)
+
+    @field_validator("merged", "footprints")
+    @classmethod
+    def _has_ending(cls, value: str | None, info: ValidationInfo) -> str | None:
+        endings = LAYER_ENDINGS[info.field_name or ""]
+        if value is not None and not value.lower().endswith(endings):
+            msg = f"give a file that ends in {' or '.join(endings)}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("merged_crs")
+    @classmethod
+    def _is_crs(cls, value: str | None) -> str | None:
+        from pyproj import CRS  # noqa: PLC0415 - a file without needs none
+        from pyproj.exceptions import ProjError  # noqa: PLC0415
+
+        try:
+            return value if value is None else str(CRS.from_user_input(value) and value)
+        except ProjError as error:
+            msg = "give a CRS such as EPSG:4326"
+            raise ValueError(msg) from error
+
+    @model_validator(mode="after")
+    def _has_what_crs_is_of(self) -> Self:
+        if self.merged_crs is not None and self.merged is None:
+            msg = "merged-crs belongs to merged, which this file has not"
+            raise ValueError(msg)
+        return self

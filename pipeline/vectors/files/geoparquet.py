@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyproj import CRS
 
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.vectors.arrow_columns import numbers_of
@@ -21,7 +22,8 @@ ROW_GROUP_BYTES = 8 * 2**20
 """A row group ends earlier if its geometries are this large: several copies of it exist while it is written."""
 BATCH_ROWS = 2048
 """Features that are merged at once: a row group is made of several, and large ones end it early."""
-_BOX = ("xmin", "ymin", "xmax", "ymax")
+BOX = ("xmin", "ymin", "xmax", "ymax")
+"""Sides of the box of a feature, in the order of columns."""
 
 
 def write_geoparquet(path: Path, layer: Layer) -> tuple[str, ...]:
@@ -34,20 +36,21 @@ def write_geoparquet(path: Path, layer: Layer) -> tuple[str, ...]:
     layer : Layer
         Features and their georeference. Without a CRS the file says ``"crs": null``: unknown.
     """
-    box = pa.struct([(side, pa.float64()) for side in _BOX])
+    box = pa.struct([(side, pa.float64()) for side in BOX])
     schema = layer.schema.append(pa.field("bbox", box))
     bounds: list[np.ndarray[Any, Any]] = []
     with pq.ParquetWriter(
         path, schema, compression="zstd", write_statistics=True, use_dictionary=["class_name", "color"]
     ) as writer:
         for table in read_ahead(_row_groups(layer)):
-            sides = [numbers_of(table[side]) for side in _BOX]
+            sides = [numbers_of(table[side]) for side in BOX]
             bounds.append(np.array([sides[0].min(), sides[1].min(), sides[2].max(), sides[3].max()]))
             batches = [
                 _with_box(layer.columns(batch), batch, schema) for batch in table.to_batches() if len(batch)
             ]
             writer.write_table(pa.Table.from_batches(batches, schema), row_group_size=ROW_GROUP_ROWS)
-        writer.add_key_value_metadata({"geo": json_text(_metadata(layer, bounds), indent=None)})
+        metadata = geo_metadata(layer.georef.crs, bounds, has_multiple=layer.has_multiple)
+        writer.add_key_value_metadata({"geo": json_text(metadata, indent=None)})
     return ()
 
 
@@ -66,20 +69,31 @@ def _row_groups(layer: Layer) -> Iterator[pa.Table]:
 
 
 def _with_box(columns: pa.RecordBatch, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    box = pa.StructArray.from_arrays([rows[side] for side in _BOX], names=list(_BOX))
+    box = pa.StructArray.from_arrays([rows[side] for side in BOX], names=list(BOX))
     return pa.RecordBatch.from_arrays([*columns.columns, box], schema=schema)
 
 
-def _metadata(layer: Layer, bounds: list[np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """Return the value of the file's key ``geo`` (GeoParquet 1.1.0 specification)."""
-    crs = layer.georef.crs
+def geo_metadata(
+    crs: CRS | None, bounds: Sequence[np.ndarray[Any, Any]], *, has_multiple: bool
+) -> dict[str, Any]:
+    """Return the value of the file's key ``geo`` (GeoParquet 1.1.0 specification).
+
+    Parameters
+    ----------
+    crs
+        Of the coordinates; None: unknown.
+    bounds
+        xmin, ymin, xmax, ymax of parts of the file.
+    has_multiple
+        Whether there are features of several parts.
+    """
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": ["Polygon", "MultiPolygon"] if layer.has_multiple else ["Polygon"],
+        "geometry_types": ["Polygon", "MultiPolygon"] if has_multiple else ["Polygon"],
         "crs": None if crs is None else crs.to_json_dict(),
         "orientation": "counterclockwise",
         "edges": "planar",
-        "covering": {"bbox": {side: ["bbox", side] for side in _BOX}},
+        "covering": {"bbox": {side: ["bbox", side] for side in BOX}},
     }
     if bounds:
         sides = np.stack(bounds)

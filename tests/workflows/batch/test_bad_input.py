@@ -33,7 +33,7 @@ CASES = {
     "bad overlap": (HEAD + "  - source: a.tif\n    overlap: 1\n", r"line 4: jobs\.0\.overlap is 1: .*less than 1"),
     "bad blend": (HEAD + "  - source: a.tif\n\n    blend: cosine\n", r"line 5: .*'cosine'.*'gaussian', 'hann'"),
     "bad memory": (HEAD + "  - source: a.tif\n    memory: lots\n", r"line 4: .*'lots': give a size such as 4GB"),
-    "bad format": (HEAD + "  - source: a.tif\n    format: [cog, shp]\n", r"line 4: .*'shp'.*'zarr', 'cog'"),
+    "bad format": (HEAD + "  - source: a.tif\n    format: [cog, dwg]\n", r"line 4: .*'dwg'.*'zarr', 'cog'"),
     "roi turned over": (HEAD + "  - source: a.tif\n    roi: [3, 0, 1, 1]\n", r"line 4: .*MINX must be below MAXX"),
     "no list of scenes": (HEAD + "  - tile: 512\n", r"line 3: .*one of source, csv, stac, this one has none"),
     "two lists": (HEAD + "  - source: a.tif\n    csv: b.csv\n", r"line 3: .*this one has source and csv"),

@@ -150,8 +150,8 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path, class_raster, refuses,
 
 def test_unknown_format_is_refused_before_work(tmp_path, class_raster, refuses):
     raster = class_raster(tmp_path / "c.tif", np.zeros((4, 4), np.uint8))
-    text = refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.shp"]))
-    assert "'p.shp'" in text
+    text = refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.dwg"]))
+    assert "'p.dwg'" in text
     assert "gpkg" in text
     text = refuses(UsageError, lambda: polygonize(raster, [tmp_path / "p.data"], formats=["dxf"]))
     assert "'dxf'" in text

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
 from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
 from segment_tiles.pipeline.sources.versions.version import Version, source_versions
-from segment_tiles.workflows.batch.jobs import Mosaic
+from segment_tiles.workflows.batch.jobs import Job, Mosaic
 
 LAYER = "scenes"
 """Table of the index."""
@@ -66,6 +66,17 @@ class _Grid:
         left, top = self.transform * (0, 0)
         right, bottom = self.transform * (self.width, self.height)
         return min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+
+
+def readable_mosaic(job: Job, folder: Path) -> Job:
+    """Return a job whose source can be opened: the index of a mosaic that is not there yet is written into a folder."""
+    if job.mosaic is None:
+        return job
+    index = Path(job.config.source)
+    if index.exists():
+        return job
+    elsewhere = write_mosaic(job.mosaic, folder / index.name)
+    return replace(job, config=replace(job.config, source=str(elsewhere)))
 
 
 def write_mosaic(mosaic: Mosaic, index: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Layers over all scenes of a batch: their polygons in one file, and their footprints."""

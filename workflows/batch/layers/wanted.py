@@ -1,0 +1,106 @@
+"""Which layers a jobs file asks for, and what forbids them before anything is computed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+
+from segment_tiles.pipeline.errors import SegmentTilesError
+from segment_tiles.workflows.batch.jobs import Job
+from segment_tiles.workflows.batch.jobs_file import JobsFile
+from segment_tiles.workflows.batch.sources.mosaic import readable_mosaic
+from segment_tiles.workflows.run.request import checked_request
+
+POLYGONS: Final = "parquet"
+"""The format of each scene of which the merged file is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Layers over all scenes."""
+
+    merged: Path | None = None
+    """GeoParquet file of all polygons."""
+    crs: CRS | None = None
+    """Of it; None: that of the scenes."""
+    footprints: Path | None = None
+    """File of the outlines of all scenes."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that are asked for."""
+        return tuple(path for path in (self.merged, self.footprints) if path is not None)
+
+
+NONE: Final = Layers()
+"""No layer."""
+
+
+def layers_of(file: JobsFile) -> Layers:
+    """Return the layers that a jobs file asks for; relative names lie in its folder of results."""
+    said = file.settings
+    return Layers(
+        None if said.merged is None else file.results / said.merged,
+        None if said.merged_crs is None else CRS.from_user_input(said.merged_crs),
+        None if said.footprints is None else file.results / said.footprints,
+    )
+
+
+def check_layers(file: JobsFile, jobs: Sequence[Job]) -> None:
+    """Refuse scenes that cannot be in one file of polygons.
+
+    Every scene is opened for its CRS, if such a file is asked for. One that cannot be opened fails by itself.
+
+    Raises
+    ------
+    UsageError
+        With the line of the job, what differs, and what to say.
+    """
+    layers = layers_of(file)
+    if layers.merged is None:
+        return
+    first: tuple[Job, CRS | None] | None = None
+    with tempfile.TemporaryDirectory(prefix="segment-tiles-") as folder:
+        for job in jobs:
+            try:
+                config, scene = checked_request(readable_mosaic(job, Path(folder)).config)
+            except SegmentTilesError:
+                continue
+            if POLYGONS not in config.formats or config.split_by_class:
+                what = "are one file for each class" if config.split_by_class else "are in no GeoParquet file"
+                raise file.error(
+                    job.line,
+                    f"merged: the polygons of {job.name} {what}; add {POLYGONS} to its format, without split-by-class",
+                )
+            crs = scene.georef.crs
+            _check_position(file, job, crs, layers.crs)
+            if first is not None and layers.crs is None and first[1] != crs:
+                raise file.error(job.line, _differs(first, (job, crs)))
+            first = first or (job, crs)
+
+
+def _check_position(file: JobsFile, job: Job, crs: CRS | None, target: CRS | None) -> None:
+    if target is None:
+        return
+    if crs is None:
+        raise file.error(job.line, f"merged: {job.name} has no CRS, so it has no position in {target.name}")
+    try:
+        Transformer.from_crs(crs, target)
+    except ProjError as error:
+        text = f"merged: {crs.name}, the CRS of {job.name}, cannot be converted to {target.name}"
+        raise file.error(job.line, text) from error
+
+
+def _differs(first: tuple[Job, CRS | None], other: tuple[Job, CRS | None]) -> str:
+    (one, its), (two, others) = first, other
+    names = ["no CRS" if crs is None else crs.name for crs in (its, others)]
+    return (
+        f"merged: {two.name} is in {names[1]}, {one.name} in {names[0]}; say by merged-crs in which all are to be, "
+        "such as EPSG:4326"
+    )

@@ -1,0 +1,115 @@
+"""Writes the layers over all scenes of a batch, of those that are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pandas as pd
+import shapely.geometry
+
+from segment_tiles.pipeline.errors import SegmentTilesError, one_line
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
+from segment_tiles.pipeline.outputs.footprint import footprint
+from segment_tiles.pipeline.outputs.qgis_style import polygon_style, write_style
+from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_georef
+from segment_tiles.pipeline.vectors.files.merged import write_merged
+from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.batch.layers.wanted import POLYGONS, Layers
+from segment_tiles.workflows.batch.outcome import JobOutcome
+from segment_tiles.workflows.batch.table import class_columns
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.results.formats.table import format_of
+
+WGS84 = "EPSG:4326"
+"""CRS of footprints, wherever the scenes lie."""
+
+
+def write_layers(layers: Layers, outcomes: Sequence[JobOutcome]) -> list[str]:
+    """Write what is asked for; return what the user should know.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or read-only.
+    VectorError
+        If the polygons of a scene cannot be read, or have no position in the CRS.
+    """
+    notes: list[str] = []
+    for path in layers.files:
+        make_output_folder(path.parent)
+    if layers.merged is not None:
+        notes += _write_merged(layers.merged, layers, outcomes)
+    if layers.footprints is not None:
+        _write_footprints(layers.footprints, outcomes)
+    return notes
+
+
+def _write_merged(path: Path, layers: Layers, outcomes: Sequence[JobOutcome]) -> list[str]:
+    name = format_of(POLYGONS).file
+    found = [
+        (outcome.job.name, outcome.job.config.out / name)
+        for outcome in outcomes
+        if outcome.state in {"done", "skipped"} and (outcome.job.config.out / name).exists()
+    ]
+    if not found:
+        return [f"{path.name} is not written: no scene has polygons yet"]
+    with finished_file(path) as partial:
+        made = write_merged(partial, found, layers.crs)
+    notes = []
+    classes = made.styled()
+    if classes is None:
+        notes.append(f"{path.name} has no style for QGIS: scenes give one code to different classes")
+    else:
+        write_style(path, polygon_style(classes))
+    missing = len(outcomes) - len(found)
+    if missing:
+        notes.append(
+            f"{path.name} goes without {counted(missing, 'scene')} of {len(outcomes)} that are not finished"
+        )
+    return notes
+
+
+def _write_footprints(path: Path, outcomes: Sequence[JobOutcome]) -> None:
+    """Write a row for each scene; one that is not finished has no outline."""
+    rows = pd.DataFrame([_row(outcome) for outcome in outcomes]).convert_dtypes()
+    outlines = [_outline(outcome) for outcome in outcomes]
+    frame = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(outlines, crs=WGS84), crs=WGS84)
+    with finished_file(path) as partial:
+        if path.suffix == ".parquet":
+            frame.to_parquet(partial, index=False)
+        else:
+            options = {"layer": "footprints"} if path.suffix == ".gpkg" else {}
+            frame.to_file(partial, engine="pyogrio", **options)
+
+
+def _row(outcome: JobOutcome) -> dict[str, Any]:
+    job, report = outcome.job, outcome.report or {}
+    row: dict[str, Any] = {
+        "scene": job.name,
+        "status": outcome.state,
+        "error": outcome.error,
+        "source": shown_name(job.config.source),
+        "folder": str(job.config.out),
+        "date": job.date,
+        "model": report.get("model", {}).get("name"),
+        "area_unit": report.get("area_unit"),
+    }
+    return row if outcome.has_failed or "classes" not in report else row | class_columns(report)
+
+
+def _outline(outcome: JobOutcome) -> Any:
+    """Return the outline of a map in longitude and latitude; None if there is none, or no position on Earth."""
+    store = OutputDirectory(outcome.job.config.out).store
+    if outcome.state not in {"done", "skipped"} or not store.is_dir():
+        return None
+    try:
+        group = open_store(store)
+        shape = array_of(group, "classes").shape
+        found = footprint(read_georef(group), (shape[0], shape[1])) if len(shape) == 2 else None
+    except SegmentTilesError as error:
+        raise type(error)(f"{outcome.job.name}: {one_line(error)}") from error
+    return None if found is None else shapely.geometry.shape(found[0])
