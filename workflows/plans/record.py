@@ -32,7 +32,7 @@ from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
 from segment_tiles.workflows.scenes.registry import kind_named
 from segment_tiles.workflows.scenes.scene import Scene
-from segment_tiles.workflows.scenes.scene_statistics import scaling_settings
+from segment_tiles.workflows.scenes.scene_statistics import scaling_settings, shown_scalings
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +223,8 @@ def check_same_source(record: RunRecord, now: Version, out: Path) -> None:
 
 
 def _refuse(out: Path, name: str, before: Any, now: Any) -> None:
+    if name == "--scaling" and shown_scalings(before) != shown_scalings(now):
+        before, now = shown_scalings(before), shown_scalings(now)
     before, now = differing(before, now)
     msg = (
         f"{out}: holds a run with another setting: {name} was {before}, is now {now}; "

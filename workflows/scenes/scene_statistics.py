@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -77,6 +77,13 @@ def scaling_settings(scene: Scene) -> dict[str, Any]:
     if all(scaling is None for scaling in scalings):
         return {}
     return {"--scaling": [None if scaling is None else record_of(scaling) for scaling in scalings]}
+
+
+def shown_scalings(recorded: Sequence[Mapping[str, Any] | None] | None) -> str:
+    """Return what `scaling_settings` gives as people read it."""
+    if not recorded:
+        return "as the model says"
+    return "; ".join("as the model says" if one is None else str(scaling_of_record(one)) for one in recorded)
 
 
 def _scaled(

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 import segment_tiles as st
 from segment_tiles.pipeline.errors import ChangedRunError, ModelError, SourceError, UsageError
 from segment_tiles.pipeline.models.package import MANIFEST_FILE, load_manifest
+from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.planning import check_jobs
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.model_packages.library import inspect_model
 from segment_tiles.workflows.run.request import checked_request
 from segment_tiles.workflows.run.segment import segment
+from segment_tiles.workflows.scenes.scene_statistics import pixels_of
 
 FIXED: dict[str, Any] = {"device": "cpu", "precision": "fp32", "backend": "torch", "batch": 2}
 SCALES, OFFSETS = (1e-4, 2e-4, 1.0), (-0.1, 0.0, 0.25)
@@ -168,19 +170,41 @@ def test_the_run_that_is_taken_up_has_the_statistics_of_its_record(small_model: 
     found, _ = done(source, small_model, out, scaling="z-score:scene")
     whole, _ = done(source, small_model, tmp_path / "whole", scaling="z-score:scene")
     assert np.array_equal(found, whole)
-    with pytest.raises(ChangedRunError, match="another setting: --scaling was"):
+    with pytest.raises(
+        ChangedRunError, match=r"--scaling was z-score of the scene, .* is now z-score of each tile"
+    ):
         segment(config(source, small_model, out, scaling="z-score:tile"), Hears())
-    with pytest.raises(ChangedRunError, match="another setting: --scaling was"):
+    with pytest.raises(
+        ChangedRunError, match=r"--scaling was z-score of the scene, .* is now as the model says"
+    ):
         segment(config(source, small_model, out), Hears())
 
 
-def test_a_large_scene_is_measured_by_its_overview_or_by_pieces(small_model: Path, tmp_path: Path) -> None:
-    values = np.broadcast_to(np.arange(5000, dtype=np.uint16), (3, 4000, 5000))
-    source = write(tmp_path / "wide.tif", values, compress="deflate", tiled=True)
-    _, scene = checked_request(config(source, small_model, tmp_path / "out", scaling="z-score:scene"))
-    operation = scene.manifest.scaling_used.chains[0][0]
-    assert operation.first == pytest.approx(2500, rel=0.01)
-    assert operation.second == pytest.approx(5000 / 12**0.5, rel=0.05)
+class WithOverview(ArraySource):
+    """Says that it has an overview of half of its rows."""
+
+    reductions = (2.0,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "pixels"),
+    [
+        ((4000, 4100), ArraySource, 1024**2),  # small enough to be decoded
+        ((4000, 5000), ArraySource, 256 * 128**2),  # pieces
+        ((4000, 5000), WithOverview, 1024**2),
+        ((100, 200_000), ArraySource, 16 * 100 * 128),
+    ],
+)
+def test_a_large_scene_is_measured_by_an_overview_or_by_pieces(
+    shape: tuple[int, int], kind: type[ArraySource], pixels: int
+) -> None:
+    values = np.broadcast_to(np.arange(shape[1], dtype=np.uint32), (3, *shape))
+    parts = list(pixels_of(kind(values)))
+    found = np.concatenate([part for part, _ in parts], axis=1)
+    assert found.shape == (3, pixels)
+    assert all(valid.all() for _, valid in parts)
+    assert found.mean() == pytest.approx(shape[1] / 2, rel=0.01)
+    assert found.std() == pytest.approx(shape[1] / 12**0.5, rel=0.08)
 
 
 BAD = [
