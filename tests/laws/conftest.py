@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
+import torch
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.volume import Slicing
@@ -32,6 +33,8 @@ from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volu
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
 from segment_tiles.workflows.executors.interruption import Interruption
+from segment_tiles.workflows.model_packages.weights_import import import_model
+from segment_tiles.workflows.options.model_import import import_request_from
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 from segment_tiles.workflows.regions.region_work import do_region
 
@@ -157,6 +160,28 @@ class StackScene(RasterScene):
         for name in ("red", "green", "blue"):
             RasterScene(self.source.with_name(f"{name}.tif"), self.model).stored_otherwise(folder)
         return StackScene.of(folder, self.model)
+
+
+class CroppedScene(RasterScene):
+    """The raster, with a graph that gives no scores for the outer 16 pixels of tiles of 128, which share 48."""
+
+    reading: ClassVar = {"overlap": 0.375, "trust": True}
+    words_of_reading = ("--overlap", "0.375", "--trust")
+
+    @classmethod
+    def write(cls, folder: Path, model: Path) -> RasterScene:
+        """Write the raster and the graph."""
+        network = torch.nn.Conv2d(3, 3, 3, dilation=16)
+        torch.nn.init.normal_(network.weight, std=0.2, generator=torch.Generator().manual_seed(6))
+        torch.nn.init.zeros_(network.bias)
+        torch.export.save(torch.export.export(network, (torch.zeros(1, 3, 128, 128),)), folder / "net.pt2")
+        graph = {"path": folder / "net.pt2", "out": folder / "cropped", "classes": "a,b,c"}
+        import_model(import_request_from(**graph, mean="128,128,128", std="60,60,60", trust=True))
+        return cls(RasterScene.write(folder, model).source, folder / "cropped")
+
+    def stored_otherwise(self, folder: Path) -> Scene:
+        """As a raster is."""
+        return CroppedScene(super().stored_otherwise(folder).source, self.model)
 
 
 class SlideScene(Scene):
@@ -299,7 +324,7 @@ def voxels() -> NDArray[np.int16]:
     scope="module",
     params=[
         "raster",
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("stack", "ground")),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("stack", "ground", "cropped")),
         "slide",
         "volume",
     ],
@@ -318,8 +343,8 @@ def scene(
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "volume":
         return VolumeScene.write(folder, grey_model, voxels)
-    made = {"stack": StackScene, "ground": GroundScene}.get(request.param, RasterScene)
-    return made.write(folder, small_model)
+    kinds = {"stack": StackScene, "ground": GroundScene, "cropped": CroppedScene}
+    return kinds.get(request.param, RasterScene).write(folder, small_model)
 
 
 def middle_slice(path: Path) -> Source:

@@ -26,8 +26,8 @@ Call = Callable[..., Any]
 SLOW = pytest.mark.slow
 """Marks kinds of scene for which a law is tried by `make test-slow`, since another test tries much the same."""
 
-ALL = ["raster", "stack", "ground", "slide", "volume"]
-"""Kinds of scene, of which stack and ground are tried by the other laws in `make test-slow` alone."""
+ALL = ["raster", "stack", "ground", "cropped", "slide", "volume"]
+"""Kinds of scene; stack, ground and a network that crops are tried by the other laws in `make test-slow` alone."""
 
 
 def picture_of(out: Path) -> bytes:
@@ -86,7 +86,11 @@ def two_workers(scene: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.mark.parametrize(
     "scene",
-    [*(pytest.param(kind, marks=SLOW) for kind in ("raster", "stack", "ground")), "slide", "volume"],
+    [
+        *(pytest.param(kind, marks=SLOW) for kind in ("raster", "stack", "ground", "cropped")),
+        "slide",
+        "volume",
+    ],
     indirect=True,
 )
 def test_two_workers_give_the_same_bytes(
