@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
 from urllib.parse import urljoin
 from urllib.request import urlopen
 
@@ -13,6 +14,8 @@ from segment_tiles.pipeline.sources.damage import said
 from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, request_of
 from segment_tiles.pipeline.sources.patience import REMOTE_ATTEMPTS, GaveUpError, Patience
 
+BUSY: Final = frozenset({429, 500, 502, 503, 504})
+"""Answers of a server that may give another one in a moment."""
 LARGEST: Final = 64 * 2**20
 """Bytes of such a document, at most."""
 
@@ -25,13 +28,18 @@ def text_of(name: str) -> str:
     SourceError
         If it cannot be read, is too large, or is no text.
     """
+    if is_url(name) and not name.startswith(("http://", "https://", "file://")):
+        msg = f"{shown_name(name)}: documents are read from paths and https:// addresses; copy it to one of them"
+        raise SourceError(msg)
     try:
         content = _of_server(name) if name.startswith(("http://", "https://")) else _of_file(name)
     except GaveUpError as error:
         msg = f"{shown_name(name)}: cannot be read, {error.summary}; check the address, and that the server answers"
         raise SourceError(msg) from error
     except OSError as error:
-        msg = f"{shown_name(name)}: cannot be read ({error.strerror or error})"
+        msg = (
+            f"{shown_name(name)}: cannot be read ({said(error) if is_url(name) else error.strerror or error})"
+        )
         raise SourceError(msg) from error
     if len(content) > LARGEST:
         msg = f"{shown_name(name)}: has more than {LARGEST:,} bytes; it is no description of a scene"
@@ -49,11 +57,20 @@ def _of_file(name: str) -> bytes:
 
 
 def _of_server(name: str) -> bytes:
-    def once() -> bytes:
-        with urlopen(request_of(name, "GET", {}), timeout=SECONDS) as answer:
-            return bytes(answer.read(LARGEST + 1))
+    def once() -> bytes | HTTPError:
+        try:
+            with urlopen(request_of(name, "GET", {}), timeout=SECONDS) as answer:
+                return bytes(answer.read(LARGEST + 1))
+        except HTTPError as error:
+            error.close()
+            if error.code in BUSY:
+                raise
+            return error  # the same answer would come again
 
-    return Patience(REMOTE_ATTEMPTS, NO_ANSWER).read(once)
+    found = Patience(REMOTE_ATTEMPTS, NO_ANSWER).read(once)
+    if isinstance(found, HTTPError):
+        raise found
+    return found
 
 
 def beside(document: str, href: str) -> str:

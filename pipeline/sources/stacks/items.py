@@ -18,6 +18,8 @@ RASTER_TYPES: Final = ("image/", "application/x-hdf", "application/vnd+zarr", "a
 """Beginnings of the media types of rasters."""
 OF_ALL_BANDS: Final = ("nodata", "eo:common_name", "raster:scale", "raster:offset")
 """Fields of an asset that hold for each of its bands, by STAC 1.1."""
+SUFFIXES: Final = (".json", ".geojson")
+"""Endings of files that may be items."""
 PICTURES: Final = {"visual", "overview", "thumbnail", "metadata"}
 """Roles of assets that are no data."""
 
@@ -90,21 +92,34 @@ def _shown(band: AssetBand) -> str:
     return f"asset {band.asset!r}" if band.is_alone else f"band {band.band} of asset {band.asset!r}"
 
 
-def is_item(element: str) -> bool:
-    """Return whether an element is a STAC item: JSON itself, a file of it, or a URL that ends as one of an API."""
-    if element.startswith("{"):
-        return True
-    if is_url(element):
-        path = urlsplit(element).path if "://" in element else ""
-        last = path.rstrip("/").rpartition("/")[2]
-        return path.endswith((".json", ".geojson")) or ("/items/" in path and "." not in last)
-    if not element.lower().endswith((".json", ".geojson")):
-        return False
+def item_of(element: str) -> Item | None:
+    """Return the STAC item that an element is: JSON itself, a file of it, or what a server has; None of a raster.
+
+    Raises
+    ------
+    SourceError
+        If a server does not give a document whose address is that of one, or an item cannot be understood.
+    """
+    if not element.startswith("{") and not _may_be_item(element):
+        return None
     try:
-        document = json.loads(text_of(element))
-    except (SourceError, ValueError):
-        return False  # GDAL says what is wrong
-    return _is_plain_item(document)
+        document = json.loads(element if element.startswith("{") else text_of(element))
+    except ValueError:
+        return None  # GDAL says what is wrong
+    except SourceError:
+        if is_url(element):
+            raise
+        return None
+    return _parsed(element, document) if _is_plain_item(document) else None
+
+
+def _may_be_item(element: str) -> bool:
+    """Return whether a name ends as that of an item does, in a file or behind an API."""
+    if element.startswith(("http://", "https://")):
+        path = urlsplit(element).path
+        last = path.rstrip("/").rpartition("/")[2]
+        return path.lower().endswith(SUFFIXES) or ("/items/" in path and "." not in last)
+    return not is_url(element) and element.lower().endswith(SUFFIXES)
 
 
 def _is_plain_item(document: Any) -> bool:
@@ -118,16 +133,15 @@ def _is_plain_item(document: Any) -> bool:
 
 
 def read_item(element: str) -> Item:
-    """Return what an item says.
+    """Return what the item in a file or behind a URL says.
 
     Raises
     ------
     SourceError
         If it cannot be read, or is no item.
     """
-    is_inline = element.startswith("{")
     try:
-        document = json.loads(element if is_inline else text_of(element))
+        document = json.loads(text_of(element))
     except ValueError as error:
         msg = f"{_name(element)}: is not JSON ({error}); give a STAC item"
         raise SourceError(msg) from error
@@ -135,7 +149,11 @@ def read_item(element: str) -> Item:
         found = document.get("type") if isinstance(document, dict) else type(document).__name__
         msg = f"{_name(element)}: is no STAC item (its type is {found!r}); a batch reads collections and searches"
         raise SourceError(msg)
-    own = _self_href(document) if is_inline else element
+    return _parsed(element, document)
+
+
+def _parsed(element: str, document: Mapping[str, Any]) -> Item:
+    own = _self_href(document) if element.startswith("{") else element
     try:
         bands = tuple(band for key in document["assets"] for band in _bands_of(document, key, own))
     except (TypeError, AttributeError, ValueError, KeyError) as error:

@@ -10,8 +10,8 @@ from typing import Final
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.names import is_stack, is_url, shown_name
 from segment_tiles.pipeline.sources.stacks.description import Member, StackDescription, stack_named
-from segment_tiles.pipeline.sources.stacks.elements import Elements, elements_of
-from segment_tiles.pipeline.sources.stacks.items import Item, is_item, read_item
+from segment_tiles.pipeline.sources.stacks.elements import elements_of
+from segment_tiles.pipeline.sources.stacks.items import Item, item_of
 from segment_tiles.pipeline.sources.stacks.stack_file import is_stack_file, read_stack_file
 from segment_tiles.pipeline.wording import counted
 
@@ -77,9 +77,10 @@ def resolved(source: str, options: StackOptions, wanted: Callable[[], Sequence[s
     SourceError, UsageError
         If a stack file or an item cannot be read, or a name is none of a band, or of two.
     """
-    elements = elements_of(source)
-    if elements is None and not is_stack(source) and is_item(source):
-        elements = ((source,),)
+    named = elements_of(source)
+    elements = None if named is None else [_looked_at(group) for group in named]
+    if elements is None and not is_stack(source) and (item := item_of(source)) is not None:
+        elements = [[item]]
     if elements is not None:
         found = StackDescription(tuple(_members(elements, options.assets, wanted)))
     elif is_stack(source):
@@ -101,18 +102,40 @@ def _absolute(name: str) -> str:
     return name if is_url(name) else str(Path(name).expanduser().absolute())
 
 
+Group = list[str] | list[Item]
+"""What lies on top of each other in the same bands: files, or items."""
+
+
+def _looked_at(group: Sequence[str]) -> Group:
+    """Return the items of a group, or its files.
+
+    Raises
+    ------
+    UsageError
+        If it has both.
+    """
+    found = [item_of(one) for one in group]
+    items = [item for item in found if item is not None]
+    if items and len(items) < len(found):
+        file = next(one for one, item in zip(group, found, strict=True) if item is None)
+        msg = f"{shown_name(file)}: lies in the same bands as STAC items, but is none"
+        raise UsageError(msg)
+    return items or list(map(_absolute, group))
+
+
 def _members(
-    elements: Elements, assets: Sequence[str], wanted: Callable[[], Sequence[str]]
+    elements: Sequence[Group], assets: Sequence[str], wanted: Callable[[], Sequence[str]]
 ) -> Iterator[Member]:
     """Yield a member for every file, and at the first item those of all items."""
-    dated = [[read_item(one) for one in group] for group in elements if all(map(is_item, group))]
+    dated = [items for group in elements if (items := [one for one in group if isinstance(one, Item)])]
     if assets and not dated:
         msg = f"--assets is {','.join(assets)}, but none of the files is a STAC item; leave it out"
         raise UsageError(msg)
     are_told = False
     for group in elements:
-        if not all(map(is_item, group)):
-            yield Member(tuple(map(_absolute, group)))
+        files = tuple(one for one in group if isinstance(one, str))
+        if files:
+            yield Member(files)
         elif not are_told:
             are_told = True
             for name, number in _asked(dated, assets, assets or wanted()):

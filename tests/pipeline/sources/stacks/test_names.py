@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import yaml
 from affine import Affine
+from served_folder import served_folder
 
 from segment_tiles.pipeline.errors import SegmentTilesError, SourceError, UsageError
 from segment_tiles.pipeline.names import shown_name, title_of
@@ -169,6 +170,24 @@ def test_scale_and_offset_are_those_of_the_item_or_of_the_stack_file(tmp_path: P
     source = open_source(resolved(yaml_of(tmp_path, told), OF_NO_STACK))
     assert source.spec.scale_offsets == ((1.0, 3.0), (2.0, -0.1))
     source.close()
+
+
+def test_items_on_a_server(tmp_path: Path) -> None:
+    """Addresses of assets are relative to that of the item; what is no item is left to GDAL."""
+    item(tmp_path, {"red": {}})
+    (tmp_path / "list.json").write_text('{"type": "FeatureCollection", "features": []}')
+    with served_folder(tmp_path) as address:
+        found = stack_named(resolved(f"{address}/item.json?token=secret", StackOptions(("red",))))
+        assert found.files == (f"{address}/red.tif",)
+        assert resolved(f"{address}/list.json", OF_NO_STACK) == f"{address}/list.json"
+        with pytest.raises(SourceError, match=r"/items/gone: cannot be read \(HTTP Error 404"):
+            resolved(f"{address}/items/gone", OF_NO_STACK)
+    with pytest.raises(UsageError, match=r"a.tif: lies in the same bands as STAC items, but is none"):
+        resolved(name_of_elements([[str(tmp_path / "item.json"), "a.tif"]]), OF_NO_STACK)
+    with pytest.raises(
+        SourceError, match=r"s3://bucket/scene.stack.yaml: documents are read from paths and https"
+    ):
+        resolved("s3://bucket/scene.stack.yaml", OF_NO_STACK)
 
 
 def yaml_of(tmp_path: Path, document: Any) -> str:
