@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
-from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.stacks.description import stack_named
 
 _signed: Final[dict[tuple[str, str], str]] = {}
@@ -66,7 +66,12 @@ class Signed:
 def address_of(stack: str, file: str) -> str:
     """Return the name under which a file of a stack is opened now."""
     sign = stack_named(stack).sign
-    return Signed(file, sign).now() if sign and "://" in file else file
+    return Signed(file, sign).now() if is_signed(file, sign) else file
+
+
+def is_signed(file: str, sign: str) -> bool:
+    """Return whether a file of a stack is a URL that is signed; a path, and a name of GDAL's own, is not."""
+    return bool(sign) and is_url(file) and not file.startswith("/vsi")
 
 
 def signed_anew(stack: str, file: str) -> str:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from segment_tiles.pipeline.errors import MissingExtraError, UsageError
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.results.formats.format import Format, Subject
 from segment_tiles.workflows.results.formats.subjects import subject_of_scene
@@ -62,8 +63,9 @@ def check_formats(names: Sequence[str], subject: Subject) -> None:
     for wanted in formats:
         if subject.kind not in wanted.kinds:
             has = [name for name in format_names() if _has(name, subject.kind)]
+            source = shown_name(subject.source)
             msg = (
-                f"--format names {wanted.name}, but {subject.source} is no {' or '.join(wanted.kinds)}; of a "
+                f"--format names {wanted.name}, but {source} is no {' or '.join(wanted.kinds)}; of a "
                 f"{subject.kind} choose among {', '.join(has)}"
             )
             raise UsageError(msg)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.dicom.references import check_references
 from segment_tiles.pipeline.outputs.dicom.series import check_voxels, series_headers, write_dicom_seg
 from segment_tiles.pipeline.outputs.dicom.slide import check_slide_pixels, write_slide_seg
@@ -40,8 +41,8 @@ def _check_slide(subject: Subject) -> None:
     source, options = subject.source, subject.options
     if not is_dicom_slide(source):
         msg = (
-            f"--format names dicom-seg, which refers to DICOM images, but {source} is no DICOM slide or series; "
-            "use ome-tiff or ome-zarr"
+            f"--format names dicom-seg, which refers to DICOM images, but {shown_name(source)} is no DICOM slide or "
+            "series; use ome-tiff or ome-zarr"
         )
         raise UsageError(msg)
     check_slide_pixels(prod(subject.shape), subject.table.count - 1, options.dicom_seg)

@@ -8,6 +8,7 @@ from typing import Final
 
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 from segment_tiles.pipeline.outputs.masks.ome_tiff_mask import write_ome_tiff
 from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import (
@@ -28,7 +29,7 @@ def check_without_crs(name: str, subject: Subject) -> None:
         Naming the format and the source.
     """
     if subject.georef.crs_wkt is not None:
-        msg = f"--format names {name}, which cannot hold the CRS of {subject.source}; use cog"
+        msg = f"--format names {name}, which cannot hold the CRS of {shown_name(subject.source)}; use cog"
         raise UsageError(msg)
 
 
