@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from typing import Final
 
 from segment_tiles.pipeline.models.scaling.scaling import Chain, Operation
@@ -32,7 +33,9 @@ def chain_of_expression(text: str) -> Chain:
     if len(text) > LONGEST:
         raise ValueError(NEEDED)
     try:
-        chain = _chain(ast.parse(text.strip(), mode="eval").body)
+        with warnings.catch_warnings(action="ignore"):  # of literals that Python will not have one day
+            parsed = ast.parse(text.strip(), mode="eval")
+        chain = _chain(parsed.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(NEEDED) from error
     return chain

@@ -17,6 +17,8 @@ OWN_FORMAT: Final = "segment-tiles"
 """Of the processing expressions that only this program knows."""
 GDAL_CALC: Final = "gdal-calc"
 """Of those that the MLM extension shows, of which chains of numbers on one band are understood."""
+NESTED_AT_MOST: Final = 8
+"""Names in the name of an entry, as in ``value_scaling.0.expression.1``."""
 _OURS: Final = {"statistics", "percentiles", "over"}
 
 
@@ -76,6 +78,8 @@ def scaling_of_record(record: Mapping[str, Any]) -> Scaling:
 def _chain(entry: object, name: str) -> Chain:
     """Return the operations of an entry; a list of them is done in its order."""
     if isinstance(entry, list):
+        if name.count(".") > NESTED_AT_MOST:
+            raise ValueError(f"{name} is a list in too many lists: one list of operations is needed")
         return tuple(operation for n, one in enumerate(entry) for operation in _chain(one, f"{name}.{n}"))
     if entry is None:
         return ()
@@ -119,7 +123,9 @@ def _read(entry: Mapping[str, Any]) -> Operation:
         )
     unknown = entry.keys() - {"type", *names, *_OURS} if entry.keys() & _OURS else ()
     if unknown:
-        raise ValueError(f".{min(unknown)} is not known beside statistics: percentiles and over are")
+        raise ValueError(
+            f".{min(map(str, unknown))} is not known beside statistics: percentiles and over are"
+        )
     for name in names:
         if name in entry:
             _number(entry[name], name)
@@ -147,7 +153,10 @@ def _percentiles(value: object) -> tuple[float, float] | None:
 def _number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f".{name} is {_short(value)}: it must be a valid number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f".{name} is {_short(value)}: it must be a valid number") from error
 
 
 def _entry(chain: Chain) -> dict[str, Any]:

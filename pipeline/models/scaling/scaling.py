@@ -34,6 +34,10 @@ OPERATIONS: Final = {
 """Names in MLM of the numbers that each operation has."""
 MEASURED: Final = ("z-score", "min-max", "clip")
 """Operations that may have the numbers of a scene or a tile."""
+SMALLEST: Final = 1.18e-38
+"""Of divisors: below, float32 has no exact numbers, and then none."""
+OPERATIONS_AT_MOST: Final = 32
+"""Of a chain."""
 WITH_PERCENTILES: Final = ("min-max", "clip")
 """Operations that may have two percentiles in place of minimum and maximum."""
 
@@ -72,11 +76,11 @@ class Operation:
             self._check_measured()
 
     def _check_measured(self) -> None:
-        if self.statistics not in {"scene", "tile"}:
+        if self.statistics not in ("scene", "tile"):
             raise ValueError(f"statistics {self.statistics!r} is not known: it must be fixed, scene or tile")
         if self.type not in MEASURED:
             raise ValueError(f"{self.type} has no statistics; {', '.join(MEASURED)} have")
-        if self.over not in {"band", "all"}:
+        if self.over not in ("band", "all"):
             raise ValueError(f"over {self.over!r} is not known: it must be band or all")
         if self.percentiles is not None:
             low, high = self.percentiles
@@ -106,8 +110,8 @@ class Operation:
                 raise ValueError(
                     f"{self.type} runs from {self.first:g} to {self.second:g}: the minimum must be below the maximum"
                 )
-        if self.type == "scale" and self.first == 0:
-            raise ValueError("scale divides by its value, which must not be 0")
+        if self.type == "scale" and abs(self.first or 0.0) < SMALLEST:
+            raise ValueError(f"scale divides by its value, which must not be 0, this is {self.first}")
 
     @property
     def is_measured_in_scene(self) -> bool:
@@ -152,9 +156,11 @@ class Scaling:
     def __post_init__(self) -> None:
         if not self.chains:
             raise ValueError("a scaling needs an entry for every band, or one for all bands")
-        if self.values not in {"stored", "physical"}:
+        if self.values not in ("stored", "physical"):
             raise ValueError(f"values {self.values!r} is not known: it must be stored or physical")
         for chain in self.chains:
+            if len(chain) > OPERATIONS_AT_MOST:
+                raise ValueError(f"a band has {len(chain)} operations; {OPERATIONS_AT_MOST} are the most")
             measured = [operation.statistics for operation in chain]
             if "tile" in measured and "scene" in measured[measured.index("tile") :]:
                 raise ValueError("statistics of the scene cannot be measured after an operation of each tile")

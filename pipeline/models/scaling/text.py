@@ -102,7 +102,7 @@ def _of_file(path: Path) -> Scaling:
 def _read(path: Path) -> Any:
     try:
         text = path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:  # the last: of a home that nobody has
         raise ValueError(f"the file cannot be read ({one_line(error)})") from error
     if path.suffix.lower() == ".json":
         try:

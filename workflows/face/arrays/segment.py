@@ -58,7 +58,7 @@ def segment_array(image: Any, *, progress: Progress | None = None, **options: Un
         Called with tiles done and tiles in all; not for a lazy image.
     **options
         ``model``, which is needed, ``tile``, ``overlap``, ``blend``, ``batch``, ``device``, ``precision``, ``backend``,
-        ``tta``, ``bands``, ``nodata``, ``nodata_rule``, ``trust``: as for `segment`.
+        ``tta``, ``bands``, ``nodata``, ``nodata_rule``, ``scaling``, ``trust``: as for `segment`.
 
     Returns
     -------

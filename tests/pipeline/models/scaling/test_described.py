@@ -71,7 +71,7 @@ def test_expressions_of_gdal_calc_that_are_chains_are_read(expression: str, oper
 @pytest.mark.parametrize(
     "expression",
     ["A * logical_or(A <= 177, A >= 185)", "A - B", "1 / A", "A ** 2", "A + A", "log(A)", "A / 0", "A +", "x" * 2000,
-     "__import__('os')", "clip(A, 5, 1)", "A if 1 else 2", "(" * 400 + "A"],
+     "__import__('os')", "clip(A, 5, 1)", "A if 1 else 2", "A * 1if 1 else 2", "A + '\\d'", "A\0", "(" * 400 + "A"],
 )  # fmt: skip
 def test_other_expressions_are_refused(expression: str) -> None:
     entry = {"type": "processing", "format": "gdal-calc", "expression": expression}
@@ -111,6 +111,13 @@ def test_other_expressions_are_refused(expression: str) -> None:
             "the same operation in every entry",
         ),
         ([3], r"value_scaling\.0 is 3"),
+        ([{"type": ["z-score"]}], r"type is \['z-score'\]"),
+        ([{"type": "z-score", "statistics": ["tile"]}], r"statistics \['tile'\] is not known"),
+        ([{"type": "z-score", "statistics": "tile", "over": {}}], "over {} is not known"),
+        ([{"type": "z-score", "statistics": "tile", 7: 1}], "7 is not known"),
+        ([{"type": "scale", "value": 10**400}], "value is 1000"),
+        ([[[[[[[[[[[[]]]]]]]]]]]], "a list in too many lists"),
+        ([[{"type": "scale", "value": 2}] * 33], "33 operations; 32 are the most"),
         ({}, "a list with an entry for every band"),
         ([], "a list with an entry for every band"),
     ],
@@ -151,6 +158,8 @@ def test_the_grammar_of_the_command_line(text: str, shown: str) -> None:
         ("z-score:tile+z-score:scene", "cannot be measured after an operation of each tile"),
         ("", "'' is not known"),
         ("missing.json", "the file cannot be read"),
+        ("~nobody-of-this-name/a.yaml", "the file cannot be read"),
+        ("scale:1e-60", "must not be 0"),
     ],
 )
 def test_texts_that_are_no_scaling_are_refused_in_one_line(text: str, said: str) -> None:
