@@ -17,6 +17,7 @@ from segment_tiles.pipeline.wording import counted, readable_bytes, readable_tim
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.process_memory import available_bytes
 from segment_tiles.workflows.scenes.registry import kind_named, recognised
+from segment_tiles.workflows.scenes.scene import Scene
 
 EXTRAS = {
     "slides": ("openslide", "tifffile"),
@@ -64,6 +65,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "summary": {
             "source": kind_named(scene.kind).summary(scene),
             "model": f"{scene.manifest.name}, {counted(scene.manifest.classes.count, 'class', 'classes')}",
+            **_scaling(scene),
             "tiles": f"{plan.tiles:,} of {lattice.tile} px, overlap {lattice.overlap} px, skipped {skipped}",
             "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide, "
             f"{min(plan.workers, len(plan.regions))} at a time",
@@ -76,6 +78,14 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             **({"warnings": "\n".join(scene.warnings)} if scene.warnings else {}),
         },
     }
+
+
+def _scaling(scene: Scene) -> dict[str, str]:
+    """Return how values are scaled, if not by the mean and standard deviation of a package."""
+    scalings = [manifest.scaling_used for _, manifest in scene.members]
+    if not any(scene.scalings) and all(scaling.is_fixed_z_score for scaling in scalings):
+        return {}
+    return {"scaling": "\n".join(map(str, scalings))}
 
 
 def describe_source(

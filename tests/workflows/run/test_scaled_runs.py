@@ -151,6 +151,8 @@ def test_what_a_package_says_and_what_the_user_says_are_one(small_model: Path, t
     assert (described["mean"], described["scaling"]) == (None, "clip 0, 3000 then scale 3000")
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump({"value_scaling": [entry] * 3}))
+    planned = st.plan(source, model=str(model), **FIXED).document["summary"]
+    assert planned["scaling"] == "clip 0, 3000 then scale 3000"
     with pytest.warns(st.SegmentTilesWarning, match="scaled by clip 0, 3000 then scale 3000"):
         array = st.segment_array(noise(), model=str(small_model), scaling=file, **FIXED)
     assert np.array_equal(array, by_user[0])
