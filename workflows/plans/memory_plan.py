@@ -55,6 +55,8 @@ class MemoryPlan:
     """Of what follows the computation, when the rest is free again but for the program and what is kept of a batch."""
     volume: int = 0
     """Slices of a volume that are held together, and what reading them takes on the way."""
+    calibrating: int = 0
+    """What calibrating for int8 takes, before all else."""
 
     @property
     def computing(self) -> int:
@@ -64,8 +66,9 @@ class MemoryPlan:
 
     @property
     def total(self) -> int:
-        """The program, and the larger of computing and of finishing with what is kept of a batch."""
-        return self.program + max(self.computing, min(self.batch, KEPT_BYTES) + self.finishing)
+        """The program, and the largest of calibrating, of computing, and of finishing with what is kept of a batch."""
+        finishing = min(self.batch, KEPT_BYTES) + self.finishing
+        return self.program + max(self.calibrating, self.computing, finishing)
 
 
 def memory_of_region(

@@ -91,8 +91,7 @@ def make_plan(
     PlanError
         If not even the narrowest Region fits.
     """
-    limit = config.memory or worker_memory or int(available_bytes() * DEFAULT_MEMORY_SHARE / workers)
-    limit = min(limit, worker_memory or limit)
+    limit = memory_limit(config, workers, worker_memory)
     held = max(cut.held_bytes for cut in scene.cuts)
     if held and limit - probe.program_bytes - held <= 0:
         msg = (
@@ -100,6 +99,7 @@ def make_plan(
             f"the program ({readable_bytes(probe.program_bytes)}); give more"
         )
         raise PlanError(msg)
+    check_calibrating(probe, limit)
     _check_finishing(config, scene, probe, limit)
     with_scores = config.scores or scene.is_composed
     finishing = finishing_bytes(config, scene)
@@ -115,7 +115,7 @@ def make_plan(
         parts[0].regions,
         sum(part.tiles for part in parts),
         None if any(part.skipped is None for part in parts) else sum(part.skipped or 0 for part in parts),
-        replace(memory, volume=held),
+        replace(memory, volume=held, calibrating=probe.calibrating_bytes),
         limit,
         workers,
         # beside the result what was copied, until the end
@@ -207,6 +207,30 @@ class _Costs:
         msg = (
             f"--memory allows {readable_bytes(limit)}, but one row of {self.cut.lattice.tile} px tiles across the "
             f"narrowest Region takes {readable_bytes(needed)}; give at least that, or a smaller --tile or --batch"
+        )
+        raise PlanError(msg)
+
+
+def memory_limit(config: RunConfig, workers: int, worker_memory: int | None) -> int:
+    """Return the bytes that a worker may take: what is said, or a share of what is free on this machine."""
+    limit = config.memory or worker_memory or int(available_bytes() * DEFAULT_MEMORY_SHARE / workers)
+    return min(limit, worker_memory or limit)
+
+
+def check_calibrating(probe: Probe, limit: int) -> None:
+    """Refuse a calibration that memory cannot hold, before it begins; one that was done speaks against nothing.
+
+    Raises
+    ------
+    PlanError
+        If it may take more than the limit.
+    """
+    needed = probe.program_bytes + probe.calibrating_bytes
+    is_ahead = probe.calibrating_bytes > 0 and not probe.calibrations
+    if is_ahead and needed > limit:
+        msg = (
+            f"--memory allows {readable_bytes(limit)}, but calibrating for --precision int8 may take "
+            f"{readable_bytes(needed)}; give more, another precision, or a smaller --tile"
         )
         raise PlanError(msg)
 

@@ -15,9 +15,15 @@ from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.compute.model_probe import Measured, compute_options, must_measure
+from segment_tiles.workflows.plans.compute.model_probe import (
+    Measured,
+    compute_options,
+    must_calibrate,
+    must_measure,
+    planned_probe,
+)
 from segment_tiles.workflows.plans.memory_plan import cut_cache_bytes
-from segment_tiles.workflows.plans.plan import Plan, make_plan
+from segment_tiles.workflows.plans.plan import Plan, check_calibrating, make_plan, memory_limit
 from segment_tiles.workflows.plans.record import (
     RunRecord,
     area_checksums,
@@ -135,6 +141,10 @@ class Run:
         way = (models, options, scene.lattice.tile, scene.spec.bands, scene.spec.dtype)
         with self.in_flight.measuring(way):
             known = executor.choices.get(models)
+            if must_calibrate(scene, options):  # what it takes is refused before it begins, as by `plan`
+                capacity = executor.start()
+                limit = memory_limit(self.config, capacity.workers, capacity.memory)
+                check_calibrating(planned_probe(scene, options), limit)
             if known is None and must_measure(scene, options):
                 self.listener.stage(CALIBRATED_ONCE if options.precision == INT8 else MEASURED_ONCE)
             measured = executor.call(probe_scene, self.config, scene, paths, self.record, known)

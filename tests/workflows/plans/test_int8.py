@@ -18,7 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segment_tiles.pipeline.errors import MissingExtraError, ModelError, UsageError
+from segment_tiles.pipeline.errors import MissingExtraError, ModelError, PlanError, UsageError
 from segment_tiles.pipeline.models.backends import int8
 from segment_tiles.pipeline.models.backends.conversions import BESIDE
 from segment_tiles.pipeline.models.calibration.calibrated import (
@@ -177,6 +177,19 @@ def test_it_is_calibrated_once_and_gives_the_same_bytes_on_workers(first: FirstR
     same = (classes(tmp_path / "fp32") == classes(first.out)).mean()
     assert 1 > same > 0.95
     assert 1 > trial["agreement"] > 0.95
+
+
+@needs_nncf
+def test_a_calibration_that_memory_cannot_hold_is_refused_before_it_begins(
+    first: FirstRun, tmp_path: Path
+) -> None:
+    assert first.report["memory"]["planned"]["calibrating"] > 0
+    path_of(load_manifest(first.model), SIDE).unlink()
+    small = config(first.scene, first.model, tmp_path / "out", memory=10**9)
+    for start in (plan_run, lambda asked: segment(asked, Listening())):
+        with pytest.raises(PlanError, match="calibrating for --precision int8 may take"):
+            start(small)
+    assert not path_of(load_manifest(first.model), SIDE).exists()
 
 
 @needs_nncf

@@ -65,6 +65,16 @@ def test_a_huge_raster_has_a_plan(small_model: Path) -> None:
     assert plan.expected_seconds == pytest.approx(261 * 261 * 0.1)
 
 
+def test_calibrating_stands_in_the_plan_and_is_refused_before_it_begins(small_model: Path) -> None:
+    one, before = scene(small_model, 600, 600), replace(PROBE, calibrating_bytes=9 * 10**9)
+    assert make_plan(config(), one, before, None).memory.total == PROBE.program_bytes + 9 * 10**9
+    small = config(memory=2 * 10**9)
+    with pytest.raises(PlanError, match=r"allows 2 GB, but calibrating .* may take 9.5 GB; give more"):
+        make_plan(small, one, before, None)
+    # one that was done speaks against nothing
+    assert make_plan(small, one, replace(before, calibrations=("checksum",)), None).memory.calibrating
+
+
 @given(st.integers(1, 40_000), st.integers(1, 3000), st.floats(0.0, 1.0))
 def test_regions_partition_the_result_on_shard_edges(
     small_model: Path, width: int, height: int, share: float

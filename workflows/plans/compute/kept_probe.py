@@ -43,13 +43,15 @@ class Probe:
     """Where backend and precision come from, such as ``chosen on 2026-11-29``."""
     calibrations: tuple[str, ...] = ()
     """Of int8: checksums of the calibrated networks, in the order of the models."""
+    calibrating_bytes: int = 0
+    """What calibrating for int8 takes beside the program, if the run does it first; before it an estimate."""
 
 
 def kept_probe(path: Path) -> Probe | None:
     """Return what was measured of one way to compute on this machine, or None."""
     try:
         fields = json.loads(path.read_text())
-        return Probe(**{**fields, "trials": (), "calibrations": ()})
+        return Probe(**{**fields, "trials": (), "calibrations": (), "calibrating_bytes": 0})
     except (OSError, ValueError, TypeError, KeyError):
         # a record of another version of this program is no record: the probe runs again
         return None

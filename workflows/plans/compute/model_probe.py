@@ -21,7 +21,7 @@ from segment_tiles.pipeline.models.calibration.kept import (
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.plans.compute.calibrate import calibrated
+from segment_tiles.workflows.plans.compute.calibrate import calibrated, calibrating_at_most
 from segment_tiles.workflows.plans.compute.compute_choice import (
     FLOAT32,
     ComputeOptions,
@@ -34,15 +34,14 @@ from segment_tiles.workflows.plans.compute.kept_choice import Choice, ChoiceFile
 from segment_tiles.workflows.plans.compute.kept_probe import Probe, kept_probe, probe_file, remember
 from segment_tiles.workflows.plans.compute.model_bench import ModelBench
 from segment_tiles.workflows.plans.compute.sample_tiles import CALIBRATED, JUDGED, Positions
+from segment_tiles.workflows.process_memory import peak_since_reset, reset_peak, resident_bytes
 from segment_tiles.workflows.scenes.scene import Scene
 
 if TYPE_CHECKING:
     from segment_tiles.pipeline.models.precision import Sample
 
 
-NOT_CALIBRATED_YET: Final = (
-    "not calibrated for int8 yet, the first run does it; time and memory are those of float32"
-)
+NOT_CALIBRATED_YET: Final = "not calibrated for int8 yet, the first run does it; the time is that of float32"
 """The same of a precision that needs a calibrated network."""
 CALIBRATED_ON_FEW: Final = (
     "--precision int8: the model was calibrated on {tiles} alone, which says little of other scenes, and is kept so; "
@@ -96,9 +95,14 @@ def must_measure(scene: Scene, options: ComputeOptions) -> bool:
         If the device is not there.
     """
     choice = _choice_file(scene, label_of(options.device)).read()
-    if options.precision == INT8 and not options.is_settled and not _kept_calibrations(scene):
+    if must_calibrate(scene, options):
         return True
     return choice is None and not options.is_settled and (options.backend, options.precision) != FLOAT32
+
+
+def must_calibrate(scene: Scene, options: ComputeOptions) -> bool:
+    """Return whether a run in this process begins with calibrating for int8."""
+    return options.precision == INT8 and not options.is_settled and not _kept_calibrations(scene)
 
 
 def planned_probe(scene: Scene, options: ComputeOptions) -> Probe:
@@ -116,10 +120,12 @@ def planned_probe(scene: Scene, options: ComputeOptions) -> Probe:
     options = _with_calibrations(options, scene)
     decision = decision_of(options, choice, lambda: _pairs(scene, options))
     chosen = NOT_YET if decision is None else _origin(options, choice)
+    calibrating = 0
     if decision is None and options.precision == INT8 and not options.calibrations:
         _pairs(scene, options)  # refuses what a run would refuse
         require_nncf()
         options, chosen = replace(options, precision="auto"), NOT_CALIBRATED_YET
+        calibrating = calibrating_at_most(scene)
     decision = decision or Decision(_pairs(scene, options)[0])  # torch, if that is left open
     batch = options.batch or (choice.batches or {}).get(scene.lattice.tile, 1)
     path = probe_file(scene, options, decision.pair, batch, label)
@@ -130,7 +136,7 @@ def planned_probe(scene: Scene, options: ComputeOptions) -> Probe:
         bench = ModelBench(scene, options, resolve_device(options.device), lambda: None)
         probe = bench.probe(decision, batch, None)
         remember(path, probe)
-    return replace(probe, trials=decision.measured, chosen=chosen)
+    return replace(probe, trials=decision.measured, chosen=chosen, calibrating_bytes=calibrating)
 
 
 def measure(
@@ -167,12 +173,16 @@ def measure(
     before = known or kept.read()
     options = _with_calibrations(options, scene)
     bench = ModelBench(scene, options, device, lambda: sample_of(JUDGED))
+    calibrating = 0
     if options.precision == INT8 and not options.calibrations:
         bench.pairs()  # refuses a device or a model that has no int8
+        reset_peak()
+        program = resident_bytes()
         made = calibrated(
             [manifest for _, manifest in scene.members], scene.lattice.tile, lambda: bench.packages,
             lambda: sample_of(CALIBRATED), [shown_name(scene.uri)],
         )  # fmt: skip
+        calibrating = max(0, peak_since_reset() - program)
         options = bench.options = replace(options, calibrations=made)
     decision, batch, choice = _decided(options, before or Choice(), bench)
     notes = [] if decision.warning is None else [decision.warning]
@@ -193,7 +203,8 @@ def measure(
         remember(path, probe)
     chosen = _origin(options, choice if choice == before else Choice())
     networks = () if options.is_settled else _networks(scene, probe)
-    return Measured(replace(probe, trials=decision.measured, chosen=chosen), choice, tuple(notes), networks)
+    probe = replace(probe, trials=decision.measured, chosen=chosen, calibrating_bytes=calibrating)
+    return Measured(probe, choice, tuple(notes), networks)
 
 
 def _networks(scene: Scene, probe: Probe) -> tuple[Calibrated, ...]:
