@@ -95,6 +95,8 @@ def stack_named(uri: str) -> StackDescription:
         )
         if not members or not all(member.files for member in members):
             raise ValueError("it has no members")
+        if not all(member.resampling in RESAMPLINGS for member in members):
+            raise ValueError(f"resampling is one of {', '.join(RESAMPLINGS)}")
         return StackDescription(members, **found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         msg = f"{uri[:80]}: is not the name of a stack ({error}); give its files by commas, or a stack file"

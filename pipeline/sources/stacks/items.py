@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.sources.damage import damage_refused
 from segment_tiles.pipeline.sources.stacks.documents import beside, text_of
 
 RASTER_TYPES: Final = ("image/", "application/x-hdf", "application/vnd+zarr", "application/vnd.zarr")
@@ -153,16 +154,20 @@ def read_item(element: str) -> Item:
 
 
 def _parsed(element: str, document: Mapping[str, Any]) -> Item:
+    """Return what the document of an item says.
+
+    Raises
+    ------
+    SourceError
+        If a part of it is not what STAC says, or an address leads nowhere.
+    """
     own = _self_href(document) if element.startswith("{") else element
-    try:
+    with damage_refused(_name(element), "a STAC item"):
         bands = tuple(band for key in document["assets"] for band in _bands_of(document, key, own))
-    except (TypeError, AttributeError, ValueError, KeyError) as error:
-        msg = f"{_name(element)}: is not a STAC item that can be understood ({error})"
-        raise SourceError(msg) from error
-    properties = document.get("properties") or {}
-    moment = properties.get("datetime") or properties.get("start_datetime") or ""
-    data = tuple(key for key, asset in document["assets"].items() if _is_data(asset))
-    return Item(str(document.get("id", "")), str(moment), bands, data)
+        properties = document.get("properties") or {}
+        moment = properties.get("datetime") or properties.get("start_datetime") or ""
+        data = tuple(key for key, asset in document["assets"].items() if _is_data(asset))
+        return Item(str(document.get("id", "")), str(moment), bands, data)
 
 
 def _name(element: str) -> str:
@@ -170,8 +175,9 @@ def _name(element: str) -> str:
 
 
 def _self_href(document: Mapping[str, Any]) -> str:
-    links = document.get("links") or ()
-    return next((str(link["href"]) for link in links if link.get("rel") == "self"), "")
+    with damage_refused("the item", "a STAC item"):
+        links = document.get("links") or ()
+        return next((str(link["href"]) for link in links if link.get("rel") == "self"), "")
 
 
 def _is_data(asset: Mapping[str, Any]) -> bool:
