@@ -148,6 +148,8 @@ def _output(document: dict[str, Any]) -> str:
     if output["coarser"] > 1:
         corners = ", corners aligned" if output["align_corners"] else ""
         parts.append(f"one of its pixels for {output['coarser']} x {output['coarser']} (bilinear{corners})")
+    if output["multi_label"]:
+        parts.append("classes may overlap (a sigmoid each)")
     parts.append("tiles of this side alone" if output["fixed_side"] else "tiles of any side")
     return "; ".join(parts)
 

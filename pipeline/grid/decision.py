@@ -16,11 +16,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 
 NOT_SURE: Final = "not sure"
 """Name of the class of pixels that no class wins."""
+NONE_OF_THEM: Final = "none"
+"""The same of a model whose classes may overlap, and each of which has a threshold."""
+USUAL_THRESHOLD: Final = 0.5
+"""Of such a model."""
 NOT_SURE_COLOR: Final = (128, 128, 128)
 HIGHEST_BYTE: Final = 255
 
@@ -33,6 +40,8 @@ class Decision:
     """Code of a class and the byte that its score must reach, in the order of codes."""
     unsure: int | None = None
     """The byte that the highest of the other classes must reach; None: any will do."""
+    multi_label: bool = False
+    """Whether classes may overlap: the map has the highest of a pixel, masks have all."""
 
     def leaves_some(self, classes: ClassTable) -> bool:
         """Return whether a pixel may be left without a class."""
@@ -42,7 +51,21 @@ class Decision:
         """Return the classes of the map, from those of the model."""
         if not self.leaves_some(classes):
             return classes
-        return ClassTable((*classes.classes, MapClass(classes.count, NOT_SURE, NOT_SURE_COLOR)))
+        return ClassTable((*classes.classes, MapClass(classes.count, self.rest, NOT_SURE_COLOR)))
+
+    @property
+    def rest(self) -> str:
+        """Name of the class of pixels that no class wins."""
+        return NONE_OF_THEM if self.multi_label else NOT_SURE
+
+    def masks(self, scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return for each class, of scores (classes, ...), 1 where it reaches its threshold and else 0.
+
+        >>> Decision(((0, 128), (1, 102)), multi_label=True).masks(np.array([[127, 128], [102, 0]], np.uint8)).tolist()
+        [[0, 1], [1, 0]]
+        """
+        bytes_to_reach = np.array([byte for _, byte in self.thresholds], dtype=np.uint8)
+        return (scores >= bytes_to_reach.reshape(-1, *(1,) * (scores.ndim - 1))).astype(np.uint8)
 
 
 def byte_of(threshold: float) -> int:
@@ -55,7 +78,12 @@ def byte_of(threshold: float) -> int:
 
 
 def decision_of(
-    thresholds: Iterable[tuple[str, float]], unsure: float | None, classes: ClassTable, owner: str
+    thresholds: Iterable[tuple[str, float]],
+    unsure: float | None,
+    classes: ClassTable,
+    owner: str,
+    *,
+    multi_label: bool = False,
 ) -> Decision | None:
     """Return what thresholds mean for classes; None if there are none.
 
@@ -67,11 +95,14 @@ def decision_of(
         The score that the highest of the other classes must reach.
     classes, owner
         Those that there are, and whose, as a message says it: ``model canopy-rgb``.
+    multi_label
+        Whether they may overlap: then each has a threshold, 0.5 if none is given.
 
     Raises
     ------
     UsageError
-        If a class is not there or named twice, or one of these is called "not sure" already.
+        If a class is not there or named twice, or one of these is called "not sure" already; or if `unsure` is given
+        for classes that may overlap.
     """
     found: dict[int, int] = {}
     for name, threshold in thresholds:
@@ -83,12 +114,19 @@ def decision_of(
             msg = f"--threshold names {name} twice; give one threshold for a class"
             raise UsageError(msg)
         found[codes[0]] = byte_of(threshold)
+    if multi_label:
+        if unsure is not None:
+            msg = f"--unsure: the classes of {owner} may overlap, and each has its own threshold; give --threshold"
+            raise UsageError(msg)
+        found = dict.fromkeys(range(classes.count), byte_of(USUAL_THRESHOLD)) | found
     if not found and unsure is None:
         return None
-    decision = Decision(tuple(sorted(found.items())), None if unsure is None else byte_of(unsure))
-    if decision.leaves_some(classes) and NOT_SURE in classes.names:
+    least = None if unsure is None else byte_of(unsure)
+    decision = Decision(tuple(sorted(found.items())), least, multi_label)
+    if decision.leaves_some(classes) and decision.rest in classes.names:
         msg = (
-            f"{owner} has a class {NOT_SURE!r} of its own; --threshold and --unsure need that name for theirs"
+            f"{owner} has a class {decision.rest!r} of its own, the name of what no class of the map wins; "
+            "rename it in the model"
         )
         raise UsageError(msg)
     return decision

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.decision import Decision
 from segment_tiles.pipeline.inference.transfers import Arrival
 
 
@@ -26,6 +27,8 @@ class FinishedRows:
     """classes x rows x width: probabilities x 255, if asked for; 0 at nodata."""
     not_finite: NDArray[np.bool_] | None = None
     """rows x width: pixels that hold data and are nodata, because their scores are NaN; None if there are none."""
+    masks: NDArray[np.uint8] | None = None
+    """classes x rows x width: 1 where a class reaches its threshold, of a model whose classes may overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +59,10 @@ class LeavingRow:
                 scores[:, self.unwanted] = 0
         lost = not_finite if not_finite.any() else None
         return FinishedRows(self.row, classes, confidence, scores, lost)
+
+
+def with_masks(rows: FinishedRows, decision: Decision | None) -> FinishedRows:
+    """Return rows with a mask for each class, if classes may overlap; where there is no class, scores are 0."""
+    if decision is None or not decision.multi_label or rows.scores is None:
+        return rows
+    return replace(rows, masks=decision.masks(rows.scores))

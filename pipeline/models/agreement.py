@@ -23,6 +23,7 @@ def check_members(manifests: Sequence[ModelManifest]) -> None:
             ("bands", first.bands, other.bands),
             ("values", first.dtype, other.dtype),
             ("pixel size", _pixel_size(first), _pixel_size(other)),
+            ("classes that", _overlap(first), _overlap(other)),
             ("margin", f"{first.output.margin} px", f"{other.output.margin} px"),
         ):
             if ours != theirs:
@@ -35,6 +36,10 @@ def check_members(manifests: Sequence[ModelManifest]) -> None:
 
 def _classes(manifest: ModelManifest) -> tuple[str, ...]:
     return tuple(entry.name for entry in manifest.classes.classes)
+
+
+def _overlap(manifest: ModelManifest) -> str:
+    return "may overlap" if manifest.output.multi_label else "exclude each other"
 
 
 def _pixel_size(manifest: ModelManifest) -> str:

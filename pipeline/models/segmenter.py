@@ -151,7 +151,7 @@ class Segmenter:
                 f"but its class table has {self.classes.count}"
             )
             raise ModelError(msg)
-        probabilities = torch.softmax(logits, dim=1)
+        probabilities = _sigmoid(logits) if self.manifest.output.multi_label else torch.softmax(logits, dim=1)
         if self._crf is None:
             return probabilities
         return refine_batch(probabilities, middle(values, self.manifest.output.margin), self._crf)
@@ -203,3 +203,8 @@ def _scaler(manifest: ModelManifest, device: torch.device) -> Scaler | None:
     """Return what computes the scaling; None if it needs the statistics of a scene, which nobody has measured yet."""
     scaling = manifest.scaling_used
     return None if scaling.is_measured_in_scene else Scaler(scaling, len(manifest.bands), device)
+
+
+def _sigmoid(logits: Tensor) -> Tensor:
+    """Return a probability for each class by itself; NaN where a logit is no number or +infinity, as softmax has it."""
+    return torch.sigmoid(logits).masked_fill_(logits == float("inf"), float("nan"))

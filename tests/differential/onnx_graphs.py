@@ -31,6 +31,7 @@ def write_graph(
     dtype: str = "float32",
     extra: bool = False,
     batch: int | str = 1,
+    activation: str = "Identity",
 ) -> Path:
     """Write one convolution: image -> scores, and if `extra` a scalar input that multiplies it and a second output."""
     kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.FLOAT16
@@ -57,7 +58,7 @@ def write_graph(
         nodes.append(helper.make_node("Neg", ["maps"], ["auxiliary"]))
         nodes.append(helper.make_node("Mul", ["maps", "gain"], ["louder"]))
         last = "louder"
-    ending = ("Transpose", {"perm": [0, 2, 3, 1]}) if channels_last else ("Identity", {})
+    ending = ("Transpose", {"perm": [0, 2, 3, 1]}) if channels_last else (activation, {})
     nodes.append(helper.make_node(ending[0], [last], ["scores"], **ending[1]))
     graph = helper.make_graph(nodes, "net", inputs, outputs, [_weights("weights", kernel, dtype)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

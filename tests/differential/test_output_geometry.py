@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import zarr
 from numpy.typing import NDArray
 
 import segment_tiles as st
@@ -173,3 +174,77 @@ def test_a_graph_that_is_described_wrongly_is_no_model(
     with pytest.raises((UsageError, ModelError), match=text):
         package(graphs, tmp_path, replace(CASES[name], asked=asked))
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("activation", ["Identity", "Sigmoid"])
+def test_classes_that_overlap_have_a_mask_each(graphs: ModuleType, tmp_path: Path, activation: str) -> None:
+    graph: dict[str, Any] = {
+        "sides": ("h", "w"),
+        "out": "o",
+        "pad": 1,
+        "batch": "n",
+        "activation": activation,
+    }
+    case = Case(graph, 64, 0, 32, {"tile": 64, "multi_label": True})
+    if activation == "Sigmoid":
+        with pytest.raises(ModelError, match="say --multi-label"):
+            package(graphs, tmp_path, replace(case, asked={"tile": 64}))
+    model = package(graphs, tmp_path, case)
+    image = np.random.default_rng(0).integers(1, 255, (3, 12, 10), dtype=np.uint8)
+    image = image.repeat(10, axis=1).repeat(10, axis=2)
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", driver="GTiff", width=100, height=120, count=3, dtype="uint8", nodata=0,
+        crs="EPSG:32633", transform=rasterio.Affine(1, 0, 4e5, 0, -1, 5e6),
+    ) as scene:  # fmt: skip
+        image[:, :10, :10] = 0
+        scene.write(image)
+    asked: dict[str, Any] = {
+        "device": "cpu",
+        "precision": "fp32",
+        "blend": "crop",
+        "format": "cog",
+        "preview": False,
+    }
+    with pytest.warns(st.SegmentTilesWarning, match="may overlap"):
+        result = st.segment(
+            str(tmp_path / "scene.tif"),
+            model=str(model),
+            out=tmp_path / "out",
+            threshold="b=0.3",
+            scores=True,
+            **asked,
+        )
+    assert any("may overlap" in text for text in result.report["warnings"])
+    store = zarr.open_group(tmp_path / "out" / "classes.zarr", mode="r")
+    valid = (image != 0).any(0)
+    logits = plain_logits(graphs, tmp_path, replace(case, graph={**graph, "activation": "Identity"}), image)
+    shares = 1 / (1 + np.exp(-logits))
+    kept = np.floor(shares * 255 + 0.5)
+    inner = ~np.isin(np.indices(valid.shape), range(12)).all(0)  # nodata, which the loop fills with no mean
+    sure = (np.abs(shares * 255 + 0.5 - np.round(shares * 255 + 0.5)) > 0.01).all(0) & valid & inner
+    assert sure.mean() > 0.9
+    expected = kept >= np.array([128, 77, 128])[:, None, None]
+    np.testing.assert_array_equal(store["scores"][:][:, sure], kept[:, sure])
+    np.testing.assert_array_equal(store["masks"][:][:, sure], expected[:, sure])
+    assert not store["masks"][:][:, ~valid].any()
+    assert (expected[:, sure].sum(0) > 1).any(), "some overlap"
+    best = np.where(expected, kept, -1)
+    classes = np.where(expected.any(0), best.argmax(0), 3)
+    np.testing.assert_array_equal(store["classes"][:][sure], classes[sure])
+    names = [entry["name"] for entry in result.report["classes"]]
+    assert names == ["a", "b", "c", "none"]
+    with pytest.raises(UsageError, match="each has its own threshold"):
+        st.plan(str(tmp_path / "scene.tif"), model=str(model), unsure=0.5)
+    with pytest.raises(UsageError, match="an array of codes does not say"):
+        st.segment_array(image, model=str(model))
+
+
+def plain_logits(
+    graphs: ModuleType, folder: Path, case: Case, image: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """Return the logits of the same network without a sigmoid, by a loop over windows."""
+    path = graphs.write_graph(folder / "plain.onnx", **case.graph)
+    found: NDArray[np.float64] = graphs.plain_reference(
+        answer_of(path, case), image, tile=case.tile, margin=case.margin, overlap=case.overlap
+    )
+    return found

@@ -41,6 +41,7 @@ from segment_tiles.workflows.model_packages.import_result import (
     one_per_band,
     z_scores,
 )
+from segment_tiles.workflows.options.declare import chosen
 from segment_tiles.workflows.options.model_import import ImportRequest
 from segment_tiles.workflows.output_folder.check import check_output_folder
 
@@ -85,7 +86,19 @@ def import_model(request: ImportRequest) -> ImportResult:
     if request.path.is_file():
         refuse_foreign_file(request.path)
         kind = graph_kind(request.path)
-    return _import_weights(request) if kind is None else _import_graph(request, kind)
+    if kind is not None:
+        return _import_graph(request, kind)
+    _refuse_graph_options(request)
+    return _import_weights(request)
+
+
+def _refuse_graph_options(request: ImportRequest) -> None:
+    """Refuse options that say how a graph is called or read, for weights of networks that are built here."""
+    names = ("margin", "coarser", "align_corners", "multi_label", "layout", "use_output", "constants")
+    for declared in chosen(ImportRequest, *names):
+        if getattr(request, declared.field) not in {None, False, ()}:
+            msg = f"{declared.shown} is of graphs; {request.path} holds weights, whose network is built here"
+            raise UsageError(msg)
 
 
 def refuse_package(out: Path) -> None:
@@ -128,8 +141,7 @@ def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
     copy = request.out / f".graph.{os.getpid()}"
     try:
         graph = import_graph(request.path, kind, copy, _graph_options(request, len(bands)))
-        names, named = names_of_outputs(request.classes, graph.outputs)
-        check_count(request.path, graph.outputs, names)
+        names, named = names_of_graph(request.path, request.classes, graph)
         request = replace(request, tile=graph.tile)
         manifest = _manifest(request, graph.architecture, bands, names, kind, IMAGENET)
         manifest = save_graph_package(request.out, _with_output(manifest, graph), copy)
@@ -143,10 +155,30 @@ def _import_graph(request: ImportRequest, kind: str) -> ImportResult:
 
 
 def _graph_options(request: ImportRequest, bands: int) -> GraphOptions:
-    asked = Asked(request.margin, request.coarser, request.align_corners)
+    asked = Asked(request.margin, request.coarser, request.align_corners, request.multi_label)
     return GraphOptions(
         bands, request.tile, request.trust, request.layout, request.use_output, dict(request.constants), asked
     )
+
+
+def names_of_graph(
+    path: Path, names: tuple[str, ...], graph: ImportedGraph
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the classes of a graph, and what was concluded; of one whose classes overlap as they are.
+
+    Raises
+    ------
+    ModelError
+        If there are more or fewer names than outputs.
+    """
+    if not graph.geometry.multi_label:
+        found, notes = names_of_outputs(names, graph.outputs)
+        check_count(path, graph.outputs, found)
+        return found, notes
+    if len(names) != graph.outputs:
+        msg = f"{path} has {counted(graph.outputs, 'output')}, but --classes names {len(names)} ({', '.join(names)})"
+        raise ModelError(msg)
+    return names, ()
 
 
 def _with_output(manifest: ModelManifest, graph: ImportedGraph) -> ModelManifest:

@@ -198,6 +198,9 @@ class ImportRequest:
         parse=partial(parse_pixels, "--coarser"),
     )
     align_corners: bool = option("Of a coarser output: bilinear with corners aligned.", default=False)
+    multi_label: bool = option(
+        "Of a graph: each output is a sigmoid of its own, and classes may overlap.", default=False
+    )
     layout: str | None = option(
         "Of a graph's image, nchw or nhwc, if its shape does not say.", default=None, choices=LAYOUTS
     )

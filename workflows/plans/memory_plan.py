@@ -77,7 +77,7 @@ def memory_of_region(
     *,
     classes: int,
     code_size: int,
-    with_scores: bool,
+    with_scores: int,
     program: int,
     batch: int,
     thumbnail: int = 0,
@@ -91,7 +91,7 @@ def memory_of_region(
     region
         In pixels of the result.
     classes, code_size, with_scores
-        Of the result: number of classes, bytes of a code, whether scores are kept.
+        Of the result: number of classes, bytes of a code, whether scores are kept (2: and a mask of each class).
     program, batch
         Measured bytes.
     thumbnail
@@ -101,7 +101,7 @@ def memory_of_region(
     indices = lattice.columns.covering(read.column, read.column_stop)
     width = (len(indices) - 1) * lattice.columns.stride + lattice.tile
     pixel = spec.bands * spec.item_size
-    per_result_pixel = code_size + 1 + (classes if with_scores else 0)
+    per_result_pixel = code_size + 1 + classes * int(with_scores)
     return MemoryPlan(
         program,
         batch,

@@ -101,7 +101,7 @@ def make_plan(
         raise PlanError(msg)
     check_calibrating(probe, limit)
     _check_finishing(config, scene, probe, limit)
-    with_scores = config.scores or scene.is_composed
+    with_scores = int(config.scores or scene.is_composed or scene.has_masks) + int(scene.has_masks)
     finishing = finishing_bytes(config, scene)
     costs = [
         _Costs(cut, scene.manifest.classes, probe, finishing, with_scores, config.formats)
@@ -162,7 +162,7 @@ class _Costs:
     table: ClassTable
     probe: Probe
     finishing: int
-    with_scores: bool
+    with_scores: int
     formats: Sequence[str]
 
     def memory(self, region: Window) -> MemoryPlan:
@@ -182,7 +182,7 @@ class _Costs:
 
     def disk_bytes(self, computed: float) -> int:
         """Return the bytes that a plane takes of which this share is computed."""
-        layers = np.dtype(self.table.dtype).itemsize + 1 + (self.table.count if self.with_scores else 0)
+        layers = np.dtype(self.table.dtype).itemsize + 1 + self.table.count * int(self.with_scores)
         # COGs repeat what the store has
         copies = 1 + ("confidence" in self.formats) + self.table.count * ("scores" in self.formats)
         # overviews take a third more

@@ -14,7 +14,7 @@ from segment_tiles.pipeline.errors import ReadFailedError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.computed_area import ComputedArea
-from segment_tiles.pipeline.inference.finished_rows import FinishedRows
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows, with_masks
 from segment_tiles.pipeline.inference.result_rows import ResultPixels, result_rows
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
@@ -187,9 +187,9 @@ class RegionWork:
         done = 0
         try:
             with writer:
-                for rows in result_rows(stream, cut.map, window, self._pixels, self._scorer.classes.nodata):
+                for rows in result_rows(stream, cut.map, window, self._pixels, self._decided.nodata):
                     self._mark(rows)
-                    writer.append(self._reclassed(rows))
+                    writer.append(self._reclassed(with_masks(rows, self._task.decision)))
                     done += rows.classes.shape[0]
                     if self._ends_shards(rows, part.window) and self._is_stopped():
                         raise _StoppedError  # past the writer, which would write the rows it holds as whole shards

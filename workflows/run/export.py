@@ -105,7 +105,8 @@ def _decided(threshold: Sequence[str], unsure: float | None, group: zarr.Group) 
     if not threshold and unsure is None:
         return None
     classes = classes_of_scores(group)
-    decision = decision_of(map(named_score, threshold), unsure, classes, "the run")
+    named = map(named_score, threshold)
+    decision = decision_of(named, unsure, classes, "the run", multi_label="masks" in group)
     return None if decision is None else Decided(decision, decision.table(classes), ())
 
 

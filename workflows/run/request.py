@@ -133,8 +133,19 @@ def checked_scene(config: RunConfig) -> Scene:
 def _decided(config: RunConfig, scene: Scene) -> Scene:
     """Return a scene with the thresholds by which its classes are given."""
     manifest = scene.manifest
-    decision = decision_of(config.thresholds, config.unsure, manifest.classes, f"model {manifest.name}")
-    return scene if decision is None else replace(scene, decision=decision)
+    multi_label = manifest.output.multi_label
+    decision = decision_of(
+        config.thresholds, config.unsure, manifest.classes, f"model {manifest.name}", multi_label=multi_label
+    )
+    if decision is None:
+        return scene
+    if multi_label:
+        note = (
+            f"the classes of model {manifest.name} may overlap: the class map, and what is made of it, has the highest "
+            "of each pixel; the array masks of classes.zarr has all"
+        )
+        scene = replace(scene, warnings=(*scene.warnings, note))
+    return replace(scene, decision=decision)
 
 
 def _reclassed(config: RunConfig, scene: Scene) -> Scene:

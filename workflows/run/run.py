@@ -240,7 +240,7 @@ class Run:
                 blend=config.blend,
                 store=store.path.absolute(),
                 ledger=store.ledger.folder.absolute(),
-                with_scores=config.scores or scene.is_composed,
+                with_scores=config.scores or scene.is_composed or scene.has_masks,
                 aoi=None if config.aoi is None else config.aoi.absolute(),
                 tissue=absolute_file(scene.tissue),
                 area_checksums=area_checksums(self.record.settings),

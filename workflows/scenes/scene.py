@@ -70,6 +70,11 @@ class Scene:
         return classes if self.decision is None else self.decision.table(classes)
 
     @property
+    def has_masks(self) -> bool:
+        """Whether the result has a mask for each class of the model, since they may overlap."""
+        return self.decision is not None and self.decision.multi_label
+
+    @property
     def classes(self) -> ClassTable:
         """Classes of the result."""
         return self.decided if self.reclass is None else self.reclass.table

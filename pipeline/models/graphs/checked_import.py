@@ -101,7 +101,7 @@ def import_graph(path: Path, kind: str, copy: Path, options: GraphOptions) -> Im
     graph.wiring, tile, is_fixed = _called(path, image or exported_image(graph.graph), options)
     probed = probe(graph, path, options.bands, tile, is_fixed=is_fixed)
     geometry = geometry_of(probed, options.asked, path)
-    details, assumptions = _reading(probed.outputs, path)
+    details, assumptions = _reading(probed.outputs, path, multi_label=options.asked.multi_label)
     return ImportedGraph(
         replace(
             architecture,
@@ -183,7 +183,9 @@ def _copy_onnx(path: Path, copy: Path, options: GraphOptions) -> ImageInput:
     return image
 
 
-def _reading(outputs: Sequence[Tensor], path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _reading(
+    outputs: Sequence[Tensor], path: Path, *, multi_label: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Conclude from runs how an output is to be read: logits or probabilities, one class or more.
 
     Raises
@@ -199,13 +201,16 @@ def _reading(outputs: Sequence[Tensor], path: Path) -> tuple[dict[str, Any], tup
         )
         raise ModelError(msg)
     within = all(float(output.min()) >= 0 and float(output.max()) <= 1 for output in outputs)
+    if multi_label:
+        note = "each output is a class by itself, and classes may overlap"
+        return ({"activation": "sigmoid"} if within else {}), (note,)
     if channels == 1:
         return _reading_of_one(within=within)
     sums_to_one = all(float((output.sum(1) - 1).abs().max()) < _PROBABILITY_TOLERANCE for output in outputs)
     if within and not sums_to_one:
         msg = (
             f"{path} answers with {channels} values from 0 to 1 that do not sum to 1: several sigmoids, whose classes "
-            "may overlap (multi-label); one class for each pixel is needed: export it with softmax, or without any"
+            "may overlap; say --multi-label, or export it with softmax if each pixel has one class"
         )
         raise ModelError(msg)
     if sums_to_one and within:

@@ -28,6 +28,8 @@ class Asked:
     """Pixels of a tile along a side of one of the output."""
     align_corners: bool = False
     """Of the bilinear that makes a coarser output as fine as the tile."""
+    multi_label: bool = False
+    """Whether classes may overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def geometry_of(probed: Probed, asked: Asked, path: Path) -> OutputGeometry:
         coarser = max(1, round((tile - 2 * margin) / size))
     if margin is None:
         margin = (tile - coarser * size) // 2
-    found = OutputGeometry(margin, coarser, asked.align_corners, fixed_side=probed.is_fixed)
+    found = OutputGeometry(margin, coarser, asked.align_corners, probed.is_fixed, asked.multi_label)
     for pixels, got in ((tile, size), (side, other)):
         if margin < 0 or found.scored(pixels) != coarser * got:
             msg = (

@@ -27,6 +27,8 @@ class OutputGeometry:
     """Of that bilinear: whether the centres of the corner pixels stay where they are, or the corners themselves."""
     fixed_side: bool = False
     """Whether the network takes tiles of the model's side alone."""
+    multi_label: bool = False
+    """Whether each class is a sigmoid of its own, so that a pixel may have several, or none; else softmax."""
 
     def scored(self, tile: int) -> int:
         """Return the side of what a tile gives scores for, in pixels."""

@@ -113,6 +113,7 @@ class Output(Fields):
     coarser: Count = 1
     align_corners: bool = False
     fixed_side: bool = False
+    multi_label: bool = False
 
 
 class Properties(Fields):

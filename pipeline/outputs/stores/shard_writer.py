@@ -78,8 +78,9 @@ class ShardWriter:
         self._region, self._row_offset, self._ledger = region, row_offset, ledger
         self._nodata, self._codes = nodata, tuple(range(classes) if codes is None else codes)
         self._arrays = {name: array_of(group, name) for name in ("classes", "confidence")}
-        if "scores" in group:
-            self._arrays["scores"] = array_of(group, "scores")
+        for name in ("scores", "masks"):
+            if name in group:
+                self._arrays[name] = array_of(group, name)
         self._folder = folder_of(group)
         for name in self._arrays:
             make_folder(self._folder / name / SHARDS)
@@ -120,6 +121,7 @@ class ShardWriter:
             If an earlier row of shards could not be written.
         """
         parts = {"classes": rows.classes, "confidence": rows.confidence, "scores": rows.scores}
+        parts["masks"] = rows.masks
         taken, height = 0, rows.classes.shape[0]
         expected = self._row + self._filled + self._row_offset
         if rows.row != expected:

@@ -6,6 +6,7 @@
       classes            rows x columns; uint8 with nodata 255, or uint16 with nodata 65535
       confidence         rows x columns, uint8: highest probability x 255, 0 at nodata
       scores             classes x rows x columns, uint8: if asked for
+      masks              classes x rows x columns, uint8: 1 where a class is; of models whose classes may overlap
       1/ 2/ ...          classes and confidence again, each level half the size of the one before
 
 A shard is 512 rows high, the step in which a run is finished and written, and up to 4096 columns
@@ -65,6 +66,7 @@ def create_store(
     *,
     with_scores: bool = False,
     scored: ClassTable | None = None,
+    with_masks: bool = False,
 ) -> zarr.Group:
     """Create the empty arrays of a run, replacing what was there: under another name first, then on the disk.
 
@@ -80,16 +82,21 @@ def create_store(
         Whether the probabilities of all classes are kept too.
     scored
         Classes of these: those of the model; None: the same.
+    with_masks
+        Whether there is a mask for each of these, since they may overlap.
     """
     make_output_folder(path.parent)
     with finished_file(path) as partial:
-        _create(partial, shape, georef, table, (scored or table) if with_scores else None)
+        group = _create(partial, shape, georef, table, (scored or table) if with_scores else None)
+        if with_masks:
+            cube = ((scored or table).count, *shape)
+            create_array(group, "masks", cube, "uint8", 0, array_attributes(georef, shape))
     return open_store(path, "r+")
 
 
 def _create(
     path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, scored: ClassTable | None
-) -> None:
+) -> zarr.Group:
     own: dict[str, Any] = {
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
         "nodata": table.nodata,
@@ -105,6 +112,7 @@ def _create(
     if scored is not None:
         cube = (scored.count, *shape)
         create_array(group, "scores", cube, "uint8", 0, array_attributes(georef, shape))
+    return group
 
 
 def create_array(

@@ -83,6 +83,7 @@ def create_volume_store(
     *,
     with_scores: bool = False,
     scored: ClassTable | None = None,
+    with_masks: bool = False,
     chunk: int = CHUNK,
 ) -> zarr.Group:
     """Create the empty arrays of a run on a volume, replacing what was there: under another name first.
@@ -97,18 +98,23 @@ def create_volume_store(
         Whether the probabilities of all classes are kept too.
     scored
         Classes of these: those of the model; None: the same.
+    with_masks
+        Whether there is a mask for each of these, since they may overlap.
     chunk
         Side of a chunk: a divisor of 512.
     """
     make_output_folder(path.parent)
     with finished_file(path) as partial:
-        _create_arrays(partial, geometry, table, (scored or table) if with_scores else None, chunk)
+        group = _create_arrays(partial, geometry, table, (scored or table) if with_scores else None, chunk)
+        if with_masks:
+            cube = ((scored or table).count, *geometry.slicing.shape_of(geometry.shape))
+            _create(group, "masks", cube, "uint8", 0, chunk)
     return open_store(path, "r+")
 
 
 def _create_arrays(
     path: Path, geometry: VolumeGeometry, table: ClassTable, scored: ClassTable | None, chunk: int
-) -> None:
+) -> zarr.Group:
     header = geometry.nifti_header
     own: dict[str, Any] = {
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
@@ -124,6 +130,7 @@ def _create_arrays(
     _create(group, "confidence", shape, "uint8", 0, chunk)
     if scored is not None:
         _create(group, "scores", (scored.count, *shape), "uint8", 0, chunk)
+    return group
 
 
 def read_geometry(group: zarr.Group) -> VolumeGeometry:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import SegmentTilesWarning, SourceError
+from segment_tiles.pipeline.errors import SegmentTilesWarning, SourceError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
@@ -100,6 +100,12 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
         probe.calibrations,
         scene.scalings,
     )
+    if scene.manifest.output.multi_label:
+        msg = (
+            f"the classes of model {scene.manifest.name} may overlap, which an array of codes does not say; "
+            "use segment, whose store has a mask for each"
+        )
+        raise UsageError(msg)
     return ArrayRun(scene.spec, request, scene.manifest.classes, scene.lattice, config)
 
 

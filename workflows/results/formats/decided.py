@@ -36,6 +36,7 @@ class Decided:
             "unsure": self.decision.unsure,
             "classes": [[entry.code, entry.name, list(entry.color)] for entry in self.table.classes],
             "counts": list(self.counts),
+            **({"multi_label": True} if self.decision.multi_label else {}),
         }
 
     @classmethod
@@ -43,7 +44,8 @@ class Decided:
         """Return it from plain JSON values."""
         classes = tuple(MapClass(code, name, (c[0], c[1], c[2])) for code, name, c in fields["classes"])
         thresholds = tuple((int(code), int(byte)) for code, byte in fields["thresholds"])
-        return cls(Decision(thresholds, fields["unsure"]), ClassTable(classes), tuple(fields["counts"]))
+        decision = Decision(thresholds, fields["unsure"], bool(fields.get("multi_label")))
+        return cls(decision, ClassTable(classes), tuple(fields["counts"]))
 
     def report(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Return the report of the run with these classes; of their sizes pixels, or voxels, alone."""

@@ -153,6 +153,7 @@ def _create(scene: Scene, with_scores: bool, path: Path) -> None:
         scene.classes,
         with_scores=with_scores,
         scored=scene.manifest.classes,
+        with_masks=scene.has_masks,
     )
 
 

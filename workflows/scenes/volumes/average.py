@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.inference.finished_rows import FinishedRows
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows, with_masks
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store
@@ -84,6 +84,7 @@ def _result(scene: Scene, made: FinishedRows) -> FinishedRows:
         codes, confidence = decided(torch.from_numpy(made.scores), scene.decision)
         classes = codes.numpy().astype(scene.decided.dtype)
         classes[has_none] = scene.decided.nodata
+        made = with_masks(made, scene.decision)
         made = replace(made, classes=classes, confidence=np.where(has_none, np.uint8(0), confidence.numpy()))
     if scene.reclass is not None:
         made = replace(made, classes=scene.reclass.of_map(made.classes, scene.decided.nodata))

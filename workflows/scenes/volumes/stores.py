@@ -43,7 +43,12 @@ def direction_paths(directory: OutputDirectory, name: str) -> DirectionPaths:
 def create_result_store(scene: Scene, volume: VolumeScene, scores: bool, path: Path) -> None:
     """Create the store of the result."""
     create_volume_store(
-        path, volume.geometry(), scene.classes, with_scores=scores, scored=scene.manifest.classes
+        path,
+        volume.geometry(),
+        scene.classes,
+        with_scores=scores,
+        scored=scene.manifest.classes,
+        with_masks=scene.has_masks,
     )
 
 
