@@ -9,7 +9,7 @@ from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.stacks.description import stack_named
-from segment_tiles.pipeline.sources.stacks.signing import Signed, is_signed
+from segment_tiles.pipeline.sources.stacks.signing import Address, Signed, is_signed
 from segment_tiles.pipeline.sources.stacks.stack import StackSource
 
 
@@ -41,7 +41,7 @@ def open_stack(
     description = stack_named(uri)
 
     def member(file: str, chosen: tuple[int, ...] | None, own: float | None, level: int) -> Source:
-        address = Signed(file, description.sign).address if is_signed(file, description.sign) else None
+        address = Address(Signed(file, description.sign)) if is_signed(file, description.sign) else None
         mark = own if nodata is None else nodata
         try:
             return opened(file, bands=chosen, nodata=mark, level=level, address=address)

@@ -41,10 +41,6 @@ class Signed:
             known = _signed.get((self.sign, self.href))
         return known or self.anew()
 
-    def address(self, is_anew: bool) -> str:
-        """Return the URL, signed again if the last signature may have run out."""
-        return self.anew() if is_anew else self.now()
-
     def anew(self) -> str:
         """Return the URL signed again: the last signature may have run out."""
         try:
@@ -60,6 +56,28 @@ class Signed:
             raise SourceError(msg)
         with _lock:
             _signed[self.sign, self.href] = found
+        return found
+
+
+class Address:
+    """The address of one open file; signed again only if nobody else has done so since it was opened.
+
+    Parameters
+    ----------
+    signed
+        What is opened.
+    """
+
+    def __init__(self, signed: Signed) -> None:
+        self._signed = signed
+        self._last = ""
+
+    def __call__(self, is_anew: bool) -> str:
+        """Return the URL; told True, another than before, whose signature may have run out."""
+        found = self._signed.now()
+        if is_anew and found == self._last:
+            found = self._signed.anew()
+        self._last = found
         return found
 
 
