@@ -101,6 +101,33 @@ def test_mean_std_and_bands_are_the_users(tmp_path, capsys):
     assert (manifest.mean, manifest.std) == ((1, 2, 3, 4), (5, 6, 7, 8.5))
     assert (manifest.bands, manifest.dtype) == (("red", "green", "blue", "nir"), "uint16")
     assert (manifest.architecture.output_stride, manifest.architecture.atrous_rates) == (16, (6, 12, 18))
+    out = tmp_path / "by-tile"
+    words = (
+        "--classes",
+        "rest,tree",
+        "--dtype",
+        "uint16",
+        "--output-stride",
+        "16",
+        "--atrous-rates",
+        "6,12,18",
+    )
+    answer(
+        capsys,
+        "model",
+        "import",
+        tmp_path / "four.pth",
+        "--out",
+        out,
+        *words,
+        "--scaling",
+        "physical+z-score:tile",
+    )
+    inspected = answer(capsys, "model", "inspect", out)
+    assert inspected["scaling"] == "physical values, z-score of each tile, band by band"
+    assert (inspected["mean"], inspected["values"]) == (None, "physical")
+    assert run("model", "inspect", out) == 0
+    assert "z-score of each tile" in capsys.readouterr().out
     ours = load_network(tmp_path / "four", manifest)
     image = torch.randn(1, 4, 64, 64)
     with torch.inference_mode():
@@ -181,6 +208,8 @@ def test_bad_checkpoints_are_refused_in_one_line(tmp_path, capsys, bare, monkeyp
         (["--classes", "a,b,c", "--mean", "1,2,x"], ["--mean", "'1,2,x'"]),
         (["--classes", "a,b,c", "--std", "0,1,1"], ["above 0"]),
         (["--classes", "a,b,c", "--dtype", "uint16"], ["--mean is needed"]),
+        (["--classes", "a,b,c", "--scaling", "log"], ["--scaling is 'log'", "is not known"]),
+        (["--classes", "a,b,c", "--scaling", "scale:2", "--std", "1,1,1"], ["give either it or them"]),
         (["--classes", "a,b,c", "--dtype", "text"], ["--dtype"]),
         (["--classes", "a,b,c", "--tile", "0"], ["--tile 0"]),
         (["--classes", "a,b,c", "--tile", "500"], ["--tile 500", "multiple of the output stride 16"]),
