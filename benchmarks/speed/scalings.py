@@ -1,4 +1,4 @@
-"""What a scaling costs on the CPU, in ms for a tile, beside a fixed z-score.
+"""What a scaling costs on the CPU, in ms of processor for a tile, beside a fixed z-score.
 
 python -m benchmarks.speed.scalings [--side 512] [--bands 3] [--repeat 7] [--threads 2]
 """
@@ -6,7 +6,7 @@ python -m benchmarks.speed.scalings [--side 512] [--bands 3] [--repeat 7] [--thr
 from __future__ import annotations
 
 import statistics
-from time import perf_counter
+from time import process_time
 
 import torch
 
@@ -32,9 +32,9 @@ def main() -> None:
         took: dict[str, list[float]] = {"whole": [], "with holes": []}
         for _ in range(asked.repeat):
             for name, mask in (("whole", None), ("with holes", holes)):
-                started = perf_counter()
+                started = process_time()
                 scaler.scaled(values, mask)
-                took[name].append(1000 * (perf_counter() - started))
+                took[name].append(1000 * (process_time() - started))
         print(text, *(f"{name} {statistics.median(times):.2f} ms" for name, times in took.items()), sep=", ")
 
 
