@@ -25,6 +25,8 @@ from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.run.segment import segment
 
+pytest.importorskip("pystac_client", reason="the extra stac is not installed")
+
 SECRET = "s3cr3t"
 TILES = ("33UUP", "33UVP")
 DAYS = ("2026-05-01", "2026-08-15")
