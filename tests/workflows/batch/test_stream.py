@@ -168,23 +168,20 @@ def test_what_a_worker_cannot_finish_the_client_does(
     assert bytes_of(job.config.out) == bytes_of(out)
 
 
-def test_a_scene_that_fails_among_others_fails_alone(ten: Path, tmp_path: Path, recorder: Any) -> None:
+@pytest.mark.parametrize("workers", ["", "\n  workers: 2"])
+def test_a_scene_that_fails_among_others_fails_alone_and_warnings_name_their_job(
+    ten: Path, tmp_path: Path, recorder: Any, workers: str
+) -> None:
     for number in (2, 6):
         (tmp_path / f"crop_{number}.tif").write_bytes(b"this was a picture once")
-    for text in ("defaults:", "defaults:\n  workers: 2\n"):
-        ten.write_text(ten.read_text().replace("defaults:", text))
-        result = run_batch(read_jobs_file(ten), recorder)
-        states = [outcome.state for outcome in result.outcomes]
-        assert [n for n, state in enumerate(states) if state == "failed"] == [2, 6]
-        assert all(f"crop_{outcome.job.number - 1}.tif" in str(outcome.error) for outcome in result.failures)
-
-
-def test_warnings_name_their_job(ten: Path, tmp_path: Path, recorder: Any) -> None:
     for number in (3, 8):
         with rasterio.open(tmp_path / f"crop_{number}.tif", "r+") as scene:
             scene.scales = (2.0, 2.0, 2.0)
-    ten.write_text(ten.read_text().replace("defaults:", "defaults:\n  workers: 2"))
-    run_batch(read_jobs_file(ten), recorder)
+    ten.write_text(ten.read_text().replace("defaults:", f"defaults:{workers}"))
+    result = run_batch(read_jobs_file(ten), recorder)
+    states = [outcome.state for outcome in result.outcomes]
+    assert [n for n, state in enumerate(states) if state == "failed"] == [2, 6]
+    assert all(f"crop_{outcome.job.number - 1}.tif" in str(outcome.error) for outcome in result.failures)
     told = [text for text in recorder.warnings if "scale" in text]
     assert sorted(text.partition(": ")[0] for text in told) == ["jobs-results/crop_3", "jobs-results/crop_8"]
 
@@ -212,7 +209,7 @@ def ten_larger(
         ("", 1),
         pytest.param("", 2, marks=pytest.mark.slow),
         pytest.param("\n  workers: 2", 1, marks=pytest.mark.slow),
-        ("\n  workers: 2", 2),
+        pytest.param("\n  workers: 2", 2, marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_ends_all_jobs_in_flight_and_the_next_start_goes_on(
