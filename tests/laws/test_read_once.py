@@ -57,7 +57,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(source: Path | str, model: Path, out: Path, **changes: Any) -> RunConfig:
-    settings: dict[str, Any] = {"precision": "fp32", "device": "cpu", "formats": ("zarr",)}
+    settings: dict[str, Any] = {"precision": "fp32", "device": "cpu", "overlap": 0.0, "formats": ("zarr",)}
     return RunConfig(str(source), str(model), out, **{**settings, **changes})
 
 
@@ -81,12 +81,19 @@ def test_a_remote_source_is_fetched_once(
     assert (tmp_path / "out" / "preview.png").read_bytes() == picture
 
 
-@pytest.fixture
-def computed(source: Path, small_model: Path, tmp_path: Path) -> Path:
-    """Every row is done, and nothing after it."""
+@pytest.fixture(scope="module")
+def stopped(source: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of which every row is done, and nothing after it."""
+    out = tmp_path_factory.mktemp("stopped") / "out"
     with pytest.raises(KeyboardInterrupt):
-        segment(config(source, small_model, tmp_path / "out"), StopsAt("overviews"))
-    ledger = tmp_path / "out" / ".segment-tiles" / "ledger"
+        segment(config(source, small_model, out), StopsAt("overviews"))
+    return out
+
+
+@pytest.fixture
+def computed(stopped: Path, tmp_path: Path) -> Path:
+    """The ledger of a copy of it."""
+    ledger = Path(shutil.copytree(stopped, tmp_path / "out")) / ".segment-tiles" / "ledger"
     assert len(list(ledger.glob("*.thumbnail"))) == len(list(ledger.glob("*.json"))) == 3
     return ledger
 

@@ -103,6 +103,11 @@ def test_two_workers_give_the_same_bytes(
     assert picture_of(tmp_path) == picture_of(whole_run)
 
 
+@pytest.mark.parametrize(
+    "scene",
+    ["raster", pytest.param("stack", marks=SLOW), pytest.param("slide", marks=SLOW), "volume"],
+    indirect=True,
+)
 def test_a_killed_run_goes_on_to_the_same_bytes(
     bytes_of: Call, command: Call, whole_run: Path, scene: Any, tmp_path: Path
 ) -> None:

@@ -250,6 +250,7 @@ def test_nothing_but_nodata_is_no_calibration_and_what_is_damaged_is_none(
 
 
 @needs_nncf
+@pytest.mark.slow
 def test_tune_calibrates_on_several_scenes_and_auto_takes_int8_if_it_passes(
     first: FirstRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
