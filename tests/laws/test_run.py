@@ -105,7 +105,7 @@ def test_two_workers_give_the_same_bytes(
 
 @pytest.mark.parametrize(
     "scene",
-    ["raster", pytest.param("stack", marks=SLOW), pytest.param("slide", marks=SLOW), "volume"],
+    ["raster", *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "slide")), "volume"],
     indirect=True,
 )
 def test_a_killed_run_goes_on_to_the_same_bytes(
