@@ -26,7 +26,7 @@ Call = Callable[..., Any]
 SLOW = pytest.mark.slow
 """Marks kinds of scene for which a law is tried by `make test-slow`, since another test tries much the same."""
 
-ALL = ["raster", "stack", "ground", "cropped", "slide", "volume"]
+ALL = ["raster", pytest.param("stack", marks=SLOW), "ground", "cropped", "slide", "volume"]
 """Kinds of scene; stack, ground and a network that crops are tried by the other laws in `make test-slow` alone."""
 
 
@@ -105,7 +105,7 @@ def test_two_workers_give_the_same_bytes(
 
 @pytest.mark.parametrize(
     "scene",
-    ["raster", *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "slide")), "volume"],
+    ["raster", *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "cropped", "slide")), "volume"],
     indirect=True,
 )
 def test_a_killed_run_goes_on_to_the_same_bytes(
