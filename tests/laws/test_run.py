@@ -105,7 +105,11 @@ def test_two_workers_give_the_same_bytes(
 
 @pytest.mark.parametrize(
     "scene",
-    ["raster", *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "cropped", "slide")), "volume"],
+    [
+        "raster",
+        *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "cropped", "slide")),
+        "volume",
+    ],
     indirect=True,
 )
 def test_a_killed_run_goes_on_to_the_same_bytes(
