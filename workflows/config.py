@@ -29,7 +29,7 @@ from segment_tiles.workflows.options.parsers import (
     parse_models,
     parse_roi,
 )
-from segment_tiles.workflows.options.pixels import PixelSettings
+from segment_tiles.workflows.options.pixels import MapGridSettings, PixelSettings
 from segment_tiles.workflows.options.scaling import ScalingSettings
 from segment_tiles.workflows.options.stacks import StackSettings
 from segment_tiles.workflows.results.formats.table import STORE, format_names
@@ -62,7 +62,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunConfig(PixelSettings, ScalingSettings, StackSettings, DecidedSettings):
+class RunConfig(MapGridSettings, PixelSettings, ScalingSettings, StackSettings, DecidedSettings):
     """One run, as asked for; None means that the model or the machine decides.
 
     Raises
@@ -248,7 +248,11 @@ PLAN_OPTIONS: Final = tuple(
 
 EXPORT_OPTIONS: Final = tuple(
     replace(entry, is_required=True, help=FORMATS_HELP) if entry.field == "formats" else entry
-    for entry in (*chosen(RunConfig, "formats", "labels_inside", "dicom_seg"), *options_of(DecidedSettings))
+    for entry in (
+        *chosen(RunConfig, "formats", "labels_inside", "dicom_seg"),
+        *options_of(DecidedSettings),
+        *options_of(MapGridSettings),
+    )
 )
 """Options of `export`."""
 

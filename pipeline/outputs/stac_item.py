@@ -73,6 +73,8 @@ class ItemFile:
     """Whether its pixels are class codes."""
     own_classes: tuple[ClassTable, Sequence[int]] | None = None
     """Its classes and their pixels, if they are others than those of the store."""
+    own_grid: tuple[GeoRef, tuple[int, int]] | None = None
+    """Where its pixels lie, and their rows and columns, if they are not those of the store."""
 
 
 def write_item(
@@ -228,6 +230,13 @@ def _asset(
     fields: dict[str, Any] = {}
     if file.path.is_file():  # a Zarr store is a folder: it has neither a checksum nor one size
         fields |= file_fields(sha256_of_file(file.path), file.path.stat().st_size)
+    if file.own_grid is not None:
+        georef, shape = file.own_grid
+        fields |= {
+            "proj:wkt2": georef.crs_wkt,
+            "proj:shape": list(shape),
+            "proj:transform": list(georef.transform),
+        }
     if file.is_class_raster:
         fields["raster:sampling"] = "area"
         resolution = _resolution_in_metres(georef, shape)

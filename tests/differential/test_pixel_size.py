@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.features import geometry_mask
+from rasterio.features import geometry_mask, rasterize
 from rasterio.warp import reproject
 from shapely.geometry import Polygon
 
@@ -204,3 +204,50 @@ def test_the_plan_counts_what_is_computed(model: Path, tmp_path: Path) -> None:
     assert tiles["native"] > 3.5 * tiles["model"] > 3.5 * 3 * tiles[2.0]
     assert plans["model"].expected_seconds < plans["native"].expected_seconds / 3
     assert plans["model"].disk_bytes == plans["native"].disk_bytes
+
+
+def test_files_beside_the_map_lie_where_the_raster_does(
+    thresholded: Any, model: Path, tmp_path: Path
+) -> None:
+    """Polygons, item and preview of a turned raster; areas are those of the raster's own pixels."""
+    transform = TRANSFORMS["turned"]
+    values = write(tmp_path / "a.tif", transform)
+    classes, report, _ = thresholded(tmp_path / "a.tif", model, formats=("zarr", "gpkg"))
+    (folder,) = (path.parent for path in tmp_path.rglob("polygons.gpkg"))
+    polygons = gpd.read_file(folder / "polygons.gpkg", layer="polygons")
+    drawn = rasterize(
+        [(shape, code + 1) for shape, code in zip(polygons.geometry, polygons.class_code, strict=True)],
+        values.shape,
+        transform=transform,
+    )
+    np.testing.assert_array_equal(drawn, np.where(classes == NODATA, 0, classes + 1))
+    assert report["classes"][1]["area_planar"] == pytest.approx(0.25 * (classes == 1).sum())
+    item = json.loads((folder / "item.json").read_text())
+    assert item["properties"]["proj:shape"] == list(values.shape)
+    assert item["properties"]["proj:transform"][:6] == pytest.approx(list(transform)[:6])
+    assert (folder / "preview.png").stat().st_size > 1000
+
+
+def test_a_stack_is_resampled_as_a_raster_is(thresholded: Any, threshold_model: Any, tmp_path: Path) -> None:
+    values = write(tmp_path / "a.tif", TRANSFORMS["square"])
+    coarse = np.ascontiguousarray(values[:130:2, :96:2])
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": 65,
+        "width": 48,
+        "dtype": "uint8",
+        "crs": CRS,
+        "nodata": 0,
+    }
+    with rasterio.open(
+        tmp_path / "b.tif", "w", **profile, transform=TRANSFORMS["square"] @ rasterio.Affine.scale(2)
+    ) as dataset:
+        dataset.write(coarse[np.newaxis])
+    both = f"{tmp_path / 'a.tif'},{tmp_path / 'b.tif'}"
+    model = threshold_model(2, THRESHOLD)
+    own, _, _ = thresholded(both, model, resolution="native")
+    classes, report, _ = thresholded(both, model, resolution=1.0)
+    assert report["source"]["resampled"]["height"] == 66
+    np.testing.assert_array_equal(classes == NODATA, own == NODATA)
+    assert (classes == own)[own != NODATA].mean() > 0.5

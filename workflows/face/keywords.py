@@ -57,6 +57,9 @@ class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     grid_of: str | None
     sign: str | None
     level: int | None
+    crs: str | None
+    like: PathText | None
+    warp: Literal["nearest", "mode"]
     resolution: float | str
     grid: Literal["source", "model"] | None
     mpp: float | None

@@ -1,14 +1,17 @@
-"""The options on which pixels of a source are read, declared once: level, size, plane, and the grid of the result."""
+"""The options on pixels, declared once: which of a source are read, and on which grids a result and its files lie."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.options.declare import option
 from segment_tiles.workflows.options.parsers import parse_resolution
 
+WARPS: Final = ("nearest", "mode")
+"""How classes come onto another grid."""
 GRIDS: Final = ("source", "model")
 """On which a result can lie."""
 
@@ -62,3 +65,57 @@ class PixelSettings:
     def metres(self) -> float | None:
         """Metres per pixel that are asked for by number."""
         return None if isinstance(self.resolution, str) else self.resolution
+
+
+@dataclass(frozen=True, kw_only=True)  # with slots it could not stand beside other settings
+class MapGridSettings:
+    """On which grid the files that are made of a class map lie, as asked for; None: on that of the map."""
+
+    crs: str | None = option(
+        "Make the files of the class map in this CRS: EPSG:3857, WKT, or what else PROJ knows.",
+        default=None,
+        metavar="CRS",
+    )
+    like: str | None = option(
+        "Make the files of the class map on the grid of this raster.",
+        default=None,
+        metavar="RASTER",
+        is_file=True,
+    )
+    warp: str = option(
+        "How classes come onto the grid of --crs or --like: nearest or mode.",
+        default="nearest",
+        choices=WARPS,
+    )
+
+    @property
+    def map_grid(self) -> MapGrid | None:
+        """What is asked for; None if nothing is.
+
+        Raises
+        ------
+        UsageError
+            If both a CRS and a raster are, or a way without either.
+        """
+        if self.crs is not None and self.like is not None:
+            msg = f"--crs {self.crs} and --like {self.like} exclude each other; give one of them"
+            raise UsageError(msg)
+        if self.crs is None and self.like is None:
+            if self.warp != "nearest":
+                msg = f"--warp is {self.warp}, but the map stays on its grid; give --crs or --like too"
+                raise UsageError(msg)
+            return None
+        return MapGrid(self.crs, self.like, self.warp)
+
+
+@dataclass(frozen=True, slots=True)
+class MapGrid:
+    """A grid that is asked for, not looked at yet."""
+
+    crs: str | None
+    like: str | None
+    warp: str
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {"crs": self.crs, "like": self.like, "warp": self.warp}

@@ -16,6 +16,7 @@ from segment_tiles.pipeline.models.package import MANIFEST_FILE
 from segment_tiles.pipeline.names import is_url, shown_name, title_of
 from segment_tiles.pipeline.outputs.stac_item import ItemFile, Provenance, read_item, update_item, write_item
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_georef
+from segment_tiles.pipeline.outputs.warped_map import grid_of_file
 from segment_tiles.pipeline.sources.stacks.description import files_of
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.results.finished_report import MADE_WITH
@@ -108,7 +109,7 @@ def _assets(directory: OutputDirectory, report: Mapping[str, Any]) -> list[ItemF
 
 
 def _own_classes(file: ItemFile, ways: Mapping[str, Any], report: Mapping[str, Any]) -> ItemFile:
-    """Return a file with the classes that it has, if an export gave it others than the store has."""
+    """Return a file with the classes and the grid that it has, if they are not those of the store."""
     made = format_of_file(file.path.name)
     way = {} if made is None else ways.get(made.name, {})
     own, counts = None, _pixel_counts(report)
@@ -118,7 +119,9 @@ def _own_classes(file: ItemFile, ways: Mapping[str, Any], report: Mapping[str, A
     if "reclass" in way:
         reclass = Reclass.from_plain(way["reclass"])
         own, counts = reclass.table, reclass.sums(counts)
-    return file if own is None else replace(file, own_classes=(own, counts))
+    file = file if own is None else replace(file, own_classes=(own, counts))
+    is_raster = "grid" in way and file.path.suffix == ".tif"
+    return replace(file, own_grid=grid_of_file(file.path)) if is_raster else file
 
 
 def item_file(path: Path) -> ItemFile:

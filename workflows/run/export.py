@@ -16,6 +16,7 @@ from segment_tiles.pipeline.grid.decision import decision_of
 from segment_tiles.pipeline.grid.reclass import Reclass, check_codes_of_run, reclass_of
 from segment_tiles.pipeline.outputs.stores.store import open_store, read_class_table
 from segment_tiles.workflows.options.decision import named_score
+from segment_tiles.workflows.options.pixels import MapGridSettings
 from segment_tiles.workflows.options.polygons import PolygonSettings
 from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.output_folder.check import refuse_url
@@ -44,6 +45,9 @@ def export_run(
     threshold: tuple[str, ...] = (),
     unsure: float | None = None,
     reclass: Path | None = None,
+    crs: str | None = None,
+    like: str | None = None,
+    warp: str = "nearest",
     **polygons: Any,
 ) -> list[str]:
     """Make formats, replacing older files of these names, and return the names of the files.
@@ -51,7 +55,8 @@ def export_run(
     ``labels_inside`` puts OME-Zarr labels into the OME-Zarr source of the run; ``dicom_seg``
     says how the segments of DICOM SEG are stored; ``threshold`` and ``unsure`` give classes anew, from the scores that
     the run kept; ``reclass`` is a file that says what becomes of the classes, in the
-    files that are made: store and report stay; ``polygons`` are fields of `PolygonSettings`.
+    files that are made: store and report stay; ``crs`` or ``like``, with ``warp``, give their grid, as in
+    `MapGridSettings`; ``polygons`` are fields of `PolygonSettings`.
 
     Raises
     ------
@@ -77,7 +82,8 @@ def export_run(
         table = read_class_table(group) if decided is None else decided.table
         reclassed = None if reclass is None else _reclass(reclass, table)
         settings = PolygonSettings(**polygons)
-        options = FormatOptions(labels_inside, dicom_seg, settings, decided, reclassed)
+        grid = MapGridSettings(crs=crs, like=like, warp=warp).map_grid
+        options = FormatOptions(labels_inside, dicom_seg, settings, decided, reclassed, grid)
         subject = subject_of_result(group, report, options)
         check_formats(formats, subject)
         notes = make_decided(Work(path, group, report, subject, _tell_nobody), formats)

@@ -12,6 +12,7 @@ from segment_tiles.pipeline.outputs.stores.seals import read_sealed
 from segment_tiles.pipeline.sources.versions.version import Version
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import options_of
+from segment_tiles.workflows.options.pixels import MapGridSettings
 from segment_tiles.workflows.options.polygons import PolygonSettings
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import check_same_source, read_record
@@ -24,7 +25,7 @@ from segment_tiles.workflows.run.taken_up import is_store_kept
 
 NOT_OF_THE_RESULT: Final = {
     "out", "formats", "labels_inside", "memory", "workers", "scheduler", "cluster", "trust", "restart",
-    *(entry.field for entry in options_of(PolygonSettings)),
+    *(entry.field for entry in (*options_of(PolygonSettings), *options_of(MapGridSettings))),
 }  # fmt: skip
 """Options on which no byte of the class map depends."""
 

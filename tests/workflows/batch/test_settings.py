@@ -36,7 +36,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "nodata-rule": "any", "alpha": "band", "level": 1, "scaling": "z-score:tile",
         "mpp": 0.5, "source-mpp": 0.25, "z": 1, "t": 2,
         "tissue": "otsu", "assets": ["red", "nir@2"], "grid-of": "red", "sign": "planetary_computer.sign",
-        "resolution": 0.1, "grid": "model",
+        "resolution": 0.1, "grid": "model", "crs": "EPSG:3857", "like": "like.tif", "warp": "mode",
         "labels-inside": True, "dicom-seg": "labelmap", "axis": "all", "neighbours": 1, "format": ["cog"],
         "scores": True, "preview": False, "item": False,
         "connectivity": 8, "classes": ["a"], "background": "b", "majority": 3, "sieve": 25, "min-hole": "9px",

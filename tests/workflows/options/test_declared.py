@@ -24,7 +24,7 @@ WRONG: dict[str, Any] = {
     "tile": "large", "overlap": "half", "blend": "cosine", "batch": "many", "device": "tpu", "precision": "fp8",
     "backend": "tensorflow", "tta": "mirrors", "bands": "0,1", "roi": "3,0,1,1", "nodata": "none",
     "nodata_rule": "some", "alpha": "yes", "level": "0.5", "mpp": "-1", "source_mpp": "fine", "z": "-1", "t": "x",
-    "resolution": "fine", "grid": "mine",
+    "resolution": "fine", "grid": "mine", "warp": "cubic",
     "neighbours": "two", "format": "dwg", "dicom_seg": "bits", "memory": "lots", "workers": "all", "model": "a,a",
 }  # fmt: skip
 

@@ -311,6 +311,17 @@ def test_the_models_pixel_size_is_read_unless_another_is_asked_for(slide: Path, 
     assert "says 0.5 micrometres per pixel; --source-mpp 0.25 is used instead" in wrong.warnings[0]
 
 
+def test_a_result_may_lie_on_full_resolution(slide: Path, model: Path, quiet: Any, tmp_path: Path) -> None:
+    codes = {}
+    for grid in ("source", "model"):
+        out = tmp_path / grid
+        segment(config(slide, model, out, tissue="off", roi=(1000, 1200, 1700, 1603), grid=grid), quiet)
+        codes[grid] = open_store(out / "classes.zarr")["classes"][:]
+    assert codes["source"].shape == (403, 700)
+    assert len(np.unique(codes["model"])) > 1
+    np.testing.assert_array_equal(codes["source"], codes["model"].repeat(2, 0).repeat(2, 1)[:403])
+
+
 def grey_and_colour(tmp_path: Path, write_as: Callable[..., Path]) -> dict[str, Path]:
     values = np.random.default_rng(0).integers(0, 255, (3, 96, 80), dtype=np.uint8)
     silent = tmp_path / "silent.zarr"

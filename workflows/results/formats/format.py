@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from segment_tiles.workflows.options.pixels import MapGrid
 from segment_tiles.workflows.options.polygons import PolygonSettings
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from segment_tiles.pipeline.grid.classes import ClassTable
     from segment_tiles.pipeline.grid.georef import GeoRef
     from segment_tiles.pipeline.grid.reclass import Reclass
+    from segment_tiles.pipeline.outputs.warped_map import WarpedGrid
     from segment_tiles.pipeline.vectors.files.formats import VectorFormat
     from segment_tiles.workflows.results.formats.decided import Decided
 
@@ -34,6 +36,8 @@ class FormatOptions:
     """How an export gave the classes anew, by thresholds."""
     reclass: Reclass | None = None
     """What becomes of the classes of a finished map; of a run, its map has the new ones already."""
+    map_grid: MapGrid | None = None
+    """Another grid on which files of the class map are to lie."""
 
 
 AS_USUAL: Final = FormatOptions()
@@ -63,6 +67,15 @@ class Subject:
     options: FormatOptions
     has_scores: bool = False
     """Whether the store has the probabilities of all classes."""
+    warped: WarpedGrid | None = None
+    """The grid on which files of the class map will lie, if it is another than that of the store."""
+
+    @property
+    def of_files(self) -> Subject:
+        """The class map as files have it."""
+        if self.warped is None:
+            return self
+        return replace(self, georef=self.warped.georef, shape=self.warped.shape, is_whole=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +147,8 @@ class Format:
     """Whether a reclass changes it; what says how sure the model was of its own classes stays."""
     has_confidence: bool = False
     """Whether thresholds change it though a reclass does not: it tells the score of the class of each pixel."""
+
+    @property
+    def follows_grid(self) -> bool:
+        """Whether its file lies on another grid if the user asks for one: what is made of classes and confidence."""
+        return self.has_map_classes or self.has_confidence

@@ -15,6 +15,7 @@ from segment_tiles.workflows.polygons.polygonize import take_up_tiles
 from segment_tiles.workflows.results.finished_report import is_there
 from segment_tiles.workflows.results.formats.decided import decided_store
 from segment_tiles.workflows.results.formats.format import AS_USUAL, Format, FormatOptions, Work
+from segment_tiles.workflows.results.formats.other_grid import on_other_grid
 from segment_tiles.workflows.results.formats.reclassed import reclassed_report, reclassed_store
 from segment_tiles.workflows.results.formats.table import format_of
 
@@ -36,6 +37,8 @@ def way_of(wanted: Format, options: FormatOptions) -> Way:
     way: dict[str, Any] = {} if wanted.vector is None else given_settings(options.polygons)
     if options.decided is not None and follows_thresholds(wanted):
         way["decided"] = options.decided.as_plain()
+    if options.map_grid is not None and wanted.follows_grid:
+        way["grid"] = options.map_grid.as_plain()
     if options.reclass is not None and wanted.has_map_classes:
         way["reclass"] = options.reclass.as_plain()
     return way
@@ -59,6 +62,17 @@ def make_formats(work: Work, names: Sequence[str]) -> list[str]:
     ways = {wanted.name: (wanted.file, way_of(wanted, work.subject.options)) for wanted in formats}
     begin_files(work.folder / OWN_FOLDER, work.folder, ways)
     take_up_tiles(work.folder, [work.folder / wanted.file for wanted in formats if wanted.vector is not None])
+    follow = [wanted for wanted in formats if wanted.follows_grid]
+    if work.subject.warped is None or not follow:
+        return _reclassed(work, formats)
+    notes = _reclassed(work, [wanted for wanted in formats if not wanted.follows_grid])
+    work.stage("another grid")
+    with on_other_grid(work) as there:
+        return notes + _reclassed(there, follow)
+
+
+def _reclassed(work: Work, formats: list[Format]) -> list[str]:
+    """Make formats, those with classes of the map by the reclass of the options."""
     reclass = work.subject.options.reclass
     if reclass is None:
         return _made(work, formats)

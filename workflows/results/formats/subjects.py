@@ -13,7 +13,9 @@ from segment_tiles.workflows.scenes.registry import kind_named, kind_of_report
 if TYPE_CHECKING:
     import zarr
 
+    from segment_tiles.pipeline.outputs.warped_map import WarpedGrid
     from segment_tiles.workflows.config import RunConfig
+    from segment_tiles.workflows.scenes.kind import Extent
     from segment_tiles.workflows.scenes.scene import Scene
 
 
@@ -21,6 +23,7 @@ def subject_of_scene(config: RunConfig, scene: Scene) -> Subject:
     """Return the class map that a run will make."""
     kind = kind_named(scene.kind)
     extent = kind.extent(scene)
+    options = format_options(config)
     return Subject(
         scene.uri,
         kind.formats_of(extent.georef),
@@ -30,14 +33,31 @@ def subject_of_scene(config: RunConfig, scene: Scene) -> Subject:
         tuple(scene.spec.levels),
         scene.classes,
         scene.manifest.name,
-        format_options(config),
+        options,
         config.scores,
+        _warped(options, extent),
     )
 
 
 def format_options(config: RunConfig) -> FormatOptions:
     """Return what a run asks of some formats."""
-    return FormatOptions(config.labels_inside, config.dicom_seg, settings_in(config))
+    return FormatOptions(
+        config.labels_inside, config.dicom_seg, settings_in(config), map_grid=config.map_grid
+    )
+
+
+def _warped(options: FormatOptions, extent: Extent) -> WarpedGrid | None:
+    """Return the other grid that is asked for, looked at."""
+    asked = options.map_grid
+    if asked is None:
+        return None
+    # brings rasterio, which most requests that are refused do without
+    from segment_tiles.pipeline.outputs.warped_map import warped_grid  # noqa: PLC0415
+
+    rows, columns = extent.shape[-2:]
+    return warped_grid(
+        extent.georef, (rows, columns), crs=asked.crs, like=asked.like, by_mode=asked.warp == "mode"
+    )
 
 
 def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: FormatOptions) -> Subject:
@@ -57,4 +77,5 @@ def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: For
         report["model"]["name"],
         options,
         "scores" in group,
+        _warped(options, extent),
     )

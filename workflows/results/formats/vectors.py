@@ -29,10 +29,9 @@ def polygon_format(vector: VectorFormat) -> Format:
     file = f"polygons{vector.extensions[0]}"
 
     def check(subject: Subject) -> None:
-        vector.check_crs(subject.source, subject.georef.crs)
-        check_request(
-            _spec(subject), options_in_pixels(subject.options.polygons, _spec(subject), VECTOR_TILE)
-        )
+        spec = _spec(subject.of_files)
+        vector.check_crs(subject.source, spec.georef.crs)
+        check_request(spec, options_in_pixels(subject.options.polygons, spec, VECTOR_TILE))
 
     return Format(
         vector.name,
