@@ -108,7 +108,7 @@ def _segment(
     try:
         config, scene = checked_request(asked)
     except (SourceError, ReadFailedError) as error:
-        report = complete_without_source(asked, directory, error, known.before)
+        report = complete_without_source(asked, directory, error, known.before, with_overviews.before)
         if report is None:
             raise
         return _told(RunResult(report, was_finished=True), listener)

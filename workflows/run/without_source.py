@@ -44,7 +44,11 @@ def _is_same_request(before: Mapping[str, str], config: RunConfig) -> bool:
 
 
 def complete_without_source(
-    config: RunConfig, directory: OutputDirectory, error: SegmentTilesError, version: Version
+    config: RunConfig,
+    directory: OutputDirectory,
+    error: SegmentTilesError,
+    version: Version,
+    with_overviews: Version,
 ) -> dict[str, Any] | None:
     """Return the report of a run that is complete but for its preview, and note that there is none.
 
@@ -58,6 +62,8 @@ def complete_without_source(
         Why the source cannot be read.
     version
         Of what lies there now, if anything does.
+    with_overviews
+        The same with overviews beside it, which count if the run was resampled.
 
     Returns
     -------
@@ -75,7 +81,8 @@ def complete_without_source(
         record, kept = read_record(directory.record), read_sealed(directory.computed)
         if record is None or kept is None or not _is_same_request(kept["request"], config):
             return None
-        check_same_source(record, version, config.out)
+        is_resampled = "--resolution" in record.settings
+        check_same_source(record, with_overviews if is_resampled else version, config.out)
         report: dict[str, Any] = dict(kept["report"])
         if report["fingerprint"] != record.fingerprint or not _is_complete(config, directory, report):
             return None
