@@ -63,7 +63,7 @@ def sketch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preview that takes no time; the source is opened for it all the same."""
 
     def drawn(path: Path, scene: Any, *_: object) -> None:
-        picture.opened_plane(scene).close()
+        picture.opened_on_grid(scene).close()
         path.write_bytes(b"picture")
 
     monkeypatch.setattr("segment_tiles.workflows.scenes.rasters.picture.write_run_preview", drawn)
@@ -372,7 +372,7 @@ def test_a_source_that_cannot_be_read_for_the_preview(
     def unreadable(*_: object) -> None:
         raise ReadFailedError("a.tif: gone")
 
-    monkeypatch.setattr("segment_tiles.workflows.scenes.rasters.picture.opened_plane", unreadable)
+    monkeypatch.setattr("segment_tiles.workflows.scenes.rasters.picture.opened_on_grid", unreadable)
     report, heard = go_on(killed)
     assert heard.warnings == ["preview.png was not drawn, because the source cannot be read: a.tif: gone"]
     assert heard.warnings[0] in report["warnings"]
