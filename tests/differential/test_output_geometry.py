@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import segment_tiles as st
 from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.model_packages.weights_import import import_model
 from segment_tiles.workflows.options.model_import import import_request_from
 
@@ -248,3 +249,12 @@ def plain_logits(
         answer_of(path, case), image, tile=case.tile, margin=case.margin, overlap=case.overlap
     )
     return found
+
+
+@pytest.mark.parametrize("asked", [{"margin": 3}, {"multi_label": True}, {"constants": "a=1"}])
+def test_what_is_of_graphs_is_refused_for_weights(tmp_path: Path, asked: dict[str, Any]) -> None:
+    weights = find_model("canopy-rgb") / "weights.safetensors"
+    request = import_request_from(path=weights, out=tmp_path / "model", classes="a,b", **asked)
+    with pytest.raises(UsageError, match=f"--{next(iter(asked)).replace('_', '-')} is of graphs"):
+        import_model(request)
+    assert not (tmp_path / "model").exists()
