@@ -51,7 +51,8 @@ class RasterSpec:
     scale_offsets: tuple[tuple[float, float], ...] = ()
     """Scale and offset by which stored values of each band that is read become physical; empty if no band has any."""
     reductions: tuple[float, ...] = ()
-    """How many times fewer rows than this raster its overviews have; empty if it has none, or none was looked for."""
+    """How many times fewer rows than this raster its overviews have, in their order; empty if it has none, or none was
+    looked for."""
     work_bytes: int = 0
     """Bytes that one handle takes on the way from what is decoded to what it returns."""
     downsample: tuple[float, float] | None = None

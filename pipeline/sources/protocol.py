@@ -36,7 +36,7 @@ class HasOverviews(Protocol):
 
     @property
     def reductions(self) -> tuple[float, ...]:
-        """How many times fewer rows each of them has; empty if there are none."""
+        """How many times fewer rows each of them has, in any order; empty if there are none."""
         ...
 
 

@@ -47,14 +47,17 @@ class PyramidFacts:
         return downsample(self.levels[0], self.levels[level])
 
     def level_for(self, mpp: float, full: tuple[float, float]) -> int:
-        """Return the coarsest Level whose pixels are no larger than ``mpp``; 0 where all are larger."""
+        """Return the coarsest Level whose pixels are no larger than ``mpp``; 0 where all are larger.
+
+        Overviews lie in a file in any order.
+        """
         fine_enough = [
             level
             for level in range(len(self.levels))
             if max(size * step for size, step in zip(full, self.downsample(level), strict=True))
             <= mpp * (1 + SAME_SIZE)
         ]
-        return max(fine_enough, default=0)
+        return max(fine_enough, key=self.downsample, default=0)
 
 
 def downsample(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:

@@ -139,7 +139,7 @@ class PyramidSource:
 
     def _level_of_thumbnail(self, downsample: float) -> int:
         wanted = [i for i in range(len(self.facts.levels)) if max(self.facts.downsample(i)) <= downsample]
-        return max(wanted, default=0)
+        return max(wanted, key=self.facts.downsample, default=0)
 
     def _values(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         if self._factor == (1.0, 1.0):

@@ -44,7 +44,7 @@ class Placed:
         self.file.close()
 
 
-def placed(file: Any, uri: str) -> Placed:
+def placed(file: Any, uri: str, *, is_overview: bool = False) -> Placed:
     """Return a raster as GDAL places it: one with ground control points alone through the warped view.
 
     The view has the nearest pixel of the file everywhere, computed without approximation, so that a value does not
@@ -53,11 +53,20 @@ def placed(file: Any, uri: str) -> Placed:
     Raises
     ------
     SourceError
-        If the points cannot be used.
+        If the points cannot be used, or the file is an overview: of its points GDAL makes another grid.
     """
     points, crs = file.gcps
-    if not file.transform.is_identity or len(points) < GCPS_AT_LEAST or crs is None:
+    # GDAL gives overviews of a raster without transform no size of pixels
+    has_transform = not file.transform.is_identity and not (is_overview and file.transform.determinant == 0)
+    if has_transform or len(points) < GCPS_AT_LEAST or crs is None:
         return Placed(file, file)
+    if is_overview:
+        file.close()
+        msg = (
+            f"{uri}: is placed by its {len(points)} ground control points, which overviews do not have: leave --level "
+            "out, or apply the points first: gdalwarp"
+        )
+        raise SourceError(msg)
     has_alpha = any(kind.name == "alpha" for kind in file.colorinterp)
     try:
         view = WarpedVRT(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import numpy as np
@@ -217,14 +218,17 @@ class RasterFile:
     @property
     def level_count(self) -> int:
         """Levels that the file has: full resolution and its overviews."""
-        return 1 + len(self._dataset.overviews(1))
+        return 1 + len(self.reductions)
 
     @property
     def reductions(self) -> tuple[float, ...]:
-        """How many times fewer rows the overviews have that all bands have."""
+        """How many times fewer rows the overviews of all bands have, as the file lists them: Level 1 first."""
+        if self._raster.is_warped:
+            return ()  # those of the file lie elsewhere
         with self._environment(), damage_refused(self._uri, WHAT):
-            shared = set.intersection(*(set(self._dataset.overviews(band)) for band in self._bands))
-        return tuple(sorted(map(float, shared)))
+            of_bands = [self._dataset.overviews(band) for band in self._dataset.indexes]
+        shared = takewhile(lambda level: len(set(level)) == 1, zip(*of_bands, strict=False))
+        return tuple(float(level[0]) for level in shared)
 
     def close(self) -> None:
         """Release the GDAL handle."""
@@ -250,7 +254,7 @@ class RasterFile:
     def _opened(self, settings: Mapping[str, Any] | None, name: str) -> Placed:
         options = {} if self._level == 0 else {"overview_level": self._level - 1}
         with self._environment(settings):
-            return placed(rasterio.open(name, **options), self._uri)
+            return placed(rasterio.open(name, **options), self._uri, is_overview=self._level > 0)
 
     def _retry(
         self, read: Callable[[], Result], window: Window, settings: Mapping[str, Any] | None = None

@@ -32,7 +32,7 @@ def level_for(spec: RasterSpec, reductions: tuple[float, ...], metres: float, ur
     spec
         Of full resolution.
     reductions
-        How many times fewer rows the overviews have, in their order.
+        How many times fewer rows the overviews have, in the order of the file: the first is Level 1.
     metres, uri
         As for `factors`.
 
