@@ -21,7 +21,7 @@ from pyproj import CRS
 from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import box
 
-from segment_tiles.pipeline.errors import OutputError, PlanError, WriteFailedError
+from segment_tiles.pipeline.errors import OutputError, PlanError, UsageError, WriteFailedError
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
@@ -142,7 +142,10 @@ def test_two_pixels_of_tolerance_leave_a_fifth_of_the_vertices_of_the_demo_map(
 def test_a_scene_of_another_kind_runs_with_one_warning(shared_data: Path, tmp_path: Path) -> None:
     """Landsat 8: uint16, bands blue, green, red, a black corner, no declared nodata."""
     scene, listener = shared_data / "landsat8" / "scene.tif", Recorder()
-    result = segment(config(scene, "canopy-rgb", tmp_path, nodata=0.0, formats=("zarr", "cog")), listener)
+    with pytest.raises(UsageError, match=r"has pixels of 30 m and would be enlarged 300 times .* or native"):
+        segment(config(scene, "canopy-rgb", tmp_path, nodata=0.0), listener)
+    native = {"nodata": 0.0, "resolution": "native", "formats": ("zarr", "cog")}
+    result = segment(config(scene, "canopy-rgb", tmp_path, **native), listener)
     about_type = [text for text in listener.warnings if "uint16" in text]
     assert len(about_type) == 1
     with rasterio.open(scene) as source, rasterio.open(tmp_path / "classes.tif") as classes:
