@@ -26,6 +26,18 @@ RESAMPLINGS: Final[tuple[str, ...]] = get_args(MemberResampling)
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What is said of one file of a member."""
+
+    band: int | None = None
+    """1-based; None: all but an alpha band."""
+    nodata: float | None = None
+    """As scale and offset in place of what the file says; None: as it says."""
+    scale: float | None = None
+    offset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """Bands of a file, or of files of one grid of which later ones lie on top."""
 
@@ -43,6 +55,12 @@ class Member:
     """What stored values are multiplied by to become physical ones, in place of what the file says."""
     offset: float | None = None
     """What is then added."""
+    layers: tuple[Told, ...] = ()
+    """What is said of each file, if it is not the same of all; those above then do not count."""
+
+    def told(self, layer: int) -> Told:
+        """Return what is said of a file, by its position among ``files``."""
+        return self.layers[layer] if self.layers else Told(self.band, self.nodata, self.scale, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,9 @@ class StackDescription:
         """Return the name of the stack."""
         whole = _short(asdict(self), StackDescription)
         whole["members"] = [_short(entry, Member) for entry in whole["members"]]
+        for entry in whole["members"]:
+            if "layers" in entry:
+                entry["layers"] = [_short(layer, Told) for layer in entry["layers"]]
         return STACK + json_text(whole, indent=None)
 
     def with_files(self, changed: Callable[[str], str]) -> StackDescription:
@@ -90,11 +111,11 @@ def stack_named(uri: str) -> StackDescription:
     """
     try:
         found = json.loads(uri.removeprefix(STACK))
-        members = tuple(
-            Member(**{**entry, "files": tuple(map(str, entry["files"]))}) for entry in found.pop("members")
-        )
+        members = tuple(map(_member_of, found.pop("members")))
         if not members or not all(member.files for member in members):
             raise ValueError("it has no members")
+        if not all(len(member.layers) in {0, len(member.files)} for member in members):
+            raise ValueError("layers are as many as files")
         if not all(member.resampling in RESAMPLINGS for member in members):
             raise ValueError(f"resampling is one of {', '.join(RESAMPLINGS)}")
         return StackDescription(members, **found)
@@ -103,9 +124,15 @@ def stack_named(uri: str) -> StackDescription:
         raise SourceError(msg) from error
 
 
+def _member_of(entry: Mapping[str, Any]) -> Member:
+    layers = tuple(Told(**layer) for layer in entry.get("layers", ()))
+    return Member(**{**entry, "files": tuple(map(str, entry["files"])), "layers": layers})
+
+
 def identity_of(uri: str) -> str:
     """Return what identifies a stack: its name without the secrets in those of its files."""
-    return stack_named(uri).with_files(shown_name).text()
+    found = stack_named(uri).with_files(shown_name)
+    return replace(found, grid_of=shown_name(found.grid_of)).text()
 
 
 def files_of(uri: str) -> tuple[str, ...]:

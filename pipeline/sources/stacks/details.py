@@ -1,13 +1,21 @@
-"""What a stack says of itself, for `info` and for notes: every member, and how it was brought onto the grid."""
+"""What a stack says of itself: its spec, and for `info` and notes every member and how it came onto the grid."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from segment_tiles.pipeline.grid.raster import RasterSpec, json_number
 from segment_tiles.pipeline.names import shown_name, title_of
+from segment_tiles.pipeline.sources.stacks.grid import Axis, Grid
+from segment_tiles.pipeline.sources.stacks.members import Band
 from segment_tiles.pipeline.sources.stacks.part import Part
+
+OTHER_UNITS: Final = "has another scale or offset than"
+"""In the line about files of one band that do not have the same."""
 
 
 def stack_details(parts: Sequence[Part], spec: RasterSpec, grid_of: str) -> dict[str, Any]:
@@ -57,3 +65,73 @@ def _pixel(spec: RasterSpec) -> str:
     """Return the width of pixels, and their height if it is another."""
     width, height = abs(spec.georef.transform[0]), abs(spec.georef.transform[4])
     return f"{width:g}" if width == height else f"{width:g} x {height:g}"
+
+
+def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: Sequence[Part]) -> RasterSpec:
+    """Return what is known of the stack; its chunk and its cache are those of all parts together."""
+    names = tuple(band.name for band in bands)
+    marks = tuple(band.nodata for band in bands)
+    base = next((part for part in parts if part.at.is_same), parts[0])
+    rows, columns = base.source.spec.chunk
+    rows, columns = _on_grid(rows, base.at.rows), _on_grid(columns, base.at.columns)
+    # what the cache holds for a row of chunks of each file, for each pixel of one of the base
+    shares = (
+        part.source.spec.cached_bytes
+        * abs(part.at.rows.factor * part.at.columns.factor)
+        * max(1.0, _on_grid(part.source.spec.chunk[0], part.at.rows) / rows)
+        for part in parts
+    )
+    return RasterSpec(
+        bands=len(bands),
+        height=grid.shape[0],
+        width=grid.shape[1],
+        dtype=np.result_type(*(part.source.spec.dtype for part in parts)).name,
+        georef=grid.georef,
+        nodata=marks if any(mark is not None for mark in marks) else (),
+        band_names=names if any(names) else (),
+        band_numbers=numbers,
+        scale_offsets=_scale_offsets(bands, parts),
+        chunk=(min(rows, grid.shape[0]), min(columns, grid.shape[1])),
+        decoded_bytes=int(np.ceil(sum(shares))),
+    )
+
+
+def _scale_offsets(bands: Sequence[Band], parts: Sequence[Part]) -> tuple[tuple[float, float], ...]:
+    """Return scale and offset of every band; nothing if no file has any, or files of one band have different ones."""
+    found = _units(bands, parts)
+    if any(len(pairs) != 1 for pairs in found) or all(set(pairs) == {(1.0, 0.0)} for pairs in found):
+        return ()
+    return tuple(pair for pairs in found for pair in pairs)
+
+
+def other_units(bands: Sequence[Band], parts: Sequence[Part]) -> tuple[str, ...]:
+    """Return a line for each two files of one band that have other scales or offsets."""
+    lines = []
+    for pairs in _units(bands, parts):
+        if len(pairs) > 1:
+            (first, file), (second, other) = list(pairs.items())[:2]
+            lines.append(
+                f"{shown_name(other)}: {OTHER_UNITS} {shown_name(file)}, on which it lies: {second[0]:g} and "
+                f"{second[1]:g}, not {first[0]:g} and {first[1]:g}"
+            )
+    return tuple(dict.fromkeys(lines))
+
+
+def _units(bands: Sequence[Band], parts: Sequence[Part]) -> list[dict[tuple[float, float], str]]:
+    """Return the pairs of scale and offset of every band, each with the first file that has it."""
+    found: list[dict[tuple[float, float], str]] = [{} for _ in bands]
+    for part in parts:
+        pairs = part.source.spec.scale_offsets or ((1.0, 0.0),) * len(part.positions)
+        for position, own in zip(part.positions, pairs, strict=True):
+            told = bands[position].member.told(part.layer)
+            scale, offset = (
+                of_file if one is None else float(one)
+                for one, of_file in zip((told.scale, told.offset), own, strict=True)
+            )
+            found[position].setdefault((scale, offset), part.file)
+    return found
+
+
+def _on_grid(pixels: int, axis: Axis) -> int:
+    """Return how many pixels of the grid so many of a file take."""
+    return max(1, math.ceil(pixels / abs(axis.factor)))

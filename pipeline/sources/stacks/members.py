@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any
 
-import numpy as np
-
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.grid.raster import RasterSpec
-from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.protocol import Source
-from segment_tiles.pipeline.sources.stacks.description import Member, StackDescription
-from segment_tiles.pipeline.sources.stacks.grid import Axis, Grid, grid_of_files, is_finer, placement
+from segment_tiles.pipeline.sources.stacks.description import Member, MemberResampling, StackDescription
+from segment_tiles.pipeline.sources.stacks.grid import Grid, grid_of_files, is_finer, placement
 from segment_tiles.pipeline.sources.stacks.part import Part
+from segment_tiles.pipeline.wording import counted
 
 Opened = Callable[[str, tuple[int, ...] | None, float | None, int], Source]
 """Opens a file with these of its bands (None: all but an alpha band) and this nodata value (None: the declared), at a
@@ -30,8 +27,8 @@ class Band:
 
     member: Member
     """Where it comes from."""
-    number: int
-    """1-based band of each file."""
+    numbers: tuple[int, ...]
+    """1-based band of each file of the member."""
     name: str
     """Of the band; empty if it has none."""
     nodata: float | None
@@ -52,21 +49,17 @@ class Files:
         self._looked_at: dict[Key, Source] = {}
         self.specs: Specs = {}
         for member in description.members:
-            for file in member.files:
-                key = (file, member.band, member.nodata)
+            for layer in range(len(member.files)):
+                key = key_of(member, layer)
                 if key not in self.specs:
-                    source = self._open(key, None if member.band is None else (member.band,), 0)
+                    source = self._open(key, None if key[1] is None else (key[1],), 0)
                     self._looked_at[key] = source
                     self.specs[key] = source.spec
 
     def read(self, key: Key, bands: tuple[int, ...], level: int) -> Source:
         """Return a file opened with these bands at a Level; no other part reads it."""
         source = self._looked_at.get(key)
-        if (
-            level == 0
-            and source is not None
-            and (source.spec.band_numbers or tuple(range(1, source.spec.bands + 1))) == bands
-        ):
+        if level == 0 and source is not None and _numbers(source.spec) == bands:
             return self._looked_at.pop(key)
         return self._open(key, bands, level)
 
@@ -90,19 +83,45 @@ class Files:
 
 
 def bands_of(description: StackDescription, specs: Specs) -> list[Band]:
-    """Return the bands of all members in their order; a name that two have says of neither which it is."""
+    """Return the bands of all members in their order; a name that two have says of neither which it is.
+
+    Raises
+    ------
+    SourceError
+        If files of one member have other numbers of bands.
+    """
     found = []
     for member in description.members:
-        spec = specs[member.files[0], member.band, member.nodata]
-        numbers = spec.band_numbers or tuple(range(1, spec.bands + 1))
-        for index, number in enumerate(numbers):
-            name = member.name if len(numbers) == 1 else f"{member.name}.{index + 1}" * bool(member.name)
+        spec, of_layers = specs[key_of(member, 0)], _numbers_of_layers(member, specs)
+        count = len(of_layers[0])
+        for index, numbers in enumerate(zip(*of_layers, strict=True)):
+            name = member.name if count == 1 else f"{member.name}.{index + 1}" * bool(member.name)
             own = spec.band_names[index] if spec.band_names else ""
-            stem = PurePath(shown_name(member.files[0])).stem if len(numbers) == 1 else ""
+            stem = PurePath(shown_name(member.files[0])).stem if count == 1 else ""
             mark = spec.nodata[index] if spec.nodata else None
-            found.append(Band(member, number, name or own or stem, mark))
+            found.append(Band(member, numbers, name or own or stem, mark))
     names = [band.name for band in found]
     return [replace(band, name="") if names.count(band.name) > 1 else band for band in found]
+
+
+def _numbers(spec: RasterSpec) -> tuple[int, ...]:
+    return spec.band_numbers or tuple(range(1, spec.bands + 1))
+
+
+def _numbers_of_layers(member: Member, specs: Specs) -> list[tuple[int, ...]]:
+    """Return the bands of each file of a member: of all those of the first, unless more is said of each."""
+    first = _numbers(specs[key_of(member, 0)])
+    if not member.layers:
+        return [first] * len(member.files)
+    found = [_numbers(specs[key_of(member, layer)]) for layer in range(len(member.files))]
+    for file, own in zip(member.files, found, strict=True):
+        if len(own) != len(first):
+            msg = (
+                f"{shown_name(file)}: has {counted(len(own), 'band')}, but {shown_name(member.files[0])}, on which it "
+                f"lies, has {len(first)}; choose other assets"
+            )
+            raise SourceError(msg)
+    return found
 
 
 def chosen_bands(bands: Sequence[int] | None, count: int) -> tuple[int, ...]:
@@ -122,9 +141,10 @@ def chosen_bands(bands: Sequence[int] | None, count: int) -> tuple[int, ...]:
     return tuple(bands)
 
 
-def key_of(member: Member, file: str) -> Key:
-    """Return under which key a file of a member is known."""
-    return file, member.band, member.nodata
+def key_of(member: Member, layer: int) -> Key:
+    """Return under which key a file of a member is known, by its position among them."""
+    told = member.told(layer)
+    return member.files[layer], told.band, told.nodata
 
 
 def grid_of(base: Member, specs: Specs) -> Grid:
@@ -135,7 +155,15 @@ def grid_of(base: Member, specs: Specs) -> Grid:
     SourceError
         If its files have other pixels.
     """
-    return grid_of_files(base.files[0], [(file, specs[file, base.band, base.nodata]) for file in base.files])
+    return grid_of_files(
+        base.files[0], [(file, specs[key_of(base, layer)]) for layer, file in enumerate(base.files)]
+    )
+
+
+def _names_of(member: Member) -> set[str]:
+    """Return what a member may be called; its address without secrets, which is no part of what is kept of a run."""
+    shown = shown_name(member.files[0])
+    return {member.name, PurePath(shown).name, PurePath(shown).stem, member.files[0], shown}
 
 
 def base_of(description: StackDescription, specs: Specs) -> Member:
@@ -147,91 +175,62 @@ def base_of(description: StackDescription, specs: Specs) -> Member:
         If none is called so.
     """
     if description.grid_of:
-        for member in description.members:
-            file = PurePath(shown_name(member.files[0]))
-            if description.grid_of in {member.name, file.name, file.stem, member.files[0]}:
-                return member
+        named = [member for member in description.members if description.grid_of in _names_of(member)]
+        if len({member.files[0] for member in named}) > 1 and is_url(description.grid_of):
+            msg = (
+                f"--grid-of is {description.grid_of}, as {len(named)} members are called; give them names in a "
+                "stack file"
+            )
+            raise UsageError(msg)
+        if named:
+            return named[0]
         known = ", ".join(
             member.name or PurePath(shown_name(member.files[0])).name for member in description.members
         )
-        msg = f"--grid-of is {description.grid_of!r}; it must be one of the members: {known}"
+        msg = f"--grid-of is {shown_name(description.grid_of)!r}; it must be one of the members: {known}"
         raise UsageError(msg)
     finest = description.members[0]
     for member in description.members[1:]:
-        one, other = (specs[each.files[0], each.band, each.nodata] for each in (member, finest))
+        one, other = (specs[key_of(each, 0)] for each in (member, finest))
         if is_finer(one, other):
             finest = member
     return finest
 
 
+Group = tuple[int, Key, MemberResampling, int | None]
+"""What is read of one open file: of which layer, with which resampling, and for which position alone; None: for all."""
+
+
 def opened_parts(bands: Sequence[Band], grid: Grid, read: Grid, level: int, files: Files) -> tuple[Part, ...]:
-    """Open what is read: a file on the grid once for all of its bands, a resampled one once for each."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
+    """Open what is read: a file on the grid once for all of its bands, a resampled or layered one once for each.
+
+    Several bands of a file have one mask: it does not say of which of them the value below is seen.
+    """
+    groups: dict[Group, list[int]] = {}
     for position, band in enumerate(bands):
         member = band.member
         for layer, file in enumerate(member.files):
-            at = placement(grid, file, files.specs[file, member.band, member.nodata])
-            alone = None if at.is_same else position
-            key = (layer, (file, member.band, member.nodata), member.resampling, alone)
-            groups.setdefault(key, []).append(position)
-    parts = []
+            key = key_of(member, layer)
+            is_shared = len(member.files) == 1 and placement(grid, file, files.specs[key]).is_same
+            group = (layer, key, member.resampling, None if is_shared else position)
+            groups.setdefault(group, []).append(position)
+    parts: list[Part] = []
     # the first files of all bands before those that lie on top of them
-    for (_, key, resampling, _), positions in sorted(groups.items(), key=lambda group: group[0][0]):
-        is_same = placement(grid, key[0], files.specs[key]).is_same
-        source = files.read(
-            key, tuple(bands[position].number for position in positions), level if is_same else 0
-        )
-        is_layered = any(len(bands[position].member.files) > 1 for position in positions)
-        at = placement(read, key[0], source.spec)
-        parts.append(Part(source, tuple(positions), at, resampling, key[0], is_layered))
+    for group, positions in sorted(groups.items(), key=lambda entry: entry[0][0]):
+        is_same = placement(grid, group[1][0], files.specs[group[1]]).is_same
+        parts += _opened_of(group, positions, bands, read, level if is_same else 0, files)
     files.close_others()
     return tuple(parts)
 
 
-def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: Sequence[Part]) -> RasterSpec:
-    """Return what is known of the stack; its chunk and its cache are those of all parts together."""
-    names = tuple(band.name for band in bands)
-    marks = tuple(band.nodata for band in bands)
-    base = next((part for part in parts if part.at.is_same), parts[0])
-    rows, columns = base.source.spec.chunk
-    rows, columns = _on_grid(rows, base.at.rows), _on_grid(columns, base.at.columns)
-    # what the cache holds for a row of chunks of each file, for each pixel of one of the base
-    shares = (
-        part.source.spec.cached_bytes
-        * abs(part.at.rows.factor * part.at.columns.factor)
-        * max(1.0, _on_grid(part.source.spec.chunk[0], part.at.rows) / rows)
-        for part in parts
-    )
-    return RasterSpec(
-        bands=len(bands),
-        height=grid.shape[0],
-        width=grid.shape[1],
-        dtype=np.result_type(*(part.source.spec.dtype for part in parts)).name,
-        georef=grid.georef,
-        nodata=marks if any(mark is not None for mark in marks) else (),
-        band_names=names if any(names) else (),
-        band_numbers=numbers,
-        scale_offsets=_scale_offsets(bands, parts),
-        chunk=(min(rows, grid.shape[0]), min(columns, grid.shape[1])),
-        decoded_bytes=int(np.ceil(sum(shares))),
-    )
-
-
-def _scale_offsets(bands: Sequence[Band], parts: Sequence[Part]) -> tuple[tuple[float, float], ...]:
-    """Return scale and offset of every band; nothing if no file has any, or files of one band have different ones."""
-    found: list[set[tuple[float, float]]] = [set() for _ in bands]
-    for part in parts:
-        pairs = part.source.spec.scale_offsets or ((1.0, 0.0),) * len(part.positions)
-        for position, pair in zip(part.positions, pairs, strict=True):
-            member = bands[position].member
-            told = (member.scale, member.offset)
-            is_told = told != (None, None)
-            found[position].add((1.0 if told[0] is None else told[0], told[1] or 0.0) if is_told else pair)
-    if any(len(pairs) != 1 for pairs in found) or all(pairs == {(1.0, 0.0)} for pairs in found):
-        return ()
-    return tuple(pair for pairs in found for pair in pairs)
-
-
-def _on_grid(pixels: int, axis: Axis) -> int:
-    """Return how many pixels of the grid so many of a file take."""
-    return max(1, math.ceil(pixels / abs(axis.factor)))
+def _opened_of(
+    group: Group, positions: Sequence[int], bands: Sequence[Band], read: Grid, level: int, files: Files
+) -> list[Part]:
+    layer, key, resampling, _ = group
+    source = files.read(key, tuple(bands[position].numbers[layer] for position in positions), level)
+    at = placement(read, key[0], source.spec)
+    if len(positions) > 1 and not at.is_same:  # its overview has other pixels than that of the grid
+        source.close()
+        return [part for one in positions for part in _opened_of(group, [one], bands, read, level, files)]
+    is_layered = len(bands[positions[0]].member.files) > 1
+    return [Part(source, tuple(positions), at, resampling, key[0], is_layered, layer)]

@@ -51,6 +51,8 @@ class Part:
     """Its name."""
     is_layered: bool = False
     """Whether its bands have further files."""
+    layer: int = 0
+    """Its position among them."""
 
     def covered(self, window: Window) -> Window:
         """Return what of a window of the grid has its centres inside the file."""

@@ -9,9 +9,9 @@ from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.names import is_stack, is_url, shown_name
-from segment_tiles.pipeline.sources.stacks.description import Member, StackDescription, stack_named
+from segment_tiles.pipeline.sources.stacks.description import Member, StackDescription, Told, stack_named
 from segment_tiles.pipeline.sources.stacks.elements import elements_of
-from segment_tiles.pipeline.sources.stacks.items import Item, item_of
+from segment_tiles.pipeline.sources.stacks.items import AssetBand, Item, item_of
 from segment_tiles.pipeline.sources.stacks.stack_file import is_stack_file, read_stack_file
 from segment_tiles.pipeline.wording import counted
 
@@ -94,7 +94,9 @@ def resolved(source: str, options: StackOptions, wanted: Callable[[], Sequence[s
     else:
         options.refuse_any(source)
         return source
-    found = replace(found, grid_of=options.grid_of or found.grid_of, sign=options.sign or found.sign)
+    # the address of a member may hold a secret, which is not what its grid is called
+    grid = shown_name(options.grid_of or found.grid_of)
+    found = replace(found, grid_of=grid, sign=options.sign or found.sign)
     return found.text()
 
 
@@ -186,10 +188,45 @@ def _of_items(dated: Sequence[Sequence[Item]], name: str, number: int) -> Iterat
         msg = f"asset {name!r} of {ids} has other numbers of bands; choose other assets"
         raise UsageError(msg)
     end = f"@{number}" if len(dated) > 1 else ""
-    for layers in zip(*found, strict=True):
+    others = (
+        _in_order_of(found[0], bands, name, item)
+        for bands, item in zip(found, dated[number - 1], strict=True)
+    )
+    for layers in zip(*others, strict=True):
         first = layers[0]
         shown = name if first.is_alone or not first.names or len(found[0]) == 1 else first.names[0]
         files = tuple(layer.href for layer in layers)
+        told = tuple(Told(layer.band, layer.nodata, layer.scale, layer.offset) for layer in layers)
+        if len(set(told)) > 1:
+            yield Member(files, name=f"{shown}{end}", layers=told)
+            continue
         yield Member(
             files, first.band, f"{shown}{end}", nodata=first.nodata, scale=first.scale, offset=first.offset
         )
+
+
+def _in_order_of(
+    first: Sequence[AssetBand], bands: Sequence[AssetBand], name: str, item: Item
+) -> Sequence[AssetBand]:
+    """Return the bands of an item in the order of those that they lie on, as far as both have names.
+
+    Raises
+    ------
+    UsageError
+        If one of them is not there.
+    """
+    if len(first) == 1 or not all(band.names for band in (*first, *bands)):
+        return bands
+    known = {own.lower(): band for band in bands for own in band.names}
+    found = [
+        next((known[own.lower()] for own in below.names if own.lower() in known), None) for below in first
+    ]
+    ordered = [band for band in found if band is not None]
+    if len({band.band for band in ordered}) < len(first):
+        lacking = ", ".join(below.names[0] for below in first)
+        msg = (
+            f"asset {name!r} of {item.name} lies on one with the bands {lacking}, but has "
+            f"{', '.join(band.names[0] for band in bands)}; name its bands with --assets"
+        )
+        raise UsageError(msg)
+    return ordered

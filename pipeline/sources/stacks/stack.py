@@ -14,7 +14,7 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import notes_of, reductions_of
 from segment_tiles.pipeline.sources.stacks.description import StackDescription
-from segment_tiles.pipeline.sources.stacks.details import part_notes, stack_details
+from segment_tiles.pipeline.sources.stacks.details import other_units, part_notes, spec_of, stack_details
 from segment_tiles.pipeline.sources.stacks.members import (
     Files,
     Opened,
@@ -24,7 +24,6 @@ from segment_tiles.pipeline.sources.stacks.members import (
     grid_of,
     key_of,
     opened_parts,
-    spec_of,
 )
 from segment_tiles.pipeline.sources.stacks.part import Part, Read
 
@@ -76,9 +75,10 @@ class StackSource:
             numbers = chosen_bands(bands, len(self.bands))
             base = base_of(description, files.specs)
             grid = grid_of(base, files.specs)
-            read = files.grid_at(level, grid, key_of(base, base.files[0]))
+            read = files.grid_at(level, grid, key_of(base, 0))
             self.parts = opened_parts([self.bands[n - 1] for n in numbers], grid, read, level, files)
             self.spec = spec_of([self.bands[n - 1] for n in numbers], numbers, read, self.parts)
+            self._other_units = other_units([self.bands[n - 1] for n in numbers], self.parts)
             stack.pop_all()
         self._grid_of = grid.of
 
@@ -134,7 +134,8 @@ class StackSource:
     def notes(self) -> tuple[str, ...]:
         """What the members say that the user should know, and how they were brought onto the grid."""
         of_files = (note for part in self.parts for note in notes_of(part.source))
-        return tuple(dict.fromkeys([*part_notes(self.parts, self.spec, self._grid_of), *of_files]))
+        own = part_notes(self.parts, self.spec, self._grid_of)
+        return tuple(dict.fromkeys([*self._other_units, *own, *of_files]))
 
     def close(self) -> None:
         """Release all files."""

@@ -95,14 +95,14 @@ def _members(path: str, name: str, entry: Any) -> Iterator[Member]:
         raise UsageError(msg)
     if "file" in entry:
         file = beside(path, entry["file"])
-        numbers = (entry.get(key) for key in ("nodata", "scale", "offset"))
-        yield Member((file,), entry.get("band"), entry.get("name", ""), resampling, *numbers)
+        nodata, scale, offset = (entry.get(key) for key in ("nodata", "scale", "offset"))
+        yield Member((file,), entry.get("band"), entry.get("name", ""), resampling, nodata, scale, offset)
         return
     for band in read_item(beside(path, entry["item"])).band(entry["asset"]):
         named = entry.get("name") or (band.names[0] if band.names and not band.is_alone else entry["asset"])
         told = {"nodata": band.nodata, "scale": band.scale, "offset": band.offset}
-        numbers = (entry.get(key, value) for key, value in told.items())
-        yield Member((band.href,), band.band, named, resampling, *numbers)
+        nodata, scale, offset = (entry.get(key, value) for key, value in told.items())
+        yield Member((band.href,), band.band, named, resampling, nodata, scale, offset)
 
 
 def _refuse_keys(name: str, found: Mapping[Any, Any], known: set[str]) -> None:

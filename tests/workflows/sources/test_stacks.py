@@ -24,6 +24,7 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, SourceChangedError
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources import patience
+from segment_tiles.pipeline.sources.stacks.elements import name_of_elements
 from segment_tiles.pipeline.sources.versions import watch as watch_module
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.planning import check_jobs, plan_batch
@@ -214,6 +215,23 @@ def refused_line(command: list[str], words: str) -> None:
     lines = [line for line in errors.getvalue().splitlines() if "warning:" not in line]
     assert len(lines) == 1, lines
     assert re.search(words, lines[0]), lines
+
+
+def test_layers_of_other_units_are_refused_if_the_model_wants_physical_values(
+    bands: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(bands / "upper.tif", 5, 1.0)
+    with rasterio.open(bands / "upper.tif", "r+") as dataset:
+        dataset.offsets = (-0.1,)
+    red, upper, green = (str(bands / f"{name}.tif") for name in ("red", "upper", "green"))
+    common = [name_of_elements([[red, upper], green, green]), "--model", str(small_model)]
+    assert run_command_line(["plan", *common]) == 0
+    assert "has another scale or offset than" in "".join(capsys.readouterr())
+    for command in (["plan", *common], ["run", *common, "--out", str(tmp_path / "out")]):
+        refused_line(
+            [*command, "--scaling", "physical+scale:0.01"],
+            r"upper\.tif: has another .*red\.tif, .* wants physical values: choose files that have the same",
+        )
 
 
 @pytest.mark.parametrize("condition", ["none", "If-Match"])

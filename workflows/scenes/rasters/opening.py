@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.rasters.facts import NOT_APPLIED
 from segment_tiles.pipeline.sources.resampling.pixel_size import pixel_size
+from segment_tiles.pipeline.sources.stacks.details import OTHER_UNITS
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
@@ -76,6 +78,7 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
         If one of them does not fit the others.
     """
     bands, spec, notes = choose_bands(config, models.manifest, opened_at(resolution.level, resolution.view))
+    _refuse_other_units(notes, models.manifest)
     if models.manifest.scaling_used.values == "physical" and spec.scale_offsets:
         notes = tuple(note for note in notes if NOT_APPLIED not in note)
     mask, tissue_notes = find_tissue(config)
@@ -95,6 +98,14 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
         resolution.view,
         mask,
     )
+
+
+def _refuse_other_units(notes: Sequence[str], manifest: ModelManifest) -> None:
+    """Refuse bands of which no one scale and offset makes physical values, if the model wants these."""
+    found = next((note for note in notes if OTHER_UNITS in note), None)
+    if found is not None and manifest.scaling_used.values == "physical":
+        msg = f"{found}; model {manifest.name} wants physical values: choose files that have the same"
+        raise UsageError(msg)
 
 
 def _cut(kind: str, config: RunConfig, models: Models, spec: RasterSpec, opener: RasterOpener) -> Cut:
