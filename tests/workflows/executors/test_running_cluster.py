@@ -37,6 +37,7 @@ def test_a_bundled_model_and_relative_paths_are_found_by_workers_elsewhere(
     shutil.copy(scenario.raster, "scene.tif")
     x, y = 400000, 5600000
     changes = {"model": "canopy-rgb", "tile": None, "overlap": None, "roi": (x, y - 100, x + 100, y)}
+    changes["resolution"] = "native"
     config = scenario.config(Path("out"), source="scene.tif", scheduler=two_workers.address, **changes)
     assert segment(config, scenario.recorder()).report["status"] == "complete"
 
