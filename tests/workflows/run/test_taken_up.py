@@ -239,16 +239,16 @@ def test_polygons_go_on_with_the_tiles_of_a_kill_between_two_formats(
     from segment_tiles.pipeline.vectors import tile_work  # noqa: PLC0415
     from segment_tiles.workflows.polygons import polygonize  # noqa: PLC0415
 
-    finished_file = polygonize.finished_file
+    finished_files = polygonize.finished_files
 
-    def killed(path: Path) -> Any:
-        if path.suffix == ".gpkg":
+    def killed(*paths: Path) -> Any:
+        if paths[0].suffix == ".gpkg":
             raise KeyboardInterrupt
-        return finished_file(path)
+        return finished_files(*paths)
 
     formats = ("zarr", "parquet", "gpkg")
     with monkeypatch.context() as patched:
-        patched.setattr(polygonize, "finished_file", killed)
+        patched.setattr(polygonize, "finished_files", killed)
         with pytest.raises(KeyboardInterrupt):
             go_on(finished, formats=formats)
     assert (finished / "polygons.parquet").exists()
