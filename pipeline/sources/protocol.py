@@ -41,6 +41,18 @@ class HasOverviews(Protocol):
 
 
 @runtime_checkable
+class TellsBands(Protocol):
+    """A Source that knows of single bands what they lack, where others have values."""
+
+    def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which values of a window are missing: bands x rows x columns; None if none is.
+
+        ``values`` is what ``read`` returned for the same window.
+        """
+        ...
+
+
+@runtime_checkable
 class ReadsInto(Protocol):
     """A Source that can put values where they are wanted, without a copy of its own."""
 

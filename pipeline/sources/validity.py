@@ -74,6 +74,37 @@ def valid_pixels(
     return ~invalid if invalid.any() else None
 
 
+def marked(values: NDArray[Any], nodata: Sequence[float | None]) -> NDArray[np.bool_] | None:
+    """Return which values are missing in their band alone, also in a pixel that holds data; None if none is.
+
+    Marked by nodata values, but for 0 and those of uint8: in one band of a picture they are as well what is darkest or
+    brightest.
+
+    Parameters
+    ----------
+    values
+        bands x rows x columns.
+    nodata
+        As for `valid_pixels`.
+    """
+    marks = [None if value is None or math.isnan(value) or value == 0 else value for value in nodata]
+    if values.dtype == np.uint8 or len(values) == 1 or all(value is None for value in marks):
+        return None
+    missing = np.zeros(values.shape, dtype=bool)
+    for band, value in enumerate(marks):
+        if value is not None:
+            missing[band] = _is_nodata(values[band], value)
+    return missing if missing.any() else None
+
+
+def stand_in(mark: float | None, dtype: np.dtype[Any]) -> Any:
+    """Return what stands in a band for a missing value: its nodata value, else NaN; of integers 0 if they lack it."""
+    if dtype.kind == "f":
+        return math.nan if mark is None else mark
+    limits = np.iinfo(dtype)
+    return int(mark) if mark is not None and limits.min <= mark <= limits.max else 0  # 0 for NaN too
+
+
 def both(first: NDArray[np.bool_] | None, second: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
     """Return the pixels that two masks keep; None stands for all pixels."""
     if first is None or second is None:

@@ -17,13 +17,17 @@ part of, so neighbouring windows meet without a seam and the laws of the engine 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.sources.validity import not_finite
+from segment_tiles.pipeline.sources.validity import not_finite, stand_in
+
+TAPS_OF_FLOAT32: Final = 64
+"""Along one side: sums of more are made in float64, or constants would not stay what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ def resampled(
     rows: Taps,
     columns: Taps,
     *,
+    missing: NDArray[np.bool_] | None = None,
+    marks: Sequence[float | None] = (),
     as_gdal: bool = False,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return values and validity of the result.
@@ -115,6 +121,11 @@ def resampled(
         Which of these pixels hold data, rows x columns; None if all do.
     rows, columns
         What the result is made of.
+    missing
+        bands x rows x columns: values of single bands that are missing, also in pixels that hold data; None: none but
+        NaN and infinity.
+    marks
+        What stands in each band for a value that is missing; None and nothing: NaN, of integers 0.
     as_gdal
         A pixel holds data if any source pixel in it does, and halves are rounded up, as in GDAL; else at least half
         its weight must, and halves become even.
@@ -123,60 +134,83 @@ def resampled(
     -------
     tuple
         bands x rows x columns of the same type, integers rounded; and which pixels hold data. Source pixels that hold
-        none have no part in a value.
+        none, and values that are missing, have no part in a value.
     """
-    dtype = values.dtype
-    work = np.dtype(np.float64 if dtype.itemsize > 2 and dtype != np.float32 else np.float32)
-    masked = values if valid is None else np.where(valid, values, dtype.type(0))
-    bad = not_finite(masked) if dtype.kind == "f" else None
-    if bad is not None and bad.any():
-        bad = bad if valid is None else bad | ~valid
-        mean = _without(masked, bad, rows, columns, work, as_gdal=as_gdal)
-        is_weighted = True
-    else:
-        mean = along(along(masked, rows, 1, work), columns, 2, work)
-        is_weighted = False
-    held = None
+    work = work_type(values.dtype, rows, columns)
+    masked = values if valid is None else np.where(valid, values, values.dtype.type(0))
+    share, held = None, None
     if valid is not None:
-        missing = along(along(~valid[np.newaxis], rows, 1, work), columns, 2, work)[0]
+        share = _Share.of(~valid[np.newaxis], rows, columns, work, as_gdal=as_gdal)
+        held = None if (found := ~share.is_gone[0]).all() else found
+    lacking = _lacking(masked, valid, missing)
+    if lacking is None:
+        mean = along(along(masked, rows, 1, work), columns, 2, work)
+        return _typed(mean if share is None else share.applied(mean), values.dtype, as_gdal=as_gdal), held
+    kept = np.where(lacking, values.dtype.type(0), masked)
+    mean = along(along(kept, rows, 1, work), columns, 2, work)
+    # a band may lack a value where others have one (rule all): 0 times infinity would be NaN all around
+    of_bands = _Share.of(lacking if valid is None else lacking | ~valid, rows, columns, work, as_gdal=as_gdal)
+    found_values = _typed(of_bands.applied(mean), values.dtype, as_gdal=as_gdal)
+    gone = of_bands.is_gone if held is None else of_bands.is_gone & held
+    for band, (value, is_gone) in enumerate(zip(found_values, gone, strict=True)):
+        value[is_gone] = stand_in(marks[band] if marks else None, values.dtype)
+    return found_values, held
+
+
+def work_type(dtype: np.dtype[Any], rows: Taps, columns: Taps) -> np.dtype[Any]:
+    """Return the type of sums: a small one, unless it would round away what many taps add up."""
+    is_wide = dtype.itemsize > 2 and dtype != np.float32
+    many = max(len(rows.indices), len(columns.indices)) > TAPS_OF_FLOAT32
+    return np.dtype(np.float64 if is_wide or many else np.float32)
+
+
+def _lacking(
+    masked: NDArray[Any], valid: NDArray[np.bool_] | None, missing: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """Return bands x rows x columns of values that are missing in pixels that hold data; None if there are none."""
+    found = not_finite(masked) if masked.dtype.kind == "f" else None
+    if missing is not None:
+        inside = missing if valid is None else missing & valid
+        found = inside if found is None else found | inside
+    return found if found is not None and found.any() else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """How much of the weight of a value lies on what holds data."""
+
+    touched: NDArray[np.bool_]
+    """Whether a missing pixel has a part."""
+    part: NDArray[Any]
+    """By which the sum of the others is to be divided."""
+    is_gone: NDArray[np.bool_]
+    """Whether too little holds data."""
+
+    @classmethod
+    def of(
+        cls, missing: NDArray[np.bool_], rows: Taps, columns: Taps, work: np.dtype[Any], *, as_gdal: bool
+    ) -> _Share:
+        lost = along(along(missing, rows, 1, work), columns, 2, work)
         # all weights are 0 or more: the sum is exactly 0 where no missing pixel has a part, and the value is
         # then the same as in a window that holds no missing pixel at all
-        touched = missing > 0
-        # of a share that is very small nothing would be left in 1 - missing
-        share = (
-            along(along(valid[np.newaxis], rows, 1, work), columns, 2, work)[0] if as_gdal else 1 - missing
-        )
+        touched = lost > 0
+        # of a share that is very small nothing would be left in 1 - lost
+        share = along(along(~missing, rows, 1, work), columns, 2, work) if as_gdal else 1 - lost
         part = np.where(touched & (share > 0), share, 1).astype(work)
-        mean = np.where(touched, mean / part, mean) if not is_weighted else mean
-        held = share > 0 if as_gdal else missing <= 0.5
-        held = None if held.all() else held
+        return cls(touched, part, share <= 0 if as_gdal else lost > 0.5)
+
+    def applied(self, mean: NDArray[Any]) -> NDArray[Any]:
+        """Return means of what holds data."""
+        return np.where(self.touched, mean / self.part, mean)
+
+
+def _typed(mean: NDArray[Any], dtype: np.dtype[Any], *, as_gdal: bool) -> NDArray[Any]:
     if dtype.kind == "f":
-        return mean.astype(dtype), held
+        return mean.astype(dtype)
     limits = np.iinfo(dtype)
-    rounded = np.floor(mean + work.type(0.5)) if as_gdal else np.rint(mean)
-    return np.clip(rounded, limits.min, limits.max).astype(dtype), held
-
-
-def _without(
-    values: NDArray[Any],
-    bad: NDArray[np.bool_],
-    rows: Taps,
-    columns: Taps,
-    work: np.dtype[Any],
-    *,
-    as_gdal: bool,
-) -> NDArray[Any]:
-    """Return means of the values that are not bad, band by band; NaN if more than half of the weight is, or all.
-
-    A band may lack a value where others have one (rule ``all``): 0 times infinity would be NaN all around.
-    """
-    kept = np.where(bad, values.dtype.type(0), values)
-    mean = along(along(kept, rows, 1, work), columns, 2, work)
-    missing = along(along(bad, rows, 1, work), columns, 2, work)
-    share = along(along(~bad, rows, 1, work), columns, 2, work) if as_gdal else 1 - missing
-    part = np.where((missing > 0) & (share > 0), share, 1).astype(work)
-    found: NDArray[Any] = np.where(missing > 0, mean / part, mean)
-    return np.where(share <= 0 if as_gdal else missing > 0.5, work.type(np.nan), found)
+    rounded = np.floor(mean + mean.dtype.type(0.5)) if as_gdal else np.rint(mean)
+    clipped: NDArray[Any] = np.clip(rounded, limits.min, limits.max).astype(dtype)
+    return clipped
 
 
 def along(values: NDArray[Any], parts: Taps, axis: int, work: np.dtype[Any]) -> NDArray[Any]:

@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, notes_of, reductions_of
+from segment_tiles.pipeline.sources.protocol import (
+    KnowsHoles,
+    Source,
+    TellsBands,
+    notes_of,
+    reductions_of,
+)
 from segment_tiles.pipeline.sources.resampling.filters import Taps, area_taps, resampled
 from segment_tiles.pipeline.sources.resampling.pixel_size import SAME_SIZE, factors
+from segment_tiles.pipeline.sources.validity import marked
 
 PIECE_BYTES: Final = 8 * 2**20
 """Of the source's values in float32 that are resampled at once."""
@@ -102,7 +109,7 @@ class ResampledSource:
             georef=whole.georef.scaled(down, across),
             chunk=chunk,
             decoded_bytes=math.ceil(held),
-            work_bytes=COPIES * PIECE_BYTES,
+            work_bytes=max(COPIES * PIECE_BYTES, _least_work(base, self._factor)),
             reductions=self.reductions,
             downsample=self.downsample,
         )
@@ -174,8 +181,14 @@ class ResampledSource:
     def _resampled(self, piece: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         rows, columns = self._taps(piece)
         window = _box(rows, columns)
-        values = self._read_from.read(window)
-        return resampled(values, self._read_from.valid(window, values), rows, columns, as_gdal=True)
+        base = self._read_from
+        values = base.read(window)
+        missing = (
+            base.missing(window, values) if isinstance(base, TellsBands) else marked(values, base.spec.nodata)
+        )
+        return resampled(
+            values, base.valid(window, values), rows, columns, missing=missing, marks=base.spec.nodata, as_gdal=True
+        )  # fmt: skip
 
     def _taps(self, window: Window) -> tuple[Taps, Taps]:
         base = self._read_from.spec
@@ -198,3 +211,10 @@ def _piece(spec: RasterSpec) -> int:
     """Return the side of a piece of the source."""
     work = 8 if spec.item_size > 2 and spec.dtype != "float32" else 4
     return min(LARGEST_PIECE, max(64, math.isqrt(PIECE_BYTES // (spec.bands * work))))
+
+
+def _least_work(spec: RasterSpec, factor: tuple[float, float]) -> int:
+    """Return the bytes that one pixel of the result takes: all that it is made of is held together."""
+    down, across = (math.ceil(each) + 1 for each in factor)
+    # as it was read, without what is missing of the pixel and of the band; and four masks of bands
+    return spec.bands * (3 * spec.item_size + 4) * down * across

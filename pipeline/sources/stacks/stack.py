@@ -26,6 +26,10 @@ from segment_tiles.pipeline.sources.stacks.members import (
     opened_parts,
 )
 from segment_tiles.pipeline.sources.stacks.part import Part, Read
+from segment_tiles.pipeline.sources.validity import marked, stand_in
+
+Filled = list[NDArray[np.bool_] | None]
+"""Of each band the pixels that hold data, rows x columns; None if all do."""
 
 
 class StackSource:
@@ -68,7 +72,7 @@ class StackSource:
             msg = f"--level is {level}, but bands of the stack lie in several files each; leave it out"
             raise UsageError(msg)
         self._rule = nodata_rule
-        self._read: tuple[Window, NDArray[np.bool_] | None] | None = None
+        self._read: tuple[Window, Filled] | None = None
         with ExitStack() as stack:
             files = Files(description, opened, stack)
             self.bands = bands_of(description, files.specs)
@@ -97,7 +101,21 @@ class StackSource:
         if self._read is None or self._read[0] != window:
             self.read(window)
         assert self._read is not None  # just read
-        return self._read[1]
+        return _combined(self._read[1], self._rule)
+
+    def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which values are missing: bands x rows x columns; what no file of the band has, or it marks."""
+        if self._read is None or self._read[0] != window:
+            self.read(window)
+        assert self._read is not None  # just read
+        of_marks = marked(values, self.spec.nodata)
+        if all(held is None for held in self._read[1]):
+            return of_marks
+        lacking = np.zeros(values.shape, bool) if of_marks is None else of_marks
+        for band, held in enumerate(self._read[1]):
+            if held is not None:
+                lacking[band] |= ~held
+        return lacking
 
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the members say, without decoding, that a window holds no data."""
@@ -117,7 +135,7 @@ class StackSource:
             there = _scaled(inside.relative_to(window), scale)
             return part.thumbnail(inside, there.shape)
 
-        return out, self._gathered(window, shape, out, decimated)
+        return out, _combined(self._gathered(window, shape, out, decimated), self._rule)
 
     @property
     def reductions(self) -> tuple[float, ...]:
@@ -153,12 +171,12 @@ class StackSource:
         shape: tuple[int, int],
         out: NDArray[Any],
         read: Callable[[Part, Window], Read],
-    ) -> NDArray[np.bool_] | None:
-        """Fill ``out`` from all parts; return which pixels hold data, by the rule over all bands."""
-        filled: list[NDArray[np.bool_] | None] = [np.zeros(shape, bool) for _ in range(self.spec.bands)]
+    ) -> Filled:
+        """Fill ``out`` from all parts; return which pixels hold data, band by band."""
+        filled: Filled = [np.zeros(shape, bool) for _ in range(self.spec.bands)]
         marks = self.spec.nodata or (None,) * self.spec.bands
         for band, mark in zip(out, marks, strict=True):
-            band[:] = _as_type(mark, out.dtype)
+            band[:] = 0 if mark is None else stand_in(mark, out.dtype)
         scale = [small / side for small, side in zip(shape, window.shape, strict=True)]
         for part in self.parts:
             inside = part.covered(window)
@@ -176,10 +194,10 @@ class StackSource:
                 if held is not None:
                     held[box.slices()] |= True if valid is None else valid
                     filled[position] = None if is_whole else held
-        return _combined(filled, self._rule)
+        return filled
 
 
-def _combined(filled: Sequence[NDArray[np.bool_] | None], rule: NodataRule) -> NDArray[np.bool_] | None:
+def _combined(filled: Filled, rule: NodataRule) -> NDArray[np.bool_] | None:
     """Return the pixels that hold data in any band (rule all), or in all bands (rule any); None if all do."""
     some = [held for held in filled if held is not None]
     if not some or (rule == "all" and len(some) < len(filled)):
@@ -193,11 +211,3 @@ def _scaled(window: Window, scale: Sequence[float]) -> Window:
     top, left = int(window.row * scale[0]), int(window.column * scale[1])
     bottom, right = round(window.row_stop * scale[0]), round(window.column_stop * scale[1])
     return Window.from_edges(top, left, max(bottom, top + 1), max(right, left + 1))
-
-
-def _as_type(mark: float | None, dtype: np.dtype[Any]) -> Any:
-    """Return what stands where a band has no data: its nodata value if the type holds it, else 0."""
-    if mark is None or dtype.kind == "f":
-        return 0 if mark is None else mark
-    limits = np.iinfo(dtype)
-    return mark if limits.min <= mark <= limits.max else 0  # 0 for NaN too
