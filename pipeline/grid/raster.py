@@ -60,6 +60,9 @@ class RasterSpec:
     has_no_holes: bool = False
     """No pixel can be missing: nothing marks one, and every value is a number."""
 
+    color_tables: tuple[int, ...] = ()
+    """1-based bands that hold positions in a colour table, of which no mean can be made; of those that are read."""
+
     @property
     def window(self) -> Window:
         """The whole raster as a Window."""

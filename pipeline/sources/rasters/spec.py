@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from pyproj.exceptions import ProjError
-from rasterio.enums import Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 
 from segment_tiles.pipeline.accepted import AlphaUse
 from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
@@ -77,6 +77,7 @@ def raster_spec(
         scale_offsets=_scale_offsets(file, bands),
         chunk=tuple(dataset.block_shapes[0]),
         decoded_bytes=_cached_bytes(file, bands),
+        color_tables=tuple(band for band in bands if file.colorinterp[band - 1] == ColorInterp.palette),
         has_no_holes=dtype.kind != "f" and not plan.can_mark,
     )
 

@@ -62,7 +62,8 @@ def factors(spec: RasterSpec, metres: float, uri: str) -> tuple[float, float]:
     Raises
     ------
     UsageError
-        If it has no size on the ground, or would be enlarged or shrunk more than is accepted.
+        If it has no size on the ground, would be enlarged or shrunk more than is accepted, or has a band of which no
+        mean can be made.
     """
     size = pixel_size(spec)
     if size is None:
@@ -84,6 +85,13 @@ def factors(spec: RasterSpec, metres: float, uri: str) -> tuple[float, float]:
             raise UsageError(msg)
     if max(abs(down - 1), abs(across - 1)) <= SAME_SIZE:
         return 1.0, 1.0
+    if spec.color_tables:
+        msg = (
+            f"{uri}: has pixels of {shown_size(size)} and would be resampled to {metres:g} m, but band "
+            f"{spec.color_tables[0]} holds positions in a colour table, of which means are meaningless: give "
+            "--resolution native, or make colours of them: gdal_translate -expand rgb"
+        )
+        raise UsageError(msg)
     return _whole(down), _whole(across)
 
 

@@ -91,9 +91,20 @@ def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: 
         band_names=names if any(names) else (),
         band_numbers=numbers,
         scale_offsets=_scale_offsets(bands, parts),
+        color_tables=_color_tables(numbers, parts),
         chunk=(min(rows, grid.shape[0]), min(columns, grid.shape[1])),
         decoded_bytes=int(np.ceil(sum(shares))),
     )
+
+
+def _color_tables(numbers: tuple[int, ...], parts: Sequence[Part]) -> tuple[int, ...]:
+    found = (
+        numbers[position]
+        for part in parts
+        for position, own in zip(part.positions, part.source.spec.band_numbers, strict=False)
+        if own in part.source.spec.color_tables
+    )
+    return tuple(sorted(set(found)))
 
 
 def _scale_offsets(bands: Sequence[Band], parts: Sequence[Part]) -> tuple[tuple[float, float], ...]:

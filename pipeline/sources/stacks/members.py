@@ -233,4 +233,6 @@ def _opened_of(
         source.close()
         return [part for one in positions for part in _opened_of(group, [one], bands, read, level, files)]
     is_layered = len(bands[positions[0]].member.files) > 1
-    return [Part(source, tuple(positions), at, resampling, key[0], is_layered, layer)]
+    # of positions in a colour table no means can be made
+    how: MemberResampling = "nearest" if source.spec.color_tables else resampling
+    return [Part(source, tuple(positions), at, how, key[0], is_layered, layer)]
