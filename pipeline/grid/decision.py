@@ -108,7 +108,7 @@ def decision_of(
     for name, threshold in thresholds:
         codes = [entry.code for entry in classes.classes if entry.name == name]
         if not codes:
-            msg = f"--threshold {name}={threshold:g}: {owner} has no class {name!r}; it has {', '.join(classes.names)}"
+            msg = f"--threshold {name}={threshold}: {owner} has no class {name!r}; it has {', '.join(classes.names)}"
             raise UsageError(msg)
         if codes[0] in found:
             msg = f"--threshold names {name} twice; give one threshold for a class"

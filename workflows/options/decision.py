@@ -21,7 +21,7 @@ def parse_thresholds(text: str) -> tuple[str, ...]:
     UsageError
         If an entry is no NAME=SCORE with a score above 0 and below 1.
     """
-    return tuple(f"{name}={score:g}" for name, score in map(named_score, split_names(text)))
+    return tuple(f"{name}={score!r}" for name, score in map(named_score, split_names(text)))
 
 
 def named_score(text: str) -> tuple[str, float]:

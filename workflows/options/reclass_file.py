@@ -55,6 +55,11 @@ def _pairs_of_yaml(path: Path, text: str) -> list[tuple[str, Any]]:
         root = yaml.compose(text, yaml.SafeLoader)
         if not isinstance(root, yaml.MappingNode):
             return _checked_pairs(path, [])
+        for key, value in root.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _wrong(path, "has a class whose name is a list or a mapping; give a text")
+            if isinstance(value, yaml.MappingNode):
+                _refuse_keys_given_twice(path, key.value, [inner.value for inner, _ in value.value])
         names = [str(key.value) for key, _ in root.value]
         return _checked_pairs(path, list(zip(names, _constructed(root), strict=True)))
     except yaml.YAMLError as error:
@@ -71,27 +76,41 @@ def _constructed(root: yaml.MappingNode) -> list[Any]:
 
 
 def _pairs_of_json(path: Path, text: str) -> list[tuple[str, Any]]:
-    levels: list[list[tuple[str, Any]]] = []
-
-    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        levels.append(pairs)
-        return dict(pairs)
-
     try:
-        document = json.loads(text, object_pairs_hook=keep)
+        document = json.loads(text, object_pairs_hook=_Object)
     except ValueError as error:
         raise _wrong(path, f"is not JSON: {one_line(error)}") from error
-    return _checked_pairs(path, levels[-1] if isinstance(document, dict) else [])
+    pairs = document.pairs if isinstance(document, _Object) else []
+    for name, value in pairs:
+        if isinstance(value, _Object):
+            _refuse_keys_given_twice(path, name, [key for key, _ in value.pairs])
+    return _checked_pairs(path, pairs)
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that knows keys that come twice, of which JSON itself takes the last."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _refuse_keys_given_twice(path: Path, name: str, keys: Sequence[Any]) -> None:
+    for key in keys:
+        if keys.count(key) > 1:
+            raise _wrong(path, f"{name!r} has the key {key} twice; keep one")
 
 
 def _checked_pairs(path: Path, pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     if not pairs:
         raise _wrong(path, "names no class; give a mapping such as canopy: [tree, shrub]")
-    names = [name for name, _ in pairs]
+    names = [name.strip() for name, _ in pairs]
     for name in names:
+        if not name:
+            raise _wrong(path, "has a class without a name; give it one")
         if names.count(name) > 1:
             raise _wrong(path, f"{name!r} is there twice; keep one")
-    return pairs
+    return [(name, said) for name, (_, said) in zip(names, pairs, strict=True)]
 
 
 def _target(path: Path, name: str, said: Any) -> Target:
@@ -103,7 +122,7 @@ def _target(path: Path, name: str, said: Any) -> Target:
             raise _wrong(path, f"{name!r} has the key {str(key)!r}; known are {', '.join(_KEYS)}")
     color, code = said.get("color"), said.get("code")
     return Target(
-        name.strip(),
+        name,
         _names(path, name, said.get("from", name)),
         None if color is None else _color(path, name, color),
         None if code is None else _code(path, name, code),
@@ -147,7 +166,7 @@ def _targets_of_rows(path: Path, text: str) -> tuple[Target, ...]:
     except csv.Error as error:
         raise _wrong(path, f"is not CSV: {one_line(error)}") from error
     columns = [str(column).strip() for column in reader.fieldnames or ()]
-    if not {"from", "to"} <= set(columns) <= set(COLUMNS):
+    if not {"from", "to"} <= set(columns) <= set(COLUMNS) or len(set(columns)) < len(columns):
         raise _wrong(
             path, f"has the columns {', '.join(columns) or 'none'}; give from, to, and if wanted color, code"
         )

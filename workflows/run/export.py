@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.output_folder.made import ways_of
 from segment_tiles.workflows.results.finished_report import MADE_WITH, is_there
 from segment_tiles.workflows.results.formats.check import check_formats
-from segment_tiles.workflows.results.formats.decided import Decided, classes_of_scores
+from segment_tiles.workflows.results.formats.decided import Decided, classes_of_scores, refuse_reclassed
 from segment_tiles.workflows.results.formats.format import FormatOptions, Work
 from segment_tiles.workflows.results.formats.make import make_decided
 from segment_tiles.workflows.results.formats.subjects import subject_of_result
@@ -78,7 +78,7 @@ def export_run(
             raise OutputError(msg)
         check_run_item(directory)
         group = open_store(directory.store)
-        decided = _decided(threshold, unsure, group)
+        decided = _decided(threshold, unsure, group, report)
         table = read_class_table(group) if decided is None else decided.table
         reclassed = None if reclass is None else _reclass(reclass, table)
         settings = PolygonSettings(**polygons)
@@ -106,11 +106,14 @@ def _still_there(path: Path, outputs: Sequence[str]) -> list[str]:
     return [name for name in outputs if not name.startswith("polygons.") or is_there(path / name)]
 
 
-def _decided(threshold: Sequence[str], unsure: float | None, group: zarr.Group) -> Decided | None:
+def _decided(
+    threshold: Sequence[str], unsure: float | None, group: zarr.Group, report: Mapping[str, Any]
+) -> Decided | None:
     """Return by which thresholds classes are given anew; nothing is counted yet."""
     if not threshold and unsure is None:
         return None
     classes = classes_of_scores(group)
+    refuse_reclassed(report["settings"])
     named = map(named_score, threshold)
     decision = decision_of(named, unsure, classes, "the run", multi_label="masks" in group)
     return None if decision is None else Decided(decision, decision.table(classes), ())

@@ -171,6 +171,10 @@ WRONG = {
     "a list": ("- a\n- b", r"names no class; give a mapping"),
     "broken": ("a: [b", r"is not YAML"),
     "twice": ("a: other\na: tree", r"'a' is there twice"),
+    "twice, with a space": ("a: other\n'a ': tree", r"'a' is there twice"),
+    "a key twice": ("a: {from: other, code: 3, code: 4}", r"'a' has the key code twice; keep one"),
+    "no name": ("' ': tree", r"a class without a name; give it one"),
+    "a list as a name": ("[a, b]: tree", r"a class whose name is a list"),
     "another key": ("a: {form: other}", r"'a' has the key 'form'; known are from, color, code"),
     "a class that is not there": ("a: sand", r"made of 'sand', which model small has not; .*other, tree, water"),
     "two targets with one code": (
@@ -208,12 +212,18 @@ def test_what_cannot_be_is_refused_with_what_is_accepted(case: str, tmp_path: Pa
         ("from,to,code\ntree,a,1\nother,a,2", "'a' has the code 1 and 2; give it one"),
         ("from,to,code\ntree,a,one", "the code of 'a' is 'one'"),
         ("from,to\n", "names no class"),
+        ("from,to,to\ntree,a,b", "has the columns from, to, to; give from, to"),
+        ('{"a": {"from": "other", "code": 3, "code": 4}}', "'a' has the key code twice"),
+        ('{"a": "other", "a": "tree"}', "'a' is there twice"),
+        ('{"": "other"}', "a class without a name"),
+        ("[1]", "names no class"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused(text: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "wrong.csv").write_text(text)
+    path = tmp_path / ("wrong.json" if text[0] in "{[" else "wrong.csv")
+    path.write_text(text)
     with pytest.raises(UsageError, match=words):
-        read_targets(tmp_path / "wrong.csv")
+        read_targets(path)
 
 
 def test_export_and_polygonize_refuse_as_a_run_does(

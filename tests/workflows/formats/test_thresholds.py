@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError
 from segment_tiles.pipeline.outputs.stores.store import open_store, read_class_table
+from segment_tiles.workflows.options.decision import named_score, parse_thresholds
 from segment_tiles.workflows.run.export import export_run
 
 Run = Callable[..., Path]
@@ -101,6 +102,29 @@ def test_thresholds_come_before_a_reclass(scored: Path, run_blobs: Run, tmp_path
         assert (scored / name).read_bytes() == (made / name).read_bytes(), name
     with pytest.raises(UsageError, match="changed by its --reclass"):
         export_run(made, ["cog"], unsure=0.4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tree: {from: tree, code: 5}",  # the names of the model in its order, with a code that no score has
+        "other: {from: tree, code: 0}\ntree: {from: other, code: 1}",  # ... and with swapped codes
+    ],
+)
+def test_scores_of_a_run_whose_classes_kept_their_names_are_refused(
+    run_blobs: Run, tmp_path: Path, text: str, refused: Callable[..., None]
+) -> None:
+    (tmp_path / "codes.yaml").write_text(text)
+    made = run_blobs(tmp_path / "run", format="zarr", scores=True, reclass=tmp_path / "codes.yaml")
+    refused(
+        ["export", str(made), "--format", "cog", "--threshold", "tree=0.3"],
+        "changed by its --reclass; run again with both, or export with --reclass from a run without",
+    )
+
+
+def test_a_score_close_to_1_keeps_its_digits() -> None:
+    assert parse_thresholds("water=0.9999999,tree=0.12345678") == ("water=0.9999999", "tree=0.12345678")
+    assert named_score(parse_thresholds("water=0.9999999")[0]) == ("water", 0.9999999)
 
 
 def test_other_thresholds_are_another_run(run_blobs: Run, tmp_path: Path) -> None:

@@ -58,12 +58,12 @@ class Decided:
 
 
 def classes_of_scores(group: zarr.Group) -> ClassTable:
-    """Return the classes of the model whose scores a store has.
+    """Return the classes of the model whose scores a store has; of a run without a reclass.
 
     Raises
     ------
     UsageError
-        If it has none, or the classes of the map were changed since by a reclass.
+        If it has none.
     """
     if "scores" not in group:
         msg = (
@@ -71,11 +71,25 @@ def classes_of_scores(group: zarr.Group) -> ClassTable:
             "run again with --scores --restart, or with the thresholds themselves"
         )
         raise UsageError(msg)
-    names, table = read_score_names(group), read_class_table(group)
-    if table.names[: len(names)] != names:
-        msg = "--threshold and --unsure: the classes of this run were changed by its --reclass; run again with both"
+    return ClassTable(read_class_table(group).classes[: len(read_score_names(group))])
+
+
+def refuse_reclassed(settings: Mapping[str, Any]) -> None:
+    """Refuse a run whose record has a reclass: its store has the classes after it, and no longer those of the scores.
+
+    Names do not tell: a reclass may have given the same names other codes.
+
+    Raises
+    ------
+    UsageError
+        If it has one.
+    """
+    if settings.get("--reclass") is not None:
+        msg = (
+            "--threshold and --unsure: the classes of this run were changed by its --reclass; run again with both, or "
+            "export with --reclass from a run without"
+        )
         raise UsageError(msg)
-    return ClassTable(table.classes[: len(names)])
 
 
 @contextmanager
