@@ -12,7 +12,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec, json_number
 from segment_tiles.pipeline.names import shown_name, title_of
 from segment_tiles.pipeline.sources.stacks.grid import Axis, Grid
 from segment_tiles.pipeline.sources.stacks.members import Band
-from segment_tiles.pipeline.sources.stacks.part import Part
+from segment_tiles.pipeline.sources.stacks.part import WORK_BYTES, Part
 
 OTHER_UNITS: Final = "has another scale or offset than"
 """In the line about files of one band that do not have the same."""
@@ -61,6 +61,28 @@ def part_notes(parts: Sequence[Part], spec: RasterSpec, grid_of: str) -> list[st
     return notes
 
 
+def unhidden_note(parts: Sequence[Part], spec: RasterSpec) -> list[str]:
+    """Return a line if files have missing pixels, but by rule ``all`` none is: a band has a value everywhere."""
+    masked = [part.file for part in parts if _can_miss(part.source.spec)]
+    whole = [
+        part.file
+        for part in parts
+        if part.source.spec.has_no_holes and part.covered(spec.window) == spec.window
+    ]
+    if not masked or not whole:
+        return []
+    names = ", ".join(dict.fromkeys(map(title_of, masked)))
+    return [
+        f"what {names} marks as missing is not hidden: by --nodata-rule all a pixel is missing if all bands are, and "
+        f"{title_of(whole[0])} has none that is; --nodata-rule any hides it"
+    ]
+
+
+def _can_miss(spec: RasterSpec) -> bool:
+    # any float may be missing: only of integers this says that there is a mask
+    return bool(spec.nodata) or not (spec.has_no_holes or spec.dtype.startswith("float"))
+
+
 def _pixel(spec: RasterSpec) -> str:
     """Return the width of pixels, and their height if it is another."""
     width, height = abs(spec.georef.transform[0]), abs(spec.georef.transform[4])
@@ -94,6 +116,9 @@ def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: 
         color_tables=_color_tables(numbers, parts),
         chunk=(min(rows, grid.shape[0]), min(columns, grid.shape[1])),
         decoded_bytes=int(np.ceil(sum(shares))),
+        work_bytes=max(
+            part.source.spec.work_bytes + (0 if part.at.is_same else WORK_BYTES) for part in parts
+        ),
     )
 
 

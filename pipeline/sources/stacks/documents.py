@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 from urllib.error import HTTPError
@@ -16,6 +17,8 @@ from segment_tiles.pipeline.sources.patience import REMOTE_ATTEMPTS, GaveUpError
 
 BUSY: Final = frozenset({429, 500, 502, 503, 504})
 """Answers of a server that may give another one in a moment."""
+_ADDRESS: Final = re.compile(r"(?P<before>.*?)(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]+)://(?P<rest>.*)")
+"""A URL, perhaps behind the name of a virtual file system, as /vsicurl/https://host/a.json."""
 LARGEST: Final = 64 * 2**20
 """Bytes of such a document, at most."""
 
@@ -81,6 +84,11 @@ def beside(document: str, href: str) -> str:
     """
     if is_url(href):
         return href.removeprefix("file://")
-    if is_url(document) and "://" in document:
-        return urljoin(document, href)
+    address = _ADDRESS.match(document)
+    if address is not None:
+        # urljoin leaves an address as it is if it does not know the scheme, as s3
+        joined = urljoin(f"https://{address['rest']}", href)
+        if not joined.startswith("https://"):
+            return joined  # another kind of name, as NETCDF:a.nc:x
+        return f"{address['before']}{address['scheme']}{joined.removeprefix('https')}".removeprefix("file://")
     return str((Path(document).absolute().parent / Path(href).expanduser()).absolute()).replace("/./", "/")

@@ -20,6 +20,8 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
 
+FINER_AT_MOST: Final = 100
+"""Pixels of a member along one of the grid: all of them are read for it."""
 SAME: Final = 1e-4
 """Pixels by which two grids may differ anywhere and still be one: coordinates are rounded decimals."""
 
@@ -112,7 +114,7 @@ def placement(grid: Grid, uri: str, spec: RasterSpec) -> Placement:
     Raises
     ------
     SourceError
-        If they cannot be brought together: another CRS, pixels that are turned, no position, nothing in common.
+        If they cannot be brought together: another CRS, turned or far smaller pixels, no position, nothing in common.
     """
     _refuse_other_crs(grid, uri, spec)
     step = ~spec.georef.affine @ grid.georef.affine
@@ -128,6 +130,13 @@ def placement(grid: Grid, uri: str, spec: RasterSpec) -> Placement:
     )
     if grid.georef.crs_wkt is None and grid.georef == spec.georef and grid.shape != spec.window.shape:
         _refuse_unplaced(grid, uri, spec)
+    finer = max(abs(axis.factor) for axis in (at.rows, at.columns))
+    if finer > FINER_AT_MOST:
+        msg = (
+            f"{shown_name(uri)}: has pixels {finer:,.0f} times smaller than those of {shown_name(grid.of)}, whose grid "
+            f"the stack has; up to {FINER_AT_MOST} times are accepted: give --grid-of another member"
+        )
+        raise SourceError(msg)
     if not all(
         _touches(axis, length) for axis, length in zip((at.rows, at.columns), grid.shape, strict=True)
     ):

@@ -30,6 +30,8 @@ A_HALF: Final = 0.5 + 1e-9
 """Integers are rounded half up, as GDAL does; sums of weights are a little off."""
 PIECE: Final = 512
 """Pixels along a side, of the grid and of the file, of what is resampled at once: bounds the float64 in work."""
+WORK_BYTES: Final = 64 * PIECE * PIECE
+"""What a piece takes, at most: eight float64, one after the other axis and with and without what is missing."""
 
 Read = tuple[NDArray[Any], NDArray[np.bool_] | None]
 """Bands x rows x columns, and which pixels hold data: rows x columns; None if all do."""
@@ -65,12 +67,11 @@ class Part:
         rows, columns = self.at.rows.shift, self.at.columns.shift
         if rows is not None and columns is not None:
             return self._native(window.shift(rows, columns))
-        if self.resampling == "nearest":
-            return self._nearest(window)
+        resampled = self._nearest if self.resampling == "nearest" else self._bilinear
         values = np.empty((len(self.positions), *window.shape), self.source.spec.dtype)
         valid = np.ones(window.shape, bool)
         for piece in self._pieces(window):
-            read, held = self._bilinear(piece)
+            read, held = resampled(piece)
             box = piece.relative_to(window).slices()
             values[:, *box] = read
             if held is not None:
@@ -114,7 +115,7 @@ class Part:
 
     def _pieces(self, window: Window) -> list[Window]:
         height, width = (
-            max(16, int(PIECE / max(1.0, abs(axis.factor)))) for axis in (self.at.rows, self.at.columns)
+            max(1, int(PIECE / max(1.0, abs(axis.factor)))) for axis in (self.at.rows, self.at.columns)
         )
         return [
             Window(row, column, height, width).intersect(window)

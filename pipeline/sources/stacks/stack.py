@@ -14,7 +14,13 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import notes_of, reductions_of
 from segment_tiles.pipeline.sources.stacks.description import StackDescription
-from segment_tiles.pipeline.sources.stacks.details import other_units, part_notes, spec_of, stack_details
+from segment_tiles.pipeline.sources.stacks.details import (
+    other_units,
+    part_notes,
+    spec_of,
+    stack_details,
+    unhidden_note,
+)
 from segment_tiles.pipeline.sources.stacks.members import (
     Files,
     Opened,
@@ -153,6 +159,8 @@ class StackSource:
         """What the members say that the user should know, and how they were brought onto the grid."""
         of_files = (note for part in self.parts for note in notes_of(part.source))
         own = part_notes(self.parts, self.spec, self._grid_of)
+        if self._rule == "all":
+            own += unhidden_note(self.parts, self.spec)
         return tuple(dict.fromkeys([*self._other_units, *own, *of_files]))
 
     def close(self) -> None:

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.sources.stacks.elements import name_of_elements
 from segment_tiles.workflows.batch.settings import GroupKey
-from segment_tiles.workflows.batch.sources.stac_scenes import names_of_item, plain_item
+from segment_tiles.workflows.batch.sources.stac_scenes import moment_of, names_of_item, plain_item
 
 if TYPE_CHECKING:
     import pystac
@@ -111,6 +111,5 @@ def _tile(item: pystac.Item) -> str:
     return ""
 
 
-def _when(item: pystac.Item) -> tuple[str, str]:
-    moment = item.datetime or item.common_metadata.start_datetime
-    return ("" if moment is None else moment.isoformat(), item.id)
+def _when(item: pystac.Item) -> tuple[datetime, str]:
+    return moment_of(item) or datetime.min.replace(tzinfo=UTC), item.id

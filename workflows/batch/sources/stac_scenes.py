@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Final
@@ -178,9 +179,17 @@ def _is_raster(asset: pystac.Asset) -> bool:
     return "data" in (asset.roles or ()) and (asset.media_type or "").startswith(RASTER_TYPES)
 
 
+def moment_of(item: pystac.Item) -> datetime | None:
+    """Return when an item was taken, or begins, in UTC; None if it does not say."""
+    moment = item.datetime or item.common_metadata.start_datetime
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def names_of_item(item: pystac.Item) -> dict[str, str]:
     """Return what `out` may name of an item."""
-    moment = item.datetime or item.common_metadata.start_datetime
+    moment = moment_of(item)
     return {
         "id": item.id,
         "collection": item.collection_id or "",

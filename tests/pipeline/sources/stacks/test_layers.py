@@ -148,6 +148,38 @@ def test_a_missing_band_of_an_upper_file_shows_the_band_below(tmp_path: Path) ->
         source.close()
 
 
+def test_a_mask_that_hides_nothing_is_noted(tmp_path: Path) -> None:
+    plain = write(tmp_path / "plain.tif", noise(1, 1))
+    nodata = write(tmp_path / "nodata.tif", noise(2, 1), nodata=0)
+    masked = write(tmp_path / "masked.tif", noise(3, 1))
+    with rasterio.open(masked, "r+") as dataset:
+        dataset.write_mask(noise(4, 1)[0] > 0)
+    layered = StackDescription((Member((masked, plain)), Member((nodata,)))).text()
+    apart = resolved(f"{masked},{nodata}", StackOptions())
+    for name, rule, expected in (
+        (
+            resolved(f"{masked},{plain}", StackOptions()),
+            "all",
+            "what masked.tif marks as missing is not hidden",
+        ),
+        (
+            resolved(f"{plain},{nodata}", StackOptions()),
+            "all",
+            "and plain.tif has none that is; --nodata-rule any",
+        ),
+        (resolved(f"{masked},{plain}", StackOptions()), "any", ""),
+        (apart, "all", ""),
+        (layered, "all", "what masked.tif, nodata.tif marks"),
+    ):
+        source = open_source(name, nodata_rule=rule)  # type: ignore[arg-type]
+        notes = [note for note in notes_of(source) if "is not hidden" in note]
+        assert len(notes) == bool(expected)
+        assert all(expected in note for note in notes)
+        held = source.valid(source.spec.window, source.read(source.spec.window))
+        assert (held is None) == bool(expected)  # GDAL's masks, all or any of them
+        source.close()
+
+
 def test_bands_are_read_alone_if_an_overview_has_other_pixels(tmp_path: Path) -> None:
     """Both files are on one grid, but their overviews are not: the joint mask of two bands is of no one of them."""
     grid = write(tmp_path / "grid.tif", noise(0, 1, (66, 84), 0), tiled=True, blockxsize=16, blockysize=16)
