@@ -69,7 +69,7 @@ test: install  ## the whole suite, under 15 minutes on 2 cores
 	@# our own modules too, which change
 	$(BIN)/python -m compileall -q segment_tiles pipeline workflows cli
 	@# two processes, which compute in one thread each; more at once would need more memory
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/workflows tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: install  ## checks that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -51,6 +51,15 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
+WHOLE_RUNS = {"workflows", "laws"}
+"""Folders of tests of whole runs, whose files take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first: one process does all tests of a file, and the other has nothing to do beside the last."""
+    items.sort(key=lambda item: WHOLE_RUNS.isdisjoint(item.path.parts))
+
+
 def pytest_collection_finish() -> None:
     """Let the collector pass over what libraries and tests hold for ever: a run asks it to look at all there is."""
     gc.collect()
