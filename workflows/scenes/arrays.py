@@ -39,6 +39,6 @@ def scene_of_array(config: RunConfig, opened: Opened) -> Scene:
         bands,
         models.manifest,
         models.folder,
-        (*notes, *raster_warnings(spec, models.manifest), *models.notes),
+        (*notes, *raster_warnings(spec, models.manifest, of_array=True), *models.notes),
         companions=models.companions,
     )

@@ -12,6 +12,11 @@ RESAMPLED_BEYOND = 1.25
 """Factor between the pixel sizes of model and raster, either way, above which the raster is resampled."""
 
 
+def is_unlike(size: tuple[float, float], wanted: float) -> bool:
+    """Return whether a raster with pixels of this height and width is resampled for a model trained at another size."""
+    return any(max(side / wanted, wanted / side) > RESAMPLED_BEYOND for side in size)
+
+
 def model_mpp(manifest: ModelManifest) -> float | None:
     """Return the micrometres per pixel that a model was trained at; None if it has no such size."""
     factor = MICROMETERS.get(manifest.pixel_unit)

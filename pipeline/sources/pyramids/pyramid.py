@@ -37,6 +37,8 @@ class PyramidFacts:
     """x and y of the top left corner, in micrometres."""
     decoded_bytes: int | None = None
     """Bytes of a decoded pixel in the reader's cache, if that is not bands x bytes of a value."""
+    color_tables: tuple[int, ...] = ()
+    """1-based bands that hold positions in a colour table, of which no mean can be made."""
     is_slide: bool = False
     """Whether it is a brightfield slide, glass and tissue: a tissue mask makes sense."""
     details: Mapping[str, Any] = field(default_factory=dict)

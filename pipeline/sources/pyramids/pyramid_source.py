@@ -272,4 +272,10 @@ def _factor(
         raise SourceError(msg)
     if max(abs(down - 1), abs(across - 1)) <= SAME_SIZE:
         return 1.0, 1.0
+    if facts.color_tables:
+        msg = (
+            f"{uri}: band {facts.color_tables[0]} holds positions in a colour table, of which means are meaningless: "
+            "leave --mpp out, or make colours of them: gdal_translate -expand rgb"
+        )
+        raise SourceError(msg)
     return down, across

@@ -49,6 +49,7 @@ class RasterPyramid:
             mpp=None,
             band_names=spec.band_names,
             decoded_bytes=spec.decoded_bytes,
+            color_tables=spec.color_tables,
         )
 
     def read(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +102,27 @@ def test_dimensions_that_cannot_be_understood_are_refused(small_model: Path) -> 
     lazy = xarray.DataArray(np.zeros((3, 8, 9), np.uint8), dims=("band", "y", "x")).chunk()
     with pytest.raises(st.UsageError, match=r"dask\.diagnostics\.ProgressBar"):
         st.segment_array(lazy, model=small_model, progress=print)
+
+
+@pytest.mark.parametrize("metres", [1.1, 1.4])
+def test_one_whose_pixels_are_unlike_those_of_the_model_is_not_resampled_and_says_so(
+    small_model: Path, tmp_path: Path, metres: float
+) -> None:
+    """A file of such pixels is resampled."""
+    folder = tmp_path / "metre"
+    shutil.copytree(small_model, folder)
+    document = json.loads((folder / "model.json").read_text())
+    document["properties"]["segment_tiles:pixel_size"] = {"value": 1.0, "unit": "m"}
+    (folder / "model.json").write_text(json.dumps(document))
+    values = np.random.default_rng(0).integers(1, 255, (3, 64, 64), dtype=np.uint8)
+    image = xarray.DataArray(values, dims=("band", "y", "x")).rio.write_crs("EPSG:32633")
+    image = image.rio.write_transform(rasterio.Affine(metres, 0, 5e5, 0, -metres, 5e6))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", st.SegmentTilesWarning)
+        st.segment_array(image, model=folder, **FIXED)
+    texts = [str(each.message) for each in said if "not resampled" in str(each.message)]
+    assert len(texts) == (metres > 1.25)
+    assert all("pixels are 1.4 m, but model" in text and "trained at 1 m" in text for text in texts)
 
 
 def test_xarray_that_is_not_installed_is_named(small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

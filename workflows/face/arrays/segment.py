@@ -41,7 +41,8 @@ def segment_array(
 def segment_array(image: Any, *, progress: Progress | None = None, **options: Unpack[ArrayKeywords]) -> Any:
     """Return the class codes of an image in memory; nothing is written.
 
-    The codes are those of `segment` on the same pixels in a file.
+    The codes are those of `segment` on the same pixels in a file with ``resolution="native"``: an array is never
+    resampled, and a warning says so if its pixels on the ground are unlike those that the model was trained at.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.resampling.pixel_size import pixel_size, shown_size
 from segment_tiles.pipeline.sources.resampling.resampled_source import level_for
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.scenes.model_pixels import RESAMPLED_BEYOND, model_metres
+from segment_tiles.workflows.scenes.model_pixels import is_unlike, model_metres
 from segment_tiles.workflows.scenes.rasters.bands import opened_at
 from segment_tiles.workflows.scenes.rasters.opening import Resolution
 
@@ -40,7 +40,7 @@ def raster_resolution(config: RunConfig, manifest: ModelManifest) -> Resolution:
     size = pixel_size(spec)
     notes = plain.notes
     if config.metres is None:
-        if size is None or not _is_unlike(size, wanted):
+        if size is None or not is_unlike(size, wanted):
             return plain
         notes = (*notes, _note(manifest, size, wanted))
     # the mask of an overview is not that of the pixels below it, which the result keeps
@@ -49,10 +49,6 @@ def raster_resolution(config: RunConfig, manifest: ModelManifest) -> Resolution:
         spec, spec.reductions, wanted, shown_name(config.source)
     )  # refuses what cannot be read at that size
     return Resolution(coarser if may_read_overview else 0, replace(config.view, metres=wanted), notes)
-
-
-def _is_unlike(size: tuple[float, float], wanted: float) -> bool:
-    return any(max(side / wanted, wanted / side) > RESAMPLED_BEYOND for side in size)
 
 
 def _note(manifest: ModelManifest, size: tuple[float, float], wanted: float) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.stacks.resolve import StackOptions, resolved
 from segment_tiles.pipeline.sources.view import View
@@ -43,6 +44,15 @@ def test_a_raster_with_a_colour_table_is_not_resampled(tmp_path: Path) -> None:
     of_the_other = open_source(both, bands=(2,), view=View(metres=2.0))
     assert of_the_other.spec.height == 6
     of_the_other.close()
+
+
+def test_neither_is_a_picture_of_a_slide(tmp_path: Path) -> None:
+    with Image.fromarray(CODES).convert("P") as picture:
+        picture.putpalette(bytes(range(256)) * 3)
+        picture.save(tmp_path / "a.png")
+    with pytest.raises(SourceError, match=r"band 1 holds positions in a colour table.*leave --mpp out"):
+        open_source(str(tmp_path / "a.png"), view=View(mpp=1.0, source_mpp=0.5))
+    open_source(str(tmp_path / "a.png"), view=View(source_mpp=0.5)).close()
 
 
 @pytest.mark.parametrize("size", [2, 0.5])
