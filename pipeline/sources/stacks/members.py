@@ -204,14 +204,16 @@ Group = tuple[int, Key, MemberResampling, int | None]
 def opened_parts(bands: Sequence[Band], grid: Grid, read: Grid, level: int, files: Files) -> tuple[Part, ...]:
     """Open what is read: a file on the grid once for all of its bands, a resampled or layered one once for each.
 
-    Several bands of a file have one mask: it does not say of which of them the value below is seen.
+    Several bands of a file have one mask: it does not say of which of them the value below is seen. Without holes it
+    hides nothing.
     """
     groups: dict[Group, list[int]] = {}
     for position, band in enumerate(bands):
         member = band.member
         for layer, file in enumerate(member.files):
             key = key_of(member, layer)
-            is_shared = len(member.files) == 1 and placement(grid, file, files.specs[key]).is_same
+            is_whole = len(member.files) == 1 or files.specs[key].has_no_holes
+            is_shared = is_whole and placement(grid, file, files.specs[key]).is_same
             group = (layer, key, member.resampling, None if is_shared else position)
             groups.setdefault(group, []).append(position)
     parts: list[Part] = []

@@ -90,6 +90,10 @@ class StackSource:
             self.spec = spec_of([self.bands[n - 1] for n in numbers], numbers, read, self.parts)
             self._other_units = other_units([self.bands[n - 1] for n in numbers], self.parts)
             stack.pop_all()
+        # files of one band are read alone, each by its own mark: what one marks may be a value of another
+        layered = {position for part in self.parts if part.is_layered for position in part.positions}
+        marks = enumerate(self.spec.nodata)
+        self._marks = tuple(None if position in layered else mark for position, mark in marks)
         self._grid_of = grid.of
 
     def read(self, window: Window) -> NDArray[Any]:
@@ -114,7 +118,7 @@ class StackSource:
         if self._read is None or self._read[0] != window:
             self.read(window)
         assert self._read is not None  # just read
-        of_marks = marked(values, self.spec.nodata)
+        of_marks = marked(values, self._marks)
         if all(held is None for held in self._read[1]):
             return of_marks
         lacking = np.zeros(values.shape, bool) if of_marks is None else of_marks

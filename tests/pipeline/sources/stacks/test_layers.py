@@ -16,7 +16,7 @@ from rasterio.merge import merge
 
 from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.sources.open import open_source
-from segment_tiles.pipeline.sources.protocol import notes_of
+from segment_tiles.pipeline.sources.protocol import TellsBands, notes_of
 from segment_tiles.pipeline.sources.stacks.description import (
     Member,
     StackDescription,
@@ -26,6 +26,7 @@ from segment_tiles.pipeline.sources.stacks.description import (
 )
 from segment_tiles.pipeline.sources.stacks.elements import name_of_elements
 from segment_tiles.pipeline.sources.stacks.resolve import StackOptions, resolved
+from segment_tiles.pipeline.sources.stacks.stack import StackSource
 
 
 def write(path: Path, values: Any, column: int = 0, size: float = 10, **profile: Any) -> str:
@@ -80,6 +81,34 @@ def test_bands_of_items_are_those_that_each_of_them_names(assets: tuple[str, ...
     expected = merged(files[0], write(tmp_path / "upper.tif", upper, 6, nodata=0))
     np.testing.assert_array_equal(source.read(source.spec.window), expected)
     assert source.spec.band_names == ("red", "nir")
+    source.close()
+
+
+def test_what_the_lower_file_marks_may_be_a_value_of_the_upper(tmp_path: Path) -> None:
+    lower, upper = noise(1, 1), noise(2, 1)
+    upper[0, :3] = 7
+    files = write(tmp_path / "lower.tif", lower, nodata=0), write(tmp_path / "upper.tif", upper, nodata=7)
+    source = open_source(StackDescription((Member(files),)).text())
+    window = source.spec.window
+    values = source.read(window)
+    expected = np.where(upper == 7, lower, upper)
+    missing = (upper == 7) & (lower == 0)
+    assert missing.any()
+    np.testing.assert_array_equal(values[~missing], expected[~missing])
+    assert isinstance(source, TellsBands)
+    np.testing.assert_array_equal(source.missing(window, values), missing)
+    np.testing.assert_array_equal(source.valid(window, values), ~missing[0])
+    source.close()
+
+
+def test_files_without_holes_are_opened_once_for_all_bands(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{seed}.tif", noise(seed, 3), 4 * seed) for seed in range(2)]
+    source = open_source(StackDescription((Member(tuple(files)),)).text())
+    assert isinstance(source, StackSource)
+    assert [part.positions for part in source.parts] == [(0, 1, 2), (0, 1, 2)]
+    read = source.read(source.spec.window)
+    np.testing.assert_array_equal(read[:, :, :4], noise(0, 3)[:, :, :4])
+    np.testing.assert_array_equal(read[:, :, 4:], noise(1, 3))
     source.close()
 
 
