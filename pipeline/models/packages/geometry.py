@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # manifests are read where torch is not needed
@@ -33,6 +33,15 @@ class OutputGeometry:
     def scored(self, tile: int) -> int:
         """Return the side of what a tile gives scores for, in pixels."""
         return tile - 2 * self.margin
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What differs from the defaults, as plain JSON values."""
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if getattr(self, one.name) != one.default
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

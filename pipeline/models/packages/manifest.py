@@ -146,8 +146,9 @@ class ModelManifest:
         Name and description are not in it, nor tile and overlap, which a run may choose.
         """
         fields = {name: value for name, value in asdict(self).items() if name not in _NOT_OF_THE_MAP}
-        if self.output == PLAIN:  # as before there was any other
-            del fields["output"]
+        del fields["output"]
+        if self.output.said:  # what a package leaves as it is changes no checksum, if fields are added later
+            fields["output"] = self.output.said
         if self.scaling.is_fixed_z_score:
             return _checksum({**fields, "mean": self.mean, "std": self.std})
         return _checksum({**fields, "scaling": record_of(self.scaling)})

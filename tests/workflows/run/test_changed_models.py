@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import rasterio
 
 from segment_tiles.pipeline.errors import ChangedRunError, ModelError
 from segment_tiles.pipeline.models.package import MANIFEST_FILE, load_manifest
+from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
+from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.regions.loaded_model import ModelRequest, forget_segmenters, load_scorer
 from segment_tiles.workflows.run.segment import segment
@@ -93,3 +96,35 @@ def test_what_people_read_may_change(small_model: Path, tmp_path: Path) -> None:
     after = load_manifest(model)
     assert after.description != before.description
     assert after.map_checksum == before.map_checksum
+
+
+@pytest.mark.parametrize(
+    ("name", "checksum"),
+    [
+        ("brain-tissue", "c1206e57957cb7c8994c56891d2010913fd32ade453e96366c90598253c01547"),
+        ("canopy-rgb", "7dc29457ee538407274969d6292bb861b52ca5c366bcb3180085919dc19d5db6"),
+    ],
+)
+def test_runs_of_bundled_models_that_were_begun_by_earlier_versions_are_taken_up(
+    name: str, checksum: str
+) -> None:
+    # as commit b7ef550 computed them, before a package said how its output lies
+    assert load_manifest(find_model(name)).map_checksum == checksum
+
+
+@dataclass(frozen=True, slots=True)
+class LaterGeometry(OutputGeometry):
+    """As of a version that says more of outputs."""
+
+    turned: bool = False
+
+
+def test_a_field_that_is_added_later_changes_no_checksum(small_model: Path) -> None:
+    manifest = load_manifest(small_model)
+
+    def checksum(output: OutputGeometry) -> str:
+        return replace(manifest, output=output).map_checksum
+
+    assert checksum(LaterGeometry()) == checksum(OutputGeometry()) == manifest.map_checksum
+    assert checksum(LaterGeometry(margin=4)) == checksum(OutputGeometry(margin=4)) != manifest.map_checksum
+    assert checksum(LaterGeometry(margin=4, turned=True)) != checksum(OutputGeometry(margin=4))

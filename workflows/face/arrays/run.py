@@ -80,6 +80,7 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
     """
     _check_spec(spec)
     scene = _scene(config, spec)
+    _check_classes(scene)
     tuned = with_tuning(config, scene, None)
     if tuned.tuned:
         config, scene = tuned, _scene(tuned, spec)
@@ -100,12 +101,6 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
         probe.calibrations,
         scene.scalings,
     )
-    if scene.manifest.output.multi_label:
-        msg = (
-            f"the classes of model {scene.manifest.name} may overlap, which an array of codes does not say; "
-            "use segment, whose store has a mask for each"
-        )
-        raise UsageError(msg)
     return ArrayRun(scene.spec, request, scene.manifest.classes, scene.lattice, config)
 
 
@@ -124,6 +119,15 @@ def _check_spec(spec: RasterSpec) -> None:
     if not spec.bands or spec.window.is_empty:
         msg = f"the array has {spec.bands} bands x {spec.height} rows x {spec.width} columns; it must have pixels"
         raise SourceError(msg)
+
+
+def _check_classes(scene: Scene) -> None:
+    if scene.manifest.output.multi_label:
+        msg = (
+            f"the classes of model {scene.manifest.name} may overlap, which an array of codes does not say; "
+            "use segment, whose store has a mask for each"
+        )
+        raise UsageError(msg)
 
 
 def _scene(config: RunConfig, spec: RasterSpec) -> Scene:
