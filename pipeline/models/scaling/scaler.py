@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from segment_tiles.pipeline.models.scaling.scaling import Chain, Operation, Scaling
-from segment_tiles.pipeline.models.scaling.statistics import mean_of, tile_numbers
+from segment_tiles.pipeline.models.scaling.scaling import SMALLEST, Chain, Operation, Scaling
+from segment_tiles.pipeline.models.scaling.statistics import UNKNOWN_SCALE, mean_of, tile_numbers
 
 
 class Scaler:
@@ -215,7 +215,8 @@ def _fixed_numbers(operation: Operation | None) -> tuple[float, float, float, fl
         case "z-score":
             subtracted, divisor = first, second
         case "min-max":
-            subtracted, divisor = first, second - first
+            # of a scene: to a large band of one value nothing could be added
+            subtracted, divisor = first, second - first if second - first >= SMALLEST else UNKNOWN_SCALE
         case "offset":
             subtracted = first
         case "scale":

@@ -10,7 +10,6 @@ may take those of the scene or of the tile instead; decision 0140.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -34,8 +33,10 @@ OPERATIONS: Final = {
 """Names in MLM of the numbers that each operation has."""
 MEASURED: Final = ("z-score", "min-max", "clip")
 """Operations that may have the numbers of a scene or a tile."""
-SMALLEST: Final = 1.18e-38
-"""Of divisors: below, float32 has no exact numbers, and then none."""
+SMALLEST: Final = 2.0**-126
+"""Of divisors: the smallest normal number of float32; below it has no exact numbers, and then none."""
+_NOT_FINITE: Final = 2.0**128 - 2.0**103
+"""From here on, float32 rounds to infinity."""
 OPERATIONS_AT_MOST: Final = 32
 """Of a chain."""
 WITH_PERCENTILES: Final = ("min-max", "clip")
@@ -99,19 +100,29 @@ class Operation:
         names = OPERATIONS[self.type]
         numbers = (self.first, self.second)[: len(names)]
         for name, number in zip(names, numbers, strict=True):
-            if number is None or not math.isfinite(number):
-                raise ValueError(f"{self.type} needs a finite {name}, this is {number}")
-        if self.type == "z-score" and not float(self.second or 0) > 0:
-            raise ValueError(f"standard deviations must be above 0, this is {self.second}")
+            if number is None or not abs(number) < _NOT_FINITE:
+                raise ValueError(f"{self.type} needs a finite {name} in float32, this is {number}")
+        if self.type == "z-score" and not float(self.second or 0) >= SMALLEST:
+            raise ValueError(
+                f"standard deviations must be above 0, at least {SMALLEST:.3g}, this is {self.second}"
+            )
         if self.type in {"min-max", "clip"} and self.statistics == "fixed":
-            assert self.first is not None
-            assert self.second is not None
-            if not self.first < self.second:
-                raise ValueError(
-                    f"{self.type} runs from {self.first:g} to {self.second:g}: the minimum must be below the maximum"
-                )
+            self._check_range()
         if self.type == "scale" and abs(self.first or 0.0) < SMALLEST:
-            raise ValueError(f"scale divides by its value, which must not be 0, this is {self.first}")
+            raise ValueError(
+                f"scale divides by its value, which must not be 0, at least {SMALLEST:.3g}, this is {self.first}"
+            )
+
+    def _check_range(self) -> None:
+        assert self.first is not None
+        assert self.second is not None
+        runs = f"{self.type} runs from {self.first:g} to {self.second:g}"
+        if not self.first < self.second:
+            raise ValueError(f"{runs}: the minimum must be below the maximum")
+        if self.type == "min-max" and not SMALLEST <= self.second - self.first < _NOT_FINITE:
+            raise ValueError(
+                f"{runs}: it divides by their difference, which must be at least {SMALLEST:.3g} and finite in float32"
+            )
 
     @property
     def is_measured_in_scene(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from segment_tiles.pipeline.models.scaling.scaling import Operation
+from segment_tiles.pipeline.models.scaling.scaling import SMALLEST, Operation
 
 UNKNOWN_SCALE: Final = 1.0
 """Divisor in place of 0: a band of one value becomes 0 everywhere, as in MONAI's NormalizeIntensity."""
@@ -118,5 +118,6 @@ def _percentile(ranked: Tensor, count: Tensor, percent: float) -> Tensor:
 
 
 def _divisor(numbers: Tensor) -> Tensor:
-    # as float32, in which it divides: what is 0 there would give infinity
-    return numbers.masked_fill(numbers.to(torch.float32) <= 0, UNKNOWN_SCALE)
+    # as float32, in which it divides: what is 0 there would give infinity, and what is infinite there no numbers
+    held = numbers.clamp(max=torch.finfo(torch.float32).max)
+    return held.masked_fill(held.to(torch.float32) < SMALLEST, UNKNOWN_SCALE)
