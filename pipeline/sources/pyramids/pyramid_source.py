@@ -16,7 +16,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.pipeline.sources.pyramids.pyramid import SAME_SIZE, Pyramid, PyramidFacts
 from segment_tiles.pipeline.sources.resampling.filters import resampled, taps
-from segment_tiles.pipeline.sources.validity import both, for_bands, nodata_as, valid_pixels
+from segment_tiles.pipeline.sources.validity import both, for_bands, marked, nodata_as, valid_pixels
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
 PLAUSIBLE_MPP: Final = (0.02, 50.0)
@@ -165,7 +165,9 @@ class PyramidSource:
         rows = taps(piece.row, piece.row_stop, self._factor[0], height)
         columns = taps(piece.column, piece.column_stop, self._factor[1], width)
         source = Window.from_edges(rows.start, columns.start, rows.stop, columns.stop)
-        return resampled(*self._level_values(self.level, source), rows, columns)
+        values, valid = self._level_values(self.level, source)
+        lacking = marked(values, self._nodata)
+        return resampled(values, valid, rows, columns, missing=lacking, marks=self._nodata)
 
     def _level_values(self, level: int, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         values, valid = self._pyramid.read(level, window, self._bands)

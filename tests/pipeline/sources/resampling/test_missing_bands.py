@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import zarr
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
@@ -116,6 +117,16 @@ def test_a_band_that_a_file_of_the_stack_does_not_cover_keeps_its_means(tmp_path
     assert valid.all()
     assert (found[0] == 1000).all()
     assert (found[1] == 500).all()
+
+
+def test_a_band_of_a_pyramid_keeps_its_means_too(tmp_path: Path) -> None:
+    values = np.full((2, 16, 16), 1000, np.int16)
+    values[0, :, ::4] = MARK
+    zarr.create_array(tmp_path / "a.zarr", data=values)
+    view = View(mpp=1.0, source_mpp=0.5)
+    found, valid = whole(open_source(str(tmp_path / "a.zarr"), nodata=MARK, view=view))
+    assert valid.all()
+    assert (found == 1000).all()
 
 
 @pytest.mark.parametrize(("dtype", "mark"), [("uint8", 0), ("uint8", 255), ("uint16", 0)])
