@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.outputs.auxiliary_metadata import xml_text
-from segment_tiles.pipeline.outputs.finished_file import finished_file
+from segment_tiles.pipeline.outputs.finished_file import finished_file, write_failed
 
 SUFFIX: Final = ".qml"
 OPACITY: Final = 0.5
@@ -52,12 +52,32 @@ def write_style(layer: Path, style: str) -> bool:
         If the disk is full or read-only.
     """
     path = style_path(layer)
-    mark = style.splitlines()[1]
-    if path.exists() and mark not in path.read_text(encoding="utf-8", errors="replace"):
+    if path.exists() and not _is_ours(path, style):
         return False
     with finished_file(path) as unfinished:
         unfinished.write_text(style, encoding="utf-8")
     return True
+
+
+def remove_style(layer: Path, style: str) -> None:
+    """Remove the style beside a layer file, if it is one of ours of the kind of another.
+
+    Raises
+    ------
+    WriteFailedError
+        If the folder is read-only.
+    """
+    path = style_path(layer)
+    if path.exists() and _is_ours(path, style):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise write_failed(path, error) from error
+
+
+def _is_ours(path: Path, style: str) -> bool:
+    """Return whether a style on the disk was made here, of a layer of the kind of another style."""
+    return style.splitlines()[1] in path.read_text(encoding="utf-8", errors="replace")
 
 
 def raster_style(classes: Sequence[MapClass]) -> str:

@@ -79,7 +79,7 @@ def _layer_asset(layer: Path, results: Path) -> pystac.Asset:
     types = {".parquet": "application/vnd.apache.parquet", ".gpkg": "application/geopackage+sqlite3"}
     href = layer.relative_to(results).as_posix() if layer.is_relative_to(results) else str(layer)
     return pystac.Asset(
-        f"./{href}", title="Layer over all scenes", media_type=types.get(layer.suffix, "application/geo+json"),
+        f"./{href}", title="Layer over all scenes", media_type=types.get(layer.suffix.lower(), "application/geo+json"),
         roles=["data"],
     )  # fmt: skip
 

@@ -68,10 +68,11 @@ def write_merged(path: Path, scenes: Sequence[tuple[str, Path]], crs: CRS | None
     Raises
     ------
     VectorError
-        If a file cannot be read, or a feature has no position in the CRS.
+        If a file cannot be read, or a feature or all of a scene have no position in the CRS.
     """
     files = [_Scene.of(name, file) for name, file in scenes]
     target = crs if crs is not None else (files[0].crs if files else None)
+    _refuse_without_position(files, target)
     schema = _common_schema(files)
     made = Merged()
     with pq.ParquetWriter(
@@ -122,6 +123,16 @@ class _Scene:
                     pa.array(np.zeros(table.num_rows, np.int32)), pa.array([self.name])
                 ).cast(pa.string())
                 yield table.add_column(0, SCENE, names)
+
+
+def _refuse_without_position(files: Sequence[_Scene], target: CRS | None) -> None:
+    for scene in files:
+        if (scene.crs is None) != (target is None):
+            its, wanted = (("no CRS" if crs is None else crs.name) for crs in (scene.crs, target))
+            msg = (
+                f"{scene.name}: its polygons are in {its}, those of the file in {wanted}; leave the scene out"
+            )
+            raise VectorError(msg)
 
 
 def _common_schema(files: Sequence[_Scene]) -> pa.Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ import yaml
 from pyproj import Transformer
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import UsageError, VectorError
+from segment_tiles.pipeline.vectors.files.merged import write_merged
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.planning import check_jobs
 
@@ -43,7 +45,7 @@ def write_scene(path: Path, crs: str | None, x: float, seed: int) -> None:
 def jobs(tmp_path: Path, small_model: Path) -> Callable[..., Path]:
     """Writes scenes a and b, the second in the CRS that is said, and a jobs file of them."""
 
-    def write(second: str | None = UTM, scenes: int = 2, **document: Any) -> Path:
+    def write(second: str | None = UTM, scenes: int = 2, of_b: Any = None, **document: Any) -> Path:
         write_scene(tmp_path / "a.tif", UTM, 500_000, 1)
         write_scene(tmp_path / "b.tif", second, 300_000 if second == NEXT else 600_000, 2)
         defaults = {
@@ -51,6 +53,7 @@ def jobs(tmp_path: Path, small_model: Path) -> Callable[..., Path]:
             "format": ["parquet"], **document.pop("defaults", {}),
         }  # fmt: skip
         listed = [{"source": name} for name in ("a.tif", "b.tif", "gone.tif")[:scenes]]
+        listed[1] |= of_b or {}
         path = tmp_path / "jobs.yaml"
         path.write_text(yaml.safe_dump({**document, "defaults": defaults, "jobs": listed}))
         return path
@@ -134,6 +137,58 @@ def test_scenes_of_several_crs_are_brought_into_one(
     assert "gone.tif" in outlines["error"].iloc[2]
 
 
+def test_scenes_that_differ_may_have_polygons_of_one_crs(jobs: Callable[..., Path], tmp_path: Path) -> None:
+    settings = {"merged": "all.parquet", "footprints": "F.GEOJSON", "of_b": {"crs": UTM}}
+    assert batch(jobs(NEXT, **settings)) == 0
+    results = tmp_path / "jobs-results"
+    merged = geopandas.read_parquet(results / "all.parquet")
+    assert merged.crs == UTM == own(tmp_path, "b").crs
+    for name in ("a", "b"):
+        part = merged[merged["scene"] == f"jobs-results/{name}"]
+        assert np.array_equal(part.total_bounds, own(tmp_path, name).total_bounds)
+    outlines = json.loads((results / "F.GEOJSON").read_text())
+    assert outlines["name"] == "footprints"
+    assert len(outlines["features"]) == 2
+    collection = json.loads((results / "collection.json").read_text())
+    assert collection["assets"]["F"]["type"] == "application/geo+json"
+    # a batch of which no scene is there leaves nothing of this one
+    jobs(NEXT, scenes=2, merged="all.parquet", footprints="F.PARQUET")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.tif").unlink()
+        shutil.rmtree(results / name)
+    assert (results / "all.qml").exists()
+    assert batch(tmp_path / "jobs.yaml") == 1
+    assert not (results / "all.parquet").exists()
+    assert not (results / "all.qml").exists()
+    assert geopandas.read_parquet(results / "F.PARQUET").geometry.isna().all()
+
+
+def test_a_style_of_an_earlier_file_is_removed_if_scenes_no_longer_agree(
+    jobs: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert batch(jobs(merged="all.parquet")) == 0
+    results = tmp_path / "jobs-results"
+    assert (results / "all.qml").exists()
+    (tmp_path / "swapped.yaml").write_text("tree: {from: water, code: 1}\nwater: {from: tree, code: 2}")
+    path = jobs(merged="all.parquet", of_b={"reclass": "swapped.yaml"})
+    assert run_command_line(["batch", str(path), "--quiet", "--restart"]) == 0
+    assert not (results / "all.qml").exists()
+    (results / "all.qml").write_text("<qgis/>")  # saved in QGIS
+    assert batch(path) == 0
+    assert (results / "all.qml").read_text() == "<qgis/>"
+
+
+def test_polygons_without_a_crs_are_not_mixed_with_others(jobs: Callable[..., Path], tmp_path: Path) -> None:
+    assert batch(jobs(None)) == 0
+    files = [(name, tmp_path / f"jobs-results/{name}/polygons.parquet") for name in ("a", "b")]
+    for order, words in (
+        (files, "b: its polygons are in no CRS"),
+        (files[::-1], "a: its polygons are in WGS 84"),
+    ):
+        with pytest.raises(VectorError, match=words):
+            write_merged(tmp_path / "all.parquet", order, None)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "several CRS": (
         {"second": NEXT, "merged": "a.parquet"},
@@ -153,6 +208,23 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another ending": ({"merged": "a.gpkg"}, r"merged is 'a.gpkg': give a file that ends in .parquet"),
     "another ending of footprints": ({"footprints": "a.shp"}, r"footprints is 'a.shp': give a file that ends in"),
     "a CRS that is none": ({"merged": "a.parquet", "merged-crs": "EPSG:1"}, r"merged-crs is 'EPSG:1': give a CRS"),
+    "one file for both": (
+        {"merged": "a.parquet", "footprints": "A.PARQUET"}, r"merged and footprints are both called a; give one",
+    ),
+    "the polygons of a scene": (
+        {"merged": "a/polygons.parquet"}, r"merged: polygons.parquet lies in jobs-results/a, the output of a job",
+    ),
+    "footprints in a scene": (
+        {"footprints": "../jobs-results/b/new/f.gpkg"}, r"footprints: f.gpkg lies in jobs-results/b, the output",
+    ),
+    "the table": ({"footprints": "jobs.parquet"}, r"footprints: jobs.parquet is a file of the batch itself; give"),
+    "the area of interest": (
+        {"footprints": "../aoi.geojson", "defaults": {"aoi": "aoi.geojson"}}, r"aoi.geojson is read by the batch",
+    ),
+    "several CRS of the polygons": (
+        {"merged": "a.parquet", "of_b": {"crs": NEXT}},
+        r"merged: jobs-results/b is in .*34N, jobs-results/a in .*33N; say by merged-crs",
+    ),
     "a CRS of nothing": ({"merged-crs": UTM}, r"merged-crs belongs to merged, which this file has not"),
 }  # fmt: skip
 

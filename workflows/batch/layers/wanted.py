@@ -11,10 +11,12 @@ from typing import Final
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from segment_tiles.pipeline.errors import SegmentTilesError
+from segment_tiles.pipeline.errors import SegmentTilesError, UsageError
+from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.workflows.batch.jobs import Job
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.sources.mosaic import readable_mosaic
+from segment_tiles.workflows.results.formats.subjects import subject_of_scene
 from segment_tiles.workflows.run.request import checked_request
 
 POLYGONS: Final = "parquet"
@@ -53,16 +55,19 @@ def layers_of(file: JobsFile) -> Layers:
 
 
 def check_layers(file: JobsFile, jobs: Sequence[Job]) -> None:
-    """Refuse scenes that cannot be in one file of polygons.
+    """Refuse names that files of the batch have, and scenes that cannot be in one file of polygons.
 
-    Every scene is opened for its CRS, if such a file is asked for. One that cannot be opened fails by itself.
+    Every scene is opened for the CRS of its polygons, if such a file is asked for. One that cannot be opened fails by
+    itself.
 
     Raises
     ------
     UsageError
-        With the line of the job, what differs, and what to say.
+        With the name, or the line of the job, what differs, and what to say.
     """
     layers = layers_of(file)
+    if layers.files:
+        _check_names(file, layers, jobs)
     if layers.merged is None:
         return
     first: tuple[Job, CRS | None] | None = None
@@ -78,11 +83,47 @@ def check_layers(file: JobsFile, jobs: Sequence[Job]) -> None:
                     job.line,
                     f"merged: the polygons of {job.name} {what}; add {POLYGONS} to its format, without split-by-class",
                 )
-            crs = scene.georef.crs
+            # of the files, which --crs and --like may bring onto another grid
+            crs = subject_of_scene(config, scene).of_files.georef.crs
             _check_position(file, job, crs, layers.crs)
             if first is not None and layers.crs is None and first[1] != crs:
                 raise file.error(job.line, _differs(first, (job, crs)))
             first = first or (job, crs)
+
+
+def _check_names(file: JobsFile, layers: Layers, jobs: Sequence[Job]) -> None:
+    """Refuse layers that would replace each other, another file of the batch, or one that it reads."""
+    from segment_tiles.workflows.batch.collection import COLLECTION, TABLES  # noqa: PLC0415 - few files ask
+
+    named = {"merged": layers.merged, "footprints": layers.footprints}
+    given = {key: path.resolve() for key, path in named.items() if path is not None}
+    # QGIS and the collection know a layer by its name without the ending
+    if len(given) == 2 and len({path.stem.casefold() for path in given.values()}) == 1:
+        stem = given["merged"].stem
+        msg = f"{file.path}: merged and footprints are both called {stem}; give one another name"
+        raise UsageError(msg)
+    taken = {file.results.resolve() / name for name in (COLLECTION, *(name for _, name, _ in TABLES))}
+    read = {Path(job.config.source).resolve() for job in jobs}
+    read |= {split_layer(job.config.aoi)[0].resolve() for job in jobs if job.config.aoi is not None}
+    outs = {job.config.out.resolve(): job.name for job in jobs}
+    for key, path in given.items():
+        owner = next((outs[folder] for folder in (path, *path.parents) if folder in outs), None)
+        reason = (
+            f"lies in {owner}, the output of a job"
+            if owner is not None
+            else "is a file of the batch itself"
+            if path in taken
+            else "is read by the batch"
+            if path in read
+            else "is a folder"
+            if path.is_dir()
+            else None
+        )
+        if reason is not None:
+            msg = (
+                f"{file.path}: {key}: {path.name} {reason}; give another name, such as all-{key}{path.suffix}"
+            )
+            raise UsageError(msg)
 
 
 def _check_position(file: JobsFile, job: Job, crs: CRS | None, target: CRS | None) -> None:

@@ -12,9 +12,9 @@ import shapely.geometry
 
 from segment_tiles.pipeline.errors import SegmentTilesError, one_line
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
+from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder, write_failed
 from segment_tiles.pipeline.outputs.footprint import footprint
-from segment_tiles.pipeline.outputs.qgis_style import polygon_style, write_style
+from segment_tiles.pipeline.outputs.qgis_style import polygon_style, remove_style, write_style
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_georef
 from segment_tiles.pipeline.vectors.files.merged import write_merged
 from segment_tiles.pipeline.wording import counted
@@ -26,6 +26,9 @@ from segment_tiles.workflows.results.formats.table import format_of
 
 WGS84 = "EPSG:4326"
 """CRS of footprints, wherever the scenes lie."""
+
+DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
+"""Of GDAL, by the ending of the footprints; of others it would choose one itself."""
 
 
 def write_layers(layers: Layers, outcomes: Sequence[JobOutcome]) -> list[str]:
@@ -56,12 +59,14 @@ def _write_merged(path: Path, layers: Layers, outcomes: Sequence[JobOutcome]) ->
         if outcome.state in {"done", "skipped"} and (outcome.job.config.out / name).exists()
     ]
     if not found:
+        _remove_earlier(path)
         return [f"{path.name} is not written: no scene has polygons yet"]
     with finished_file(path) as partial:
         made = write_merged(partial, found, layers.crs)
     notes = []
     classes = made.styled()
     if classes is None:
+        remove_style(path, polygon_style(()))
         notes.append(f"{path.name} has no style for QGIS: scenes give one code to different classes")
     else:
         write_style(path, polygon_style(classes))
@@ -73,17 +78,26 @@ def _write_merged(path: Path, layers: Layers, outcomes: Sequence[JobOutcome]) ->
     return notes
 
 
+def _remove_earlier(path: Path) -> None:
+    """Remove the file of an earlier batch, whose scenes are no longer what they were, and its style."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_failed(path, error) from error
+    remove_style(path, polygon_style(()))
+
+
 def _write_footprints(path: Path, outcomes: Sequence[JobOutcome]) -> None:
     """Write a row for each scene; one that is not finished has no outline."""
     rows = pd.DataFrame([_row(outcome) for outcome in outcomes]).convert_dtypes()
     outlines = [_outline(outcome) for outcome in outcomes]
     frame = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(outlines, crs=WGS84), crs=WGS84)
     with finished_file(path) as partial:
-        if path.suffix == ".parquet":
+        ending = path.suffix.lower()
+        if ending == ".parquet":
             frame.to_parquet(partial, index=False)
         else:
-            options = {"layer": "footprints"} if path.suffix == ".gpkg" else {}
-            frame.to_file(partial, engine="pyogrio", **options)
+            frame.to_file(partial, engine="pyogrio", driver=DRIVERS[ending], layer="footprints")
 
 
 def _row(outcome: JobOutcome) -> dict[str, Any]:
