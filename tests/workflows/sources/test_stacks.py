@@ -252,7 +252,10 @@ def test_files_on_a_server_are_held_to_their_versions(
         report = run_on(source, small_model, tmp_path / "remote")
         assert report["source"]["uri"] == ",".join(f"{address}/{name}.tif" for name in NAMES)
         np.testing.assert_array_equal(classes(tmp_path / "remote"), classes(tmp_path / "local"))
-        config = RunConfig(source, str(small_model), tmp_path / "out", precision="fp32", device="cpu")
+        config = RunConfig(
+            source, str(small_model), tmp_path / "out", grid_of=f"{address}/red.tif?sig=secret",
+            precision="fp32", device="cpu",
+        )  # fmt: skip
         with pytest.raises(SourceChangedError, match=r"/blue\.tif: changed while it was read \(it was etag"):
             segment(config, ChangingOnce(lambda: write(bands / "blue.tif", 9, 4.0)))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
