@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from segment_tiles.pipeline.models.checkpoints.monai.transforms import (
+    FOLLOWED,
+    OF_EXTENT,
+    Transform,
+    transforms_of_image,
+)
 from segment_tiles.pipeline.models.scaling.scaling import Chain, Operation, Scaling
 
 
@@ -25,47 +31,41 @@ class Preprocessing:
         """What is done to every band; None if the bundle does not say, or nothing that can be computed here."""
         if not self.known or not self.operations:
             return None
-        return Scaling((_merged(self.operations),))
-
-
-_OF_VALUES = frozenset(
-    {
-        "AdjustContrast", "ClipIntensityPercentiles", "HistogramNormalize", "Lambda", "MaskIntensity",
-        "NormalizeIntensity", "ScaleIntensity", "ScaleIntensityFixedMean", "ScaleIntensityRange",
-        "ScaleIntensityRangePercentiles", "ShiftIntensity", "StdShiftIntensity", "ThresholdIntensity",
-    }
-)  # fmt: skip
-"""Transforms that change values."""
+        try:
+            return Scaling((_merged(self.operations),))
+        except ValueError:  # each can be computed in float32, all together cannot
+            return None
 
 
 def read_preprocessing(configuration: Mapping[str, Any]) -> Preprocessing:
     """Return what ``preprocessing`` says in transforms of values and in Spacing.
 
-    Transforms that take their numbers from each picture become operations with the statistics of the scene. After
-    one that has no counterpart (a histogram, statistics of what is not 0), or an expression in place of a number,
-    the scaling is not known.
+    Transforms that take their numbers from each picture become operations with the statistics of the scene. The
+    scaling is not known after a transform that has no counterpart (a histogram, statistics of what is not 0, a class
+    that is not on the lists of `transforms`), and after an expression in place of a transform, a number or a flag.
     """
     preprocessing = configuration.get("preprocessing")
-    transforms = preprocessing.get("transforms") if isinstance(preprocessing, Mapping) else None
-    found = Preprocessing()
-    for transform in transforms if isinstance(transforms, list) else []:
-        if isinstance(transform, Mapping) and transform.get("_disabled_") is not True:
-            found = _with(found, transform)
+    found, is_cut = Preprocessing(), False
+    for transform in transforms_of_image(preprocessing) if isinstance(preprocessing, Mapping) else ():
+        found = _with(found, transform, is_cut=is_cut)
+        is_cut = is_cut or transform.name in OF_EXTENT
     return found
 
 
-def _with(found: Preprocessing, transform: Mapping[str, Any]) -> Preprocessing:
-    name = str(transform.get("_target_", "")).rpartition(".")[2].removesuffix("d").removesuffix("Dict")
-    if name in _OF_VALUES:
+def _with(found: Preprocessing, transform: Transform, *, is_cut: bool) -> Preprocessing:
+    if not transform.name:
+        return replace(found, known=False)
+    if transform.name in FOLLOWED:
         try:
-            added = _operations(name, transform)
-        except ValueError:  # numbers with which MONAI itself could compute nothing
+            added = _operations(transform.name, transform.settings)
+        except ValueError:  # numbers with which MONAI itself could compute nothing, or a flag that is none
             added = None
-        if added is None:
+        # statistics of what was cut out are not those of the scene
+        if added is None or (is_cut and any(one.statistics == "scene" for one in added)):
             return replace(found, known=False)
         return replace(found, operations=found.operations + added)
-    if name == "Spacing":
-        steps = transform.get("pixdim")
+    if transform.name == "Spacing":
+        steps = transform.settings.get("pixdim")
         size = _number(steps[0]) if isinstance(steps, list) and steps else _number(steps)
         if size is not None and size > 0:
             return replace(found, pixel_size=size)
@@ -74,7 +74,7 @@ def _with(found: Preprocessing, transform: Mapping[str, Any]) -> Preprocessing:
 
 def _operations(name: str, transform: Mapping[str, Any]) -> Chain | None:
     """Return what a transform does; None if it has no counterpart."""
-    over: Literal["band", "all"] = "band" if transform.get("channel_wise") is True else "all"
+    over: Literal["band", "all"] = "band" if _flag(transform, "channel_wise") else "all"
     if name == "ScaleIntensityRange":
         low, high = _number(transform.get("a_min")), _number(transform.get("a_max"))
         first = None if low is None or high is None else Operation("min-max", low, high)
@@ -88,7 +88,7 @@ def _operations(name: str, transform: Mapping[str, Any]) -> Chain | None:
 
 def _by_percentiles(name: str, transform: Mapping[str, Any], over: Literal["band", "all"]) -> Chain | None:
     low, high = _number(transform.get("lower")), _number(transform.get("upper"))
-    if low is None or high is None or transform.get("relative"):
+    if low is None or high is None or _flag(transform, "relative"):
         return None
     if name == "ScaleIntensityRangePercentiles":
         first = Operation("min-max", statistics="scene", over=over, percentiles=(low, high))
@@ -99,7 +99,7 @@ def _by_percentiles(name: str, transform: Mapping[str, Any], over: Literal["band
 
 
 def _normalised(transform: Mapping[str, Any], over: Literal["band", "all"]) -> Chain | None:
-    if transform.get("nonzero"):
+    if _flag(transform, "nonzero"):
         return None
     given = transform.get("subtrahend"), transform.get("divisor")
     if given == (None, None):
@@ -116,7 +116,7 @@ def _stretched(first: Operation | None, transform: Mapping[str, Any], names: tup
     range_of: Chain = (
         () if (low, high) == (0, 1) else (Operation("scale", 1 / (high - low)), Operation("offset", -low))
     )
-    limits: Chain = (Operation("clip", low, high),) if transform.get("clip") else ()
+    limits: Chain = (Operation("clip", low, high),) if _flag(transform, "clip") else ()
     return (first, *range_of, *limits)
 
 
@@ -138,4 +138,23 @@ def _merged(operations: Chain) -> Chain:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an int that no float holds
+        return None
+
+
+def _flag(transform: Mapping[str, Any], name: str) -> bool:
+    """Return a flag, False if it is not given.
+
+    Raises
+    ------
+    ValueError
+        If it is none, such as a reference: what it will be is not known.
+    """
+    value = transform.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}: it must be true or false")
+    return bool(value)
