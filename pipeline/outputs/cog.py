@@ -71,7 +71,7 @@ def write_cog(
     QGIS shows them in, beside it: a TIFF of 8 bits has a palette of 256 entries, used or not.
     Confidence and scores are probability x 255, with the scale by which GDAL's unscaled values are probabilities,
     average overviews and statistics. Confidence has nodata 0. Scores have a band for each class of the model, and a
-    mask inside the file: 0 is a legal score.
+    mask inside the file: 0 is a legal score. So has confidence if it may be 0, as that of classes that may overlap.
 
     Parameters
     ----------
@@ -122,8 +122,7 @@ class _Layer:
     @classmethod
     def of(cls, group: zarr.Group, name: str) -> _Layer:
         """Return an array of a store by its name."""
-        # of more classes the highest probability may be the byte 0, which then is no sign of nodata
-        by_codes = name == "scores" or (name == "confidence" and read_class_table(group).dtype != "uint8")
+        by_codes = name == "scores" or (name == "confidence" and _may_be_zero(group))
         values = array_of(group, name)
         names = read_score_names(group) if name == "scores" else (name,)
         return cls(name, values, names, array_of(group, "classes") if by_codes else None)
@@ -146,6 +145,23 @@ class _Layer:
             return np.where(np.asarray(self.codes[rows, columns]) == nodata, 0, 255).astype(np.uint8)
         values = self.values
         return np.asarray(values[rows, columns] if values.ndim == 2 else values[band - 1, rows, columns])
+
+
+def _may_be_zero(group: zarr.Group) -> bool:
+    """Return whether the confidence of a pixel with a class may be the byte 0, which then is no sign of nodata.
+
+    The highest of up to 254 scores that sum up to 1 cannot. That of more can, and that of classes that may overlap. A
+    store whose classes were changed since does not tell what the model was: its values do.
+    """
+    table = read_class_table(group)
+    if table.dtype != "uint8" or "masks" in group:
+        return True
+    confidence, codes = array_of(group, "confidence"), array_of(group, "classes")
+    for window in shard_windows(*confidence.shape):
+        index = window.slices()
+        if ((np.asarray(confidence[index]) == 0) & (np.asarray(codes[index]) != table.nodata)).any():
+            return True
+    return False
 
 
 def _write_temporary(layer: _Layer, path: Path, table: ClassTable, georef: GeoRef) -> list[int]:

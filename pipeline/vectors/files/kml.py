@@ -8,6 +8,8 @@ from xml.sax.saxutils import escape
 
 import pyarrow as pa
 
+from segment_tiles.pipeline.grid.classes import MapClass
+from segment_tiles.pipeline.outputs.auxiliary_metadata import xml_text
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.ogr_files import write_layer
@@ -39,14 +41,17 @@ def write_kml(path: Path, layer: Layer) -> tuple[str, ...]:
 
 
 def _named(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows with a column that becomes the name of the placemark."""
-    position = batch.schema.get_field_index("class_name")
-    return batch.append_column("name", batch.column(position))
+    """Return rows with a column that becomes the name of the placemark: its class code, which `_color` replaces.
+
+    A name would come back changed: GDAL leaves blanks at its beginning out, and it may have several lines.
+    """
+    position = batch.schema.get_field_index("class_code")
+    return batch.append_column("name", batch.column(position).cast(pa.string()))
 
 
 def _color(plain: Path, path: Path, layer: Layer) -> None:
-    """Copy a file line by line, with the colours of classes in place of GDAL's one."""
-    styles = {f"{_NAME}{escape(entry.name)}</name>\n": _style(entry.color) for entry in layer.classes}
+    """Copy a file line by line, with names in place of codes, and the colours of classes in place of GDAL's one."""
+    lines: dict[str, tuple[str, str]] = {}
     style: str | None = None
     with (
         plain.open(encoding="utf-8", newline="") as source,
@@ -54,8 +59,18 @@ def _color(plain: Path, path: Path, layer: Layer) -> None:
     ):
         for line in source:
             if line.startswith(_NAME):
-                style = styles.get(line)
-            out.write(style if style is not None and line.startswith(_STYLE) else line)
+                if line not in lines:
+                    lines[line] = _lines_of(layer.map_class(int(line.removeprefix(_NAME).split("<")[0])))
+                name, style = lines[line]
+                out.write(name)
+            else:
+                out.write(style if style is not None and line.startswith(_STYLE) else line)
+
+
+def _lines_of(entry: MapClass) -> tuple[str, str]:
+    """Return the lines of name and style of a class, as GDAL would escape a name."""
+    name = escape(xml_text(entry.name), {'"': "&quot;"})
+    return f"{_NAME}{name}</name>\n", _style(entry.color)
 
 
 def _style(color: tuple[int, int, int]) -> str:

@@ -69,6 +69,25 @@ def test_scores_that_were_not_kept_are_refused_in_one_line(
     refused(["export", str(out), "--format", "scores"], "--scores --restart")
 
 
+@pytest.mark.parametrize(
+    "with_masks", [True, False], ids=["as it was computed", "as an export has changed it"]
+)
+def test_of_classes_that_may_overlap_a_score_of_zero_is_no_nodata(tmp_path: Path, with_masks: bool) -> None:
+    table = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, 7)) for i in range(3)))
+    georef = GeoRef((2.0, 0.0, 500_000.0, 0.0, -2.0, 5_000_000.0), rasterio.CRS.from_epsg(32633).to_wkt())
+    store = create_store(tmp_path / "classes.zarr", (600, 700), georef, table, with_masks=with_masks)
+    classes = np.full((600, 700), 2, np.uint8)
+    classes[:300] = table.nodata
+    confidence = np.where(classes == 2, 90, 0)
+    confidence[500:, 600:] = 0  # no class reaches half a 255th there
+    array_of(store, "classes")[:], array_of(store, "confidence")[:] = classes, confidence
+    write_cog(store, tmp_path / "confidence.tif", name="confidence")
+    with rasterio.open(tmp_path / "confidence.tif") as dataset:
+        assert dataset.nodata is None
+        assert np.array_equal(dataset.read(1), confidence)
+        assert np.array_equal(dataset.read_masks(1) == 0, classes == table.nodata)
+
+
 def test_of_many_classes_a_probability_of_nearly_zero_is_no_nodata(tmp_path: Path) -> None:
     table = ClassTable(tuple(MapClass(i, f"class {i}", (i % 256, i // 256, 7)) for i in range(600)))
     georef = GeoRef((2.0, 0.0, 500_000.0, 0.0, -2.0, 5_000_000.0), rasterio.CRS.from_epsg(32633).to_wkt())

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import geopandas
 import numpy as np
@@ -19,6 +20,7 @@ import segment_tiles as st
 from segment_tiles.cli.main import run_command_line
 
 Run = Callable[..., Path]
+KML = "{http://www.opengis.net/kml/2.2}"
 
 
 def export(folder: Path, *words: str) -> None:
@@ -77,6 +79,24 @@ def test_kml_is_in_longitude_and_latitude_and_in_the_colours_of_the_classes(scor
     text = (scored / "polygons.kml").read_text()
     assert text.count("<PolyStyle><color>80287814</color>") == (whole["class_name"] == "tree").sum()
     assert "ff0000ff" not in text.replace("<LineStyle><color>ffff0000", "")
+
+
+def test_kml_has_the_colours_of_classes_whatever_their_names(scored: Path, tmp_path: Path) -> None:
+    names = {"other": "\"old\" <b> & 'new'", "tree": "two\nlines", "water": "a\u00a0\ttab"}
+    path = tmp_path / "names.json"
+    path.write_text(json.dumps({new: {"from": old} for old, new in names.items()}))
+    export(scored, "--format", "parquet,kml", "--reclass", str(path))
+    whole = geopandas.read_parquet(scored / "polygons.parquet")
+    places = ElementTree.parse(scored / "polygons.kml").getroot().iter(f"{KML}Placemark")
+    found = [
+        (place.findtext(f"{KML}name"), place.findtext(f"{KML}Style/{KML}PolyStyle/{KML}color"))
+        for place in places
+    ]
+    assert set(whole["class_name"]) == set(names.values())
+    assert found == [
+        (name, f"80{color[5:]}{color[3:5]}{color[1:3]}")
+        for name, color in zip(whole["class_name"], whole["color"], strict=True)
+    ]
 
 
 def test_kml_of_a_raster_without_a_crs_is_refused(tmp_path: Path, refused: Callable[..., None]) -> None:
