@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import errno
 import os
+import signal
 import sys
 import threading
 import time
@@ -121,7 +122,12 @@ def _interrupt_soon() -> None:
 
     def interrupt() -> None:
         time.sleep(0.05)
-        _thread.interrupt_main()
+        if hasattr(
+            signal, "pthread_kill"
+        ):  # a signal wakes a thread that waits; what Python notes by itself does not
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            _thread.interrupt_main()
 
     # at the end of the program no thread starts any more, and there is nothing left to interrupt
     with contextlib.suppress(RuntimeError):

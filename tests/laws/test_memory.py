@@ -87,7 +87,7 @@ def volume(path: Path, parts: int) -> tuple[Path, list[str]]:
         (raster, 8, 2048, 3),
         pytest.param(stack, 8, 2048, 2, marks=pytest.mark.slow),
         pytest.param(ground, 8, 1024, 3, marks=pytest.mark.slow),
-        (slide, 8, 512, 3),
+        pytest.param(slide, 8, 512, 3, marks=pytest.mark.slow),
         (volume, 64, 640, 4),
     ],
 )

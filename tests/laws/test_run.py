@@ -26,7 +26,14 @@ Call = Callable[..., Any]
 SLOW = pytest.mark.slow
 """Marks kinds of scene for which a law is tried by `make test-slow`, since another test tries much the same."""
 
-ALL = ["raster", pytest.param("stack", marks=SLOW), "ground", "cropped", "slide", "volume"]
+ALL = [
+    "raster",
+    pytest.param("stack", marks=SLOW),
+    "ground",
+    pytest.param("cropped", marks=SLOW),
+    "slide",
+    "volume",
+]
 """Kinds of scene; stack, ground and a network that crops are tried by the other laws in `make test-slow` alone."""
 
 
@@ -87,8 +94,7 @@ def two_workers(scene: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.mark.parametrize(
     "scene",
     [
-        *(pytest.param(kind, marks=SLOW) for kind in ("raster", "stack", "ground", "cropped")),
-        "slide",
+        *(pytest.param(kind, marks=SLOW) for kind in ("raster", "stack", "ground", "cropped", "slide")),
         "volume",
     ],
     indirect=True,
@@ -107,8 +113,7 @@ def test_two_workers_give_the_same_bytes(
     "scene",
     [
         "raster",
-        *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "cropped", "slide")),
-        "volume",
+        *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "cropped", "slide", "volume")),
     ],
     indirect=True,
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import math
-import warnings
 from typing import Final
 
+from segment_tiles.pipeline.library_messages import ignored_warnings
 from segment_tiles.pipeline.models.scaling.scaling import Chain, Operation
 
 BAND: Final = "A"
@@ -33,7 +33,7 @@ def chain_of_expression(text: str) -> Chain:
     if len(text) > LONGEST:
         raise ValueError(NEEDED)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of literals that Python will not have one day
+        with ignored_warnings():  # of literals that Python will not have one day
             parsed = ast.parse(text.strip(), mode="eval")
         chain = _chain(parsed.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError, ZeroDivisionError, OverflowError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_steps_after_the_checkpoint_of_a_killed_training_are_logged_once(tmp_pat
     with TrainingLog(tmp_path, []) as log:
         for row in [*history, step(4, 0.7), step(5, 0.6)]:
             log.write(row)
+    time.sleep(1.1)  # TensorBoard orders its files by the second
     with TrainingLog(tmp_path, history) as log:  # what the checkpoint of step 3 brought along
         for number in (4, 5, 6):
             log.write(step(number, 0.5))

@@ -14,6 +14,7 @@ from segment_tiles.pipeline.models.checkpoints.translation import ImportOptions
 from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.scaling.scaling import z_score
 from segment_tiles.workflows.model_packages.import_result import class_table
 from segment_tiles.workflows.model_packages.weights_import import ImportRequest, import_model
 
@@ -118,8 +119,7 @@ def test_a_package_in_halves_keeps_what_float16_cannot_hold(tmp_path):
         architecture,
         ("r", "g", "b"),
         "uint8",
-        (1.0,) * 3,
-        (1.0,) * 3,
+        z_score((1.0,) * 3, (1.0,) * 3),
         64,
         0.25,
         class_table(("a", "b")),
