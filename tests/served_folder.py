@@ -1,9 +1,11 @@
 """A folder served on loopback by a process of its own: `python -m served_folder FOLDER`; prints its port.
 
-Of its own, for rasterio holds Python's lock while it asks GDAL for a tag, and a thread could not answer. While a file
-named `ill` lies in the folder, every answer is 500. While one named `sent` lies in it, the bytes of every answer with a
-body are written down there, a line for each. While one named as a condition,
-`If-Match` or `If-Range`, lies in it, that one is heeded.
+Of its own, for rasterio holds Python's lock while it asks GDAL for a tag, and a thread could not answer. `serving` and
+`serve` are for any handler.
+
+While a file named `ill` lies in the folder, every answer is 500. While one named `sent` lies in it, the bytes of every
+answer with a body are written down there, a line for each. While one named as a condition, `If-Match` or `If-Range`,
+lies in it, that one is heeded.
 """
 
 from __future__ import annotations
@@ -68,10 +70,11 @@ class Files(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served_folder(folder: Path) -> Iterator[str]:
-    """Serve a folder; gives the address."""
-    command = [sys.executable, __file__, str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def serving(*command: str | Path) -> Iterator[str]:
+    """Run Python with these words, which are to call `serve`, until the end; gives the address."""
+    server = subprocess.Popen(
+        [sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert server.stdout is not None
     try:
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
@@ -81,9 +84,21 @@ def served_folder(folder: Path) -> Iterator[str]:
         server.stdout.close()
 
 
+def serve(handler: type[BaseHTTPRequestHandler]) -> None:
+    """Serve for ever, and print the port first."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    print(server.server_address[1], flush=True)  # noqa: T201 - for the process that started it
+    server.serve_forever()
+
+
+@contextmanager
+def served_folder(folder: Path) -> Iterator[str]:
+    """Serve a folder; gives the address."""
+    with serving(__file__, folder) as address:
+        yield address
+
+
 if __name__ == "__main__":
     Files.folder = Path(sys.argv[1])
-    service = ThreadingHTTPServer(("127.0.0.1", 0), Files)
-    service.daemon_threads = True
-    print(service.server_address[1], flush=True)  # noqa: T201 - for the process that started it
-    service.serve_forever()
+    serve(Files)

@@ -10,14 +10,15 @@ is written down in `refused`.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
+
+from served_folder import serve, serving
 
 PAGE = 2
 CONFORMS = [
@@ -151,20 +152,10 @@ class Api(BaseHTTPRequestHandler):
 @contextmanager
 def served_api(folder: Path) -> Iterator[str]:
     """Serve a folder, from a process of its own; gives the address."""
-    command = [sys.executable, __file__, str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert server.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
+    with serving(__file__, folder) as address:
+        yield address
 
 
 if __name__ == "__main__":
     Api.folder = Path(sys.argv[1])
-    service = ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    service.daemon_threads = True
-    print(service.server_address[1], flush=True)  # noqa: T201 - for the process that started it
-    service.serve_forever()
+    serve(Api)

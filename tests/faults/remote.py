@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fuzz.seeds import RUN_OPTIONS, copy_seeds
 from fuzz.verdict import faults_of_stderr
+from served_folder import serving
 
 from faults.command import end_processes_left, start
 from faults.digest import differences, digests, stable
@@ -18,19 +15,6 @@ from faults.server import BEHAVIOURS
 
 UNNOTICEABLE = frozenset({"changed-without-etag"})
 """A server that gives no validator and keeps the size: nobody can notice. What is asked there is only an end."""
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serve the scene of a folder; gives the address."""
-    command = [sys.executable, "-m", "faults.server", str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert server.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-    finally:
-        server.kill()
-        server.wait()
 
 
 def try_servers(seeds: Path, root: Path, names: tuple[str, ...] = tuple(BEHAVIOURS)) -> dict[str, list[str]]:
@@ -50,7 +34,7 @@ def _reference(seeds: Path, root: Path) -> dict[str, str]:
         folder = root / f"reference{number}"
         folder.mkdir()
         copy_seeds(seeds, folder, "scene.tif", "colour")
-        with serving(folder) as address:
+        with serving("-m", "faults.server", folder) as address:
             command = start(_arguments(address, "good"), folder)
             if command.wait() != 0:
                 raise RuntimeError(command.stderr)
@@ -62,7 +46,7 @@ def _reference(seeds: Path, root: Path) -> dict[str, str]:
 def _try_server(name: str, expected: dict[str, str], seeds: Path, folder: Path) -> list[str]:
     folder.mkdir()
     copy_seeds(seeds, folder, "scene.tif", "colour")
-    with serving(folder) as address:
+    with serving("-m", "faults.server", folder) as address:
         command = start(_arguments(address, name), folder, "misbehaving")
         command.wait()
         found = faults_of_stderr(command.stderr)

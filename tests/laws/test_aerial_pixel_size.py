@@ -70,7 +70,9 @@ def test_maps_of_a_picture_written_at_half_and_at_twice_the_size_agree(
     def agreement(one: tuple[NDArray[Any], NDArray[Any]], other: tuple[NDArray[Any], NDArray[Any]]) -> float:
         decided = (one[1] >= DECIDED) & (other[1] >= DECIDED)
         assert decided.mean() > 0.9
-        return float((one[0] == other[0])[decided].mean())
+        share = float((one[0] == other[0])[decided].mean())
+        print(f"{share:.1%} of the pixels decided in both maps")  # noqa: T201 - `pytest -s` shows the figures of the docs
+        return share
 
     own = mapped(values, 0.1)
     assert 0.05 < own[0].mean() < 0.95
