@@ -32,6 +32,7 @@ from segment_tiles.pipeline.outputs.auxiliary_metadata import auxiliary_path, wr
 from segment_tiles.pipeline.outputs.finished_file import finished_files
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
 from segment_tiles.pipeline.outputs.qgis_style import raster_style, write_style
+from segment_tiles.pipeline.outputs.stores.class_masks import ClassMasks, masks_of
 from segment_tiles.pipeline.outputs.stores.overviews import shard_windows
 from segment_tiles.pipeline.outputs.stores.store import (
     array_of,
@@ -45,6 +46,8 @@ TILE: Final = 512
 SCALE: Final = 1 / 255
 """From the bytes of confidence and scores to probabilities."""
 
+MASKED_OUT: Final = 255
+"""In a file of masks: of pixels without data."""
 # DEFLATE, because every program that reads GeoTIFF has it; labels gain nothing from a predictor
 _COG_OPTIONS: Final = {
     "driver": "COG",
@@ -65,13 +68,14 @@ def write_cog(
     name: str = "classes",
     pixel_counts: Sequence[int] | None = None,
 ) -> None:
-    """Write ``classes``, ``confidence`` or ``scores`` of a store as a cloud-optimised GeoTIFF.
+    """Write ``classes``, ``confidence``, ``scores`` or ``masks`` of a store as a cloud-optimised GeoTIFF.
 
     Classes have mode overviews, a colour table, nodata, class names in ``<path>.aux.xml``, and the style that
     QGIS shows them in, beside it: a TIFF of 8 bits has a palette of 256 entries, used or not.
     Confidence and scores are probability x 255, with the scale by which GDAL's unscaled values are probabilities,
     average overviews and statistics. Confidence has nodata 0. Scores have a band for each class of the model, and a
     mask inside the file: 0 is a legal score. So has confidence if it may be 0, as that of classes that may overlap.
+    Masks have a band for each of these classes, 1 if a pixel has it, nodata 255, and mode overviews.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ def write_cog(
         temporary = cog.with_name(f"uncopied-{cog.name}")
         with gdal_environment():
             checksums = _write_temporary(layer, temporary, table, read_georef(group))
-            options = _CLASS_OPTIONS if name == "classes" else _VALUE_OPTIONS
+            options = _CLASS_OPTIONS if name in {"classes", "masks"} else _VALUE_OPTIONS
             rasterio.shutil.copy(str(temporary), str(cog), **_COG_OPTIONS, **options)
             temporary.unlink()
             _check(cog, layer, checksums)
@@ -118,18 +122,31 @@ class _Layer:
     """Of the bands."""
     codes: zarr.Array[Any] | None
     """rows x columns: class codes, if these tell; None: a value does, or every pixel holds something."""
+    masks: ClassMasks | None = None
+    """What bands are read from, if they are masks of classes."""
 
     @classmethod
     def of(cls, group: zarr.Group, name: str) -> _Layer:
         """Return an array of a store by its name."""
+        if name == "masks":
+            return cls._of_masks(group)
         by_codes = name == "scores" or (name == "confidence" and _may_be_zero(group))
         values = array_of(group, name)
         names = read_score_names(group) if name == "scores" else (name,)
         return cls(name, values, names, array_of(group, "classes") if by_codes else None)
 
+    @classmethod
+    def _of_masks(cls, group: zarr.Group) -> _Layer:
+        values, masks = array_of(group, "masks"), masks_of(group)
+        assert masks is not None  # the array is there
+        names = {entry.code: entry.name for entry in read_class_table(group).classes}
+        return cls("masks", values, tuple(names[code] for code in masks.of_classes), None, masks)
+
     @property
     def bands(self) -> int:
         """Bands of the file, which may have a mask beside them."""
+        if self.masks is not None:
+            return len(self.names)
         return 1 if self.values.ndim == 2 else int(self.values.shape[0])
 
     def parts(self) -> Iterator[tuple[int, Window]]:
@@ -140,6 +157,9 @@ class _Layer:
 
     def read(self, band: int, window: Window, nodata: int) -> NDArray[Any]:
         """Return a part, rows x columns; of the mask 255 at pixels with a class, else 0."""
+        if self.masks is not None:
+            found = self.masks.read(self.masks.of_classes[band - 1], window)
+            return np.where(self.masks.valid(window), found, MASKED_OUT).astype(np.uint8)
         rows, columns = window.slices()
         if band == 0 and self.codes is not None:
             return np.where(np.asarray(self.codes[rows, columns]) == nodata, 0, 255).astype(np.uint8)
@@ -174,7 +194,7 @@ def _write_temporary(layer: _Layer, path: Path, table: ClassTable, georef: GeoRe
     ):
         if name == "classes":
             dataset.write_colormap(1, _colors(table))
-        else:
+        elif name != "masks":
             dataset.scales = (SCALE,) * dataset.count
         for band, description in enumerate(layer.names, 1):
             dataset.set_band_description(band, description)
@@ -210,7 +230,7 @@ def _temporary_profile(layer: _Layer, table: ClassTable, georef: GeoRef) -> dict
     if georef != GeoRef.of_pixels():
         # a plain picture stays one: written out, its transform would turn it upside down in a GIS
         profile["transform"] = georef.affine
-    nodata = {"classes": table.nodata, "confidence": 0}.get(layer.name)
+    nodata = {"classes": table.nodata, "confidence": 0, "masks": MASKED_OUT}.get(layer.name)
     return profile if nodata is None or layer.codes is not None else profile | {"nodata": nodata}
 
 

@@ -10,7 +10,7 @@ What GDAL makes of a pixel does not depend on the part it is asked in: positions
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
+from segment_tiles.pipeline.outputs.stores.class_masks import masks_of
 from segment_tiles.pipeline.outputs.stores.overviews import build_overviews, shard_windows
 from segment_tiles.pipeline.outputs.stores.store import (
     array_of,
@@ -46,6 +47,8 @@ from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 
 WARP_MEMORY: Final = 64
 """MiB that GDAL takes for a part."""
+HIDDEN: Final = 255
+"""Of masks: pixels without data."""
 EXACT: Final = 1e-9
 """Pixels that positions may be off; of 0 rasterio makes no view."""
 FAILURES: Final[tuple[type[Exception], ...]] = (*GDAL_ERRORS, CRSError, ProjError, ValueError)
@@ -153,10 +156,10 @@ def warped_store(path: Path, group: zarr.Group, grid: WarpedGrid) -> Iterator[tu
     OSError
         If the disk is full or read-only.
     """
-    table = read_class_table(group)
+    table, masks = read_class_table(group), masks_of(group)
     codes, values = path.with_name(f"codes-{path.name}.tif"), path.with_name(f"confidence-{path.name}.tif")
     try:
-        create_store(path, grid.shape, grid.georef, table)
+        create_store(path, grid.shape, grid.georef, table, masks=() if masks is None else masks.codes)
         made = open_store(path, "r+")
         counts = np.zeros(table.nodata + 1, np.int64)
         with gdal_environment():
@@ -174,6 +177,8 @@ def warped_store(path: Path, group: zarr.Group, grid: WarpedGrid) -> Iterator[tu
                     array_of(made, "classes")[window.slices()] = found
                     array_of(made, "confidence")[window.slices()] = np.where(found == table.nodata, 0, sure)
                     counts += np.bincount(found.ravel(), minlength=len(counts))
+            if masks is not None:
+                _warp_masks(group, made, grid, codes)
         build_overviews(made)
         yield open_store(path), [int(counts[code]) for code in table.codes]
     finally:
@@ -181,17 +186,40 @@ def warped_store(path: Path, group: zarr.Group, grid: WarpedGrid) -> Iterator[tu
             remove(leftover)
 
 
+def _warp_masks(group: zarr.Group, made: zarr.Group, grid: WarpedGrid, file: Path) -> None:
+    """Bring masks of classes that may overlap onto the grid, as classes are: each is one of a pixel or is not."""
+    planes, out, before = array_of(group, "masks"), array_of(made, "masks"), array_of(group, "classes")
+    nodata, way = read_class_table(group).nodata, Resampling.mode if grid.by_mode else Resampling.nearest
+    for plane in range(planes.shape[0]):
+
+        def mask(window: Window, plane: int = plane) -> NDArray[Any]:
+            index = window.slices()
+            return np.where(np.asarray(before[index]) == nodata, HIDDEN, np.asarray(planes[(plane, *index)]))
+
+        _write_parts(file, group, "uint8", HIDDEN, mask)
+        with _view(file, grid, way, HIDDEN) as view:
+            for window in shard_windows(*grid.shape):
+                if not window.intersect(grid.covered).is_empty:
+                    out[(plane, *window.slices())] = _part(view, window) == 1
+
+
 def _write(path: Path, group: zarr.Group, name: str, nodata: int) -> None:
     """Write an array of a store as a GeoTIFF, shard by shard."""
-    array, georef = array_of(group, name), read_georef(group)
-    rows, columns = array.shape
+    array = array_of(group, name)
+    _write_parts(path, group, str(array.dtype), nodata, lambda window: np.asarray(array[window.slices()]))
+
+
+def _write_parts(
+    path: Path, group: zarr.Group, dtype: str, nodata: int, read: Callable[[Window], NDArray[Any]]
+) -> None:
+    georef, (rows, columns) = read_georef(group), array_of(group, "classes").shape
     with rasterio.open(
-        path, "w", driver="GTiff", height=rows, width=columns, count=1, dtype=str(array.dtype), nodata=nodata,
+        path, "w", driver="GTiff", height=rows, width=columns, count=1, dtype=dtype, nodata=nodata,
         crs=georef.crs_wkt, transform=georef.affine, tiled=True, blockxsize=512, blockysize=512, compress="DEFLATE",
         zlevel=1, sparse_ok=True, bigtiff="IF_SAFER",
     ) as dataset:  # fmt: skip
         for window in shard_windows(rows, columns):
-            dataset.write(np.asarray(array[window.slices()]), 1, window=_rasterio_window(window))
+            dataset.write(read(window), 1, window=_rasterio_window(window))
 
 
 @contextmanager

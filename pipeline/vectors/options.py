@@ -40,6 +40,8 @@ class PolygonizeOptions:
     """Names or codes of the classes whose outlines become right-angled (buildings)."""
     band: int | None = None
     """Band of classes, from 1, in a raster of several; None: the only one."""
+    mask: int | None = None
+    """Code of the one class, of several that may overlap, whose mask is polygonised; None: the class map."""
     reclass: tuple[Target, ...] = ()
     """Classes as they will be, before anything else; those that are not named stay."""
     vector_tile: int = DEFAULT_VECTOR_TILE

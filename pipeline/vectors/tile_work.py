@@ -52,7 +52,11 @@ class TileWorker:
     def __init__(self, setup: TileSetup) -> None:
         self._options = setup.options
         self._raster = open_class_raster(
-            setup.raster, setup.codes, band=setup.options.band, reclass=setup.options.reclass
+            setup.raster,
+            setup.codes,
+            band=setup.options.band,
+            reclass=setup.options.reclass,
+            mask=setup.options.mask,
         )
         spec = self._raster.spec
         self._selection = class_selection(spec, setup.options)

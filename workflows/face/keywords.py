@@ -30,6 +30,8 @@ class ArrayKeywords(TypedDict, total=False):
     scaling: PathText | None
     nodata: float | None
     nodata_rule: NodataRule
+    threshold: str | Sequence[str] | None
+    unsure: str | float | None
     trust: bool
 
 
@@ -68,8 +70,6 @@ class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     t: int | None
     tissue: PathText
     labels_inside: bool
-    threshold: str | Sequence[str] | None
-    unsure: str | float | None
     axis: str | int | None
     neighbours: int | None
     format: str | Sequence[str] | None

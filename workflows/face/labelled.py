@@ -73,18 +73,43 @@ def class_map(
     return placed
 
 
+def class_masks(codes: Any, table: ClassTable, dims: tuple[str, ...], coords: Any) -> xarray.DataArray:
+    """Return masks of classes that may overlap, with the names of these as coordinates of a dimension ``class``.
+
+    Parameters
+    ----------
+    codes
+        NumPy or Dask array, classes x rows x columns: 1 if a pixel has the class, else 0, nodata 255.
+    table
+        The classes.
+    dims, coords
+        Of rows and columns.
+    """
+    import xarray  # noqa: PLC0415 - of an extra
+
+    made = xarray.DataArray(
+        codes,
+        dims=("class", *dims),
+        coords={**({} if coords is None else dict(coords)), "class": list(table.names)},
+        name="masks",
+        attrs={"long_name": "1 if a pixel has the class, else 0"},
+    )
+    placed: xarray.DataArray = made.rio.write_nodata(255)
+    return placed
+
+
 def with_georef(array: xarray.DataArray, georef: GeoRef) -> xarray.DataArray:
-    """Return rows x columns with the centres of their pixels as y and x, if they are parallel to these, and the CRS.
+    """Return (..., rows, columns) with pixel centres as y and x, if they are parallel to these, and the CRS.
 
     Parameters
     ----------
     array
-        Of dimensions y and x.
+        Of dimensions y and x, and perhaps some before them.
     georef
         Of its pixels.
     """
     a, b, c, d, e, f = georef.transform
-    rows, columns = array.shape
+    rows, columns = array.shape[-2:]
     if b == 0 and d == 0:
         array = array.assign_coords(
             y=("y", f + e * (np.arange(rows) + 0.5), _axis("Y", georef)),

@@ -72,6 +72,21 @@ class Result:
 
         return stored_confidence(self._store)
 
+    @property
+    def masks(self) -> xarray.DataArray:
+        """Masks of classes that may overlap: class x y x x, 1 if a pixel has the class, else 0; like `classes`.
+
+        Raises
+        ------
+        MissingExtraError
+            As `classes`.
+        OutputError
+            If the classes of the model exclude each other, or the store was damaged.
+        """
+        from segment_tiles.workflows.face.stored_maps import stored_masks  # noqa: PLC0415 - of an extra
+
+        return stored_masks(self._store)
+
     def polygons(self) -> geopandas.GeoDataFrame:
         """Return the polygons of the class map, with class, area and mean confidence of each.
 
@@ -80,7 +95,6 @@ class Result:
         OutputError
             If the run made no file of polygons.
         """
-        import geopandas  # noqa: PLC0415 - slow to import
         import pandas as pd  # noqa: PLC0415
 
         from segment_tiles.workflows.output_folder.directory import OWN_FOLDER  # noqa: PLC0415 - brings Zarr
@@ -89,8 +103,8 @@ class Result:
         several = files_by_class(self.folder / OWN_FOLDER)
         for name in VECTOR_FILES:
             of_format = several.get(name.removeprefix("polygons."), [name])
-            read = geopandas.read_parquet if name == "polygons.parquet" else geopandas.read_file
-            frames = [read(self.folder / file) for file in of_format if (self.folder / file).exists()]
+            there = [self.folder / file for file in of_format if (self.folder / file).exists()]
+            frames = [frame for path in there for frame in _frames(path)]
             if frames:
                 return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
         msg = (
@@ -107,6 +121,17 @@ class Result:
         from segment_tiles.workflows.face.notebook import result_html  # noqa: PLC0415 - of notebooks alone
 
         return result_html(self.folder, self.report)
+
+
+def _frames(path: Path) -> list[geopandas.GeoDataFrame]:
+    """Return the features of a file: of a GeoPackage one frame for each layer, which classes that overlap have."""
+    import geopandas  # noqa: PLC0415 - slow to import
+    import pyogrio  # noqa: PLC0415
+
+    if path.suffix == ".parquet":
+        return [geopandas.read_parquet(path)]
+    layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+    return [geopandas.read_file(path, layer=name) for name in layers]
 
 
 def open_result(folder: str | Path) -> Result:

@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 import zarr
 
+from segment_tiles.pipeline.outputs.stores.class_masks import masks_of
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table, read_georef
 from segment_tiles.pipeline.outputs.stores.volume_store import DIMENSIONS, read_geometry
 from segment_tiles.workflows.face.labelled import class_map, require_xarray, with_georef
@@ -49,6 +50,36 @@ def stored_confidence(store: Path) -> xarray.DataArray:
     about = {"long_name": "highest probability x 255, 0 at nodata"}
     made = xarray.DataArray(_lazy(group, "confidence"), dims=dims, name="confidence", attrs=about)
     return _placed(made, group)
+
+
+def stored_masks(store: Path) -> xarray.DataArray:
+    """Return the masks of the classes of the model, which may overlap; 0 where there is no data.
+
+    Raises
+    ------
+    MissingExtraError
+        As `stored_classes`.
+    OutputError
+        As `stored_classes`, and if the classes exclude each other.
+    """
+    require_xarray("masks as a DataArray")
+    import xarray  # noqa: PLC0415 - of an extra
+
+    group = open_store(store)
+    made = xarray.DataArray(
+        _lazy(group, "masks"),
+        dims=("class", *_dimensions(group)),
+        coords={"class": _names_of_masks(group)},
+        name="masks",
+        attrs={"long_name": "1 if a pixel has the class, else 0"},
+    )
+    return _placed(made, group)
+
+
+def _names_of_masks(group: zarr.Group) -> list[str]:
+    """Return the names of the classes of the model: of a run with a reclass those that they became."""
+    masks, names = masks_of(group), {entry.code: entry.name for entry in read_class_table(group).classes}
+    return [] if masks is None else [names[code] for code in masks.codes[:-1]]
 
 
 def _dimensions(group: zarr.Group) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,12 +19,15 @@ from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_files, make_output_folder
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
 from segment_tiles.pipeline.sources.versions.version import KnownVersion, Version, known_version
-from segment_tiles.pipeline.vectors.files.formats import VectorFormat, class_endings, vector_format
+from segment_tiles.pipeline.vectors.files.formats import (
+    VectorFormat,
+    class_endings,
+    layer_names,
+    vector_format,
+)
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.parts import MergedParts, read_part_columns
 from segment_tiles.pipeline.vectors.geometry.measure import measure_of
-from segment_tiles.pipeline.vectors.geometry.seams import join_across_seams
-from segment_tiles.pipeline.vectors.join_tasks import join_tasks
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import (
     ClassRasterSpec,
@@ -35,19 +38,16 @@ from segment_tiles.pipeline.vectors.rasters.class_raster import (
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
-from segment_tiles.pipeline.vectors.tile_work import TileSetup, TileWorker
-from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_folder.check import check_output_file
 from segment_tiles.workflows.output_folder.lock import held_folder
 from segment_tiles.workflows.polygons.report import PolygonizeReport, class_totals, placement_notes
-from segment_tiles.workflows.polygons.vector_pool import start_loading, worker_pool
+from segment_tiles.workflows.polygons.traced import Progress, traced
+from segment_tiles.workflows.polygons.vector_pool import start_loading
 from segment_tiles.workflows.sizes_check import check_workers
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
-"""Called with the step, the number of finished tiles and the number of all tiles."""
 LayerFile = tuple[Path, VectorFormat, Layer]
 """A file, its format, and what it holds."""
 
@@ -103,11 +103,10 @@ def polygonize(
             "%s: %d x %d pixels; %s, %s", shown_name(str(raster)), spec.width, spec.height,
             counted(workers, "process", "processes"), "begun anew" if restart else "finished tiles are kept",
         )  # fmt: skip
-        codes = _changed_codes(raster, spec, ledger, options, workers)
-        parts = _parts(TileSetup(raster, codes, tiles, options), spec, workers, threads, progress)
+        parts = traced(raster, spec, ledger, options, workers, threads, progress)
         _require_one_version(known, ledger)
         layer = _layer(targets[0][0], parts, spec, level_scale)
-        files = _files_by_class(targets, parts, layer) if split_by_class else [(*t, layer) for t in targets]
+        files = _files_by_class(targets, layer, parts) if split_by_class else [(*t, layer) for t in targets]
         report = _written(raster, targets, files, parts, spec, layer, started)
         ledger.remove()
     log.info("%s in %.1f s", counted(report.features, "feature"), report.seconds)
@@ -170,25 +169,11 @@ def _check_numbers(workers: int, level_scale: float) -> None:
         raise UsageError(f"level scale is {level_scale}; it must be more than 0")
 
 
-def _changed_codes(
-    raster: RasterName, spec: ClassRasterSpec, ledger: TileLedger, options: PolygonizeOptions, workers: int
-) -> Path | None:
-    """Return the codes after majority, sieve and hole filling, or None if none is asked for."""
-    if not options.changes_pixels:
-        return None
-    from segment_tiles.workflows.polygons.class_changes import changed_codes  # noqa: PLC0415 - brings Zarr
-
-    return changed_codes(raster, spec, ledger, options, workers)
-
-
 def _files_by_class(
-    targets: Sequence[tuple[Path, VectorFormat]], parts: Sequence[Path], layer: Layer
+    targets: Sequence[tuple[Path, VectorFormat]], layer: Layer, parts: Sequence[Path]
 ) -> list[LayerFile]:
     """Return a file for each class, of each format."""
-    by_class = [
-        replace(layer, parts=MergedParts(parts, entry.code), classes=(entry,)) for entry in layer.classes
-    ]
-    endings = class_endings(layer.classes)
+    endings, by_class = class_endings(layer.classes), _layers_of_classes(layer, parts)
     return [
         (kind.path_of_class(path, ending), kind, of_class)
         for path, kind in targets
@@ -252,34 +237,11 @@ def _require_one_version(known: KnownVersion, ledger: TileLedger) -> None:
 def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) -> dict[str, object]:
     """Return what the tiles depend on: the same settings may go on with the same tiles."""
     values = json.loads(json_text(asdict(options), indent=None))
+    del values["mask"]  # what is polygonised of a raster, this or that, is not the user's choice
     if not options.reclass:
         del values["reclass"]  # tiles of earlier versions, which knew none, are gone on with
     name = str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster)
     return {"raster": name, "raster_version": version, **values}
-
-
-def _parts(
-    setup: TileSetup, spec: ClassRasterSpec, workers: int, threads: int, progress: Progress | None
-) -> list[Path]:
-    """Bring every tile into the ledger and return the part files that hold all features."""
-    ledger = TileLedger(setup.ledger)
-    tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
-    with worker_pool(TileWorker, setup, workers, min(threads, tiling.count)) as run:
-        waiting = [n for n in range(tiling.count) if not ledger.has_tile(tiling.numbered(n))]
-        _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
-        seams = [ledger.read_seams(tile) for tile in tiling]
-        joined = join_across_seams(tiling, seams, setup.options.connectivity)
-        tasks = join_tasks(tiling, joined, setup.options.minimum_area)
-        open_tasks = [t for t in tasks if not ledger.has_joined(tiling.numbered(t.tile))]
-        _follow("join", run("join", open_tasks), len(tasks), len(open_tasks), progress)
-    homes = [ledger.joined(tiling.numbered(task.tile)) for task in tasks]
-    return [ledger.whole(tile) for tile in tiling] + homes
-
-
-def _follow(step: str, finished: Iterator[int], total: int, waiting: int, progress: Progress | None) -> None:
-    for number, _ in enumerate(finished, start=total - waiting + 1):
-        if progress is not None:
-            progress(step, number, total)
 
 
 def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale: float) -> Layer:
@@ -292,4 +254,16 @@ def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale
     unnamed = Layer("", MergedParts([]), spec.classes, spec.georef, measure_of(spec.georef), has_multiple)
     classes = tuple(unnamed.map_class(code) for code in sorted(codes))
     name = path.name.split(".")[0] or "polygons"
-    return Layer(name, MergedParts(parts), classes, spec.georef, unnamed.measure, has_multiple, level_scale)
+    layer = Layer(name, MergedParts(parts), classes, spec.georef, unnamed.measure, has_multiple, level_scale)
+    if not spec.masks:
+        return layer
+    of_classes = zip(layer_names(classes), _layers_of_classes(layer, parts), strict=True)
+    return replace(layer, by_class=tuple(replace(one, name=own) for own, one in of_classes))
+
+
+def _layers_of_classes(layer: Layer, parts: Sequence[Path]) -> list[Layer]:
+    """Return the features of each class as a layer."""
+    return [
+        replace(layer, parts=MergedParts(parts, entry.code), classes=(entry,), by_class=())
+        for entry in layer.classes
+    ]

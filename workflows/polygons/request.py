@@ -15,8 +15,9 @@ from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.declare import chosen
 from segment_tiles.workflows.options.polygons import PolygonizeConfig, PolygonSettings
 from segment_tiles.workflows.options.reclass_file import read_targets
-from segment_tiles.workflows.polygons.polygonize import Progress, polygonize
+from segment_tiles.workflows.polygons.polygonize import polygonize
 from segment_tiles.workflows.polygons.report import PolygonizeReport
+from segment_tiles.workflows.polygons.traced import Progress
 
 Number = TypeVar("Number", int, float)
 

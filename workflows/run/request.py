@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.decision import decision_of
 from segment_tiles.pipeline.grid.reclass import check_codes_of_run, reclass_of
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
@@ -20,6 +19,7 @@ from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
 from segment_tiles.workflows.results.formats.check import checked_formats
 from segment_tiles.workflows.scenes.computed_area import computed_area
+from segment_tiles.workflows.scenes.decided import decided_scene
 from segment_tiles.workflows.scenes.registry import open_scene
 from segment_tiles.workflows.scenes.scene import Scene
 from segment_tiles.workflows.scenes.scene_statistics import scaled_scene
@@ -131,21 +131,15 @@ def checked_scene(config: RunConfig) -> Scene:
 
 
 def _decided(config: RunConfig, scene: Scene) -> Scene:
-    """Return a scene with the thresholds by which its classes are given."""
-    manifest = scene.manifest
-    multi_label = manifest.output.multi_label
-    decision = decision_of(
-        config.thresholds, config.unsure, manifest.classes, f"model {manifest.name}", multi_label=multi_label
-    )
-    if decision is None:
+    """Return a scene with the thresholds by which its classes are given, and with what the user should know of it."""
+    scene = decided_scene(config, scene)
+    if not scene.has_masks:
         return scene
-    if multi_label:
-        note = (
-            f"the classes of model {manifest.name} may overlap: the class map, and what is made of it, has the highest "
-            "of each pixel; the array masks of classes.zarr has all"
-        )
-        scene = replace(scene, warnings=(*scene.warnings, note))
-    return replace(scene, decision=decision)
+    note = (
+        f"the classes of model {scene.manifest.name} may overlap: the class map, and what is made of it, has the "
+        "highest of each pixel; polygons, --format masks and the array masks of classes.zarr have all"
+    )
+    return replace(scene, warnings=(*scene.warnings, note))
 
 
 def _reclassed(config: RunConfig, scene: Scene) -> Scene:

@@ -75,6 +75,12 @@ class Scene:
         return self.decision is not None and self.decision.multi_label
 
     @property
+    def mask_codes(self) -> tuple[int, ...]:
+        """Code in the map of each class of the model that has a mask, last of pixels without any; () if none has."""
+        before = self.decided.codes if self.has_masks else ()
+        return before if self.reclass is None else tuple(dict(self.reclass.codes)[code] for code in before)
+
+    @property
     def classes(self) -> ClassTable:
         """Classes of the result."""
         return self.decided if self.reclass is None else self.reclass.table

@@ -66,7 +66,7 @@ def create_store(
     *,
     with_scores: bool = False,
     scored: ClassTable | None = None,
-    with_masks: bool = False,
+    masks: Sequence[int] = (),
 ) -> zarr.Group:
     """Create the empty arrays of a run, replacing what was there: under another name first, then on the disk.
 
@@ -82,26 +82,34 @@ def create_store(
         Whether the probabilities of all classes are kept too.
     scored
         Classes of these: those of the model; None: the same.
-    with_masks
-        Whether there is a mask for each of these, since they may overlap.
+    masks
+        If classes may overlap, and each has a mask: their codes in the map, in the order of the classes of the model;
+        last the code of pixels that have none of them.
     """
     make_output_folder(path.parent)
     with finished_file(path) as partial:
-        group = _create(partial, shape, georef, table, (scored or table) if with_scores else None)
-        if with_masks:
-            cube = ((scored or table).count, *shape)
+        kept = (scored or table) if with_scores else None
+        group = _create(partial, shape, georef, table, kept, masks)
+        if masks:
+            cube = (len(masks) - 1, *shape)
             create_array(group, "masks", cube, "uint8", 0, array_attributes(georef, shape))
     return open_store(path, "r+")
 
 
 def _create(
-    path: Path, shape: tuple[int, int], georef: GeoRef, table: ClassTable, scored: ClassTable | None
+    path: Path,
+    shape: tuple[int, int],
+    georef: GeoRef,
+    table: ClassTable,
+    scored: ClassTable | None,
+    masks: Sequence[int],
 ) -> zarr.Group:
     own: dict[str, Any] = {
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
         "nodata": table.nodata,
         "georef": asdict(georef) | {"transform": list(georef.transform)},
         **names_of_scores(table, scored),
+        **codes_of_masks(masks),
     }
     # all at once: each attribute that is set later writes the file anew
     group = zarr.open_group(
@@ -178,6 +186,11 @@ def read_class_table(group: zarr.Group) -> ClassTable:
 def names_of_scores(table: ClassTable, scored: ClassTable | None) -> dict[str, Any]:
     """Return the attribute with the classes of the scores, if they are others than those of the map."""
     return {} if scored is None or scored.names == table.names else {"scores": list(scored.names)}
+
+
+def codes_of_masks(masks: Sequence[int]) -> dict[str, Any]:
+    """Return the attribute with the code of each mask in the map, if they are not 0, 1, 2, ..."""
+    return {} if list(masks) == list(range(len(masks))) else {"masks": list(masks)}
 
 
 def read_score_names(group: zarr.Group) -> tuple[str, ...]:

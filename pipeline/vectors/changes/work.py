@@ -45,7 +45,11 @@ class ChangeWorker:
 
     def __init__(self, setup: ChangeSetup) -> None:
         self._raster = open_class_raster(
-            setup.raster, setup.before, band=setup.options.band, reclass=setup.options.reclass
+            setup.raster,
+            setup.before,
+            band=setup.options.band,
+            reclass=setup.options.reclass,
+            mask=setup.options.mask,
         )
         self._after = setup.after
         self._options = setup.options

@@ -19,6 +19,8 @@ from segment_tiles.pipeline.vectors.files.layer import Layer
 Writer = Callable[[Path, Layer], tuple[str, ...]]
 LONGEST_NAME = 60
 """Characters of a class in the name of a file, which has 255 bytes."""
+TABLES = ("gpkg_", "rtree_", "sqlite_", "layer_styles")
+"""Beginnings of names that the format, SQLite and QGIS have for tables of their own in a GeoPackage."""
 _FOLDER = "segment_tiles.pipeline.vectors.files"
 
 
@@ -180,6 +182,16 @@ def class_endings(classes: Sequence[MapClass]) -> list[str]:
         is_taken = name.lower() in {other.lower() for other in found}
         found.append(f"{name}_{entry.code}" if is_taken else name)
     return found
+
+
+def layer_names(classes: Sequence[MapClass]) -> list[str]:
+    """Return names for layers of a GeoPackage, one for each class: each another, and none that is a table of it.
+
+    >>> layer_names([MapClass(1, "tall tree", (0, 0, 0)), MapClass(2, "gpkg_contents", (0, 0, 0))])
+    ['tall_tree', 'class_gpkg_contents']
+    """
+    endings = class_endings(classes)
+    return [f"class_{name}" if name.lower().startswith(TABLES) else name for name in endings]
 
 
 def vector_format_named(name: str) -> VectorFormat:

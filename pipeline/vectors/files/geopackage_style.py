@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -29,8 +30,8 @@ VALUES ('', '', ?, 'geom', 'classes', ?, '', 1, 'Colours of the classes', '', NU
 """
 
 
-def add_qgis_style(path: Path, layer: Layer) -> None:
-    """Add the table ``layer_styles`` with one category for each class.
+def add_qgis_style(path: Path, layers: Sequence[Layer]) -> None:
+    """Add the table ``layer_styles`` with one category for each class of each layer.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def add_qgis_style(path: Path, layer: Layer) -> None:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute(_CREATE)
             database.execute(_REGISTER)
-            database.execute(_INSERT, (layer.name, polygon_style(layer.classes)))
+            database.executemany(_INSERT, [(one.name, polygon_style(one.classes)) for one in layers])
     except sqlite3.Error as error:
         msg = f"{path.name} cannot be written as GPKG: {one_line(error)}; check free space and permissions"
         raise WriteFailedError(msg) from error

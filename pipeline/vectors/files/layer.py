@@ -38,6 +38,8 @@ class Layer:
     """True where some features have several parts (8-connectivity)."""
     level_scale: float = 1.0
     """Full-resolution pixels in one pixel of the raster: QuPath wants those of the full resolution."""
+    by_class: tuple[Layer, ...] = ()
+    """The same, a layer for each class, if classes may overlap: for formats that hold several layers."""
 
     @property
     def schema(self) -> pa.Schema:

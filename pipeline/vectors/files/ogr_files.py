@@ -36,10 +36,15 @@ _NONE: Final[Mapping[str, str]] = {}
 
 
 def write_geopackage(path: Path, layer: Layer) -> tuple[str, ...]:
-    """Write a GeoPackage with the style table that QGIS reads colours from."""
-    notes = write_layer(path, layer, "GPKG", {"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"}, {})
-    add_qgis_style(path, layer)
-    return notes
+    """Write a GeoPackage with the style table that QGIS reads colours from; classes that may overlap have layers."""
+    layers, options = layer.by_class or (layer,), {"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom"}
+    notes = [
+        note
+        for number, one in enumerate(layers)
+        for note in write_layer(path, one, "GPKG", options, appends=number > 0)
+    ]
+    add_qgis_style(path, layers)
+    return tuple(dict.fromkeys(notes))
 
 
 def write_flatgeobuf(path: Path, layer: Layer) -> tuple[str, ...]:
@@ -97,6 +102,7 @@ def write_layer(
     *,
     name: str | None = None,
     change: Change | None = None,
+    appends: bool = False,
 ) -> tuple[str, ...]:
     """Write a layer through GDAL, in WGS 84 if a CRS is to be left; return what GDAL warned of.
 
@@ -112,6 +118,8 @@ def write_layer(
         Of the layer in the file; None: its own.
     change
         Makes the columns of the file of those of the layer.
+    appends
+        Whether the file is there, and gets a further layer.
 
     Raises
     ------
@@ -131,7 +139,7 @@ def write_layer(
                 reader, path, layer=name or layer.name, driver=driver, geometry_name="geometry",
                 geometry_type=kind if crs_to_leave is None else "Unknown",
                 crs=layer.georef.crs_wkt if crs_to_leave is None else WGS84,
-                layer_options=dict(layer_options), dataset_options=dict(options),
+                layer_options=dict(layer_options), dataset_options=dict(options), append=appends,
             )  # fmt: skip
     except (DataSourceError, RuntimeError) as error:
         msg = (

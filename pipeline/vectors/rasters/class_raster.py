@@ -39,6 +39,8 @@ class ClassRasterSpec:
     """True if ``read_confidence`` gives bytes."""
     has_all_classes: bool = False
     """True if no pixel has a code that is not among the classes."""
+    masks: tuple[int, ...] = ()
+    """Codes of the classes that have a mask each, since they may overlap."""
     notes: tuple[str, ...] = ()
     """What the user should know about the georeference of the file."""
 

@@ -33,7 +33,7 @@ class ReclassedClassRaster:
             msg = f"--reclass: {spec.nodata} is the nodata value of the raster, which stays; leave it out"
             raise UsageError(msg)
         self._forbidden = tuple(set(self._reclass.taken) - before - {spec.nodata})
-        self.spec: ClassRasterSpec = _spec(spec, self._reclass)
+        self.spec: ClassRasterSpec = reclassed_spec(spec, self._reclass)
 
     def read(self, window: Window) -> NDArray[np.integer]:
         """Return the codes of a window, rows x columns.
@@ -65,8 +65,10 @@ class ReclassedClassRaster:
         self._original.close()
 
 
-def _spec(spec: ClassRasterSpec, reclass: Reclass) -> ClassRasterSpec:
+def reclassed_spec(spec: ClassRasterSpec, reclass: Reclass) -> ClassRasterSpec:
     """Return the spec with the new classes, and a wider type if a code does not fit, or is nodata."""
+    ways = dict(reclass.codes)
+    spec = replace(spec, masks=tuple(sorted({ways[code] for code in spec.masks})))
     codes = [after for _, after in reclass.codes]
     if max(codes) <= np.iinfo(spec.dtype).max and spec.nodata not in codes:
         return replace(spec, classes=reclass.classes)

@@ -34,11 +34,20 @@ class ClassSelection:
 
 def class_selection(spec: ClassRasterSpec, options: PolygonizeOptions) -> ClassSelection:
     """Return the selection that the options ask for, names turned into codes."""
+    if options.mask is not None:
+        return ClassSelection((options.mask,), ())
     wanted = tuple(code for name in options.classes for code in class_codes(spec, name)) or None
     unwanted = [] if spec.nodata is None else [spec.nodata]
     if options.background is not None:
         unwanted.extend(class_codes(spec, options.background))
     return ClassSelection(wanted, tuple(unwanted))
+
+
+def wanted_masks(spec: ClassRasterSpec, options: PolygonizeOptions) -> tuple[int, ...]:
+    """Return the codes of the classes whose masks are polygonised: of what has none of them only if it is named."""
+    selection = class_selection(spec, options)
+    codes = [entry.code for entry in spec.classes] if options.classes else spec.masks
+    return tuple(code for code in codes if selection.selects(np.array([code]))[0])
 
 
 def check_request(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import ReadFailedError, VectorError, one_line
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.stores.class_masks import masks_of
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table, read_georef
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 
@@ -23,7 +24,7 @@ class ZarrClassRaster:
         if array_of(group, "classes").ndim != 2:
             msg = f"{path}: is the class map of a volume; only those of rasters have polygons (a volume has NIfTI)"
             raise VectorError(msg)
-        table = read_class_table(group)
+        table, masks = read_class_table(group), masks_of(group)
         self._path = path
         self._codes = array_of(group, "classes")
         self._confidence = array_of(group, "confidence")
@@ -37,6 +38,7 @@ class ZarrClassRaster:
             classes=table.classes,
             has_confidence=True,
             has_all_classes=True,
+            masks=() if masks is None else masks.of_classes,
         )
 
     def read(self, window: Window) -> NDArray[np.integer]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,6 @@ import zarr
 from numpy.typing import NDArray
 
 import segment_tiles as st
-from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.grid.raster import RasterSpec
-from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
-from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
-from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.face.arrays.run import prepared_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::segment_tiles.SegmentTilesWarning")
 FIXED: dict[str, Any] = {"device": "cpu", "precision": "fp32", "backend": "torch", "batch": 2}
@@ -80,21 +72,3 @@ def test_statistics_of_a_volume_are_those_of_its_slices(
     assert operation["stddev"] == pytest.approx(voxels.std(), rel=1e-6)
     st.segment(path, out=by_numbers, scaling=f"z-score:{operation['mean']},{operation['stddev']}", **options)
     assert np.mean(codes(by_scene) == codes(by_numbers)) > 0.999  # one divides, the other multiplies
-
-
-def test_classes_that_overlap_are_refused_before_anything_is_measured(
-    small_model: Path, tmp_path: Path
-) -> None:
-    manifest = load_manifest(small_model)
-    several = replace(manifest, output=OutputGeometry(multi_label=True))
-    save_model_package(tmp_path / "m", several, load_network(small_model, manifest).state_dict())
-    asked: list[RasterSpec] = []
-
-    def sample(spec: RasterSpec, _side: int | None) -> NDArray[Any]:
-        asked.append(spec)
-        return np.zeros((3, 64, 64), np.uint8)
-
-    config = RunConfig("array", str(tmp_path / "m"), "", device="cpu", scaling="z-score:scene")
-    with pytest.raises(UsageError, match="may overlap, which an array of codes does not say"):
-        prepared_run(config, RasterSpec(3, 100, 90, "uint8", GeoRef((1, 0, 0, 0, -1, 0))), sample)
-    assert not asked

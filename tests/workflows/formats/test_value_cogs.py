@@ -75,7 +75,13 @@ def test_scores_that_were_not_kept_are_refused_in_one_line(
 def test_of_classes_that_may_overlap_a_score_of_zero_is_no_nodata(tmp_path: Path, with_masks: bool) -> None:
     table = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, 7)) for i in range(3)))
     georef = GeoRef((2.0, 0.0, 500_000.0, 0.0, -2.0, 5_000_000.0), rasterio.CRS.from_epsg(32633).to_wkt())
-    store = create_store(tmp_path / "classes.zarr", (600, 700), georef, table, with_masks=with_masks)
+    store = create_store(
+        tmp_path / "classes.zarr",
+        (600, 700),
+        georef,
+        table,
+        masks=(*table.codes, table.count) if with_masks else (),
+    )
     classes = np.full((600, 700), 2, np.uint8)
     classes[:300] = table.nodata
     confidence = np.where(classes == 2, 90, 0)

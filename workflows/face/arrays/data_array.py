@@ -13,7 +13,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.face.arrays.plain import class_codes
-from segment_tiles.workflows.face.labelled import class_map, require_xarray
+from segment_tiles.workflows.face.labelled import class_map, class_masks, require_xarray
 from segment_tiles.workflows.face.progress import Progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def segmented_data_array(
     )
     codes, table = class_codes(image.data, spec, config, progress)
     coords = {name: c for name, c in image.coords.items() if {y, x}.issuperset(c.dims) and name != bands}
-    made = class_map(codes, table, (y, x), coords)
+    label = class_map if codes.ndim == 2 else class_masks
+    made = label(codes, table, (y, x), coords)
     return made if image.rio.crs is None else made.rio.write_crs(image.rio.crs)
 
 

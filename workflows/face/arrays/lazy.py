@@ -26,7 +26,7 @@ INPUT_OF_REGION: Final = 2**27
 
 
 def lazy_classes(values: da.Array, run: ArrayRun) -> da.Array:
-    """Return the class codes of an array, rows x columns, of which nothing is computed yet.
+    """Return the class codes of an array, rows x columns, or masks (`segmented_region`); nothing is computed yet.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def _lazy_region(values: da.Array, run: ArrayRun, region: Window) -> Any:
     work = dask.delayed(partial(_region, run=run, region=region, part=part), name="segment", pure=False)
     rows, columns = part.slices()
     codes = work(values[:, rows, columns])
-    return da.from_delayed(codes, region.shape, meta=np.empty((0, 0), run.table.dtype))
+    shape = run.shape_of(region)
+    return da.from_delayed(codes, shape, meta=np.empty((0,) * len(shape), run.dtype))
 
 
 def _region(values: Any, *, run: ArrayRun, region: Window, part: Window) -> Any:

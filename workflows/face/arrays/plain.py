@@ -15,6 +15,7 @@ from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.face.arrays.run import (
+    ArrayRun,
     prepared_run,
     segmented_region,
 )
@@ -68,6 +69,8 @@ def class_codes(
 ) -> tuple[Any, ClassTable]:
     """Return class codes, rows x columns, and what they mean; of a Dask array lazily.
 
+    Of classes that may overlap masks, classes x rows x columns, and the classes of the model.
+
     Parameters
     ----------
     values
@@ -97,9 +100,13 @@ def class_codes(
     if is_dask(values):
         from segment_tiles.workflows.face.arrays.lazy import lazy_classes  # noqa: PLC0415 - brings Dask, which is there then
 
-        return lazy_classes(chosen, run), run.table
+        return lazy_classes(chosen, run), _meaning(run)
     told = None if progress is None else TileCount(progress, run.lattice.count).add
-    return segmented_region(chosen, run, run.spec.window, run.spec.window, on_tiles=told), run.table
+    return segmented_region(chosen, run, run.spec.window, run.spec.window, on_tiles=told), _meaning(run)
+
+
+def _meaning(run: ArrayRun) -> ClassTable:
+    return run.model_classes if run.has_masks else run.table
 
 
 def _chosen(values: Any, spec: RasterSpec) -> Any:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.errors import SegmentTilesWarning, SourceError, UsageError
+from segment_tiles.pipeline.errors import SegmentTilesWarning, SourceError
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.decision import Decision
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.registry import portable_name
@@ -29,6 +31,7 @@ from segment_tiles.workflows.plans.compute.tuned_run import with_tuning
 from segment_tiles.workflows.regions.loaded_model import ModelRequest, load_scorer
 from segment_tiles.workflows.results.report import not_finite_warning
 from segment_tiles.workflows.scenes.arrays import scene_of_array
+from segment_tiles.workflows.scenes.decided import decided_scene
 from segment_tiles.workflows.scenes.scene import Scene
 from segment_tiles.workflows.scenes.scene_statistics import Pixels, pixels_of, scaled_scene
 from segment_tiles.workflows.sizes_check import check_batch
@@ -36,6 +39,8 @@ from segment_tiles.workflows.sizes_check import check_batch
 if TYPE_CHECKING:
     from segment_tiles.pipeline.models.precision import Sample
 
+MASKED_OUT: Final = np.uint8(255)
+"""In masks: of pixels without data."""
 ONE_REGION_AT_ONCE: Final = Lock()
 """The network takes all cores of a process, or its GPU: Dask's threads take turns."""
 
@@ -49,11 +54,29 @@ class ArrayRun:
     request: ModelRequest
     """The model, and how it computes."""
     table: ClassTable
-    """Its classes."""
+    """Classes of the map."""
+    model_classes: ClassTable
+    """Classes of the model."""
+    decision: Decision | None
+    """Thresholds by which classes are given."""
     lattice: Lattice
     """Over the whole array."""
     config: RunConfig
     """As asked for, with what `tune` kept."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether classes may overlap: the result has a mask for each."""
+        return self.decision is not None and self.decision.multi_label
+
+    @property
+    def dtype(self) -> str:
+        """Of the result."""
+        return "uint8" if self.has_masks else self.table.dtype
+
+    def shape_of(self, region: Window) -> tuple[int, ...]:
+        """Return rows x columns of the result, of masks classes x rows x columns."""
+        return (self.model_classes.count, *region.shape) if self.has_masks else region.shape
 
 
 Crop = Callable[[RasterSpec, int | None], NDArray[Any]]
@@ -80,7 +103,6 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
     """
     _check_spec(spec)
     scene = _scene(config, spec)
-    _check_classes(scene)
     tuned = with_tuning(config, scene, None)
     if tuned.tuned:
         config, scene = tuned, _scene(tuned, spec)
@@ -101,7 +123,9 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
         probe.calibrations,
         scene.scalings,
     )
-    return ArrayRun(scene.spec, request, scene.manifest.classes, scene.lattice, config)
+    return ArrayRun(
+        scene.spec, request, scene.decided, scene.manifest.classes, scene.decision, scene.lattice, config
+    )
 
 
 def _looked_at(values: NDArray[Any], spec: RasterSpec, config: RunConfig) -> Pixels:
@@ -121,22 +145,13 @@ def _check_spec(spec: RasterSpec) -> None:
         raise SourceError(msg)
 
 
-def _check_classes(scene: Scene) -> None:
-    if scene.manifest.output.multi_label:
-        msg = (
-            f"the classes of model {scene.manifest.name} may overlap, which an array of codes does not say; "
-            "use segment, whose store has a mask for each"
-        )
-        raise UsageError(msg)
-
-
 def _scene(config: RunConfig, spec: RasterSpec) -> Scene:
     """Return array and model, checked against each other."""
 
     def opened(of: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
         return of_bands(spec, of), ()
 
-    return scene_of_array(config, opened)
+    return decided_scene(config, scene_of_array(config, opened))
 
 
 def of_bands(spec: RasterSpec, config: RunConfig) -> RasterSpec:
@@ -186,7 +201,9 @@ def segmented_region(
     *,
     on_tiles: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
-    """Return the class codes of a Region: rows x columns, nodata if there is no class.
+    """Return the class codes of a Region: rows x columns, nodata if there is no class; or masks.
+
+    Of classes that may overlap: classes x rows x columns, 1 if a pixel has the class, else 0, nodata 255.
 
     Parameters
     ----------
@@ -206,7 +223,7 @@ def segmented_region(
         If another model than the one that was asked for is found under its name.
     """
     source = array_source(values, run.spec, run.config, part=part)
-    codes = np.empty(region.shape, dtype=run.table.dtype)
+    found = np.empty(run.shape_of(region), dtype=run.dtype)
     lost = 0
     with ONE_REGION_AT_ONCE:
         scorer = load_scorer(run.request)
@@ -214,14 +231,21 @@ def segmented_region(
             stream = RegionStream(
                 source, scorer, run.lattice, region,
                 blend=run.config.blend, batch=run.request.batch, on_tiles=on_tiles,
+                with_scores=run.has_masks, decision=run.decision,
             )  # fmt: skip
             for rows in stream:
                 top = rows.row - region.row
-                codes[top : top + rows.classes.shape[0]] = rows.classes
+                found[..., top : top + rows.classes.shape[0], :] = _result(run, rows)
                 lost += 0 if rows.not_finite is None else int(rows.not_finite.sum())
     if lost:
         warnings.warn(not_finite_warning(lost, region.area), SegmentTilesWarning, stacklevel=3)
-    return codes
+    return found
+
+
+def _result(run: ArrayRun, rows: FinishedRows) -> NDArray[Any]:
+    if run.decision is None or not run.has_masks or rows.scores is None:
+        return rows.classes
+    return np.where(rows.classes == run.table.nodata, MASKED_OUT, run.decision.masks(rows.scores))
 
 
 def array_source(

@@ -59,13 +59,16 @@ def segment_array(image: Any, *, progress: Progress | None = None, **options: Un
         Called with tiles done and tiles in all; not for a lazy image.
     **options
         ``model``, which is needed, ``tile``, ``overlap``, ``blend``, ``batch``, ``device``, ``precision``, ``backend``,
-        ``tta``, ``bands``, ``nodata``, ``nodata_rule``, ``scaling``, ``trust``: as for `segment`.
+        ``tta``, ``bands``, ``nodata``, ``nodata_rule``, ``scaling``, ``threshold``, ``unsure``, ``trust``: as for
+        `segment`.
 
     Returns
     -------
     numpy.ndarray, xarray.DataArray or dask.array.Array
         rows x columns, of the sort of ``image``: codes of the classes, ``uint8`` with nodata 255; of more than 255
-        classes ``uint16`` with nodata 65535.
+        classes ``uint16`` with nodata 65535. Of a model whose classes may overlap classes x rows x columns,
+        ``uint8``: 1 if a pixel has the class, else 0, nodata 255; a DataArray has their names along its dimension
+        ``class``.
 
     Raises
     ------

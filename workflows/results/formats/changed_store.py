@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.durable import PARTIAL, remove
-from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 from segment_tiles.pipeline.outputs.stores.overviews import build_overviews, shard_windows
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store, read_georef
+from segment_tiles.pipeline.outputs.stores.store import (
+    array_of,
+    create_store,
+    open_store,
+    read_georef,
+    read_score_names,
+)
 from segment_tiles.pipeline.outputs.stores.volume_store import create_volume_store, read_geometry
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedMasks:
+    """Masks of classes that may overlap, as they will be."""
+
+    codes: tuple[int, ...]
+    """Of each in the map, last of pixels that have none (`ClassMasks.codes`)."""
+    planes: Callable[[tuple[Any, ...]], NDArray[np.uint8]]
+    """Returns classes x rows x columns of a part of the store, by its index."""
+
 
 Change = Callable[[tuple[Any, ...]], tuple[NDArray[Any], NDArray[Any]]]
 """Returns classes and confidence of a part of a store, by its index: perhaps a plane, rows and columns."""
@@ -23,7 +42,12 @@ Change = Callable[[tuple[Any, ...]], tuple[NDArray[Any], NDArray[Any]]]
 
 @contextmanager
 def changed_store(
-    own: Path, name: str, group: zarr.Group, table: ClassTable, change: Change
+    own: Path,
+    name: str,
+    group: zarr.Group,
+    table: ClassTable,
+    change: Change,
+    masks: ChangedMasks | None = None,
 ) -> Iterator[zarr.Group]:
     """Give a store of the shape of a finished one with other classes and confidence; it is removed at the end.
 
@@ -37,6 +61,8 @@ def changed_store(
         Its classes then.
     change
         Makes its parts.
+    masks
+        Of a raster whose classes may overlap.
 
     Raises
     ------
@@ -48,12 +74,15 @@ def changed_store(
     shape = array_of(group, "classes").shape
     try:
         if len(shape) == 2:
-            create_store(path, (shape[0], shape[1]), read_georef(group), table)
+            _create(path, group, table, masks)
         else:
             create_volume_store(path, read_geometry(group), table)
         made = open_store(path, "r+")
         for index in parts_of_store(shape):
             array_of(made, "classes")[index], array_of(made, "confidence")[index] = change(index)
+            if masks is not None and "masks" in made:
+                _copy_scores(group, made, index)
+                array_of(made, "masks")[(slice(None), *index)] = masks.planes(index)
         if len(shape) == 2:
             build_overviews(made)
         yield open_store(path)
@@ -61,6 +90,26 @@ def changed_store(
         raise write_failed(path, error) from error
     finally:
         remove(path)
+
+
+def _create(path: Path, group: zarr.Group, table: ClassTable, masks: ChangedMasks | None) -> None:
+    rows, columns = array_of(group, "classes").shape
+    scored = tuple(MapClass(code, name, (0, 0, 0)) for code, name in enumerate(read_score_names(group)))
+    create_store(
+        path,
+        (rows, columns),
+        read_georef(group),
+        table,
+        with_scores=masks is not None and "scores" in group,
+        scored=ClassTable(scored),
+        masks=() if masks is None else masks.codes,
+    )
+
+
+def _copy_scores(group: zarr.Group, made: zarr.Group, index: tuple[Any, ...]) -> None:
+    """Copy scores, of which the mean confidence of polygons of a mask is made."""
+    if "scores" in made:
+        array_of(made, "scores")[(slice(None), *index)] = array_of(group, "scores")[(slice(None), *index)]
 
 
 def parts_of_store(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.decision import Decision
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_score_names
-from segment_tiles.workflows.results.formats.changed_store import changed_store
+from segment_tiles.workflows.results.formats.changed_store import ChangedMasks, changed_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +116,10 @@ def decided_store(own: Path, group: zarr.Group, decision: Decision) -> Iterator[
         counts[:] += np.bincount(given.ravel(), minlength=len(counts))
         return given, np.where(has_none, np.uint8(0), confidence.numpy())
 
-    with changed_store(own, "decided", group, table, change) as made:
+    def planes(index: tuple[Any, ...]) -> NDArray[np.uint8]:
+        # at nodata every score is 0, which reaches no threshold
+        return decision.masks(np.asarray(scores[(slice(None), *index)]))
+
+    masks = ChangedMasks(table.codes, planes) if decision.multi_label else None
+    with changed_store(own, "decided", group, table, change, masks) as made:
         yield made, Decided(decision, table, tuple(int(counts[code]) for code in table.codes))

@@ -67,6 +67,8 @@ class Subject:
     options: FormatOptions
     has_scores: bool = False
     """Whether the store has the probabilities of all classes."""
+    has_masks: bool = False
+    """Whether classes may overlap, and the store has a mask for each."""
     warped: WarpedGrid | None = None
     """The grid on which files of the class map will lie, if it is another than that of the store."""
 

@@ -42,6 +42,22 @@ def _make_scores(work: Work, _formats: Sequence[Format]) -> Sequence[str]:
     return ()
 
 
+def _check_masks(subject: Subject) -> None:
+    """Refuse masks of classes that exclude each other."""
+    if not subject.has_masks:
+        msg = (
+            f"--format names masks, a band for each class that may overlap others, but the classes of model "
+            f"{subject.model} exclude each other; use cog, which has them all"
+        )
+        raise UsageError(msg)
+
+
+def _make_masks(work: Work, _formats: Sequence[Format]) -> Sequence[str]:
+    work.stage(MASKS.file)
+    write_cog(work.group, work.folder / MASKS.file, name="masks")
+    return ()
+
+
 _COG_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 ZARR: Final = Format(
@@ -89,5 +105,16 @@ SCORES: Final = Format(
     key="scores",
     has_map_classes=False,
     check=_check_scores,
+    driver="COG",
+)
+MASKS: Final = Format(
+    "masks",
+    "masks.tif",
+    ("raster", "slide"),
+    _make_masks,
+    title="Classes that may overlap, a band for each: 1 if a pixel has the class, 0 if not",
+    media_type=_COG_TYPE,
+    key="masks",
+    check=_check_masks,
     driver="COG",
 )

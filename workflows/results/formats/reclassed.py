@@ -12,8 +12,9 @@ import zarr
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.reclass import Reclass
+from segment_tiles.pipeline.outputs.stores.class_masks import masks_of
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table
-from segment_tiles.workflows.results.formats.changed_store import changed_store
+from segment_tiles.workflows.results.formats.changed_store import ChangedMasks, changed_store
 
 
 def reclassed_store(own: Path, group: zarr.Group, reclass: Reclass) -> AbstractContextManager[zarr.Group]:
@@ -39,7 +40,18 @@ def reclassed_store(own: Path, group: zarr.Group, reclass: Reclass) -> AbstractC
     def change(index: tuple[Any, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
         return reclass.of_map(np.asarray(classes[index]), nodata), np.asarray(confidence[index])
 
-    return changed_store(own, "reclassed", group, reclass.table, change)
+    return changed_store(own, "reclassed", group, reclass.table, change, _masks(group, reclass))
+
+
+def _masks(group: zarr.Group, reclass: Reclass) -> ChangedMasks | None:
+    """Return the masks of the new classes: those of the model, some of which are of one class now."""
+    masks = masks_of(group)
+    if masks is None:
+        return None
+    planes = masks.planes
+    return ChangedMasks(
+        masks.reclassed(dict(reclass.codes)).codes, lambda index: np.asarray(planes[(slice(None), *index)])
+    )
 
 
 def reclassed_report(report: Mapping[str, Any], reclass: Reclass) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def subject_of_scene(config: RunConfig, scene: Scene) -> Subject:
         scene.manifest.name,
         options,
         config.scores,
+        scene.has_masks,
         _warped(options, extent),
     )
 
@@ -77,5 +78,6 @@ def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: For
         report["model"]["name"],
         options,
         "scores" in group,
+        "masks" in group,
         _warped(options, extent),
     )

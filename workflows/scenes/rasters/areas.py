@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.georef import GeoRef
@@ -39,10 +40,34 @@ def codes_of(directory: OutputDirectory) -> Codes:
     """Return what reads the class map of a run, wherever the store is by then."""
 
     def read(window: Window) -> NDArray[Any]:
-        store = directory.store if directory.store.exists() else directory.store_in_work
-        return np.asarray(array_of(open_store(store), "classes")[window.slices()])
+        return np.asarray(array_of(store_of(directory), "classes")[window.slices()])
 
     return read
+
+
+def store_of(directory: OutputDirectory) -> zarr.Group:
+    """Return the store of a run, in work or whole."""
+    return open_store(directory.store if directory.store.exists() else directory.store_in_work)
+
+
+def mask_shards(
+    shards: Mapping[tuple[int, int], Sequence[int]], shape: tuple[int, int], mask: Codes
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """Return by shard how many pixels have a class, and how many have it not or are nodata.
+
+    Parameters
+    ----------
+    shards, shape
+        As in `class_areas`; of which the keys alone are looked at.
+    mask
+        Reads a window of the result: True if a pixel has the class.
+    """
+    found = {}
+    for key in shards:
+        window = _window(*key, shape)
+        count = int(np.count_nonzero(mask(window)))
+        found[key] = (count, window.height * window.width - count)
+    return found
 
 
 def area_unit(georef: GeoRef) -> str:

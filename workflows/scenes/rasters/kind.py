@@ -22,7 +22,7 @@ from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.scenes.cut import Cut, Opener
 from segment_tiles.workflows.scenes.kind import Extent, Kind, Shards, Sizes, WorkStore
 from segment_tiles.workflows.scenes.model_pixels import model_mpp
-from segment_tiles.workflows.scenes.rasters.areas import codes_of
+from segment_tiles.workflows.scenes.rasters.areas import codes_of, store_of
 from segment_tiles.workflows.scenes.rasters.describe import describe_raster
 from segment_tiles.workflows.scenes.rasters.opener import HANDLES_AT_MOST, RasterOpener
 from segment_tiles.workflows.scenes.rasters.opening import (
@@ -30,7 +30,7 @@ from segment_tiles.workflows.scenes.rasters.opening import (
     open_plane,
     refuse_volume_options,
 )
-from segment_tiles.workflows.scenes.rasters.report import raster_classes, raster_source, read_as
+from segment_tiles.workflows.scenes.rasters.report import mask_sizes, raster_classes, raster_source, read_as
 from segment_tiles.workflows.scenes.rasters.resolution import raster_resolution
 from segment_tiles.workflows.scenes.scene import Models, Scene
 
@@ -78,7 +78,11 @@ class RasterKind(Kind):
 
     def count(self, scene: Scene, shards: Shards, directory: OutputDirectory) -> dict[str, Any]:
         """Return pixels and areas."""
-        return raster_classes(scene, shards, codes_of(directory))
+        found = raster_classes(scene, shards, codes_of(directory))
+        masks = (
+            mask_sizes(scene.classes, scene.georef, shards, store_of(directory)) if scene.has_masks else {}
+        )
+        return {**found, **masks}
 
     def sizes(self, report: Mapping[str, Any]) -> Sizes:
         """Return pixels, and areas in their unit."""
@@ -153,7 +157,7 @@ def _create(scene: Scene, with_scores: bool, path: Path) -> None:
         scene.classes,
         with_scores=with_scores,
         scored=scene.manifest.classes,
-        with_masks=scene.has_masks,
+        masks=scene.mask_codes,
     )
 
 

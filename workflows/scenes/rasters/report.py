@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.reclass import positions_of
+from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.stores.class_masks import ClassMasks, masks_of
+from segment_tiles.pipeline.outputs.stores.store import array_of
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
-from segment_tiles.workflows.scenes.rasters.areas import Codes, area_unit, class_areas, planar_areas
+from segment_tiles.workflows.scenes.rasters.areas import (
+    Codes,
+    area_unit,
+    class_areas,
+    mask_shards,
+    planar_areas,
+)
 from segment_tiles.workflows.scenes.scene import Scene
 
 
@@ -83,6 +99,42 @@ def raster_classes(
         ],
         "nodata": {"code": table.nodata, **sizes[-1]},
     }
+
+
+def mask_sizes(
+    table: ClassTable, georef: GeoRef, shards: Mapping[tuple[int, int], Sequence[int]], group: zarr.Group
+) -> dict[str, Any]:
+    """Return pixels and area of each class that may overlap others, from its mask; {} if there are no masks.
+
+    Parameters
+    ----------
+    table, georef
+        Of the result.
+    shards
+        By (shard row, shard column): those that are there.
+    group
+        The store.
+    """
+    masks = masks_of(group)
+    if masks is None:
+        return {}
+    rows, columns = array_of(group, "classes").shape
+    shape, sizes = (rows, columns), []
+    for code in masks.of_classes:
+        of_class = partial(masks.read, code)
+        counted = mask_shards(shards, shape, of_class)
+        count = sum(has for has, _ in counted.values())
+        areas = class_areas(counted, shape, georef, partial(_as_codes, masks, code))
+        planar = planar_areas([count], georef)
+        name = next(entry.name for entry in table.classes if entry.code == code)
+        size = {"code": code, "name": name, "pixels": count, "area": areas[0] if areas else 0.0}
+        sizes.append(size | ({} if planar is None else {"area_planar": planar[0]}))
+    return {"masks": sizes}
+
+
+def _as_codes(masks: ClassMasks, code: int, window: Window) -> NDArray[np.uint8]:
+    """Return 0 for pixels that have a class, and 255 for all others."""
+    return np.where(masks.read(code, window), 0, 255).astype(np.uint8)
 
 
 def slide_facts(spec: RasterSpec, level: int, tissue: TissueMask | Path | None) -> dict[str, Any]:
