@@ -8,6 +8,7 @@ import pytest
 
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.polygons import polygonize as workflow
+from segment_tiles.workflows.polygons import traced
 from segment_tiles.workflows.polygons.polygonize import polygonize
 
 OPTIONS = PolygonizeOptions(vector_tile=64, sieve=4, simplify=0.0)
@@ -60,6 +61,6 @@ def test_tiles_that_hold_are_not_done_again(interrupted, tmp_path, monkeypatch):
     out = tmp_path / "p.parquet"
     shutil.copytree(tiles, tmp_path / f".{out.name}.tiles")
     for step in ("trace", "join"):
-        monkeypatch.setattr(workflow.TileWorker, step, None)
+        monkeypatch.setattr(traced.TileWorker, step, None)
     polygonize(raster, [out], OPTIONS)
     assert out.read_bytes() == whole.read_bytes()
