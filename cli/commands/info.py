@@ -9,7 +9,7 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import chosen
 from segment_tiles.workflows.options.keywords import values_of
 
-OF_STACK = chosen(RunConfig, "assets", "grid_of", "sign")
+OF_STACK = chosen(RunConfig, "assets", "grid_of", "sign", "rpc_height", "rpc_dem")
 OF_RUN = (*chosen(RunConfig, "source", "level", "mpp", "source_mpp"), *OF_STACK)
 """What means the same for `run`."""
 

@@ -91,6 +91,7 @@ def _tags_if_not_georeferenced(path: str) -> dict[str, Any] | None:
     try:
         with rasterio.open(path) as dataset:
             placed = dataset.crs is not None or not dataset.transform.is_identity or dataset.gcps[0]
+            placed = placed or dataset.tags(ns="RPC")
             return None if placed else dict(dataset.tags())
     except GDAL_ERRORS:  # whoever opens it says what is wrong
         return {}

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.kinds import Kind, kind_of
 from segment_tiles.pipeline.sources.protocol import Source
@@ -21,6 +21,7 @@ from segment_tiles.pipeline.sources.pyramids.tiff_pages import is_tiff, tiff_pag
 from segment_tiles.pipeline.sources.pyramids.tiff_series import open_tiff_series
 from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
+from segment_tiles.pipeline.sources.rasters.rpcs import RpcHeights
 from segment_tiles.pipeline.sources.resampling.resampled_source import ResampledSource
 from segment_tiles.pipeline.sources.stacks.opening import open_stack
 from segment_tiles.pipeline.sources.view import WHOLE, View
@@ -40,6 +41,7 @@ def open_source(
     cache_mib: int = DEFAULT_MIB,
     unchanged: Callable[[], None] | None = None,
     address: Callable[[bool], str] | None = None,
+    rpc: RpcHeights | None = None,
 ) -> Source:
     """Open a raster, a slide, an OME image or a stack by path, URL or name.
 
@@ -68,6 +70,8 @@ def open_source(
         Asked when a raster is opened again after a read that failed: raises if it is another.
     address
         Gives the signed URL under which a raster is opened; told True, one that is signed anew.
+    rpc
+        Heights at which the RPCs of a raster are applied; of a stack its name says them.
 
     Raises
     ------
@@ -82,7 +86,7 @@ def open_source(
     if kind == "raster":
         opened = partial(
             RasterFile, uri, bands=bands, nodata=nodata, nodata_rule=nodata_rule, alpha=alpha, settings=settings,
-            cache_mib=cache_mib, unchanged=unchanged, address=address,
+            cache_mib=cache_mib, unchanged=unchanged, address=address, rpc=rpc,
         )  # fmt: skip
         return _open_raster(uri, opened, level, view)
     if kind == "stack":
@@ -93,6 +97,9 @@ def open_source(
         )  # fmt: skip
         stack = partial(open_stack, uri, each, bands=bands, nodata=nodata, nodata_rule=nodata_rule)
         return _resampled(uri, stack, level, view)
+    if rpc is not None:
+        msg = f"{shown_name(uri)}: has no RPCs that --rpc-height or --rpc-dem could apply; leave these out"
+        raise SourceError(msg)
     pyramid = _open_pyramid(uri, kind, view, cache_mib * 2**20)
     try:
         return PyramidSource(

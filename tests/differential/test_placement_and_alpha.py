@@ -110,7 +110,7 @@ def test_what_is_not_applied_is_said(tmp_path, made, capsys):
             dataset.rpcs = RPC(0, 100, 45, 1, ones, ones, 30, 30, 15, 1, ones, ones, 30, 30)
     said = information(sensor, capsys)
     assert said["rpcs"]
-    assert "gdalwarp -rpc sensor.tif" in said["notes"][0]
+    assert "--rpc-dem FILE" in said["notes"][0]
 
     swath = made.vrt(
         tmp_path / "swath.vrt", made.write(tmp_path / "s.tif", made.noise()), ["Byte|"],

@@ -68,6 +68,8 @@ class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     source_mpp: float | None
     z: int | None
     t: int | None
+    rpc_height: float | None
+    rpc_dem: PathText | None
     tissue: PathText
     labels_inside: bool
     axis: str | int | None

@@ -56,6 +56,18 @@ class PixelSettings:
         "Time point of a source with several, from 0.", default=None, metavar="N", minimum=0
     )
 
+    rpc_height: float | None = option(
+        "Place a raster by its RPCs at this height above the ellipsoid, in metres.",
+        default=None,
+        metavar="METRES",
+    )
+    rpc_dem: str | None = option(
+        "Place a raster by its RPCs on the heights of this raster, in metres.",
+        default=None,
+        metavar="RASTER",
+        is_file=True,
+    )
+
     @property
     def view(self) -> View:
         """Micrometres per pixel, plane and time point, as far as they are asked for."""

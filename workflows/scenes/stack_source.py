@@ -24,5 +24,7 @@ def with_resolved_source(config: RunConfig) -> RunConfig:
     def of_model() -> tuple[str, ...]:
         return load_manifest(find_model(config.model)).bands
 
-    options = StackOptions(config.assets, config.grid_of, config.sign)
+    options = StackOptions(
+        config.assets, config.grid_of, config.sign, rpc_height=config.rpc_height, rpc_dem=config.rpc_dem
+    )
     return replace(config, source=resolved(config.source, options, of_model))

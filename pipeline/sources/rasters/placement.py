@@ -12,6 +12,7 @@ from rasterio.vrt import WarpedVRT
 
 from segment_tiles.pipeline.errors import SourceError, one_line
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
+from segment_tiles.pipeline.sources.rasters.rpcs import GROUND, RpcHeights
 from segment_tiles.pipeline.sources.rasters.stored_bytes import stored_bytes
 
 GCPS_AT_LEAST: Final = 3
@@ -20,7 +21,7 @@ UPRIGHT: Final = 1
 """TIFF and Exif: the first row is the top, the first column the left."""
 ORIENTATION_TAG: Final = 274
 _BIG_TIFF: Final = 43
-UNUSABLE_POINTS: Final[tuple[type[Exception], ...]] = (*GDAL_ERRORS, ValueError)
+UNUSABLE: Final[tuple[type[Exception], ...]] = (*GDAL_ERRORS, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Placed:
     """What is read: the file itself, or GDAL's warped view of it."""
     file: Any
     """The file itself."""
+    by: str = ""
+    """What placed it, if it is read through a view."""
 
     @property
     def is_warped(self) -> bool:
@@ -44,43 +47,66 @@ class Placed:
         self.file.close()
 
 
-def placed(file: Any, uri: str, *, is_overview: bool = False) -> Placed:
-    """Return a raster as GDAL places it: one with ground control points alone through the warped view.
+def placed(file: Any, uri: str, *, is_overview: bool = False, rpc: RpcHeights | None = None) -> Placed:
+    """Return a raster as GDAL places it: through the warped view by its RPCs if heights are told, or by GCPs alone.
 
     The view has the nearest pixel of the file everywhere, computed without approximation, so that a value does not
     depend on the window that is read; what lies outside the file is transparent.
 
+    Parameters
+    ----------
+    file, uri
+        The open file, which is closed if it is refused, and its name for messages.
+    is_overview
+        Whether it is one of the overviews of the file.
+    rpc
+        Heights at which its RPCs are applied, whatever else places it; None: they are not.
+
     Raises
     ------
     SourceError
-        If the points cannot be used, or the file is an overview: of its points GDAL makes another grid.
+        If points or RPCs cannot be used, or the file is an overview: of them GDAL makes another grid.
     """
     points, crs = file.gcps
     # GDAL gives overviews of a raster without transform no size of pixels
     has_transform = not file.transform.is_identity and not (is_overview and file.transform.determinant == 0)
-    if has_transform or len(points) < GCPS_AT_LEAST or crs is None:
+    if rpc is None and (has_transform or len(points) < GCPS_AT_LEAST or crs is None):
         return Placed(file, file)
-    if is_overview:
-        file.close()
-        msg = (
-            f"{uri}: is placed by its {len(points)} ground control points, which overviews do not have: leave --level "
-            "out, or apply the points first: gdalwarp"
-        )
-        raise SourceError(msg)
-    has_alpha = any(kind.name == "alpha" for kind in file.colorinterp)
+    by = f"{len(points)} ground control points" if rpc is None else f"RPCs {rpc}"
     try:
-        view = WarpedVRT(
-            file, src_nodata=None, nodata=None, resampling=Resampling.nearest, tolerance=0,
-            **({} if has_alpha else {"add_alpha": True}),
-        )  # fmt: skip
-    except UNUSABLE_POINTS as error:
-        raise SourceError(_points_unusable(uri, len(points), error)) from error
-    return Placed(view, file)
+        if rpc is not None and not file.tags(ns="RPC"):
+            msg = f"{uri}: has no RPCs that --rpc-height or --rpc-dem could apply; leave these out"
+            raise SourceError(msg)
+        if is_overview:
+            msg = (
+                f"{uri}: is placed by its {by}, which overviews do not have: leave --level out, or apply the "
+                f"{'points' if rpc is None else 'RPCs'} first: gdalwarp"
+            )
+            raise SourceError(msg)
+        return Placed(_view(file, rpc), file, by)
+    except UNUSABLE as error:
+        file.close()
+        msg = f"{uri}: GDAL cannot use its {by} ({one_line(error)}); apply or remove them first"
+        raise SourceError(msg) from error
+    except SourceError:
+        file.close()
+        raise
 
 
-def _points_unusable(uri: str, count: int, error: Exception) -> str:
-    why = one_line(error)
-    return f"{uri}: GDAL cannot use its {count} ground control points ({why}); apply or remove them first"
+def _view(file: Any, rpc: RpcHeights | None) -> WarpedVRT:
+    """Return GDAL's warped view of a file."""
+    has_alpha = any(kind.name == "alpha" for kind in file.colorinterp)
+    options: dict[str, Any] = {} if has_alpha else {"add_alpha": True}
+    if rpc is not None:
+        # every pixel of a part says which of the file it needs: relief moves those inside further than its edges
+        exact = {"SAMPLE_GRID": "YES", "SAMPLE_STEPS": "ALL"}
+        options |= {"src_crs": GROUND, "crs": GROUND, "METHOD": "RPC", **exact, **rpc.options()}
+    view = WarpedVRT(
+        file, src_nodata=None, nodata=None, resampling=Resampling.nearest, tolerance=0, **options
+    )
+    if rpc is not None:
+        rpc.refuse_elsewhere(view.bounds)
+    return view
 
 
 def placement_notes(raster: Placed, uri: str) -> list[str]:
@@ -90,7 +116,7 @@ def placement_notes(raster: Placed, uri: str) -> list[str]:
     if raster.is_warped:
         view = raster.dataset
         return [
-            f"placed by its {len(points)} ground control points, through GDAL's warped view of it: "
+            f"placed by its {raster.by}, through GDAL's warped view of it: "
             f"{view.height} x {view.width} px in {view.crs.to_string()}, nearest neighbour"
         ]
     notes = []
@@ -103,8 +129,8 @@ def placement_notes(raster: Placed, uri: str) -> list[str]:
             )
         elif file.tags(ns="RPC"):
             notes.append(
-                "it has RPCs and no other georeference; they are not applied and the map is in pixels: "
-                f"gdalwarp -rpc {name} placed.tif applies them"
+                "it has RPCs and no other georeference; they are not applied and the map is in pixels: --rpc-dem FILE "
+                "applies them on the heights of a DEM, --rpc-height METRES at one height, 0 as gdalwarp -rpc has it"
             )
         elif file.tags(ns="GEOLOCATION"):
             notes.append(

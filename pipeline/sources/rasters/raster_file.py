@@ -29,16 +29,17 @@ from segment_tiles.pipeline.sources.rasters.facts import file_facts, file_notes
 from segment_tiles.pipeline.sources.rasters.held_file import GdalName, held_settings
 from segment_tiles.pipeline.sources.rasters.masks import MaskPlan, alpha_bands, mask_plan
 from segment_tiles.pipeline.sources.rasters.placement import Placed, placed
+from segment_tiles.pipeline.sources.rasters.rpcs import RpcHeights
 from segment_tiles.pipeline.sources.rasters.sidecars import listing_setting, reads_remotely
 from segment_tiles.pipeline.sources.rasters.signalled_errors import (
     open_error,
-    raise_signalled,
     signalled_errors_raised,
 )
 from segment_tiles.pipeline.sources.rasters.spec import (
     chosen_bands,
     has_one_type,
     holes_are_nodata,
+    is_hole,
     raster_spec,
 )
 from segment_tiles.pipeline.sources.validity import both, valid_pixels
@@ -89,9 +90,10 @@ class RasterFile:
         cache_mib: int = DEFAULT_MIB,
         unchanged: Callable[[], None] | None = None,
         address: Callable[[bool], str] | None = None,  # gives the name that GDAL opens; True: a new one
+        rpc: RpcHeights | None = None,  # at which its RPCs are applied
     ) -> None:
         self._uri, self._level, self._rule, self._alpha = uri, level, nodata_rule, alpha
-        self._cache_mib, self._unchanged, self._address = cache_mib, unchanged, address
+        self._cache_mib, self._unchanged, self._address, self._rpc = cache_mib, unchanged, address, rpc
         self._settings = {**gdal_settings(uri), **held_settings(uri), **(settings or {})}
         attempts = REMOTE_ATTEMPTS if reads_remotely(uri) else LOCAL_ATTEMPTS
         self._patience = Patience(attempts, RETRIED)
@@ -165,8 +167,12 @@ class RasterFile:
     def _mask(self, band: int, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Return GDAL's mask of a band."""
         box = _rasterio_window(window)
-        mask = self._retry(lambda: self._dataset.read_masks(band, window=box, out_shape=shape), window)
-        return np.asarray(mask) > 0
+        return (
+            np.asarray(
+                self._retry(lambda: self._dataset.read_masks(band, window=box, out_shape=shape), window)
+            )
+            > 0
+        )
 
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the file says, without decoding its values, that a window holds no data.
@@ -183,18 +189,9 @@ class RasterFile:
             and not self._mask(shared, window, window.shape).any()
         ):
             return True
-        return self._may_be_sparse and self._retry(lambda: self._is_hole(window), window, ONE_REQUEST)
-
-    def _is_hole(self, window: Window) -> bool:
-        """Return whether a GeoTIFF says of no chunk of a window where it lies."""
-        for band in self._bands:
-            rows, columns = self._dataset.block_shapes[band - 1]
-            for down in range(window.row // rows, (window.row_stop - 1) // rows + 1):
-                for across in range(window.column // columns, (window.column_stop - 1) // columns + 1):
-                    if self._dataset.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band):
-                        return False
-                    raise_signalled()
-        return True
+        return self._may_be_sparse and self._retry(
+            lambda: is_hole(self._dataset, self._bands, window), window, ONE_REQUEST
+        )
 
     def thumbnail(
         self, window: Window, shape: tuple[int, int]
@@ -254,7 +251,8 @@ class RasterFile:
     def _opened(self, settings: Mapping[str, Any] | None, name: str) -> Placed:
         options = {} if self._level == 0 else {"overview_level": self._level - 1}
         with self._environment(settings):
-            return placed(rasterio.open(name, **options), self._uri, is_overview=self._level > 0)
+            file = rasterio.open(name, **options)
+            return placed(file, self._uri, is_overview=self._level > 0, rpc=self._rpc)
 
     def _retry(
         self, read: Callable[[], Result], window: Window, settings: Mapping[str, Any] | None = None

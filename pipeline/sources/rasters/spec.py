@@ -15,8 +15,10 @@ from segment_tiles.pipeline.accepted import AlphaUse
 from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
+from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.rasters.masks import MaskPlan, alpha_bands, data_bands
 from segment_tiles.pipeline.sources.rasters.placement import Placed
+from segment_tiles.pipeline.sources.rasters.signalled_errors import raise_signalled
 
 
 def chosen_bands(raster: Placed, bands: Sequence[int] | None, alpha: AlphaUse, uri: str) -> tuple[int, ...]:
@@ -42,8 +44,8 @@ def chosen_bands(raster: Placed, bands: Sequence[int] | None, alpha: AlphaUse, u
     as_data = [band for band in alpha_bands(file) if band in chosen]
     if raster.is_warped and as_data:
         msg = (
-            f"{uri}: band {as_data[0]} is tagged alpha and cannot be read as data while the file is placed by ground "
-            "control points; apply them first: gdalwarp"
+            f"{uri}: band {as_data[0]} is tagged alpha and cannot be read as data while the file is placed by its "
+            f"{raster.by}; apply them first: gdalwarp"
         )
         raise UsageError(msg)
     return chosen
@@ -144,3 +146,15 @@ def holes_are_nodata(raster: Placed, bands: Sequence[int], plan: MaskPlan) -> bo
     return all(
         found is not None and found == applied for found, applied in zip(declared, plan.nodata, strict=True)
     )
+
+
+def is_hole(dataset: Any, bands: Sequence[int], window: Window) -> bool:
+    """Return whether a GeoTIFF says of no chunk of a window where it lies."""
+    for band in bands:
+        rows, columns = dataset.block_shapes[band - 1]
+        for down in range(window.row // rows, (window.row_stop - 1) // rows + 1):
+            for across in range(window.column // columns, (window.column_stop - 1) // columns + 1):
+                if dataset.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band):
+                    return False
+                raise_signalled()
+    return True

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, get_args
 from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import STACK, is_stack, shown_name
+from segment_tiles.pipeline.sources.rasters.rpcs import RpcHeights, heights_of
 
 MemberResampling = Literal["nearest", "bilinear"]
 RESAMPLINGS: Final[tuple[str, ...]] = get_args(MemberResampling)
@@ -57,10 +58,33 @@ class Member:
     """What is then added."""
     layers: tuple[Told, ...] = ()
     """What is said of each file, if it is not the same of all; those above then do not count."""
+    rpc_height: float | None = None
+    """Metres at which its RPCs are applied; None: not at one height."""
+    rpc_dem: str = ""
+    """Raster of the heights at which they are; empty: none."""
+
+    @property
+    def rpc(self) -> RpcHeights | None:
+        """Heights at which its RPCs are applied, if they are."""
+        return heights_of(self.rpc_height, self.rpc_dem)
 
     def told(self, layer: int) -> Told:
         """Return what is said of a file, by its position among ``files``."""
         return self.layers[layer] if self.layers else Told(self.band, self.nodata, self.scale, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class LikeGrid:
+    """The grid of a raster that is no member."""
+
+    crs: str
+    """WKT."""
+    transform: tuple[float, ...]
+    """Six numbers of the affine."""
+    shape: tuple[int, int]
+    """Rows and columns."""
+    of: str
+    """Name of the raster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +97,18 @@ class StackDescription:
     """Name, file or name of the file of the member whose grid it is; empty: the finest, of several the first."""
     sign: str = ""
     """Callable that signs URLs, as ``module.name``; empty: none."""
+    like: LikeGrid | None = None
+    """Grid onto which all members are brought, in place of that of one of them."""
 
     @property
     def files(self) -> tuple[str, ...]:
         """Return each file once, in the order of the bands."""
         return tuple(dict.fromkeys(file for member in self.members for file in member.files))
+
+    @property
+    def heights(self) -> tuple[str, ...]:
+        """Return each DEM once by which members are placed."""
+        return tuple(dict.fromkeys(member.rpc_dem for member in self.members if member.rpc_dem))
 
     def text(self) -> str:
         """Return the name of the stack."""
@@ -90,7 +121,10 @@ class StackDescription:
 
     def with_files(self, changed: Callable[[str], str]) -> StackDescription:
         """Return the same stack of files under other names."""
-        members = (replace(one, files=tuple(changed(file) for file in one.files)) for one in self.members)
+        members = (
+            replace(one, files=tuple(map(changed, one.files)), rpc_dem=one.rpc_dem and changed(one.rpc_dem))
+            for one in self.members
+        )
         return replace(self, members=tuple(members))
 
 
@@ -118,6 +152,8 @@ def stack_named(uri: str) -> StackDescription:
             raise ValueError("layers are as many as files")
         if not all(member.resampling in RESAMPLINGS for member in members):
             raise ValueError(f"resampling is one of {', '.join(RESAMPLINGS)}")
+        if found.get("like") is not None:
+            found["like"] = _like_of(**found["like"])
         return StackDescription(members, **found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         msg = f"{uri[:80]}: is not the name of a stack ({error}); give its files by commas, or a stack file"
@@ -129,10 +165,20 @@ def _member_of(entry: Mapping[str, Any]) -> Member:
     return Member(**{**entry, "files": tuple(map(str, entry["files"])), "layers": layers})
 
 
+def _like_of(crs: str, transform: list[float], shape: list[int], of: str) -> LikeGrid:
+    height, width = shape
+    return LikeGrid(crs, tuple(transform), (height, width), of)
+
+
 def identity_of(uri: str) -> str:
     """Return what identifies a stack: its name without the secrets in those of its files."""
     found = stack_named(uri).with_files(shown_name)
     return replace(found, grid_of=shown_name(found.grid_of)).text()
+
+
+def heights_of_members(uri: str) -> tuple[str, ...]:
+    """Return the DEMs by which files of a source are placed; none if it is no stack."""
+    return stack_named(uri).heights if is_stack(uri) else ()
 
 
 def files_of(uri: str) -> tuple[str, ...]:

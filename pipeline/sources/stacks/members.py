@@ -6,19 +6,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import NamedTuple
 
 from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.rasters.rpcs import RpcHeights
 from segment_tiles.pipeline.sources.stacks.description import Member, MemberResampling, StackDescription
 from segment_tiles.pipeline.sources.stacks.grid import Grid, grid_of_files, is_finer, placement
 from segment_tiles.pipeline.sources.stacks.part import Part
 from segment_tiles.pipeline.wording import counted
-
-Opened = Callable[[str, tuple[int, ...] | None, float | None, int], Source]
-"""Opens a file with these of its bands (None: all but an alpha band) and this nodata value (None: the declared), at a
-Level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +33,21 @@ class Band:
     """What marks a missing value, in its first file."""
 
 
-Key = tuple[str, int | None, float | None]
-"""A file, with the band (None: all) and the nodata value that a member asks for."""
+class Key(NamedTuple):
+    """A file, and how a member reads it."""
+
+    file: str
+    """Its name."""
+    band: int | None
+    """1-based; None: all but an alpha band."""
+    nodata: float | None
+    """Value of missing pixels; None: the declared one."""
+    rpc: RpcHeights | None
+    """Heights at which its RPCs are applied."""
+
+
+Opened = Callable[[Key, tuple[int, ...] | None, int], Source]
+"""Opens a file with these of its bands (None: all but an alpha band), at a Level."""
 Specs = dict[Key, RasterSpec]
 """What is known of each."""
 
@@ -52,7 +63,7 @@ class Files:
             for layer in range(len(member.files)):
                 key = key_of(member, layer)
                 if key not in self.specs:
-                    source = self._open(key, None if key[1] is None else (key[1],), 0)
+                    source = self._open(key, None if key.band is None else (key.band,), 0)
                     self._looked_at[key] = source
                     self.specs[key] = source.spec
 
@@ -67,7 +78,7 @@ class Files:
         """Return the grid of a Level of the file that it comes from."""
         if level == 0:
             return grid
-        source = self._open(key, None if key[1] is None else (key[1],), level)
+        source = self._open(key, None if key.band is None else (key.band,), level)
         source.close()
         return Grid(source.spec.georef, source.spec.window.shape, grid.of)
 
@@ -77,7 +88,7 @@ class Files:
             source.close()
 
     def _open(self, key: Key, bands: tuple[int, ...] | None, level: int) -> Source:
-        source = self._opened(key[0], bands, key[2], level)
+        source = self._opened(key, bands, level)
         self._stack.callback(source.close)
         return source
 
@@ -144,7 +155,7 @@ def chosen_bands(bands: Sequence[int] | None, count: int) -> tuple[int, ...]:
 def key_of(member: Member, layer: int) -> Key:
     """Return under which key a file of a member is known, by its position among them."""
     told = member.told(layer)
-    return member.files[layer], told.band, told.nodata
+    return Key(member.files[layer], told.band, told.nodata, member.rpc)
 
 
 def grid_of(base: Member, specs: Specs) -> Grid:
@@ -219,7 +230,7 @@ def opened_parts(bands: Sequence[Band], grid: Grid, read: Grid, level: int, file
     parts: list[Part] = []
     # the first files of all bands before those that lie on top of them
     for group, positions in sorted(groups.items(), key=lambda entry: entry[0][0]):
-        is_same = placement(grid, group[1][0], files.specs[group[1]]).is_same
+        is_same = placement(grid, group[1].file, files.specs[group[1]]).is_same
         parts += _opened_of(group, positions, bands, read, level if is_same else 0, files)
     files.close_others()
     return tuple(parts)
@@ -230,11 +241,11 @@ def _opened_of(
 ) -> list[Part]:
     layer, key, resampling, _ = group
     source = files.read(key, tuple(bands[position].numbers[layer] for position in positions), level)
-    at = placement(read, key[0], source.spec)
+    at = placement(read, key.file, source.spec)
     if len(positions) > 1 and not at.is_same:  # its overview has other pixels than that of the grid
         source.close()
         return [part for one in positions for part in _opened_of(group, [one], bands, read, level, files)]
     is_layered = len(bands[positions[0]].member.files) > 1
     # of positions in a colour table no means can be made
     how: MemberResampling = "nearest" if source.spec.color_tables else resampling
-    return [Part(source, tuple(positions), at, how, key[0], is_layered, layer)]
+    return [Part(source, tuple(positions), at, how, key.file, is_layered, layer)]

@@ -9,6 +9,7 @@ from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.names import is_stack, is_url, shown_name
+from segment_tiles.pipeline.sources.rasters.rpcs import heights_of
 from segment_tiles.pipeline.sources.stacks.description import Member, StackDescription, Told, stack_named
 from segment_tiles.pipeline.sources.stacks.elements import elements_of
 from segment_tiles.pipeline.sources.stacks.items import AssetBand, Item, item_of
@@ -26,6 +27,23 @@ class StackOptions:
     """Name of the member whose grid the stack has."""
     sign: str | None = None
     """Callable that signs URLs, as ``module.name``."""
+    rpc_height: float | None = None
+    """Metres at which the RPCs of all members are applied."""
+    rpc_dem: str | None = None
+    """Raster of the heights at which they are."""
+
+    @property
+    def has_heights(self) -> bool:
+        """Whether RPCs are to be applied."""
+        return heights_of(self.rpc_height, self.rpc_dem) is not None
+
+    def placed(self, stack: StackDescription) -> StackDescription:
+        """Return a stack whose members are placed by their RPCs at the heights that are asked for, if any are."""
+        if not self.has_heights:
+            return stack
+        dem = _absolute(self.rpc_dem) if self.rpc_dem else ""
+        members = (replace(one, rpc_height=self.rpc_height, rpc_dem=dem) for one in stack.members)
+        return replace(stack, members=tuple(members))
 
     def refuse_assets(self, source: str) -> None:
         """Refuse names of assets for a source that has none.
@@ -88,7 +106,7 @@ def resolved(source: str, options: StackOptions, wanted: Callable[[], Sequence[s
     elif is_stack_file(source):
         options.refuse_assets(source)
         found = read_stack_file(source)
-    elif options.sign:
+    elif options.sign or options.has_heights:
         options.refuse_any(source)
         found = StackDescription((Member((_absolute(source),)),))
     else:
@@ -97,7 +115,7 @@ def resolved(source: str, options: StackOptions, wanted: Callable[[], Sequence[s
     # the address of a member may hold a secret, which is not what its grid is called
     grid = shown_name(options.grid_of or found.grid_of)
     found = replace(found, grid_of=grid, sign=options.sign or found.sign)
-    return found.text()
+    return options.placed(found).text()
 
 
 def _absolute(name: str) -> str:

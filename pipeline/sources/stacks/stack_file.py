@@ -9,6 +9,7 @@
       - {file: SCL.tif, name: scl, resampling: nearest, nodata: 0}
       - {file: stack.tif, band: 3, name: blue}
       - {item: scene.json, asset: nir}
+      - {file: pan.tif, rpc_dem: heights.tif}
 """
 
 from __future__ import annotations
@@ -20,15 +21,19 @@ import yaml
 
 from segment_tiles.pipeline.errors import SourceError, UsageError
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.rasters.rpcs import heights_of
 from segment_tiles.pipeline.sources.stacks.description import RESAMPLINGS, Member, StackDescription
 from segment_tiles.pipeline.sources.stacks.documents import beside, text_of
 from segment_tiles.pipeline.sources.stacks.items import read_item
 
 SUFFIXES: Final = (".yaml", ".yml")
 _KEYS: Final = {"members", "grid_of", "sign"}
-_OF_MEMBER: Final = {"file", "item", "asset", "band", "name", "resampling", "nodata", "scale", "offset"}
+_OF_MEMBER: Final = {
+    "file", "item", "asset", "band", "name", "resampling", "nodata", "scale", "offset", "rpc_height", "rpc_dem",
+}  # fmt: skip
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "band": (int,), "nodata": (int, float), "scale": (int, float), "offset": (int, float),
+    "rpc_height": (int, float),
 }  # fmt: skip
 
 
@@ -93,16 +98,24 @@ def _members(path: str, name: str, entry: Any) -> Iterator[Member]:
     if resampling not in RESAMPLINGS:
         msg = f"{name}: resampling is {resampling!r}; it must be one of {', '.join(RESAMPLINGS)}"
         raise UsageError(msg)
+    dem = beside(path, entry["rpc_dem"]) if "rpc_dem" in entry else ""
+    height = entry.get("rpc_height")
+    heights_of(height, dem)  # refuses what cannot be
     if "file" in entry:
         file = beside(path, entry["file"])
         nodata, scale, offset = (entry.get(key) for key in ("nodata", "scale", "offset"))
-        yield Member((file,), entry.get("band"), entry.get("name", ""), resampling, nodata, scale, offset)
+        yield Member(
+            (file,), entry.get("band"), entry.get("name", ""), resampling, nodata, scale, offset,
+            rpc_height=height, rpc_dem=dem,
+        )  # fmt: skip
         return
     for band in read_item(beside(path, entry["item"])).band(entry["asset"]):
         named = entry.get("name") or (band.names[0] if band.names and not band.is_alone else entry["asset"])
         told = {"nodata": band.nodata, "scale": band.scale, "offset": band.offset}
         nodata, scale, offset = (entry.get(key, value) for key, value in told.items())
-        yield Member((band.href,), band.band, named, resampling, nodata, scale, offset)
+        yield Member(
+            (band.href,), band.band, named, resampling, nodata, scale, offset, rpc_height=height, rpc_dem=dem
+        )
 
 
 def _refuse_keys(name: str, found: Mapping[Any, Any], known: set[str]) -> None:

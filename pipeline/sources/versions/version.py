@@ -17,7 +17,7 @@ from segment_tiles.pipeline.errors import SourceChangedError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_stack, shown_name
 from segment_tiles.pipeline.sources.rasters.sidecars import is_remote
-from segment_tiles.pipeline.sources.stacks.description import files_of
+from segment_tiles.pipeline.sources.stacks.description import files_of, heights_of_members
 from segment_tiles.pipeline.sources.stacks.signing import address_of, signed_anew
 from segment_tiles.pipeline.sources.versions.ranges import MEMBERS, UNGUARDED, Guard, guard_of
 from segment_tiles.pipeline.sources.versions.read_files import Walk, read_files
@@ -64,7 +64,7 @@ def _version_of_stack(uri: str, *, overviews: bool) -> Version:
             found = source_version(signed_anew(uri, file), overviews=overviews)
         return found
 
-    files = files_of(uri)
+    files = (*files_of(uri), *heights_of_members(uri))
     with ContextPool(min(SERVERS_AT_ONCE, len(files))) as pool:
         return {MEMBERS: dict(zip(map(shown_name, files), pool.map(told, files), strict=True))}
 

@@ -35,6 +35,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "precision": "fp32", "bands": [3, 2, 1], "roi": [0, 1, 2, 3], "aoi": "a.gpkg", "nodata": 0,
         "nodata-rule": "any", "alpha": "band", "level": 1, "scaling": "z-score:tile",
         "mpp": 0.5, "source-mpp": 0.25, "z": 1, "t": 2,
+        "rpc-height": 120.5, "rpc-dem": "dem.tif",
         "tissue": "otsu", "assets": ["red", "nir@2"], "grid-of": "red", "sign": "planetary_computer.sign",
         "resolution": 0.1, "grid": "model", "crs": "EPSG:3857", "like": "like.tif", "warp": "mode",
         "labels-inside": True, "dicom-seg": "labelmap", "axis": "all", "neighbours": 1, "format": ["cog"],

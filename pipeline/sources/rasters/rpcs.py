@@ -1,0 +1,129 @@
+"""Rational polynomial coefficients (RPCs): at which height on the ground they place a raster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import rasterio
+from rasterio.warp import transform_bounds
+
+from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
+from segment_tiles.pipeline.names import is_url, shown_name
+from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
+
+GROUND: Final = "EPSG:4326"
+"""CRS in which RPCs place a pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcHeights:
+    """Heights at which the pixels of a raster lie; plain data, travels to workers.
+
+    Raises
+    ------
+    UsageError
+        If it is both a height and a DEM, or not a finite number.
+    """
+
+    metres: float | None = None
+    """One for all, above the ellipsoid of WGS 84."""
+    dem: str = ""
+    """Path or URL of a raster of heights; empty: none."""
+
+    def __post_init__(self) -> None:
+        if self.metres is not None and self.dem:
+            msg = (
+                f"--rpc-height {self.metres:g} and --rpc-dem {shown_name(self.dem)} exclude each other; give one "
+                "of them"
+            )
+            raise UsageError(msg)
+        if self.metres is not None and not math.isfinite(self.metres):
+            msg = f"--rpc-height is {self.metres}; give metres above the ellipsoid, such as 250"
+            raise UsageError(msg)
+
+    def options(self) -> dict[str, Any]:
+        """Return GDAL's options for them.
+
+        Raises
+        ------
+        SourceError
+            If the DEM cannot be opened, or has no CRS.
+        """
+        if self.metres is not None:
+            return {"RPC_HEIGHT": self.metres}
+        return {"RPC_DEM": _AsWritten(_gdal_name(self.dem))}
+
+    def refuse_elsewhere(self, bounds: tuple[float, float, float, float]) -> None:
+        """Refuse a DEM that has no height for any of these degrees: GDAL gives a grid without a pixel then.
+
+        Raises
+        ------
+        SourceError
+            If it lies elsewhere.
+        """
+        if not self.dem:
+            return
+        with _opened(self.dem) as dataset:
+            west, south, east, north = transform_bounds(dataset.crs, GROUND, *dataset.bounds)
+        # one that crosses 180 degrees has its west in the east
+        if west <= east and not (
+            west < bounds[2] and bounds[0] < east and south < bounds[3] and bounds[1] < north
+        ):
+            msg = (
+                f"{shown_name(self.dem)}: the DEM covers {west:.6g} to {east:.6g} E, {south:.6g} to {north:.6g} N, "
+                f"which is nothing of the raster near {bounds[0]:.6g} E, {bounds[1]:.6g} N; give --rpc-dem another"
+            )
+            raise SourceError(msg)
+
+    def __str__(self) -> str:
+        """Return it as notes say it."""
+        if self.metres is not None:
+            return f"at a height of {self.metres:g} m"
+        return f"on the heights of {Path(shown_name(self.dem)).name}"
+
+
+def heights_of(metres: float | None, dem: str | None) -> RpcHeights | None:
+    """Return the heights that are asked for; None if nothing is.
+
+    Raises
+    ------
+    UsageError
+        As `RpcHeights`.
+    """
+    return RpcHeights(metres, dem or "") if metres is not None or dem else None
+
+
+class _AsWritten(str):
+    """A text that rasterio hands to GDAL as it is: options of a warped view it makes upper case."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def upper(self) -> str:
+        return self
+
+
+def _gdal_name(dem: str) -> str:
+    """Return the name by which GDAL finds a DEM, which has a CRS."""
+    with _opened(dem) as dataset:
+        if dataset.crs is None:
+            msg = f"{shown_name(dem)}: the DEM has no CRS; set one: gdal_edit.py -a_srs EPSG:CODE"
+            raise SourceError(msg)
+        return dataset.files[0] if is_url(dem) and dataset.files else dem
+
+
+@contextmanager
+def _opened(dem: str) -> Iterator[Any]:
+    try:
+        with rasterio.open(dem) as dataset:
+            yield dataset
+    except GDAL_ERRORS as error:
+        msg = f"{shown_name(dem)}: the DEM cannot be read ({one_line(error)}); give --rpc-dem a raster of heights"
+        raise SourceError(msg) from error
