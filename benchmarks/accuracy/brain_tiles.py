@@ -30,7 +30,7 @@ from segment_tiles.pipeline.grid.lattice import Lattice, overlap_pixels
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.learning.data.slices import ProbabilityLabels, open_sheet
-from segment_tiles.pipeline.learning.settings import SliceSettings
+from segment_tiles.pipeline.learning.scene_settings import SliceSettings
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.models.segmenter import Segmenter

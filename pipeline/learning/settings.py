@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from segment_tiles.pipeline.accepted import PolygonShape
+from segment_tiles.pipeline.learning.augmentation_settings import AugmentationSettings
+from segment_tiles.pipeline.learning.object_settings import BorderSettings, NeighbourWeightSettings
+from segment_tiles.pipeline.learning.picture_settings import PictureFolderSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings, check_classes, check_scene
 from segment_tiles.pipeline.learning.setting_types import (
     MOST_THREADS,
     Fraction,
@@ -28,67 +31,6 @@ class ClassSettings(Settings):
     color: tuple[int, int, int]
 
 
-class HeldOutWindow(Settings):
-    """A box of a scene that training never sees, in pixels; validation scores it."""
-
-    row: Annotated[int, Field(ge=0)]
-    column: Annotated[int, Field(ge=0)]
-    height: PositiveCount
-    width: PositiveCount
-
-
-class SliceSettings(Settings):
-    """Which slices of a volume make a scene."""
-
-    axis: Literal["sagittal", "coronal", "axial"] = "axial"
-    first: Annotated[int, Field(ge=0)] = 0
-    """Number of the first slice, along the axis from right, back or below."""
-    last: Annotated[int, Field(ge=0)] | None = None
-    """Number of the last slice; None: the last of the volume."""
-    step: PositiveCount = 1
-    gap: Annotated[int, Field(ge=0)] = 32
-    """Rows without data between two slices."""
-    held_out: tuple[int, int] | None = None
-    """First and last slice of the slab that training never sees."""
-    guard: Annotated[int, Field(ge=0)] = 0
-    """Slices on both sides of the slab that are neither trained on nor scored: neighbours look alike."""
-    label_probabilities: dict[str, str] = Field(default_factory=dict)
-    """Class -> volume of its probability; ``unlabelled`` of the scene has the rest."""
-    full: Positive = 255.0
-    """Value of a probability of one."""
-
-
-class SceneSettings(Settings):
-    """A raster with its labels, a class raster or a vector file; or slices of a volume."""
-
-    name: str
-    """Name in logs, scores and ``--leave-out``."""
-    raster: str
-    """Path or URL of the raster; a relative path starts at the data folder."""
-    labels: str = ""
-    """Class raster, or vector file with polygons; empty if ``slices`` names volumes of probability."""
-    slices: SliceSettings | None = None
-    """For a volume: which slices, and what labels them."""
-    class_column: str | None = None
-    """Column of a vector file that holds the class; None: every polygon is of the one class in ``class_values``."""
-    class_values: dict[str, str] = Field(default_factory=dict)
-    """Value of the column, or code of the raster, -> class name; empty: the values are the names or codes."""
-    polygon_shape: PolygonShape = "polygon"
-    """What a polygon stands for; the ellipses are for boxes, such as those drawn around tree crowns."""
-    unlabelled: str | None = None
-    """Class of pixels outside all polygons; None: they are ignored."""
-    bands: tuple[int, ...] | None = None
-    """Bands to read, counted from 1; None: all."""
-    nodata: float | None = None
-    """Value of invalid pixels if the file does not say."""
-    weight: Positive = 1.0
-    """How often windows come from this scene, relative to the others."""
-    held_out: tuple[HeldOutWindow, ...] = ()
-    """Boxes that training never sees."""
-    use: Literal["train", "validate"] = "train"
-    """validate: training never sees the scene; the whole of it is scored."""
-
-
 class NetworkSettings(Settings):
     """The network to build; the names are those of the model manifest."""
 
@@ -107,48 +49,6 @@ class NetworkSettings(Settings):
     timm's own download."""
     frozen: tuple[str, ...] = ()
     """Parts of the backbone whose weights stay as they are, such as ``conv_stem`` or ``blocks.0``."""
-
-
-class RecoloringSettings(Settings):
-    """How pixels of one class change their colour independently of other classes; value 0 stays 0."""
-
-    probability: Fraction = 0.7
-    """Probability that it is done."""
-    gain: tuple[Positive, Positive] = (0.7, 1.7)
-    """Range of the factor of all bands, drawn evenly in its logarithm."""
-    tint: Annotated[float, Field(ge=0)] = 0.2
-    """Each band has a factor of its own, its natural logarithm within +- this."""
-    grey: Fraction = 1.0
-    """Largest share of the mean of all bands that replaces each band."""
-
-
-class AugmentationSettings(Settings):
-    """Random changes of a training window; every one can be switched off with 0."""
-
-    scale: tuple[Positive, Positive] = (0.5, 2.0)
-    """Range of the zoom, drawn evenly in its logarithm; 2 shows things twice as large."""
-    rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
-    """Largest rotation in degrees, either way."""
-    flips: bool = True
-    band_gain: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """Each band is multiplied by 1 +- this."""
-    band_offset: Annotated[float, Field(ge=0)] = 0.5
-    """Each band is moved by +- this many standard deviations."""
-    brightness: Annotated[float, Field(ge=0)] = 0.5
-    """All bands are moved together by +- this many standard deviations."""
-    gamma: tuple[Positive, Positive] = (0.7, 1.4)
-    """Range of the exponent of a contrast curve."""
-    grey: Fraction = 0.3
-    """Largest share of the mean of all bands that replaces each band: takes the colour out."""
-    noise: Annotated[float, Field(ge=0)] = 0.1
-    """Standard deviation of added noise, in standard deviations of the band."""
-    blur: Annotated[float, Field(ge=0)] = 1.0
-    """Largest sigma of a Gaussian blur, in pixels."""
-    probability: Fraction = 0.5
-    """Probability of each radiometric change."""
-    recolor: dict[str, RecoloringSettings] = Field(default_factory=dict)
-    """Class -> how its pixels change their colour, independently of other classes: for what has another colour
-    at the next site, such as the ground under trees."""
 
 
 class LossSettings(Settings):
@@ -191,7 +91,10 @@ class TrainingSettings(Settings):
     name: Annotated[str, AfterValidator(package_name)]
     """Name of the model package."""
     description: str = ""
-    scenes: Annotated[tuple[SceneSettings, ...], Field(min_length=1)]
+    scenes: tuple[SceneSettings, ...] = ()
+    """Rasters with their labels; one for each picture is added when ``pictures`` is read."""
+    pictures: tuple[PictureFolderSettings, ...] = ()
+    """Folders of pictures with masks."""
     classes: Annotated[tuple[ClassSettings, ...], Field(min_length=2)]
     network: NetworkSettings = NetworkSettings()
     window: PositiveCount = 256
@@ -204,6 +107,10 @@ class TrainingSettings(Settings):
     pixel_unit: Literal["m", "micrometer", "millimeter"] = "m"
     class_balance: Fraction = 0.5
     """0: windows are spread evenly over the labelled area; 1: around every class equally often."""
+    borders: BorderSettings | None = None
+    """Border class that is made from the objects of another one; None: labels stay as they are."""
+    neighbour_weight: NeighbourWeightSettings | None = None
+    """Weight of pixels between near objects; None: all pixels count alike."""
     augmentation: AugmentationSettings = AugmentationSettings()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -240,27 +147,49 @@ class TrainingSettings(Settings):
         if len(set(names)) != len(names):
             msg = f"class names {names} repeat; each must be different"
             raise ValueError(msg)
-        scenes = [s.name for s in self.scenes]
-        if len(set(scenes)) != len(scenes):
-            msg = f"scene names {scenes} repeat; each must be different"
+        if not self.scenes and not self.pictures:
+            msg = "the key scenes is missing; name scenes, or folders of pictures by pictures"
             raise ValueError(msg)
+        for what, listed in (("scene", self.scenes), ("pictures", self.pictures)):
+            given = [entry.name for entry in listed]
+            if len(set(given)) != len(given):
+                msg = f"{what} names {given} repeat; each must be different"
+                raise ValueError(msg)
         for scene in self.scenes:
-            wanted = set(scene.class_values.values()) | ({scene.unlabelled} if scene.unlabelled else set())
-            if scene.slices is not None:
-                wanted |= set(scene.slices.label_probabilities)
-                if scene.unlabelled is None or not scene.slices.label_probabilities:
-                    msg = f"scene {scene.name} has slices: label_probabilities and unlabelled must define the classes"
-                    raise ValueError(msg)
-            elif not scene.labels:
-                msg = f"scene {scene.name} has no labels: name a class raster or a vector file"
-                raise ValueError(msg)
-            if unknown := sorted(wanted - set(names)):
-                msg = f"scene {scene.name} has the class {unknown[0]!r}; the classes are {', '.join(names)}"
-                raise ValueError(msg)
+            check_scene(scene, names)
+        for folder in self.pictures:
+            check_classes(f"pictures {folder.name} have", folder, names)
         if unknown := sorted(self.augmentation.recolor.keys() - set(names)):
             msg = f"augmentation.recolor names the class {unknown[0]!r}; the classes are {', '.join(names)}"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _objects_agree(self) -> TrainingSettings:
+        if self.borders is not None:
+            self._check_borders(self.borders)
+        elif self.neighbour_weight is not None:
+            msg = "neighbour_weight needs borders, which says what the objects are: borders: {of: CLASS}"
+            raise ValueError(msg)
+        if self.neighbour_weight is not None and self.loss.kind in {"focal", "lovasz"}:
+            msg = f"neighbour_weight weighs cross-entropy; loss.kind is {self.loss.kind}: take dice_cross_entropy"
+            raise ValueError(msg)
+        return self
+
+    def _check_borders(self, borders: BorderSettings) -> None:
+        names = [c.name for c in self.classes]
+        for key, name in (("of", borders.of), ("border", borders.border_class)):
+            if name not in names:
+                msg = f"borders.{key} is {name!r}, which is no class of the model; it has {', '.join(names)}"
+                raise ValueError(msg)
+        if borders.of == borders.border_class:
+            msg = f"borders.of and borders.border are both {borders.of!r}; a border is a class of its own"
+            raise ValueError(msg)
+        labelled: tuple[SceneSettings | PictureFolderSettings, ...] = (*self.scenes, *self.pictures)
+        for entry in labelled:
+            if entry.instances is not None and entry.instances != borders.of:
+                msg = f"{entry.name} has instances of {entry.instances!r}, borders.of is {borders.of!r}: name one class"
+                raise ValueError(msg)
 
     @model_validator(mode="after")
     def _numbers_agree(self) -> TrainingSettings:

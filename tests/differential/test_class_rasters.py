@@ -16,7 +16,8 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.label_rasters import RasterLabels
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import MASKED, GdalClassRaster
 
 TURNED = (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
-from segment_tiles.pipeline.learning.settings import SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.outputs.stores.store import open_store, read_georef
 
 Call = Callable[..., Any]

@@ -17,13 +17,13 @@ from segment_tiles.pipeline.errors import OutputError, UsageError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.learning.data.labels import open_labels
 from segment_tiles.pipeline.learning.evaluation_pictures import save_confusion
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.learning.scores.evaluation import (
     Evaluation,
     evaluate_map,
     evaluated_classes,
     grid_of,
 )
-from segment_tiles.pipeline.learning.settings import SceneSettings
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.evaluation import EvaluateConfig

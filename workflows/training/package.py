@@ -104,12 +104,13 @@ class Packager:
         manifest = load_manifest(self.folder)
         segmenter = Segmenter(load_network(self.folder, manifest), manifest, self._device)
         total = ConfusionMatrix(manifest.classes.count)
-        scores = {}
+        told: dict[str, ConfusionMatrix] = {}
         for area in self._areas:
             matrix = score_area(area, segmenter)
             total.merge(matrix)
-            scores[area.name] = score_summary(matrix, manifest.classes)
-        if len(self._areas) > 1:
+            told.setdefault(area.told_as, ConfusionMatrix(manifest.classes.count)).merge(matrix)
+        scores = {name: score_summary(matrix, manifest.classes) for name, matrix in told.items()}
+        if len(told) > 1:
             scores[TOGETHER] = score_summary(total, manifest.classes)
         require_same()
         self.save(weights, self.extra(training.step, scores))
@@ -128,7 +129,7 @@ class Packager:
             "training": {
                 "steps": step,
                 "labelled_pixels": dict(zip(self.manifest.classes.names, self._survey.pixels, strict=True)),
-                "recipe": document_without_secrets(settings.model_dump(mode="json", exclude_defaults=True)),
+                "recipe": document_without_secrets(_recipe(settings)),
             },
         }
 
@@ -163,6 +164,13 @@ class PackagingObserver:
         log.info("step %d is scored: %s", int(row["step"]), rounded, extra={"step": int(row["step"])})
         self._packager.save(kept, self._packager.extra(int(row["step"]), {"while training": rounded}))
         self._progress.scored(row)
+
+
+def _recipe(settings: TrainingSettings) -> dict[str, Any]:
+    """Return the settings as they were written: folders of pictures, not a scene for each picture."""
+    written = tuple(scene for scene in settings.scenes if not scene.folder)
+    asked = settings.model_copy(update={"scenes": written})
+    return asked.model_dump(mode="json", exclude_defaults=True)
 
 
 def add_left_out_scores(folder: Path, left_out: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.learning.processes import TrainingProcess
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.learning.training.initialization import (
     FROM_TIMM,
@@ -79,17 +80,12 @@ def without_scene(settings: TrainingSettings, scene: str) -> TrainingSettings:
     TrainingError
         There is no such training scene, or it is the only one.
     """
-    names = [s.name for s in settings.scenes if s.use == "train"]
+    names = parts_of(settings)
     if scene not in names or len(names) < 2:
-        msg = (
-            f"--leave-out names {scene!r}; it must be one of two or more training scenes ({', '.join(names)})"
-        )
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        msg = f"--leave-out names {scene!r}; it must be one of two or more training scenes ({shown})"
         raise TrainingError(msg)
-    scenes = tuple(
-        s.model_copy(update={"use": "validate", "held_out": ()}) if s.name == scene else s
-        for s in settings.scenes
-        if s.name == scene or s.use == "train"
-    )
+    scenes = tuple(_side_of(s, scene) for s in settings.scenes if _is_used(s) or _part_of(s) == scene)
     steps = settings.left_out_steps or settings.steps
     restarts = tuple(step for step in settings.optimizer.restarts if step < steps)
     optimizer = settings.optimizer.model_copy(update={"restarts": restarts})
@@ -98,3 +94,24 @@ def without_scene(settings: TrainingSettings, scene: str) -> TrainingSettings:
     return settings.model_copy(
         update=changes | {"patience": None, "name": f"{settings.name}-without-{scene}"}
     )
+
+
+def parts_of(settings: TrainingSettings) -> list[str]:
+    """Return what can be left out: training scenes, and the folds of pictures, also those that are held out."""
+    return list(dict.fromkeys(_part_of(scene) for scene in settings.scenes if _is_used(scene)))
+
+
+def _part_of(scene: SceneSettings) -> str:
+    return scene.part or scene.name
+
+
+def _is_used(scene: SceneSettings) -> bool:
+    return scene.use == "train" or bool(scene.folder)
+
+
+def _side_of(scene: SceneSettings, left_out: str) -> SceneSettings:
+    """Return a scene on its side: scored if it is left out, else trained on, pictures of other folds too."""
+    if _part_of(scene) == left_out:
+        changes = {"use": "validate", "held_out": (), "told_as": scene.told_as and left_out}
+        return scene.model_copy(update=changes)
+    return scene.model_copy(update={"use": "train"}) if scene.folder else scene

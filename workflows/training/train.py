@@ -15,9 +15,11 @@ from torch import nn
 from segment_tiles.pipeline.durable import make_folder, remove_leftovers, write_whole
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.learning.data.scenes import LabelledScene, open_scenes
+from segment_tiles.pipeline.learning.data.opening import open_scenes
+from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import survey_scenes
 from segment_tiles.pipeline.learning.data.windows import TrainingWindows
+from segment_tiles.pipeline.learning.folders.expansion import with_pictures_as_scenes
 from segment_tiles.pipeline.learning.processes import TrainingProcess, training_process
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.learning.training.logs import TrainingLog
@@ -35,6 +37,7 @@ from segment_tiles.workflows.training.folder import (
     left_out_folder,
 )
 from segment_tiles.workflows.training.learning_sources import KnownSources, sources_of_training
+from segment_tiles.workflows.training.notes import notes_on, notes_on_objects
 from segment_tiles.workflows.training.package import (
     Packager,
     PackagingObserver,
@@ -45,6 +48,7 @@ from segment_tiles.workflows.training.package import (
 from segment_tiles.workflows.training.start import (
     fingerprint,
     first_network,
+    parts_of,
     reproducible,
     without_scene,
 )
@@ -143,6 +147,9 @@ def train(
     SourceChangedError
         A raster or labels have changed meanwhile: no checkpoint, package or report is written of two versions.
     """
+    settings, notes = with_pictures_as_scenes(settings, data_folder)
+    for note in notes:
+        progress.noted(note)
     if leave_out is not None:
         settings = without_scene(settings, leave_out)
     check_training(settings.batch, settings.window, settings.tile or settings.window)
@@ -167,7 +174,7 @@ def _with_scenes_left_out(
 ) -> TrainingReport:
     """Train again without each scene in turn, and put its scores into the package and the report."""
     left_out = {}
-    for scene in [s.name for s in settings.scenes if s.use == "train"]:
+    for scene in parts_of(settings):
         # a left-out training is part of this command: what is there of it is continued
         inner = _train_one(without_scene(settings, scene), left_out_folder(out, scene), session, resume=True)
         left_out[scene] = inner.scores.get(scene)
@@ -201,10 +208,12 @@ def _train_on(
     resume: bool,
     restart: bool,
 ) -> TrainingReport:
-    for note in [note for scene in scenes for note in scene.notes]:
+    for note in notes_on(scenes):
         session.progress.noted(note)
     areas = _held_out_areas(scenes)
     survey = survey_scenes([s for s in scenes if s.settings.use == "train"], len(settings.classes))
+    for note in notes_on_objects(survey, settings):
+        session.progress.noted(note)
     make_folder(out)  # not before all else was accepted
     if restart and session.process.is_first:
         forget_training(out)

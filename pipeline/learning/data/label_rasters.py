@@ -21,7 +21,8 @@ from segment_tiles.pipeline.errors import TrainingError, VectorError, one_line
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, said
 from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import placed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import geopandas
 import numpy as np
@@ -17,8 +17,10 @@ from segment_tiles.pipeline.accepted import PolygonShape
 from segment_tiles.pipeline.errors import TrainingError, UsageError, one_line
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.data.instances import InstanceRaster
 from segment_tiles.pipeline.learning.data.label_rasters import ClassMapLabels, RasterLabels, class_map_store
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.sources.areas.vector_file import read_polygon_layer, require_finite, split_layer
 from segment_tiles.pipeline.wording import counted
 
@@ -63,6 +65,8 @@ def open_labels(scene: SceneSettings, path: str, spec: RasterSpec, class_names: 
     store = class_map_store(path)
     if store is not None:
         return ClassMapLabels(scene, store, spec, class_names)
+    if scene.instances is not None:
+        return InstanceRaster(scene, path, spec, class_names)
     return RasterLabels(scene, path, spec, class_names)
 
 
@@ -132,7 +136,7 @@ class PolygonLabels:
     def __init__(self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> None:
         frame = _read_polygons(scene, path, spec)
         column = scene.class_column
-        if column is None and len(scene.class_values) != 1:
+        if column is None and len(scene.class_values) != 1 and scene.instances is None:
             msg = (
                 f"labels of scene {scene.name} name no class_column and class_values has "
                 f"{counted(len(scene.class_values), 'entry', 'entries')}; without a column it must name exactly one "
@@ -143,7 +147,8 @@ class PolygonLabels:
             msg = f"{path} has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
             raise TrainingError(msg)
         geometries = np.asarray(frame.geometry.values, dtype=object)
-        values = list(frame[column]) if column else [next(iter(scene.class_values))] * len(frame)
+        only = scene.instances or next(iter(scene.class_values), None)
+        values = list(frame[column]) if column else [only] * len(frame)
         geometries, values, self.notes = _usable(geometries, values, scene.name)
         if spec.georef.crs_wkt is None:
             geometries = shapely.transform(geometries, spec.georef.from_user)
@@ -151,6 +156,8 @@ class PolygonLabels:
         codes = np.asarray([_code_of(v, scene, class_names) for v in values], dtype=np.uint8)
         self._geometries, self._codes = _drawn(pixels, codes, scene.polygon_shape)
         self._tree = shapely.STRtree(self._geometries)
+        if scene.instances is not None:
+            self.notes += _overlap_notes(self._geometries, self._tree, scene.name)
         self._fill = IGNORE_CODE if scene.unlabelled is None else class_names.index(scene.unlabelled)
         if not len(self._tree.query(shapely.box(0, 0, spec.width, spec.height))):
             msg = (
@@ -162,19 +169,27 @@ class PolygonLabels:
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return class codes, rows x columns."""
+        return np.asarray(self._rasterized(window, self._codes, self._fill, "uint8"), dtype=np.uint8)
+
+    def read_numbers(self, window: Window, code: int) -> NDArray[np.int64]:
+        """Return which polygon of a class each pixel is of, counted from 1, rows x columns; 0: none."""
+        numbers = np.where(self._codes == code, np.arange(1, len(self._codes) + 1), 0)
+        return np.asarray(self._rasterized(window, numbers, 0, "int32"), dtype=np.int64)
+
+    def _rasterized(self, window: Window, values: NDArray[Any], fill: int, dtype: str) -> NDArray[Any]:
         box = shapely.box(window.column, window.row, window.column_stop, window.row_stop)
         hits = np.sort(self._tree.query(box))
         if not len(hits):
-            return np.full(window.shape, self._fill, dtype=np.uint8)
-        shapes = zip(self._geometries[hits], self._codes[hits].tolist(), strict=True)
-        codes = rasterize(
-            shapes,
-            out_shape=window.shape,
-            fill=self._fill,
-            transform=Affine.translation(window.column, window.row),
-            dtype="uint8",
+            return np.full(window.shape, fill, dtype=dtype)
+        return np.asarray(
+            rasterize(
+                zip(self._geometries[hits], values[hits].tolist(), strict=True),
+                out_shape=window.shape,
+                fill=fill,
+                transform=Affine.translation(window.column, window.row),
+                dtype=dtype,
+            )
         )
-        return np.asarray(codes, dtype=np.uint8)
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -224,6 +239,15 @@ def _usable(
         msg = f"scene {scene}: no label of {len(keep):,} has an area, they are empty or points; polygons are needed"
         raise TrainingError(msg)
     return geometries[keep], [v for v, k in zip(values, keep, strict=True) if k], tuple(notes)
+
+
+def _overlap_notes(geometries: NDArray[np.object_], tree: shapely.STRtree, scene: str) -> tuple[str, ...]:
+    """Return how many objects share ground with another one that neither covers."""
+    first, _ = tree.query(geometries, predicate="overlaps")
+    if not len(first):
+        return ()
+    count = counted(len(np.unique(first)), "polygon")
+    return (f"{count} of {scene} overlap others; later ones lie above",)
 
 
 def _in_pixels(geometries: NDArray[np.object_], to_pixels: Affine) -> NDArray[np.object_]:

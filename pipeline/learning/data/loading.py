@@ -35,8 +35,8 @@ class WindowNumbers(Sampler[int]):
 def batches(
     windows: TrainingWindows, numbers: WindowNumbers, batch: int, loader_processes: int
 ) -> Iterator[list[Tensor]]:
-    """Yield values (batch, bands, side, side) and labels (batch, side, side) of one step after the other."""
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+    """Yield values (batch, bands, side, side), labels (batch, side, side) and what else there is, step by step."""
+    loader: DataLoader[tuple[Tensor, ...]] = DataLoader(
         windows,
         batch_size=batch,
         sampler=numbers,

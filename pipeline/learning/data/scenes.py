@@ -12,21 +12,18 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.data.instances import BorderedLabels, ResampledLabels, with_borders
 from segment_tiles.pipeline.learning.data.labels import LabelReader, open_labels
 from segment_tiles.pipeline.learning.data.sheet import Sheet
 from segment_tiles.pipeline.learning.data.slices import ProbabilityLabels, open_sheet
-from segment_tiles.pipeline.learning.settings import (
-    IGNORE_CODE,
-    SceneSettings,
-    SliceSettings,
-    TrainingSettings,
-)
+from segment_tiles.pipeline.learning.data.wanted import ANY_SCENE, Shelf, WantedScene
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings, SliceSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source, notes_of
 from segment_tiles.pipeline.sources.stacks.elements import located_source
 from segment_tiles.pipeline.sources.stacks.resolve import OF_NO_STACK, resolved
-from segment_tiles.pipeline.wording import counted
 
 STRIP_ROWS = 256
 """Rows read at once when a whole scene is walked through."""
@@ -42,6 +39,8 @@ class LabelledWindow:
     """rows x columns; False: no data, or held out."""
     labels: NDArray[np.uint8]
     """rows x columns class codes; ``IGNORE_CODE`` if there is no label or it is held out."""
+    weights: NDArray[np.float32] | None = None
+    """rows x columns: what a pixel between near objects counts more; None: not asked for."""
 
 
 class LabelledScene:
@@ -55,6 +54,10 @@ class LabelledScene:
         Folder at which relative paths start.
     class_names
         Names of the classes in the order of their codes.
+    wanted
+        What the model asks of every scene.
+    shelf
+        Closes this scene while others are in use, if there are many; it is opened again when it is read.
 
     Raises
     ------
@@ -64,23 +67,29 @@ class LabelledScene:
         The labels do not fit it.
     """
 
-    def __init__(self, settings: SceneSettings, data_folder: Path, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: SceneSettings,
+        data_folder: Path,
+        class_names: Sequence[str],
+        wanted: WantedScene = ANY_SCENE,
+        shelf: Shelf | None = None,
+    ) -> None:
         self.settings = settings
-        self.source: Source
-        self.labels: LabelReader
+        self._data_folder, self._names, self._wanted = data_folder, tuple(class_names), wanted
+        self._shelf = shelf if settings.folder else None
+        self._source: Source | None = None
+        self._labels: LabelReader | None = None
         self.held_out = tuple(Window(w.row, w.column, w.height, w.width) for w in settings.held_out)
         self.hidden = self.held_out
         """Windows that training does not see: those held out and what lies too close to them."""
         self._layout: Sheet | None = None
         if settings.slices is not None:
-            self._open_slices(settings.slices, data_folder, class_names)
+            self._open_slices(settings.slices)
         else:
-            self.source = open_source(
-                raster_of(settings, data_folder), bands=settings.bands, nodata=settings.nodata
-            )
-            self.labels = open_labels(
-                settings, resolve(settings.labels, data_folder), self.source.spec, class_names
-            )
+            self._open()
+        self.spec = self.source.spec
+        """Of the raster as the model sees it."""
         for window in self.held_out:
             if not self.window.contains(window):
                 msg = (
@@ -89,12 +98,57 @@ class LabelledScene:
                 )
                 raise TrainingError(msg)
 
-    def _open_slices(self, slices: SliceSettings, data_folder: Path, class_names: Sequence[str]) -> None:
-        self.source, layout = open_sheet(resolve(self.settings.raster, data_folder), slices)
+    @property
+    def source(self) -> Source:
+        """The raster, opened again if it was closed meanwhile."""
+        if self._source is None:
+            self._open()
+        assert self._source is not None
+        self._on_shelf()
+        return self._source
+
+    @property
+    def labels(self) -> LabelReader:
+        """The labels, opened again if they were closed meanwhile."""
+        if self._labels is None:
+            self._open()
+        assert self._labels is not None
+        self._on_shelf()
+        return self._labels
+
+    def _on_shelf(self) -> None:
+        if self._shelf is not None:
+            self._shelf.used(self)
+
+    def _open(self) -> None:
+        settings = self.settings
+        raster, path = raster_of(settings, self._data_folder), resolve(settings.labels, self._data_folder)
+        source = open_source(raster, bands=settings.bands, nodata=settings.nodata)
+        if self._wanted.repeats_grey and source.spec.bands == 1:
+            source.close()
+            only = settings.bands or (1,)
+            source = open_source(raster, bands=only * 3, nodata=settings.nodata)
+        labels = open_labels(settings, path, source.spec, self._names)
+        view = self._wanted.view_of(settings)
+        if view is not None:
+            native = source.spec
+            source.close()
+            bands = native.band_numbers or None
+            source = open_source(raster, bands=bands, nodata=settings.nodata, view=view)
+            labels = ResampledLabels(labels, native.window, source.spec.downsample or (1.0, 1.0))
+        if self._wanted.borders is not None:
+            objects = (self._wanted.borders, self._wanted.weight)
+            labels = with_borders(labels, settings.name, source.spec.window, *objects, self._names)
+        self._source, self._labels = source, labels
+
+    def _open_slices(self, slices: SliceSettings) -> None:
+        self._source, layout = open_sheet(resolve(self.settings.raster, self._data_folder), slices)
         self._layout = layout
-        volumes = {name: resolve(path, data_folder) for name, path in slices.label_probabilities.items()}
+        volumes = {
+            name: resolve(path, self._data_folder) for name, path in slices.label_probabilities.items()
+        }
         assert self.settings.unlabelled is not None  # checked when the configuration was parsed
-        self.labels = ProbabilityLabels(volumes, self.settings.unlabelled, slices, layout, class_names)
+        self._labels = ProbabilityLabels(volumes, self.settings.unlabelled, slices, layout, self._names)
         if slices.held_out is not None:
             first, last = slices.held_out
             self.held_out = layout.windows_of(first, last)
@@ -107,9 +161,14 @@ class LabelledScene:
         return (*of_source, *self.labels.notes)
 
     @property
+    def is_grey_told_thrice(self) -> bool:
+        """Whether a raster of one band is told as three equal ones."""
+        return self._wanted.repeats_grey and len(set(self.spec.band_numbers)) == 1
+
+    @property
     def window(self) -> Window:
         """The whole scene."""
-        return self.source.spec.window
+        return self.spec.window
 
     def name_of(self, window: Window) -> str:
         """Return a name for a part of the scene: its slice, or its rows and columns."""
@@ -123,7 +182,7 @@ class LabelledScene:
             f"columns {window.column}-{window.column_stop}"
         )
 
-    def read(self, window: Window, *, with_held_out: bool) -> LabelledWindow:
+    def read(self, window: Window, *, with_held_out: bool, with_weights: bool = False) -> LabelledWindow:
         """Return a window at any position and of any size.
 
         Pixels beyond the edge are reflected and have no label::
@@ -148,18 +207,28 @@ class LabelledScene:
             for box in self.hidden:
                 valid[box.intersect(inside).relative_to(inside).slices()] = False
         labels = np.where(valid, labels, IGNORE_CODE).astype(np.uint8)
-        return _padded(LabelledWindow(values, valid, labels), inside, window)
+        weights = None
+        if with_weights and isinstance(self.labels, BorderedLabels):
+            weights = self.labels.read_weights(inside)
+        return _padded(LabelledWindow(values, valid, labels, weights), inside, window)
+
+    def strips(self) -> Iterator[Window]:
+        """Yield windows as wide as the scene, from top to bottom."""
+        for row in range(0, self.window.height, STRIP_ROWS):
+            yield Window(row, 0, min(STRIP_ROWS, self.window.height - row), self.window.width)
 
     def training_strips(self) -> Iterator[tuple[Window, LabelledWindow]]:
         """Yield the scene in strips, as training may see it."""
-        for row in range(0, self.window.height, STRIP_ROWS):
-            strip = Window(row, 0, min(STRIP_ROWS, self.window.height - row), self.window.width)
+        for strip in self.strips():
             yield strip, self.read(strip, with_held_out=False)
 
     def close(self) -> None:
         """Close both files."""
-        self.source.close()
-        self.labels.close()
+        if self._source is not None:
+            self._source.close()
+        if self._labels is not None:
+            self._labels.close()
+        self._source = self._labels = None
 
 
 def _padded(labelled: LabelledWindow, inside: Window, wanted: Window) -> LabelledWindow:
@@ -175,6 +244,7 @@ def _padded(labelled: LabelledWindow, inside: Window, wanted: Window) -> Labelle
         np.pad(labelled.values, ((0, 0), *edges), mode="symmetric"),
         np.pad(labelled.valid, edges, mode="symmetric"),
         np.pad(labelled.labels, edges, constant_values=IGNORE_CODE),
+        None if labelled.weights is None else np.pad(labelled.weights, edges),
     )
 
 
@@ -194,25 +264,3 @@ def raster_of(settings: SceneSettings, data_folder: Path) -> str:
         If a stack file or an item cannot be read.
     """
     return resolved(located_source(settings.raster, data_folder), OF_NO_STACK)
-
-
-def open_scenes(settings: TrainingSettings, data_folder: Path) -> list[LabelledScene]:
-    """Open every scene and check that all have the same bands and type.
-
-    Raises
-    ------
-    TrainingError
-        The scenes differ in the number of bands or their type.
-    """
-    names = [c.name for c in settings.classes]
-    scenes = [LabelledScene(scene, data_folder, names) for scene in settings.scenes]
-    first = scenes[0].source.spec
-    for scene in scenes[1:]:
-        spec = scene.source.spec
-        if (spec.bands, spec.dtype) != (first.bands, first.dtype):
-            msg = (
-                f"scene {scene.settings.name} has {counted(spec.bands, 'band')} of {spec.dtype}, "
-                f"{scenes[0].settings.name} has {first.bands} of {first.dtype}: all must be alike"
-            )
-            raise TrainingError(msg)
-    return scenes

@@ -13,7 +13,8 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.volume import ANATOMICAL_AXES, Slicing
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.sheet import Sheet
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SliceSettings
+from segment_tiles.pipeline.learning.scene_settings import SliceSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import read_volume, read_volume_spec

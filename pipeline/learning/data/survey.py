@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.learning.data.instances import BorderedLabels
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene, LabelledWindow
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.sources.validity import not_finite
@@ -49,6 +50,10 @@ class Survey:
     """One per training scene."""
     pixels: tuple[int, ...]
     """Labelled pixels of each class in all training scenes."""
+    objects: int = 0
+    """Objects with borders in all training scenes."""
+    objects_lost: int = 0
+    """Those that are border alone, so that nothing would be found of them."""
 
 
 def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
@@ -61,9 +66,11 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
     """
     bands = scenes[0].source.spec.bands
     total, squares, count = np.zeros(bands), np.zeros(bands), np.zeros(bands)
-    cells = []
+    cells, objects, lost = [], 0, 0
     for scene in scenes:
         parts = []
+        every, inner = _objects_of(scene)
+        objects, lost = objects + every, lost + every - inner
         for strip, labelled in scene.training_strips():
             values = labelled.values[:, labelled.valid].astype(np.float64)
             # NaN and infinity are not values, as in the engine
@@ -88,7 +95,18 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
     statistics = BandStatistics(tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
-    return Survey(statistics, tuple(cells), tuple(pixels.tolist()))
+    return Survey(statistics, tuple(cells), tuple(pixels.tolist()), objects, lost)
+
+
+def _objects_of(scene: LabelledScene) -> tuple[int, int]:
+    """Return how many objects a scene has, and how many of them have a pixel that is no border."""
+    if not isinstance(scene.labels, BorderedLabels):
+        return 0, 0
+    every, inner = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    for strip in scene.strips():
+        here, kept = scene.labels.objects_of(strip)
+        every, inner = np.union1d(every, here), np.union1d(inner, kept)
+    return len(every), len(inner)
 
 
 def _cells_of_strip(

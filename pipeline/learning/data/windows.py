@@ -10,21 +10,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segment_tiles.pipeline.learning.data.augmentation import (
+from segment_tiles.pipeline.learning.augmentation.changes import (
     Placement,
     RadiometricAugmentation,
+    cut_weights,
     cut_window,
     draw_placement,
 )
-from segment_tiles.pipeline.learning.data.recoloring import ClassRecoloring
+from segment_tiles.pipeline.learning.augmentation.recoloring import ClassRecoloring
 from segment_tiles.pipeline.learning.data.sampling import Sample, WindowSampler
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import Survey
+from segment_tiles.pipeline.learning.data.wanted import Shelf, WantedScene
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.sources.validity import not_finite
 
 
-class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
+class TrainingWindows(Dataset[tuple[Tensor, ...]]):
     """Item n is the n-th window of the run: position, zoom and light are drawn from (seed, n).
 
     So an interrupted run resumes exactly, and any number of loader processes or ranks gives
@@ -42,6 +44,8 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
         self._radiometric = RadiometricAugmentation(settings.augmentation)
         names = tuple(c.name for c in settings.classes)
         self._recoloring = ClassRecoloring(settings.augmentation.recolor, names, self._mean, self._std)
+        self._wanted = WantedScene.of(settings, repeats_grey=len(self._mean) == 3)
+        self._shelf = Shelf()
         self._open: dict[int, LabelledScene] = {}
 
     def __len__(self) -> int:
@@ -50,25 +54,32 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out open files when a loader process is started."""
-        return self.__dict__ | {"_open": {}}
+        return self.__dict__ | {"_open": {}, "_shelf": Shelf()}
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return normalised values (bands x side x side float32) and labels (side x side int64)."""
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        """Return normalised values (bands x side x side float32), labels (side x side int64), and on request weights.
+
+        Weights (side x side float32) are what pixels between near objects count more.
+        """
         sample, placement, random = self._drawn(index)
-        image, labels = self._cut(sample, placement)
-        return self._radiometric(self._recoloring(image, labels, random), random), labels
+        image, labels, *weights = self._cut(sample, placement)
+        return self._radiometric(self._recoloring(image, labels, random), random), labels, *weights
 
-    def _cut(self, sample: Sample, placement: Placement) -> tuple[Tensor, Tensor]:
-        """Return normalised values and labels of a window as it lies on its scene."""
-        scene = self._scene(sample.scene)
-        footprint = placement.footprint(sample.row, sample.column, self._settings.window)
-        labelled = scene.read(footprint, with_held_out=False)
+    def _cut(self, sample: Sample, placement: Placement) -> tuple[Tensor, ...]:
+        """Return normalised values, labels and weights of a window as it lies on its scene."""
+        scene, side = self._scene(sample.scene), self._settings.window
+        footprint = placement.footprint(sample.row, sample.column, side)
+        with_weights = self._settings.neighbour_weight is not None
+        labelled = scene.read(footprint, with_held_out=False, with_weights=with_weights)
         values = (labelled.values.astype(np.float32) - self._mean) / self._std
         # what the engine does with pixels without data: the mean of the band
         values = np.where(labelled.valid & ~not_finite(labelled.values), values, np.float32(0))
-        return cut_window(
-            torch.from_numpy(values), torch.from_numpy(labelled.labels), placement, self._settings.window
+        image, labels = cut_window(
+            torch.from_numpy(values), torch.from_numpy(labelled.labels), placement, side
         )
+        if labelled.weights is None:
+            return image, labels
+        return image, labels, cut_weights(torch.from_numpy(labelled.weights), placement, side)
 
     def describe(self, index: int) -> str:
         """Return the position of the n-th window as text for people."""
@@ -86,5 +97,6 @@ class TrainingWindows(Dataset[tuple[Tensor, Tensor]]):
     def _scene(self, index: int) -> LabelledScene:
         if index not in self._open:
             names = [c.name for c in self._settings.classes]
-            self._open[index] = LabelledScene(self._scene_settings[index], self._data_folder, names)
+            scene = self._scene_settings[index]
+            self._open[index] = LabelledScene(scene, self._data_folder, names, self._wanted, self._shelf)
         return self._open[index]

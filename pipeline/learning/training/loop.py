@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -126,8 +126,8 @@ class Training:
             return self._kept_weights or {}
         network = self._process.wrap(self.network, self._device)
         numbers = WindowNumbers(self.step, settings.steps, settings.batch, self._process)
-        for values, labels in self._batches(numbers):
-            row = self._train_step(network, values, labels, numbers)
+        for batch in self._batches(numbers):
+            row = self._train_step(network, batch, numbers)
             self.step += 1
             self.history.append(row)
             self._observer.stepped(row)
@@ -145,16 +145,16 @@ class Training:
         return batches(self._windows, numbers, self._settings.batch, self._settings.loader_processes)
 
     def _train_step(
-        self, network: nn.Module, values: Tensor, labels: Tensor, numbers: WindowNumbers
+        self, network: nn.Module, batch: Sequence[Tensor], numbers: WindowNumbers
     ) -> dict[str, float]:
         # dropout is drawn from the step, so that a resume needs no state of a generator
         torch.manual_seed(_seed_of(self._settings.seed, self.step, self._process.rank))
         network.train()
-        values = values.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-        labels = labels.to(self._device, non_blocking=True)
+        values, labels, *weights = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+        values = values.contiguous(memory_format=torch.channels_last)
         with autocast(self._settings.precision, self._device):
             logits = network(values)
-        loss = self._loss(logits.float(), labels)
+        loss = self._loss(logits.float(), labels, *weights)
         if not all(math.isfinite(value) for value in self._process.gather(loss.item())):
             raise self._not_a_number("loss", logits, labels, numbers)
         self._optimizer.zero_grad(set_to_none=True)

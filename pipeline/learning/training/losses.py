@@ -25,21 +25,31 @@ class CrossEntropy(nn.Module):
         self.register_buffer("weights", weights)
         self._smoothing, self._top_fraction = label_smoothing, top_fraction
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over (B, classes, H, W) logits and (B, H, W) codes; 0 if nothing is labelled."""
-        losses = F.cross_entropy(
-            logits,
-            labels,
-            weight=self.weights,
-            ignore_index=IGNORE_CODE,
-            label_smoothing=self._smoothing,
-            reduction="none",
-        )[labels != IGNORE_CODE]
+    def forward(self, logits: Tensor, labels: Tensor, extra: Tensor | None = None) -> Tensor:
+        """Return the mean over (B, classes, H, W) logits and (B, H, W) codes; 0 if nothing is labelled.
+
+        ``extra``, (B, H, W), is added to the class weight of each pixel, as in the U-Net paper.
+        """
+        known = labels != IGNORE_CODE
+        losses = self._of_pixels(logits, labels, self.weights)[known]
+        if extra is not None:
+            plain = losses if self.weights is None else self._of_pixels(logits, labels, None)[known]
+            losses = losses + extra[known] * plain
         if losses.numel() == 0:
             return logits.sum() * 0
         if self._top_fraction < 1:
             losses = losses.topk(max(1, int(losses.numel() * self._top_fraction))).values
         return losses.mean()
+
+    def _of_pixels(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        return F.cross_entropy(
+            logits,
+            labels,
+            weight=weights,
+            ignore_index=IGNORE_CODE,
+            label_smoothing=self._smoothing,
+            reduction="none",
+        )
 
 
 class DiceCrossEntropy(nn.Module):
@@ -52,8 +62,8 @@ class DiceCrossEntropy(nn.Module):
         super().__init__()
         self._cross_entropy = cross_entropy
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return cross-entropy + 1 - mean Dice of the classes that occur."""
+    def forward(self, logits: Tensor, labels: Tensor, extra: Tensor | None = None) -> Tensor:
+        """Return cross-entropy, with ``extra`` weights of pixels, + 1 - mean Dice of the classes that occur."""
         known = labels != IGNORE_CODE
         chances = logits.softmax(dim=1).movedim(1, -1)[known]
         truth = F.one_hot(labels[known], logits.shape[1]).to(chances.dtype)
@@ -63,7 +73,7 @@ class DiceCrossEntropy(nn.Module):
         overlap = (chances * truth).sum(dim=0)
         dice = (2 * overlap + 1e-5) / (chances.sum(dim=0) + truth.sum(dim=0) + 1e-5)
         mean_dice: Tensor = dice[present].mean()
-        cross_entropy: Tensor = self._cross_entropy(logits, labels)
+        cross_entropy: Tensor = self._cross_entropy(logits, labels, extra)
         return cross_entropy + 1 - mean_dice
 
 

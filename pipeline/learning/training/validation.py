@@ -34,6 +34,11 @@ class ValidationArea:
         """Scene, and its part if it is not the whole."""
         return self.scene.name_of(self.window)
 
+    @property
+    def told_as(self) -> str:
+        """Name under which its scores are told, alone or together with those of others."""
+        return self.scene.settings.told_as or self.name
+
     def has_labels(self) -> bool:
         """Return whether any pixel can be scored; read in strips, up to the first that can."""
         for row in range(self.window.row, self.window.row_stop, STRIP_ROWS):
@@ -59,7 +64,10 @@ def mapped_rows(area: ValidationArea, segmenter: Segmenter) -> Iterator[tuple[Wi
     manifest, whole = segmenter.manifest, area.scene.window
     overlap = manifest.overlap_of(manifest.tile)
     lattice = Lattice(whole.height, whole.width, manifest.tile, overlap)
-    stream = RegionStream(area.scene.source, segmenter, lattice, area.window, blend=BLEND, batch=BATCH)
+    # of many small pictures most would be one tile and three of padding
+    tiles = lattice.rows.count * lattice.columns.count
+    batch = min(BATCH, tiles) if area.scene.settings.folder else BATCH
+    stream = RegionStream(area.scene.source, segmenter, lattice, area.window, blend=BLEND, batch=batch)
     for rows in stream:
         yield Window(rows.row, area.window.column, *rows.classes.shape), rows.classes
 

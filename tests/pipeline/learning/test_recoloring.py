@@ -9,12 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segment_tiles.pipeline.learning.data.recoloring import ClassRecoloring
-from segment_tiles.pipeline.learning.settings import (
-    AugmentationSettings,
-    RecoloringSettings,
-    TrainingSettings,
-)
+from segment_tiles.pipeline.learning.augmentation.recoloring import ClassRecoloring
+from segment_tiles.pipeline.learning.augmentation_settings import AugmentationSettings, RecoloringSettings
+from segment_tiles.pipeline.learning.settings import TrainingSettings
 
 MEAN = np.array([100, 120, 80], dtype=np.float32).reshape(3, 1, 1)
 STD = np.array([50, 40, 30], dtype=np.float32).reshape(3, 1, 1)

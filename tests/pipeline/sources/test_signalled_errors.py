@@ -17,7 +17,7 @@ from served_folder import served_folder
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError, TrainingError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.label_rasters import RasterLabels
-from segment_tiles.pipeline.learning.settings import SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile

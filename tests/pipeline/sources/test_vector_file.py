@@ -20,7 +20,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.labels import open_labels
-from segment_tiles.pipeline.learning.settings import SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.sources.areas.area_of_interest import read_area_of_interest
 from segment_tiles.pipeline.sources.areas.vector_file import content_checksum, read_polygon_layer, split_layer
 

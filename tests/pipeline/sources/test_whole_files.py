@@ -14,7 +14,7 @@ import rasterio.shutil
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.label_rasters import RasterLabels
-from segment_tiles.pipeline.learning.settings import SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.sources import patience
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.vectors.rasters.gdal_class_raster import GdalClassRaster

@@ -55,6 +55,15 @@ def test_an_unknown_key_names_the_nearest_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"borders": {"of": "tree"}}, "borders.of is 'tree', which is no class of the model"),
+        ({"borders": {"of": "disc"}}, "borders.border is 'disc border', which is no class of the model"),
+        ({"borders": {"of": "disc", "border": "disc"}}, "a border is a class of its own"),
+        ({"neighbour_weight": {}}, "neighbour_weight needs borders"),
+        ({"scenes": []}, "the key scenes is missing; name scenes, or folders of pictures"),
+        (
+            {"pictures": [{"name": "p", "images": "i", "labels": "l", "instances": "tree"}]},
+            "pictures p have the class 'tree'; the classes are ground, disc",
+        ),
         ({"steps": 0}, "steps is 0"),
         ({"threads": 2**31}, "threads is 2147483648"),
         ({"loader_processes": 2**31}, "loader_processes is 2147483648"),

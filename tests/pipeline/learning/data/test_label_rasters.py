@@ -15,7 +15,8 @@ from segment_tiles.pipeline.errors import SegmentTilesError, TrainingError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.labels import LabelReader, open_labels
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.sources.open import open_source
 
 WHOLE = Window(0, 0, 160, 160)

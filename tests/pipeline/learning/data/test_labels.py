@@ -20,7 +20,8 @@ from rasterio.warp import calculate_default_transform, reproject
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.labels import LabelReader, inscribed_ellipses, open_labels
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.sources.open import open_source
 
 NAMES = ("ground", "disc")

@@ -11,7 +11,8 @@ import pytest
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.slices import open_sheet
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, SceneSettings
+from segment_tiles.pipeline.learning.scene_settings import SceneSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 
 NAMES = ("other", "grey", "white")
 SHAPE = (7, 9, 12)

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.data.augmentation import Placement, cut_window
+from segment_tiles.pipeline.learning.augmentation.changes import Placement, cut_window
 from segment_tiles.pipeline.learning.data.loading import WindowNumbers
+from segment_tiles.pipeline.learning.data.opening import open_scenes
 from segment_tiles.pipeline.learning.data.sampling import WindowSampler
-from segment_tiles.pipeline.learning.data.scenes import LabelledScene, open_scenes
+from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import (
     CELL,
     BandStatistics,

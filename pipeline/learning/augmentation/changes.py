@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, AugmentationSettings
+from segment_tiles.pipeline.learning.augmentation_settings import AugmentationSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +79,29 @@ def cut_window(values: Tensor, labels: Tensor, placement: Placement, side: int) 
     values, labels
         bands x side x side, and side x side int64.
     """
-    reach = side / placement.scale / labels.shape[-1]
-    cosine, sine = math.cos(placement.angle) * reach, math.sin(placement.angle) * reach
-    mirror = -1.0 if placement.flip else 1.0
-    matrix = torch.tensor([[[cosine * mirror, -sine, 0.0], [sine * mirror, cosine, 0.0]]])
-    grid = F.affine_grid(matrix, [1, 1, side, side], align_corners=False)
+    grid = _grid(placement, side, labels.shape[-1])
     cut = F.grid_sample(values[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
     # nearest neighbour of codes: shifted by one so that 0 can stand for "outside"
     shifted = labels[None, None].float() + 1
     nearest = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
     codes = nearest.long() - 1
     return cut, torch.where(codes < 0, IGNORE_CODE, codes)
+
+
+def cut_weights(weights: Tensor, placement: Placement, side: int) -> Tensor:
+    """Cut weights, float32 n x n, as `cut_window` cuts values; 0 outside."""
+    grid = _grid(placement, side, weights.shape[-1])
+    cut = F.grid_sample(weights[None, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return cut[0, 0]
+
+
+def _grid(placement: Placement, side: int, footprint: int) -> Tensor:
+    """Return where each pixel of a window lies on its footprint, as torch counts: 1 x side x side x 2."""
+    reach = side / placement.scale / footprint
+    cosine, sine = math.cos(placement.angle) * reach, math.sin(placement.angle) * reach
+    mirror = -1.0 if placement.flip else 1.0
+    matrix = torch.tensor([[[cosine * mirror, -sine, 0.0], [sine * mirror, cosine, 0.0]]])
+    return F.affine_grid(matrix, [1, 1, side, side], align_corners=False)
 
 
 class RadiometricAugmentation:

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
 
-from segment_tiles.pipeline.learning.settings import IGNORE_CODE, RecoloringSettings
+from segment_tiles.pipeline.learning.augmentation_settings import RecoloringSettings
+from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 
 EDGE_SIGMA = (1.0, 4.0)
 """Range of the blur of the edge between two colours, in pixels: labels are rarely exact to the pixel."""

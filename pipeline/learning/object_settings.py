@@ -1,0 +1,38 @@
+"""Settings of classes that are made from objects: borders, and weights between near neighbours."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from segment_tiles.pipeline.learning.setting_types import Positive, Settings
+
+BorderRule = Literal["touching", "all"]
+
+
+class BorderSettings(Settings):
+    """A class for the pixels between objects, so that those that touch can be told apart."""
+
+    of: str
+    """Class whose objects get borders."""
+    width: Annotated[int, Field(ge=1, le=64)] = 2
+    """Pixels of the model, diagonals counted as one."""
+    where: BorderRule = "touching"
+    """touching: pixels that have two objects within ``width``; all: the rim of every object too."""
+    border: str = ""
+    """Name of the border class; empty: that of ``of`` and `` border``."""
+
+    @property
+    def border_class(self) -> str:
+        """Name of the border class."""
+        return self.border or f"{self.of} border"
+
+
+class NeighbourWeightSettings(Settings):
+    """How much more pixels between near objects count in the loss (U-Net, 1505.04597, equation 2)."""
+
+    w0: Positive = 10.0
+    """Weight that is added where two objects meet."""
+    sigma: Annotated[float, Field(gt=0, le=64)] = 5.0
+    """How soon it falls with the sum of the distances to the two nearest objects, in pixels."""

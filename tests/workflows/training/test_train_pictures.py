@@ -1,0 +1,160 @@
+"""Training on a folder of pictures with label images: grey and colour mixed, groups held out, borders made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.learning.settings import TrainingSettings
+from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.workflows.training.train import TrainingReport, train
+
+SIDE = 64
+SETTINGS: dict[str, Any] = {
+    "name": "cells",
+    "pictures": [
+        {
+            "name": "fields",
+            "images": "images",
+            "labels": "labels",
+            "instances": "cell",
+            "unlabelled": "ground",
+            "groups": {
+                "file": "groups.csv", "key": "id", "group": "field", "held_out": ["f2"], "score_by": "stain",
+            },
+        }
+    ],
+    "classes": [
+        {"name": "ground", "color": [200, 200, 200]},
+        {"name": "cell", "color": [20, 120, 40]},
+        {"name": "cell border", "color": [250, 210, 80]},
+    ],
+    "borders": {"of": "cell", "width": 1},
+    "neighbour_weight": {"w0": 5, "sigma": 2},
+    "network": {
+        "backbone": "test_resnet", "output_stride": 32, "atrous_rates": [1], "image_pooling": "off",
+        "details": {"channels": 16, "low_level_channels": 8},
+    },
+    "window": 32,
+    "tile": 64,
+    "overlap": 0.25,
+    "steps": 4,
+    "batch": 2,
+    "validate_every": 2,
+    "threads": 1,
+    "loader_processes": 0,
+}  # fmt: skip
+
+
+class Listener:
+    """Keeps what a training says, and stops it after a score if asked to."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.notes: list[str] = []
+        self._stop_at = stop_at
+
+    def started(self, name: str, first_step: int, steps: int) -> None:
+        self.notes.append(f"{name} {first_step}/{steps}")
+
+    def stepped(self, row: Any) -> None:
+        if row["step"] == self._stop_at:
+            raise KeyboardInterrupt
+
+    def scored(self, row: Any) -> None:
+        pass
+
+    def noted(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures of touching discs, two of them in colour, in three fields."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "images").mkdir()
+    (folder / "labels").mkdir()
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    numbers = 1 + (rows // 16) * 4 + columns // 16
+    numbers[(rows % 16 - 8) ** 2 + (columns % 16 - 8) ** 2 > 60] = 0
+    table = ["id,field,stain"]
+    for index, (field, stain) in enumerate(
+        [("f1", "grey"), ("f1", "grey"), ("f2", "grey"), ("f2", "pink"), ("f3", "pink")]
+    ):
+        noise = np.random.default_rng(index).normal(0, 10, (SIDE, SIDE))
+        grey = (60 + 100 * (numbers > 0) + noise).clip(0, 255).astype(np.uint8)
+        picture = grey if stain == "grey" else np.stack([255 - grey, grey // 2, grey], -1)
+        Image.fromarray(picture).save(folder / f"images/p{index}.png")
+        Image.fromarray(numbers.astype(np.uint16)).save(folder / f"labels/p{index}.png")
+        table.append(f"p{index},{field},{stain}")
+    (folder / "groups.csv").write_text("\n".join(table))
+    return folder
+
+
+Run = Callable[..., TrainingReport]
+
+
+@pytest.fixture
+def run(data: Path, tmp_path: Path) -> Run:
+    """Trains into a folder of this name."""
+
+    def trained(
+        name: str = "out",
+        listener: Listener | None = None,
+        more: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> TrainingReport:
+        settings = TrainingSettings.model_validate(SETTINGS | (more or {}))
+        return train(settings, data, tmp_path / name, listener or Listener(), device_name="cpu", **options)
+
+    return trained
+
+
+def test_pictures_are_trained_on_and_held_out_by_group(run: Run, tmp_path: Path) -> None:
+    listener = Listener()
+    report = run(listener=listener)
+    assert set(report.scores) == {"fields grey", "fields pink", "all held-out areas"}
+    assert report.scores["fields grey"]["pixels"] == SIDE * SIDE
+    assert report.scores["all held-out areas"]["cell border"]["iou"] is not None
+    assert "3 scenes of one band told as three equal ones" in listener.notes
+    assert "pictures fields: 1 of 3 groups have one picture only" in listener.notes
+    manifest = load_manifest(report.model)
+    assert manifest.bands == ("red", "green", "blue")
+    recipe = manifest.extra["training"]["recipe"]
+    assert [folder["name"] for folder in recipe["pictures"]] == ["fields"]
+    assert "scenes" not in recipe
+    assert json.loads((tmp_path / "out/report.json").read_text())["scores"] == report.scores
+
+
+def test_a_training_on_pictures_that_was_stopped_gives_the_same_weights(run: Run) -> None:
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", Listener(stop_at=3))
+    listener = Listener()
+    resumed = run("stopped", listener, resume=True)
+    assert "cells 2/4" in listener.notes
+    ours, theirs = (load_file(report.model / "weights.safetensors") for report in (whole, resumed))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_each_fold_is_left_out_in_turn_and_trained_on_else(run: Run) -> None:
+    report = run(more={"steps": 2}, each_scene_left_out=True)
+    assert list(report.left_out) == ["fields-f1", "fields-f2", "fields-f3"]
+    assert [scores["pixels"] for scores in report.left_out.values()] == [2 * SIDE**2, 2 * SIDE**2, SIDE**2]
+
+
+def test_a_picture_without_its_mask_is_refused_before_anything(run: Run, tmp_path: Path, data: Path) -> None:
+    (data / "images/p9.png").write_bytes((data / "images/p0.png").read_bytes())
+    try:
+        with pytest.raises(TrainingError, match=r"the picture .*p9\.png has no mask of its name"):
+            run()
+    finally:
+        (data / "images/p9.png").unlink()
+    assert not (tmp_path / "out").exists()
