@@ -118,6 +118,11 @@ class RunConfig(MapGridSettings, PixelSettings, ScalingSettings, StackSettings, 
     """Further models that make one ensemble with the first."""
     tuned: bool = False
     """Tile, overlap, batch, precision and backend are what `tune` kept, not what the user said."""
+    head: str | None = option(
+        "Of a model with several: the one whose classes are mapped; default: its first.",
+        default=None,
+        metavar="NAME",
+    )
     bands: tuple[int, ...] | None = option(
         "Bands of the source, from 1, in the order of the model.",
         default=None,

@@ -119,6 +119,8 @@ def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
         else ("bands", "dtype", "mean", "std", "classes")
     )
     rows |= {key: _text(document[key]) for key in shown}
+    if document["heads"]:
+        rows["heads"] = "; ".join(f"{name}: {', '.join(names)}" for name, names in document["heads"].items())
     if document["mean"] is None:
         rows["scaling"] = document["scaling"]
     if document["parameters"] is not None:

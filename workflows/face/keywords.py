@@ -18,6 +18,7 @@ class ArrayKeywords(TypedDict, total=False):
     """What can be asked of an array in memory."""
 
     model: Required[PathText | Model | Sequence[PathText | Model]]
+    head: str | None
     tile: int | None
     overlap: float | None
     blend: Literal["gaussian", "hann", "linear", "crop"]

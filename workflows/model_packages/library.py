@@ -69,6 +69,7 @@ def inspect_model(name_or_path: str, *, trust: bool, scene: str | None = None) -
         "value_scaling": scaling_json(manifest.scaling),
         "values": manifest.scaling.values,
         "classes": list(manifest.classes.names),
+        "heads": {head.name: list(head.classes.names) for head in manifest.heads},
         "pixel_size": manifest.pixel_size,
         "pixel_unit": manifest.pixel_unit,
         "tile": manifest.tile,

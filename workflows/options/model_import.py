@@ -12,6 +12,7 @@ from typing import Any
 from segment_tiles.pipeline.accepted import LAYOUTS
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import split_names
+from segment_tiles.pipeline.models.graphs.asked_heads import asked_heads
 from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.models.scaling.text import parse_scaling
 from segment_tiles.workflows.options.declare import argument, option, options_of
@@ -209,6 +210,13 @@ class ImportRequest:
         default=None,
         metavar="NAME",
     )
+    heads: tuple[str, ...] = option(
+        "Of a graph with several class maps: name, output and classes of one; may be repeated, the first is the "
+        "default of --head at run.",
+        name="head",
+        default=(),
+        metavar="NAME=OUTPUT:A,B,..",
+    )
     constants: tuple[tuple[str, float | tuple[float, ...]], ...] = option(
         "Of a graph with further inputs: a number for each; several, by semicolons, fill one.",
         default=(),
@@ -223,6 +231,11 @@ class ImportRequest:
         if self.scaling is not None and not (self.mean is None and self.std is None):
             msg = "--scaling says all that --mean and --std say; give either it or them"
             raise UsageError(msg)
+        if self.heads and (self.classes or self.use_output is not None):
+            other = "--classes" if self.classes else "--use-output"
+            msg = f"{other} is of a graph with one class map; --head names output and classes of each"
+            raise UsageError(msg)
+        asked_heads(self.heads)  # refuses what is none
 
 
 def import_request_from(**options: Any) -> ImportRequest:

@@ -90,8 +90,8 @@ def _load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
     loaded = []
     for name, checksum in request.models:
         folder = find_model(name)
-        manifest = load_manifest(folder)
-        if manifest.map_checksum != checksum:
+        manifest = load_manifest(folder).of_checksum(checksum)
+        if manifest is None:
             msg = (
                 f"{folder}: its weights or its model.json are not those that the run was begun with; "
                 "give every worker the same model package, and leave it as it is while a run goes on"

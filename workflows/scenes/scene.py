@@ -167,14 +167,27 @@ def open_models(config: RunConfig) -> Models:
         If one is missing or damaged, does not agree with the others, or cannot have such tiles.
     """
     folder = find_model(config.model)
-    manifest = with_asked_scaling(load_manifest(folder), config.scaling)
     folders = [find_model(name) for name in config.companions]
-    manifests = [with_asked_scaling(load_manifest(other), config.scaling) for other in folders]
+    manifest, *manifests = [
+        with_asked_scaling(load_manifest(one).with_head(config.head), config.scaling)
+        for one in (folder, *folders)
+    ]
     check_members([manifest, *manifests])
     for other in manifests:
         tiling(config if config.tile else replace(config, tile=manifest.tile), other)
-    companions, notes = tuple(zip(folders, manifests, strict=True)), scaling_notes([manifest, *manifests])
+    companions = tuple(zip(folders, manifests, strict=True))
+    notes = (*_head_notes(config, manifest), *scaling_notes([manifest, *manifests]))
     return Models(folder, manifest, companions, *tiling(config, manifest), notes)
+
+
+def _head_notes(config: RunConfig, manifest: ModelManifest) -> tuple[str, ...]:
+    """Say which of several heads is computed if none is asked for."""
+    if config.head is not None or not manifest.heads:
+        return ()
+    first, *others = (head.name for head in manifest.heads)
+    return (
+        f"model {manifest.name} has several heads: {first} is computed; --head gives {', '.join(others)}",
+    )
 
 
 def tiling(config: RunConfig, manifest: ModelManifest) -> tuple[int, int]:

@@ -84,6 +84,7 @@ class ClassEntry(Fields):
 class Scores(Fields):
     """What the network answers."""
 
+    name: Text | None = None
     classes: Annotated[list[ClassEntry], Field(min_length=1, alias="classification:classes")]
 
 
@@ -116,6 +117,15 @@ class Output(Fields):
     multi_label: bool = False
 
 
+class HeadEntry(Fields):
+    """What MLM has no field for of an output that is a class map of its own; its classes are in ``mlm:output``."""
+
+    name: Name
+    details: dict[str, Any]
+    output_stride: Count = 1
+    output: Annotated[Output, Field(default_factory=Output)]
+
+
 class Properties(Fields):
     """The MLM extension, and what it has no field for."""
 
@@ -130,6 +140,17 @@ class Properties(Fields):
     values: Literal["stored", "physical"] = Field(default="stored", alias="segment_tiles:values")
     description: str = ""
     output: Annotated[Output, Field(default_factory=Output, alias="segment_tiles:output")]
+    heads: Annotated[list[HeadEntry], Field(default_factory=list, alias="segment_tiles:heads")]
+
+    @model_validator(mode="after")
+    def _classes_of_each_head(self) -> Properties:
+        named = [head.name for head in self.heads]
+        if named and (named != [one.name for one in self.outputs] or len(set(named)) < len(named)):
+            msg = (
+                f"segment_tiles:heads names {named}; mlm:output must name the same, each once, in this order"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class WeightsAsset(Fields):

@@ -8,7 +8,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final
 
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.lattice import overlap_pixels
 from segment_tiles.pipeline.json_text import json_text
@@ -51,6 +51,22 @@ class Architecture:
         return self.arch in GRAPH_FILES
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One of several outputs of a graph: a class map of its own."""
+
+    name: str
+    """As ``--head`` spells it."""
+    classes: ClassTable
+    """Codes, names and colours."""
+    details: Mapping[str, Any]
+    """Of the architecture: which output it is, and how it is called and read."""
+    output_stride: int = 1
+    """Of the architecture."""
+    output: OutputGeometry = PLAIN
+    """How it lies on a tile."""
+
+
 @dataclass(frozen=True)  # without slots: its checksums are made once
 class ModelManifest:
     """The contents of ``model.json``, parsed and checked."""
@@ -83,6 +99,8 @@ class ModelManifest:
     """sha256 of the weights, hexadecimal; part of a run's fingerprint."""
     output: OutputGeometry = PLAIN
     """How the output of the network lies on a tile."""
+    heads: tuple[Head, ...] = ()
+    """All outputs of a graph that has several which are class maps; `classes` and `output` are of the first."""
     run_scaling: Scaling | None = None
     """Of a run: the scaling as its user and its source have it; None: as the package says."""
 
@@ -96,6 +114,44 @@ class ModelManifest:
         """
         fraction = self.overlap if fraction is None else fraction
         return overlap_pixels(tile, fraction, self.architecture.output_stride, self.output.margin)
+
+    def with_head(self, name: str | None) -> ModelManifest:
+        """Return what computes one of the heads: the manifest of a package that has this output alone.
+
+        Parameters
+        ----------
+        name
+            Of the head; None: the first.
+
+        Raises
+        ------
+        UsageError
+            If there is no such head.
+        """
+        if name is None:
+            return self
+        found = next((head for head in self.heads if head.name == name), None)
+        if found is None:
+            has = (
+                f"has the heads {', '.join(head.name for head in self.heads)}"
+                if self.heads
+                else "has one output"
+            )
+            msg = f"--head is {name!r}; model {self.name} {has}"
+            raise UsageError(msg)
+        return replace(
+            self,
+            architecture=replace(self.architecture, details=found.details, output_stride=found.output_stride),
+            classes=found.classes,
+            output=found.output,
+            # neighbours share at least what neither of them scores
+            overlap=max(self.overlap, 2 * found.output.margin / self.tile),
+        )
+
+    def of_checksum(self, checksum: str) -> ModelManifest | None:
+        """Return what computes the head with this `map_checksum`; None if none has it."""
+        ways = (self, *(self.with_head(head.name) for head in self.heads))
+        return next((one for one in ways if one.map_checksum == checksum), None)
 
     @property
     def scaling_used(self) -> Scaling:
@@ -163,7 +219,9 @@ class ModelManifest:
         return _checksum([self.network_checksum, record_of(used)])
 
 
-_NOT_OF_THE_MAP: Final = frozenset({"name", "description", "tile", "overlap", "scaling", "run_scaling"})
+_NOT_OF_THE_MAP: Final = frozenset(
+    {"name", "description", "tile", "overlap", "scaling", "heads", "run_scaling"}
+)
 
 
 def _checksum(values: Any) -> str:

@@ -58,6 +58,12 @@ def check_manifest(manifest: ModelManifest) -> None:
     if manifest.tile < 1 or not 0 <= manifest.overlap < 1:
         msg = f"tile {manifest.tile} px with overlap {manifest.overlap}: at least 1 px, overlap from 0 to below 1"
         raise ModelError(msg)
+    for one in (manifest, *(manifest.with_head(head.name) for head in manifest.heads)):
+        _check_output(one)
+
+
+def _check_output(manifest: ModelManifest) -> None:
+    """Refuse an output that does not fill the tile without its margin."""
     scored = manifest.output.scored(manifest.tile)
     if scored < 1 or scored % manifest.output.coarser:
         msg = (

@@ -13,8 +13,14 @@ from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.classes import MapClass, model_table
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256
 from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometry
-from segment_tiles.pipeline.models.packages.item_fields import ClassEntry, Hyperparameters, parse_item
-from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
+from segment_tiles.pipeline.models.packages.item_fields import (
+    ClassEntry,
+    HeadEntry,
+    Hyperparameters,
+    Scores,
+    parse_item,
+)
+from segment_tiles.pipeline.models.packages.manifest import Architecture, Head, ModelManifest
 from segment_tiles.pipeline.models.packages.stac_fields import (
     CLASSIFICATION_SCHEMA,
     FILE_SCHEMA,
@@ -105,6 +111,14 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
         extra=properties.extra,
         weights_checksum=fields.assets.model.checksum.removeprefix(MULTIHASH_SHA256),
         output=OutputGeometry(**properties.output.model_dump()),
+        heads=tuple(map(_head, properties.heads, properties.outputs)) if properties.heads else (),
+    )
+
+
+def _head(entry: HeadEntry, scores: Scores) -> Head:
+    classes = model_table(tuple(map(_map_class, scores.classes)))
+    return Head(
+        entry.name, classes, entry.details, entry.output_stride, OutputGeometry(**entry.output.model_dump())
     )
 
 
@@ -131,7 +145,7 @@ def _properties(manifest: ModelManifest, parameters: int | None, framework: str)
         "mlm:tasks": ["semantic-segmentation"],
         "mlm:framework": framework,
         "mlm:input": [_input(manifest)],
-        "mlm:output": [_output(manifest)],
+        "mlm:output": _outputs(manifest),
         "mlm:hyperparameters": _hyperparameters(manifest.architecture),
         "bands": _bands(manifest),
         f"{_OWN}overlap": manifest.overlap,
@@ -140,6 +154,8 @@ def _properties(manifest: ModelManifest, parameters: int | None, framework: str)
     }
     if manifest.output != PLAIN:
         properties[f"{_OWN}output"] = manifest.output.to_json()
+    if manifest.heads:
+        properties[f"{_OWN}heads"] = [_head_json(head) for head in manifest.heads]
     if manifest.scaling.values != "stored":
         properties[f"{_OWN}values"] = manifest.scaling.values
     if manifest.description:
@@ -179,10 +195,24 @@ def _tensor(manifest: ModelManifest, layout: str, channels: str, count: int, sid
     return {"shape": [sizes[axis] for axis in order], "dim_order": order}
 
 
-def _output(manifest: ModelManifest) -> dict[str, Any]:
+def _outputs(manifest: ModelManifest) -> list[dict[str, Any]]:
+    heads = [_output(manifest.with_head(head.name), head.name) for head in manifest.heads]
+    return heads or [_output(manifest, "class scores")]
+
+
+def _head_json(head: Head) -> dict[str, Any]:
+    return {
+        "name": head.name,
+        "details": _plain(head.details),
+        "output_stride": head.output_stride,
+        "output": head.output.to_json(),
+    }
+
+
+def _output(manifest: ModelManifest, name: str) -> dict[str, Any]:
     side = manifest.output.scored(manifest.tile) // manifest.output.coarser
     return {
-        "name": "class scores",
+        "name": name,
         "tasks": ["semantic-segmentation"],
         "result": {
             **_tensor(manifest, "output_layout", "class", manifest.classes.count, side),

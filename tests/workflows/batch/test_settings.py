@@ -30,7 +30,7 @@ def test_settings_are_the_options_of_run() -> None:
 
 def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
     values = {
-        "model": "canopy-rgb,other", "backend": "torch", "tta": "flips",
+        "model": "canopy-rgb,other", "head": "cover", "backend": "torch", "tta": "flips",
         "tile": 256, "overlap": 0.5, "blend": "crop", "batch": 2, "device": "cpu",
         "precision": "fp32", "bands": [3, 2, 1], "roi": [0, 1, 2, 3], "aoi": "a.gpkg", "nodata": 0,
         "nodata-rule": "any", "alpha": "band", "level": 1, "scaling": "z-score:tile",

@@ -144,10 +144,10 @@ def unseen(paths: RunPaths, marker: str) -> str | None:
         return f"the output directory {paths.own_folder.parent} cannot be written there ({one_line(error)})"
     try:
         paths.opener.look()
-        checksum = load_manifest(find_model(paths.model)).map_checksum
+        found = load_manifest(find_model(paths.model)).of_checksum(paths.checksum)
     except SegmentTilesError as error:
         return one_line(error)
-    if checksum != paths.checksum:
+    if found is None:
         return f"model {paths.model} has other weights or another model.json there"
     return None
 

@@ -58,9 +58,9 @@ def segment_array(image: Any, *, progress: Progress | None = None, **options: Un
     progress
         Called with tiles done and tiles in all; not for a lazy image.
     **options
-        ``model``, which is needed, ``tile``, ``overlap``, ``blend``, ``batch``, ``device``, ``precision``, ``backend``,
-        ``tta``, ``bands``, ``nodata``, ``nodata_rule``, ``scaling``, ``threshold``, ``unsure``, ``trust``: as for
-        `segment`.
+        ``model``, which is needed, ``head``, ``tile``, ``overlap``, ``blend``, ``batch``, ``device``, ``precision``,
+        ``backend``, ``tta``, ``bands``, ``nodata``, ``nodata_rule``, ``scaling``, ``threshold``, ``unsure``, ``trust``:
+        as for `segment`.
 
     Returns
     -------
