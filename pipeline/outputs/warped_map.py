@@ -44,6 +44,7 @@ from segment_tiles.pipeline.outputs.stores.store import (
     read_georef,
 )
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
+from segment_tiles.pipeline.sources.stacks.description import LikeGrid
 
 WARP_MEMORY: Final = 64
 """MiB that GDAL takes for a part."""
@@ -129,6 +130,26 @@ def grid_of_file(path: str | Path) -> tuple[GeoRef, tuple[int, int]]:
     with rasterio.open(path) as dataset:
         wkt = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else None
         return GeoRef.from_affine(dataset.transform, wkt), (dataset.height, dataset.width)
+
+
+def like_grid(path: str) -> LikeGrid:
+    """Return the grid of a raster, onto which a source is brought.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be opened, or has no CRS.
+    """
+    option = f"--like {shown_name(path)}"
+    try:
+        georef, shape = grid_of_file(path)
+    except FAILURES as error:
+        msg = f"{option}: cannot be opened ({one_line(error)}); give a raster whose grid is wanted"
+        raise UsageError(msg) from error
+    if georef.crs_wkt is None:
+        msg = f"{option}: has no CRS; give a raster that has one"
+        raise UsageError(msg)
+    return LikeGrid(georef.crs_wkt, georef.transform, shape, shown_name(path))
 
 
 def _suggested(georef: GeoRef, shape: tuple[int, int], crs: str) -> tuple[GeoRef, tuple[int, int]]:

@@ -89,7 +89,7 @@ class MapGridSettings:
         metavar="CRS",
     )
     like: str | None = option(
-        "Make the files of the class map on the grid of this raster.",
+        "Make the files of the class map on the grid of this raster, on which a stack of several CRS is read too.",
         default=None,
         metavar="RASTER",
         is_file=True,

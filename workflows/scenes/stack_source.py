@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.names import is_stack
 from segment_tiles.pipeline.sources.stacks.resolve import StackOptions, resolved
 from segment_tiles.workflows.config import RunConfig
 
@@ -27,4 +29,18 @@ def with_resolved_source(config: RunConfig) -> RunConfig:
     options = StackOptions(
         config.assets, config.grid_of, config.sign, rpc_height=config.rpc_height, rpc_dem=config.rpc_dem
     )
-    return replace(config, source=resolved(config.source, options, of_model))
+    source = resolved(config.source, options, of_model)
+    if is_stack(source) and config.like is not None:
+        source = _laid_on(source, config.like, config)
+    return replace(config, source=source)
+
+
+def _laid_on(source: str, like: str, config: RunConfig) -> str:
+    """Return the name of a stack, on the grid of a raster if its members have several CRS."""
+    # bring rasterio, which most requests that are refused do without
+    from segment_tiles.pipeline.outputs.warped_map import like_grid  # noqa: PLC0415
+    from segment_tiles.pipeline.sources.open import open_source  # noqa: PLC0415
+    from segment_tiles.pipeline.sources.stacks.opening import laid_on  # noqa: PLC0415
+
+    opened = partial(open_source, nodata_rule=config.nodata_rule, alpha=config.alpha)
+    return laid_on(source, lambda: like_grid(like), opened)

@@ -1,1 +1,1 @@
-"""Sources on pixels of another size: filters that no window changes, and what reads through them."""
+"""Sources on pixels of another size, grids in another CRS: filters that no window changes, what reads through them."""

@@ -12,7 +12,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec, json_number
 from segment_tiles.pipeline.names import shown_name, title_of
 from segment_tiles.pipeline.sources.stacks.grid import Axis, Grid
 from segment_tiles.pipeline.sources.stacks.members import Band
-from segment_tiles.pipeline.sources.stacks.part import WORK_BYTES, Part
+from segment_tiles.pipeline.sources.stacks.part import Part
 
 OTHER_UNITS: Final = "has another scale or offset than"
 """In the line about files of one band that do not have the same."""
@@ -47,7 +47,7 @@ def part_notes(parts: Sequence[Part], spec: RasterSpec, grid_of: str) -> list[st
     notes = []
     onto = f"the grid of {title_of(grid_of)} ({_pixel(spec)})"
     resampled = [
-        f"{title_of(part.file)} ({_pixel(part.source.spec)}, {part.resampling})"
+        f"{title_of(part.file)} ({_pixel(part.source.spec)}{_crossed(part)}, {part.resampling})"
         for part in parts
         if not part.at.is_same
     ]
@@ -116,9 +116,7 @@ def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: 
         color_tables=_color_tables(numbers, parts),
         chunk=(min(rows, grid.shape[0]), min(columns, grid.shape[1])),
         decoded_bytes=int(np.ceil(sum(shares))),
-        work_bytes=max(
-            part.source.spec.work_bytes + (0 if part.at.is_same else WORK_BYTES) for part in parts
-        ),
+        work_bytes=max(part.work_bytes for part in parts) + sum(part.kept_bytes for part in parts),
     )
 
 
@@ -166,6 +164,13 @@ def _units(bands: Sequence[Band], parts: Sequence[Part]) -> list[dict[tuple[floa
             )
             found[position].setdefault((scale, offset), part.file)
     return found
+
+
+def _crossed(part: Part) -> str:
+    """Return the CRS of a part that has another one than the grid."""
+    crossing = part.at.crossing
+    crs = None if crossing is None else crossing.member.crs
+    return "" if crs is None else f" in {crs.to_string() if crs.to_epsg() else crs.name}"
 
 
 def _on_grid(pixels: int, axis: Axis) -> int:

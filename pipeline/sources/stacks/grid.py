@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from affine import Affine
+
 from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.resampling.crossing import Crossing, crossing
 
 FINER_AT_MOST: Final = 100
 """Pixels of a member along one of the grid: all of them are read for it."""
@@ -57,11 +60,13 @@ class Placement:
     """Down."""
     columns: Axis
     """Across."""
+    crossing: Crossing | None = None
+    """Where its pixels lie, if it has another CRS or is turned: the axes tell the size of pixels alone then."""
 
     @property
     def is_same(self) -> bool:
         """Whether both have the same pixels, though they may begin and end elsewhere."""
-        return self.rows.shift is not None and self.columns.shift is not None
+        return self.crossing is None and self.rows.shift is not None and self.columns.shift is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Grid:
     """Rows and columns."""
     of: str
     """File that it comes from."""
+    takes_all: bool = False
+    """Whether members of another CRS, and turned ones, are warped onto it; else they are refused."""
 
 
 def grid_of_files(first: str, specs: Sequence[tuple[str, RasterSpec]]) -> Grid:
@@ -101,6 +108,18 @@ def grid_of_files(first: str, specs: Sequence[tuple[str, RasterSpec]]) -> Grid:
     return Grid(base.georef.of_window(whole), whole.shape, first)
 
 
+def lies_apart(grid: Grid, spec: RasterSpec) -> bool:
+    """Return whether a member has to be warped onto a grid: it has another CRS, or rows that are turned against it."""
+    if grid.georef.crs_wkt is None or spec.georef.crs_wkt is None:
+        return False
+    return not _have_one_crs(grid, spec) or _is_turned(grid, ~spec.georef.affine @ grid.georef.affine)
+
+
+def _is_turned(grid: Grid, step: Affine) -> bool:
+    rows, columns = grid.shape
+    return max(abs(step.b) * rows, abs(step.d) * columns) > SAME
+
+
 def placement(grid: Grid, uri: str, spec: RasterSpec) -> Placement:
     """Return how a grid lies on a member.
 
@@ -116,13 +135,16 @@ def placement(grid: Grid, uri: str, spec: RasterSpec) -> Placement:
     SourceError
         If they cannot be brought together: another CRS, turned or far smaller pixels, no position, nothing in common.
     """
-    _refuse_other_crs(grid, uri, spec)
+    if grid.takes_all and lies_apart(grid, spec):
+        return _crossed(grid, uri, spec)
+    if not _have_one_crs(grid, spec):
+        _refuse_other_crs(grid, uri, spec)
     step = ~spec.georef.affine @ grid.georef.affine
     rows, columns = grid.shape
-    if max(abs(step.b) * rows, abs(step.d) * columns) > SAME:
+    if _is_turned(grid, step):
         msg = (
-            f"{shown_name(uri)}: its rows are turned against those of {shown_name(grid.of)}; bring it onto that grid "
-            "first: gdalwarp"
+            f"{shown_name(uri)}: its rows are turned against those of {shown_name(grid.of)}; --like RASTER brings all "
+            "members onto the grid of a raster, --grid-of NAME onto that of a member"
         )
         raise SourceError(msg)
     at = Placement(
@@ -130,6 +152,26 @@ def placement(grid: Grid, uri: str, spec: RasterSpec) -> Placement:
     )
     if grid.georef.crs_wkt is None and grid.georef == spec.georef and grid.shape != spec.window.shape:
         _refuse_unplaced(grid, uri, spec)
+    _refuse_far_finer(grid, uri, at)
+    if not all(
+        _touches(axis, length) for axis, length in zip((at.rows, at.columns), grid.shape, strict=True)
+    ):
+        raise _nothing_in_common(grid, uri)
+    return at
+
+
+def _crossed(grid: Grid, uri: str, spec: RasterSpec) -> Placement:
+    """Return how a grid lies on a member that is warped onto it."""
+    across = crossing(grid.georef, grid.shape, spec.georef, spec.window.shape)
+    factors = None if across.covered.is_empty else across.factors()
+    if factors is None:
+        raise _nothing_in_common(grid, uri)
+    at = Placement(Axis(factors[0], 0.0, spec.height), Axis(factors[1], 0.0, spec.width), across)
+    _refuse_far_finer(grid, uri, at)
+    return at
+
+
+def _refuse_far_finer(grid: Grid, uri: str, at: Placement) -> None:
     finer = max(abs(axis.factor) for axis in (at.rows, at.columns))
     if finer > FINER_AT_MOST:
         msg = (
@@ -137,14 +179,12 @@ def placement(grid: Grid, uri: str, spec: RasterSpec) -> Placement:
             f"the stack has; up to {FINER_AT_MOST} times are accepted: give --grid-of another member"
         )
         raise SourceError(msg)
-    if not all(
-        _touches(axis, length) for axis, length in zip((at.rows, at.columns), grid.shape, strict=True)
-    ):
-        msg = (
-            f"{shown_name(uri)}: has no pixel in common with {shown_name(grid.of)}, whose grid the stack has"
-        )
-        raise SourceError(msg)
-    return at
+
+
+def _nothing_in_common(grid: Grid, uri: str) -> SourceError:
+    return SourceError(
+        f"{shown_name(uri)}: has no pixel in common with {shown_name(grid.of)}, whose grid the stack has"
+    )
 
 
 def _touches(axis: Axis, length: int) -> bool:
@@ -152,19 +192,24 @@ def _touches(axis: Axis, length: int) -> bool:
     return max(ends) > 0 and min(ends) < axis.size
 
 
+def _have_one_crs(grid: Grid, spec: RasterSpec) -> bool:
+    own, wanted = spec.georef.crs, grid.georef.crs
+    if own is None or wanted is None:
+        return own is wanted and spec.georef.unit == grid.georef.unit
+    return own == wanted or own.equals(wanted, True)
+
+
 def _refuse_other_crs(grid: Grid, uri: str, spec: RasterSpec) -> None:
     own, wanted = spec.georef.crs, grid.georef.crs
-    if own is None and wanted is None and spec.georef.unit == grid.georef.unit:
-        return
-    if own is not None and wanted is not None and (own == wanted or own.equals(wanted, True)):
-        return
     found, asked = (
         "no CRS" if crs is None else (crs.to_string() if crs.to_epsg() else crs.name) for crs in (own, wanted)
     )
-    msg = (
-        f"{shown_name(uri)}: has {found}, but {shown_name(grid.of)} has {asked}; the members of a stack have one CRS: "
-        "bring it onto that grid first (gdalwarp), or segment it alone and bring its map there with --like"
+    help = (
+        "--like RASTER brings all members onto the grid of a raster, --grid-of NAME onto that of a member"
+        if own is not None and wanted is not None
+        else "the members of a stack all have a CRS, or none has: gdal_edit.py -a_srs EPSG:CODE"
     )
+    msg = f"{shown_name(uri)}: has {found}, but {shown_name(grid.of)} has {asked}; {help}"
     raise SourceError(msg)
 
 

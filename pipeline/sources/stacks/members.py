@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from segment_tiles.pipeline.errors import SourceError, UsageError
+from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.protocol import Source
@@ -16,6 +17,7 @@ from segment_tiles.pipeline.sources.rasters.rpcs import RpcHeights
 from segment_tiles.pipeline.sources.stacks.description import Member, MemberResampling, StackDescription
 from segment_tiles.pipeline.sources.stacks.grid import Grid, grid_of_files, is_finer, placement
 from segment_tiles.pipeline.sources.stacks.part import Part
+from segment_tiles.pipeline.sources.stacks.warped_part import WarpedPart
 from segment_tiles.pipeline.wording import counted
 
 
@@ -80,7 +82,7 @@ class Files:
             return grid
         source = self._open(key, None if key.band is None else (key.band,), level)
         source.close()
-        return Grid(source.spec.georef, source.spec.window.shape, grid.of)
+        return replace(grid, georef=source.spec.georef, shape=source.spec.window.shape)
 
     def close_others(self) -> None:
         """Close what was only looked at."""
@@ -158,17 +160,28 @@ def key_of(member: Member, layer: int) -> Key:
     return Key(member.files[layer], told.band, told.nodata, member.rpc)
 
 
-def grid_of(base: Member, specs: Specs) -> Grid:
-    """Return the grid of a stack, that of a member over all of its files.
+def grid_of(description: StackDescription, files: Files, level: int) -> tuple[Grid, Grid]:
+    """Return the grid of a stack, and that of a Level: a raster's that is no member, or a member's over all its files.
 
     Raises
     ------
     SourceError
-        If its files have other pixels.
+        If files of the member have other pixels.
+    UsageError
+        If no member is called so, or a Level is asked for of a grid that has none.
     """
-    return grid_of_files(
-        base.files[0], [(file, specs[key_of(base, layer)]) for layer, file in enumerate(base.files)]
-    )
+    like = description.like
+    if like is not None:
+        if level:
+            msg = f"--level is {level}, but the stack has the grid of {shown_name(like.of)}; leave it out"
+            raise UsageError(msg)
+        a, b, c, d, e, f = like.transform
+        found = Grid(GeoRef((a, b, c, d, e, f), like.crs), like.shape, like.of, takes_all=True)
+        return found, found
+    base = base_of(description, files.specs)
+    named = [(file, files.specs[key_of(base, layer)]) for layer, file in enumerate(base.files)]
+    grid = replace(grid_of_files(base.files[0], named), takes_all=bool(description.grid_of))
+    return grid, files.grid_at(level, grid, key_of(base, 0))
 
 
 def _names_of(member: Member) -> set[str]:
@@ -248,4 +261,5 @@ def _opened_of(
     is_layered = len(bands[positions[0]].member.files) > 1
     # of positions in a colour table no means can be made
     how: MemberResampling = "nearest" if source.spec.color_tables else resampling
-    return [Part(source, tuple(positions), at, how, key.file, is_layered, layer)]
+    kind = Part if at.crossing is None else WarpedPart
+    return [kind(source, tuple(positions), at, how, key.file, is_layered, layer)]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 
 from segment_tiles.pipeline.accepted import NodataRule
 from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.protocol import Source
-from segment_tiles.pipeline.sources.stacks.description import StackDescription, stack_named
-from segment_tiles.pipeline.sources.stacks.members import Key, Opened
+from segment_tiles.pipeline.sources.stacks.description import LikeGrid, StackDescription, stack_named
+from segment_tiles.pipeline.sources.stacks.grid import Grid, lies_apart
+from segment_tiles.pipeline.sources.stacks.members import Files, Key, Opened
 from segment_tiles.pipeline.sources.stacks.signing import Address, Signed, is_signed
 from segment_tiles.pipeline.sources.stacks.stack import StackSource
 
@@ -42,6 +45,34 @@ def open_stack(
     description = stack_named(uri)
     member = _opener(description, opened, nodata)
     return StackSource(description, member, bands=bands, nodata_rule=nodata_rule, level=level)
+
+
+def laid_on(uri: str, like: Callable[[], LikeGrid], opened: Callable[..., Source]) -> str:
+    """Return the name of a stack on the grid of a raster, if its members cannot be brought onto that of one of them.
+
+    Parameters
+    ----------
+    uri
+        Its name.
+    like
+        Gives the grid of the raster; not asked for a stack whose members have one CRS, or that has a grid already.
+    opened
+        As of `open_stack`.
+
+    Raises
+    ------
+    SourceError, UsageError
+        If a file cannot be opened, naming it.
+    """
+    description = stack_named(uri)
+    if description.grid_of or description.like is not None:
+        return uri
+    with ExitStack() as stack:
+        first, *others = Files(description, _opener(description, opened, None), stack).specs.items()
+        grid = Grid(first[1].georef, first[1].window.shape, first[0].file)
+        if not any(lies_apart(grid, spec) for _, spec in others):
+            return uri
+    return replace(description, like=like()).text()
 
 
 def _opener(description: StackDescription, opened: Callable[..., Source], nodata: float | None) -> Opened:

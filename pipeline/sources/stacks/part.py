@@ -56,6 +56,16 @@ class Part:
     layer: int = 0
     """Its position among them."""
 
+    @property
+    def work_bytes(self) -> int:
+        """What reading takes beside the values, with what the file itself takes."""
+        return self.source.spec.work_bytes + (0 if self.at.is_same else WORK_BYTES)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What is kept from one read to the next."""
+        return 0
+
     def covered(self, window: Window) -> Window:
         """Return what of a window of the grid has its centres inside the file."""
         rows = _covered(self.at.rows, window.row, window.row_stop)
@@ -130,14 +140,14 @@ class Part:
         values, valid = self._native(Window.from_edges(rows.start, columns.start, rows.stop, columns.stop))
         missing = None if valid is None else ~valid
         if missing is None:
-            return _typed(_mean(values, rows, columns), values.dtype), None
+            return typed(_mean(values, rows, columns), values.dtype), None
         centres = np.ix_(
             under_centres(down, piece.row, piece.row_stop) - rows.start,
             under_centres(across, piece.column, piece.column_stop) - columns.start,
         )
         held = ~missing[centres]
         mean = _mean_of_held(values, missing, rows, columns)
-        return _typed(np.where(held, mean, 0), values.dtype), None if held.all() else held
+        return typed(np.where(held, mean, 0), values.dtype), None if held.all() else held
 
 
 def under_centres(axis: Axis, start: int, stop: int) -> NDArray[np.intp]:
@@ -168,7 +178,8 @@ def _mean_of_held(
     return np.where(touched, mean / np.where(touched, 1 - weight, 1), mean)
 
 
-def _typed(mean: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+def typed(mean: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return means as values of a type, of integers rounded half up."""
     if dtype.kind == "f":
         return mean.astype(dtype)
     limits = np.iinfo(dtype)

@@ -25,10 +25,8 @@ from segment_tiles.pipeline.sources.stacks.members import (
     Files,
     Opened,
     bands_of,
-    base_of,
     chosen_bands,
     grid_of,
-    key_of,
     opened_parts,
 )
 from segment_tiles.pipeline.sources.stacks.part import Part, Read
@@ -83,9 +81,7 @@ class StackSource:
             files = Files(description, opened, stack)
             self.bands = bands_of(description, files.specs)
             numbers = chosen_bands(bands, len(self.bands))
-            base = base_of(description, files.specs)
-            grid = grid_of(base, files.specs)
-            read = files.grid_at(level, grid, key_of(base, 0))
+            grid, read = grid_of(description, files, level)
             self.parts = opened_parts([self.bands[n - 1] for n in numbers], grid, read, level, files)
             self.spec = spec_of([self.bands[n - 1] for n in numbers], numbers, read, self.parts)
             self._other_units = other_units([self.bands[n - 1] for n in numbers], self.parts)
@@ -104,7 +100,7 @@ class StackSource:
 
     def read_into(self, window: Window, out: NDArray[Any]) -> None:
         """Put the values of a window into ``out``."""
-        self._read = window, self._gathered(window, window.shape, out, Part.read)
+        self._read = window, self._gathered(window, window.shape, out, lambda part, inside: part.read(inside))
 
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Return which pixels hold data, as found by the last ``read`` of this window."""

@@ -48,7 +48,7 @@ def format_options(config: RunConfig) -> FormatOptions:
 
 
 def _warped(options: FormatOptions, extent: Extent) -> WarpedGrid | None:
-    """Return the other grid that is asked for, looked at."""
+    """Return the other grid that is asked for, looked at; None if the map lies there."""
     asked = options.map_grid
     if asked is None:
         return None
@@ -56,9 +56,11 @@ def _warped(options: FormatOptions, extent: Extent) -> WarpedGrid | None:
     from segment_tiles.pipeline.outputs.warped_map import warped_grid  # noqa: PLC0415
 
     rows, columns = extent.shape[-2:]
-    return warped_grid(
+    found = warped_grid(
         extent.georef, (rows, columns), crs=asked.crs, like=asked.like, by_mode=asked.warp == "mode"
     )
+    is_there = (found.georef.transform, found.shape) == (extent.georef.transform, (rows, columns))
+    return None if is_there and found.georef.crs == extent.georef.crs else found
 
 
 def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: FormatOptions) -> Subject:
