@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from segment_tiles.pipeline.accepted import BLENDS, AlphaUse, DicomSegKind, NodataRule
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.models.backends import known
+from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.options.decision import DecidedSettings
 from segment_tiles.workflows.options.declare import (
     Option,
@@ -29,7 +30,7 @@ from segment_tiles.workflows.options.parsers import (
     parse_models,
     parse_roi,
 )
-from segment_tiles.workflows.options.pixels import MapGridSettings, PixelSettings
+from segment_tiles.workflows.options.pixels import MapGridSettings, MaskSettings, PixelSettings
 from segment_tiles.workflows.options.scaling import ScalingSettings
 from segment_tiles.workflows.options.stacks import StackSettings
 from segment_tiles.workflows.results.formats.table import STORE, format_names
@@ -62,7 +63,9 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunConfig(MapGridSettings, PixelSettings, ScalingSettings, StackSettings, DecidedSettings):
+class RunConfig(
+    MapGridSettings, MaskSettings, PixelSettings, ScalingSettings, StackSettings, DecidedSettings
+):
     """One run, as asked for; None means that the model or the machine decides.
 
     Raises
@@ -118,6 +121,10 @@ class RunConfig(MapGridSettings, PixelSettings, ScalingSettings, StackSettings, 
     """Further models that make one ensemble with the first."""
     tuned: bool = False
     """Tile, overlap, batch, precision and backend are what `tune` kept, not what the user said."""
+    mask_source: str | None = field(default=None, repr=False)  # may hold secrets
+    """What the mask model reads of a stack, under the name by which every process finds it."""
+    lies_on: tuple[int, View] | None = None
+    """Of the run of a mask: Level and View of the source on whose grid its map lies, that of the map it limits."""
     head: str | None = option(
         "Of a model with several: the one whose classes are mapped; default: its first.",
         default=None,

@@ -53,6 +53,8 @@ class Provenance:
     """When the run ended, with a time zone."""
     software: Mapping[str, str]
     """Versions by name of program."""
+    mask: tuple[str | None, str, str] | None = None
+    """Of a model that limited the map: href and name, as of the model, and what it did; None: there was none."""
     source_name: str = "a raster"
     """Name of that raster without its folder."""
     acquired: datetime | tuple[datetime, datetime] | None = None
@@ -196,9 +198,7 @@ def _new_item(identifier: str, georef: GeoRef, shape: tuple[int, int], provenanc
         properties={
             "created": pystac.utils.datetime_to_str(provenance.created),
             "processing:level": "L4",
-            "processing:lineage": (
-                f"semantic segmentation of {provenance.source_name} with the model {provenance.model_name}"
-            ),
+            "processing:lineage": _lineage(provenance),
             "processing:software": dict(provenance.software),
         },
         stac_extensions=[CLASSIFICATION_SCHEMA, FILE_SCHEMA, PROCESSING_SCHEMA, RASTER_SCHEMA],
@@ -213,6 +213,13 @@ def _new_item(identifier: str, georef: GeoRef, shape: tuple[int, int], provenanc
         bbox=list(georef.bounds(Window(0, 0, *shape))),
     )
     return item
+
+
+def _lineage(provenance: Provenance) -> str:
+    made = f"semantic segmentation of {provenance.source_name} with the model {provenance.model_name}"
+    return (
+        made if provenance.mask is None else f"{made}, {provenance.mask[2]} by the model {provenance.mask[1]}"
+    )
 
 
 def _times(provenance: Provenance) -> tuple[datetime | None, datetime | None, datetime | None]:
@@ -270,14 +277,17 @@ def _derived_from(provenance: Provenance) -> list[pystac.Link]:
     links = []
     for source in filter(None, provenance.sources):
         links.append(pystac.Link(pystac.RelType.DERIVED_FROM, source, title="Source raster"))
-    if provenance.model is not None:
-        links.append(
-            pystac.Link(
+    models = [("Model", provenance.model, provenance.model_name)]
+    if provenance.mask is not None:
+        models.append(("Model of the mask", *provenance.mask[:2]))
+    for what, href, name in models:
+        if href is not None:
+            link = pystac.Link(
                 pystac.RelType.DERIVED_FROM,
-                provenance.model,
+                href,
                 media_type=pystac.MediaType.GEOJSON,
-                title=f"Model {provenance.model_name}",
-                extra_fields={"mlm:name": provenance.model_name},
+                title=f"{what} {name}",
+                extra_fields={"mlm:name": name},
             )
-        )
+            links.append(link)
     return links

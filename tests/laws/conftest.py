@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -246,6 +248,39 @@ class GroundScene(RasterScene):
         return GroundScene(super().stored_otherwise(folder).source, self.model)
 
 
+class MaskedScene(RasterScene):
+    """The raster without what the model itself, on pixels of 0.8 m, calls water."""
+
+    pieces = 2 * RasterScene.pieces
+
+    def config(self, out: Path, **changes: Any) -> RunConfig:
+        """With the mask."""
+        return super().config(out, mask_model=f"{self.mask}:water", **changes)
+
+    def words(self, out: Path) -> list[str]:
+        """With the mask."""
+        return [*super().words(out), "--mask-model", f"{self.mask}:water"]
+
+    @property
+    def mask(self) -> Path:
+        """Folder of its model."""
+        return self.source.with_name("coarse")
+
+    @classmethod
+    def write(cls, folder: Path, model: Path) -> RasterScene:
+        """Write the raster and the model."""
+        shutil.copytree(model, folder / "coarse")
+        manifest = json.loads((folder / "coarse" / "model.json").read_text())
+        manifest["properties"]["segment_tiles:pixel_size"] = {"value": 0.8, "unit": "m"}
+        (folder / "coarse" / "model.json").write_text(json.dumps(manifest))
+        return cls(RasterScene.write(folder, model).source, model)
+
+    def stored_otherwise(self, folder: Path) -> Scene:
+        """As a raster is."""
+        shutil.copytree(self.mask, folder / "coarse")
+        return MaskedScene(super().stored_otherwise(folder).source, self.model)
+
+
 class VolumeScene(Scene):
     """70 x 60 x 40 voxels along i, j, k: 40 axial slices of two tiles of 64."""
 
@@ -324,7 +359,7 @@ def voxels() -> NDArray[np.int16]:
     scope="module",
     params=[
         "raster",
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("stack", "ground", "cropped")),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("stack", "ground", "cropped", "masked")),
         "slide",
         "volume",
     ],
@@ -343,7 +378,7 @@ def scene(
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "volume":
         return VolumeScene.write(folder, grey_model, voxels)
-    kinds = {"stack": StackScene, "ground": GroundScene, "cropped": CroppedScene}
+    kinds = {"stack": StackScene, "ground": GroundScene, "cropped": CroppedScene, "masked": MaskedScene}
     return kinds.get(request.param, RasterScene).write(folder, small_model)
 
 

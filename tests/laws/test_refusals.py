@@ -124,6 +124,27 @@ CASES = {
     ),
     "metres of a volume": Bad(r"--resolution is 2\.0, but .* is a volume", {"resolution": 2}, kind="volume"),
     "the grid of a volume": Bad(r"--grid is source, but .* is a volume", {"grid": "source"}, kind="volume"),
+    "a mask model that is not there": Bad(
+        r"--mask-model no-such: model 'no-such' is neither",
+        {"mask": {"model": "no-such", "classes": ["cloud"]}},
+    ),
+    "a class that the mask model has not": Bad(
+        r"--mask-model canopy-rgb: model canopy-rgb has no class 'cloud'; it has other, tree canopy",
+        {"mask": {"model": "canopy-rgb", "classes": ["tree canopy", "cloud"]}},
+    ),
+    "a mask model for other pixels": Bad(
+        r"--mask-model canopy-rgb: .*would be enlarged 10 times",
+        {"mask": {"model": "canopy-rgb", "classes": ["other"]}},
+    ),
+    "a mask model of other bands": Bad(
+        r"--mask-model brain-tissue: .*3 bands are read, but model brain-tissue takes",
+        {"mask": {"model": "brain-tissue", "keep": ["white matter"]}},
+    ),
+    "a mask of a volume": Bad(
+        r"--mask-model .*scan.nii.gz is a volume, whose map no mask limits",
+        {"model": "brain-tissue", "mask": {"model": "canopy-rgb", "classes": ["other"]}},
+        kind="volume",
+    ),
     "an axis of a raster": Bad(r"--axis is given, but .* is no volume", {"axis": "coronal"}),
 }
 
@@ -168,6 +189,10 @@ def hide(what: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
 def command_words(options: Mapping[str, Any], folder: Path) -> list[str]:
     words = []
     for name, value in options.items():
+        if name == "mask":
+            rule = ",".join(value.get("classes") or [f"keep={value['keep'][0]}"])
+            words += ["--mask-model", f"{value['model']}:{rule}"]
+            continue
         words.append(f"--{name}")
         if value is not True:
             path = folder / str(value)

@@ -31,6 +31,7 @@ ALL = [
     pytest.param("stack", marks=SLOW),
     "ground",
     pytest.param("cropped", marks=SLOW),
+    pytest.param("masked", marks=SLOW),
     "slide",
     "volume",
 ]
@@ -94,7 +95,10 @@ def two_workers(scene: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.mark.parametrize(
     "scene",
     [
-        *(pytest.param(kind, marks=SLOW) for kind in ("raster", "stack", "ground", "cropped", "slide")),
+        *(
+            pytest.param(kind, marks=SLOW)
+            for kind in ("raster", "stack", "ground", "cropped", "masked", "slide")
+        ),
         "volume",
     ],
     indirect=True,
@@ -113,7 +117,10 @@ def test_two_workers_give_the_same_bytes(
     "scene",
     [
         "raster",
-        *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "cropped", "slide", "volume")),
+        *(
+            pytest.param(kind, marks=SLOW)
+            for kind in ("stack", "ground", "cropped", "masked", "slide", "volume")
+        ),
     ],
     indirect=True,
 )

@@ -131,6 +131,9 @@ def run_config(
         is_text = value in TISSUES or (declared.field == "scaling" and not names_scaling_file(str(value)))
         if declared.is_file and value is not None and not is_text:
             options[declared.keyword] = located(folder, value)
+    mask = options.pop("mask", None)
+    if mask is not None:
+        options["mask_model"] = mask.asked(_model(folder, mask.model))
     options["model"] = [_model(folder, name) for name in parse_models(options["model"])]
     return run_config_from(source=source, out=out, restart=restart, **options)
 

@@ -59,7 +59,7 @@ class BatchPlan:
             "finished_before": sum(planned.state == "skipped" for planned in self.jobs),
             "would_fail": len(self.failures),
             "pixels": sum(plan.scene.roi.area for plan in plans),
-            "tiles": sum(plan.tiles for plan in plans),
+            "tiles": sum(plan.all_tiles for plan in plans),
             # a Plan with a large AOI does not count them
             "tiles_outside_aoi": sum(plan.skipped or 0 for plan in plans),
             "disk_bytes": sum(plan.disk_bytes for plan in plans),

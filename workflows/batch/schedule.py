@@ -53,10 +53,8 @@ from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
-from segment_tiles.workflows.plans.record import settings_of
 from segment_tiles.workflows.run.listener import Listener
-from segment_tiles.workflows.run.request import checked_scene
-from segment_tiles.workflows.scenes.scene_statistics import scaled_scene
+from segment_tiles.workflows.run.request import settings_asked
 
 clean_log_records()  # before Prefect keeps the first
 CLIENT = "SEGMENT_TILES_SCHEDULE_PROCESS"
@@ -211,7 +209,7 @@ def job_key(job: Job) -> str | None:
     try:
         if job.mosaic is not None:
             write_mosaic(job.mosaic, Path(config.source))
-        settings = settings_of(config, scaled_scene(checked_scene(config), None))
+        settings = settings_asked(config)
     except SegmentTilesError:
         return None  # the task says what is wrong
     asked = [settings, str(config.out), config.formats, config.device, config.precision, config.batch]

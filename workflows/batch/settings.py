@@ -15,9 +15,11 @@ from pydantic import (
     model_validator,
 )
 
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.batch.keys import fields_of
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import options_of
+from segment_tiles.workflows.options.pixels import AskedMask, parse_mask
 
 GroupKey = Literal["tile", "date"]
 Resampling = Literal["nearest", "bilinear", "cubic", "cubicspline", "lanczos", "average", "mode"]
@@ -43,8 +45,37 @@ else:
     _OptionsOfRun = create_model("_OptionsOfRun", __base__=_Keys, **fields_of(options_of(RunConfig)))
 
 
+class MaskSettings(_Keys):
+    """Another model whose classes limit what is computed and written."""
+
+    model: str = Field(description="Bundled model, or folder of a model package.")
+    classes: tuple[str, ...] = Field(default=(), description="Its classes that are left out.")
+    keep: tuple[str, ...] = Field(default=(), description="Its classes that are kept, in place of `classes`.")
+
+    @model_validator(mode="after")
+    def _has_classes(self) -> Self:
+        if bool(self.classes) == bool(self.keep):
+            msg = "a mask has classes that are left out, or classes to keep: give one of the two lists"
+            raise ValueError(msg)
+        self.asked(self.model)
+        return self
+
+    def asked(self, model: str) -> str:
+        """Return it as on the command line, with the model under this name."""
+        try:
+            return parse_mask(AskedMask(model, self.classes or self.keep, bool(self.keep)).text)
+        except UsageError as error:
+            msg = "give each class once, by its name"
+            raise ValueError(msg) from error
+
+
 class RunSettings(_OptionsOfRun):
-    """How a scene is run: the options of `segment-tiles run`, under the same names."""
+    """How a scene is run: the options of `segment-tiles run`, under the same names; of `--mask-model` in parts."""
+
+    mask: MaskSettings | None = Field(
+        default=None,
+        description="Another model, computed first: pixels of these classes of it are left out of the map.",
+    )
 
     def given(self) -> dict[str, Any]:
         """Return what the user wrote, by the names of the fields."""

@@ -67,6 +67,7 @@ class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     grid: Literal["source", "model"] | None
     mpp: float | None
     source_mpp: float | None
+    mask_model: str | None
     z: int | None
     t: int | None
     rpc_height: float | None

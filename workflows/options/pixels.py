@@ -1,4 +1,4 @@
-"""The options on pixels, declared once: which of a source are read, and on which grids a result and its files lie."""
+"""The options on pixels, declared once: which are read, which another model leaves out, and on which grids maps lie."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import split_names
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.options.declare import option
 from segment_tiles.workflows.options.parsers import parse_resolution
@@ -77,6 +78,77 @@ class PixelSettings:
     def metres(self) -> float | None:
         """Metres per pixel that are asked for by number."""
         return None if isinstance(self.resolution, str) else self.resolution
+
+
+KEEP: Final = "keep="
+"""Before the classes of a mask, if they are what is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedMask:
+    """A model whose classes limit another's map, and which of them; nothing is looked at yet."""
+
+    model: str
+    """Bundled model, or folder of a package."""
+    classes: tuple[str, ...]
+    """Names, one or more."""
+    keeps: bool = False
+    """Whether the map has these classes alone; else it has all but these."""
+
+    @property
+    def text(self) -> str:
+        """As on the command line."""
+        names = ",".join(
+            f'"{name}"' if "," in name or name.startswith(KEEP) else name for name in self.classes
+        )
+        return f"{self.model}:{KEEP if self.keeps else ''}{names}"
+
+
+def parse_mask(text: str) -> str:
+    """Return a mask such as ``clouds:cloud,shadow`` or ``coast:keep=land`` without needless spaces.
+
+    Raises
+    ------
+    UsageError
+        If it has no model, no class, or one twice.
+
+    >>> parse_mask("clouds: cloud, shadow"), parse_mask("./coast:keep=land")
+    ('clouds:cloud,shadow', './coast:keep=land')
+    """
+    return _asked_mask(text).text
+
+
+def _asked_mask(text: str) -> AskedMask:
+    before, quote, quoted = text.partition('"')  # a name in quotes may have a colon
+    model, colon, rest = before.rpartition(":")
+    named = (rest + quote + quoted).strip()
+    keeps = named.startswith(KEEP)
+    names = split_names(named.removeprefix(KEEP))
+    if not colon or not model.strip() or not all(names) or len(set(names)) < len(names):
+        msg = (
+            f"--mask-model is {text[:80]!r}; give a model and the classes that are left out, such as "
+            "clouds:cloud,shadow, or those that are kept: coast:keep=land"
+        )
+        raise UsageError(msg)
+    return AskedMask(model.strip(), names, keeps)
+
+
+@dataclass(frozen=True, kw_only=True)  # with slots it could not stand beside other settings
+class MaskSettings:
+    """Another model whose classes limit what is computed and written, as tissue does."""
+
+    mask_model: str | None = option(
+        "Another model, computed first: pixels of these classes of it are left out; NAME:keep=CLASS: all others are.",
+        default=None,
+        metavar="NAME:CLASS,..",
+        parse=parse_mask,
+        in_jobs=False,  # there it is `mask`, with a key for each part
+    )
+
+    @property
+    def mask(self) -> AskedMask | None:
+        """What is asked for; None if nothing is."""
+        return None if self.mask_model is None else _asked_mask(self.mask_model)
 
 
 @dataclass(frozen=True, kw_only=True)  # with slots it could not stand beside other settings

@@ -7,6 +7,7 @@
                              computed.json and store.json when it is whole;
                              made.json: which files of formats are not made as usual;
                              of a volume voxels.zarr, until the end
+    out/mask/                the same of the run of another model, whose classes limit this one
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from segment_tiles.workflows.output_folder.lock import LOCK_FILES, held_folder
 from segment_tiles.workflows.output_folder.made import files_by_class, remove_files
 
 OWN_FOLDER = ".segment-tiles"
+MASK_FOLDER = "mask"
+"""Of the run of a mask, in the output directory of the run that it limits."""
 RESULTS = (
     "classes.zarr", "classes.tif", "classes.tif.aux.xml", "classes.qml", "preview.png", "report.json", "item.json",
     "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm", "confidence.tif", "scores.tif",
@@ -81,6 +84,16 @@ class OutputDirectory:
     def store(self) -> Path:
         """The Zarr store, whole."""
         return self.path / "classes.zarr"
+
+    @property
+    def mask(self) -> Path:
+        """Output directory of the run of another model whose classes limit this one."""
+        return self.path / MASK_FOLDER
+
+    @property
+    def mask_fingerprint(self) -> Path:
+        """Fingerprint of that run, once it is whole."""
+        return self.own / "mask.json"
 
     @property
     def report(self) -> Path:
@@ -152,6 +165,8 @@ class OutputDirectory:
             remove(result)  # of labels inside their source only the link
         for tiles in self.path.glob(".*.tiles"):
             remove(tiles)
+        if (self.mask / OWN_FOLDER).is_dir():
+            remove(self.mask)
 
     @contextlib.contextmanager
     def locked_for(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import SHARD_ROWS
 from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.mask_area import mask_bytes
 
 SMALLEST_READ_CACHE = 8 * 2**20
 """Bytes of GDAL's cache where rows of source chunks are small."""
@@ -81,6 +82,7 @@ def memory_of_region(
     program: int,
     batch: int,
     thumbnail: int = 0,
+    mask_code: int = 0,
 ) -> MemoryPlan:
     """Return the bytes that a Region of this width takes; its height does not matter.
 
@@ -96,6 +98,8 @@ def memory_of_region(
         Measured bytes.
     thumbnail
         Bytes of what is kept for a picture of the source.
+    mask_code
+        Bytes of a code in the map of another model that limits this one; 0: there is none.
     """
     lattice, spec, read = cut.lattice, cut.spec, cut.read_for(region)
     indices = lattice.columns.covering(read.column, read.column_stop)
@@ -109,7 +113,8 @@ def memory_of_region(
         4 * classes * lattice.shared * (width + 2 * lattice.tile),
         INPUT_BANDS * lattice.tile * width * (pixel + 2)
         + HANDLES_AT_MOST * spec.work_bytes
-        + _mask_bytes(cut),
+        + _mask_bytes(cut)
+        + (mask_bytes(region.width, mask_code) if mask_code else 0),
         cut_cache_bytes(cut, width),
         per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width)
         + thumbnail,

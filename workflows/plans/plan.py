@@ -58,12 +58,25 @@ class Plan:
     """Estimate of what the results take on disk."""
     regions_of_cuts: tuple[tuple[Window, ...], ...]
     """Of every Cut: Regions on each of its planes."""
+    mask: Plan | None = None
+    """Of the run of another model before it, whose classes limit this one."""
+
+    @property
+    def all_tiles(self) -> int:
+        """Tiles with those of the mask."""
+        return self.tiles + (0 if self.mask is None else self.mask.tiles)
 
     @property
     def expected_seconds(self) -> float:
         """Tiles that are computed times the measured seconds of one; reading and writing hide behind."""
         at_once = min(self.workers, len(self.regions) * len(self.scene.result.slabs()))
-        return (self.tiles - (self.skipped or 0)) * self.probe.seconds_per_tile / at_once
+        own = (self.tiles - (self.skipped or 0)) * self.probe.seconds_per_tile / at_once
+        return own + (0.0 if self.mask is None else self.mask.expected_seconds)
+
+    def after(self, mask: Plan) -> Plan:
+        """Return the Plan of a run that has its mask computed first: memory is taken by one after the other."""
+        memory = max(self.memory, mask.memory, key=lambda plan: plan.total)
+        return replace(self, mask=mask, memory=memory, disk_bytes=self.disk_bytes + mask.disk_bytes)
 
 
 def make_plan(
@@ -104,7 +117,7 @@ def make_plan(
     with_scores = int(config.scores or scene.is_composed or scene.has_masks) + int(scene.has_masks)
     finishing = finishing_bytes(config, scene)
     costs = [
-        _Costs(cut, scene.manifest.classes, probe, finishing, with_scores, config.formats)
+        _Costs(cut, scene.manifest.classes, probe, finishing, with_scores, config.formats, _mask_code(scene))
         for cut in scene.cuts
     ]
     parts = [_CutPlan.of(each, area, limit - held, workers) for each in costs]
@@ -164,6 +177,7 @@ class _Costs:
     finishing: int
     with_scores: int
     formats: Sequence[str]
+    mask_code: int
 
     def memory(self, region: Window) -> MemoryPlan:
         """Return the bytes that a Region of a plane takes, in pixels of the result."""
@@ -177,6 +191,7 @@ class _Costs:
             program=self.probe.program_bytes,
             batch=self.probe.batch_bytes,
             thumbnail=0 if grid is None else grid.nbytes(self.cut.spec.dtype),
+            mask_code=self.mask_code,
         )
         return replace(planned, finishing=self.finishing)
 
@@ -258,6 +273,11 @@ def finishing_bytes(config: RunConfig, scene: Scene) -> int:
 def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
     table = scene.classes
     return takes(table.count - 1, config.dicom_seg) * pixels * int(np.dtype(table.dtype).itemsize)
+
+
+def _mask_code(scene: Scene) -> int:
+    """Return the bytes of a code in the map of the mask; 0 if there is none."""
+    return 0 if scene.mask is None else int(np.dtype(scene.mask.scene.classes.dtype).itemsize)
 
 
 def _skipped(cut: Cut, regions: Sequence[Window], area: Area | None) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
@@ -31,8 +31,11 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
 from segment_tiles.workflows.scenes.registry import kind_named
-from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.scene import Scene, SceneMask
 from segment_tiles.workflows.scenes.scene_statistics import scaling_settings, shown_scalings
+
+MASK_IDENTITY: Final = {"--model", "model.json", "--bands", "--tile", "--overlap"}
+"""Settings of the run of a mask that always stand in the record of the run that it limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,11 @@ class RunRecord:
 
 def settings_of(config: RunConfig, scene: Scene) -> dict[str, Any]:
     """Return the settings of a run that are known before the probe, as plain JSON values."""
+    own = _own_settings(config, scene)
+    return own if scene.mask is None else own | _mask(own, scene.mask)
+
+
+def _own_settings(config: RunConfig, scene: Scene) -> dict[str, Any]:
     return {
         "source": source_name(scene.uri),
         "source version": source_version(scene.uri, overviews=reads_overviews(config.level, scene.view)),
@@ -95,6 +103,17 @@ def _thresholds(scene: Scene) -> dict[str, Any]:
     names = scene.manifest.classes.names
     found: dict[str, Any] = {"--threshold": {names[code]: byte for code, byte in scene.decision.thresholds}}
     return found | ({} if scene.decision.unsure is None else {"--unsure": scene.decision.unsure})
+
+
+def _mask(own: Mapping[str, Any], mask: SceneMask) -> dict[str, Any]:
+    """Return which classes of which model limit a run, and what of that model's run is not as in the run's own."""
+    settings = settings_of(mask.config, mask.scene)
+    found: dict[str, Any] = {f"mask {'keeps' if mask.keeps else 'leaves out'}": sorted(mask.names)}
+    for name in sorted(own.keys() | settings.keys()):
+        # the version is compared by the record of the mask: with overviews it may be another one of the same file
+        if name != "source version" and (name in MASK_IDENTITY or own.get(name) != settings.get(name)):
+            found[f"mask {name}"] = settings.get(name)
+    return found
 
 
 def _pixels(scene: Scene) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.workflows.regions.loaded_model import ModelRequest
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
 from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.mask_area import MaskedClasses
 
 Progress = Callable[[int, int], None]
 """Told of tiles computed and tiles skipped since the last call."""
@@ -51,6 +52,8 @@ class RegionTask:
     """Mask or vector file that limits it to tissue."""
     area_checksums: AreaChecksums = (None, None)
     """Of the files of AOI and tissue, when the run was begun."""
+    mask: MaskedClasses | None = None
+    """Finished map of another model that limits it."""
     decision: Decision | None = None
     """Thresholds by which classes are given; None: the highest score wins."""
     reclass: Reclass | None = None

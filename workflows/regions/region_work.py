@@ -136,7 +136,7 @@ class RegionWork:
         self._roi = task.cut.roi
         self._shard_rows, _ = shard_shape(self._roi.width)
         cut = task.cut
-        area = computed_area(task.aoi, task.tissue, cut.grid_spec, task.area_checksums)
+        area = computed_area(task.aoi, task.tissue, cut.grid_spec, task.area_checksums, task.mask)
         self._pixels = ResultPixels(mask, area)
         self._area = area if area is None or cut.result_grid is None else ComputedArea(area, cut.map)
 

@@ -23,7 +23,7 @@ from segment_tiles.workflows.results.finished_report import MADE_WITH
 from segment_tiles.workflows.results.formats.decided import Decided
 from segment_tiles.workflows.results.formats.table import format_of_file
 from segment_tiles.workflows.results.picture import PREVIEW
-from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.scene import Scene, SceneMask
 
 ITEM = "item.json"
 """Name of the item in the output directory."""
@@ -43,6 +43,7 @@ def write_run_item(directory: OutputDirectory, scene: Scene, report: Mapping[str
         source_name=title_of(scene.uri.rstrip("/")),
         model=portable_href(str(scene.model_folder / MANIFEST_FILE), directory.path),
         model_name=scene.manifest.name,
+        mask=None if scene.mask is None else _mask(scene.mask, directory.path),
         created=datetime.now(UTC),
         software={"segment-tiles": report["version"], **report["versions"]},
     )
@@ -55,6 +56,13 @@ def write_run_item(directory: OutputDirectory, scene: Scene, report: Mapping[str
         pixel_counts=_pixel_counts(report),
         provenance=provenance,
     )
+
+
+def _mask(mask: SceneMask, folder: Path) -> tuple[str | None, str, str]:
+    names = ", ".join(mask.names)
+    did = f"limited to {names}" if mask.keeps else f"with {names} left out"
+    own = mask.scene
+    return portable_href(str(own.model_folder / MANIFEST_FILE), folder), own.manifest.name, did
 
 
 def check_run_item(directory: OutputDirectory) -> None:

@@ -35,6 +35,7 @@ def run_report(
     *,
     directory: OutputDirectory,
     not_finite: int = 0,
+    mask: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the report as plain JSON values.
 
@@ -54,6 +55,8 @@ def run_report(
         Holds the class map, of which a part may have to be counted again.
     not_finite
         Pixels that hold data and are nodata, for the network gave them no score that is a number.
+    mask
+        What became of the run of another model whose classes limit this one; None: there is none.
     """
     scene, probe = plan.scene, plan.probe
     kind = kind_named(scene.kind)
@@ -67,6 +70,7 @@ def run_report(
         "fingerprint": record.fingerprint,
         "source": kind.facts(scene),
         "model": _model(plan, regions),
+        **({} if mask is None else {"mask": dict(mask)}),
         "settings": dict(record.settings),
         "choices": {
             **record.choices,

@@ -53,8 +53,9 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "bands": list(scene.bands),
         "model": scene.manifest.name,
         "lattice": {"tile": lattice.tile, "overlap": lattice.overlap, "stride": lattice.columns.stride},
-        "tiles": plan.tiles,
+        "tiles": plan.all_tiles,
         "skipped": plan.skipped,
+        **_mask(plan),
         "workers": plan.workers,
         "regions": [asdict(region) for region in plan.regions],
         "memory": {**asdict(plan.memory), "total": plan.memory.total, "limit": plan.memory_limit},
@@ -66,6 +67,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "source": kind_named(scene.kind).summary(scene),
             "model": f"{scene.manifest.name}, {counted(scene.manifest.classes.count, 'class', 'classes')}",
             **_scaling(scene),
+            **_mask_summary(plan),
             "tiles": f"{plan.tiles:,} of {lattice.tile} px, overlap {lattice.overlap} px, skipped {skipped}",
             "regions": f"{len(plan.regions)}, up to {max(r.width for r in plan.regions):,} px wide, "
             f"{min(plan.workers, len(plan.regions))} at a time",
@@ -78,6 +80,26 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             **({"warnings": "\n".join(scene.warnings)} if scene.warnings else {}),
         },
     }
+
+
+def _mask(plan: Plan) -> dict[str, Any]:
+    """Return the Plan of the run of a mask; {} if there is none."""
+    mask, planned = plan.scene.mask, plan.mask
+    if mask is None or planned is None:
+        return {}
+    kept = {"classes": list(mask.names), "are": "kept" if mask.keeps else "left out"}
+    tiles = {"tile": planned.scene.lattice.tile, "tiles": planned.tiles, "skipped": planned.skipped}
+    return {"mask": {"model": mask.scene.manifest.name, **kept, **tiles, "probe": asdict(planned.probe)}}
+
+
+def _mask_summary(plan: Plan) -> dict[str, str]:
+    mask, planned = plan.scene.mask, plan.mask
+    if mask is None or planned is None:
+        return {}
+    names = ", ".join(mask.names)
+    rule = f"{names} alone" if mask.keeps else f"all but {names}"
+    tiles = f"{planned.tiles:,} of {planned.scene.lattice.tile} px more"
+    return {"mask": f"{mask.scene.manifest.name}, which leaves {rule}; {tiles}"}
 
 
 def _scaling(scene: Scene) -> dict[str, str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.reclass import check_codes_of_run, reclass_of
+from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
+from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.pipeline.sources.protocol import notes_of
@@ -20,10 +25,10 @@ from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read
 from segment_tiles.workflows.results.formats.check import checked_formats
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.decided import decided_scene
-from segment_tiles.workflows.scenes.registry import open_scene
-from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.registry import kind_named, open_scene
+from segment_tiles.workflows.scenes.scene import Scene, SceneMask
 from segment_tiles.workflows.scenes.scene_statistics import scaled_scene
-from segment_tiles.workflows.scenes.stack_source import with_resolved_source
+from segment_tiles.workflows.scenes.stack_source import said_of_mask, with_resolved_source
 from segment_tiles.workflows.sizes_check import check_batch, check_executor_options
 
 
@@ -43,12 +48,31 @@ def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
         Wherever ``segment`` would refuse to start.
     """
     config, scene = checked_request(config, with_output=with_output)
-    probe = planned_probe(scene, compute_options(config))
-    area = computed_area(config.aoi, scene.tissue, scene.grid_spec)
-    plan = make_plan(config, scene, probe, area, workers=config.workers or 1)
+    plan = _planned(config, scene)
+    if scene.mask is not None:
+        plan = plan.after(plan_of_mask(scene.mask))
     if with_output:
         check_space(plan, config.out)
     return plan
+
+
+def plan_of_mask(mask: SceneMask) -> Plan:
+    """Return the Plan of the run of a mask.
+
+    Raises
+    ------
+    PlanError
+        If memory cannot hold it.
+    """
+    with said_of_mask(mask.config.model):
+        return _planned(mask.config, mask.scene)
+
+
+def _planned(config: RunConfig, scene: Scene) -> Plan:
+    probe = planned_probe(scene, compute_options(config))
+    # what a mask leaves is not known before it is computed
+    area = computed_area(config.aoi, scene.tissue, scene.grid_spec)
+    return make_plan(config, scene, probe, area, workers=config.workers or 1)
 
 
 def checked_request(config: RunConfig, *, with_output: bool = True) -> tuple[RunConfig, Scene]:
@@ -72,11 +96,11 @@ def checked_request(config: RunConfig, *, with_output: bool = True) -> tuple[Run
     """
     config = with_resolved_source(config)
     if not with_output:
-        return _tuned_scene(config, None)
+        return _masked(*_tuned_scene(config, None), with_output=False)
     directory = OutputDirectory(config.out)
     directory.check()
     record = None if config.restart else read_record(directory.record)
-    config, scene = _tuned_scene(config, record)
+    config, scene = _masked(*_tuned_scene(config, record))
     if record is not None:
         check_same_run(record, settings_of(config, scene), config, config.out)
     return config, scene
@@ -107,6 +131,57 @@ def _tuned_scene(config: RunConfig, record: RunRecord | None) -> tuple[RunConfig
         config, scene = tuned, checked_scene(tuned)
     formats = checked_formats(config, scene)
     return replace(config, formats=formats), scaled_scene(scene, None if record is None else record.settings)
+
+
+def settings_asked(config: RunConfig) -> dict[str, Any]:
+    """Return the settings of the fingerprint of a run, without what its output directory holds.
+
+    Raises
+    ------
+    SegmentTilesError
+        As `checked_request`.
+    """
+    config = with_resolved_source(config)
+    scene = scaled_scene(checked_scene(config), None)
+    return settings_of(*_masked(config, scene, with_output=False))
+
+
+def _masked(config: RunConfig, scene: Scene, *, with_output: bool = True) -> tuple[RunConfig, Scene]:
+    """Return a checked run with the run of the model of its mask, as checked, if it has one.
+
+    Raises
+    ------
+    SegmentTilesError
+        As `checked_request`, saying that it is about that model.
+    """
+    if config.mask is None:
+        return config, scene
+    with said_of_mask(config.mask.model):
+        asked = kind_named(scene.kind).mask_run(config, scene, config.mask)
+        manifest = load_manifest(find_model(asked.model))
+        check_class_names(config.mask.classes, manifest.classes, manifest.name)
+        folder = OutputDirectory(asked.out)
+        if with_output:
+            folder.check()
+        record = read_record(folder.record) if with_output and not config.restart else None
+        asked, of_mask = _tuned_scene(asked, record)
+    mask = SceneMask(asked, of_mask, config.mask.classes, config.mask.keeps)
+    warnings = [mask.said(text) for text in of_mask.warnings if text not in scene.warnings]
+    return config, replace(scene, mask=mask, warnings=(*scene.warnings, *warnings))
+
+
+def check_class_names(names: Sequence[str], table: ClassTable, model: str) -> None:
+    """Refuse names of classes that a model has not.
+
+    Raises
+    ------
+    UsageError
+        With the first of them, and those that it has.
+    """
+    for name in names:
+        if name not in table.names:
+            msg = f"model {model} has no class {name!r}; it has {', '.join(table.names)}"
+            raise UsageError(msg)
 
 
 def checked_scene(config: RunConfig) -> Scene:

@@ -15,6 +15,7 @@ from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, RunPaths
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.plans.compute.model_probe import (
     Measured,
     compute_options,
@@ -35,15 +36,17 @@ from segment_tiles.workflows.regions.loaded_model import ModelRequest
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.results.report import not_finite_warning, run_report, write_report
 from segment_tiles.workflows.run.in_flight import ALONE, Alone
-from segment_tiles.workflows.run.listener import Listener
+from segment_tiles.workflows.run.listener import Listener, RunResult
+from segment_tiles.workflows.run.mask import Masked, Segment, run_mask
 from segment_tiles.workflows.run.one_version import on_one_version
-from segment_tiles.workflows.run.request import check_space
+from segment_tiles.workflows.run.request import check_space, plan_of_mask
 from segment_tiles.workflows.run.scene_probe import probe_scene
 from segment_tiles.workflows.run.taken_up import begin, require_whole
 from segment_tiles.workflows.scenes.computed_area import absolute_file, computed_area
 from segment_tiles.workflows.scenes.kind import Kind, WorkStore
+from segment_tiles.workflows.scenes.mask_area import MaskedClasses
 from segment_tiles.workflows.scenes.registry import kind_named
-from segment_tiles.workflows.scenes.scene import Scene, absolute_uri
+from segment_tiles.workflows.scenes.scene import Scene, SceneMask, absolute_uri
 
 MEASURED_ONCE: Final = "precision and backend, measured once for this model and machine"
 CALIBRATED_ONCE: Final = "calibration for int8, once for this model; it may take some minutes"
@@ -65,6 +68,8 @@ class Run:
     """Version of the source, when this start began."""
     listener: Listener
     """Told how it goes."""
+    segment: Segment
+    """Does another run: that of its mask."""
     started: float
     """``perf_counter`` at the start of the run."""
     in_flight: Alone = ALONE
@@ -75,6 +80,8 @@ class Run:
     """Whether this start began it."""
     notes: tuple[str, ...] = ()
     """What the user should know of what an earlier start left."""
+    masked: Masked | None = None
+    """What became of its mask."""
     waited: float = 0.0
     """Seconds until others in flight let it compute."""
 
@@ -100,26 +107,42 @@ class Run:
         paths = self._paths()
         executor.check(paths)
         measured = self._measured(executor, paths)
-        probe = measured.probe
         warnings = [*self.scene.warnings, *map(without_secrets, measured.notes)]
         for text in warnings:
             self.listener.warn(text)
-        checksums = area_checksums(self.settings)
-        area = computed_area(self.config.aoi, self.scene.tissue, self.scene.grid_spec, checksums)
-        plan = make_plan(
-            self.config, self.scene, probe, area, workers=capacity.workers, worker_memory=capacity.memory
-        )
+        mask, plan = self.scene.mask, self._planned(measured.probe, capacity)
+        plan = plan if mask is None else plan.after(plan_of_mask(mask))
         check_space(plan, self.directory.path)
         self._begin(plan)
         for network in measured.calibrated:
             network.write(copy_path(self.directory.own, network.checksum))
         seconds = {"prepare": perf_counter() - self.started}
+        is_done = self.directory.store.exists()
+        if mask is not None:
+            self.masked = self._mask(mask, executor)
+            warnings += self.masked.notes
+            seconds["mask"] = perf_counter() - self.started - seconds["prepare"]
+            if self.masked.failures:
+                return self._report(plan, [RegionReport(failures=self.masked.failures)], seconds, warnings)
+            plan = self._planned(measured.probe, capacity, mask.area).after(plan_of_mask(mask))
         self.listener.planned(plan)
         begun = perf_counter()
-        is_done = self.directory.store.exists()
         regions = [] if is_done else self._do_regions(plan, paths, executor, capacity)
         seconds["segment"] = perf_counter() - begun - self.waited
         return self._report(plan, regions, seconds, warnings)
+
+    def _mask(self, mask: SceneMask, executor: Executor) -> Masked:
+        def do(config: RunConfig, listener: Listener) -> RunResult:
+            return self.segment(config, listener, executor, self.in_flight)
+
+        return run_mask(mask, self.directory, self.listener, self.scene.warnings, do)
+
+    def _planned(self, probe: Probe, capacity: Capacity, mask: MaskedClasses | None = None) -> Plan:
+        """Return the Plan; without the finished map of a mask as if that left all."""
+        config, scene, checksums = self.config, self.scene, area_checksums(self.settings)
+        area = computed_area(config.aoi, scene.tissue, scene.grid_spec, checksums, mask)
+        workers, memory = capacity.workers, capacity.memory
+        return make_plan(config, scene, probe, area, workers=workers, worker_memory=memory)
 
     def _begin(self, plan: Plan) -> None:
         """Keep the record, and of a new run make the stores."""
@@ -203,6 +226,7 @@ class Run:
         report = run_report(
             plan, self.record, shards, regions, seconds, [*warnings, *self.notes],
             directory=self.directory, not_finite=not_finite,
+            mask=None if self.masked is None else self.masked.summary(),
         )  # fmt: skip
         if report["failures"]:
             seconds["total"] = perf_counter() - self.started
@@ -244,6 +268,7 @@ class Run:
                 aoi=None if config.aoi is None else config.aoi.absolute(),
                 tissue=absolute_file(scene.tissue),
                 area_checksums=area_checksums(self.record.settings),
+                mask=None if scene.mask is None else scene.mask.area,
                 # classes of several Cuts are decided later, from their scores
                 decision=None if scene.is_composed else scene.decision,
                 reclass=None if scene.is_composed else scene.reclass,

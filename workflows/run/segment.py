@@ -83,7 +83,7 @@ def segment(
     begin_reading(config.source, known.before, anew=True)
     with logged_as(scene=shown_name(config.source)), known.guard.applied():
         finished_by = executor if leaves_finishing else None
-        heard = LoggedListener(listener)
+        heard = listener if isinstance(listener, LoggedListener) else LoggedListener(listener)
         return _segment(config, known, with_overviews, heard, executor, started, in_flight, finished_by)
 
 
@@ -116,7 +116,8 @@ def _segment(
     known = with_overviews if reads_overviews(config.level, scene.view) else known
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
-        run = Run(config, scene, directory, settings_of(config, scene), known, listener, started, in_flight)
+        settings = settings_of(config, scene)
+        run = Run(config, scene, directory, settings, known, listener, segment, started, in_flight)
         require_equal(scene.uri, known.before, run.settings["source version"])
         return _done(run, asked, executor, finished_by)
 

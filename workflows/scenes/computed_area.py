@@ -1,7 +1,8 @@
-"""What a run is limited to: its AOI and the tissue of its slide, as one area."""
+"""What a run is limited to: its AOI, the tissue of its slide, and what a mask leaves, as one area."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +15,30 @@ from segment_tiles.pipeline.sources.areas.area_of_interest import Area, read_are
 from segment_tiles.pipeline.sources.areas.tissue import TissueArea, TissueMask
 from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
 from segment_tiles.pipeline.sources.protocol import notes_of
+from segment_tiles.workflows.scenes.mask_area import MaskedClasses
 
 AreaChecksums = tuple[str | None, str | None]
 """Of the files of AOI and tissue when a run began; None: there is no file, or it is not compared."""
 
 
 class SharedArea:
-    """What two areas have in common."""
+    """What several areas have in common."""
 
-    def __init__(self, first: Area, second: Area) -> None:
-        self._first, self._second = first, second
-        self.notes = (*notes_of(first), *notes_of(second))
+    def __init__(self, areas: Sequence[Area]) -> None:
+        self._areas = areas
+        self.notes = tuple(note for area in areas for note in notes_of(area))
         """What the user should know of their files."""
 
     def meets(self, window: Window) -> bool:
-        """Return whether both meet a window."""
-        return self._first.meets(window) and self._second.meets(window)
+        """Return whether all meet a window."""
+        return all(area.meets(window) for area in self._areas)
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
-        """Return which pixels of a window are in both: rows x columns."""
-        return self._first.mask(window) & self._second.mask(window)
+        """Return which pixels of a window are in all: rows x columns."""
+        shared = self._areas[0].mask(window)
+        for area in self._areas[1:]:
+            shared = shared & area.mask(window)
+        return shared
 
 
 def computed_area(
@@ -41,6 +46,7 @@ def computed_area(
     tissue: TissueMask | Path | None,
     spec: RasterSpec,
     checksums: AreaChecksums = (None, None),
+    mask: MaskedClasses | None = None,
 ) -> Area | None:
     """Return what is computed of a raster; None: all of it.
 
@@ -54,6 +60,8 @@ def computed_area(
         Of the raster.
     checksums
         What the files must be: they are read for every part of a run, and one map is made of one AOI.
+    mask
+        Finished map of another model that limits it, or None.
 
     Raises
     ------
@@ -61,6 +69,8 @@ def computed_area(
         If a file cannot be read or lies outside the raster.
     AreaChangedError
         If a file is another than when the run began.
+    OutputError
+        If the map of the mask is not there.
     """
     areas: list[Area] = []
     if aoi is not None:
@@ -69,8 +79,10 @@ def computed_area(
         areas.append(TissueArea(tissue, spec.height, spec.width))
     elif tissue is not None:
         areas.append(_area_of_file(tissue, spec, "--tissue", checksums[1]))
-    if len(areas) == 2:
-        return SharedArea(areas[0], areas[1])
+    if mask is not None:
+        areas.append(mask.open())
+    if len(areas) > 1:
+        return SharedArea(areas)
     return areas[0] if areas else None
 
 

@@ -14,11 +14,14 @@ from typing import Any, ClassVar
 
 import zarr
 
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.pixels import AskedMask
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.scenes.cut import Cut
 from segment_tiles.workflows.scenes.scene import Models, Scene
@@ -184,6 +187,29 @@ class Kind(ABC):
     def settings(self, scene: Scene) -> dict[str, Any]:
         """Return what only runs of this Kind have in their fingerprint; default nothing."""
         return {}
+
+    def mask_run(self, config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
+        """Return the run of a model whose classes limit the map of a scene, on the same grid; default there is none.
+
+        Parameters
+        ----------
+        config, scene
+            Of the run that is limited.
+        asked
+            The model, and which of its classes.
+
+        Raises
+        ------
+        UsageError
+            If such sources have no masks.
+        SourceError, ModelError
+            If source or model cannot be opened.
+        """
+        msg = (
+            f"{shown_name(config.source)} is a {self.name}, whose map no mask limits; give a raster or a slide, or "
+            "leave it out"
+        )
+        raise UsageError(msg)
 
     def prepare(  # noqa: B027 - most Kinds need none
         self, scene: Scene, directory: OutputDirectory, stage: Callable[[str], None]

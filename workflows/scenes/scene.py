@@ -23,7 +23,9 @@ from segment_tiles.pipeline.names import is_stack
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.pipeline.sources.view import WHOLE, View
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.mask_area import MaskedClasses
 from segment_tiles.workflows.scenes.model_scaling import scaling_notes, with_asked_scaling
 
 Member = tuple[Path, ModelManifest]
@@ -62,6 +64,8 @@ class Scene:
     """Thresholds by which classes are given; None: the highest score wins."""
     reclass: Reclass | None = None
     """What becomes of the classes that are given; None: they stay."""
+    mask: SceneMask | None = None
+    """The run of another model whose classes limit this one."""
 
     @property
     def decided(self) -> ClassTable:
@@ -134,6 +138,36 @@ class Scene:
     def members(self) -> tuple[Member, ...]:
         """All models of the ensemble; mostly one."""
         return (self.model_folder, self.manifest), *self.companions
+
+
+@dataclass(frozen=True, slots=True)
+class SceneMask:
+    """The run of a model whose classes limit another run: its map lies on the same pixels as the other's."""
+
+    config: RunConfig
+    """What is asked for, into a folder of the other's output directory."""
+    scene: Scene
+    """The same source with that model."""
+    names: tuple[str, ...]
+    """Of the classes that are left out, or kept."""
+    keeps: bool
+    """Whether the other map has these alone; else it has all but these."""
+
+    def said(self, text: str) -> str:
+        """Return what the user should know of this run, as the other one says it."""
+        return f"mask model {self.scene.manifest.name}: {text}"
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Codes of these classes in the map of the mask."""
+        return tuple(entry.code for entry in self.scene.classes.classes if entry.name in self.names)
+
+    @property
+    def area(self) -> MaskedClasses:
+        """What workers need to know of it."""
+        return MaskedClasses(
+            OutputDirectory(self.config.out).store.absolute(), self.codes, self.keeps, self.scene.roi
+        )
 
 
 @dataclass(frozen=True, slots=True)

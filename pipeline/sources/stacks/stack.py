@@ -90,7 +90,8 @@ class StackSource:
         layered = {position for part in self.parts if part.is_layered for position in part.positions}
         marks = enumerate(self.spec.nodata)
         self._marks = tuple(None if position in layered else mark for position, mark in marks)
-        self._grid_of = grid.of
+        self.grid_of = grid.of
+        """File whose grid it is."""
 
     def read(self, window: Window) -> NDArray[Any]:
         """Return the values of a window: bands x rows x columns, of the type that holds those of all members."""
@@ -152,13 +153,13 @@ class StackSource:
     @property
     def details(self) -> dict[str, Any]:
         """What ``info`` tells of this stack beyond its spec."""
-        return stack_details(self.parts, self.spec, self._grid_of)
+        return stack_details(self.parts, self.spec, self.grid_of)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the members say that the user should know, and how they were brought onto the grid."""
         of_files = (note for part in self.parts for note in notes_of(part.source))
-        own = part_notes(self.parts, self.spec, self._grid_of)
+        own = part_notes(self.parts, self.spec, self.grid_of)
         if self._rule == "all":
             own += unhidden_note(self.parts, self.spec)
         return tuple(dict.fromkeys([*self._other_units, *own, *of_files]))

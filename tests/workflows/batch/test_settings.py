@@ -25,7 +25,9 @@ def test_settings_are_the_options_of_run() -> None:
     commands = getattr(typer.main.get_command(app), "commands", {})
     options = {name.removeprefix("--") for parameter in commands["run"].params for name in parameter.opts}
     keys = {field.alias for field in RunSettings.model_fields.values()}
-    assert keys == options - OF_ONE_RUN
+    assert keys == options - OF_ONE_RUN - {"mask-model"} | {"mask"}, (
+        "in a jobs file a mask has keys of its own"
+    )
 
 
 def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
@@ -42,7 +44,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "scores": True, "preview": False, "item": False,
         "connectivity": 8, "classes": ["a"], "background": "b", "majority": 3, "sieve": 25, "min-hole": "9px",
         "min-area": 1.5, "simplify": "2px", "right-angles": ["a"], "reclass": "a.csv", "split-by-class": True,
-        "threshold": ["land=0.4"], "unsure": 0.5,
+        "threshold": ["land=0.4"], "unsure": 0.5, "mask": {"model": "clouds", "classes": ["cloud", "a, b"]},
         "memory": "4GB", "workers": 2, "scheduler": "tcp://host:1", "cluster": "slurm.yaml", "trust": True,
     }  # fmt: skip
     settings = RunSettings.model_validate(values)
@@ -51,7 +53,8 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
     same = [
         field.name for field in fields(RunConfig) if getattr(config, field.name) == getattr(plain, field.name)
     ]
-    assert set(same) <= {"tuned"}  # comes from `tune`, not from the user
+    assert set(same) <= {"tuned", "mask_source", "lies_on"}  # of `tune` and of masks, not from the user
+    assert config.mask_model == 'clouds:cloud,"a, b"'
     assert config.formats == ("zarr", "cog")
     assert config.memory == 4 * 10**9
     assert config.reclass == tmp_path / "a.csv"

@@ -140,6 +140,8 @@ def test_what_is_declared_is_what_the_program_has() -> None:
     assert {entry.name for entry in RunConfig.__dataclass_fields__.values()} - set(options) == {
         "companions",
         "tuned",
+        "mask_source",
+        "lies_on",
     }
     assert options["blend"].choices == BLENDS
     assert options["nodata_rule"].choices == ("all", "any")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from segment_tiles.pipeline.errors import ModelError
@@ -39,7 +39,7 @@ def choose_bands(
         If the model takes another number of bands.
     """
     spec, notes = opened(config)
-    by_name = _by_name(config, manifest, spec, opened)
+    by_name = None if config.bands is not None else _by_name(config, manifest.bands, spec, opened)
     if by_name is not None and by_name != _numbers(spec):
         order = ",".join(str(band) for band in by_name)
         note = f"bands {order} are read, as their names {', '.join(manifest.bands)} say; --bands overrides"
@@ -80,22 +80,32 @@ def _numbers(spec: RasterSpec) -> tuple[int, ...]:
     return spec.band_numbers or tuple(range(1, spec.bands + 1))
 
 
+def named_bands(config: RunConfig, wanted: Sequence[str], opened: Opened) -> tuple[int, ...] | None:
+    """Return the bands of a source that have these names; None if one is missing.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be opened.
+    """
+    spec, _ = opened(config)
+    return _by_name(config, wanted, spec, opened)
+
+
 def _by_name(
-    config: RunConfig, manifest: ModelManifest, spec: RasterSpec, opened: Opened
+    config: RunConfig, wanted: Sequence[str], spec: RasterSpec, opened: Opened
 ) -> tuple[int, ...] | None:
     """Return the bands that have the names of the model's, among them one tagged alpha; None if one is missing."""
-    if config.bands is not None:
-        return None
-    found = _named(spec, manifest)
+    found = _named(spec, wanted)
     if found is None and config.alpha == "auto" and spec.band_names:
         everything, _ = opened(replace(config, alpha="band"))
-        found = _named(everything, manifest)
+        found = _named(everything, wanted)
     return found
 
 
-def _named(spec: RasterSpec, manifest: ModelManifest) -> tuple[int, ...] | None:
+def _named(spec: RasterSpec, of_model: Sequence[str]) -> tuple[int, ...] | None:
     names = [name.lower() for name in spec.band_names]
-    wanted = [name.lower() for name in manifest.bands]
+    wanted = [name.lower() for name in of_model]
     if not all(name in names for name in wanted):
         return None
     return tuple(_numbers(spec)[names.index(name)] for name in wanted)

@@ -18,12 +18,14 @@ from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, 
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.options.pixels import AskedMask
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.scenes.cut import Cut, Opener
 from segment_tiles.workflows.scenes.kind import Extent, Kind, Shards, Sizes, WorkStore
 from segment_tiles.workflows.scenes.model_pixels import model_mpp
 from segment_tiles.workflows.scenes.rasters.areas import codes_of, store_of
 from segment_tiles.workflows.scenes.rasters.describe import describe_raster
+from segment_tiles.workflows.scenes.rasters.mask import raster_mask
 from segment_tiles.workflows.scenes.rasters.opener import HANDLES_AT_MOST, RasterOpener
 from segment_tiles.workflows.scenes.rasters.opening import (
     check_resolution,
@@ -55,6 +57,10 @@ class RasterKind(Kind):
         refuse_volume_options(config)
         check_resolution(config)
         return open_plane(self.name, config, models, raster_resolution(config, models.manifest))
+
+    def mask_run(self, config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
+        """Return the run of that model over the same source."""
+        return raster_mask(config, scene, asked)
 
     def stores(self, scene: Scene, directory: OutputDirectory, *, with_scores: bool) -> list[WorkStore]:
         """Return the one store of the result."""

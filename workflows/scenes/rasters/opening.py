@@ -23,7 +23,7 @@ from segment_tiles.workflows.scenes.cut import Cut
 from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE, is_unlike, model_metres
 from segment_tiles.workflows.scenes.rasters.bands import choose_bands, opened_at
 from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
-from segment_tiles.workflows.scenes.rasters.result_grid import is_on_own_grid, own_grid
+from segment_tiles.workflows.scenes.rasters.result_grid import result_grid
 from segment_tiles.workflows.scenes.rasters.thumbnail import thumbnail_grid
 from segment_tiles.workflows.scenes.scene import Models, Scene, absolute_uri, type_warnings
 from segment_tiles.workflows.scenes.tissue import find_tissue
@@ -111,7 +111,7 @@ def _refuse_other_units(notes: Sequence[str], manifest: ModelManifest) -> None:
 def _cut(kind: str, config: RunConfig, models: Models, spec: RasterSpec, opener: RasterOpener) -> Cut:
     """Return the one Cut of a plane, read by the opener with this spec."""
     lattice = models.lattice(spec)
-    grid = own_grid(opener, spec) if is_on_own_grid(config, opener.view) else None
+    grid = result_grid(config, opener, spec)
     on_grid = spec if grid is None else grid.spec
     roi = roi_window(config.roi, on_grid)
     names = spec.band_names or models.manifest.bands

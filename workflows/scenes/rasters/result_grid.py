@@ -18,11 +18,13 @@ def is_on_own_grid(config: RunConfig, view: View) -> bool:
     return view.metres is not None if config.grid is None else config.grid == "source"
 
 
-def own_grid(opener: RasterOpener, spec: RasterSpec) -> ResultGrid | None:
-    """Return the grid of full resolution; None if the source is read on it.
+def result_grid(config: RunConfig, opener: RasterOpener, spec: RasterSpec) -> ResultGrid | None:
+    """Return the grid on which the result lies; None if the source is read on it.
 
     Parameters
     ----------
+    config
+        What is asked for: the map of a mask lies on the grid of the map that it limits.
     opener, spec
         Of the source as it is read.
 
@@ -32,15 +34,31 @@ def own_grid(opener: RasterOpener, spec: RasterSpec) -> ResultGrid | None:
         If it cannot be opened.
     """
     full = replace(opener, level=0, view=replace(opener.view, mpp=None, metres=None))
-    if full == opener:
+    if config.lies_on is not None:
+        level, view = config.lies_on
+        target = replace(opener, level=level, view=view)
+    else:
+        target = full if is_on_own_grid(config, opener.view) else opener
+    if target == opener:
         return None
-    source = full.handle()
-    try:
-        own = replace(source.spec, reductions=reductions_of(source))
-    finally:
-        source.close()
-    down, across = spec.downsample or (own.height / spec.height, own.width / spec.width)
+    own = _spec_of(target)
+    whole = own if target == full else _spec_of(full)
+    read, lying = _steps(spec, whole), _steps(own, whole)
+    down, across = read[0] / lying[0], read[1] / lying[1]
     if (down, across) == (1, 1):
         return None
     rows, columns = AxisMap(own.height, spec.height, down), AxisMap(own.width, spec.width, across)
-    return ResultGrid(own, GridMap(rows, columns), full)
+    return ResultGrid(own, GridMap(rows, columns), target)
+
+
+def _spec_of(opener: RasterOpener) -> RasterSpec:
+    source = opener.handle()
+    try:
+        return replace(source.spec, reductions=reductions_of(source))
+    finally:
+        source.close()
+
+
+def _steps(spec: RasterSpec, whole: RasterSpec) -> tuple[float, float]:
+    """Return pixels of full resolution, down and across, in one of a source as it is read."""
+    return spec.downsample or (whole.height / spec.height, whole.width / spec.width)

@@ -1,0 +1,197 @@
+"""The run of a mask beside the run that it limits: taken up, kept, told, counted, and refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import yaml
+
+from segment_tiles.cli.main import run_command_line
+from segment_tiles.pipeline.errors import ChangedRunError, UsageError
+from segment_tiles.pipeline.outputs.stores.store import open_store
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.executors import InProcess
+from segment_tiles.workflows.executors.interruption import Interruption
+from segment_tiles.workflows.options.pixels import parse_mask
+from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.run.request import plan_run
+from segment_tiles.workflows.run.segment import segment
+
+Call = Callable[..., Any]
+SETTINGS: dict[str, Any] = {"precision": "fp32", "device": "cpu", "formats": ("zarr",), "preview": False}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Blocks of a colour: the small model gives all classes."""
+    path = tmp_path_factory.mktemp("scene") / "scene.tif"
+    coarse = np.random.default_rng(0).integers(0, 255, (3, 8, 10), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=120, width=150, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(1, 0, 500000, 0, -1, 5600000),
+    ) as dataset:  # fmt: skip
+        dataset.write(coarse.repeat(16, 1).repeat(16, 2)[:, :120, :150])
+    return path
+
+
+@pytest.fixture(scope="module")
+def mask(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a copy of the model calls water is left out."""
+    return f"{shutil.copytree(small_model, tmp_path_factory.mktemp('mask') / 'mask')}:water"
+
+
+@pytest.fixture
+def config(scene: Path, small_model: Path, mask: str, tmp_path: Path) -> Call:
+    """The run as a configuration."""
+
+    def made(**changes: Any) -> RunConfig:
+        settings = {"mask_model": mask, "out": tmp_path / "out", **SETTINGS, **changes}
+        return RunConfig(source=str(scene), model=str(small_model), **settings)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(
+    scene: Path, small_model: Path, mask: str, quiet: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Its output directory, never interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    segment(RunConfig(str(scene), str(small_model), out, mask_model=mask, **SETTINGS), quiet)
+    return out
+
+
+def bytes_of(store: Path) -> dict[Path, bytes]:
+    return {path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+class Ends(InProcess):
+    """Fails at a Region, by its number, and notes into which store each would go."""
+
+    def __init__(self, at: int | None = None) -> None:
+        super().__init__()
+        self.stores: list[str] = []
+        self._at = at
+
+    def run(
+        self, tasks: Sequence[RegionTask], progress: Progress | None, interruption: Interruption
+    ) -> list[RegionReport]:
+        self.stores += [task.store.parent.parent.name for task in tasks]
+        if len(self.stores) == self._at:
+            raise KeyboardInterrupt
+        return super().run(tasks, progress, interruption)
+
+
+def test_both_are_taken_up_where_they_were(config: Call, quiet: Any, whole: Path, tmp_path: Path) -> None:
+    for at in (1, 2):  # in the mask, then in the map
+        with pytest.raises(KeyboardInterrupt):
+            segment(config(), quiet, Ends(at))
+    last = Ends()
+    segment(config(), quiet, last)
+    assert last.stores == ["out"], "the mask is not computed again"
+    again = Ends()
+    assert segment(config(), quiet, again).was_finished
+    assert not again.stores
+    for store in ("classes.zarr", "mask/classes.zarr"):
+        assert bytes_of(tmp_path / "out" / store) == bytes_of(whole / store)
+
+
+def test_a_mask_that_is_damaged_or_gone_is_computed_again(
+    config: Call, quiet: Any, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        segment(config(), quiet, Ends(2))
+    shard = next(path for path in (out / "mask/classes.zarr/classes/c").rglob("*") if path.is_file())
+    content = bytearray(shard.read_bytes())
+    content[40] ^= 1
+    shard.write_bytes(content)
+    for harm in (lambda: None, lambda: shutil.rmtree(out / "mask")):
+        harm()
+        with pytest.raises(KeyboardInterrupt):
+            segment(config(), quiet, stopped := Ends(2))
+        assert stopped.stores == ["mask", "out"]
+    segment(config(), quiet)
+    assert bytes_of(out / "classes.zarr") == bytes_of(whole / "classes.zarr")
+
+
+def test_other_classes_are_another_run(config: Call, quiet: Any, mask: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        segment(config(), quiet, Ends(2))
+    with pytest.raises(ChangedRunError, match=r"mask leaves out was \['water'\], is now \['tree'\]"):
+        segment(config(mask_model=mask.replace("water", "tree")), quiet)
+    with pytest.raises(ChangedRunError, match=r"mask leaves out was \['water'\], is now None"):
+        segment(config(mask_model=None), quiet)
+    made = segment(config(mask_model=None, restart=True), quiet).report
+    assert not [name for name in made["settings"] if name.startswith("mask")]
+    assert "mask" not in made
+    assert not (config().out / "mask").exists(), "what an earlier run left is thrown away"
+
+
+def test_report_item_and_plan_tell_of_it(config: Call, whole: Path) -> None:
+    report = json.loads((whole / "report.json").read_text())
+    codes = open_store(whole / "mask/classes.zarr")["classes"][:]
+    assert report["mask"]["pixels_left_out"] == (codes == 2).sum() > 1000
+    assert (report["mask"]["model"]["name"], report["mask"]["folder"]) == ("small", "mask")
+    assert report["classes"][2]["pixels"] == 0
+    item = pystac.Item.from_file(str(whole / "item.json"))
+    assert item.properties["processing:lineage"].endswith(
+        "with the model small, with water left out by the model small"
+    )
+    plan, alone = plan_run(config()), plan_run(config(mask_model=None))
+    assert (plan.tiles, plan.all_tiles) == (alone.tiles, 2 * alone.tiles)
+    assert plan.disk_bytes == 2 * alone.disk_bytes
+    assert plan.expected_seconds == pytest.approx(2 * alone.expected_seconds)
+    assert plan.memory.computing > alone.memory.computing
+
+
+def test_a_jobs_file_names_it_in_parts(
+    scene: Path, small_model: Path, mask: str, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(mask.partition(":")[0], tmp_path / "mask")  # relative to the jobs file
+    settings = {
+        "model": str(small_model),
+        "precision": "fp32",
+        "device": "cpu",
+        "format": ["zarr"],
+        "preview": False,
+    }
+    jobs = {
+        "jobs": [
+            {"source": str(scene), "out": "out", "mask": {"model": "mask", "classes": ["water"]}, **settings}
+        ]
+    }
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump(jobs))
+    assert run_command_line(["batch", str(tmp_path / "jobs.yaml"), "--quiet"]) == 0
+    assert bytes_of(tmp_path / "out/classes.zarr") == bytes_of(whole / "classes.zarr")
+
+
+def test_if_all_is_left_out_nothing_is_computed(config: Call, quiet: Any, mask: str) -> None:
+    report = segment(config(mask_model=mask.replace("water", "other,tree,water")), quiet).report
+    assert report["tiles"]["computed"] == 0
+    assert report["nodata"]["pixels"] == 120 * 150
+    assert [
+        text for text in report["warnings"] if "every pixel is other or tree or water, so nothing is" in text
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["clouds", "clouds:", ":cloud", "clouds:cloud,", "clouds:cloud,cloud", "clouds:keep="]
+)
+def test_a_mask_has_a_model_and_classes(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--mask-model is .*such as clouds:cloud,shadow"):
+        parse_mask(text)
+
+
+def test_names_of_classes_may_have_commas_and_colons() -> None:
+    text = 'C:\\models\\sky:keep="cloud, thin",cloud: thick'
+    assert parse_mask('m:"a, b",c:d') == 'm:"a, b",c:d'
+    assert parse_mask(text)

@@ -1,0 +1,145 @@
+"""What another model's map leaves of a raster, asked window by window as an AOI is.
+
+::
+
+    map of the mask   |  shard   |  shard   |      decoded when first asked, kept as bits while its rows are near
+    cells of a shard  |_|#|#|_|_|_|_|_|_|_|_|      does any pixel of 64 x 64 stay? enough to skip a tile
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, shard_shape
+
+CELL: Final = 64
+"""Side of the squares of which is known whether any pixel stays."""
+ROWS_KEPT: Final = 8
+"""Rows of shards of which bits are kept: what is computed and what is written lie a few rows of tiles apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedClasses:
+    """The finished map of a mask, and which of its classes limit another map; plain data that travels to workers."""
+
+    store: Path
+    """Its Zarr store: absolute."""
+    codes: tuple[int, ...]
+    """Of the classes."""
+    keeps: bool
+    """Whether pixels of these classes stay; else all others do, those without a class too."""
+    roi: Window
+    """What of the whole grid the map covers; outside of it nothing is asked for, and nothing stays."""
+
+    def open(self) -> MaskArea:
+        """Open it.
+
+        Raises
+        ------
+        OutputError
+            If it is not there, or a part of it was lost.
+        """
+        return MaskArea(self, array_of(open_store(self.store), "classes"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    bits: NDArray[np.uint8]
+    """Which pixels stay: rows x columns / 8."""
+    cells: NDArray[np.bool_]
+    """Whether any of a cell does."""
+
+
+class MaskArea:
+    """The pixels that stay, in coordinates of the whole grid.
+
+    Parameters
+    ----------
+    mask
+        Which classes.
+    classes
+        Codes: rows x columns of the ROI.
+    """
+
+    def __init__(self, mask: MaskedClasses, classes: zarr.Array[Any]) -> None:
+        self._mask, self._classes = mask, classes
+        self._height, self._width = mask.roi.shape
+        self._rows, self._columns = shard_shape(self._width)
+        self._kept: OrderedDict[tuple[int, int], _Shard] = OrderedDict()
+        self._lock = threading.Lock()
+        self._across = 1
+
+    def meets(self, window: Window) -> bool:
+        """Return whether anything of a window may stay."""
+        for shard, inside, _ in self._shards(window):
+            rows, columns = inside.slices()
+            cells = (
+                slice(rows.start // CELL, -(-rows.stop // CELL)),
+                slice(columns.start // CELL, -(-columns.stop // CELL)),
+            )
+            if shard.cells[cells].any():
+                return True
+        return False
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """Return which pixels of a window stay: rows x columns."""
+        found = np.zeros(window.shape, dtype=bool)
+        for shard, inside, there in self._shards(window):
+            first, last = inside.column // 8, -(-inside.column_stop // 8)
+            bits = np.unpackbits(shard.bits[inside.row : inside.row_stop, first:last], axis=1)
+            start = inside.column - 8 * first
+            found[there.slices()] = bits[:, start : start + inside.width]
+        return found
+
+    def _shards(self, window: Window) -> list[tuple[_Shard, Window, Window]]:
+        """Return the shards that a window meets: each with what it has of it, in its own pixels and in the window's."""
+        wanted = window.shift(-self._mask.roi.row, -self._mask.roi.column)
+        map_part = wanted.intersect(Window(0, 0, self._height, self._width))
+        if map_part.is_empty:
+            return []
+        rows = range(map_part.row // self._rows, -(-map_part.row_stop // self._rows))
+        columns = range(map_part.column // self._columns, -(-map_part.column_stop // self._columns))
+        found = []
+        with self._lock:  # reading ahead and writing both ask
+            self._across = max(self._across, len(columns))
+            for row in rows:
+                for column in columns:
+                    whole = Window(row * self._rows, column * self._columns, self._rows, self._columns)
+                    part = map_part.intersect(whole)
+                    found.append(
+                        (self._shard(row, column, whole), part.relative_to(whole), part.relative_to(wanted))
+                    )
+        return found
+
+    def _shard(self, row: int, column: int, whole: Window) -> _Shard:
+        """Return a shard, decoded once while it is near."""
+        shard = self._kept.pop((row, column), None)
+        if shard is None:
+            shard = self._decoded(whole.intersect(Window(0, 0, self._height, self._width)))
+        self._kept[row, column] = shard
+        while len(self._kept) > ROWS_KEPT * self._across:
+            self._kept.popitem(last=False)
+        return shard
+
+    def _decoded(self, window: Window) -> _Shard:
+        codes = np.asarray(self._classes[window.slices()])
+        stays = np.isin(codes, self._mask.codes, invert=not self._mask.keeps)
+        rows, columns = (np.arange(0, side, CELL) for side in window.shape)
+        cells = np.logical_or.reduceat(np.logical_or.reduceat(stays, rows, axis=0), columns, axis=1)
+        return _Shard(np.packbits(stays, axis=1), cells)
+
+
+def mask_bytes(width: int, code_size: int) -> int:
+    """Return the bytes of a mask that is asked over this width: bits of rows of shards, and a shard in decoding."""
+    rows, columns = shard_shape(width)
+    across = (-(-width // columns) + 1) * columns
+    return ROWS_KEPT * rows * across // 8 + 3 * rows * columns * (code_size + 1)
