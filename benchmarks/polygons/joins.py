@@ -25,6 +25,7 @@ from segment_tiles.pipeline.vectors.geometry.pieces import (
 )
 from segment_tiles.pipeline.vectors.geometry.seams import join_across_seams
 from segment_tiles.pipeline.vectors.join_tasks import join_tasks
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
@@ -55,7 +56,7 @@ def timed(tiling: VectorTiling, seams: list[SeamPieces], repeat: int) -> tuple[f
         joined = join_across_seams(tiling, seams, CONNECTIVITY)
         joins.append(time.perf_counter() - started)
         started = time.perf_counter()
-        join_tasks(tiling, joined, 0)
+        join_tasks(tiling, joined, PolygonizeOptions())
         divisions.append(time.perf_counter() - started)
     return statistics.median(joins), statistics.median(divisions), len(joined.attributes)
 

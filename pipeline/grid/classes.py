@@ -6,7 +6,8 @@ import csv
 from dataclasses import dataclass
 from typing import Final
 
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.grid.objects import ObjectRule, check_rules
 
 LARGEST_CODE: Final = 65_534
 """Of a class; the code above it is nodata of maps of 16 bits."""
@@ -45,6 +46,8 @@ class ClassTable:
     """
 
     classes: tuple[MapClass, ...]
+    objects: tuple[ObjectRule, ...] = ()
+    """How classes become objects."""
 
     def __post_init__(self) -> None:
         codes = [c.code for c in self.classes]
@@ -55,6 +58,10 @@ class ClassTable:
         if len(set(names)) != len(names):
             msg = f"class names {names} repeat; each must be different"
             raise ModelError(msg)
+        try:
+            check_rules(self.objects, names, "the class map")
+        except UsageError as error:
+            raise ModelError(str(error)) from error
 
     @property
     def count(self) -> int:

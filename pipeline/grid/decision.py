@@ -51,7 +51,8 @@ class Decision:
         """Return the classes of the map, from those of the model."""
         if not self.leaves_some(classes):
             return classes
-        return ClassTable((*classes.classes, MapClass(classes.count, self.rest, NOT_SURE_COLOR)))
+        unsure = MapClass(classes.count, self.rest, NOT_SURE_COLOR)
+        return ClassTable((*classes.classes, unsure), classes.objects)
 
     @property
     def rest(self) -> str:

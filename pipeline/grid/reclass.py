@@ -8,7 +8,7 @@ of polygons gives the same map, and needs no scores.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import LARGEST_CODE, ClassTable, Color, MapClass, Target
+from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.grid.palette import class_color
 
 
@@ -34,6 +35,22 @@ class Reclass:
     def table(self) -> ClassTable:
         """Classes that result, of the map of a run."""
         return ClassTable(self.classes)
+
+    def table_after(self, before: ClassTable) -> ClassTable:
+        """Return the classes that result of a table, with those of its rules of objects that still hold."""
+        return ClassTable(self.classes, self.rules_after(before.objects, before.classes))
+
+    def rules_after(self, rules: Sequence[ObjectRule], before: Sequence[MapClass]) -> tuple[ObjectRule, ...]:
+        """Return rules of objects with the new names; one of a class or border that is merged with others is gone."""
+        codes = dict(self.codes)
+        alone = [after for after in codes.values() if list(codes.values()).count(after) == 1]
+        names = {entry.code: entry.name for entry in self.classes}
+        new = {entry.name: names[codes[entry.code]] for entry in before if codes.get(entry.code) in alone}
+        return tuple(
+            replace(rule, name=new[rule.name], border=None if rule.border is None else new[rule.border])
+            for rule in rules
+            if rule.name in new and (rule.border is None or rule.border in new)
+        )
 
     def as_plain(self) -> dict[str, Any]:
         """Return it as plain JSON values."""

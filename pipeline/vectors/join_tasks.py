@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
+from segment_tiles.pipeline.vectors.geometry.attributes import Attributes, kept_features
 from segment_tiles.pipeline.vectors.geometry.seams import JoinedFeatures
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 
 
@@ -37,14 +38,14 @@ class JoinTask:
         ]
 
 
-def join_tasks(tiling: VectorTiling, joined: JoinedFeatures, minimum_area: int) -> list[JoinTask]:
+def join_tasks(tiling: VectorTiling, joined: JoinedFeatures, options: PolygonizeOptions) -> list[JoinTask]:
     """Return the work of each tile that is home to features across seams, in the order of the tiles.
 
     Features and pieces are sorted by home once, and each task is a stretch of them: the time grows with their
     number, whatever the number of tiles.
     """
     homes = tiling.numbers_of_pixels(joined.attributes.first_pixels)
-    homes[joined.attributes.pixels < minimum_area] = -1
+    homes[~kept_features(joined.attributes, options)] = -1
     features = np.argsort(homes, kind="stable")
     row_of_feature = np.empty_like(features)
     row_of_feature[features] = np.arange(len(features))

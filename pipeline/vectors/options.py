@@ -7,6 +7,7 @@ from typing import Literal
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import Target
+from segment_tiles.pipeline.grid.objects import ObjectRule
 
 DEFAULT_VECTOR_TILE = 2048
 
@@ -44,6 +45,14 @@ class PolygonizeOptions:
     """Code of the one class, of several that may overlap, whose mask is polygonised; None: the class map."""
     reclass: tuple[Target, ...] = ()
     """Classes as they will be, before anything else; those that are not named stay."""
+    objects: tuple[ObjectRule, ...] = ()
+    """How classes become objects; the others become polygons of their connected pieces."""
+    maximum_area: int | None = None
+    """A feature with more pixels is left out."""
+    minimum_confidence: float = 0.0
+    """A feature whose mean confidence, 0 to 1, is below is left out."""
+    drops_edge: bool = False
+    """True if features that touch the edge of the raster are left out."""
     vector_tile: int = DEFAULT_VECTOR_TILE
     """Side of a vector tile in pixels: memory and parallelism, never the features."""
 
@@ -59,6 +68,11 @@ class PolygonizeOptions:
         for name in ("sieve", "minimum_hole", "minimum_area", "simplify"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if self.maximum_area is not None and self.maximum_area < max(1, self.minimum_area):
+            msg = f"maximum area is {self.maximum_area} px; it must be {max(1, self.minimum_area)} px or more"
+            raise UsageError(msg)
+        if not 0 <= self.minimum_confidence <= 1:
+            raise UsageError(f"minimum confidence is {self.minimum_confidence}; it must be 0 to 1")
 
     @property
     def changes_pixels(self) -> bool:
@@ -74,7 +88,8 @@ class PolygonizeOptions:
     def links_corners(self) -> bool:
         """True if outlines are linked from their corners, in tiles and across seams; GDAL and GEOS make all others."""
         # what is straightened may depend on the corner at which they begin a ring
-        return self.connectivity == 4 and self.keeps_pixel_edges and not self.right_angles
+        is_plain = self.connectivity == 4 and not self.objects  # one polygon for each feature
+        return is_plain and self.keeps_pixel_edges and not self.right_angles
 
     @property
     def is_exact(self) -> bool:

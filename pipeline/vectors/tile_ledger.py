@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from segment_tiles.pipeline.outputs.stores.seals import (
 )
 from segment_tiles.pipeline.vectors.files.parts import write_part
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
+from segment_tiles.pipeline.vectors.geometry.objects.attributes import ObjectAttributes
 from segment_tiles.pipeline.vectors.geometry.pieces import SeamPieces
 from segment_tiles.pipeline.vectors.tiling import VectorTile
 
@@ -32,7 +34,7 @@ OF_THE_LOCK = {"lock", "holder.json"}
 RASTER_KEYS = {"raster", "raster_version"}
 """Settings that say which raster it is, and in which state."""
 _SIDES = ("top", "bottom", "left", "right")
-_COLUMNS = ("codes", "pixels", "first_pixels", "confidence_sums", "touches_edge", "touches_nodata")
+_CONTACTS = ("contact_pieces", "contact_identities")
 
 
 class TileLedger:
@@ -107,12 +109,19 @@ class TileLedger:
         """Return True if the codes of a step are complete, and every chunk is what was written."""
         return self._is_kept(step)
 
-    def finish_step(self, step: str) -> None:
-        """Record that the codes of a step are complete."""
+    def counts(self, step: str) -> list[int]:
+        """Return what was counted while the codes of a step were made."""
+        found = read_sealed(self.folder / f"{step}.json")
+        return [] if found is None else list(found.get("counts", []))
+
+    def finish_step(self, step: str, counts: Sequence[int] = ()) -> None:
+        """Record that the codes of a step are complete, and what was counted."""
         codes = self.codes(step)
         try:
             files = {f"{codes.name}/{name}": seal for name, seal in seals_of_tree(codes).items()}
-            write_sealed(self.folder / f"{step}.json", {"files": as_plain(files)}, waits=False)
+            record: dict[str, Any] = {"files": as_plain(files)}
+            record |= {"counts": list(counts)} if counts else {}
+            write_sealed(self.folder / f"{step}.json", record, waits=False)
         except OSError as error:
             raise write_failed(codes, error) from error
 
@@ -181,13 +190,21 @@ class TileLedger:
     def read_seams(self, tile: VectorTile) -> SeamPieces:
         """Return what a finished tile said of its sides."""
         with np.load(self._seams(tile)) as arrays:
-            attributes = Attributes(*(arrays[name] for name in _COLUMNS))
-            return SeamPieces(arrays["labels"], attributes, *(arrays[side] for side in _SIDES))
+            kind = ObjectAttributes if "identities" in arrays else Attributes
+            attributes = kind(**{name: arrays[name] for name in _columns(kind)})
+            contacts = {name: arrays[name] for name in _CONTACTS if name in arrays}
+            return SeamPieces(arrays["labels"], attributes, *(arrays[side] for side in _SIDES), **contacts)
 
     def _seams(self, tile: VectorTile) -> Path:
         return self.folder / f"seams-{tile.name}.npz"
 
 
 def _arrays(seams: SeamPieces) -> dict[str, Any]:
-    columns = {name: getattr(seams.attributes, name) for name in _COLUMNS}
-    return {"labels": seams.labels, **columns, **{side: getattr(seams, side) for side in _SIDES}}
+    kind = type(seams.attributes)
+    columns = {name: getattr(seams.attributes, name) for name in _columns(kind)}
+    names = (*_SIDES, *_CONTACTS) if kind is ObjectAttributes else _SIDES
+    return {"labels": seams.labels, **columns, **{name: getattr(seams, name) for name in names}}
+
+
+def _columns(kind: type[Attributes]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))

@@ -23,10 +23,11 @@ from segment_tiles.pipeline.vectors.geometry.pieces import tile_pieces
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
 from segment_tiles.pipeline.vectors.geometry.rings import Polygons
 from segment_tiles.pipeline.vectors.join_tasks import JoinTask
+from segment_tiles.pipeline.vectors.objects.rules import feature_selection
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
-from segment_tiles.pipeline.vectors.rasters.selection import class_codes, class_selection
+from segment_tiles.pipeline.vectors.rasters.selection import class_codes
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.vectors.tiling import VectorTile, VectorTiling
 from segment_tiles.pipeline.vectors.tracing.joined import joined_outlines
@@ -39,7 +40,7 @@ class TileSetup:
     raster: RasterName
     """The class raster."""
     codes: Path | None
-    """Changed codes, or None for those of the raster."""
+    """Changed codes, of objects identities, or None for those of the raster."""
     ledger: Path
     """Folder of the ledger."""
     options: PolygonizeOptions
@@ -59,7 +60,7 @@ class TileWorker:
             mask=setup.options.mask,
         )
         spec = self._raster.spec
-        self._selection = class_selection(spec, setup.options)
+        self._selection = feature_selection(spec, setup.options)
         self._right_angled_codes = [
             code for name in setup.options.right_angles for code in class_codes(spec, name)
         ]

@@ -48,6 +48,13 @@ class PolygonKeywords(TypedDict, total=False):
     min_area: str | float
     simplify: str | float
     right_angles: str | Sequence[str] | None
+    objects: str | Sequence[str]
+    split_by: Literal["distance"] | None
+    split_reach: int
+    split_depth: float
+    max_area: str | float | None
+    min_confidence: float
+    edge: Literal["keep", "drop"]
     split_by_class: bool
     reclass: PathText | None
 

@@ -44,6 +44,15 @@ def polygonize(
         Distance that a border may move: ``"2px"``, or metres. 0: exact pixel edges.
     right_angles
         Names or codes of the classes whose outlines become right-angled.
+    objects
+        How touching things become objects: ``"model"``, ``"none"``, or for each class ``"CLASS"`` or
+        ``"CLASS:BORDER:REACH"``: pixels of the border class go to the nearest piece of the class within the reach, in
+        pixels.
+    split_by, split_reach, split_depth
+        ``"distance"`` separates objects without a border class, by their distance from what is around them: how far
+        an object reaches from its middle, and how much the distance falls between two, in pixels.
+    max_area, min_confidence, edge
+        Larger polygons, less sure ones, and with ``edge="drop"`` those at the edge of the raster are left out.
     vector_tile, workers
         Side in pixels of what is worked on at once, and processes; neither changes the polygons.
     level_scale

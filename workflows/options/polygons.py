@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import split_names
+from segment_tiles.pipeline.grid.objects import DISTANCE, USUAL_DEPTH, USUAL_REACH, ObjectRule
 from segment_tiles.pipeline.vectors.options import DEFAULT_VECTOR_TILE
 from segment_tiles.workflows.options.declare import argument, option, options_of
 from segment_tiles.workflows.options.keywords import values_of
+
+EDGES: Final = ("keep", "drop")
+"""What becomes of polygons that the edge of the raster may cut."""
+OF_MODEL: Final = ("model",)
+NO_OBJECTS: Final = ("none",)
+ALONE: Final = (OF_MODEL, NO_OBJECTS)
+"""Values of ``--objects`` that are no rules of classes."""
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -19,6 +28,37 @@ def parse_names(text: str) -> tuple[str, ...]:
     ('water', 'trees')
     """
     return tuple(name for name in split_names(text) if name)
+
+
+def parse_object_names(text: str) -> tuple[str, ...]:
+    """Return the entries of a list of rules of objects, each checked.
+
+    >>> parse_object_names("nucleus:nucleus border:6, crown")
+    ('nucleus:nucleus border:6', 'crown')
+    """
+    entries = parse_names(text)
+    if entries not in ALONE:
+        for entry in entries:
+            rule_of_text(entry)
+    return entries
+
+
+def rule_of_text(text: str) -> ObjectRule:
+    """Return the rule of one entry: ``CLASS``, or ``CLASS:BORDER:REACH``.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    parts = text.rsplit(":", 2)
+    if len(parts) == 1 and (text,) not in ALONE:
+        return ObjectRule(text)
+    reach = parts[-1].strip().removesuffix("px")
+    if len(parts) != 3 or not all(parts[:2]) or not reach.isdecimal():
+        msg = f"--objects has {text!r}; give model, none, or for each class CLASS or CLASS:BORDER:REACH (pixels)"
+        raise UsageError(msg)
+    return ObjectRule(parts[0].strip(), parts[1].strip(), int(reach))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +110,52 @@ class PolygonSettings:
         default=(),
         metavar="A,B",
         parse=parse_names,
+    )
+    objects: tuple[str, ...] = option(
+        "How touching things become objects, each a polygon of its own: model (as it says), none, or for each class "
+        "CLASS:BORDER:REACH (pixels of BORDER go to the nearest piece of CLASS within REACH pixels) or CLASS.",
+        default=("model",),
+        typed="model",
+        metavar="RULES",
+        parse=parse_object_names,
+    )
+    split_by: str | None = option(
+        "Separate objects without a border class, of the classes of --objects (or --classes), by distance from what is "
+        "around them.",
+        default=None,
+        metavar="distance",
+        choices=(DISTANCE,),
+    )
+    split_reach: int = option(
+        "Of --split-by: pixels from its middle that an object reaches.",
+        default=USUAL_REACH,
+        metavar="PX",
+        minimum=1,
+    )
+    split_depth: float = option(
+        "Of --split-by: pixels that the distance must fall between two objects.",
+        default=USUAL_DEPTH,
+        metavar="PX",
+        above=0,
+    )
+    maximum_area: str | None = option(
+        "Larger polygons and objects are left out.",
+        name="max-area",
+        default=None,
+        metavar="AREA",
+        or_number=True,
+    )
+    minimum_confidence: float = option(
+        "Polygons and objects with a lower mean confidence, 0 to 1, are left out.",
+        name="min-confidence",
+        default=0.0,
+        metavar="X",
+        minimum=0,
+    )
+    edge: str = option(
+        "Polygons and objects at the edge of the raster: keep (marked in the column touches_edge) or drop.",
+        default="keep",
+        choices=EDGES,
     )
     split_by_class: bool = option(
         "A file of polygons for each class: polygons.CLASS.gpkg in place of polygons.gpkg.", default=False

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, UsageError, one_line
+from segment_tiles.pipeline.grid.objects import rules_json
 from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import is_stack, is_url, shown_name
@@ -82,6 +83,8 @@ def _own_settings(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--model": scene.manifest.weights_checksum,
         # the same weights can be scaled, or their classes be named, otherwise
         "model.json": scene.manifest.map_checksum,
+        # of polygons alone, but the store says them too; most models have none
+        **({"objects of model.json": rules_json(scene.classes.objects)} if scene.classes.objects else {}),
         **scaling_settings(scene),
         "--tile": scene.lattice.tile,
         "--overlap": scene.lattice.overlap / scene.lattice.tile,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,18 +17,14 @@ from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import SourceChangedError, UsageError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.outputs.finished_file import finished_files, make_output_folder
-from segment_tiles.pipeline.outputs.qgis_style import polygon_style, style_path, write_style
+from segment_tiles.pipeline.outputs.finished_file import make_output_folder
 from segment_tiles.pipeline.sources.versions.version import KnownVersion, Version, known_version
-from segment_tiles.pipeline.vectors.files.formats import (
-    VectorFormat,
-    class_endings,
-    layer_names,
-    vector_format,
-)
+from segment_tiles.pipeline.vectors.files.formats import VectorFormat, layer_names
 from segment_tiles.pipeline.vectors.files.layer import Layer
+from segment_tiles.pipeline.vectors.files.object_columns import object_numbers
 from segment_tiles.pipeline.vectors.files.parts import MergedParts, read_part_columns
 from segment_tiles.pipeline.vectors.geometry.measure import measure_of
+from segment_tiles.pipeline.vectors.objects.rules import check_objects
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import (
     ClassRasterSpec,
@@ -39,8 +36,15 @@ from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.output_folder.check import check_output_file
 from segment_tiles.workflows.output_folder.lock import held_folder
+from segment_tiles.workflows.polygons.files import (
+    LayerFile,
+    files_by_class,
+    layers_of_classes,
+    targets_of,
+    write_files,
+    write_styles,
+)
 from segment_tiles.workflows.polygons.report import PolygonizeReport, class_totals, placement_notes
 from segment_tiles.workflows.polygons.traced import Progress, traced
 from segment_tiles.workflows.polygons.vector_pool import start_loading
@@ -48,8 +52,13 @@ from segment_tiles.workflows.sizes_check import check_workers
 
 log = logging.getLogger(__name__)
 
-LayerFile = tuple[Path, VectorFormat, Layer]
-"""A file, its format, and what it holds."""
+_ADDED: Final[dict[str, object]] = {
+    "objects": [],
+    "maximum_area": None,
+    "minimum_confidence": 0.0,
+    "drops_edge": False,
+}
+"""Options that earlier versions did not know, as they were in effect."""
 
 
 def polygonize(
@@ -87,7 +96,7 @@ def polygonize(
     _check_numbers(workers, level_scale)
     options = options or PolygonizeOptions()
     raster = raster_name(raster)
-    targets = _targets(out, formats)
+    targets = targets_of(out, formats)
     start_loading(workers)
     known = known_version(identifying_name(raster), overviews=False)  # before it is opened
     spec = _checked_spec(raster, options)
@@ -103,11 +112,14 @@ def polygonize(
             "%s: %d x %d pixels; %s, %s", shown_name(str(raster)), spec.width, spec.height,
             counted(workers, "process", "processes"), "begun anew" if restart else "finished tiles are kept",
         )  # fmt: skip
-        parts = traced(raster, spec, ledger, options, workers, threads, progress)
+        found = traced(raster, spec, ledger, options, workers, threads, progress)
+        parts, objects = found.parts, found.objects
         _require_one_version(known, ledger)
-        layer = _layer(targets[0][0], parts, spec, level_scale)
-        files = _files_by_class(targets, layer, parts) if split_by_class else [(*t, layer) for t in targets]
+        layer = _layer(targets[0][0], parts, spec, level_scale, with_objects=objects is not None)
+        files = files_by_class(targets, layer, parts) if split_by_class else [(*t, layer) for t in targets]
         report = _written(raster, targets, files, parts, spec, layer, started)
+        if objects is not None:
+            report = replace(report, notes=(*report.notes, *objects.notes))
         ledger.remove()
     log.info("%s in %.1f s", counted(report.features, "feature"), report.seconds)
     return report
@@ -118,6 +130,7 @@ def _checked_spec(raster: RasterName, options: PolygonizeOptions) -> ClassRaster
     with closing(open_class_raster(raster, band=options.band, reclass=options.reclass)) as opened:
         spec = opened.spec
     check_request(spec, options)
+    check_objects(spec, options)
     return spec
 
 
@@ -151,8 +164,8 @@ def _written(
 ) -> PolygonizeReport:
     """Write every file; return what it gave."""
     # first: a run takes the layers for the sign that all is done
-    styles = _write_styles(raster, files)
-    notes = dict.fromkeys([*placement_notes(spec, targets), *_write(files), *styles])
+    styles = write_styles(raster, files)
+    notes = dict.fromkeys([*placement_notes(spec, targets), *write_files(files), *styles])
     return PolygonizeReport(
         files=tuple(path for path, _, _ in files),
         features=len(layer.parts),
@@ -167,61 +180,6 @@ def _check_numbers(workers: int, level_scale: float) -> None:
     check_workers(workers)
     if not level_scale > 0:
         raise UsageError(f"level scale is {level_scale}; it must be more than 0")
-
-
-def _files_by_class(
-    targets: Sequence[tuple[Path, VectorFormat]], layer: Layer, parts: Sequence[Path]
-) -> list[LayerFile]:
-    """Return a file for each class, of each format."""
-    endings, by_class = class_endings(layer.classes), _layers_of_classes(layer, parts)
-    return [
-        (kind.path_of_class(path, ending), kind, of_class)
-        for path, kind in targets
-        for ending, of_class in zip(endings, by_class, strict=True)
-    ]
-
-
-def _write(files: Sequence[LayerFile]) -> list[str]:
-    """Write every file; return what the writers have to say."""
-    notes: list[str] = []
-    for path, kind, layer in files:
-        with finished_files(*kind.files_of(path)) as unfinished:
-            notes.extend(f"{path.name}: {note}" for note in kind.write(unfinished[-1], layer))
-        log.info("%s is written", path)
-    return notes
-
-
-def _write_styles(raster: RasterName, files: Sequence[LayerFile]) -> list[str]:
-    """Write a style for QGIS beside every file that has the class column; return where that was not done."""
-    styles = {style_path(path): (path, layer) for path, kind, layer in files if kind.has_class_column}
-    notes = []
-    for style, (path, layer) in styles.items():
-        if isinstance(raster, Path) and style == style_path(raster):
-            notes.append(
-                f"{style.name}: not written, QGIS would use it for {raster.name} too; give another --out"
-            )
-        elif not write_style(path, polygon_style(layer.classes)):
-            notes.append(f"{style.name}: kept as it is, since segment-tiles did not make it")
-    return notes
-
-
-def _targets(
-    out: Sequence[Path], formats: Sequence[str | VectorFormat | None] | None
-) -> list[tuple[Path, VectorFormat]]:
-    if not out:
-        raise UsageError("no output file is named; give one such as polygons.parquet")
-    names = formats or [None] * len(out)
-    if len(names) != len(out):
-        raise UsageError(
-            f"{counted(len(names), 'format')} for {counted(len(out), 'file')}; give one for each, or none"
-        )
-    twice = [path.name for path in out if list(out).count(path) > 1]
-    if twice:
-        raise UsageError(f"{twice[0]} is named twice; give each file its own name")
-    targets = [(path, vector_format(path, name)) for path, name in zip(out, names, strict=True)]
-    for path in out:
-        check_output_file(path)
-    return targets
 
 
 def _require_one_version(known: KnownVersion, ledger: TileLedger) -> None:
@@ -240,11 +198,16 @@ def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) 
     del values["mask"]  # what is polygonised of a raster, this or that, is not the user's choice
     if not options.reclass:
         del values["reclass"]  # tiles of earlier versions, which knew none, are gone on with
+    for name, usual in _ADDED.items():
+        if values[name] == usual:
+            del values[name]
     name = str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster)
     return {"raster": name, "raster_version": version, **values}
 
 
-def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale: float) -> Layer:
+def _layer(
+    path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale: float, *, with_objects: bool
+) -> Layer:
     codes: set[int] = set()
     has_multiple = False
     for part in parts:
@@ -254,16 +217,18 @@ def _layer(path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale
     unnamed = Layer("", MergedParts([]), spec.classes, spec.georef, measure_of(spec.georef), has_multiple)
     classes = tuple(unnamed.map_class(code) for code in sorted(codes))
     name = path.name.split(".")[0] or "polygons"
-    layer = Layer(name, MergedParts(parts), classes, spec.georef, unnamed.measure, has_multiple, level_scale)
+    objects = object_numbers(parts) if with_objects else None
+    layer = Layer(
+        name,
+        MergedParts(parts),
+        classes,
+        spec.georef,
+        unnamed.measure,
+        has_multiple,
+        level_scale,
+        objects=objects,
+    )
     if not spec.masks:
         return layer
-    of_classes = zip(layer_names(classes), _layers_of_classes(layer, parts), strict=True)
+    of_classes = zip(layer_names(classes), layers_of_classes(layer, parts), strict=True)
     return replace(layer, by_class=tuple(replace(one, name=own) for own, one in of_classes))
-
-
-def _layers_of_classes(layer: Layer, parts: Sequence[Path]) -> list[Layer]:
-    """Return the features of each class as a layer."""
-    return [
-        replace(layer, parts=MergedParts(parts, entry.code), classes=(entry,), by_class=())
-        for entry in layer.classes
-    ]

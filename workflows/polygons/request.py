@@ -8,12 +8,19 @@ from dataclasses import replace
 from typing import Literal, TypeVar
 
 from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.vectors.amounts import pixels_of_area, pixels_of_length
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, raster_name
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.declare import chosen
-from segment_tiles.workflows.options.polygons import PolygonizeConfig, PolygonSettings
+from segment_tiles.workflows.options.polygons import (
+    NO_OBJECTS,
+    OF_MODEL,
+    PolygonizeConfig,
+    PolygonSettings,
+    rule_of_text,
+)
 from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.polygons.polygonize import polygonize
 from segment_tiles.workflows.polygons.report import PolygonizeReport
@@ -54,7 +61,7 @@ def amounts_in_pixels(config: PolygonizeConfig) -> PolygonizeOptions:
         If the raster cannot be opened.
     """
     targets = () if config.reclass is None else read_targets(config.reclass)
-    with closing(open_class_raster(raster_name(config.raster), band=config.band)) as opened:
+    with closing(open_class_raster(raster_name(config.raster), band=config.band, reclass=targets)) as opened:
         spec = opened.spec
     return replace(options_in_pixels(config, spec, config.vector_tile, config.band), reclass=targets)
 
@@ -84,7 +91,45 @@ def options_in_pixels(
         simplify=_amount("simplify", settings.simplify, lambda text: pixels_of_length(text, spec)),
         right_angles=settings.right_angles,
         band=band,
+        objects=asked_objects(settings, spec),
+        maximum_area=None if settings.maximum_area is None else area("maximum_area"),
+        minimum_confidence=settings.minimum_confidence,
+        drops_edge=settings.edge == "drop",
         vector_tile=vector_tile,
+    )
+
+
+def asked_objects(settings: PolygonSettings, spec: ClassRasterSpec) -> tuple[ObjectRule, ...]:
+    """Return the rules of objects that are asked for, of a class map as it is, or will be.
+
+    Raises
+    ------
+    UsageError
+        If options contradict each other.
+    """
+    is_split = settings.split_by is not None
+    if settings.objects == NO_OBJECTS:
+        if is_split:
+            raise UsageError(
+                f"--objects none and --split-by {settings.split_by} exclude each other; give one"
+            )
+        return ()
+    if settings.objects == OF_MODEL:
+        if not is_split:
+            return spec.objects
+        rules = tuple(ObjectRule(name) for name in settings.classes)
+    else:
+        rules = tuple(rule_of_text(text) for text in settings.objects)
+    if not is_split:
+        return rules
+    if not any(rule.border is None for rule in rules):
+        msg = f"--split-by is {settings.split_by}, but no class without a border class is named; name one by --objects"
+        raise UsageError(msg)
+    return tuple(
+        ObjectRule(rule.name, None, settings.split_reach, settings.split_by, settings.split_depth)
+        if rule.border is None
+        else rule
+        for rule in rules
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segment_tiles.pipeline.durable import make_folder
 from segment_tiles.pipeline.outputs.finished_file import write_failed
@@ -18,8 +19,21 @@ from segment_tiles.pipeline.vectors.tile_work import TileSetup, TileWorker
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 from segment_tiles.workflows.polygons.vector_pool import worker_pool
 
+if TYPE_CHECKING:
+    from segment_tiles.workflows.polygons.objects import FoundObjects
+
 Progress = Callable[[str, int, int], None]
 """Called with the step, the number of finished tiles and the number of all tiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What came of all tiles."""
+
+    parts: list[Path]
+    """Files that hold all features."""
+    objects: FoundObjects | None
+    """Which object each pixel belongs to, if objects are asked for."""
 
 
 def traced(
@@ -30,8 +44,8 @@ def traced(
     workers: int,
     threads: int,
     progress: Progress | None,
-) -> list[Path]:
-    """Bring every tile into the ledger and return the part files that hold all features.
+) -> Traced:
+    """Bring every tile into the ledger and return what came of it.
 
     Of classes that may overlap each is a raster by itself, with tiles in a folder of its own.
 
@@ -42,7 +56,10 @@ def traced(
     """
     if not spec.masks or options.mask is not None:
         codes = _changed_codes(raster, spec, ledger, options, workers)
-        return _parts(TileSetup(raster, codes, ledger.folder, options), spec, workers, threads, progress)
+        objects = _objects(raster, spec, codes, ledger, options, workers)
+        codes = codes if objects is None else objects.identities
+        setup = TileSetup(raster, codes, ledger.folder, options)
+        return Traced(_parts(setup, spec, workers, threads, progress), objects)
     parts: list[Path] = []
     for code in wanted_masks(spec, options):
         own = TileLedger(ledger.folder / f"class-{code}")
@@ -50,8 +67,9 @@ def traced(
             make_folder(own.folder)
         except OSError as error:
             raise write_failed(own.folder, error) from error
-        parts += traced(raster, spec, own, replace(options, mask=code), workers, threads, progress)
-    return parts
+        of_class = traced(raster, spec, own, replace(options, mask=code), workers, threads, progress)
+        parts += of_class.parts
+    return Traced(parts, None)
 
 
 def _changed_codes(
@@ -65,6 +83,22 @@ def _changed_codes(
     return changed_codes(raster, spec, ledger, options, workers)
 
 
+def _objects(
+    raster: RasterName,
+    spec: ClassRasterSpec,
+    codes: Path | None,
+    ledger: TileLedger,
+    options: PolygonizeOptions,
+    workers: int,
+) -> FoundObjects | None:
+    """Give pixels to objects, if any are asked for."""
+    if not options.objects:
+        return None
+    from segment_tiles.workflows.polygons.objects import found_objects  # noqa: PLC0415 - brings Zarr
+
+    return found_objects(raster, spec, codes, ledger, options, workers)
+
+
 def _parts(
     setup: TileSetup, spec: ClassRasterSpec, workers: int, threads: int, progress: Progress | None
 ) -> list[Path]:
@@ -75,7 +109,7 @@ def _parts(
         _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
         seams = [ledger.read_seams(tile) for tile in tiling]
         joined = join_across_seams(tiling, seams, setup.options.connectivity)
-        tasks = join_tasks(tiling, joined, setup.options.minimum_area)
+        tasks = join_tasks(tiling, joined, setup.options)
         open_tasks = [t for t in tasks if not ledger.has_joined(tiling.numbered(t.tile))]
         _follow("join", run("join", open_tasks), len(tasks), len(open_tasks), progress)
     homes = [ledger.joined(tiling.numbered(task.tile)) for task in tasks]

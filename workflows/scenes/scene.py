@@ -87,7 +87,7 @@ class Scene:
     @property
     def classes(self) -> ClassTable:
         """Classes of the result."""
-        return self.decided if self.reclass is None else self.reclass.table
+        return self.decided if self.reclass is None else self.reclass.table_after(self.decided)
 
     @property
     def result(self) -> Cut:

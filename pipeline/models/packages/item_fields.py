@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.grid.objects import LARGEST_REACH, USUAL_DEPTH
 
 LARGEST_SIDE = 2**31 - 1
 """Sides and strides beyond a C int are typing errors: GDAL and torch count in it."""
@@ -126,6 +127,15 @@ class HeadEntry(Fields):
     output: Annotated[Output, Field(default_factory=Output)]
 
 
+class ObjectFields(Fields):
+    """How a class becomes objects."""
+
+    border: Name | None = None
+    reach: Annotated[int, Field(ge=0, le=LARGEST_REACH)] = 0
+    split_by: Literal["distance"] | None = None
+    depth: Annotated[float, Field(gt=0, allow_inf_nan=False)] = USUAL_DEPTH
+
+
 class Properties(Fields):
     """The MLM extension, and what it has no field for."""
 
@@ -139,6 +149,7 @@ class Properties(Fields):
     extra: dict[str, Any] = Field(alias="segment_tiles:extra")
     values: Literal["stored", "physical"] = Field(default="stored", alias="segment_tiles:values")
     description: str = ""
+    objects: dict[Name, ObjectFields] = Field(default_factory=dict, alias="segment_tiles:objects")
     output: Annotated[Output, Field(default_factory=Output, alias="segment_tiles:output")]
     heads: Annotated[list[HeadEntry], Field(default_factory=list, alias="segment_tiles:heads")]
 

@@ -203,6 +203,8 @@ class ModelManifest:
         """
         fields = {name: value for name, value in asdict(self).items() if name not in _NOT_OF_THE_MAP}
         del fields["output"]
+        # polygons alone depend on how classes become objects
+        fields["classes"] = {"classes": fields["classes"]["classes"]}
         if self.output.said:  # what a package leaves as it is changes no checksum, if fields are added later
             fields["output"] = self.output.said
         if self.scaling.is_fixed_z_score:

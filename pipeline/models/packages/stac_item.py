@@ -9,14 +9,16 @@ from typing import Any
 import pystac
 
 from segment_tiles.pipeline.accepted import CHANNELS_LAST
-from segment_tiles.pipeline.errors import ModelError
-from segment_tiles.pipeline.grid.classes import MapClass, model_table
+from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass, model_table
+from segment_tiles.pipeline.grid.objects import check_rules, rules_json, rules_of_json
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256
 from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometry
 from segment_tiles.pipeline.models.packages.item_fields import (
     ClassEntry,
     HeadEntry,
     Hyperparameters,
+    ObjectFields,
     Scores,
     parse_item,
 )
@@ -104,7 +106,7 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
         scaling=_scaling(tile_input.value_scaling, properties.values, name),
         tile=tile_input.input.side,
         overlap=properties.overlap,
-        classes=model_table(tuple(_map_class(entry) for entry in output.classes)),
+        classes=_classes(output.classes, properties.objects, name),
         pixel_size=properties.pixel_size.value,
         pixel_unit=properties.pixel_size.unit,
         description=properties.description,
@@ -120,6 +122,16 @@ def _head(entry: HeadEntry, scores: Scores) -> Head:
     return Head(
         entry.name, classes, entry.details, entry.output_stride, OutputGeometry(**entry.output.model_dump())
     )
+
+
+def _classes(entries: Sequence[ClassEntry], objects: Mapping[str, ObjectFields], name: object) -> ClassTable:
+    table = model_table(tuple(_map_class(entry) for entry in entries))
+    try:
+        rules = rules_of_json({key: entry.model_dump() for key, entry in objects.items()})
+        check_rules(rules, table.names, f"segment_tiles:objects of {name}")
+    except UsageError as error:
+        raise ModelError(str(error)) from error
+    return ClassTable(table.classes, rules)
 
 
 def _scaling(entries: object, values: str, name: object) -> Scaling:
@@ -158,6 +170,8 @@ def _properties(manifest: ModelManifest, parameters: int | None, framework: str)
         properties[f"{_OWN}heads"] = [_head_json(head) for head in manifest.heads]
     if manifest.scaling.values != "stored":
         properties[f"{_OWN}values"] = manifest.scaling.values
+    if manifest.classes.objects:
+        properties[f"{_OWN}objects"] = rules_json(manifest.classes.objects)
     if manifest.description:
         properties["description"] = manifest.description
     if parameters is not None:

@@ -28,6 +28,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.objects import rules_json, rules_of_json
 from segment_tiles.pipeline.outputs.finished_file import finished_file, make_output_folder
 from segment_tiles.pipeline.outputs.stores.conventions import DIMENSIONS, array_attributes, group_attributes
 from segment_tiles.pipeline.outputs.stores.seals import from_plain, is_tree_kept, read_sealed
@@ -108,6 +109,7 @@ def _create(
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
         "nodata": table.nodata,
         "georef": asdict(georef) | {"transform": list(georef.transform)},
+        **({"objects": rules_json(table.objects)} if table.objects else {}),
         **names_of_scores(table, scored),
         **codes_of_masks(masks),
     }
@@ -180,7 +182,8 @@ def open_store(path: Path, mode: str = "r") -> zarr.Group:
 def read_class_table(group: zarr.Group) -> ClassTable:
     """Return what the codes of a store mean."""
     with attributes_of(group) as own:
-        return ClassTable(tuple(MapClass(e["code"], e["name"], _color(e["color"])) for e in own["classes"]))
+        classes = tuple(MapClass(e["code"], e["name"], _color(e["color"])) for e in own["classes"])
+        return ClassTable(classes, rules_of_json(own.get("objects", {})))
 
 
 def names_of_scores(table: ClassTable, scored: ClassTable | None) -> dict[str, Any]:

@@ -13,6 +13,11 @@ from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.palette import class_color
 from segment_tiles.pipeline.vectors.arrow_columns import number_column, numbers_of, text_column
+from segment_tiles.pipeline.vectors.files.object_columns import (
+    ObjectNumbers,
+    object_columns,
+    object_fields,
+)
 from segment_tiles.pipeline.vectors.files.parts import MergedParts
 from segment_tiles.pipeline.vectors.geometry.measure import Measure
 
@@ -40,6 +45,8 @@ class Layer:
     """Full-resolution pixels in one pixel of the raster: QuPath wants those of the full resolution."""
     by_class: tuple[Layer, ...] = ()
     """The same, a layer for each class, if classes may overlap: for formats that hold several layers."""
+    objects: ObjectNumbers | None = None
+    """Numbers of the objects, in a request for some."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -56,6 +63,7 @@ class Layer:
             ("confidence", pa.float64()),
             ("touches_edge", pa.bool_()),
             ("touches_nodata", pa.bool_()),
+            *([] if self.objects is None else object_fields(self.measure)),
             ("geometry", pa.binary()),
         ])  # fmt: skip
 
@@ -79,7 +87,8 @@ class Layer:
         arrays = [
             ids, rows["code"], names.take(index), colors.take(index), rows["pixels"], rows["area"],
             *(rows["planar_area"] for _ in self._planar), rows["perimeter"], rows["confidence"],
-            rows["touches_edge"], rows["touches_nodata"], _geometry_column(rows),
+            rows["touches_edge"], rows["touches_nodata"],
+            *([] if self.objects is None else object_columns(rows, self.objects)), _geometry_column(rows),
         ]  # fmt: skip
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 

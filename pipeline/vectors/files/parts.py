@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.durable import whole_file
 from segment_tiles.pipeline.vectors.arrow_columns import number_column, numbers_of
-from segment_tiles.pipeline.vectors.geometry.features import PART_SCHEMA
+from segment_tiles.pipeline.vectors.geometry.features import OBJECT_SCHEMA
 
 Item = TypeVar("Item")
 ROWS_PER_BATCH = 1024
@@ -40,7 +40,7 @@ def write_part(path: Path, rows: pa.RecordBatch) -> None:
 def read_part_columns(path: Path, names: Sequence[str]) -> list[NDArray[np.generic]]:
     """Return some columns of a part, whole."""
     with pa.OSFile(str(path), "rb") as file:
-        options = pa.ipc.IpcReadOptions(included_fields=[PART_SCHEMA.get_field_index(n) for n in names])
+        options = pa.ipc.IpcReadOptions(included_fields=[OBJECT_SCHEMA.get_field_index(n) for n in names])
         table = pa.ipc.open_file(file, options=options).read_all()
         return [numbers_of(table[name]) for name in names]
 

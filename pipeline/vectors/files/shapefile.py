@@ -15,7 +15,14 @@ LONGEST_NAME: Final = 10
 """Characters of the name of a column."""
 LONGEST_TEXT: Final = 254
 """Bytes of a text."""
-_SHORTER: Final = (("perimeter_", "perim_"), ("area_planar_", "planar_"), ("touches_", "at_"))
+_SHORTER: Final = (
+    ("perimeter_", "perim_"),
+    ("area_planar_", "planar_"),
+    ("touches_", "at_"),
+    ("equivalent_diameter_", "eq_diam_"),
+    ("_axis_", "_"),
+    ("orientation_", "orient_"),
+)
 OPTIONS: Final = {
     "ENCODING": "UTF-8",
     "2GB_LIMIT": "YES",  # beyond it other programs read less than there is

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,9 @@ class Attributes:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Attributes:
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Self:
         """Return the rows of an index or a mask."""
-        return Attributes(*(getattr(self, field.name)[index] for field in fields(self)))
+        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def merge(self, groups: NDArray[np.int64], count: int) -> Attributes:
         """Return one row for each group 0 to count - 1: sums, smallest first pixel, any flag."""
@@ -41,20 +44,34 @@ class Attributes:
         codes[groups] = self.codes
         return Attributes(
             codes,
-            _sums(self.pixels, groups, count),
+            sums(self.pixels, groups, count),
             first,
-            _sums(self.confidence_sums, groups, count),
+            sums(self.confidence_sums, groups, count),
             np.bincount(groups, weights=self.touches_edge, minlength=count) > 0,
             np.bincount(groups, weights=self.touches_nodata, minlength=count) > 0,
         )
 
     @classmethod
     def concatenate(cls, tables: Sequence[Attributes]) -> Attributes:
-        """Return the rows of all tables one after the other."""
-        return cls(*(np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(cls)))
+        """Return the rows of all tables, which have the same columns, one after the other."""
+        kind = type(tables[0]) if tables else cls
+        return kind(*(np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(kind)))
 
 
-def _sums(values: NDArray[np.int64], groups: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def kept_features(attributes: Attributes, options: PolygonizeOptions) -> NDArray[np.bool_]:
+    """Return True for the whole features that no filter leaves out."""
+    kept = attributes.pixels >= options.minimum_area
+    if options.maximum_area is not None:
+        kept &= attributes.pixels <= options.maximum_area
+    if options.minimum_confidence > 0:
+        kept &= attributes.confidence_sums >= options.minimum_confidence * 255 * attributes.pixels
+    if options.drops_edge:
+        kept &= ~attributes.touches_edge
+    return np.asarray(kept)
+
+
+def sums(values: NDArray[np.int64], groups: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the sum of the values of each group 0 to count - 1."""
     result = np.zeros(count, dtype=np.int64)
     np.add.at(result, groups, values)
     return result

@@ -15,6 +15,8 @@ from segment_tiles.pipeline.vectors.arrow_columns import bytes_column, flag_colu
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.hilbert import ORDER, hilbert_distance
 from segment_tiles.pipeline.vectors.geometry.measure import Measure, measure_of, sizes_of
+from segment_tiles.pipeline.vectors.geometry.objects.attributes import ObjectAttributes
+from segment_tiles.pipeline.vectors.geometry.objects.shapes import OBJECT_FIELDS, shape_columns
 from segment_tiles.pipeline.vectors.geometry.rings import Polygons
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 
@@ -36,6 +38,8 @@ PART_SCHEMA = pa.schema([
     ("is_multiple", pa.bool_()),
     ("geometry", pa.large_binary()),  # offsets of 64 bits: the geometries of a tile may take more than 2 GiB
 ])  # fmt: skip
+OBJECT_SCHEMA = pa.schema([*PART_SCHEMA, *OBJECT_FIELDS])
+"""Of a request for objects: further columns after those of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,13 @@ class FeatureBuilder:
             attributes.touches_nodata,
             *bounds.T, _is_multiple(world), shapely.to_wkb(world),
         ]  # fmt: skip
-        arrays = [_column(values, field.type) for values, field in zip(columns, PART_SCHEMA, strict=True)]
-        return pa.RecordBatch.from_arrays(arrays, schema=PART_SCHEMA)
+        schema = PART_SCHEMA
+        if isinstance(attributes, ObjectAttributes):
+            schema, georef = OBJECT_SCHEMA, self.spec.georef
+            extents = _extents(geometries[order])
+            columns += shape_columns(attributes, world, sizes.areas, extents, georef, self.measure)
+        arrays = [_column(values, field.type) for values, field in zip(columns, schema, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _exact_areas(self, attributes: Attributes) -> NDArray[np.float64]:
         return np.asarray(attributes.pixels * self.spec.georef.pixel_area, dtype=np.float64)
@@ -119,6 +128,11 @@ def _column(values: Any, kind: pa.DataType) -> pa.Array:
     if kind == pa.bool_():
         return flag_column(values)
     return bytes_column(values, kind) if kind == pa.large_binary() else number_column(values, kind)
+
+
+def _extents(geometries: Polygons) -> NDArray[np.float64]:
+    bounds = shapely.bounds(geometries).reshape(-1, 4)
+    return np.asarray((bounds[:, 2:] - bounds[:, :2]).max(axis=1, initial=0.0))
 
 
 def _is_multiple(geometries: Polygons) -> NDArray[np.bool_]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
+from segment_tiles.pipeline.vectors.geometry.attributes import Attributes, kept_features
 from segment_tiles.pipeline.vectors.geometry.components import Components, label_components
+from segment_tiles.pipeline.vectors.geometry.objects.attributes import ObjectAttributes, object_attributes
+from segment_tiles.pipeline.vectors.geometry.objects.labels import ObjectSelection, label_objects, touching
 from segment_tiles.pipeline.vectors.geometry.rings import (
     Polygons,
     gather_parts,
@@ -21,6 +23,7 @@ from segment_tiles.pipeline.vectors.geometry.rings import (
 from segment_tiles.pipeline.vectors.geometry.simplify import simplify_coverage
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRaster, ClassRasterSpec
+from segment_tiles.pipeline.vectors.rasters.identities import is_object
 from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
 from segment_tiles.pipeline.vectors.tracing.corners import connected_outlines
 from segment_tiles.pipeline.vectors.tracing.trace import trace_outlines
@@ -47,6 +50,10 @@ class SeamPieces:
     """The same of the first column."""
     right: NDArray[np.int32]
     """The same of the last column."""
+    contact_pieces: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Of objects that touch inside the tile: which of the pieces, ascending; each as often as it touches another."""
+    contact_identities: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Identity of the object that it touches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +88,50 @@ def tile_pieces(
     """
     codes = raster.read(window)
     confidence = raster.read_confidence(window) if raster.spec.has_confidence else None
-    components = label_components(codes, selection, options.connectivity, confidence)
-    attributes = attributes_in_tile(components, codes, raster.spec, window)
-    on_seam = reaches_seam(components, raster.spec, window)
-    dropped = ~on_seam & (attributes.pixels < options.minimum_area)
+    found = _found(codes, confidence, raster.spec, window, selection, options.connectivity)
+    components, attributes = found.components, found.attributes
+    on_seam = reaches_seam(components, raster.spec, window, found.margin)
+    dropped = ~on_seam & ~kept_features(attributes, options)
     labels = _without(components.labels, dropped)
     owner, polygons = _outlines(raster, window, labels, codes, options)
     geometries = gather_parts(polygons, owner - 1, len(attributes))
     interior = ~on_seam & ~dropped
     seams = seam_pieces(labels, codes, attributes, on_seam, raster.spec)
+    if isinstance(attributes, ObjectAttributes):
+        seams = _with_contacts(seams, found.contacts, attributes.identities, on_seam)
     at_seams = _moved(geometries[on_seam], window)
     return TilePieces(attributes.take(interior), geometries[interior], seams, at_seams)
+
+
+class _Found(NamedTuple):
+    """Components of a tile, as features or as objects."""
+
+    components: Components
+    attributes: Attributes
+    margin: int
+    """Pixels from a seam within which one may go on beyond it."""
+    contacts: tuple[NDArray[np.int64], NDArray[np.int64]]
+    """Pairs of components that are objects and touch."""
+
+
+def _found(
+    codes: NDArray[np.integer],
+    confidence: NDArray[np.uint8] | None,
+    spec: ClassRasterSpec,
+    window: Window,
+    selection: ClassSelection,
+    connectivity: int,
+) -> _Found:
+    if not isinstance(selection, ObjectSelection):
+        components = label_components(codes, selection, connectivity, confidence)
+        none = np.empty(0, dtype=np.int64)
+        return _Found(components, attributes_in_tile(components, codes, spec, window), 1, (none, none))
+    identities = codes.astype(np.int64, copy=False)
+    components, of_each = label_objects(identities, selection, connectivity, confidence)
+    base = attributes_in_tile(components, codes, spec, window)
+    contacts = touching(components.labels, is_object(of_each))
+    attributes = object_attributes(base, of_each, components, window, spec.width, contacts[0])
+    return _Found(components, attributes, selection.identities.margin, contacts)
 
 
 def _moved(geometries: Polygons, window: Window) -> Polygons:
@@ -119,6 +159,11 @@ def _outlines(
     """Return the polygons of all labels, in pixels of the tile, simplified if asked for."""
     if options.links_corners:
         return connected_outlines(labels)
+    if options.objects and options.keeps_pixel_edges:
+        # an object may have several areas, and each label that is traced has one
+        areas = label_components(labels, ClassSelection(None, (NO_FEATURE,)), 4)
+        area, polygons = connected_outlines(areas.labels)
+        return areas.codes[area - 1].astype(np.int32), polygons
     owner, polygons = trace_outlines(labels, with_unlabelled=options.simplify > 0)
     if options.simplify > 0:
         rows, columns = junctions(_with_surroundings(raster, window))
@@ -184,9 +229,12 @@ def _edge_labels(labels: NDArray[np.int32], spec: ClassRasterSpec, window: Windo
     return np.concatenate([np.empty(0, np.int32), *(side for side, at_edge in sides if at_edge)])
 
 
-def _seam_labels(labels: NDArray[np.int32], spec: ClassRasterSpec, window: Window) -> NDArray[np.int32]:
-    sides = zip(_sides(labels), _is_raster_edge(spec, window), strict=True)
-    return np.concatenate([np.empty(0, np.int32), *(side for side, at_edge in sides if not at_edge)])
+def _seam_labels(
+    labels: NDArray[np.int32], spec: ClassRasterSpec, window: Window, margin: int
+) -> NDArray[np.int32]:
+    bands = (labels[:margin], labels[-margin:], labels[:, :margin], labels[:, -margin:])
+    sides = zip(bands, _is_raster_edge(spec, window), strict=True)
+    return np.concatenate([np.empty(0, np.int32), *(side.ravel() for side, at_edge in sides if not at_edge)])
 
 
 def _labels_beside_nodata(
@@ -203,9 +251,24 @@ def _labels_beside_nodata(
     ])  # fmt: skip
 
 
-def reaches_seam(components: Components, spec: ClassRasterSpec, window: Window) -> NDArray[np.bool_]:
-    """Return True for each component of a tile that touches a side which is not the edge of the raster."""
-    return _marked(_seam_labels(components.labels, spec, window), len(components.codes))
+def reaches_seam(
+    components: Components, spec: ClassRasterSpec, window: Window, margin: int = 1
+) -> NDArray[np.bool_]:
+    """Return True for each component of a tile with a pixel in a margin along sides that are not the raster's edge."""
+    return _marked(_seam_labels(components.labels, spec, window, margin), len(components.codes))
+
+
+def _with_contacts(
+    seams: SeamPieces,
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    identities: NDArray[np.int64],
+    on_seam: NDArray[np.bool_],
+) -> SeamPieces:
+    """Return the pieces at the seams with the objects that they touch inside the tile."""
+    one, other = pairs
+    here = on_seam[one]
+    position = np.cumsum(on_seam) - 1
+    return replace(seams, contact_pieces=position[one[here]], contact_identities=identities[other[here]])
 
 
 def seam_pieces(

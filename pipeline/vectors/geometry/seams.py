@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.components import union
+from segment_tiles.pipeline.vectors.geometry.objects.attributes import ObjectAttributes
+from segment_tiles.pipeline.vectors.geometry.objects.seams import (
+    contacts_across,
+    same_objects,
+    with_neighbours,
+)
 from segment_tiles.pipeline.vectors.geometry.pieces import NODATA, SeamPieces
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 
@@ -55,21 +61,34 @@ def join_across_seams(tiling: VectorTiling, tiles: Sequence[SeamPieces], connect
     sizes = [len(tile.labels) for tile in tiles]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     pieces = Attributes.concatenate([tile.attributes for tile in tiles])
-    first: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    second: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    for before, after in _seam_lines(tiling, tiles, offsets):
+    objects = pieces if isinstance(pieces, ObjectAttributes) else None
+    kinds = pieces.codes if objects is None else objects.identities
+    lines = _seam_lines(tiling, tiles, offsets)
+    pairs = [] if objects is None else [same_objects(objects)]
+    for before, after in lines:
         _mark_nodata(pieces, before, after)
-        for one, other in _contacts(before, after, pieces.codes, connectivity):
-            first.append(one)
-            second.append(other)
-    features = union((np.concatenate(first), np.concatenate(second)), len(pieces))
+        pairs += _contacts(before, after, kinds, connectivity)
+    features = union(_concatenated(pairs), len(pieces))
     count = int(features.max()) + 1 if len(features) else 0
+    merged = pieces.merge(features, count)
+    if objects is not None and isinstance(merged, ObjectAttributes):
+        inside = [
+            (tile.contact_pieces + offset, tile.contact_identities)
+            for tile, offset in zip(tiles, offsets, strict=False)
+        ]
+        merged = with_neighbours(merged, features, objects, [*inside, *contacts_across(objects, lines)])
     return JoinedFeatures(
-        pieces.merge(features, count),
+        merged,
         np.repeat(np.arange(len(tiles)), sizes),
         np.concatenate([tile.labels for tile in tiles]),
         features,
     )
+
+
+def _concatenated(pairs: Sequence[tuple[Line, Line]]) -> tuple[Line, Line]:
+    empty = np.empty(0, dtype=np.int64)
+    first, second = (np.concatenate([empty, *(pair[side] for pair in pairs)]) for side in (0, 1))
+    return first, second
 
 
 def _seam_lines(

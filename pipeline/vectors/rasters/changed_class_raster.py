@@ -36,14 +36,20 @@ class ChangedClassRaster:
         self._original.close()
 
 
-def create_codes(path: Path, spec: ClassRasterSpec, side: int) -> None:
-    """Create the array for changed codes; its chunks are vector tiles, so that tiles share nothing."""
+def create_codes(path: Path, spec: ClassRasterSpec, side: int, dtype: str | None = None) -> None:
+    """Create the array for changed codes; its chunks are vector tiles, so that tiles share nothing.
+
+    Another type than that of the raster is for numbers of 64 bits, whose high bytes are mostly equal.
+    """
     zarr.create_array(
         path,
         shape=(spec.height, spec.width),
         chunks=(min(side, spec.height), min(side, spec.width)),
-        dtype=spec.dtype,
-        compressors=(BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"), Crc32cCodec()),
+        dtype=dtype or spec.dtype,
+        compressors=(
+            BloscCodec(cname="zstd", clevel=1, shuffle="shuffle" if dtype else "noshuffle"),
+            Crc32cCodec(),
+        ),
         overwrite=True,
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.grid.window import Window
 
 RasterName = Path | str
@@ -41,6 +42,8 @@ class ClassRasterSpec:
     """True if no pixel has a code that is not among the classes."""
     masks: tuple[int, ...] = ()
     """Codes of the classes that have a mask each, since they may overlap."""
+    objects: tuple[ObjectRule, ...] = ()
+    """How classes become objects, as the model of the map says."""
     notes: tuple[str, ...] = ()
     """What the user should know about the georeference of the file."""
 

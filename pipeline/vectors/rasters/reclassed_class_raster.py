@@ -70,7 +70,8 @@ def reclassed_spec(spec: ClassRasterSpec, reclass: Reclass) -> ClassRasterSpec:
     ways = dict(reclass.codes)
     spec = replace(spec, masks=tuple(sorted({ways[code] for code in spec.masks})))
     codes = [after for _, after in reclass.codes]
+    objects = reclass.rules_after(spec.objects, spec.classes)
     if max(codes) <= np.iinfo(spec.dtype).max and spec.nodata not in codes:
-        return replace(spec, classes=reclass.classes)
+        return replace(spec, classes=reclass.classes, objects=objects)
     nodata = None if spec.nodata is None else int(np.iinfo(np.int64).min)
-    return replace(spec, classes=reclass.classes, dtype="int64", nodata=nodata)
+    return replace(spec, classes=reclass.classes, objects=objects, dtype="int64", nodata=nodata)

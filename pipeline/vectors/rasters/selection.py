@@ -65,6 +65,9 @@ def check_request(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
         )
         raise VectorError(msg)
     class_selection(spec, options)
+    if options.minimum_confidence > 0 and not spec.has_confidence:
+        msg = f"minimum confidence is {options.minimum_confidence}, but the raster has no confidence; leave it out"
+        raise VectorError(msg)
     for name in options.right_angles:
         class_codes(spec, name)
 

@@ -39,6 +39,7 @@ class ZarrClassRaster:
             has_confidence=True,
             has_all_classes=True,
             masks=() if masks is None else masks.of_classes,
+            objects=table.objects,
         )
 
     def read(self, window: Window) -> NDArray[np.integer]:

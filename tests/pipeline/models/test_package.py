@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from segment_tiles.pipeline.errors import ModelError, WriteFailedError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.models.networks.build import build_network
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
@@ -126,13 +127,50 @@ def manifests(draw):
         scaling=draw(scalings(len(bands))),
         tile=draw(st.integers(1, 4096)),
         overlap=draw(st.floats(0, 0.99)),
-        classes=ClassTable(tuple(MapClass(i, name, draw(color)) for i, name in enumerate(classes))),
+        classes=ClassTable(
+            tuple(MapClass(i, name, draw(color)) for i, name in enumerate(classes)),
+            draw(object_rules(classes)),
+        ),
         pixel_size=draw(st.none() | st.floats(1e-3, 1e3)),
         pixel_unit=draw(st.sampled_from(["m", "micrometer", "millimeter"])),
         description=draw(st.text(max_size=20)),
         extra=draw(st.dictionaries(names, st.integers() | st.lists(finite, max_size=3), max_size=3)),
         weights_checksum="ab" * 32,
     )
+
+
+def object_rules(classes):
+    """Rules of a class with a border, of one split by distance, and of one that is as it is, if there are so many."""
+    made = [ObjectRule(classes[-1], None, 9, "distance", 0.5), ObjectRule(classes[0])]
+    if len(classes) > 2:
+        made.append(ObjectRule(classes[1], classes[2], 6))
+        made = [rule for rule in made if rule.name != classes[2]]
+    rules = {rule.name: rule for rule in made}
+    return st.lists(st.sampled_from(list(rules.values())), unique=True, max_size=3).map(tuple)
+
+
+def test_objects_change_no_map_and_are_refused_without_their_classes():
+    rules = (ObjectRule("land", "Wasser & Eis", 6),)
+    with_objects = replace(MANIFEST, classes=ClassTable(MANIFEST.classes.classes, rules))
+    assert with_objects.map_checksum == MANIFEST.map_checksum
+    item = to_stac_item(with_objects, "weights.safetensors", 1, 7, "PyTorch").to_dict(include_self_link=False)
+    assert item["properties"]["segment_tiles:objects"] == {"land": {"border": "Wasser & Eis", "reach": 6}}
+    for objects, told in (
+        (
+            {"land": {"border": "wall", "reach": 6}},
+            "border 'wall', which is none of its classes: Wasser & Eis, land",
+        ),
+        ({"cat": {}}, "objects of 'cat', which is none of its classes"),
+        ({"land": {"border": "Wasser & Eis"}}, "a reach of 0 px; it must be 1 to 1024"),
+        ({"land": {"border": "land", "reach": 2}}, "the same class as border"),
+        (
+            {"land": {"reach": "far"}},
+            r"segment_tiles:objects.land.reach is 'far': it must be a valid integer",
+        ),
+    ):
+        item["properties"]["segment_tiles:objects"] = objects
+        with pytest.raises(ModelError, match=told):
+            from_stac_item(item)
 
 
 @given(manifests())

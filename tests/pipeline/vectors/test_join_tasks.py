@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.seams import JoinedFeatures
 from segment_tiles.pipeline.vectors.join_tasks import join_tasks
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 
 TILING = VectorTiling(30, 40, 10)
@@ -41,7 +42,7 @@ def test_every_feature_and_piece_has_one_home(seed: int, features: int, pieces: 
     joined = drawn(seed, features, pieces)
     homes = TILING.numbers_of_pixels(joined.attributes.first_pixels)
     wanted = joined.attributes.pixels >= minimum
-    tasks = join_tasks(TILING, joined, minimum)
+    tasks = join_tasks(TILING, joined, PolygonizeOptions(minimum_area=minimum))
     assert [task.tile for task in tasks] == sorted(set(homes[wanted].tolist()))
     for task in tasks:
         own = np.flatnonzero((homes == task.tile) & wanted)
@@ -59,5 +60,6 @@ def test_every_feature_and_piece_has_one_home(seed: int, features: int, pieces: 
 
 @pytest.mark.parametrize("minimum", [0, 10])
 def test_a_raster_without_features_has_no_task(minimum: int) -> None:
-    assert join_tasks(TILING, drawn(0, 0, 0), minimum) == []
-    assert minimum == 0 or join_tasks(TILING, drawn(0, 5, 9), minimum) == []
+    options = PolygonizeOptions(minimum_area=minimum)
+    assert join_tasks(TILING, drawn(0, 0, 0), options) == []
+    assert minimum == 0 or join_tasks(TILING, drawn(0, 5, 9), options) == []

@@ -43,7 +43,9 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "labels-inside": True, "dicom-seg": "labelmap", "axis": "all", "neighbours": 1, "format": ["cog"],
         "scores": True, "preview": False, "item": False,
         "connectivity": 8, "classes": ["a"], "background": "b", "majority": 3, "sieve": 25, "min-hole": "9px",
-        "min-area": 1.5, "simplify": "2px", "right-angles": ["a"], "reclass": "a.csv", "split-by-class": True,
+        "min-area": 1.5, "simplify": "2px", "right-angles": ["a"],
+        "objects": ["a:b:6"], "split-by": "distance", "split-reach": 9, "split-depth": 2.0, "max-area": 99,
+        "min-confidence": 0.5, "edge": "drop", "reclass": "a.csv", "split-by-class": True,
         "threshold": ["land=0.4"], "unsure": 0.5, "mask": {"model": "clouds", "classes": ["cloud", "a, b"]},
         "memory": "4GB", "workers": 2, "scheduler": "tcp://host:1", "cluster": "slurm.yaml", "trust": True,
     }  # fmt: skip

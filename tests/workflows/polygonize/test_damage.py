@@ -37,7 +37,7 @@ def interrupted(tmp_path_factory, class_raster, land_cover):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(workflow, "_write", killed)
+        patched.setattr(workflow, "write_files", killed)
         with pytest.raises(KeyboardInterrupt):
             polygonize(raster, [folder / "kept.parquet"], OPTIONS)
     return raster, folder / "p.parquet", folder / ".kept.parquet.tiles"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segment_tiles.pipeline.context_pool import ContextPool
+from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
 from segment_tiles.workflows.output_folder.made import Way, begin_files, files_by_class, made_otherwise
@@ -80,7 +81,8 @@ def _reclassed(work: Work, formats: list[Format]) -> list[str]:
     changed = [wanted for wanted in formats if wanted.has_map_classes]
     if changed:
         with reclassed_store(work.folder / OWN_FOLDER, work.group, reclass) as group:
-            subject = replace(work.subject, table=reclass.table)
+            table = ClassTable(reclass.classes, work.subject.table.objects)
+            subject = replace(work.subject, table=table)
             report = reclassed_report(work.report, reclass)
             notes += _made(replace(work, group=group, report=report, subject=subject), changed)
     return notes

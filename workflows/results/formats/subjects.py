@@ -68,7 +68,7 @@ def subject_of_result(group: zarr.Group, report: Mapping[str, Any], options: For
     kind = kind_of_report(report)
     extent = kind.stored_extent(group, report)
     table = read_class_table(group) if options.decided is None else options.decided.table
-    table = table if options.reclass is None else options.reclass.table
+    table = table if options.reclass is None else options.reclass.table_after(table)
     return Subject(
         report["settings"]["source"],
         kind.formats_of(extent.georef),

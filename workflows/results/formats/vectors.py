@@ -8,6 +8,7 @@ from typing import Final
 from segment_tiles.pipeline.idle_cores import finishing_threads
 from segment_tiles.pipeline.outputs.stores.store import array_of, folder_of
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format_named
+from segment_tiles.pipeline.vectors.objects.rules import check_objects
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
@@ -31,7 +32,9 @@ def polygon_format(vector: VectorFormat) -> Format:
     def check(subject: Subject) -> None:
         spec = _spec(subject.of_files)
         vector.check_crs(subject.source, spec.georef.crs)
-        check_request(spec, options_in_pixels(subject.options.polygons, spec, VECTOR_TILE))
+        options = options_in_pixels(subject.options.polygons, spec, VECTOR_TILE)
+        check_request(spec, options)
+        check_objects(spec, options)
 
     return Format(
         vector.name,
@@ -49,7 +52,15 @@ def _spec(subject: Subject) -> ClassRasterSpec:
     """Return what polygons are made of: the class map as it is, or will be."""
     table, (rows, columns) = subject.table, subject.shape
     return ClassRasterSpec(
-        rows, columns, table.dtype, table.nodata, subject.georef, table.classes, has_confidence=True
+        rows,
+        columns,
+        table.dtype,
+        table.nodata,
+        subject.georef,
+        table.classes,
+        has_confidence=True,
+        has_all_classes=True,
+        objects=table.objects,
     )
 
 

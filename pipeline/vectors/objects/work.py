@@ -1,0 +1,144 @@
+"""What a worker does for a vector tile while pixels are given to objects.
+
+::
+
+    middles  (only classes that are split by distance)   middles.zarr   1 where a seed is
+    seams    label the seeds of a tile, look at its sides   -> joined across tiles
+    seeds    label them again, each with the first pixel of the whole    seeds.zarr     key of each seed
+    owners   read as far as the reach around the tile                    objects.zarr   identity of each pixel
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.vectors.changes.surroundings import Surroundings, tile_seams, whole_components
+from segment_tiles.pipeline.vectors.geometry.pieces import SeamPieces
+from segment_tiles.pipeline.vectors.objects.middles import middles
+from segment_tiles.pipeline.vectors.objects.nearest import NONE, nearest_seeds
+from segment_tiles.pipeline.vectors.objects.rules import CodeRules, Group, code_rules
+from segment_tiles.pipeline.vectors.objects.seed_raster import SeedRaster
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.changed_class_raster import write_codes
+from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName
+from segment_tiles.pipeline.vectors.rasters.identities import identities_of, keys_of
+from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
+from segment_tiles.pipeline.vectors.tiling import VectorTiling
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSetup:
+    """Where codes are read from, and where seeds and objects go."""
+
+    raster: RasterName
+    """The class raster."""
+    before: Path | None
+    """Changed codes, or None for those of the raster."""
+    middles: Path | None
+    """Array of the seeds of classes that are split by distance; None: there are none."""
+    seeds: Path
+    """Array of the keys of seeds."""
+    after: Path
+    """Array of identities."""
+    options: PolygonizeOptions
+    """What is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What was counted of one tile."""
+
+    valid: int
+    """Pixels with a class."""
+    far: tuple[int, ...]
+    """Pixels of each group that no seed reaches."""
+
+
+class ObjectWorker:
+    """Gives the pixels of vector tiles to objects, with its own handle on the raster."""
+
+    def __init__(self, setup: ObjectSetup) -> None:
+        options = setup.options
+        self._raster = open_class_raster(
+            setup.raster, setup.before, band=options.band, reclass=options.reclass
+        )
+        rules = code_rules(self._raster.spec, options)
+        self._rules = CodeRules((), options.connectivity) if rules is None else rules
+        self._setup = setup
+        self._seeds = SeedRaster(self._raster, self._rules, setup.middles)
+        spec = self._raster.spec
+        self._tiling = VectorTiling(spec.height, spec.width, options.vector_tile)
+
+    def middles(self, number: int) -> None:
+        """Find the seeds in one tile of the classes that are split by distance."""
+        window = self._tiling.numbered(number).window
+        outer = window.grow(self._rules.halo).intersect(self._raster.spec.window)
+        codes = self._raster.read(outer)
+        found = np.zeros(outer.shape, dtype=np.uint8)
+        for rule in self._rules.rules:
+            if rule.rule.split_by is not None:
+                member = codes == rule.code
+                if member.any():
+                    found |= middles(member, rule.rule.reach, rule.rule.depth, self._rules.connectivity)
+        assert self._setup.middles is not None
+        write_codes(self._setup.middles, window, found[window.relative_to(outer).slices()])
+
+    def seams(self, number: int) -> SeamPieces:
+        """Return the seeds of a tile at its seams."""
+        window = self._tiling.numbered(number).window
+        return tile_seams(self._seeds, window, self._rules.selection, self._rules.connectivity)
+
+    def seeds(self, task: tuple[int, Surroundings]) -> None:
+        """Write the key of every seed of a tile."""
+        number, surroundings = task
+        window = self._tiling.numbered(number).window
+        whole = whole_components(
+            self._seeds, window, self._rules.selection, self._rules.connectivity, surroundings
+        )
+        keys = keys_of(whole.attributes.first_pixels, self._rules.numbers(whole.attributes.codes))
+        write_codes(self._setup.seeds, window, np.append(keys, NONE)[whole.inner])  # OUTSIDE is -1, the last
+
+    def owners(self, number: int) -> Owned:
+        """Write the identity of every pixel of a tile."""
+        window = self._tiling.numbered(number).window
+        outer = window.grow(self._rules.reach).intersect(self._raster.spec.window)
+        inner = window.relative_to(outer)
+        codes = self._raster.read(window)
+        array: zarr.Array[Any] = zarr.open_array(self._setup.seeds, mode="r")
+        keys = np.asarray(array[outer.slices()])
+        owners = keys[inner.slices()].copy()
+        far = tuple(self._give(group, owners, codes, keys, inner) for group in self._rules.groups)
+        result = np.where(owners != NONE, identities_of(owners), codes.astype(np.int64))
+        write_codes(self._setup.after, window, result)
+        nodata = self._raster.spec.nodata
+        valid = codes.size if nodata is None else int(np.count_nonzero(codes != nodata))
+        return Owned(valid, far)
+
+    def _give(
+        self,
+        group: Group,
+        owners: NDArray[np.int64],
+        codes: NDArray[np.integer],
+        keys: NDArray[np.int64],
+        inner: Window,
+    ) -> int:
+        """Give the pixels of a group in a tile to the nearest seeds; return how many have none within the reach."""
+        waiting = (codes == group.code) & (owners == NONE)
+        if not waiting.any():
+            return 0
+        wanted = np.zeros(keys.shape, dtype=np.bool_)
+        wanted[inner.slices()] = waiting
+        found = nearest_seeds(self._rules.keys_for(group, keys), wanted, self._rules.reach_of(group))
+        owners[waiting] = found
+        return int(np.count_nonzero(found == NONE))
+
+    def close(self) -> None:
+        """Close the raster."""
+        self._raster.close()

@@ -1,0 +1,109 @@
+"""The pixels of a class raster of any size given to objects, before polygons are traced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segment_tiles.pipeline.durable import remove
+from segment_tiles.pipeline.vectors.changes.surroundings import all_surroundings
+from segment_tiles.pipeline.vectors.objects.rules import CodeRules, code_rules
+from segment_tiles.pipeline.vectors.objects.work import ObjectSetup, ObjectWorker, Owned
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.changed_class_raster import create_codes
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
+from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
+from segment_tiles.pipeline.vectors.tiling import VectorTiling
+from segment_tiles.workflows.polygons.vector_pool import Run, worker_pool
+
+OBJECTS, SEEDS, MIDDLES = "objects", "seeds", "middles"
+"""Steps of the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObjects:
+    """Which object each pixel belongs to."""
+
+    identities: Path
+    """Array of them."""
+    valid: int
+    """Pixels of the raster with a class."""
+    notes: tuple[str, ...]
+    """What the user should know: border pixels that no object has."""
+
+
+def found_objects(
+    raster: RasterName,
+    spec: ClassRasterSpec,
+    before: Path | None,
+    ledger: TileLedger,
+    options: PolygonizeOptions,
+    workers: int,
+) -> FoundObjects:
+    """Give pixels to objects; a step that is complete in the ledger is not repeated.
+
+    Parameters
+    ----------
+    raster, spec
+        The class raster.
+    before
+        Changed codes, or None for those of the raster.
+    ledger
+        Of the tiles.
+    options
+        With rules of objects.
+    workers
+        Processes.
+    """
+    rules = code_rules(spec, options)
+    assert rules is not None
+    identities = ledger.codes(OBJECTS)
+    if not ledger.has_step(OBJECTS):
+        tiling = VectorTiling(spec.height, spec.width, options.vector_tile)
+        middles = ledger.codes(MIDDLES) if rules.halo else None
+        setup = ObjectSetup(raster, before, middles, ledger.codes(SEEDS), identities, options)
+        if middles is not None:
+            create_codes(middles, spec, options.vector_tile, "uint8")
+        create_codes(setup.seeds, spec, options.vector_tile, "int64")
+        create_codes(identities, spec, options.vector_tile, "int64")
+        with worker_pool(ObjectWorker, setup, workers) as run:
+            counted = _owners(run, tiling, rules)
+        ledger.finish_step(OBJECTS, _sum(counted))
+        for path in (middles, setup.seeds):
+            if path is not None:
+                remove(path)
+    counts = ledger.counts(OBJECTS)
+    return FoundObjects(identities, counts[0], _notes(spec, rules, counts[1:]))
+
+
+def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:
+    numbers = range(tiling.count)
+    if rules.halo:
+        for _ in run("middles", numbers):
+            pass
+    seams = list(run("seams", numbers))
+    _, surroundings = all_surroundings(tiling, seams, rules.connectivity)
+    for _ in run("seeds", list(enumerate(surroundings))):
+        pass
+    return list(run("owners", numbers))
+
+
+def _sum(counted: Sequence[Owned]) -> list[int]:
+    return [sum(owned.valid for owned in counted), *map(sum, zip(*(o.far for o in counted), strict=True))]
+
+
+def _notes(spec: ClassRasterSpec, rules: CodeRules, far: Sequence[int]) -> tuple[str, ...]:
+    """Say how many pixels of border classes no object has."""
+    names = {entry.code: entry.name for entry in spec.classes}
+    notes = []
+    for group, number in zip(rules.groups, far, strict=True):
+        if number:
+            codes = [rules.rules[n].code for n in group.rules]
+            seeds = " and ".join(names.get(code, f"class {code}") for code in codes)
+            border = names.get(group.code, f"class {group.code}")
+            notes.append(
+                f"{number} pixels of {border} are farther than {rules.reach_of(group)} px from every {seeds}: no "
+                "object has them"
+            )
+    return tuple(notes)
