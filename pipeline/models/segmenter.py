@@ -151,10 +151,16 @@ class Segmenter:
                 f"but its class table has {self.classes.count}"
             )
             raise ModelError(msg)
-        probabilities = _sigmoid(logits) if self.manifest.output.multi_label else torch.softmax(logits, dim=1)
+        probabilities = self._probabilities(logits)
         if self._crf is None:
             return probabilities
         return refine_batch(probabilities, middle(values, self.manifest.output.margin), self._crf)
+
+    def _probabilities(self, answer: Tensor) -> Tensor:
+        """Return probabilities of what the network answers: logits, or these; NaN where it is no number."""
+        if self.manifest.architecture.gives_probabilities:
+            return answer.clamp(0, 1)
+        return _sigmoid(answer) if self.manifest.output.multi_label else torch.softmax(answer, dim=1)
 
     def logits(self, image: Tensor) -> Tensor:
         """Return logits (batch, classes, T, T), float32, of what `normalized` returns; without a margin."""

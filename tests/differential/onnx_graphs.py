@@ -58,7 +58,11 @@ def write_graph(
         nodes.append(helper.make_node("Neg", ["maps"], ["auxiliary"]))
         nodes.append(helper.make_node("Mul", ["maps", "gain"], ["louder"]))
         last = "louder"
-    ending = ("Transpose", {"perm": [0, 2, 3, 1]}) if channels_last else (activation, {})
+    ending = (
+        ("Transpose", {"perm": [0, 2, 3, 1]})
+        if channels_last
+        else (activation, {"axis": 1} if activation == "Softmax" else {})
+    )
     nodes.append(helper.make_node(ending[0], [last], ["scores"], **ending[1]))
     graph = helper.make_graph(nodes, "net", inputs, outputs, [_weights("weights", kernel, dtype)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

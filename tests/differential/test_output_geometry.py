@@ -259,3 +259,35 @@ def test_what_is_of_graphs_is_refused_for_weights(tmp_path: Path, asked: dict[st
     with pytest.raises(UsageError, match=f"--{next(iter(asked)).replace('_', '-')} is of graphs"):
         import_model(request)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("coarser", [1, 4])
+def test_probabilities_are_taken_as_they_are(graphs: ModuleType, tmp_path: Path, coarser: int) -> None:
+    graph: dict[str, Any] = {
+        "sides": (64, 64),
+        "out": 64 // coarser,
+        "activation": "Softmax",
+        **({"kernel": 4, "stride": 4} if coarser == 4 else {"pad": 1}),
+    }
+    case = Case(graph, 64, 0, 32, {"coarser": coarser} if coarser > 1 else {}, coarser)
+    model = package(graphs, tmp_path, case)
+    image = np.random.default_rng(0).integers(0, 255, (3, 12, 11), dtype=np.uint8)
+    image = image.repeat(10, axis=1).repeat(10, axis=2)
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", driver="GTiff", width=110, height=120, count=3, dtype="uint8",
+        crs="EPSG:32633", transform=rasterio.Affine(1, 0, 4e5, 0, -1, 5e6),
+    ) as scene:  # fmt: skip
+        scene.write(image)
+    shares = graphs.plain_reference(
+        answer_of(tmp_path / "net.onnx", case), image, tile=64, margin=0, overlap=32,
+        finer=partial(graphs.bilinear, align_corners=False) if coarser > 1 else None,
+    )  # fmt: skip
+    st.segment(
+        tmp_path / "scene.tif", model=str(model), out=tmp_path / "out", scores=True, format="zarr", preview=False,
+        blend="crop", device="cpu", precision="fp32", backend="torch", batch=2,
+    )  # fmt: skip
+    kept = zarr.open_group(tmp_path / "out" / "classes.zarr", mode="r")["scores"][:]
+    expected = shares * 255 + 0.5
+    sure = np.abs(expected - np.round(expected)) > 1e-3
+    assert sure.mean() > 0.98
+    np.testing.assert_array_equal(kept[sure], np.floor(expected)[sure])

@@ -143,7 +143,7 @@ def test_every_backend_hands_infinity_on(backend: str) -> None:
     assert scores[scores == scores].isfinite().all()
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "probabilities"])
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_graph_that_ends_in_probabilities_keeps_what_is_none(activation: str, value: float) -> None:
     given = torch.tensor([0.25, value]).reshape(1, 2, 1, 1).repeat(1, 1, 2, 2)

@@ -26,7 +26,7 @@ from segment_tiles.pipeline.models.graphs.packaged import load_graph
 from segment_tiles.pipeline.models.graphs.probing import Asked, Probed, geometry_of, probe
 from segment_tiles.pipeline.models.graphs.wiring import Wiring
 from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
-from segment_tiles.pipeline.models.packages.manifest import Architecture
+from segment_tiles.pipeline.models.packages.manifest import PROBABILITIES, Architecture
 from segment_tiles.pipeline.models.packages.weights import refuse_no_numbers
 
 DEFAULT_TILE: Final = 512
@@ -203,7 +203,7 @@ def _reading(
     within = all(float(output.min()) >= 0 and float(output.max()) <= 1 for output in outputs)
     if multi_label:
         note = "each output is a class by itself, and classes may overlap"
-        return ({"activation": "sigmoid"} if within else {}), (note,)
+        return ({"activation": PROBABILITIES} if within else {}), (note,)
     if channels == 1:
         return _reading_of_one(within=within)
     sums_to_one = all(float((output.sum(1) - 1).abs().max()) < _PROBABILITY_TOLERANCE for output in outputs)
@@ -214,7 +214,7 @@ def _reading(
         )
         raise ModelError(msg)
     if sums_to_one and within:
-        return {"activation": "softmax"}, ("outputs sum to 1: taken for probabilities",)
+        return {"activation": PROBABILITIES}, ("outputs sum to 1: taken for probabilities",)
     return {}, ("outputs are taken for logits: the class of a pixel is the largest of them",)
 
 
@@ -223,4 +223,4 @@ def _reading_of_one(*, within: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
     if not within:
         return {"background": True}, (*notes, "outputs are taken for logits: above 0 is the class")
     notes.append("outputs lie between 0 and 1: taken for probabilities")
-    return {"background": True, "activation": "sigmoid"}, tuple(notes)
+    return {"background": True, "activation": PROBABILITIES}, tuple(notes)

@@ -30,7 +30,7 @@ from segment_tiles.pipeline.models.graphs.onnx_graph import OnnxSession, load_on
 from segment_tiles.pipeline.models.graphs.torch_graph import LOADERS, constants_of
 from segment_tiles.pipeline.models.graphs.wiring import USUAL, Wiring, wiring_of
 from segment_tiles.pipeline.models.networks.layers import refuse_tracing
-from segment_tiles.pipeline.models.packages.manifest import Architecture
+from segment_tiles.pipeline.models.packages.manifest import PROBABILITIES, Architecture
 from segment_tiles.pipeline.models.packages.weights import refuse_no_numbers
 
 EXECUTES = ("torchscript", "torch_export")
@@ -52,10 +52,10 @@ class PackagedGraph(nn.Module):
     graph
         Maps an image, and further inputs, to a tensor, or to a mapping or sequence that holds one.
     activation
-        ``none`` where the graph returns logits, ``softmax`` or ``sigmoid`` where it returns probabilities,
-        whose logarithm is taken.
+        ``none`` where the graph returns logits, ``probabilities`` where it returns these. ``softmax`` and
+        ``sigmoid`` stand in packages of earlier versions: probabilities whose logarithm is taken.
     background
-        Adds a first class of logit 0 to a graph of one output.
+        Adds a first class to a graph of one output: of logit 0, or of what is left of 1.
     wiring
         How it is called.
     """
@@ -71,7 +71,7 @@ class PackagedGraph(nn.Module):
         self.background = background
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map normalised (B, bands, H, W) to logits (B, classes, h, w)."""
+        """Map normalised (B, bands, H, W) to logits, or probabilities, (B, classes, h, w)."""
         refuse_tracing(image, "a packaged graph")
         scores = self.answer(image)
         if self.activation != "none":
@@ -82,7 +82,10 @@ class PackagedGraph(nn.Module):
             scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
         elif self.activation == "sigmoid":
             scores = torch.logit(scores, eps=torch.finfo(torch.float32).eps)
-        return torch.cat([torch.zeros_like(scores), scores], dim=1) if self.background else scores
+        if not self.background:
+            return scores
+        rest = 1 - scores if self.activation == PROBABILITIES else torch.zeros_like(scores)
+        return torch.cat([rest, scores], dim=1)
 
     def answer(self, image: Tensor) -> Tensor:
         """Return what the graph says of (B, bands, H, W): (B, channels, h, w) float32, called as it wants to be.

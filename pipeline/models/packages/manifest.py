@@ -16,6 +16,8 @@ from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometr
 from segment_tiles.pipeline.models.scaling.mlm import record_of
 from segment_tiles.pipeline.models.scaling.scaling import Scaling
 
+PROBABILITIES: Final = "probabilities"
+"""Of a graph, in the details of its architecture: its answers are probabilities, and are taken as they are."""
 GRAPH_FILES: Final = {
     "torchscript": "graph.torchscript",
     "torch_export": "graph.pt2",
@@ -44,6 +46,11 @@ class Architecture:
     """Of every bilinear resize in head and decoder."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of one family, such as channel counts or separable style."""
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether what the network answers is taken as it is, and not for logits."""
+        return self.details.get("activation") == PROBABILITIES
 
     @property
     def is_graph(self) -> bool:

@@ -131,12 +131,16 @@ def test_graphs_that_execute_need_trust(tmp_path, kind):
             load_graph(path, architecture, trust=False)
 
 
-def test_probabilities_are_recognised_and_taken_back_to_logits(tmp_path, kind):
+def test_probabilities_are_recognised_and_taken_as_they_are(tmp_path, kind):
     path = write(kind, tmp_path / suffix(kind), Net(3, "softmax"))
     graph = imported(kind, path, tmp_path / "copy")
-    assert graph.architecture.details == {"activation": "softmax"}
+    assert graph.architecture.details == {"activation": "probabilities"}
     network = load_graph(tmp_path / "copy", graph.architecture, trust=True)
     image = torch.randn(1, 3, 32, 32)
+    assert torch.equal(network(image), load_raw(path, kind)(image))
+    # a package of an earlier version keeps its map
+    before = replace(graph.architecture, details={"activation": "softmax"})
+    network = load_graph(tmp_path / "copy", before, trust=True)
     torch.testing.assert_close(network(image).softmax(1), load_raw(path, kind)(image))
 
 
