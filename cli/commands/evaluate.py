@@ -16,7 +16,7 @@ from segment_tiles.workflows.options.evaluation import EvaluateConfig, evaluate_
 @logged
 @with_options(options_of(EvaluateConfig))
 def command(options: Given, json: Json = False) -> None:
-    """Score a class map against the truth."""
+    """Score a class map, or objects, against the truth."""
     config = evaluate_config_from(**options)
     from segment_tiles.workflows.training.evaluate import evaluate_as_asked
 
@@ -29,9 +29,10 @@ def command(options: Given, json: Json = False) -> None:
 
 def _print_tables(document: Mapping[str, Any]) -> None:
     from segment_tiles.cli.terminal.evaluation_table import evaluation_tables
+    from segment_tiles.cli.terminal.object_table import object_tables
 
     console = text_console()
-    for table in evaluation_tables(document):
+    for table in evaluation_tables(document) if "confusion" in document else object_tables(document):
         console.print(table)
     for note in document["notes"]:
         console.print(note)

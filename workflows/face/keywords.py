@@ -130,6 +130,7 @@ class EvaluateKeywords(TypedDict, total=False):
     boundary_width: str | Sequence[int]
     trimap_width: str | Sequence[int]
     slices: str | Sequence[int] | None
+    objects: str | Sequence[str] | None
     out: PathText | None
 
 

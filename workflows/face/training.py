@@ -89,6 +89,9 @@ def evaluate(class_map: str | Path, truth: str | Path, **options: Unpack[Evaluat
         Widths in pixels of boundary IoU, and of the mean IoU near boundaries.
     slices
         Of a volume: first and last slice that are scored.
+    objects
+        Score objects of these classes, not pixels: the class map and the truth are label images, polygons or folders
+        of runs, or folders of them, in pairs by name.
     out
         Folder into which ``evaluation.json`` and ``confusion.png`` are written too.
 

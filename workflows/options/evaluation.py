@@ -75,11 +75,22 @@ class EvaluateConfig:
     slices: tuple[int, int] | None = option(
         "Of a volume: score these slices alone.", default=None, metavar="FIRST,LAST", parse=parse_slices
     )
+    objects: tuple[str, ...] = option(
+        "Score objects of these classes: CLASSMAP and TRUTH are label images, polygons or runs, or folders of them.",
+        default=(),
+        metavar="CLASS,CLASS",
+        parse=split_names,
+    )
     out: Path | None = option("Also write evaluation.json and confusion.png.", default=None, metavar="DIR")
 
     def __post_init__(self) -> None:
         check_choices(self)
         _ = self.class_values
+        if self.objects:
+            for name in ("classes", "slices", "unlabelled"):
+                if getattr(self, name):
+                    msg = f"--{name} is about pixels; with --objects leave it out, or score pixels without --objects"
+                    raise UsageError(msg)
 
     @property
     def class_values(self) -> dict[str, str]:

@@ -50,7 +50,8 @@ def with_pretrained_backbone(settings: TrainingSettings) -> TrainingSettings:
 
 def _first_complaint(error: ValidationError) -> str:
     """Return the first complaint in one line."""
-    first = error.errors()[0]
+    # an unknown key first: the one that is missing may be spelt so
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     location = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         *parents, key = first["loc"]

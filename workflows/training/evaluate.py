@@ -29,8 +29,9 @@ from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.evaluation import EvaluateConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.output_folder.lock import held_folder
+from segment_tiles.workflows.training.evaluate_objects import evaluate_objects, paired_scenes
 from segment_tiles.workflows.training.evaluate_volume import evaluate_volume, open_volume_store
-from segment_tiles.workflows.training.learning_sources import sources_of_evaluation
+from segment_tiles.workflows.training.learning_sources import sources_of_evaluation, sources_of_objects
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ def evaluate_as_asked(config: EvaluateConfig) -> dict[str, Any]:
         polygon_shape=config.polygon_shape,
         unlabelled=config.unlabelled,
     )
+    if config.objects:
+        return _evaluate_objects(config.class_map, truth, config.objects, config.out)
     return evaluate(
         config.class_map,
         truth,
@@ -91,6 +94,20 @@ def evaluate_as_asked(config: EvaluateConfig) -> dict[str, Any]:
         slices=config.slices,
         out=config.out,
     )
+
+
+def _evaluate_objects(
+    map_path: Path, truth: TruthSettings, classes: Sequence[str], out: Path | None
+) -> dict[str, Any]:
+    if out is not None:
+        check_output_folder(out)
+    scenes = paired_scenes(map_path, truth.path)
+    sources = sources_of_objects(scenes)
+    document = evaluate_objects(scenes, classes, truth.class_column, truth.class_values)
+    sources.require_same()
+    if out is not None:
+        _write(out, document, None)
+    return document
 
 
 def evaluate(
@@ -246,12 +263,13 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 6)
 
 
-def _write(out: Path, document: Mapping[str, Any], result: Evaluation) -> None:
+def _write(out: Path, document: Mapping[str, Any], result: Evaluation | None) -> None:
     try:
         make_folder(out)
         with held_folder(out / LOCK_FOLDER, out):  # two would mix their files
             write_whole(out / JSON_FILE, json_text(document) + "\n")
-            save_confusion(out / PICTURE_FILE, result.confusion, result.names)
+            if result is not None:
+                save_confusion(out / PICTURE_FILE, result.confusion, result.names)
     except OSError as error:
         msg = f"{out} cannot be written: {error.strerror}"
         raise OutputError(msg) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from segment_tiles.pipeline.json_text import json_text
@@ -71,6 +71,16 @@ def sources_of_evaluation(class_map: Path, truth: str) -> KnownSources:
     probabilities = [(f"the truth of {label}", path) for label, path in probabilities_of(truth).items()]
     truths = probabilities or _of_codes("the truth", truth)
     return KnownSources([*_of_codes("the class map", str(class_map)), *truths], AGAIN)
+
+
+def sources_of_objects(scenes: Mapping[str, tuple[Path, Path]]) -> KnownSources:
+    """Return map and truth of each scene, by its name."""
+    names = [
+        (f"the {what} of {scene}", str(path))
+        for scene, pair in scenes.items()
+        for what, path in zip(("map", "truth"), pair, strict=True)
+    ]
+    return KnownSources(names, AGAIN)
 
 
 def _of_codes(what: str, name: str) -> Iterator[tuple[str, str]]:

@@ -60,6 +60,10 @@ class InstanceRaster(RasterLabels):
         numbers, known = self._numbers(window)
         return np.where(known, numbers, 0) if code == self._of else np.zeros_like(numbers)
 
+    def read_objects(self, window: Window) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the number of each pixel's object, rows x columns, 0: none; and which pixels are no nodata."""
+        return self._numbers(window)
+
     def _numbers(self, window: Window) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         values, shown = self._values(window)
         known = np.ones(values.shape, dtype=bool) if shown is None else shown.copy()

@@ -97,6 +97,9 @@ class RasterLabels:
         """Return whether a raster of the size of the scene covers it pixel for pixel."""
         crs, wkt = self._file.crs, spec.georef.crs_wkt
         if wkt is None:
+            both_bare = crs is None and self._file.transform.is_identity and spec.georef.unit == "pixel"
+            if both_bare:
+                return True
             if crs is not None or not self._file.transform.almost_equals(spec.georef.affine):
                 self.notes = (
                     f"{self._scene}: the scene has no CRS, and the label raster lies elsewhere or has one; it has the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import geopandas
@@ -10,7 +10,6 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
 from segment_tiles.pipeline.accepted import PolygonShape
@@ -19,9 +18,10 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.instances import InstanceRaster
 from segment_tiles.pipeline.learning.data.label_rasters import ClassMapLabels, RasterLabels, class_map_store
+from segment_tiles.pipeline.learning.data.polygon_pixels import bare_class, in_crs_of, in_pixels
 from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
-from segment_tiles.pipeline.sources.areas.vector_file import read_polygon_layer, require_finite, split_layer
+from segment_tiles.pipeline.sources.areas.vector_file import read_polygon_layer, split_layer
 from segment_tiles.pipeline.wording import counted
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".parquet", ".shp", ".fgb", ".gml", ".kml"})
@@ -70,14 +70,9 @@ def open_labels(scene: SceneSettings, path: str, spec: RasterSpec, class_names: 
     return RasterLabels(scene, path, spec, class_names)
 
 
-def _qupath_class(value: object) -> object:
-    """Return the class that QuPath's ``classification``, a mapping, names; any other value as it is."""
-    return value.get("name", value) if isinstance(value, Mapping) else value
-
-
 def _code_of(value: object, scene: SceneSettings, class_names: Sequence[str]) -> int:
     """Return the class code of a value of the class column."""
-    value = _qupath_class(value)
+    value = bare_class(value)
     name = scene.class_values.get(str(value), str(value))
     if name not in class_names:
         accepted = ", ".join(scene.class_values) or ", ".join(class_names)
@@ -150,9 +145,7 @@ class PolygonLabels:
         only = scene.instances or next(iter(scene.class_values), None)
         values = list(frame[column]) if column else [only] * len(frame)
         geometries, values, self.notes = _usable(geometries, values, scene.name)
-        if spec.georef.crs_wkt is None:
-            geometries = shapely.transform(geometries, spec.georef.from_user)
-        pixels = _in_pixels(geometries, ~spec.georef.affine)
+        pixels = in_pixels(geometries, spec)
         codes = np.asarray([_code_of(v, scene, class_names) for v in values], dtype=np.uint8)
         self._geometries, self._codes = _drawn(pixels, codes, scene.polygon_shape)
         self._tree = shapely.STRtree(self._geometries)
@@ -204,21 +197,8 @@ def _read_polygons(scene: SceneSettings, path: str, spec: RasterSpec) -> geopand
     if not len(frame):
         msg = f"labels of scene {scene.name}: {path} has no polygons"
         raise TrainingError(msg)
-    if spec.georef.crs_wkt is None:
-        return frame  # coordinates are pixels, or those of the scene
-    if frame.crs is None:
-        msg = f"{path} has no CRS, the scene {scene.name} has one: write the CRS into the labels"
-        raise TrainingError(msg)
-    try:
-        frame = frame.to_crs(spec.georef.crs_wkt)
-    except ProjError as error:
-        msg = f"{path} cannot be brought into the CRS of scene {scene.name}: {one_line(error)}; convert it first"
-        raise TrainingError(msg) from error
-    try:
-        require_finite(frame.geometry, f"labels of scene {scene.name}: in the CRS of the scene, {path} has")
-    except UsageError as error:
-        raise TrainingError(one_line(error)) from error
-    return frame
+    labels = f"labels of scene {scene.name}"
+    return in_crs_of(frame, spec, path, f"scene {scene.name}", labels)
 
 
 def _usable(
@@ -248,13 +228,6 @@ def _overlap_notes(geometries: NDArray[np.object_], tree: shapely.STRtree, scene
         return ()
     count = counted(len(np.unique(first)), "polygon")
     return (f"{count} of {scene} overlap others; later ones lie above",)
-
-
-def _in_pixels(geometries: NDArray[np.object_], to_pixels: Affine) -> NDArray[np.object_]:
-    """Return geometries in columns and rows of the scene."""
-    matrix = np.array([[to_pixels.a, to_pixels.d], [to_pixels.b, to_pixels.e]])
-    origin = np.array([to_pixels.c, to_pixels.f])
-    return np.asarray(shapely.transform(geometries, lambda xy: xy @ matrix + origin), dtype=object)
 
 
 def _box_text(geometries: NDArray[np.object_]) -> str:

@@ -1,0 +1,1 @@
+"""Scores of objects: matched one by one, whatever the size of the raster."""
