@@ -161,7 +161,9 @@ def test_one_output_becomes_background_and_class(tmp_path, ending):
     network = load_graph(tmp_path / "copy", graph.architecture, trust=True)
     image = torch.randn(1, 3, 32, 32)
     raw = net(image).sigmoid() if ending == "logits" else net(image)
-    torch.testing.assert_close(network(image).softmax(1)[:, 1:], raw, rtol=1e-4, atol=1e-6)
+    found = network(image).softmax(1) if ending == "logits" else network(image)
+    torch.testing.assert_close(found[:, 1:], raw, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 32, 32))
 
 
 @pytest.mark.parametrize(
