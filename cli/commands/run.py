@@ -84,6 +84,13 @@ def print_summary(report: dict[str, Any]) -> None:
     console.print(table)
     if "notice" in report:
         console.print(report["notice"], highlight=False)
+    if "mask" in report:
+        mask = report["mask"]
+        console.print(
+            f"mask: {mask['pixels_left_out']:,} pixels left out by {mask['model']['name']} "
+            f"({', '.join(mask['classes'])} {mask['are']})",
+            highlight=False,
+        )
     if report["was_finished"]:
         console.print("finished before; nothing was computed (use --restart to begin anew)")
     from segment_tiles.pipeline.wording import counted

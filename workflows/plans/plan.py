@@ -26,10 +26,12 @@ from segment_tiles.workflows.plans.strips import columns_at_least, in_strips
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 from segment_tiles.workflows.scenes.cut import Cut
 from segment_tiles.workflows.scenes.registry import kind_named
-from segment_tiles.workflows.scenes.scene import Scene
+from segment_tiles.workflows.scenes.scene import Scene, SceneMask
 
 COMPRESSED_SHARE = 0.15
 """Bytes on disk per byte of codes and confidence, as seen on real class maps; an estimate."""
+COPIES_OF_WEIGHTS = 3
+"""That a loaded network takes: as they are stored, as a backend orders them, and buffers; an estimate from above."""
 AOI_TILES_AT_MOST = 200_000
 """Tiles up to which the Plan asks the AOI about every one; above, it gives no count."""
 
@@ -117,7 +119,7 @@ def make_plan(
     with_scores = int(config.scores or scene.is_composed or scene.has_masks) + int(scene.has_masks)
     finishing = finishing_bytes(config, scene)
     costs = [
-        _Costs(cut, scene.manifest.classes, probe, finishing, with_scores, config.formats, _mask_code(scene))
+        _Costs(cut, scene.manifest.classes, probe, finishing, with_scores, config.formats, scene.mask)
         for cut in scene.cuts
     ]
     parts = [_CutPlan.of(each, area, limit - held, workers) for each in costs]
@@ -177,7 +179,7 @@ class _Costs:
     finishing: int
     with_scores: int
     formats: Sequence[str]
-    mask_code: int
+    mask: SceneMask | None
 
     def memory(self, region: Window) -> MemoryPlan:
         """Return the bytes that a Region of a plane takes, in pixels of the result."""
@@ -188,12 +190,17 @@ class _Costs:
             classes=self.table.count,
             code_size=int(np.dtype(self.table.dtype).itemsize),
             with_scores=self.with_scores,
-            program=self.probe.program_bytes,
+            program=self.probe.program_bytes + self.beside,
             batch=self.probe.batch_bytes,
             thumbnail=0 if grid is None else grid.nbytes(self.cut.spec.dtype),
-            mask_code=self.mask_code,
+            mask_code=0 if self.mask is None else np.dtype(self.mask.scene.classes.dtype).itemsize,
         )
         return replace(planned, finishing=self.finishing)
+
+    @property
+    def beside(self) -> int:
+        """Bytes of the model of a mask, which stays loaded in a batch."""
+        return 0 if self.mask is None else COPIES_OF_WEIGHTS * self.mask.scene.weights_bytes
 
     def disk_bytes(self, computed: float) -> int:
         """Return the bytes that a plane takes of which this share is computed."""
@@ -273,11 +280,6 @@ def finishing_bytes(config: RunConfig, scene: Scene) -> int:
 def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
     table = scene.classes
     return takes(table.count - 1, config.dicom_seg) * pixels * int(np.dtype(table.dtype).itemsize)
-
-
-def _mask_code(scene: Scene) -> int:
-    """Return the bytes of a code in the map of the mask; 0 if there is none."""
-    return 0 if scene.mask is None else int(np.dtype(scene.mask.scene.classes.dtype).itemsize)
 
 
 def _skipped(cut: Cut, regions: Sequence[Window], area: Area | None) -> int | None:

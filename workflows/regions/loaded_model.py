@@ -50,6 +50,8 @@ class ModelRequest:
     """Of int8: checksums of the calibrated networks, in the order of the models."""
     scalings: tuple[Scaling | None, ...] = ()
     """How each model scales in this run, in the order of the models; None, or an empty tuple: as its package says."""
+    is_of_mask: bool = False
+    """Whether it is the model of a mask: it is kept beside that of the map, which the next scene needs again too."""
     own_folder: Path | None = field(default=None, compare=False)
     """Where the run keeps its books, and copies of the calibrated networks."""
 
@@ -77,7 +79,8 @@ def load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
     ModelError
         If a package is not the one that the run was begun with.
     """
-    loaded = _load_scorer(replace(request, scalings=()))
+    load = _load_mask_scorer if request.is_of_mask else _load_scorer
+    loaded = load(replace(request, scalings=()))
     if not any(request.scalings):
         return loaded
     if isinstance(loaded, Ensemble):
@@ -85,8 +88,7 @@ def load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
     return loaded.scaled_by(request.scalings[0])
 
 
-@lru_cache(maxsize=1)
-def _load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
+def _loaded_scorer(request: ModelRequest) -> Segmenter | Ensemble:
     loaded = []
     for name, checksum in request.models:
         folder = find_model(name)
@@ -99,6 +101,10 @@ def _load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
             raise ModelError(msg)
         loaded.append(LoadedPackage(folder, manifest, load_rewritten(folder, manifest, trust=request.trust)))
     return scorer_of(loaded, torch.device(request.device), request, takes_networks=True)
+
+
+_load_scorer = lru_cache(maxsize=1)(_loaded_scorer)
+_load_mask_scorer = lru_cache(maxsize=1)(_loaded_scorer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +173,4 @@ def forget_segmenters() -> None:
     """Free the loaded model: what follows a run needs the memory and not the network."""
     if not _KEPT.get():
         _load_scorer.cache_clear()
+        _load_mask_scorer.cache_clear()

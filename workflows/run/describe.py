@@ -96,10 +96,9 @@ def _mask_summary(plan: Plan) -> dict[str, str]:
     mask, planned = plan.scene.mask, plan.mask
     if mask is None or planned is None:
         return {}
-    names = ", ".join(mask.names)
-    rule = f"{names} alone" if mask.keeps else f"all but {names}"
-    tiles = f"{planned.tiles:,} of {planned.scene.lattice.tile} px more"
-    return {"mask": f"{mask.scene.manifest.name}, which leaves {rule}; {tiles}"}
+    tiles = f"{planned.tiles:,} more of {planned.scene.lattice.tile} px"
+    rule = "kept" if mask.keeps else "left out"
+    return {"mask": f"{mask.scene.manifest.name}, {rule}: {', '.join(mask.names)}; tiles {tiles}"}
 
 
 def _scaling(scene: Scene) -> dict[str, str]:

@@ -96,11 +96,11 @@ def checked_request(config: RunConfig, *, with_output: bool = True) -> tuple[Run
     """
     config = with_resolved_source(config)
     if not with_output:
-        return _masked(*_tuned_scene(config, None), with_output=False)
+        return _masked(config, *_tuned_scene(config, None), with_output=False)
     directory = OutputDirectory(config.out)
     directory.check()
     record = None if config.restart else read_record(directory.record)
-    config, scene = _masked(*_tuned_scene(config, record))
+    config, scene = _masked(config, *_tuned_scene(config, record))
     if record is not None:
         check_same_run(record, settings_of(config, scene), config, config.out)
     return config, scene
@@ -143,11 +143,22 @@ def settings_asked(config: RunConfig) -> dict[str, Any]:
     """
     config = with_resolved_source(config)
     scene = scaled_scene(checked_scene(config), None)
-    return settings_of(*_masked(config, scene, with_output=False))
+    return settings_of(*_masked(config, config, scene, with_output=False))
 
 
-def _masked(config: RunConfig, scene: Scene, *, with_output: bool = True) -> tuple[RunConfig, Scene]:
+def _masked(
+    asked: RunConfig, config: RunConfig, scene: Scene, *, with_output: bool = True
+) -> tuple[RunConfig, Scene]:
     """Return a checked run with the run of the model of its mask, as checked, if it has one.
+
+    Parameters
+    ----------
+    asked
+        By the user: what was tuned for the one model is not for the other.
+    config, scene
+        Of the run.
+    with_output
+        As of `checked_request`.
 
     Raises
     ------
@@ -157,15 +168,15 @@ def _masked(config: RunConfig, scene: Scene, *, with_output: bool = True) -> tup
     if config.mask is None:
         return config, scene
     with said_of_mask(config.mask.model):
-        asked = kind_named(scene.kind).mask_run(config, scene, config.mask)
-        manifest = load_manifest(find_model(asked.model))
+        own = kind_named(scene.kind).mask_run(asked, scene, config.mask)
+        manifest = load_manifest(find_model(own.model)).with_head(own.head)
         check_class_names(config.mask.classes, manifest.classes, manifest.name)
-        folder = OutputDirectory(asked.out)
+        folder = OutputDirectory(own.out)
         if with_output:
             folder.check()
         record = read_record(folder.record) if with_output and not config.restart else None
-        asked, of_mask = _tuned_scene(asked, record)
-    mask = SceneMask(asked, of_mask, config.mask.classes, config.mask.keeps)
+        own, of_mask = _tuned_scene(own, record)
+    mask = SceneMask(own, of_mask, config.mask.classes, config.mask.keeps)
     warnings = [mask.said(text) for text in of_mask.warnings if text not in scene.warnings]
     return config, replace(scene, mask=mask, warnings=(*scene.warnings, *warnings))
 

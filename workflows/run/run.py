@@ -294,5 +294,6 @@ class Run:
             config.trust,
             probe.calibrations,
             scene.scalings,
+            config.lies_on is not None,
             paths.own_folder,
         )

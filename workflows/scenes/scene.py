@@ -135,6 +135,13 @@ class Scene:
         return tuple(manifest.run_scaling for _, manifest in self.members)
 
     @property
+    def weights_bytes(self) -> int:
+        """Bytes of the files of all models."""
+        return sum(
+            file.stat().st_size for folder, _ in self.members for file in folder.iterdir() if file.is_file()
+        )
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """All models of the ensemble; mostly one."""
         return (self.model_folder, self.manifest), *self.companions

@@ -6,12 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from numpy.typing import NDArray
+
+from segment_tiles.workflows.model_packages.weights_import import import_model
+from segment_tiles.workflows.options.model_import import import_request_from
 
 HEIGHT, WIDTH = 150, 205
 MAIN = (100.5, 90.5)
@@ -77,8 +81,7 @@ def inside_squares(shape: tuple[int, int], side: int, margin: int = 1) -> NDArra
     return down[:, np.newaxis] & across
 
 
-@pytest.mark.parametrize("metres", [None, 2.0])
-@pytest.mark.parametrize("rule", ["class1", "keep=class1"])
+@pytest.mark.parametrize(("metres", "rule"), [(None, "keep=class1"), (2.0, "class1")])
 def test_left_out_classes_are_nodata_and_nothing_else_changes(
     scene: Scene, sized: Model, expected_classes: Any, thresholded: Any, metres: float | None, rule: str
 ) -> None:
@@ -144,6 +147,21 @@ def test_a_slide_is_masked_at_micrometres_of_its_own(
     sure = inside_squares(stays.shape, 12, margin=4)
     np.testing.assert_array_equal(made[sure], expected_classes(half, stays, threshold=main)[sure])
     assert report["mask"]["tiles"]["planned"] < report["tiles"]["planned"]
+
+
+def test_of_several_heads_the_mask_takes_the_one_with_its_classes(
+    scene: Scene, graphs: ModuleType, thresholded: Any, tmp_path: Path
+) -> None:
+    graph = graphs.write_graph(tmp_path / "net.onnx", sides=("h", "w"), out="o", pad=1, batch="n", extra=True)
+    model, heads = tmp_path / "model", ["cover=auxiliary:water,land,ice", "crop=scores:wheat,maize,rye"]
+    asked = {"mean": "100,110,90", "std": "50,60,70", "constants": "gain=2", "tile": 64, "head": heads}
+    import_model(import_request_from(path=graph, out=model, **asked))
+    cover, crop, made = (
+        thresholded(scene[0], model, bands=(1, 2, 1), **options)[0]
+        for options in ({}, {"head": "crop", "overlap": None}, {"mask_model": f"{model}:wheat,rye"})
+    )
+    assert len(np.unique(cover)) > 2
+    np.testing.assert_array_equal(made, np.where(np.isin(crop, (0, 2)), 255, cover))
 
 
 @pytest.mark.parametrize("map_is_finer", [True, False])

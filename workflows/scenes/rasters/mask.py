@@ -41,6 +41,7 @@ def raster_mask(config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
     SourceError, ModelError
         If source or model cannot be opened.
     """
+    manifest = load_manifest(find_model(asked.model))
     opener = cast("RasterOpener", (scene.result.result_grid or scene.result).opener)
     own = RunConfig(
         **{name: getattr(config, name) for name in SHARED if name != "source"},
@@ -51,8 +52,9 @@ def raster_mask(config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
         preview=False,
         item=False,
         lies_on=(opener.level, opener.view),
+        head=next((head.name for head in manifest.heads if {*asked.classes} <= {*head.classes.names}), None),
     )
-    bands = load_manifest(find_model(asked.model)).bands
+    bands = manifest.bands
     if is_stack(own.source) and stack_named(own.source).members == stack_named(config.source).members:
         own = replace(own, source=config.source)
     elif is_stack(own.source):
