@@ -12,7 +12,7 @@ from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.validity import both, for_bands, valid_pixels
+from segment_tiles.pipeline.sources.validity import both, for_bands, marked, valid_pixels
 
 
 class ArraySource:
@@ -22,6 +22,8 @@ class ArraySource:
     ----------
     values, valid
         Of the whole raster, or of a part of it.
+    hidden
+        Which values of single bands are missing, though their pixel may hold data: bands x rows x columns.
     part, shape
         Of a part: its window in the raster, and rows and columns of the whole. Only the part can be read.
 
@@ -39,6 +41,7 @@ class ArraySource:
         georef: GeoRef | None = None,
         nodata: float | None = None,
         nodata_rule: NodataRule = "all",
+        hidden: NDArray[np.bool_] | None = None,
         part: Window | None = None,
         shape: tuple[int, int] | None = None,
     ) -> None:
@@ -54,7 +57,7 @@ class ArraySource:
         bands, height, width = values.shape
         self._corner = (0, 0) if part is None else (part.row, part.column)
         height, width = shape or (height, width)
-        self._values, self._valid, self._rule = values, valid, nodata_rule
+        self._values, self._valid, self._rule, self._hidden = values, valid, nodata_rule, hidden
         marks = for_bands(nodata, bands)
         self.spec = RasterSpec(bands, height, width, values.dtype.name, georef or GeoRef.of_pixels(), marks)
 
@@ -66,6 +69,14 @@ class ArraySource:
         """Return which pixels hold data, or None if all do."""
         mask = None if self._valid is None else self._valid[self._inside(window).slices()]
         return both(mask, valid_pixels(values, self.spec.nodata, self._rule))
+
+    def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which values of a window are missing: bands x rows x columns; None if none is."""
+        found = marked(values, self.spec.nodata)
+        if self._hidden is None:
+            return found
+        hidden = self._hidden[(slice(None), *self._inside(window).slices())]
+        return hidden if found is None else hidden | found
 
     def thumbnail(
         self, window: Window, shape: tuple[int, int]

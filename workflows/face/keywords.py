@@ -29,6 +29,7 @@ class ArrayKeywords(TypedDict, total=False):
     tta: Literal["none", "flips", "rotations"]
     bands: str | Sequence[int] | None
     scaling: PathText | None
+    resolution: float | str
     nodata: float | None
     nodata_rule: NodataRule
     threshold: str | Sequence[str] | None
@@ -70,7 +71,6 @@ class _SceneKeywords(ArrayKeywords, PolygonKeywords, total=False):
     crs: str | None
     like: PathText | None
     warp: Literal["nearest", "mode"]
-    resolution: float | str
     grid: Literal["source", "model"] | None
     mpp: float | None
     source_mpp: float | None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from segment_tiles.pipeline.sources.resampling.resampled_source import resampled_spec
 from segment_tiles.pipeline.sources.view import WHOLE
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.cut import Cut, ResultGrid
 from segment_tiles.workflows.scenes.rasters.bands import Opened, choose_bands
 from segment_tiles.workflows.scenes.rasters.kind import RASTER
 from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
 from segment_tiles.workflows.scenes.rasters.opening import raster_warnings
+from segment_tiles.workflows.scenes.rasters.resolution import metres_wanted
+from segment_tiles.workflows.scenes.rasters.result_grid import map_to
 from segment_tiles.workflows.scenes.scene import Scene, open_models
 
 
@@ -29,16 +34,20 @@ def scene_of_array(config: RunConfig, opened: Opened) -> Scene:
     """
     models = open_models(config)
     bands, spec, notes = choose_bands(config, models.manifest, opened)
-    lattice = models.lattice(spec)
+    metres, resampled = metres_wanted(config, models.manifest, spec)
+    read = spec if metres is None else resampled_spec(spec, metres, config.source)
     # nobody opens it: there is no such file
-    opener = RasterOpener(config.source, bands, config.nodata, config.nodata_rule, config.alpha, 0, WHOLE)
+    view = replace(WHOLE, metres=metres)
+    opener = RasterOpener(config.source, bands, config.nodata, config.nodata_rule, config.alpha, 0, view)
+    grid = None if read is spec else ResultGrid(spec, map_to(spec, read), replace(opener, view=WHOLE))
     return Scene(
         config.source,
         RASTER.name,
-        (Cut("array", spec, lattice, spec.window, opener),),
+        (Cut("array", read, models.lattice(read), spec.window, opener, result_grid=grid),),
         bands,
         models.manifest,
         models.folder,
-        (*notes, *raster_warnings(spec, models.manifest, of_array=True), *models.notes),
+        (*notes, *resampled, *raster_warnings(read, models.manifest), *models.notes),
+        view=view,
         companions=models.companions,
     )

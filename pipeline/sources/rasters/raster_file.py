@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import ReadFailedError, SourceError
@@ -41,8 +40,9 @@ from segment_tiles.pipeline.sources.rasters.spec import (
     holes_are_nodata,
     is_hole,
     raster_spec,
+    rasterio_window,
 )
-from segment_tiles.pipeline.sources.validity import both, valid_pixels
+from segment_tiles.pipeline.sources.validity import both, marked, valid_pixels
 
 WHAT = "a raster"
 LEVELS_AT_MOST = 64
@@ -137,7 +137,7 @@ class RasterFile:
         self, window: Window, *, shape: tuple[int, int] | None = None, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Return the values of a window, decimated to a shape."""
-        box = _rasterio_window(window)
+        box = rasterio_window(window)
         if self._reads_at_once:
             how = {"out_shape": (len(self._bands), *shape)} if shape else {} if out is None else {"out": out}
             return np.asarray(self._dataset.read(self._bands, window=box, **how))
@@ -150,23 +150,33 @@ class RasterFile:
     def _valid(
         self, window: Window, values: NDArray[Any], shape: tuple[int, int]
     ) -> NDArray[np.bool_] | None:
-        plan, hidden = self._plan, None
-        if plan.own:
-            hidden = np.zeros(values.shape, dtype=bool)
-            for position, band in plan.own:
-                hidden[position] = ~self._mask(band, window, shape)
-        valid = valid_pixels(values, plan.nodata, self._rule, hidden)
+        plan = self._plan
+        valid = valid_pixels(values, plan.nodata, self._rule, self._hidden(window, values.shape))
         if plan.shared is not None:
             valid = both(self._mask(plan.shared, window, shape), valid)
         if plan.alpha is not None:
-            box, alpha = _rasterio_window(window), plan.alpha
+            box, alpha = rasterio_window(window), plan.alpha
             read = self._retry(lambda: self._dataset.read(alpha, window=box, out_shape=shape), window)
             valid = both(np.asarray(read) > 0, valid)
         return None if valid is None or valid.all() else valid
 
+    def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which values of single bands are missing, by nodata value or a mask of the band; None if none is."""
+        found, hidden = marked(values, self._plan.nodata), self._hidden(window, values.shape)
+        return found if hidden is None else hidden if found is None else found | hidden
+
+    def _hidden(self, window: Window, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+        """Return which values, bands x rows x columns, masks of single bands hide; None if no band has one."""
+        if not self._plan.own:
+            return None
+        hidden = np.zeros(shape, dtype=bool)
+        for position, band in self._plan.own:
+            hidden[position] = ~self._mask(band, window, (shape[1], shape[2]))
+        return hidden
+
     def _mask(self, band: int, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Return GDAL's mask of a band."""
-        box = _rasterio_window(window)
+        box = rasterio_window(window)
         return (
             np.asarray(
                 self._retry(lambda: self._dataset.read_masks(band, window=box, out_shape=shape), window)
@@ -182,12 +192,8 @@ class RasterFile:
         """
         if window.is_empty:
             return False
-        shared = self._plan.shared
-        if (
-            shared is not None
-            and self._plan.shared_is_apart
-            and not self._mask(shared, window, window.shape).any()
-        ):
+        apart = self._plan.shared if self._plan.shared_is_apart else None
+        if apart is not None and not self._mask(apart, window, window.shape).any():
             return True
         return self._may_be_sparse and self._retry(
             lambda: is_hole(self._dataset, self._bands, window), window, ONE_REQUEST
@@ -292,7 +298,3 @@ class RasterFile:
     def _environment(self, settings: Mapping[str, Any] | None = None) -> Iterator[None]:
         with rasterio.Env(**{**self._settings, **(settings or {})}), block_cache_of_mib(self._cache_mib):
             yield
-
-
-def _rasterio_window(window: Window) -> RasterioWindow:
-    return RasterioWindow(window.column, window.row, window.width, window.height)

@@ -10,6 +10,7 @@ import numpy as np
 import rasterio
 from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.pipeline.accepted import AlphaUse
 from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
@@ -158,3 +159,8 @@ def is_hole(dataset: Any, bands: Sequence[int], window: Window) -> bool:
                     return False
                 raise_signalled()
     return True
+
+
+def rasterio_window(window: Window) -> RasterioWindow:
+    """Return a window as rasterio has it."""
+    return RasterioWindow(window.column, window.row, window.width, window.height)

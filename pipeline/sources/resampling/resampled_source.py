@@ -86,33 +86,12 @@ class ResampledSource:
             """Full-resolution pixels in one of this source, down and across."""
             if level:
                 self._read_from = opened(level=level)
-            self.spec = self._spec()
+            whole, base = self._whole.spec, self._read_from.spec
+            self._factor, self._piece = _factor(whole, base, self.downsample), _piece(base)
+            self.spec = _spec_of(whole, base, self.downsample, self.reductions)
         except BaseException:
             self.close()
             raise
-
-    def _spec(self) -> RasterSpec:
-        whole, base = self._whole.spec, self._read_from.spec
-        down, across = self.downsample
-        # exactly that of an overview of GDAL, which has its pixels all alike
-        self._factor = down * base.height / whole.height, across * base.width / whole.width
-        self._piece = _piece(base)
-        chunk = (
-            max(1, round(base.chunk[0] / self._factor[0])),
-            max(1, round(base.chunk[1] / self._factor[1])),
-        )
-        held = whole.cached_bytes * max(1.0, self._factor[0]) * max(1.0, self._factor[1])
-        return replace(
-            whole,
-            height=_pixels(whole.height, down),
-            width=_pixels(whole.width, across),
-            georef=whole.georef.scaled(down, across),
-            chunk=chunk,
-            decoded_bytes=math.ceil(held),
-            work_bytes=max(COPIES * PIECE_BYTES, _least_work(base, self._factor)),
-            reductions=self.reductions,
-            downsample=self.downsample,
-        )
 
     @property
     def reductions(self) -> tuple[float, ...]:
@@ -196,6 +175,48 @@ class ResampledSource:
             area_taps(window.row, window.row_stop, self._factor[0], base.height),
             area_taps(window.column, window.column_stop, self._factor[1], base.width),
         )
+
+
+def resampled_spec(spec: RasterSpec, metres: float, uri: str) -> RasterSpec:
+    """Return the spec of a raster that is read at so many metres per pixel; the same object if its pixels are so large.
+
+    Raises
+    ------
+    UsageError
+        As `factors`.
+    """
+    downsample = factors(spec, metres, uri)
+    return spec if downsample == (1.0, 1.0) else _spec_of(spec, spec, downsample, ())
+
+
+def _factor(whole: RasterSpec, base: RasterSpec, downsample: tuple[float, float]) -> tuple[float, float]:
+    """Return pixels of what is read in one of the result: of an overview of GDAL, all of whose are alike, exactly."""
+    return downsample[0] * base.height / whole.height, downsample[1] * base.width / whole.width
+
+
+def _spec_of(
+    whole: RasterSpec, base: RasterSpec, downsample: tuple[float, float], reductions: tuple[float, ...]
+) -> RasterSpec:
+    down, across = downsample
+    factor = _factor(whole, base, downsample)
+    held = whole.cached_bytes * max(1.0, factor[0]) * max(1.0, factor[1])
+    return replace(
+        whole,
+        height=_pixels(whole.height, down),
+        width=_pixels(whole.width, across),
+        georef=whole.georef.scaled(down, across),
+        chunk=(max(1, round(base.chunk[0] / factor[0])), max(1, round(base.chunk[1] / factor[1]))),
+        decoded_bytes=math.ceil(held),
+        work_bytes=base.work_bytes + max(COPIES * PIECE_BYTES, _least_work(base, factor)),
+        reductions=reductions,
+        downsample=downsample,
+    )
+
+
+def needed_of(window: Window, spec: RasterSpec, downsample: tuple[float, float]) -> Window:
+    """Return the pixels of a raster, at full resolution, that a window of it resampled is made of."""
+    rows = area_taps(window.row, window.row_stop, downsample[0], spec.height)
+    return _box(rows, area_taps(window.column, window.column_stop, downsample[1], spec.width))
 
 
 def _box(rows: Taps, columns: Taps) -> Window:

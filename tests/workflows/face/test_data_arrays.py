@@ -104,25 +104,105 @@ def test_dimensions_that_cannot_be_understood_are_refused(small_model: Path) -> 
         st.segment_array(lazy, model=small_model, progress=print)
 
 
-@pytest.mark.parametrize("metres", [1.1, 1.4])
-def test_one_whose_pixels_are_unlike_those_of_the_model_is_not_resampled_and_says_so(
-    small_model: Path, tmp_path: Path, metres: float
-) -> None:
-    """A file of such pixels is resampled."""
-    folder = tmp_path / "metre"
+@pytest.fixture(scope="module")
+def metre_model(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but trained at pixels of a metre."""
+    folder = tmp_path_factory.mktemp("models") / "metre"
     shutil.copytree(small_model, folder)
     document = json.loads((folder / "model.json").read_text())
     document["properties"]["segment_tiles:pixel_size"] = {"value": 1.0, "unit": "m"}
     (folder / "model.json").write_text(json.dumps(document))
-    values = np.random.default_rng(0).integers(1, 255, (3, 64, 64), dtype=np.uint8)
-    image = xarray.DataArray(values, dims=("band", "y", "x")).rio.write_crs("EPSG:32633")
-    image = image.rio.write_transform(rasterio.Affine(metres, 0, 5e5, 0, -metres, 5e6))
-    with warnings.catch_warnings(record=True) as said:
+    return folder
+
+
+def made_scene(path: Path, pixel: tuple[float, float], side: tuple[int, int], nodata: int | None) -> Path:
+    """Write smooth noise with holes, of pixels so high and wide."""
+    rng = np.random.default_rng(0)
+    values = (
+        rng.integers(1, 200, (3, -(-side[0] // 8), -(-side[1] // 8)), dtype=np.uint8)
+        .repeat(8, 1)
+        .repeat(8, 2)
+    )
+    values = values[:, : side[0], : side[1]] + rng.integers(0, 50, (3, *side), dtype=np.uint8)
+    values[:, 30:60, 20:90] = 0
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=side[0], width=side[1], dtype="uint8", crs="EPSG:32633",
+        nodata=nodata, transform=rasterio.Affine(pixel[1], 0, 5e5, 0, -pixel[0], 5e6),
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("pixel", "side", "options", "nodata"),
+    [
+        ((0.4, 0.6), (203, 181), {}, 0),
+        ((2.0, 2.0), (91, 70), {"overlap": 0.25}, None),
+        ((0.4, 0.4), (91, 70), {"resolution": "native"}, 0),
+    ],
+)
+def test_one_whose_pixels_are_unlike_those_of_the_model_has_the_codes_of_its_file(
+    metre_model: Path,
+    tmp_path: Path,
+    pixel: tuple[float, float],
+    side: tuple[int, int],
+    options: Any,
+    nodata: Any,
+) -> None:
+    """Resampled for the model, on its own pixels again: in memory, lazy and masked."""
+    path = made_scene(tmp_path / "a.tif", pixel, side, nodata)
+    with warnings.catch_warnings(record=True) as said_of_file:
         warnings.simplefilter("always", st.SegmentTilesWarning)
-        st.segment_array(image, model=folder, **FIXED)
-    texts = [str(each.message) for each in said if "not resampled" in str(each.message)]
-    assert len(texts) == (metres > 1.25)
-    assert all("pixels are 1.4 m, but model" in text and "trained at 1 m" in text for text in texts)
+        result = st.segment(
+            path,
+            model=metre_model,
+            out=tmp_path / "out",
+            format="zarr",
+            preview=False,
+            tile=64,
+            **FIXED,
+            **options,
+        )
+    expected = np.asarray(result.classes)
+    said = {str(each.message) for each in said_of_file if "pixels are" in str(each.message)}
+    for chunks in (None, {"x": 50, "y": 77}):
+        with (
+            rioxarray.open_rasterio(path, chunks=chunks) as image,
+            warnings.catch_warnings(record=True) as heard,
+        ):
+            warnings.simplefilter("always", st.SegmentTilesWarning)
+            made = st.segment_array(image, model=metre_model, tile=64, **FIXED, **options)
+            np.testing.assert_array_equal(made.values, expected)
+            assert made.rio.transform() == image.rio.transform()
+        assert {str(each.message) for each in heard if "pixels are" in str(each.message)} == said
+    assert (expected == 255).any() == (nodata == 0)
+
+
+def test_a_resampled_one_of_several_regions_has_the_same_codes(
+    metre_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segment_tiles.workflows.face.arrays import lazy  # noqa: PLC0415
+
+    monkeypatch.setattr(lazy, "CHUNK", 50)
+    monkeypatch.setattr(lazy, "LARGEST_REGION", 1)
+    for pixel, side in ((0.4, (130, 97)), (1.7, (130, 60))):
+        path = made_scene(tmp_path / f"{pixel}.tif", (pixel, pixel), side, 0)
+        with rioxarray.open_rasterio(path) as image:
+            options = {"model": metre_model, "tile": 32, **FIXED}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", st.SegmentTilesWarning)
+                whole = st.segment_array(image, **options)
+                parts = st.segment_array(image.chunk({"x": 33, "y": 50}), **options)
+            assert parts.data.numblocks == (3, 2)
+            np.testing.assert_array_equal(parts.values, whole.values)
+
+
+def test_a_size_on_the_ground_that_an_array_does_not_have_is_refused(small_model: Path) -> None:
+    bare = np.zeros((3, 8, 9), np.uint8)
+    with pytest.raises(
+        st.UsageError, match=r"--resolution is 2, but the pixels of .* have no size in metres"
+    ):
+        st.segment_array(bare, model=small_model, resolution=2, **FIXED)
 
 
 def test_xarray_that_is_not_installed_is_named(small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

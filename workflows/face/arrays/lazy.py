@@ -17,6 +17,7 @@ import numpy as np
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import CHUNK
+from segment_tiles.pipeline.sources.resampling.resampled_source import needed_of
 from segment_tiles.workflows.face.arrays.run import ArrayRun, segmented_region
 
 LARGEST_REGION: Final = 4
@@ -36,7 +37,7 @@ def lazy_classes(values: da.Array, run: ArrayRun) -> da.Array:
         How it is segmented.
     """
     side = region_side(run)
-    height, width = run.lattice.height, run.lattice.width
+    height, width = run.spec.window.shape
     return da.block(
         [
             [
@@ -55,14 +56,15 @@ def lazy_classes(values: da.Array, run: ArrayRun) -> da.Array:
 def region_side(run: ArrayRun) -> int:
     """Return the side of a Region in pixels: whole chunks of the Zarr store."""
     pixel = run.spec.bands * run.spec.item_size
+    tile = run.lattice.tile * max(run.grid.rows.factor, run.grid.columns.factor)
     for chunks in range(LARGEST_REGION, 1, -1):
-        if pixel * (chunks * CHUNK + 2 * run.lattice.tile) ** 2 <= INPUT_OF_REGION:
+        if pixel * (chunks * CHUNK + 2 * tile) ** 2 <= INPUT_OF_REGION:
             return chunks * CHUNK
     return CHUNK
 
 
 def _lazy_region(values: da.Array, run: ArrayRun, region: Window) -> Any:
-    part = read_by(run.lattice, region)
+    part = part_of(run, region)
     # bound, for Dask would take the fields of a dataclass for arguments of its own
     work = dask.delayed(partial(_region, run=run, region=region, part=part), name="segment", pure=False)
     rows, columns = part.slices()
@@ -75,13 +77,26 @@ def _region(values: Any, *, run: ArrayRun, region: Window, part: Window) -> Any:
     return segmented_region(np.asanyarray(values), run, region, part)
 
 
+def part_of(run: ArrayRun, region: Window) -> Window:
+    """Return what of the array a Region of the result needs."""
+    tiles = read_by(run.lattice, run.grid.covering(region))
+    if run.metres is None:
+        return tiles
+    needed = needed_of(tiles, run.spec, (run.grid.rows.factor, run.grid.columns.factor))
+    # and where a pixel of the result holds data
+    return Window.from_edges(
+        min(needed.row, region.row), min(needed.column, region.column),
+        max(needed.row_stop, region.row_stop), max(needed.column_stop, region.column_stop),
+    )  # fmt: skip
+
+
 def read_by(lattice: Lattice, region: Window) -> Window:
-    """Return what the tiles of a Region read of the array."""
+    """Return what the tiles of a Region read of the array as it is read."""
     rows = lattice.rows.covering(region.row, region.row_stop)
     columns = lattice.columns.covering(region.column, region.column_stop)
     return Window.from_edges(
         max(0, lattice.rows.start(rows[0])),
         max(0, lattice.columns.start(columns[0])),
-        lattice.rows.stop(rows[-1]),
-        lattice.columns.stop(columns[-1]),
+        min(lattice.height, lattice.rows.stop(rows[-1])),
+        min(lattice.width, lattice.columns.stop(columns[-1])),
     )

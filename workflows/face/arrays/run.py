@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,14 +15,18 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import SegmentTilesWarning, SourceError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.decision import Decision
+from segment_tiles.pipeline.grid.grid_map import GridMap
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
+from segment_tiles.pipeline.inference.result_rows import ResultPixels, result_rows
 from segment_tiles.pipeline.inference.stream import RegionStream
 from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.sources.array import ArraySource
+from segment_tiles.pipeline.sources.protocol import Source
+from segment_tiles.pipeline.sources.resampling.resampled_source import ResampledSource
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.compute.kept_probe import Probe
@@ -50,7 +55,7 @@ class ArrayRun:
     """What a worker needs to know to segment a part of an array."""
 
     spec: RasterSpec
-    """Of the bands that are read, in the order of the model."""
+    """Of the bands that are read, in the order of the model; on the array's own pixels."""
     request: ModelRequest
     """The model, and how it computes."""
     table: ClassTable
@@ -60,7 +65,11 @@ class ArrayRun:
     decision: Decision | None
     """Thresholds by which classes are given."""
     lattice: Lattice
-    """Over the whole array."""
+    """Over the whole array, as it is read."""
+    grid: GridMap
+    """From the array's own pixels, on which the result lies, to those that are read."""
+    metres: float | None
+    """Metres per pixel at which it is read; None: as it is."""
     config: RunConfig
     """As asked for, with what `tune` kept."""
 
@@ -107,7 +116,7 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
     if tuned.tuned:
         config, scene = tuned, _scene(tuned, spec)
     check_batch(config.batch or 1, scene.lattice.tile, scene.spec.bands, is_elsewhere=False)
-    scene = scaled_scene(scene, None, lambda: _looked_at(sample(scene.spec, None), scene.spec, config))
+    scene = scaled_scene(scene, None, lambda: _looked_at(sample(scene.spec, None), scene, config))
     for text in scene.warnings:
         warnings.warn(text, SegmentTilesWarning, stacklevel=4)
     probe = _choice(config, scene, sample)
@@ -123,17 +132,27 @@ def prepared_run(config: RunConfig, spec: RasterSpec, sample: Crop) -> ArrayRun:
         probe.calibrations,
         scene.scalings,
     )
+    cut = scene.result
+    metres = None if cut.result_grid is None else scene.view.metres
     return ArrayRun(
-        scene.spec, request, scene.decided, scene.manifest.classes, scene.decision, scene.lattice, config
-    )
+        scene.grid_spec, request, scene.decided, scene.manifest.classes, scene.decision, cut.lattice, cut.map, metres,
+        config,
+    )  # fmt: skip
 
 
-def _looked_at(values: NDArray[Any], spec: RasterSpec, config: RunConfig) -> Pixels:
+def _looked_at(values: NDArray[Any], scene: Scene, config: RunConfig) -> Pixels:
     """Return pixels by which statistics of the scene are measured."""
+    spec = scene.grid_spec
     height, width = values.shape[1:]
     source = array_source(values, replace(spec, height=height, width=width), config)
-    (found,) = pixels_of(source)
+    is_whole = (height, width) == spec.window.shape
+    (found,) = pixels_of(_read_as(source, scene.view.metres if is_whole else None, config))
     return found
+
+
+def _read_as(source: ArraySource, metres: float | None, config: RunConfig) -> Source:
+    """Return an array on its own pixels, or on pixels of so many metres."""
+    return source if metres is None else ResampledSource(config.source, lambda level: source, 0, metres)
 
 
 def _check_spec(spec: RasterSpec) -> None:
@@ -181,10 +200,17 @@ def _choice(config: RunConfig, scene: Scene, sample: Crop) -> Probe:
     lattice = scene.lattice
 
     def tiles(positions: Positions) -> Sample | None:
-        values = sample(scene.spec, lattice.tile)
+        own, grid = scene.grid_spec, scene.result.map
+        side = math.ceil(lattice.tile * max(1.0, grid.rows.factor, grid.columns.factor))
+        values = sample(own, side)
         height, width = values.shape[1:]
-        source = array_source(values, replace(scene.spec, height=height, width=width), config)
-        cut = replace(scene.result, lattice=replace(lattice, height=height, width=width))
+        # the size of its pixels on the ground is that of the middle of the array
+        part = Window((own.height - height) // 2, (own.width - width) // 2, height, width)
+        of_part = replace(own, height=height, width=width, georef=own.georef.of_window(part))
+        source = _read_as(array_source(values, of_part, config), scene.view.metres, config)
+        cut = replace(
+            scene.result, lattice=replace(lattice, height=source.spec.height, width=source.spec.width)
+        )
         return sample_tiles(replace(scene, cuts=(cut,)), source, positions)
 
     found = measure(scene, compute_options(config), tiles)
@@ -222,18 +248,19 @@ def segmented_region(
     ModelError
         If another model than the one that was asked for is found under its name.
     """
-    source = array_source(values, run.spec, run.config, part=part)
+    own = array_source(values, run.spec, run.config, part=part)
+    mask = None if run.metres is None or run.spec.has_no_holes else own
     found = np.empty(run.shape_of(region), dtype=run.dtype)
     lost = 0
     with ONE_REGION_AT_ONCE:
         scorer = load_scorer(run.request)
         with torch_threads(run.request.backend, scorer.batches_at_once):
             stream = RegionStream(
-                source, scorer, run.lattice, region,
+                _read_as(own, run.metres, run.config), scorer, run.lattice, run.grid.covering(region),
                 blend=run.config.blend, batch=run.request.batch, on_tiles=on_tiles,
                 with_scores=run.has_masks, decision=run.decision,
             )  # fmt: skip
-            for rows in stream:
+            for rows in result_rows(stream, run.grid, region, ResultPixels(mask, None), run.table.nodata):
                 top = rows.row - region.row
                 found[..., top : top + rows.classes.shape[0], :] = _result(run, rows)
                 lost += 0 if rows.not_finite is None else int(rows.not_finite.sum())
@@ -252,7 +279,7 @@ def array_source(
     values: NDArray[Any], spec: RasterSpec, config: RunConfig, part: Window | None = None
 ) -> ArraySource:
     """Return bands of the model x rows x columns as a Source; of a part of an array, with its window."""
-    rule, valid = config.nodata_rule, None
+    rule, valid, hidden = config.nodata_rule, None, None
     if isinstance(values, np.ma.MaskedArray):
         values, hidden = np.ma.getdata(values), np.ma.getmaskarray(values)
         valid = valid_pixels(values, (), rule, hidden)
@@ -262,6 +289,7 @@ def array_source(
         georef=spec.georef,
         nodata=spec.nodata[0] if spec.nodata else None,
         nodata_rule=rule,
+        hidden=hidden,
         part=part,
         shape=(spec.height, spec.width),
     )

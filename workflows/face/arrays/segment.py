@@ -41,8 +41,9 @@ def segment_array(
 def segment_array(image: Any, *, progress: Progress | None = None, **options: Unpack[ArrayKeywords]) -> Any:
     """Return the class codes of an image in memory; nothing is written.
 
-    The codes are those of `segment` on the same pixels in a file with ``resolution="native"``: an array is never
-    resampled, and a warning says so if its pixels on the ground are unlike those that the model was trained at.
+    The codes are those of `segment` on the same pixels in a file. A DataArray with a CRS whose pixels on the ground are
+    unlike those that the model was trained at is resampled for the model as a file is, and the codes lie on its own
+    pixels again; ``resolution="native"`` reads it as it is, a number at so many metres per pixel.
 
     Parameters
     ----------
@@ -59,8 +60,8 @@ def segment_array(image: Any, *, progress: Progress | None = None, **options: Un
         Called with tiles done and tiles in all; not for a lazy image.
     **options
         ``model``, which is needed, ``head``, ``tile``, ``overlap``, ``blend``, ``batch``, ``device``, ``precision``,
-        ``backend``, ``tta``, ``bands``, ``nodata``, ``nodata_rule``, ``scaling``, ``threshold``, ``unsure``, ``trust``:
-        as for `segment`.
+        ``backend``, ``tta``, ``bands``, ``nodata``, ``nodata_rule``, ``resolution``, ``scaling``, ``threshold``,
+        ``unsure``, ``trust``: as for `segment`.
 
     Returns
     -------

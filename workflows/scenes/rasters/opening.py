@@ -14,13 +14,13 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.rasters.facts import NOT_APPLIED
-from segment_tiles.pipeline.sources.resampling.pixel_size import pixel_size, shown_size
+from segment_tiles.pipeline.sources.resampling.pixel_size import pixel_size
 from segment_tiles.pipeline.sources.stacks.details import OTHER_UNITS
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.cut import Cut
-from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE, is_unlike, model_metres
+from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE, model_metres
 from segment_tiles.workflows.scenes.rasters.bands import choose_bands, opened_at
 from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
 from segment_tiles.workflows.scenes.rasters.result_grid import result_grid
@@ -156,27 +156,19 @@ def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:
     return box
 
 
-def raster_warnings(spec: RasterSpec, manifest: ModelManifest, *, of_array: bool = False) -> list[str]:
-    """Return what in a raster, or in an array in memory, is unlike what the model was trained on."""
+def raster_warnings(spec: RasterSpec, manifest: ModelManifest) -> list[str]:
+    """Return what in a raster, or in an array in memory, as it is read is unlike what the model was trained on."""
     found = [*type_warnings(spec, manifest), *_physical_notes(spec, manifest)]
     sides, wanted = pixel_size(spec), model_metres(manifest)
     if sides is None or wanted is None:
         return found
-    if of_array:
-        if is_unlike(sides, wanted):
-            found.append(
-                f"pixels are {shown_size(sides)}, but model {manifest.name} was trained at {wanted:.3g} m: an array is "
-                "not resampled to that, as segment does with a file, and the classes are others; resample it first, "
-                "such as with image.rio.reproject"
-            )
-    else:
-        size = math.sqrt(sides[0] * sides[1])
-        factor = max(size / wanted, wanted / size)
-        if factor > PIXEL_SIZE_TOLERANCE:
-            found.append(
-                f"pixels are {size:.3g} m, but model {manifest.name} was trained at {wanted:.3g} m: "
-                "objects look unlike those it knows"
-            )
+    size = math.sqrt(sides[0] * sides[1])
+    factor = max(size / wanted, wanted / size)
+    if factor > PIXEL_SIZE_TOLERANCE:
+        found.append(
+            f"pixels are {size:.3g} m, but model {manifest.name} was trained at {wanted:.3g} m: "
+            "objects look unlike those it knows"
+        )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.resampling.pixel_size import pixel_size, shown_size
@@ -31,24 +32,36 @@ def raster_resolution(config: RunConfig, manifest: ModelManifest) -> Resolution:
         )
         raise UsageError(msg)
     plain = Resolution(config.level or 0, config.view, _of_slides(config, manifest))
-    if config.resolution == "native" or config.level is not None:
-        return plain
-    wanted = config.metres or model_metres(manifest)
-    if wanted is None:
+    may_be_resampled = config.metres is not None or model_metres(manifest) is not None
+    if config.resolution == "native" or config.level is not None or not may_be_resampled:
         return plain
     spec, _ = opened_at(0, config.view)(config)
-    size = pixel_size(spec)
-    notes = plain.notes
-    if config.metres is None:
-        if size is None or not is_unlike(size, wanted):
-            return plain
-        notes = (*notes, _note(manifest, size, wanted))
+    wanted, notes = metres_wanted(config, manifest, spec)
+    if wanted is None:
+        return plain
     # the mask of an overview is not that of the pixels below it, which the result keeps
     may_read_overview = spec.has_no_holes or config.grid == "model"
     coarser = level_for(
         spec, spec.reductions, wanted, shown_name(config.source)
     )  # refuses what cannot be read at that size
+    notes = (*plain.notes, *notes)
     return Resolution(coarser if may_read_overview else 0, replace(config.view, metres=wanted), notes)
+
+
+def metres_wanted(
+    config: RunConfig, manifest: ModelManifest, spec: RasterSpec
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return at how many metres per pixel a raster or an array is read, and what the user should know of it.
+
+    None: as it is.
+    """
+    wanted = config.metres or model_metres(manifest)
+    if config.resolution == "native" or wanted is None or config.metres is not None:
+        return (None if config.resolution == "native" else wanted), ()
+    size = pixel_size(spec)
+    if size is None or not is_unlike(size, wanted):
+        return None, ()
+    return wanted, (_note(manifest, size, wanted),)
 
 
 def _note(manifest: ModelManifest, size: tuple[float, float], wanted: float) -> str:

@@ -44,11 +44,18 @@ def result_grid(config: RunConfig, opener: RasterOpener, spec: RasterSpec) -> Re
     own = _spec_of(target)
     whole = own if target == full else _spec_of(full)
     read, lying = _steps(spec, whole), _steps(own, whole)
-    down, across = read[0] / lying[0], read[1] / lying[1]
-    if (down, across) == (1, 1):
-        return None
-    rows, columns = AxisMap(own.height, spec.height, down), AxisMap(own.width, spec.width, across)
-    return ResultGrid(own, GridMap(rows, columns), target)
+    steps = read[0] / lying[0], read[1] / lying[1]
+    return None if steps == (1, 1) else ResultGrid(own, _map_of(own, spec, steps), target)
+
+
+def map_to(own: RasterSpec, spec: RasterSpec) -> GridMap:
+    """Return the map from a raster's own grid to that on which it is read."""
+    return _map_of(own, spec, _steps(spec, own))
+
+
+def _map_of(own: RasterSpec, spec: RasterSpec, steps: tuple[float, float]) -> GridMap:
+    rows, columns = AxisMap(own.height, spec.height, steps[0]), AxisMap(own.width, spec.width, steps[1])
+    return GridMap(rows, columns)
 
 
 def _spec_of(opener: RasterOpener) -> RasterSpec:

@@ -85,6 +85,36 @@ def test_means_of_each_band_are_those_of_gdal(
     assert (difference >= 1).mean() < 0.05
 
 
+def test_masks_of_single_bands_count_band_by_band(tmp_path: Path) -> None:
+    """As in overviews that GDAL averages; its warper knows masks of single bands in no way."""
+    rng = np.random.default_rng(0)
+    values, held = rng.integers(50, 100, (2, 24, 36)).astype("float32"), rng.random((2, 24, 36)) > 0.4
+    write(tmp_path / "a.tif", np.where(held, values, 9999))
+    write(tmp_path / "mask.tif", (held * 255).astype("uint8"))
+
+    def source(file: str, band: int) -> str:
+        name = f'<SourceFilename relativeToVRT="1">{file}</SourceFilename>'
+        return f"<SimpleSource>{name}<SourceBand>{band}</SourceBand></SimpleSource>"
+
+    bands = "".join(
+        f'<VRTRasterBand dataType="Float32" band="{n}"><MaskBand><VRTRasterBand dataType="Byte">'
+        f"{source('mask.tif', n)}</VRTRasterBand></MaskBand>{source('a.tif', n)}</VRTRasterBand>"
+        for n in (1, 2)
+    )
+    placed = f"<SRS>{UTM}</SRS><GeoTransform>500000,1,0,5600000,0,-1</GeoTransform>"
+    name = tmp_path / "a.vrt"
+    name.write_text(f'<VRTDataset rasterXSize="36" rasterYSize="24">{placed}{bands}</VRTDataset>')
+    found, valid = whole(open_source(str(name), view=View(metres=2.0)))
+    with rasterio.open(name, "r+") as dataset:
+        dataset.build_overviews([2], Resampling.average)
+    with rasterio.open(name, overview_level=0) as dataset:
+        expected = dataset.read()
+    some = held.reshape(2, 12, 2, 18, 2).any((2, 4))
+    np.testing.assert_array_equal(valid, some.any(0))
+    assert (~some.all(0))[valid].any()
+    np.testing.assert_allclose(found[some], expected[some], rtol=1e-6)
+
+
 @pytest.mark.parametrize("rule", ["all", "any"])
 @pytest.mark.parametrize("dtype", ["int16", "float32"])
 @pytest.mark.parametrize("metres", [0.7, 2.0, 2.7])
