@@ -84,8 +84,8 @@ def print_summary(report: dict[str, Any]) -> None:
     console.print(table)
     if "notice" in report:
         console.print(report["notice"], highlight=False)
-    if "mask" in report:
-        mask = report["mask"]
+    if "mask_model" in report:
+        mask = report["mask_model"]
         console.print(
             f"mask: {mask['pixels_left_out']:,} pixels left out by {mask['model']['name']} "
             f"({', '.join(mask['classes'])} {mask['are']})",

@@ -70,7 +70,7 @@ def run_report(
         "fingerprint": record.fingerprint,
         "source": kind.facts(scene),
         "model": _model(plan, regions),
-        **({} if mask is None else {"mask": dict(mask)}),
+        **({} if mask is None else {"mask_model": dict(mask)}),
         "settings": dict(record.settings),
         "choices": {
             **record.choices,

@@ -89,7 +89,9 @@ def _mask(plan: Plan) -> dict[str, Any]:
         return {}
     kept = {"classes": list(mask.names), "are": "kept" if mask.keeps else "left out"}
     tiles = {"tile": planned.scene.lattice.tile, "tiles": planned.tiles, "skipped": planned.skipped}
-    return {"mask": {"model": mask.scene.manifest.name, **kept, **tiles, "probe": asdict(planned.probe)}}
+    return {
+        "mask_model": {"model": mask.scene.manifest.name, **kept, **tiles, "probe": asdict(planned.probe)}
+    }
 
 
 def _mask_summary(plan: Plan) -> dict[str, str]:

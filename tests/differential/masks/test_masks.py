@@ -91,7 +91,7 @@ def test_left_out_classes_are_nodata_and_nothing_else_changes(
     held, is_cloud = (values != 0).any(0), values[0] > CLOUDS
     stays = held & (is_cloud if rule.startswith("keep") else ~is_cloud)
     np.testing.assert_array_equal(made, expected_classes(values, stays, threshold=MAIN))
-    told = report["mask"]
+    told = report["mask_model"]
     assert (told["pixels_left_out"], told["classes"]) == ((held & ~stays).sum(), ["class1"])
     assert told["are"] == ("kept" if rule.startswith("keep") else "left out")
     assert report["nodata"]["pixels"] == (~stays).sum()
@@ -119,7 +119,7 @@ def test_several_classes_a_box_and_an_area_give_the_crop(
     inside[10:120, 20:100] = True
     expected = expected_classes(values, (values != 0).any(0) & inside & ~(values[0] > CLOUDS), threshold=MAIN)
     np.testing.assert_array_equal(made, expected[top:bottom, left:right])
-    assert report["mask"]["tiles"]["planned"] < 20, "the mask is limited to the box too"
+    assert report["mask_model"]["tiles"]["planned"] < 20, "the mask is limited to the box too"
 
 
 def test_a_map_on_coarser_pixels_has_its_mask_there(scene: Scene, sized: Model, thresholded: Any) -> None:
@@ -146,7 +146,7 @@ def test_a_slide_is_masked_at_micrometres_of_its_own(
     stays = ~(half > np.reshape(pen, (3, 1, 1))).all(0)
     sure = inside_squares(stays.shape, 12, margin=4)
     np.testing.assert_array_equal(made[sure], expected_classes(half, stays, threshold=main)[sure])
-    assert report["mask"]["tiles"]["planned"] < report["tiles"]["planned"]
+    assert report["mask_model"]["tiles"]["planned"] < report["tiles"]["planned"]
 
 
 def test_of_several_heads_the_mask_takes_the_one_with_its_classes(

@@ -132,15 +132,15 @@ def test_other_classes_are_another_run(config: Call, quiet: Any, mask: str) -> N
         segment(config(mask_model=None), quiet)
     made = segment(config(mask_model=None, restart=True), quiet).report
     assert not [name for name in made["settings"] if name.startswith("mask")]
-    assert "mask" not in made
+    assert "mask_model" not in made
     assert not (config().out / "mask").exists(), "what an earlier run left is thrown away"
 
 
 def test_report_item_and_plan_tell_of_it(config: Call, whole: Path) -> None:
     report = json.loads((whole / "report.json").read_text())
     codes = open_store(whole / "mask/classes.zarr")["classes"][:]
-    assert report["mask"]["pixels_left_out"] == (codes == 2).sum() > 1000
-    assert (report["mask"]["model"]["name"], report["mask"]["folder"]) == ("small", "mask")
+    assert report["mask_model"]["pixels_left_out"] == (codes == 2).sum() > 1000
+    assert (report["mask_model"]["model"]["name"], report["mask_model"]["folder"]) == ("small", "mask")
     assert report["classes"][2]["pixels"] == 0
     item = pystac.Item.from_file(str(whole / "item.json"))
     assert item.properties["processing:lineage"].endswith(
