@@ -183,6 +183,21 @@ class Lattice:
         """Pixels that get scores from two neighbouring tiles: the overlap without their margins."""
         return self.overlap - 2 * self.margin
 
+    def coarser(self, factor: int) -> Lattice:
+        """Return the same tiles in pixels of a network whose output is coarser: what they get scores for, alone.
+
+        The last pixel of a side may reach beyond the raster. Scores, and what neighbours share of them, must be whole
+        pixels of it.
+
+        >>> Lattice(101, 64, tile=40, overlap=24, margin=4).coarser(4)
+        Lattice(height=26, width=16, tile=8, overlap=4, margin=0)
+        """
+        if factor == 1:
+            return self
+        return Lattice(
+            -(-self.height // factor), -(-self.width // factor), self.scored // factor, self.shared // factor
+        )
+
     @property
     def count(self) -> int:
         """Number of tiles."""

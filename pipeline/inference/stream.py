@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segment_tiles.pipeline.grid.classes import ClassTable
@@ -102,6 +104,8 @@ class RegionStream:
         Thresholds by which classes are given; None: the highest score wins.
     on_tiles
         Told of tiles computed and tiles skipped, as it happens.
+    coarser
+        Pixels of the raster along a side of one of what the scorer gives; then `region` is in pixels of that.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class RegionStream:
         with_scores: bool = False,
         decision: Decision | None = None,
         on_tiles: Callable[[int, int], None] | None = None,
+        coarser: int = 1,
     ) -> None:
         self._on_tiles = on_tiles
         self._scorer, self._lattice, self._region = scorer, lattice, region
@@ -124,9 +129,10 @@ class RegionStream:
         self._table = scorer.classes if decision is None else decision.table(scorer.classes)
         self._sources = source if isinstance(source, Iterable) else (source,)
         self._area = area
-        self._columns = lattice.columns.covering(region.column, region.column_stop)
+        self._coarser, self._given = coarser, lattice.coarser(coarser)
+        self._columns = self._given.columns.covering(region.column, region.column_stop)
         self._accumulator = BandAccumulator(
-            lattice, self._columns, scorer.classes.count, blend, scorer.device
+            self._given, self._columns, scorer.classes.count, blend, scorer.device
         )
         self._open: deque[OpenRow] = deque()
         self._leaving: deque[LeavingRow] = deque()
@@ -142,7 +148,7 @@ class RegionStream:
     def _rows(self) -> Iterator[FinishedRows]:
         for source in self._sources:
             waited = perf_counter()
-            reader = BandReader(source, self._lattice, self._region, self._area)
+            reader = BandReader(source, self._lattice, self._read_for(), self._area)
             for band in reader.read_ahead():
                 self.times.wait += perf_counter() - waited
                 self.times.read += band.seconds
@@ -151,6 +157,13 @@ class RegionStream:
         self._run_batch()
         self._blend(self._ahead.rest())
         yield from self._finished(rows_behind=0)
+
+    def _read_for(self) -> Window:
+        """Return the Region in pixels of the raster; the last ones may lie beyond it."""
+        region, factor = self._region, self._coarser
+        return Window(
+            region.row * factor, region.column * factor, region.height * factor, region.width * factor
+        )
 
     def _through(self, band: InputBand) -> Iterator[FinishedRows]:
         """Queue the tiles of a band, run every batch that gets full, and yield what is finished."""
@@ -170,7 +183,7 @@ class RegionStream:
         yield from self._finished(self._transfers.rows_behind)
 
     def _start_row(self, band: InputBand) -> OpenRow:
-        rows, columns = self._lattice.rows, self._lattice.columns
+        rows, columns = self._given.rows, self._given.columns
         first, last = self._columns[0], self._columns[-1]
         window = Window.from_edges(
             rows.first(band.row_index),
@@ -178,13 +191,24 @@ class RegionStream:
             rows.final_stop(band.row_index),
             columns.final_stop(last),
         )
+        wanted = None if band.wanted is None else self._some(band.wanted)[: window.height, : window.width]
+        if band.values is None:  # nothing of it was read, and no pixel of it is a network's fault
+            wanted = np.zeros(window.shape, dtype=bool)
         return OpenRow.opened(
             window,
-            None if band.wanted is None else band.wanted[: window.height, : window.width],
+            wanted,
             self._table,
             self._scorer.classes.count if self._with_scores else None,
             self._scorer.device,
         )
+
+    def _some(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which pixels of what the scorer gives have any pixel of the raster that is wanted."""
+        if self._coarser == 1:
+            return wanted
+        rows, columns = (side // self._coarser for side in wanted.shape)
+        squares = wanted.reshape(rows, self._coarser, columns, self._coarser)
+        return np.asarray(squares.any(axis=(1, 3)))
 
     def _queue(self, band: InputBand, column_index: int, left: int, row: OpenRow) -> None:
         assert band.values is not None  # is_wanted said so

@@ -53,6 +53,8 @@ class Segmenter:
         Package of the model, beside which a conversion may be kept.
     calibrated
         Of int8: the network with the ranges of its activations.
+    keeps_coarse
+        Whether a coarser output stays as coarse as it is: scores are (batch, classes, T / k, T / k) then.
     takes_network
         What was rewritten before runs itself: nobody else needs it, and a copy takes a quarter of a second.
 
@@ -75,6 +77,7 @@ class Segmenter:
         folder: Path | None = None,
         calibrated: Calibrated | None = None,
         takes_network: bool = False,
+        keeps_coarse: bool = False,
     ) -> None:
         self.manifest, self.classes = manifest, manifest.classes
         self.device, self.precision, self.backend = device, precision, backend
@@ -108,7 +111,11 @@ class Segmenter:
         self._dtype = runs.input_type(precision, device)
         self._layout = torch.channels_last if runs.channels_last else torch.contiguous_format
         output = manifest.output
-        self._finer = Upsampling(align_corners=output.align_corners) if output.coarser > 1 else None
+        self._finer = (
+            Upsampling(align_corners=output.align_corners)
+            if output.coarser > 1 and not keeps_coarse
+            else None
+        )
         self._crf = crf_parameters(manifest.extra, len(manifest.bands))
         self._scaler = _scaler(manifest, device)
 

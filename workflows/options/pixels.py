@@ -33,7 +33,8 @@ class PixelSettings:
         pattern="^(model|native)$",
     )
     grid: str | None = option(
-        "Grid of a result that was computed at another pixel size: source (default of rasters) or model (of slides).",
+        "Grid of a result that was computed at another pixel size: source (default of rasters) or model (of slides). "
+        "model: of a raster also the class pixels of a network whose output is coarser, as they are.",
         default=None,
         metavar="source|model",
         choices=GRIDS,

@@ -126,6 +126,8 @@ def _pixels(scene: Scene) -> dict[str, Any]:
         found["--resolution"] = scene.view.metres
     if scene.view.metres is not None or scene.result.result_grid is not None:
         found["--grid"] = "model" if scene.result.result_grid is None else "source"
+    if scene.result.coarser > 1:
+        found["--grid"], found["coarser"] = "model", scene.result.coarser
     return found
 
 

@@ -54,6 +54,8 @@ class ModelRequest:
     """Whether it is the model of a mask: it is kept beside that of the map, which the next scene needs again too."""
     own_folder: Path | None = field(default=None, compare=False)
     """Where the run keeps its books, and copies of the calibrated networks."""
+    keeps_coarse: bool = False
+    """Whether scores of a model with a coarser output stay as coarse as they are."""
 
     def calibrated(self, position: int, manifest: ModelManifest) -> Calibrated | None:
         """Return the calibrated network of the model in a position; None if the precision needs none.
@@ -140,6 +142,7 @@ def scorer_of(
             folder=package.folder,
             calibrated=request.calibrated(position, package.manifest),
             takes_network=takes_networks,
+            keeps_coarse=request.keeps_coarse,
         )
         for position, package in enumerate(packages)
     ]

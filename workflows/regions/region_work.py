@@ -136,7 +136,7 @@ class RegionWork:
         self._roi = task.cut.roi
         self._shard_rows, _ = shard_shape(self._roi.width)
         cut = task.cut
-        area = computed_area(task.aoi, task.tissue, cut.grid_spec, task.area_checksums, task.mask)
+        area = computed_area(task.aoi, task.tissue, cut.area_spec, task.area_checksums, task.mask)
         self._pixels = ResultPixels(mask, area)
         self._area = area if area is None or cut.result_grid is None else ComputedArea(area, cut.map)
 
@@ -206,13 +206,14 @@ class RegionWork:
             watched(self._planes.sources(part.planes), thumbnail),
             self._scorer,
             task.cut.lattice,
-            task.cut.read_for(part.window),
+            task.cut.on_grid(part.window) if task.cut.coarser > 1 else task.cut.read_for(part.window),
             blend=task.blend,
             batch=task.model.batch,
             area=self._area,
             with_scores=task.with_scores,
             decision=task.decision,
             on_tiles=self._progress,
+            coarser=task.cut.coarser,
         )
 
     def _writer_of(self, part: Part, thumbnail: Thumbnail | None) -> ShardWriter:

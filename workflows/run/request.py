@@ -71,7 +71,7 @@ def plan_of_mask(mask: SceneMask) -> Plan:
 def _planned(config: RunConfig, scene: Scene) -> Plan:
     probe = planned_probe(scene, compute_options(config))
     # what a mask leaves is not known before it is computed
-    area = computed_area(config.aoi, scene.tissue, scene.grid_spec)
+    area = computed_area(config.aoi, scene.tissue, scene.area_spec)
     return make_plan(config, scene, probe, area, workers=config.workers or 1)
 
 
@@ -167,6 +167,12 @@ def _masked(
     """
     if config.mask is None:
         return config, scene
+    if scene.result.coarser > 1:
+        msg = (
+            f"--grid is model, and model {scene.manifest.name} has class pixels of {scene.result.coarser} px, which "
+            "--mask-model does not limit; leave one of them out"
+        )
+        raise UsageError(msg)
     with said_of_mask(config.mask.model):
         own = kind_named(scene.kind).mask_run(asked, scene, config.mask)
         manifest = load_manifest(find_model(own.model)).with_head(own.head)
@@ -211,7 +217,7 @@ def checked_scene(config: RunConfig) -> Scene:
     if config.aoi is not None and not split_layer(config.aoi)[0].exists():
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)
-    notes = notes_of(computed_area(config.aoi, scene.tissue, scene.grid_spec))
+    notes = notes_of(computed_area(config.aoi, scene.tissue, scene.area_spec))
     checked_formats(config, scene)
     return replace(scene, warnings=tuple(map(without_secrets, (*scene.warnings, *notes))))
 

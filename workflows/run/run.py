@@ -140,7 +140,7 @@ class Run:
     def _planned(self, probe: Probe, capacity: Capacity, mask: MaskedClasses | None = None) -> Plan:
         """Return the Plan; without the finished map of a mask as if that left all."""
         config, scene, checksums = self.config, self.scene, area_checksums(self.settings)
-        area = computed_area(config.aoi, scene.tissue, scene.grid_spec, checksums, mask)
+        area = computed_area(config.aoi, scene.tissue, scene.area_spec, checksums, mask)
         workers, memory = capacity.workers, capacity.memory
         return make_plan(config, scene, probe, area, workers=workers, worker_memory=memory)
 
@@ -296,4 +296,5 @@ class Run:
             scene.scalings,
             config.lies_on is not None,
             paths.own_folder,
+            keeps_coarse=scene.result.coarser > 1,
         )

@@ -14,7 +14,7 @@ read is a resampled view.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from segment_tiles.pipeline.grid.georef import GeoRef
@@ -112,15 +112,22 @@ class Cut:
     """What is kept of the plane for its picture as it is read, if there is one plane; None: nothing."""
     result_grid: ResultGrid | None = None
     """The grid of the result, if it is not that of what is read."""
+    coarser: int = 1
+    """Pixels of what is read along a side of one of the result, of a model whose coarser output is kept as it is."""
+
+    @property
+    def area_spec(self) -> RasterSpec:
+        """Of a whole plane on the grid on which AOI and tissue are drawn: that of the result, unless it is coarser."""
+        return self.spec if self.result_grid is None else self.result_grid.spec
 
     @property
     def grid_spec(self) -> RasterSpec:
         """Of a whole plane on the grid of the result."""
-        return self.spec if self.result_grid is None else self.result_grid.spec
+        return self.area_spec if self.coarser == 1 else coarse_spec(self.spec, self.coarser)
 
     @property
     def map(self) -> GridMap:
-        """From the grid of the result to what is read."""
+        """From the grid of the result to what is read; of a coarser result the identity of what is read."""
         if self.result_grid is not None:
             return self.result_grid.map
         return GridMap.identity(self.lattice.height, self.lattice.width)
@@ -136,7 +143,16 @@ class Cut:
 
     def read_for(self, region: Window) -> Window:
         """Return what of a plane, as it is read, a window of the result is computed from, without halo."""
-        return self.map.covering(self.on_grid(region))
+        there, factor = self.on_grid(region), self.coarser
+        if factor == 1:
+            return self.map.covering(there)
+        rows, columns = there.row_stop * factor, there.column_stop * factor
+        return Window.from_edges(
+            there.row * factor,
+            there.column * factor,
+            min(rows, self.spec.height),
+            min(columns, self.spec.width),
+        )
 
     def tiles_of(self, region: Window) -> int:
         """Return how many tiles a window of the result takes on each plane."""
@@ -150,6 +166,17 @@ class Cut:
     def slabs(self) -> list[tuple[int, int]]:
         """Return first and last plane of every task, half-open."""
         return slabs_of(self.planes)
+
+
+def coarse_spec(spec: RasterSpec, factor: int) -> RasterSpec:
+    """Return a raster of so many times larger pixels; the last of a side may reach beyond it."""
+    return replace(
+        spec,
+        height=-(-spec.height // factor),
+        width=-(-spec.width // factor),
+        georef=spec.georef.scaled(factor, factor),
+        reductions=(),  # an overview that is drawn lies on the grid of the source
+    )
 
 
 def slabs_of(count: int) -> list[tuple[int, int]]:

@@ -110,6 +110,11 @@ class Scene:
         return self.result.grid_spec
 
     @property
+    def area_spec(self) -> RasterSpec:
+        """Of a whole plane on the grid on which AOI and tissue are drawn."""
+        return self.result.area_spec
+
+    @property
     def roi(self) -> Window:
         """What is asked for of a plane, in pixels of the grid of the result; a plane of the result has its shape."""
         return self.result.roi

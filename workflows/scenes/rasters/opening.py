@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.grid_map import AxisMap, GridMap
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
@@ -22,6 +23,7 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.cut import Cut
 from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE, model_metres
 from segment_tiles.workflows.scenes.rasters.bands import choose_bands, opened_at
+from segment_tiles.workflows.scenes.rasters.coarse import coarse_factor, coarse_lattice
 from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
 from segment_tiles.workflows.scenes.rasters.result_grid import result_grid
 from segment_tiles.workflows.scenes.rasters.thumbnail import thumbnail_grid
@@ -110,15 +112,30 @@ def _refuse_other_units(notes: Sequence[str], manifest: ModelManifest) -> None:
 
 def _cut(kind: str, config: RunConfig, models: Models, spec: RasterSpec, opener: RasterOpener) -> Cut:
     """Return the one Cut of a plane, read by the opener with this spec."""
-    lattice = models.lattice(spec)
-    grid = result_grid(config, opener, spec)
-    on_grid = spec if grid is None else grid.spec
-    roi = roi_window(config.roi, on_grid)
+    coarser = coarse_factor(config, models) if kind == "raster" else 1
+    lattice = coarse_lattice(models.lattice(spec), coarser)
+    cut = Cut(
+        kind,
+        spec,
+        lattice,
+        spec.window,
+        opener,
+        result_grid=result_grid(config, opener, spec),
+        coarser=coarser,
+    )
+    roi = roi_window(config.roi, cut.grid_spec)
     names = spec.band_names or models.manifest.bands
-    shown = None
-    if config.preview:
-        shown = thumbnail_grid(on_grid, roi, names, None if grid is None else grid.map)
-    return Cut(kind, spec, lattice, roi, opener, thumbnail=shown, result_grid=grid)
+    shown = thumbnail_grid(cut.grid_spec, roi, names, _seen_from(cut)) if config.preview else None
+    return replace(cut, roi=roi, thumbnail=shown)
+
+
+def _seen_from(cut: Cut) -> GridMap | None:
+    """Return the map from the grid of the result to what is read, for a picture; None: they are one."""
+    if cut.coarser > 1:
+        own, read = cut.grid_spec, cut.spec
+        factor = 1 / cut.coarser
+        return GridMap(AxisMap(own.height, read.height, factor), AxisMap(own.width, read.width, factor))
+    return None if cut.result_grid is None else cut.result_grid.map
 
 
 def roi_window(roi: tuple[float, ...] | None, spec: RasterSpec) -> Window:

@@ -42,6 +42,7 @@ def raster_source(scene: Scene) -> dict[str, Any]:
         "nodata": spec.nodata_summary,
         "window": [roi.row, roi.column, roi.height, roi.width],
         **_resampled(scene),
+        **({"coarser": scene.result.coarser} if scene.result.coarser > 1 else {}),
         **slide_facts(spec, scene.level, scene.tissue),
     }
 
@@ -62,7 +63,7 @@ def _resampled(scene: Scene) -> dict[str, Any]:
 
 def read_as(scene: Scene) -> str:
     """Return what a summary says of the pixels that are computed, if they are not those of the result."""
-    if scene.result.result_grid is None:
+    if scene.result.result_grid is None and scene.result.coarser == 1:
         return ""
     return f"; computed on {scene.spec.height:,} x {scene.spec.width:,} px"
 
