@@ -33,6 +33,8 @@ class Masked:
     """Which it was."""
     report: Mapping[str, Any]
     """What its ``report.json`` says."""
+    left_out: int = 0
+    """Pixels with a class that are left out of the other map."""
     notes: tuple[str, ...] = ()
     """What the user was told of it that its checks did not say."""
 
@@ -43,12 +45,11 @@ class Masked:
 
     def summary(self) -> dict[str, Any]:
         """Return what the report of the other run says of it."""
-        left_out, _ = self.pixels()
         return {
             "model": dict(self.report["model"]),
             "classes": list(self.mask.names),
             "are": "kept" if self.mask.keeps else "left out",
-            "pixels_left_out": left_out,
+            "pixels_left_out": self.left_out,
             "folder": MASK_FOLDER,
             "fingerprint": self.report["fingerprint"],
             "tiles": dict(self.report["tiles"]),
@@ -57,6 +58,9 @@ class Masked:
 
     def pixels(self) -> tuple[int, int]:
         """Return how many pixels with a class are left out, and how many stay."""
+        area = self.mask.area
+        if area.may_overlap:  # no count of one class says how many pixels have several
+            return area.pixels()
         named = [entry["name"] in self.mask.names for entry in self.report["classes"]]
         counts = [entry["pixels"] for entry in self.report["classes"]]
         stay = sum(
@@ -101,13 +105,15 @@ def run_mask(
     # what lay there was thrown away with the results of the other run
     result = do(replace(mask.config, restart=False), heard)
     masked = Masked(mask, result.report)
-    if not masked.failures:
-        _require_one_mask(limited, result.report["fingerprint"])
-        if masked.pixels()[0] and not masked.pixels()[1]:
-            heard.warn(
-                f"every pixel is {_listed(mask)}, so nothing is computed; run without --mask-model to see all"
-            )
-    return replace(masked, notes=tuple(heard.notes))
+    if masked.failures:
+        return replace(masked, notes=tuple(heard.notes))
+    _require_one_mask(limited, result.report["fingerprint"])
+    left_out, stay = masked.pixels()
+    if left_out and not stay:
+        heard.warn(
+            f"every pixel is {_listed(mask)}, so nothing is computed; run without --mask-model to see all"
+        )
+    return replace(masked, left_out=left_out, notes=tuple(heard.notes))
 
 
 def _listed(mask: SceneMask) -> str:

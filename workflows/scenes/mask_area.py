@@ -19,7 +19,8 @@ import zarr
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, shard_shape
+from segment_tiles.pipeline.outputs.stores.overviews import shard_windows
+from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table, shard_shape
 
 CELL: Final = 64
 """Side of the squares of which is known whether any pixel stays."""
@@ -39,6 +40,8 @@ class MaskedClasses:
     """Whether pixels of these classes stay; else all others do, those without a class too."""
     roi: Window
     """What of the whole grid the map covers; outside of it nothing is asked for, and nothing stays."""
+    may_overlap: bool = False
+    """Whether the classes may overlap: what counts is the mask that the store has of each, not the highest class."""
 
     def open(self) -> MaskArea:
         """Open it.
@@ -48,7 +51,23 @@ class MaskedClasses:
         OutputError
             If it is not there, or a part of it was lost.
         """
-        return MaskArea(self, array_of(open_store(self.store), "classes"))
+        return MaskArea(self, array_of(open_store(self.store), "masks" if self.may_overlap else "classes"))
+
+    def pixels(self) -> tuple[int, int]:
+        """Return how many pixels with a class are left out, and how many stay; all of the map is read.
+
+        Raises
+        ------
+        OutputError
+            As `open`.
+        """
+        area, group = self.open(), open_store(self.store)
+        classes, nodata = array_of(group, "classes"), read_class_table(group).nodata
+        counts = np.zeros(2, np.int64)
+        for window in shard_windows(*self.roi.shape):
+            stays = area.mask(window.shift(self.roi.row, self.roi.column))
+            counts += np.bincount(stays[np.asarray(classes[window.slices()]) != nodata], minlength=2)
+        return int(counts[0]), int(counts[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +85,12 @@ class MaskArea:
     ----------
     mask
         Which classes.
-    classes
-        Codes: rows x columns of the ROI.
+    stored
+        Codes, rows x columns of the ROI; of classes that may overlap a mask of each before these.
     """
 
-    def __init__(self, mask: MaskedClasses, classes: zarr.Array[Any]) -> None:
-        self._mask, self._classes = mask, classes
+    def __init__(self, mask: MaskedClasses, stored: zarr.Array[Any]) -> None:
+        self._mask, self._stored = mask, stored
         self._height, self._width = mask.roi.shape
         self._rows, self._columns = shard_shape(self._width)
         self._kept: OrderedDict[tuple[int, int], _Shard] = OrderedDict()
@@ -131,11 +150,20 @@ class MaskArea:
         return shard
 
     def _decoded(self, window: Window) -> _Shard:
-        codes = np.asarray(self._classes[window.slices()])
-        stays = np.isin(codes, self._mask.codes, invert=not self._mask.keeps)
+        found = self._named(window)
+        stays = found if self._mask.keeps else ~found
         rows, columns = (np.arange(0, side, CELL) for side in window.shape)
         cells = np.logical_or.reduceat(np.logical_or.reduceat(stays, rows, axis=0), columns, axis=1)
         return _Shard(np.packbits(stays, axis=1), cells)
+
+    def _named(self, window: Window) -> NDArray[np.bool_]:
+        """Return which pixels have one of the classes."""
+        if not self._mask.may_overlap:
+            return np.isin(np.asarray(self._stored[window.slices()]), self._mask.codes)
+        found = np.zeros(window.shape, dtype=bool)
+        for code in self._mask.codes:
+            found |= np.asarray(self._stored[(code, *window.slices())]) == 1
+        return found
 
 
 def mask_bytes(width: int, code_size: int) -> int:

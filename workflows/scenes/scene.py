@@ -178,7 +178,11 @@ class SceneMask:
     def area(self) -> MaskedClasses:
         """What workers need to know of it."""
         return MaskedClasses(
-            OutputDirectory(self.config.out).store.absolute(), self.codes, self.keeps, self.scene.roi
+            OutputDirectory(self.config.out).store.absolute(),
+            self.codes,
+            self.keeps,
+            self.scene.roi,
+            self.scene.has_masks,
         )
 
 

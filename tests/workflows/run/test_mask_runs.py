@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import yaml
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ChangedRunError, UsageError
+from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
+from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
@@ -181,6 +184,25 @@ def test_if_all_is_left_out_nothing_is_computed(config: Call, quiet: Any, mask: 
     assert [
         text for text in report["warnings"] if "every pixel is other or tree or water, so nothing is" in text
     ]
+
+
+def test_classes_that_overlap_are_left_out_by_the_mask_of_each(
+    config: Call, quiet: Any, small_model: Path, tmp_path: Path
+) -> None:
+    manifest = load_manifest(small_model)
+    weights = load_network(small_model, manifest).state_dict()
+    several = replace(manifest, name="several", output=OutputGeometry(multi_label=True))
+    save_model_package(tmp_path / "several", several, weights)
+    segment(config(mask_model=None, out=tmp_path / "alone", backend="torch"), quiet)
+    alone = open_store(tmp_path / "alone/classes.zarr")["classes"][:]
+    made = segment(config(mask_model=f"{tmp_path / 'several'}:tree,water", backend="torch"), quiet).report
+    masks = open_store(tmp_path / "out/mask/classes.zarr")["masks"][:]
+    left_out = (masks[1] == 1) | (masks[2] == 1)
+    assert (masks[1:].sum(0) == 2).any()
+    np.testing.assert_array_equal(
+        open_store(tmp_path / "out/classes.zarr")["classes"][:], np.where(left_out, 255, alone)
+    )
+    assert made["mask_model"]["pixels_left_out"] == left_out.sum() < left_out.size
 
 
 @pytest.mark.parametrize(
