@@ -44,14 +44,17 @@ def _end_after(wait: Callable[[], object]) -> None:
     threading.Thread(target=end, name="end-with-parent", daemon=True).start()
 
 
-def start_module(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+def start_module(arguments: Sequence[str], *, keeps_errors: bool = False) -> subprocess.Popen[bytes]:
     """Start ``python -m ARGUMENTS`` as a process that ends with this one, however this one ends.
 
     Its standard input is a pipe whose other end this process holds and never writes to. Its standard output goes
-    nowhere.
+    nowhere; what it says on standard error goes where that of this process goes, or is kept for the caller to read.
     """
     return subprocess.Popen(
-        [sys.executable, "-c", _UNDER_A_PIPE, *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", _UNDER_A_PIPE, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE if keeps_errors else None,
     )
 
 

@@ -209,6 +209,11 @@ class RunConfig(
     trust: bool = option("Load a TorchScript or torch.export model, which may execute code.", default=False)
     restart: bool = option("Throw away what an earlier run left in --out.", default=False, in_jobs=False)
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether other processes compute."""
+        return not (self.workers is None and self.scheduler is None and self.cluster is None)
+
     def __post_init__(self) -> None:
         check_choices(self)
         parse_device(self.device)

@@ -93,6 +93,14 @@ class TileLedger:
         except OSError as error:
             raise write_failed(record, error) from error
 
+    def adopt(self, folder: Path) -> None:
+        """Take over the finished tiles of another folder, which were made of the same raster by the same options."""
+        for record in folder.glob("tile-*.json"):
+            found = read_sealed(record)
+            if found is not None:
+                for name in (*found["files"], record.name):
+                    (folder / name).replace(self.folder / name)
+
     def remove(self) -> None:
         """Forget everything but the lock; the settings first, since the rest is ignored without them."""
         (self.folder / "settings.json").unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.vectors.arrow_columns import (
     bytes_column,
     bytes_of,
@@ -64,13 +65,17 @@ class TileWorker:
         self._right_angled_codes = [
             code for name in setup.options.right_angles for code in class_codes(spec, name)
         ]
-        self._tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
+        self.tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
         self._ledger = TileLedger(setup.ledger)
         self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact)
 
+    def pixels_of(self, number: int) -> Window:
+        """Return the pixels of the raster that tracing a tile reads: its own, and those beside it."""
+        return self.tiling.numbered(number).window.grow(1).intersect(self._raster.spec.window)
+
     def trace(self, number: int) -> int:
         """Polygonise one tile into the ledger; return its number."""
-        tile = self._tiling.numbered(number)
+        tile = self.tiling.numbered(number)
         pieces = tile_pieces(self._raster, tile.window, self._selection, self._options)
         geometries = self._with_right_angles(pieces.interior, pieces.interior_geometries)
         whole = self._builder.rows(pieces.interior, geometries, tile.window)
@@ -88,14 +93,14 @@ class TileWorker:
         geometries, features = self._read_pieces(task)
         joined = self._with_right_angles(task.attributes, self._joined(geometries, features))
         rows = self._builder.rows(task.attributes, joined, self._raster.spec.window)
-        self._ledger.finish_joined(self._tiling.numbered(task.tile), rows)
+        self._ledger.finish_joined(self.tiling.numbered(task.tile), rows)
         return task.tile
 
     def _joined(self, geometries: Polygons, features: NDArray[np.int64]) -> Polygons:
         """Return the geometry of each feature from those of its pieces."""
         if self._options.links_corners:
-            return joined_outlines(geometries, features, self._tiling.side)
-        return join_pieces(geometries, features, self._tiling.side, exact=self._options.keeps_pixel_edges)
+            return joined_outlines(geometries, features, self.tiling.side)
+        return join_pieces(geometries, features, self.tiling.side, exact=self._options.keeps_pixel_edges)
 
     def _with_right_angles(self, attributes: Attributes, geometries: Polygons) -> Polygons:
         """Return the geometries, right-angled in the classes that ask for it."""
@@ -110,7 +115,7 @@ class TileWorker:
         """Return the geometries of all pieces, and the feature of each."""
         geometries, features = [np.empty(0, np.object_)], [np.empty(0, np.int64)]
         for number, here in task.pieces_by_tile():
-            tile: VectorTile = self._tiling.numbered(number)
+            tile: VectorTile = self.tiling.numbered(number)
             with pa.memory_map(str(self._ledger.pieces(tile))) as file:
                 table = pa.ipc.open_file(file).read_all()
                 rows = np.searchsorted(numbers_of(table["label"]), task.piece_labels[here])

@@ -15,7 +15,6 @@ from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.layers.wanted import check_layers
 from segment_tiles.workflows.batch.sources.mosaic import readable_mosaic
 from segment_tiles.workflows.batch.stream.job_stream import IN_FLIGHT
-from segment_tiles.workflows.batch.stream.shared_executor import has_workers
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import read_record
@@ -70,8 +69,8 @@ class BatchPlan:
     def _memory_bytes(self) -> int:
         """Return the bytes of this process where it computes, or of one worker."""
         planned = [(job.job.config, job.plan) for job in self.jobs if job.plan is not None]
-        here = [plan for config, plan in planned if not has_workers(config)]
-        elsewhere = [plan.memory.total for config, plan in planned if has_workers(config)]
+        here = [plan for config, plan in planned if not config.has_workers]
+        elsewhere = [plan.memory.total for config, plan in planned if config.has_workers]
         return max([memory_in_flight(here, min(IN_FLIGHT, len(here))), *elsewhere])
 
 
@@ -109,7 +108,7 @@ def _planned(job: Job, folder: Path, *, restart_changed: bool, may_measure: bool
         if not may_measure:
             checked_request(job.config)
             return PlannedJob(job, "planned")
-        return PlannedJob(job, "planned", plan=plan_run(job.config, with_output=True))
+        return PlannedJob(job, "planned", plan=plan_run(job.config, with_output=True, alone=False))
     except SegmentTilesError as error:
         return PlannedJob(job, "failed", one_line(error))
 

@@ -6,7 +6,8 @@
     out/.segment-tiles/      run.json (fingerprint), ledger/, classes.zarr while it is in work, lock,
                              computed.json and store.json when it is whole;
                              made.json: which files of formats are not made as usual;
-                             of a volume voxels.zarr, until the end
+                             of a volume voxels.zarr, until the end; traced/: polygons of finished rows, while others
+                             are computed
     out/mask/                the same of the run of another model, whose classes limit this one
 """
 
@@ -79,6 +80,11 @@ class OutputDirectory:
     def voxels(self) -> Path:
         """Copy of the voxels of a volume, until the run is at its end."""
         return self.own / "voxels.zarr"
+
+    @property
+    def traced(self) -> Path:
+        """Vector tiles that are traced while the store is in work."""
+        return self.own / "traced"
 
     @property
     def store(self) -> Path:

@@ -58,6 +58,8 @@ class MemoryPlan:
     """Slices of a volume that are held together, and what reading them takes on the way."""
     calibrating: int = 0
     """What calibrating for int8 takes, before all else."""
+    tracing: int = 0
+    """Of a process that traces polygons of finished rows beside the computation; 0: there is none."""
 
     @property
     def computing(self) -> int:
@@ -67,9 +69,12 @@ class MemoryPlan:
 
     @property
     def total(self) -> int:
-        """The program, and the largest of calibrating, of computing, and of finishing with what is kept of a batch."""
+        """The program, and the largest of calibrating, of computing and what goes on beside it, and of finishing.
+
+        Finishing has what is kept of a batch.
+        """
         finishing = min(self.batch, KEPT_BYTES) + self.finishing
-        return self.program + max(self.calibrating, self.computing, finishing)
+        return self.program + max(self.calibrating, self.computing + self.tracing, finishing)
 
 
 def memory_of_region(

@@ -72,6 +72,7 @@ def polygonize(
     level_scale: float = 1.0,
     split_by_class: bool = False,
     restart: bool = False,
+    traced_ahead: Path | None = None,
     progress: Progress | None = None,
 ) -> PolygonizeReport:
     """Turn a class raster of any size into polygons.
@@ -83,6 +84,7 @@ def polygonize(
     on a coarser level of a slide. ``split_by_class`` makes ``a.CLASS.gpkg`` of every class that has a feature, in place
     of ``a.gpkg``. ``restart`` forgets the finished tiles of an interrupted request.
     ``threads`` are those of this process, if it works alone; like ``workers`` they change no polygon.
+    ``traced_ahead`` holds tiles of this raster that were traced by the same options while it was in work.
 
     Raises
     ------
@@ -112,6 +114,8 @@ def polygonize(
             "%s: %d x %d pixels; %s, %s", shown_name(str(raster)), spec.width, spec.height,
             counted(workers, "process", "processes"), "begun anew" if restart else "finished tiles are kept",
         )  # fmt: skip
+        if traced_ahead is not None:
+            ledger.adopt(traced_ahead)
         found = traced(raster, spec, ledger, options, workers, threads, progress)
         parts, objects = found.parts, found.objects
         _require_one_version(known, ledger)

@@ -81,7 +81,10 @@ def _made(run: Run, report: dict[str, Any]) -> tuple[list[str], list[str]]:
         give_store_its_name(directory)
     kind.remove_scores(scene, directory)
     group = open_store(directory.store)
-    work = Work(directory.path, group, report, subject_of_scene(config, scene), stage, config.workers or 1)
+    traced = directory.traced if run.is_traced_ahead else None
+    work = Work(
+        directory.path, group, report, subject_of_scene(config, scene), stage, config.workers or 1, traced
+    )
     notes = make_formats(work, missing_results(directory, config.formats, format_options(config)))
     release_after(report)
     picture: list[str] = []
@@ -95,6 +98,7 @@ def _made(run: Run, report: dict[str, Any]) -> tuple[list[str], list[str]]:
         run.listener.warn(note)
     kind.remove_copies(directory)
     remove(calibrated_folder(directory.own))
+    remove(directory.traced)
     files = [file.name for file in files_of(config.formats, directory.path)]
     has_item = kind.is_placed and config.item
     return [*files, *picture, directory.report.name, *([ITEM] if has_item else [])], notes

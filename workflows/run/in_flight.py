@@ -18,6 +18,9 @@ from segment_tiles.workflows.regions.region_task import SMALL_TILES
 class Alone:
     """A run that has its process to itself."""
 
+    traces_ahead = True
+    """Whether polygons of finished rows are traced while others are computed."""
+
     def measuring(self, way: Hashable) -> AbstractContextManager[None]:
         """Measure at once."""
         return nullcontext()
@@ -50,6 +53,8 @@ class InFlight(Alone):
     asked
         Whether the user wants all of them to stop.
     """
+
+    traces_ahead = False  # what is idle computes or finishes another run
 
     def __init__(self, memory: int, asked: Interruption) -> None:
         self._asked = asked

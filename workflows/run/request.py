@@ -23,6 +23,7 @@ from segment_tiles.workflows.plans.compute.tuned_run import with_tuning
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
 from segment_tiles.workflows.results.formats.check import checked_formats
+from segment_tiles.workflows.run.tracing import with_tracing
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.decided import decided_scene
 from segment_tiles.workflows.scenes.registry import kind_named, open_scene
@@ -32,7 +33,7 @@ from segment_tiles.workflows.scenes.stack_source import said_of_mask, with_resol
 from segment_tiles.workflows.sizes_check import check_batch, check_executor_options
 
 
-def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
+def plan_run(config: RunConfig, *, with_output: bool = False, alone: bool = True) -> Plan:
     """Return what ``segment`` would do; nothing is computed but, once per model and machine, a probe.
 
     Parameters
@@ -41,6 +42,8 @@ def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
         What is asked for.
     with_output
         Also look at the output directory: can it be written, is it another run's, has its disk the space.
+    alone
+        Whether it will have the process to itself.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def plan_run(config: RunConfig, *, with_output: bool = False) -> Plan:
         Wherever ``segment`` would refuse to start.
     """
     config, scene = checked_request(config, with_output=with_output)
-    plan = _planned(config, scene)
+    plan = _planned(config, scene, alone=alone)
     if scene.mask is not None:
         plan = plan.after(plan_of_mask(scene.mask))
     if with_output:
@@ -65,14 +68,15 @@ def plan_of_mask(mask: SceneMask) -> Plan:
         If memory cannot hold it.
     """
     with said_of_mask(mask.config.model):
-        return _planned(mask.config, mask.scene)
+        return _planned(mask.config, mask.scene, alone=False)
 
 
-def _planned(config: RunConfig, scene: Scene) -> Plan:
+def _planned(config: RunConfig, scene: Scene, *, alone: bool) -> Plan:
     probe = planned_probe(scene, compute_options(config))
     # what a mask leaves is not known before it is computed
     area = computed_area(config.aoi, scene.tissue, scene.area_spec)
-    return make_plan(config, scene, probe, area, workers=config.workers or 1)
+    plan = make_plan(config, scene, probe, area, workers=config.workers or 1)
+    return with_tracing(plan, config) if alone and not config.has_workers else plan
 
 
 def checked_request(config: RunConfig, *, with_output: bool = True) -> tuple[RunConfig, Scene]:

@@ -42,6 +42,7 @@ from segment_tiles.workflows.run.one_version import on_one_version
 from segment_tiles.workflows.run.request import check_space, plan_of_mask
 from segment_tiles.workflows.run.scene_probe import probe_scene
 from segment_tiles.workflows.run.taken_up import begin, require_whole
+from segment_tiles.workflows.run.tracing import tracing, with_tracing
 from segment_tiles.workflows.scenes.computed_area import absolute_file, computed_area
 from segment_tiles.workflows.scenes.kind import Kind, WorkStore
 from segment_tiles.workflows.scenes.mask_area import MaskedClasses
@@ -84,6 +85,8 @@ class Run:
     """What became of its mask."""
     waited: float = 0.0
     """Seconds until others in flight let it compute."""
+    is_traced_ahead: bool = False
+    """Whether this start has traced polygons while it computed."""
 
     @property
     def kind(self) -> Kind:
@@ -142,7 +145,9 @@ class Run:
         config, scene, checksums = self.config, self.scene, area_checksums(self.settings)
         area = computed_area(config.aoi, scene.tissue, scene.area_spec, checksums, mask)
         workers, memory = capacity.workers, capacity.memory
-        return make_plan(config, scene, probe, area, workers=workers, worker_memory=memory)
+        plan = make_plan(config, scene, probe, area, workers=workers, worker_memory=memory)
+        is_alone = self.in_flight.traces_ahead and not capacity.is_elsewhere
+        return with_tracing(plan, config) if is_alone else plan
 
     def _begin(self, plan: Plan) -> None:
         """Keep the record, and of a new run make the stores."""
@@ -186,6 +191,7 @@ class Run:
         with (
             self.in_flight.interruption(self.listener.warn) as asked,
             self.in_flight.computing(plan, capacity),
+            tracing(plan, self.config, self.directory),
         ):
             self.waited = perf_counter() - ready
             regions = on_one_version(
@@ -203,6 +209,7 @@ class Run:
             self.listener.stage("average of directions")
             self.kind.compose(self.scene, self.directory)
         require_whole([result])
+        self.is_traced_ahead = plan.memory.tracing > 0
         return regions
 
     def _prepare(self) -> None:

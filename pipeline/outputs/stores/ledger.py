@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -100,9 +100,11 @@ class Ledger:
             )
             raise WriteFailedError(msg) from error
 
-    def entries(self) -> Iterator[LedgerEntry]:
-        """Yield every finished row, in order; a file that is empty or damaged is no row."""
+    def entries(self, but: Container[str] = ()) -> Iterator[LedgerEntry]:
+        """Yield every finished row, in order, but those of these names; an empty or damaged file is no row."""
         for path in sorted(self._folder.glob("row-*.json")):
+            if path.name in but:
+                continue
             entry = _read(path)
             if entry is None:
                 log.warning("%s is damaged: what it recorded is computed again", path)

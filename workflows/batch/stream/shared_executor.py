@@ -18,11 +18,6 @@ def workers_of(config: RunConfig) -> tuple[Any, ...]:
     return (config.workers, config.scheduler, config.cluster, config.memory, config.device)
 
 
-def has_workers(config: RunConfig) -> bool:
-    """Return whether a run is computed by other processes."""
-    return not (config.workers is None and config.scheduler is None and config.cluster is None)
-
-
 class SharedExecutor:
     """Keeps the executor of the last job; used as a context, it closes it at the end.
 

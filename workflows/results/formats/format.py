@@ -95,6 +95,8 @@ class Work:
     """Told of each file."""
     workers: int = 1
     """Processes that the run was given."""
+    traced_ahead: Path | None = None
+    """Vector tiles that were traced while the store was computed, in this start of the run."""
 
     @property
     def pixel_counts(self) -> list[int]:

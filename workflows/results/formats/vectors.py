@@ -9,6 +9,7 @@ from segment_tiles.pipeline.idle_cores import finishing_threads
 from segment_tiles.pipeline.outputs.stores.store import array_of, folder_of
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, vector_format_named
 from segment_tiles.pipeline.vectors.objects.rules import check_objects
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
@@ -48,6 +49,21 @@ def polygon_format(vector: VectorFormat) -> Format:
     )
 
 
+def options_of_tracing(subject: Subject, formats: Sequence[Format]) -> PolygonizeOptions | None:
+    """Return how polygons of finished rows can be traced before the map is whole; None: there are none, or they cannot.
+
+    They cannot if pixels are changed before, by what lies around them, or the files are on another grid.
+    """
+    vectors = any(wanted.vector is not None for wanted in formats)
+    if not vectors or subject.kind == "volume" or subject.warped is not None:
+        return None
+    spec = _spec(subject)
+    if -(-spec.height // VECTOR_TILE) * -(-spec.width // VECTOR_TILE) < TILES_OF_A_PROCESS:
+        return None
+    options = options_in_pixels(subject.options.polygons, spec, VECTOR_TILE)
+    return None if options.changes_pixels or options.objects else options
+
+
 def _spec(subject: Subject) -> ClassRasterSpec:
     """Return what polygons are made of: the class map as it is, or will be."""
     table, (rows, columns) = subject.table, subject.shape
@@ -78,6 +94,7 @@ def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
         workers=processes_for(work),
         threads=finishing_threads(),
         split_by_class=is_split,
+        traced_ahead=work.traced_ahead,
     )
     if is_split:
         of_each = len(made.files) // len(formats)  # the files of a format follow one another
