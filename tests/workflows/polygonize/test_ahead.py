@@ -1,0 +1,145 @@
+"""Polygons of finished rows, traced by a process of its own while others are computed: the same polygons."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import rasterio
+import zarr
+
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.workflows.config import RunConfig
+from segment_tiles.workflows.polygons.ahead import TracingRequest, traced_ahead
+from segment_tiles.workflows.polygons.polygonize import polygonize
+from segment_tiles.workflows.run.request import plan_run
+from segment_tiles.workflows.run.segment import segment
+from segment_tiles.workflows.run.tracing import with_tracing
+
+TABLE = ClassTable((MapClass(0, "a", (9, 9, 9)), MapClass(1, "b", (0, 99, 0))))
+ROWS, COLUMNS, TILE = 1300, 700, 256
+"""Three rows of shards, of 512 px; 6 x 3 vector tiles."""
+OPTIONS = PolygonizeOptions(vector_tile=TILE, classes=("b",), minimum_area=3)
+
+
+def finish_row(folder: Path, group: zarr.Group, row: int) -> None:
+    """Write a row of shards and mark it."""
+    values = np.random.default_rng(row).integers(0, 2, (512 // 4, COLUMNS // 4), dtype=np.uint8)
+    rows = slice(row * 512, min((row + 1) * 512, ROWS))
+    array_of(group, "classes")[rows] = values.repeat(4, 0).repeat(4, 1)[: rows.stop - rows.start]
+    array_of(group, "confidence")[rows] = 200
+    Ledger(folder / "ledger").mark(LedgerEntry(row, (0, 1), ((0, 0, 0),)))
+
+
+def names(tiles: Path) -> set[str]:
+    return {path.stem.removeprefix("tile-") for path in tiles.glob("tile-*.json")}
+
+
+def of_rows(rows: Collection[int]) -> set[str]:
+    return {f"{row}_{column}" for row in rows for column in range(3)}
+
+
+def wait_for(tiles: Path, wanted: set[str]) -> None:
+    ends = time.monotonic() + 120
+    while names(tiles) != wanted:
+        assert time.monotonic() < ends, f"only {names(tiles)} are traced"
+        time.sleep(0.05)
+
+
+def test_finished_rows_alone_are_traced_and_taken_over(tmp_path: Path) -> None:
+    group = create_store(tmp_path / "classes.zarr", (ROWS, COLUMNS), GeoRef.of_pixels(), TABLE)
+    request = TracingRequest(tmp_path / "classes.zarr", tmp_path / "ledger", tmp_path / "traced", OPTIONS)
+    finish_row(tmp_path, group, 0)
+    with traced_ahead(request):
+        # the second row of tiles reads a row of pixels below it, which nobody has computed
+        wait_for(request.tiles, of_rows([0]))
+        finish_row(tmp_path, group, 2)
+        wait_for(request.tiles, of_rows([0, 5]))
+        (process,) = psutil.Process().children()
+        assert process.nice() == (19 if psutil.POSIX else psutil.IDLE_PRIORITY_CLASS)
+    assert not process.is_running()
+    finish_row(tmp_path, group, 1)
+
+    asked: list[tuple[str, int]] = []
+    taken, plain = tmp_path / "taken.parquet", tmp_path / "plain.parquet"
+    polygonize(
+        request.raster, [taken], OPTIONS, traced=request.tiles, progress=lambda s, n, _: asked.append((s, n))
+    )
+    polygonize(request.raster, [plain], OPTIONS)
+    assert [number for step, number in asked if step == "trace"] == list(range(7, 19))
+    assert taken.read_bytes() == plain.read_bytes()
+
+
+def test_a_process_that_fails_costs_nothing_but_its_work(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = TracingRequest(tmp_path / "none.zarr", tmp_path / "ledger", tmp_path / "traced", OPTIONS)
+    with traced_ahead(request):
+        (process,) = psutil.Process().children()
+        ends = time.monotonic() + 120
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+    assert "the process that traced polygons beside the computation ended with status 1" in caplog.text
+    assert "none.zarr" in caplog.text
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    path = tmp_path / "wide.tif"
+    profile = {"driver": "GTiff", "count": 3, "height": 5000, "width": 4000, "dtype": "uint8"}
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.1, 0, 0, 0, -0.1, 0)}
+    with rasterio.open(path, "w", **profile, **place, sparse_ok=True, tiled=True):
+        pass
+    return path
+
+
+def test_it_stands_in_the_plan_if_it_fits(wide: Path, small_model: Path) -> None:
+    config = RunConfig(str(wide), str(small_model), Path(), device="cpu", precision="fp32")
+    plan = plan_run(replace(config, formats=("parquet",)))
+    assert plan.memory.tracing > 0
+    for other in ({"formats": ("zarr",)}, {"formats": ("parquet",), "majority": 3}, {"workers": 2}):
+        assert plan_run(replace(config, **other)).memory.tracing == 0
+    assert plan_run(replace(config, formats=("parquet",)), alone=False).memory.tracing == 0
+    # beside a large batch it is what counts, and goes if memory ends there
+    large = replace(plan, memory=replace(plan.memory, batch=2 * 10**9, tracing=0))
+    asked = replace(config, formats=("parquet",))
+    enough = large.memory.total + plan.memory.tracing
+    assert with_tracing(replace(large, memory_limit=enough), asked).memory.total == enough
+    assert with_tracing(replace(large, memory_limit=enough - 1), asked).memory == large.memory
+
+
+def test_a_run_takes_over_what_was_traced(
+    small_model: Path, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "a.tif"
+    profile = {"driver": "GTiff", "count": 3, "height": 560, "width": 72, "dtype": "uint8"}
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(1, 0, 500000, 0, -1, 0)}
+    with rasterio.open(source, "w", **profile, **place) as dataset:
+        coarse = np.random.default_rng(0).integers(0, 255, (3, 70, 9), dtype=np.uint8)
+        dataset.write(coarse.repeat(8, 1).repeat(8, 2))
+    config = RunConfig(
+        str(source),
+        str(small_model),
+        tmp_path / "plain",
+        device="cpu",
+        precision="fp32",
+        formats=("parquet",),
+    )
+    segment(config, quiet)
+    monkeypatch.setattr("segment_tiles.workflows.results.formats.vectors.TILES_OF_A_PROCESS", 1)
+    result = segment(replace(config, out=tmp_path / "out"), quiet)
+    assert result.report["memory"]["planned"]["tracing"] > 0
+    assert not (tmp_path / "out" / ".segment-tiles" / "traced").exists()
+    files = [folder / "polygons.parquet" for folder in (tmp_path / "plain", tmp_path / "out")]
+    assert files[0].read_bytes() == files[1].read_bytes()
