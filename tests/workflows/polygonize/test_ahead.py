@@ -73,7 +73,11 @@ def test_finished_rows_alone_are_traced_and_taken_over(tmp_path: Path) -> None:
     asked: list[tuple[str, int]] = []
     taken, plain = tmp_path / "taken.parquet", tmp_path / "plain.parquet"
     polygonize(
-        request.raster, [taken], OPTIONS, traced=request.tiles, progress=lambda s, n, _: asked.append((s, n))
+        request.raster,
+        [taken],
+        OPTIONS,
+        traced_ahead=request.tiles,
+        progress=lambda s, n, _: asked.append((s, n)),
     )
     polygonize(request.raster, [plain], OPTIONS)
     assert [number for step, number in asked if step == "trace"] == list(range(7, 19))
