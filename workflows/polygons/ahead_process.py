@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -19,7 +18,7 @@ def take_what_is_left() -> None:
     if sys.platform == "win32":
         psutil.Process().nice(psutil.IDLE_PRIORITY_CLASS)
     else:
-        os.nice(19)
+        psutil.Process().nice(19)
 
 
 def trace(text: str) -> None:

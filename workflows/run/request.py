@@ -76,7 +76,7 @@ def _planned(config: RunConfig, scene: Scene, *, alone: bool) -> Plan:
     # what a mask leaves is not known before it is computed
     area = computed_area(config.aoi, scene.tissue, scene.area_spec)
     plan = make_plan(config, scene, probe, area, workers=config.workers or 1)
-    return with_tracing(plan, config) if alone and not config.has_workers else plan
+    return with_tracing(plan, config, alone=alone and not config.has_workers)
 
 
 def checked_request(config: RunConfig, *, with_output: bool = True) -> tuple[RunConfig, Scene]:

@@ -32,7 +32,6 @@ from segment_tiles.workflows.plans.record import (
     require_device,
     write_record,
 )
-from segment_tiles.workflows.regions.loaded_model import ModelRequest
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.results.report import not_finite_warning, run_report, write_report
 from segment_tiles.workflows.run.in_flight import ALONE, Alone
@@ -40,7 +39,7 @@ from segment_tiles.workflows.run.listener import Listener, RunResult
 from segment_tiles.workflows.run.mask import Masked, Segment, run_mask
 from segment_tiles.workflows.run.one_version import on_one_version
 from segment_tiles.workflows.run.request import check_space, plan_of_mask
-from segment_tiles.workflows.run.scene_probe import probe_scene
+from segment_tiles.workflows.run.scene_probe import model_request, probe_scene
 from segment_tiles.workflows.run.taken_up import begin, require_whole
 from segment_tiles.workflows.run.tracing import tracing, with_tracing
 from segment_tiles.workflows.scenes.computed_area import absolute_file, computed_area
@@ -146,8 +145,7 @@ class Run:
         area = computed_area(config.aoi, scene.tissue, scene.area_spec, checksums, mask)
         workers, memory = capacity.workers, capacity.memory
         plan = make_plan(config, scene, probe, area, workers=workers, worker_memory=memory)
-        is_alone = self.in_flight.traces_ahead and not capacity.is_elsewhere
-        return with_tracing(plan, config) if is_alone else plan
+        return with_tracing(plan, config, alone=self.in_flight.traces_ahead and not capacity.is_elsewhere)
 
     def _begin(self, plan: Plan) -> None:
         """Keep the record, and of a new run make the stores."""
@@ -260,7 +258,7 @@ class Run:
             scene, self.directory, replace(known, uri=absolute_uri(scene.uri)), cache // 2**20
         )
         result, *parts = self.stores
-        model = self._model_request(plan, paths)
+        model = model_request(config, scene, plan.probe, paths)
         return [
             RegionTask(
                 cut=cut,
@@ -285,23 +283,3 @@ class Run:
             for slab in cut.slabs()
             for region in regions
         ]
-
-    def _model_request(self, plan: Plan, paths: RunPaths) -> ModelRequest:
-        """Return what decides how a worker computes a batch of tiles."""
-        config, scene, probe = self.config, self.scene, plan.probe
-        checksums = (manifest.map_checksum for _, manifest in scene.companions)
-        return ModelRequest(
-            ((paths.model, paths.checksum), *zip(config.companions, checksums, strict=True)),
-            probe.device,
-            probe.precision,
-            probe.backend,
-            probe.batch,
-            scene.lattice.tile,
-            config.augmentation,
-            config.trust,
-            probe.calibrations,
-            scene.scalings,
-            config.lies_on is not None,
-            paths.own_folder,
-            keeps_coarse=scene.result.coarser > 1,
-        )

@@ -11,9 +11,11 @@ from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import RunPaths
 from segment_tiles.workflows.plans.compute.kept_choice import Choice
+from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.plans.compute.model_probe import Measured, compute_options, measure
 from segment_tiles.workflows.plans.compute.sample_tiles import Positions, sample_tiles
 from segment_tiles.workflows.plans.record import RunRecord
+from segment_tiles.workflows.regions.loaded_model import ModelRequest
 from segment_tiles.workflows.scenes.scene import Scene
 
 if TYPE_CHECKING:
@@ -49,3 +51,23 @@ def probe_scene(
     recorded = None if record is None else record.choices
     found = measure(scene, compute_options(config, recorded, paths.own_folder), sample, known=known)
     return replace(found, notes=(*unread, *found.notes))
+
+
+def model_request(config: RunConfig, scene: Scene, probe: Probe, paths: RunPaths) -> ModelRequest:
+    """Return what decides how a worker computes a batch of tiles."""
+    checksums = (manifest.map_checksum for _, manifest in scene.companions)
+    return ModelRequest(
+        ((paths.model, paths.checksum), *zip(config.companions, checksums, strict=True)),
+        probe.device,
+        probe.precision,
+        probe.backend,
+        probe.batch,
+        scene.lattice.tile,
+        config.augmentation,
+        config.trust,
+        probe.calibrations,
+        scene.scalings,
+        config.lies_on is not None,
+        paths.own_folder,
+        keeps_coarse=scene.result.coarser > 1,
+    )

@@ -16,9 +16,9 @@ from segment_tiles.workflows.results.formats.vectors import options_of_tracing
 from segment_tiles.workflows.scenes.scene import Scene
 
 
-def with_tracing(plan: Plan, config: RunConfig) -> Plan:
-    """Return the Plan with the process that traces, if there is something for it to do, and it fits."""
-    if _options(config, plan.scene) is None:
+def with_tracing(plan: Plan, config: RunConfig, *, alone: bool) -> Plan:
+    """Return the Plan with the process that traces, if it computes alone, there is something to trace, and it fits."""
+    if not alone or _options(config, plan.scene) is None:
         return plan
     planned = replace(plan, memory=replace(plan.memory, tracing=PROCESS_BYTES))
     return planned if planned.memory.total <= plan.memory_limit else plan

@@ -54,8 +54,8 @@ def options_of_tracing(subject: Subject, formats: Sequence[Format]) -> Polygoniz
 
     They cannot if pixels are changed before, by what lies around them, or the files are on another grid.
     """
-    vectors = any(wanted.vector is not None for wanted in formats)
-    if not vectors or subject.kind == "volume" or subject.warped is not None:
+    vectors = any(wanted.vector is not None and subject.kind in wanted.kinds for wanted in formats)
+    if not vectors or subject.warped is not None:
         return None
     spec = _spec(subject)
     if -(-spec.height // VECTOR_TILE) * -(-spec.width // VECTOR_TILE) < TILES_OF_A_PROCESS:

@@ -119,8 +119,8 @@ def test_it_stands_in_the_plan_if_it_fits(wide: Path, small_model: Path) -> None
     large = replace(plan, memory=replace(plan.memory, batch=2 * 10**9, tracing=0))
     asked = replace(config, formats=("parquet",))
     enough = large.memory.total + plan.memory.tracing
-    assert with_tracing(replace(large, memory_limit=enough), asked).memory.total == enough
-    assert with_tracing(replace(large, memory_limit=enough - 1), asked).memory == large.memory
+    assert with_tracing(replace(large, memory_limit=enough), asked, alone=True).memory.total == enough
+    assert with_tracing(replace(large, memory_limit=enough - 1), asked, alone=True).memory == large.memory
 
 
 def test_a_run_takes_over_what_was_traced(
