@@ -49,7 +49,7 @@ SCALE: Final = 1 / 255
 MASKED_OUT: Final = 255
 """In a file of masks: of pixels without data."""
 # DEFLATE, because every program that reads GeoTIFF has it; labels gain nothing from a predictor
-_COG_OPTIONS: Final = {
+COG_OPTIONS: Final = {
     "driver": "COG",
     "blocksize": TILE,
     "compress": "DEFLATE",
@@ -104,7 +104,7 @@ def write_cog(
         with gdal_environment():
             checksums = _write_temporary(layer, temporary, table, read_georef(group))
             options = _CLASS_OPTIONS if name in {"classes", "masks"} else _VALUE_OPTIONS
-            rasterio.shutil.copy(str(temporary), str(cog), **_COG_OPTIONS, **options)
+            rasterio.shutil.copy(str(temporary), str(cog), **COG_OPTIONS, **options)
             temporary.unlink()
             _check(cog, layer, checksums)
         if name == "classes":

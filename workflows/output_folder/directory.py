@@ -32,6 +32,7 @@ RESULTS = (
     "classes.zarr", "classes.tif", "classes.tif.aux.xml", "classes.qml", "preview.png", "report.json", "item.json",
     "classes.ome.zarr", "classes.ome.tif", "classes.nii.gz", "classes.seg.dcm", "confidence.tif", "scores.tif",
     "masks.tif",
+    "objects.parquet", "labels.zarr", "labels.tif",
     "polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.geojsonl", "polygons.fgb",
     "polygons.qupath.geojson", "polygons.pmtiles", "polygons.qml", "polygons.kml",
     "polygons.shp", "polygons.shx", "polygons.dbf", "polygons.prj", "polygons.cpg",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.vectors.changes.surroundings import all_surroundings
+from segment_tiles.pipeline.vectors.files.object_files import ObjectPixels
 from segment_tiles.pipeline.vectors.objects.rules import CodeRules, code_rules
 from segment_tiles.pipeline.vectors.objects.work import ObjectSetup, ObjectWorker, Owned
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
@@ -25,7 +26,7 @@ OBJECTS, SEEDS, MIDDLES = "objects", "seeds", "middles"
 class FoundObjects:
     """Which object each pixel belongs to."""
 
-    identities: Path
+    pixels: ObjectPixels
     """Array of them."""
     valid: int
     """Pixels of the raster with a class."""
@@ -74,7 +75,8 @@ def found_objects(
             if path is not None:
                 remove(path)
     counts = ledger.counts(OBJECTS)
-    return FoundObjects(identities, counts[0], _notes(spec, rules, counts[1:]))
+    pixels = ObjectPixels(identities, (spec.height, spec.width), rules.identities)
+    return FoundObjects(pixels, counts[0], _notes(spec, rules, counts[1:]))
 
 
 def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -50,8 +50,13 @@ from segment_tiles.workflows.polygons.traced import Progress, traced
 from segment_tiles.workflows.polygons.vector_pool import start_loading
 from segment_tiles.workflows.sizes_check import check_workers
 
+if TYPE_CHECKING:
+    from segment_tiles.workflows.polygons.objects import FoundObjects
+
 log = logging.getLogger(__name__)
 
+KINDS: Final = ("polygons", "objects", "labels")
+"""Beginnings of the names of files in a folder of results."""
 _ADDED: Final[dict[str, object]] = {
     "objects": [],
     "maximum_area": None,
@@ -104,6 +109,7 @@ def polygonize(
     spec = _checked_spec(raster, options)
     for _, kind in targets:
         kind.check_crs(str(raster), spec.georef.crs)
+        kind.check_objects(has_objects=bool(options.objects))
     tiles = _tiles_beside(out[0])
     with held_folder(tiles, out[0], "file"):
         for path in out:
@@ -119,7 +125,7 @@ def polygonize(
         found = traced(raster, spec, ledger, options, workers, threads, progress)
         parts, objects = found.parts, found.objects
         _require_one_version(known, ledger)
-        layer = _layer(targets[0][0], parts, spec, level_scale, with_objects=objects is not None)
+        layer = _layer(targets[0][0], parts, spec, level_scale, objects)
         files = files_by_class(targets, layer, parts) if split_by_class else [(*t, layer) for t in targets]
         report = _written(raster, targets, files, parts, spec, layer, started)
         if objects is not None:
@@ -148,7 +154,7 @@ def take_up_tiles(folder: Path, files: Sequence[Path]) -> None:
     A request keeps its tiles beside its first file; where that one was finished, the next request begins with
     another.
     """
-    found = sorted(folder.glob(".polygons.*.tiles"))
+    found = sorted(tiles for kind in KINDS for tiles in folder.glob(f".{kind}.*tiles"))
     wanted = _tiles_beside(files[0]) if files else None
     if found and wanted is not None and wanted not in found:
         found.pop().replace(wanted)
@@ -210,7 +216,7 @@ def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) 
 
 
 def _layer(
-    path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale: float, *, with_objects: bool
+    path: Path, parts: Sequence[Path], spec: ClassRasterSpec, level_scale: float, found: FoundObjects | None
 ) -> Layer:
     codes: set[int] = set()
     has_multiple = False
@@ -221,7 +227,7 @@ def _layer(
     unnamed = Layer("", MergedParts([]), spec.classes, spec.georef, measure_of(spec.georef), has_multiple)
     classes = tuple(unnamed.map_class(code) for code in sorted(codes))
     name = path.name.split(".")[0] or "polygons"
-    objects = object_numbers(parts) if with_objects else None
+    objects = None if found is None else object_numbers(parts)
     layer = Layer(
         name,
         MergedParts(parts),
@@ -231,6 +237,7 @@ def _layer(
         has_multiple,
         level_scale,
         objects=objects,
+        object_pixels=None if found is None else found.pixels,
     )
     if not spec.masks:
         return layer

@@ -57,7 +57,7 @@ def traced(
     if not spec.masks or options.mask is not None:
         codes = _changed_codes(raster, spec, ledger, options, workers)
         objects = _objects(raster, spec, codes, ledger, options, workers)
-        codes = codes if objects is None else objects.identities
+        codes = codes if objects is None else objects.pixels.path
         setup = TileSetup(raster, codes, ledger.folder, options)
         return Traced(_parts(setup, spec, workers, threads, progress), objects)
     parts: list[Path] = []

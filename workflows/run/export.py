@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import zarr
 
@@ -22,6 +22,7 @@ from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.output_folder.check import refuse_url
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.output_folder.made import ways_of
+from segment_tiles.workflows.polygons.polygonize import KINDS
 from segment_tiles.workflows.results.finished_report import MADE_WITH, is_there
 from segment_tiles.workflows.results.formats.check import check_formats
 from segment_tiles.workflows.results.formats.decided import Decided, classes_of_scores, refuse_reclassed
@@ -32,6 +33,9 @@ from segment_tiles.workflows.results.formats.table import files_of
 from segment_tiles.workflows.results.item import check_run_item, update_run_item
 from segment_tiles.workflows.results.report import read_report, write_report
 from segment_tiles.workflows.run.taken_up import is_store_kept
+
+BY_CLASS: Final = tuple(f"{kind}." for kind in KINDS)
+"""Beginnings of files that may be one for each class."""
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +107,7 @@ def export_run(
 
 def _still_there(path: Path, outputs: Sequence[str]) -> list[str]:
     """Return outputs without polygons that are made otherwise now: in one file, or by class."""
-    return [name for name in outputs if not name.startswith("polygons.") or is_there(path / name)]
+    return [name for name in outputs if not name.startswith(BY_CLASS) or is_there(path / name)]
 
 
 def _decided(

@@ -76,7 +76,7 @@ def write_ome_zarr_labels(
                 array[window.slices()] = codes
         labels.attrs["ome"] = {
             "version": VERSION,
-            "multiscales": [_multiscale(inside or georef, shapes, name)],
+            "multiscales": [multiscale(inside or georef, shapes, name)],
             "image-label": _image_label(table, georef, pixel_counts, inside=inside is not None),
         }
 
@@ -149,11 +149,14 @@ WITHOUT_SIZE = ("pixel", "map unit")
 """Units that NGFF does not know."""
 
 
-def _multiscale(georef: GeoRef, shapes: Sequence[tuple[int, int]], name: str) -> dict[str, Any]:
+def multiscale(
+    georef: GeoRef, shapes: Sequence[tuple[int, int]], name: str, kind: str = "mode"
+) -> dict[str, Any]:
+    """Return what NGFF says of the levels of an image, ``kind`` how coarser ones were made."""
     unit = {} if georef.unit in WITHOUT_SIZE else {"unit": georef.unit}
     return {
         "name": name,
-        "type": "mode",
+        "type": kind,
         "axes": [{"name": axis, "type": "space", **unit} for axis in ("y", "x")],
         "datasets": [
             {"path": str(level), "coordinateTransformations": _transformations(georef, shapes[0], shape)}

@@ -44,6 +44,8 @@ class VectorFormat:
     """GDAL driver that writes it, or None if another library does."""
     needs_crs: bool = False
     """Whether it cannot hold coordinates without a CRS."""
+    needs_objects: bool = False
+    """Whether it has objects alone."""
     siblings: tuple[str, ...] = ()
     """Endings of files that belong to it, beside it."""
 
@@ -82,6 +84,20 @@ class VectorFormat:
             )
             raise UsageError(msg)
 
+    def check_objects(self, *, has_objects: bool) -> None:
+        """Refuse a request without objects for a format of objects, before anything is computed.
+
+        Raises
+        ------
+        UsageError
+            Naming the format.
+        """
+        if self.needs_objects and not has_objects:
+            msg = (
+                f"{self.name} holds objects alone, and no class has any; name one by --objects, such as CLASS"
+            )
+            raise UsageError(msg)
+
     def write(self, path: Path, layer: Layer) -> tuple[str, ...]:
         """Write a whole layer to a path; return what the user should know of it."""
         return cast(Writer, resolve_name(self.writer))(path, layer)
@@ -97,6 +113,30 @@ def _is_on_earth(crs: CRS) -> bool:
 
 
 VECTOR_FORMATS = (
+    VectorFormat(
+        "objects",
+        (".objects.parquet",),
+        f"{_FOLDER}.object_files:write_object_table",
+        "application/vnd.apache.parquet",
+        has_class_column=False,
+        needs_objects=True,
+    ),
+    VectorFormat(
+        "labels",
+        (".labels.zarr",),
+        f"{_FOLDER}.object_files:write_label_zarr",
+        "application/vnd.zarr; version=3",
+        has_class_column=False,
+        needs_objects=True,
+    ),
+    VectorFormat(
+        "labels-cog",
+        (".labels.tif",),
+        f"{_FOLDER}.object_files:write_label_cog",
+        "image/tiff; application=geotiff; profile=cloud-optimized",
+        has_class_column=False,
+        needs_objects=True,
+    ),
     VectorFormat(
         "parquet",
         (".parquet", ".geoparquet"),

@@ -14,12 +14,13 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.palette import class_color
 from segment_tiles.pipeline.vectors.arrow_columns import number_column, numbers_of, text_column
 from segment_tiles.pipeline.vectors.files.object_columns import (
-    ObjectNumbers,
     object_columns,
     object_fields,
 )
+from segment_tiles.pipeline.vectors.files.object_files import ObjectPixels
 from segment_tiles.pipeline.vectors.files.parts import MergedParts
 from segment_tiles.pipeline.vectors.geometry.measure import Measure
+from segment_tiles.pipeline.vectors.geometry.objects.numbers import ObjectNumbers
 
 BATCH_ROWS = 16_384
 """Features handed to a writer at once."""
@@ -47,6 +48,8 @@ class Layer:
     """The same, a layer for each class, if classes may overlap: for formats that hold several layers."""
     objects: ObjectNumbers | None = None
     """Numbers of the objects, in a request for some."""
+    object_pixels: ObjectPixels | None = None
+    """Which object each pixel belongs to, in such a request."""
 
     @property
     def schema(self) -> pa.Schema:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.arrow_columns import flag_column, number_column, numbers_of
 from segment_tiles.pipeline.vectors.files.parts import read_part_columns
 from segment_tiles.pipeline.vectors.geometry.measure import Measure
+from segment_tiles.pipeline.vectors.geometry.objects.numbers import ObjectNumbers
 from segment_tiles.pipeline.vectors.rasters.identities import is_object
 
 _LENGTHS: Final = ("equivalent_diameter", "major_axis", "minor_axis")
@@ -22,21 +21,6 @@ _MEASURED: Final = (
     "centroid_x", "centroid_y", *_LENGTHS, "orientation", "eccentricity", "solidity", "neighbours",
 )  # fmt: skip
 """Columns of a part that become columns of the files."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectNumbers:
-    """Numbers of objects, 1, 2, 3, ... in the order of the first pixels of their seeds: those of the label image."""
-
-    identities: NDArray[np.int64]
-    """Of the objects that no filter left out, ascending."""
-
-    def of(self, identities: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of each identity; 0 of classes, and of objects that are left out."""
-        if not len(self.identities):
-            return np.zeros(identities.shape, dtype=np.int64)
-        found = np.minimum(np.searchsorted(self.identities, identities), len(self.identities) - 1)
-        return np.where(self.identities[found] == identities, found + 1, 0)
 
 
 def object_numbers(parts: Sequence[Path]) -> ObjectNumbers:

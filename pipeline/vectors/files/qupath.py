@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.georef import GeoRef, transformed
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.vectors.arrow_columns import numbers_of
 from segment_tiles.pipeline.vectors.files.layer import Layer
 
 NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
@@ -21,7 +23,7 @@ NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
 
 
 def write_qupath(path: Path, layer: Layer) -> tuple[str, ...]:
-    """Write a FeatureCollection of annotations in the terms of QuPath 0.4 and later.
+    """Write a FeatureCollection in the terms of QuPath 0.4 and later: objects are detections, areas annotations.
 
     Coordinates are pixels of the full-resolution image, x to the right, y down; QuPath knows no CRS.
     """
@@ -42,10 +44,42 @@ def _features(layer: Layer, rows: pa.RecordBatch) -> Iterator[str]:
     geometries = shapely.transform(geometries, lambda world: _to_pixels(layer, world))
     texts = shapely.to_geojson(shapely.orient_polygons(geometries, exterior_cw=False))
     columns = [rows[name].to_pylist() for name in ("key", "code", "pixels", "area", "confidence")]
-    for geometry, key, code, pixels, area, confidence in zip(texts, *columns, strict=True):
+    objects = _object_measurements(layer, rows)
+    for geometry, key, code, pixels, area, confidence, measured in zip(texts, *columns, objects, strict=True):
         identity = uuid.uuid5(NAMESPACE, f"{key:016x}")
-        properties = json_text(_properties(layer, code, pixels, area, confidence), indent=None)
+        found = _properties(layer, code, pixels, area, confidence)
+        if measured is not None:
+            found |= {"objectType": "detection", "measurements": found["measurements"] | measured}
+        properties = json_text(found, indent=None)
         yield f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
+
+
+def _object_measurements(layer: Layer, rows: pa.RecordBatch) -> list[dict[str, float] | None]:
+    """Return the measurements of each object, None for areas that are none.
+
+    Lengths are in micrometres if the slide knows its pixels, else in pixels of the full resolution. A measurement that
+    does not exist is left out: QuPath takes a missing one for NaN.
+    """
+    if layer.objects is None:
+        return [None] * rows.num_rows
+    is_micrometres = layer.georef.unit == "micrometer"
+    unit = "µm" if is_micrometres else "px"
+    scale = 1.0 if is_micrometres else math.sqrt(_full_resolution_pixels(layer) / layer.georef.pixel_area)
+    names = {
+        "perimeter": (f"Perimeter {unit}", scale), "equivalent_diameter": (f"Equivalent diameter {unit}", scale),
+        "major_axis": (f"Major axis {unit}", scale), "minor_axis": (f"Minor axis {unit}", scale),
+        "orientation": ("Orientation °", 1.0), "eccentricity": ("Eccentricity", 1.0),
+        "solidity": ("Solidity", 1.0), "neighbours": ("Touching neighbours", 1.0),
+    }  # fmt: skip
+    numbers = layer.objects.of(numbers_of(rows["identity"])).tolist()
+    columns = [(name, factor, rows[column].to_pylist()) for column, (name, factor) in names.items()]
+    return [
+        {"Object": number}
+        | {name: values[n] * factor for name, factor, values in columns if math.isfinite(values[n])}
+        if number
+        else None
+        for n, number in enumerate(numbers)
+    ]
 
 
 def _properties(

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import geopandas
+import numpy as np
+import pandas
 import pytest
+import rasterio
+import zarr
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
@@ -18,15 +24,20 @@ from segment_tiles.workflows.polygons.request import polygonize_as_asked
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.segment import segment
 
-RULES = {"tree": {"border": "water", "reach": 3}}
+NAMES = ("nucleus", "nucleus border")
+RULES = {NAMES[0]: {"border": NAMES[1], "reach": 3}}
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "objects.md"
 
 
 @pytest.fixture(scope="module")
 def object_model(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small model, whose water is the border of trees."""
+    """The small model with other names of classes, and the rule by which one is the border of another."""
     folder = Path(shutil.copytree(small_model, tmp_path_factory.mktemp("model") / "objects"))
     document = json.loads((folder / "model.json").read_text())
     document["properties"]["segment_tiles:objects"] = RULES
+    classes = document["properties"]["mlm:output"][0]["classification:classes"]
+    for entry, name in zip(classes, ("other", *NAMES), strict=True):
+        entry["description"] = name
     (folder / "model.json").write_text(json.dumps(document))
     return folder
 
@@ -51,16 +62,18 @@ def polygonized(folder: Path, out: Path, **options: Any) -> bytes:
 def test_a_run_has_the_objects_of_its_model(finished: Path, tmp_path: Path) -> None:
     made = (finished / "polygons.parquet").read_bytes()
     assert made == polygonized(finished, tmp_path / "as_model.parquet")
-    assert made == polygonized(finished, tmp_path / "named.parquet", objects="tree:water:3", vector_tile=33)
+    assert made == polygonized(
+        finished, tmp_path / "named.parquet", objects="nucleus:nucleus border:3", vector_tile=33
+    )
     rows = geopandas.read_parquet(finished / "polygons.parquet")
-    assert set(rows.class_name) == {"other", "tree"}
-    trees = rows[rows.class_name == "tree"]
-    assert sorted(trees.object) == list(range(1, len(trees) + 1))
+    assert set(rows.class_name) == {"other", "nucleus"}
+    nuclei = rows[rows.class_name == "nucleus"]
+    assert sorted(nuclei.object) == list(range(1, len(nuclei) + 1))
     assert rows[rows.class_name == "other"].object.isna().all()
     out = Path(shutil.copytree(finished, tmp_path / "copy"))
     assert run_command_line(["export", str(out), "--format", "parquet", "--objects", "none"]) == 0
     plain = geopandas.read_parquet(out / "polygons.parquet")
-    assert set(plain.class_name) == {"other", "tree", "water"}
+    assert set(plain.class_name) == {"other", "nucleus", "nucleus border"}
     assert "object" not in plain.columns
     assert (out / "polygons.parquet").read_bytes() == polygonized(
         finished, tmp_path / "n.parquet", objects="none"
@@ -69,12 +82,12 @@ def test_a_run_has_the_objects_of_its_model(finished: Path, tmp_path: Path) -> N
 
 def test_a_reclass_takes_the_rules_with_it(finished: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed.yaml"
-    renamed.write_text("crown: tree\ngap: water\n")
+    renamed.write_text("crown: nucleus\ngap: nucleus border\n")
     out = tmp_path / "renamed.parquet"
     polygonized(finished, out, reclass=str(renamed))
     assert set(geopandas.read_parquet(out).class_name) == {"other", "crown"}
     merged = tmp_path / "merged.yaml"
-    merged.write_text("green: [tree, water]\n")
+    merged.write_text("green: [nucleus, nucleus border]\n")
     polygonized(finished, out, reclass=str(merged))
     assert set(geopandas.read_parquet(out).class_name) == {"other", "green"}
 
@@ -83,22 +96,31 @@ def test_a_reclass_takes_the_rules_with_it(finished: Path, tmp_path: Path) -> No
     ("options", "told"),
     [
         (
-            {"objects": "tree:wall:3"},
-            "class 'wall' is not in the raster; its classes are: other, tree, water",
+            {"objects": "nucleus:wall:3"},
+            "class 'wall' is not in the raster; its classes are: other, nucleus, nucleus border",
         ),
         ({"objects": "cat"}, "'cat'"),
         (
-            {"objects": "tree:water"},
-            r"--objects has 'tree:water'; give model, none, or for each class CLASS or",
+            {"objects": "nucleus:nucleus border"},
+            r"--objects has 'nucleus:nucleus border'; give model, none, or for each class CLASS or",
         ),
-        ({"objects": "tree:water:0"}, "reach of 0 px; it must be 1 to 1024"),
-        ({"objects": "tree:water:1025"}, "reach of 1025 px; it must be 1 to 1024"),
-        ({"objects": "tree:water:3,water"}, "'water' is the border of .* and has objects itself"),
-        ({"objects": "tree:water:3,other:water:4"}, r"have the reaches \[3, 4\]; give them one"),
+        ({"objects": "nucleus:nucleus border:0"}, "reach of 0 px; it must be 1 to 1024"),
+        ({"objects": "nucleus:nucleus border:1025"}, "reach of 1025 px; it must be 1 to 1024"),
+        (
+            {"objects": "nucleus:nucleus border:3,nucleus border"},
+            "'nucleus border' is the border of .* and has objects itself",
+        ),
+        (
+            {"objects": "nucleus:nucleus border:3,other:nucleus border:4"},
+            r"have the reaches \[3, 4\]; give them one",
+        ),
         ({"objects": "none", "split_by": "distance"}, "exclude each other"),
         ({"split_by": "distance"}, "no class without a border class is named; name one by --objects"),
-        ({"classes": "water"}, "--classes names 'water', whose pixels belong to the objects beside them"),
-        ({"background": "tree"}, r"none of the classes with objects \(tree\) becomes a polygon"),
+        (
+            {"classes": "nucleus border"},
+            "--classes names 'nucleus border', whose pixels belong to the objects beside them",
+        ),
+        ({"background": "nucleus"}, r"none of the classes with objects \(nucleus\) becomes a polygon"),
         ({"max_area": "5px", "min_area": "9px"}, "maximum area is 5 px; it must be 9 px or more"),
         ({"min_confidence": 1.5}, "minimum confidence is 1.5; it must be 0 to 1"),
         ({"edge": "cut"}, "--edge is 'cut'"),
@@ -113,7 +135,7 @@ def test_what_cannot_be_is_refused_before_a_run(
 
 def test_a_reach_beyond_a_vector_tile_is_refused(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(SegmentTilesError, match="a reach of 40 px, but vector tiles a side of 32 px"):
-        polygonized(finished, tmp_path / "a.parquet", objects="tree:water:40", vector_tile=32)
+        polygonized(finished, tmp_path / "a.parquet", objects="nucleus:nucleus border:40", vector_tile=32)
 
 
 def test_filters_leave_out_objects(finished: Path, tmp_path: Path) -> None:
@@ -128,5 +150,63 @@ def test_filters_leave_out_objects(finished: Path, tmp_path: Path) -> None:
     kept = every[~every.touches_edge & every.pixels.between(3, 200) & (every.confidence >= middle)]
     assert 0 < len(some) == len(kept) < len(every)
     assert set(some.id) == set(kept.id)
-    trees = some[some.class_name == "tree"]
-    assert sorted(trees.object) == list(range(1, len(trees) + 1)), "numbers have no gaps"
+    nuclei = some[some.class_name == "nucleus"]
+    assert sorted(nuclei.object) == list(range(1, len(nuclei) + 1)), "numbers have no gaps"
+
+
+def test_a_run_makes_every_file_of_objects(
+    blob_scene: Path, object_model: Path, quiet: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    formats = "objects,labels,labels-cog,qupath"
+    segment(asked(blob_scene, object_model, out, format=formats, item=True), quiet)
+    table = pandas.read_parquet(out / "objects.parquet")
+    with rasterio.open(out / "labels.tif") as dataset:
+        numbers = dataset.read(1)
+        assert dataset.crs.to_epsg() == 32633
+        assert dataset.transform == rasterio.Affine(2, 0, 500_000, 0, -2, 5_000_000)
+    values, pixels = np.unique(numbers[numbers > 0], return_counts=True)
+    assert dict(zip(table.object, table.pixels, strict=True)) == dict(zip(values, pixels, strict=True))
+    np.testing.assert_array_equal(zarr.open_group(out / "labels.zarr", mode="r")["0"][:], numbers)
+    report = json.loads((out / "report.json").read_text())
+    assert {"objects.parquet", "labels.zarr", "labels.tif", "polygons.qupath.geojson"} <= set(
+        report["outputs"]
+    )
+    item = json.loads((out / "item.json").read_text())
+    assert {"objects.parquet", "labels.tif"} <= {Path(a["href"]).name for a in item["assets"].values()}
+    stamp = (out / "labels.tif").stat().st_mtime_ns
+    segment(asked(blob_scene, object_model, out, format=formats, item=True), quiet)
+    assert (out / "labels.tif").stat().st_mtime_ns == stamp, "made already"
+    segment(asked(blob_scene, object_model, out, format=formats, item=True, split_by_class=True), quiet)
+    assert (out / "objects.nucleus.parquet").is_file()
+    with pytest.raises(SegmentTilesError, match="labels holds objects alone, and no class has any"):
+        plan_run(asked(blob_scene, object_model, tmp_path / "none", format="labels", objects="none"))
+
+
+def test_the_commands_of_the_page_run(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = PAGE.read_text()
+    commands = [line[16:] for line in text.splitlines() if line.startswith("$ segment-tiles ")]
+    assert len(commands) == 5
+    shutil.copytree(finished, tmp_path / "result")
+    with rasterio.open(
+        tmp_path / "cells.tif", "w", driver="GTiff", height=60, width=80, count=1, dtype="uint8",
+        crs="EPSG:32633", transform=rasterio.Affine(2, 0, 500_000, 0, -2, 5_000_000),
+    ) as dataset:  # fmt: skip
+        ys, xs = np.mgrid[:60, :80]
+        codes = np.zeros((60, 80), np.uint8)
+        for y, x in [(30, 20), (30, 38), (20, 60)]:
+            distance = np.hypot(ys - y, xs - x)
+            codes[(distance <= 11) & (codes == 0)] = 2
+            codes[distance <= 8] = 1
+        dataset.write(codes, 1)
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert run_command_line(shlex.split(command)) == 0, command
+    assert len(geopandas.read_file("cells.gpkg", layer="cells")) == 3
+    assert len(pandas.read_parquet("split.objects.parquet")) == 3
+    (python,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(python, made)
+    assert made["report"].features == 4, "three objects, and the background"

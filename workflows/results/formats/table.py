@@ -52,11 +52,9 @@ def format_of_file(name: str) -> Format | None:
     exact = next((entry for entry in known if entry.file == name), None)
     if exact is not None:
         return exact
-    of_classes = [
-        entry
-        for entry in known
-        if entry.vector is not None
-        and name.startswith("polygons.")
-        and name.endswith(entry.vector.extensions[0])
-    ]
+    of_classes = []
+    for entry in known:
+        head, _, tail = entry.file.partition(".")
+        if entry.vector is not None and name.startswith(f"{head}.") and name.endswith(f".{tail}"):
+            of_classes.append(entry)
     return max(of_classes, key=lambda entry: len(entry.file), default=None)

@@ -26,9 +26,9 @@ TILES_OF_A_PROCESS: Final = 16
 """Tiles for which one more process is worth its start, of about a second."""
 
 
-def polygon_format(vector: VectorFormat) -> Format:
+def polygon_format(vector: VectorFormat, file: str | None = None, title: str = "Polygons") -> Format:
     """Return the Format of a vector format: all that are asked for are written from one pass over the class map."""
-    file = f"polygons{vector.extensions[0]}"
+    file = file or f"polygons{vector.extensions[0]}"
 
     def check(subject: Subject) -> None:
         spec = _spec(subject.of_files)
@@ -36,13 +36,14 @@ def polygon_format(vector: VectorFormat) -> Format:
         options = options_in_pixels(subject.options.polygons, spec, VECTOR_TILE)
         check_request(spec, options)
         check_objects(spec, options)
+        vector.check_objects(has_objects=bool(options.objects))
 
     return Format(
         vector.name,
         file,
         ("raster", "slide"),
         make_polygons,
-        title=f"Polygons ({file})",
+        title=f"{title} ({file})",
         media_type=vector.media_type,
         check=check,
         vector=vector,
@@ -126,3 +127,10 @@ GEOJSON_LINES: Final = polygon_format(vector_format_named("geojsonl"))
 PMTILES: Final = polygon_format(vector_format_named("pmtiles"))
 SHAPEFILE: Final = polygon_format(vector_format_named("shp"))
 KML: Final = polygon_format(vector_format_named("kml"))
+OBJECTS: Final = polygon_format(
+    vector_format_named("objects"), "objects.parquet", "Table of objects, without outlines"
+)
+LABELS: Final = polygon_format(
+    vector_format_named("labels"), "labels.zarr", "Numbers of objects as OME-Zarr labels"
+)
+LABELS_COG: Final = polygon_format(vector_format_named("labels-cog"), "labels.tif", "Numbers of objects")

@@ -1,0 +1,121 @@
+"""Objects of a large made mask: discs that touch, equal to a whole-array reference; memory at several heights.
+
+Discs lie on a jittered grid, each in a rim of the border class, so that neighbours meet in it. The reference labels the
+whole array with SciPy and goes through offsets in the order of their distance, ties by the label, in some GiB.
+
+    python -m benchmarks.polygons.discs                      20 000 x 20 000: a million discs, and memory at a quarter
+    python -m benchmarks.polygons.discs --side 2000          a quick look
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import scipy.ndimage
+from rasterio.windows import Window
+
+from benchmarks.polygons.peers import INTERVAL, environment, sample
+from benchmarks.shared.commands import PROGRAM, arguments_of
+
+STEP = 20
+"""Pixels from disc to disc."""
+SEED, RIM, REACH = 6.5, 11.0, 5
+"""Radius of the seeds and of their rims, and the reach, in pixels."""
+STRIP = 1000
+
+
+def write_discs(path: Path, height: int, width: int) -> None:
+    """Write the mask, strip by strip: 0 is background, 1 a disc, 2 its border."""
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=1, dtype="uint8", nodata=255,
+        tiled=True, blockxsize=512, blockysize=512, compress="deflate", bigtiff="if_safer",
+        crs="EPSG:32632", transform=rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000),
+    ) as raster:  # fmt: skip
+        shifts = np.random.default_rng(3).integers(-2, 3, (2, height // STEP, width // STEP))
+        for top in range(0, height, STRIP):
+            rows = np.arange(top, min(top + STRIP, height))[:, None]
+            distance = np.full((len(rows), width), np.inf, dtype=np.float32)
+            # the nearest middle of the cell of a pixel and of those around it
+            for down, right in itertools.product((-1, 0, 1), repeat=2):
+                row = np.clip(rows // STEP + down, 0, height // STEP - 1)
+                column = np.clip(np.arange(width) // STEP + right, 0, width // STEP - 1)
+                y = row * STEP + STEP // 2 + shifts[0][row, column]
+                x = column * STEP + STEP // 2 + shifts[1][row, column]
+                np.minimum(distance, np.hypot(rows - y, np.arange(width) - x), out=distance)
+            codes = np.where(distance <= SEED, 1, np.where(distance <= RIM, 2, 0)).astype(np.uint8)
+            raster.write(codes, 1, window=Window(0, top, width, len(rows)))
+
+
+def reference(codes: np.ndarray) -> np.ndarray:
+    """Return the number of the object of each pixel, 0: none."""
+    labels, _ = scipy.ndimage.label(codes == 1)
+    around = range(-REACH, REACH + 1)
+    offsets = [(y, x) for y, x in itertools.product(around, repeat=2) if 0 < y * y + x * x <= REACH * REACH]
+    squares = sorted({y * y + x * x for y, x in offsets})
+    result = labels.copy()
+    for top in range(0, len(codes), STRIP):
+        rows, columns = np.nonzero(codes[top : top + STRIP] == 2)
+        rows += top
+        for square in squares:
+            best = np.full(len(rows), np.iinfo(np.int32).max, dtype=np.int32)
+            for y, x in offsets:
+                if y * y + x * x == square:
+                    inside = (rows + y >= 0) & (rows + y < len(codes))
+                    inside &= (columns + x >= 0) & (columns + x < codes.shape[1])
+                    found = labels[rows[inside] + y, columns[inside] + x]
+                    best[inside] = np.where(found > 0, np.minimum(best[inside], found), best[inside])
+            has = best < np.iinfo(np.int32).max
+            result[rows[has], columns[has]] = best[has]
+            rows, columns = rows[~has], columns[~has]
+    return result
+
+
+def measured(folder: Path, mask: Path, workers: int) -> dict[str, float]:
+    """Make objects in a process of their own; return its seconds and peak MiB, children included."""
+    started = time.monotonic()
+    command = [PROGRAM, "polygonize", str(mask), "--quiet"]
+    command += ["--objects", f"1:2:{REACH}", "--background", "0", "--workers", str(workers)]
+    for ending in ("objects.parquet", "labels.tif", "parquet"):
+        command += ["--out", str(folder / f"discs.{ending}")]
+    process = subprocess.Popen(command, env=environment(folder))
+    peak, processor = 0, dict[int, float]()
+    while process.poll() is None:
+        peak = max(peak, sample(process.pid, processor))
+        time.sleep(INTERVAL)
+    if process.returncode != 0:
+        raise SystemExit(f"{command} failed with status {process.returncode}")
+    return {"seconds": round(time.monotonic() - started, 1), "peak_mib": round(peak / 2**20)}
+
+
+def main() -> None:
+    """Print one JSON document."""
+    parser = arguments_of(__doc__)
+    parser.add_argument("--side", type=int, default=20_000)
+    parser.add_argument("--workers", type=int, default=2)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        side = asked.side
+        results: dict[str, object] = {"side": side, "workers": asked.workers}
+        for height in (side // 4, side):
+            mask = folder / f"discs-{height}.tif"
+            write_discs(mask, height, side)
+            results[f"{height} rows"] = measured(folder, mask, asked.workers)
+        with rasterio.open(folder / "discs.labels.tif") as labels:
+            found = labels.read(1)
+        results["objects"] = int(found.max())
+        with rasterio.open(mask) as raster:
+            wanted = reference(raster.read(1))
+        results["pixels that differ from the reference"] = int(np.count_nonzero(found != wanted))
+        print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Files of objects alone: a table without geometry, and label images with their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from segment_tiles.pipeline.outputs.finished_file import write_failed
+from segment_tiles.pipeline.vectors.files.parts import read_ahead
+from segment_tiles.pipeline.vectors.geometry.objects.numbers import ObjectNumbers
+from segment_tiles.pipeline.vectors.rasters.identities import Identities
+
+if TYPE_CHECKING:
+    from segment_tiles.pipeline.grid.window import Window
+    from segment_tiles.pipeline.vectors.files.layer import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPixels:
+    """Which object each pixel of a raster belongs to."""
+
+    path: Path
+    """Zarr array of identities."""
+    shape: tuple[int, int]
+    """Rows and columns."""
+    identities: Identities
+    """What they mean."""
+
+    def numbers(self, window: Window, numbers: ObjectNumbers, codes: list[int]) -> NDArray[np.uint32]:
+        """Return the numbers of the objects of some classes in a window, 0 elsewhere."""
+        import zarr  # noqa: PLC0415 - most layers are of polygons alone
+
+        array: Any = zarr.open_array(self.path, mode="r")
+        found = np.asarray(array[window.slices()])
+        # one look for each run of pixels
+        flat = found.ravel()
+        starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
+        runs = flat[starts]
+        known = np.where(np.isin(self.identities.classes(runs), codes), numbers.of(runs), 0)
+        known = known.astype(np.uint32)
+        return np.repeat(known, np.diff(starts, append=flat.size)).reshape(found.shape)
+
+
+def write_object_table(path: Path, layer: Layer) -> tuple[str, ...]:
+    """Write the columns of objects without their outlines as Parquet, in the order of the other files."""
+    schema = layer.schema.remove(layer.schema.get_field_index("geometry"))
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", write_statistics=True, use_dictionary=["class_name", "color"]
+    ) as writer:
+        for rows in read_ahead(layer.part_batches()):
+            batch = layer.columns(rows).select(schema.names)
+            writer.write_batch(batch.filter(pc.is_valid(batch["object"])))
+    return ()
+
+
+def write_label_zarr(path: Path, layer: Layer) -> tuple[str, ...]:
+    """Write the numbers of objects as OME-Zarr labels.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or cannot be written.
+    """
+    from segment_tiles.pipeline.outputs.object_labels import write_labels_zarr  # noqa: PLC0415
+
+    return _write(path, layer, write_labels_zarr)
+
+
+def write_label_cog(path: Path, layer: Layer) -> tuple[str, ...]:
+    """Write the numbers of objects as a COG.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or cannot be written.
+    """
+    from segment_tiles.pipeline.outputs.object_labels import write_labels_cog  # noqa: PLC0415
+
+    return _write(path, layer, write_labels_cog)
+
+
+def _write(path: Path, layer: Layer, write: Any) -> tuple[str, ...]:
+    pixels, numbers = layer.object_pixels, layer.objects
+    assert pixels is not None
+    assert numbers is not None
+    codes = [entry.code for entry in layer.classes]
+    try:
+        write(path, pixels.shape, layer.georef, lambda window: pixels.numbers(window, numbers, codes))
+    except OSError as error:
+        raise write_failed(path, error) from error
+    return ()

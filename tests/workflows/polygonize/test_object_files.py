@@ -1,0 +1,155 @@
+"""Files of objects: detections, a table without outlines, label images; shapes as scikit-image measures them."""
+
+import json
+import math
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import rasterio.features
+import shapely
+import zarr
+from skimage.measure import regionprops
+
+from segment_tiles.pipeline.errors import SegmentTilesError
+from segment_tiles.pipeline.grid.objects import ObjectRule
+from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.workflows.polygons.polygonize import polygonize
+
+SIDE = 37
+RULES = (ObjectRule("1", "2", 6),)
+NAMES = (
+    "a.parquet", "a.gpkg", "a.qupath.geojson", "a.objects.parquet", "a.labels.zarr", "a.labels.tif", "a.shp",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def codes() -> np.ndarray:
+    """Ellipses that touch, each in a rim of the border class, on a background with a hole of nodata."""
+    ys, xs = np.mgrid[:150, :170]
+    codes = np.zeros((150, 170), np.uint8)
+    generator = np.random.default_rng(5)
+    for y, x in generator.integers(0, 170, (40, 2)):
+        turn, long, short = generator.uniform(0, np.pi), generator.uniform(6, 14), generator.uniform(4, 8)
+        down, right = ys - y, xs - x
+        along = (np.cos(turn) * right + np.sin(turn) * down) / long
+        across = (np.cos(turn) * down - np.sin(turn) * right) / short
+        distance = np.hypot(along, across)
+        codes[(distance <= 1.3) & (codes != 1)] = 2
+        codes[distance <= 1] = 1
+    codes[70:80, 60:75] = 9
+    return codes
+
+
+@pytest.fixture(scope="module")
+def folder(codes: np.ndarray, class_raster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every file of the objects, in pixels."""
+    folder = tmp_path_factory.mktemp("files")
+    raster = class_raster(folder / "classes.tif", codes, crs=None, transform=None)
+    options = PolygonizeOptions(objects=RULES, vector_tile=SIDE)
+    polygonize(raster, [folder / name for name in NAMES], options, level_scale=4.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels(folder: Path) -> np.ndarray:
+    with rasterio.open(folder / "a.labels.tif") as dataset:
+        assert (dataset.dtypes, dataset.nodata, dataset.overviews(1)) == (("uint32",), 0, [])
+        return dataset.read(1)
+
+
+def test_label_images_have_the_numbers_of_the_features(folder: Path, labels: np.ndarray) -> None:
+    rows = geopandas.read_parquet(folder / "a.parquet")
+    objects = rows[rows["object"].notna()]
+    assert len(objects) > 10
+    assert sorted(objects["object"]) == list(range(1, len(objects) + 1))
+    down = [shapely.transform(shape, lambda xy: xy * [1, -1]) for shape in objects.geometry]
+    drawn = rasterio.features.rasterize(
+        zip(down, objects["object"].astype(int), strict=True), labels.shape, dtype="uint32"
+    )
+    np.testing.assert_array_equal(drawn, labels)
+    group = zarr.open_group(folder / "a.labels.zarr", mode="r")
+    np.testing.assert_array_equal(group["0"][:], labels)
+    ome = group.attrs["ome"]
+    assert ome["version"] == "0.5"
+    assert ome["image-label"]["properties"] == [{"label-value": 0, "class": "no object"}]
+    assert [entry["path"] for entry in ome["multiscales"][0]["datasets"]] == sorted(group.array_keys())
+    written = geopandas.read_file(folder / "a.shp")
+    assert {"object", "eq_diam_px", "major_px", "minor_px", "orient_deg", "neighbours"} <= set(
+        written.columns
+    )
+
+
+def test_the_table_has_the_objects_without_outlines(folder: Path) -> None:
+    rows = pq.read_table(folder / "a.parquet").to_pylist()
+    table = pq.read_table(folder / "a.objects.parquet").to_pylist()
+    wanted = [row for row in rows if row["object"] is not None]
+    assert table == [{k: v for k, v in row.items() if k not in {"geometry", "bbox"}} for row in wanted]
+    areas = [row for row in rows if row["object"] is None]
+    assert {row["class_code"] for row in areas} == {0}
+    assert all(row["neighbours"] is row["solidity"] is row["centroid_x"] is None for row in areas)
+
+
+def test_shapes_are_those_of_scikit_image(folder: Path, labels: np.ndarray) -> None:
+    rows = {row["object"]: row for row in pq.read_table(folder / "a.objects.parquet").to_pylist()}
+    found = regionprops(labels.astype(np.int64))
+    assert {region.label for region in found} == set(rows)
+    padded = np.pad(labels, 1)
+    for region in found:
+        row = rows[region.label]
+        assert row["pixels"] == row["area_px2"] == region.num_pixels
+        y, x = region.centroid
+        assert (row["centroid_x"], row["centroid_y"]) == pytest.approx((x + 0.5, -(y + 0.5)))
+        assert row["equivalent_diameter_px"] == pytest.approx(region.equivalent_diameter_area)
+        assert row["major_axis_px"] == pytest.approx(region.axis_major_length)
+        assert row["minor_axis_px"] == pytest.approx(region.axis_minor_length, abs=1e-6)
+        assert row["eccentricity"] == pytest.approx(region.eccentricity, abs=1e-6)
+        assert math.cos(2 * (math.radians(row["orientation_deg"]) - region.orientation)) == pytest.approx(1)
+        here = padded == region.label
+        around = np.zeros_like(here)
+        around[1:] |= here[:-1]
+        around[:-1] |= here[1:]
+        around[:, 1:] |= here[:, :-1]
+        around[:, :-1] |= here[:, 1:]
+        assert row["neighbours"] == len(set(padded[around].tolist()) - {0, region.label})
+    assert max(row["neighbours"] for row in rows.values()) > 1
+
+
+def test_solidity_and_ground_follow_the_outline(folder: Path, codes: np.ndarray, class_raster) -> None:
+    rows = geopandas.read_parquet(folder / "a.parquet")
+    objects = rows[rows["object"].notna()]
+    hulls = objects.geometry.convex_hull.area
+    np.testing.assert_allclose(objects["solidity"], objects.geometry.area / hulls)
+    raster = class_raster(folder / "ground.tif", codes, crs="EPSG:4326", transform=(2e-5, 0, 9, 0, -1e-5, 60))
+    polygonize(raster, [folder / "ground.objects.parquet"], PolygonizeOptions(objects=RULES, vector_tile=60))
+    ground = pq.read_table(folder / "ground.objects.parquet").to_pandas().set_index("object")
+    flat = objects.set_index("object")
+    # at 60 degrees north a pixel of 2 by 1 hundred-thousandths of a degree is a square of 1.1 m
+    ratio = ground["major_axis_m"] / flat["major_axis_px"]
+    np.testing.assert_allclose(ratio, 1.115, rtol=0.005)
+    np.testing.assert_allclose(ground["eccentricity"], flat["eccentricity"], rtol=0.05, atol=0.07)
+
+
+def test_objects_are_detections_and_areas_annotations(folder: Path, labels: np.ndarray) -> None:
+    features = json.loads((folder / "a.qupath.geojson").read_text())["features"]
+    rows = pq.read_table(folder / "a.parquet").to_pylist()
+    kinds = [feature["properties"]["objectType"] for feature in features]
+    assert kinds == ["annotation" if row["object"] is None else "detection" for row in rows]
+    for feature, row in zip(features, rows, strict=True):
+        properties = feature["properties"]
+        assert properties["isLocked"] is False
+        measured = properties["measurements"]
+        assert measured["Area px^2"] == row["pixels"] * 16, "in pixels of the full resolution"
+        if row["object"] is not None:
+            assert measured["Object"] == row["object"]
+            assert measured["Major axis px"] == pytest.approx(4 * row["major_axis_px"])
+            assert measured["Solidity"] == row["solidity"]
+
+
+@pytest.mark.parametrize("name", ["a.objects.parquet", "a.labels.zarr", "a.labels.tif"])
+def test_files_of_objects_need_some(name: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SegmentTilesError, match="holds objects alone, and no class has any; name one by"):
+        polygonize(folder / "classes.tif", [tmp_path / name])
