@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.vectors.changes.surroundings import all_surroundings
-from segment_tiles.pipeline.vectors.files.object_files import ObjectPixels
+from segment_tiles.pipeline.vectors.geometry.objects.numbers import ObjectPixels
 from segment_tiles.pipeline.vectors.objects.rules import CodeRules, code_rules
 from segment_tiles.pipeline.vectors.objects.work import ObjectSetup, ObjectWorker, Owned
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions

@@ -17,10 +17,9 @@ from segment_tiles.pipeline.vectors.files.object_columns import (
     object_columns,
     object_fields,
 )
-from segment_tiles.pipeline.vectors.files.object_files import ObjectPixels
 from segment_tiles.pipeline.vectors.files.parts import MergedParts
 from segment_tiles.pipeline.vectors.geometry.measure import Measure
-from segment_tiles.pipeline.vectors.geometry.objects.numbers import ObjectNumbers
+from segment_tiles.pipeline.vectors.geometry.objects.numbers import ObjectNumbers, ObjectPixels
 
 BATCH_ROWS = 16_384
 """Features handed to a writer at once."""

@@ -209,4 +209,4 @@ def test_the_commands_of_the_page_run(
     (python,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     made: dict[str, Any] = {}
     exec(python, made)
-    assert made["report"].features == 4, "three objects, and the background"
+    assert made["report"].features == 3, "the background is larger"
