@@ -124,7 +124,7 @@ def test_several_classes_a_box_and_an_area_give_the_crop(
 
 def test_a_map_on_coarser_pixels_has_its_mask_there(scene: Scene, sized: Model, thresholded: Any) -> None:
     path, values = scene
-    coarse = {"resolution": 2.0, "grid": "model"}
+    coarse = {"resolution": 2.0, "grid": "model", "bands": (1, 2)}  # the mask finds its own by name
     alone, _, _ = thresholded(path, sized(MAIN), **coarse)
     made, _, _ = thresholded(path, sized(MAIN), mask_model=f"{sized((CLOUDS,))}:class1", **coarse)
     is_cloud = (values[0] > CLOUDS)[1::2, 1::2]  # the pixel in which the middle lies
@@ -186,7 +186,12 @@ def test_of_a_stac_item_the_mask_takes_assets_of_its_own(
             "properties": {"datetime": "2026-05-01T00:00:00Z"}, "assets": assets}  # fmt: skip
     (tmp_path / "item.json").write_text(json.dumps(item))
     main, mask = sized((100.5,), names=("red",)), sized((CLOUDS,), names=("swir16",))
-    made, _, _ = thresholded(tmp_path / "item.json", main, mask_model=f"{mask}:class1", resolution="native")
+    options = {
+        "mask_model": f"{mask}:class1",
+        "resolution": "native",
+        "assets": ("red",) if map_is_finer else (),
+    }
+    made, _, _ = thresholded(tmp_path / "item.json", main, **options)
     step = 1 if map_is_finer else 2
     values, cloud = fine[:, ::step, ::step], other[0, ::step, ::step]
     expected = expected_classes(values, cloud <= CLOUDS, threshold=100.5)
