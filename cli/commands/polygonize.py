@@ -43,8 +43,11 @@ def print_summary(report: PolygonizeReport) -> None:
     from rich.table import Table
 
     table = Table("class", "features", "pixels", f"area, {report.unit}²")
+    if report.density_unit is not None:
+        table.add_column(f"objects per {report.density_unit}")
     for entry in report.classes:
-        table.add_row(entry.name, f"{entry.features:,}", f"{entry.pixels:,}", f"{entry.area:,.1f}")
+        density = [] if entry.density is None else [f"{entry.density:,.1f}"]
+        table.add_row(entry.name, f"{entry.features:,}", f"{entry.pixels:,}", f"{entry.area:,.1f}", *density)
     console = text_console()
     console.print(table)
     for note in report.notes:

@@ -21,7 +21,8 @@ def write_table(folder: Path, outcomes: Sequence[JobOutcome]) -> None:
     """Write both files.
 
     Areas and pixels of a class are in columns ``area <class>`` and ``pixels <class>``; areas are in the
-    unit of the column ``area_unit``.
+    unit of the column ``area_unit``. Objects of a class are in columns ``objects <class>`` and ``density <class>``, on
+    the area of the column ``density_unit``.
 
     Raises
     ------
@@ -65,6 +66,7 @@ def job_row(outcome: JobOutcome) -> dict[str, Any]:
         "precision": report.get("choices", {}).get("precision"),
         "fingerprint": report.get("fingerprint"),
         "area_unit": report.get("area_unit"),
+        **({"density_unit": report["objects"]["density_unit"]} if "objects" in report else {}),
     }
     # a part of a map has areas that say nothing
     return row if outcome.has_failed or "classes" not in report else row | class_columns(report)
@@ -79,5 +81,7 @@ def class_columns(report: Mapping[str, Any]) -> dict[str, Any]:
         # the columns of pixels without a class have that name
         name = entry["name"] if entry["name"] != "nodata" else "nodata (class)"
         row[f"{count} {name}"], row[f"{size} {name}"] = entry[count], entry[size]
+    for entry in report.get("objects", {}).get("classes", ()):
+        row[f"objects {entry['name']}"], row[f"density {entry['name']}"] = entry["objects"], entry["density"]
     row[f"{count} nodata"], row[f"{size} nodata"] = report["nodata"][count], report["nodata"][size]
     return row

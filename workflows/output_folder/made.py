@@ -16,6 +16,7 @@ from segment_tiles.pipeline.outputs.stores.seals import read_sealed, write_seale
 Way = Mapping[str, Any]
 """Options that differ from the usual ones, as plain values; {}: as usual."""
 _FILE: Final = "made.json"
+_OBJECTS: Final = "objects.json"
 _SHAPEFILE: Final = (".shx", ".dbf", ".prj", ".cpg")
 
 
@@ -80,6 +81,29 @@ def keep_files(own: Path, folder: Path, made: Mapping[str, Sequence[str]]) -> No
         write_sealed(own / _FILE, {**fields, "files": {**before, **made}})
     except OSError as error:
         raise write_failed(own / _FILE, error) from error
+
+
+def objects_of(own: Path) -> dict[str, Any] | None:
+    """Return how many objects the polygons have that were made last, and how dense they lie; None: they have none."""
+    return read_sealed(own / _OBJECTS)
+
+
+def keep_objects(own: Path, found: Mapping[str, Any] | None) -> None:
+    """Keep what `objects_of` returns.
+
+    Raises
+    ------
+    WriteFailedError
+        If the disk is full or read-only.
+    """
+    try:
+        if found is None:
+            (own / _OBJECTS).unlink(missing_ok=True)
+        else:
+            make_output_folder(own)
+            write_sealed(own / _OBJECTS, found)
+    except OSError as error:
+        raise write_failed(own / _OBJECTS, error) from error
 
 
 def remove_files(folder: Path, names: Sequence[str]) -> None:

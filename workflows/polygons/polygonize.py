@@ -45,7 +45,12 @@ from segment_tiles.workflows.polygons.files import (
     write_files,
     write_styles,
 )
-from segment_tiles.workflows.polygons.report import PolygonizeReport, class_totals, placement_notes
+from segment_tiles.workflows.polygons.report import (
+    PolygonizeReport,
+    class_totals,
+    placement_notes,
+    with_densities,
+)
 from segment_tiles.workflows.polygons.traced import Progress, traced
 from segment_tiles.workflows.polygons.vector_pool import start_loading
 from segment_tiles.workflows.sizes_check import check_workers
@@ -130,6 +135,7 @@ def polygonize(
         report = _written(raster, targets, files, parts, spec, layer, started)
         if objects is not None:
             report = replace(report, notes=(*report.notes, *objects.notes))
+            report = with_densities(report, spec, objects.pixels.identities.codes, objects.valid)
         ledger.remove()
     log.info("%s in %.1f s", counted(report.features, "feature"), report.seconds)
     return report

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from segment_tiles.pipeline.vectors.amounts import pixel_area
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.parts import read_part_columns
@@ -28,6 +30,8 @@ class ClassTotal:
     """Number of their pixels."""
     area: float
     """Sum of their areas, in square units of the report."""
+    density: float | None = None
+    """Of objects: how many there are on `PolygonizeReport.density_unit` of the map that has a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,19 @@ class PolygonizeReport:
     """What the user should know: pixel coordinates, reprojection."""
     seconds: float
     """Wall time."""
+    density_unit: str | None = None
+    """Unit of densities: ha, mm2 or million px; None: there are no objects."""
+
+    def objects(self) -> dict[str, Any] | None:
+        """Return numbers and densities of objects as plain JSON values; None: there are none."""
+        if self.density_unit is None:
+            return None
+        classes = [
+            {"code": entry.code, "name": entry.name, "objects": entry.features, "density": entry.density}
+            for entry in self.classes
+            if entry.density is not None
+        ]
+        return {"density_unit": self.density_unit, "classes": classes}
 
 
 def class_totals(parts: Sequence[Path], layer: Layer) -> tuple[ClassTotal, ...]:
@@ -61,6 +78,33 @@ def class_totals(parts: Sequence[Path], layer: Layer) -> tuple[ClassTotal, ...]:
                    float(sums[entry.code][2]))
         for entry in layer.classes
     )  # fmt: skip
+
+
+def with_densities(
+    report: PolygonizeReport, spec: ClassRasterSpec, codes: Sequence[int], valid: int
+) -> PolygonizeReport:
+    """Return a report with the densities of objects.
+
+    Parameters
+    ----------
+    report
+        Without them.
+    spec
+        The raster.
+    codes
+        Classes with objects.
+    valid
+        Pixels with a class, of any.
+    """
+    unit, pixels = "million px", valid / 1e6
+    area = valid * pixel_area(spec)
+    size = {"m": ("ha", area / 1e4), "um": ("mm2", area / 1e6), "mm": ("mm2", area)}
+    unit, where = size.get(report.unit, (unit, pixels))
+    classes = tuple(
+        replace(entry, density=entry.features / where) if entry.code in codes and where else entry
+        for entry in report.classes
+    )
+    return replace(report, classes=classes, density_unit=unit)
 
 
 def placement_notes(spec: ClassRasterSpec, targets: Sequence[tuple[Path, VectorFormat]]) -> tuple[str, ...]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.output_folder.made import ways_of
+from segment_tiles.workflows.output_folder.made import objects_of, ways_of
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.results.report import read_report
 
 MADE_WITH: Final = "made_with"
+OBJECTS: Final = "objects"
 """Entry of a report: format -> options with which its file was made, if they are not the usual ones."""
 
 
@@ -45,14 +46,22 @@ def finished_report(
     seconds["total"] = round(seconds.get("total", 0.0) + perf_counter() - started, 3)
     memory = {**report["memory"], "peak_bytes": max(report["memory"]["peak_bytes"], peak_resident_bytes())}
     warnings = [*report["warnings"], *(note for note in notes if note not in report["warnings"])]
-    ways = ways_of(directory.own)
     return {
-        **{name: value for name, value in report.items() if name != MADE_WITH},
-        **({MADE_WITH: ways} if ways else {}),
+        **with_books(directory.own, report),
         "seconds": seconds,
         "memory": memory,
         "warnings": warnings,
         "outputs": [*dict.fromkeys([*outputs, *earlier])],
+    }
+
+
+def with_books(own: Path, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report with what the books of the run say of files beside the map: how they were made, and objects."""
+    ways, objects = ways_of(own), objects_of(own)
+    return {
+        **{name: value for name, value in report.items() if name not in {MADE_WITH, OBJECTS}},
+        **({OBJECTS: objects} if objects else {}),
+        **({MADE_WITH: ways} if ways else {}),
     }
 
 

@@ -21,9 +21,8 @@ from segment_tiles.workflows.options.polygons import PolygonSettings
 from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.output_folder.check import refuse_url
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.output_folder.made import ways_of
 from segment_tiles.workflows.polygons.polygonize import KINDS
-from segment_tiles.workflows.results.finished_report import MADE_WITH, is_there
+from segment_tiles.workflows.results.finished_report import is_there, with_books
 from segment_tiles.workflows.results.formats.check import check_formats
 from segment_tiles.workflows.results.formats.decided import Decided, classes_of_scores, refuse_reclassed
 from segment_tiles.workflows.results.formats.format import FormatOptions, Work
@@ -92,10 +91,8 @@ def export_run(
         check_formats(formats, subject)
         notes = make_decided(Work(path, group, report, subject, _tell_nobody), formats)
         written = [file.name for file in files_of(formats, path)]
-        ways = ways_of(directory.own)
         report = {
-            **{name: value for name, value in report.items() if name != MADE_WITH},
-            **({MADE_WITH: ways} if ways else {}),
+            **with_books(directory.own, report),
             "warnings": [*report["warnings"], *(n for n in notes if n not in report["warnings"])],
             "outputs": [*dict.fromkeys([*_still_there(path, report["outputs"]), *written])],
         }

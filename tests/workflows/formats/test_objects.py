@@ -18,6 +18,7 @@ import zarr
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
+from segment_tiles.workflows.batch.table import class_columns
 from segment_tiles.workflows.config import run_config_from
 from segment_tiles.workflows.options.polygons import polygonize_config_from
 from segment_tiles.workflows.polygons.request import polygonize_as_asked
@@ -74,6 +75,8 @@ def test_a_run_has_the_objects_of_its_model(finished: Path, tmp_path: Path) -> N
     assert run_command_line(["export", str(out), "--format", "parquet", "--objects", "none"]) == 0
     plain = geopandas.read_parquet(out / "polygons.parquet")
     assert set(plain.class_name) == {"other", "nucleus", "nucleus border"}
+    assert "objects" in json.loads((finished / "report.json").read_text())
+    assert "objects" not in json.loads((out / "report.json").read_text())
     assert "object" not in plain.columns
     assert (out / "polygons.parquet").read_bytes() == polygonized(
         finished, tmp_path / "n.parquet", objects="none"
@@ -172,6 +175,13 @@ def test_a_run_makes_every_file_of_objects(
     assert {"objects.parquet", "labels.zarr", "labels.tif", "polygons.qupath.geojson"} <= set(
         report["outputs"]
     )
+    (counted,) = report["objects"]["classes"]
+    assert (counted["name"], counted["objects"]) == ("nucleus", len(table))
+    hectares = sum(entry["pixels"] for entry in report["classes"]) * 4 / 1e4
+    assert report["objects"]["density_unit"] == "ha"
+    assert counted["density"] == pytest.approx(len(table) / hectares, rel=2e-3), "the scale of the UTM zone"
+    row = class_columns(report)
+    assert (row["objects nucleus"], row["density nucleus"]) == (len(table), counted["density"])
     item = json.loads((out / "item.json").read_text())
     assert {"objects.parquet", "labels.tif"} <= {Path(a["href"]).name for a in item["assets"].values()}
     stamp = (out / "labels.tif").stat().st_mtime_ns

@@ -13,7 +13,7 @@ from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
-from segment_tiles.workflows.output_folder.made import keep_files
+from segment_tiles.workflows.output_folder.made import keep_files, keep_objects
 from segment_tiles.workflows.polygons.polygonize import polygonize
 from segment_tiles.workflows.polygons.request import options_in_pixels
 from segment_tiles.workflows.process_memory import release_after
@@ -97,6 +97,7 @@ def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
         split_by_class=is_split,
         traced_ahead=work.traced_ahead,
     )
+    keep_objects(work.folder / OWN_FOLDER, made.objects())
     if is_split:
         of_each = len(made.files) // len(formats)  # the files of a format follow one another
         names = [path.name for path in made.files]
