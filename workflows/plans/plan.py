@@ -206,7 +206,8 @@ class _Costs:
         """Return the bytes that a plane takes of which this share is computed."""
         layers = np.dtype(self.table.dtype).itemsize + 1 + self.table.count * int(self.with_scores)
         # COGs repeat what the store has
-        copies = 1 + ("confidence" in self.formats) + self.table.count * ("scores" in self.formats)
+        of_classes = ("scores" in self.formats) + ("masks" in self.formats)
+        copies = 1 + ("confidence" in self.formats) + self.table.count * of_classes
         # overviews take a third more
         return int(self.cut.roi.area * (layers + copies) * 4 / 3 * COMPRESSED_SHARE * computed)
 

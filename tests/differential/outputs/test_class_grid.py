@@ -168,7 +168,9 @@ def test_rows_of_tiles_that_are_not_computed_are_no_failure_of_the_network(
         "preview": False,
         "grid": grid,
     }
-    report = st.segment(scene, out=tmp_path / "out", aoi=tmp_path / "aoi.gpkg", **asked, overlap=0.0).report
+    asked |= {"aoi": tmp_path / "aoi.gpkg", "overlap": 0.0}
+    assert st.plan(scene, **asked).document["skipped"] == 5
+    report = st.segment(scene, out=tmp_path / "out", **asked).report
     assert (report["not_finite"], report["tiles"]["skipped"]) == (0, 5)
 
 
