@@ -237,9 +237,9 @@ def test_polygons_go_on_with_the_tiles_of_a_kill_between_two_formats(
     finished: Path, go_on: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from segment_tiles.pipeline.vectors import tile_work  # noqa: PLC0415
-    from segment_tiles.workflows.polygons import polygonize  # noqa: PLC0415
+    from segment_tiles.workflows.polygons import files  # noqa: PLC0415
 
-    finished_files = polygonize.finished_files
+    finished_files = files.finished_files
 
     def killed(*paths: Path) -> Any:
         if paths[0].suffix == ".gpkg":
@@ -248,7 +248,7 @@ def test_polygons_go_on_with_the_tiles_of_a_kill_between_two_formats(
 
     formats = ("zarr", "parquet", "gpkg")
     with monkeypatch.context() as patched:
-        patched.setattr(polygonize, "finished_files", killed)
+        patched.setattr(files, "finished_files", killed)
         with pytest.raises(KeyboardInterrupt):
             go_on(finished, formats=formats)
     assert (finished / "polygons.parquet").exists()
