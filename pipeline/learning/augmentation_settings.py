@@ -22,6 +22,17 @@ class RecoloringSettings(Settings):
     """Largest share of the mean of all bands that replaces each band."""
 
 
+class StainSettings(Settings):
+    """How the stains of tissue change: haematoxylin, eosin and DAB, each on its own; of colour pictures alone."""
+
+    probability: Fraction = 0.0
+    """Probability that it is done."""
+    gain: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Each stain is multiplied by 1 +- this."""
+    shift: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Each stain is moved by +- this, in units of optical density."""
+
+
 class AugmentationSettings(Settings):
     """Random changes of a training window; every one can be switched off with 0."""
 
@@ -49,3 +60,5 @@ class AugmentationSettings(Settings):
     recolor: dict[str, RecoloringSettings] = Field(default_factory=dict)
     """Class -> how its pixels change their colour, independently of other classes: for what has another colour
     at the next site, such as the ground under trees."""
+    stain: StainSettings = StainSettings()
+    """Other stains of tissue, of three bands red, green, blue."""

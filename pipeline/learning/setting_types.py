@@ -7,6 +7,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
+from segment_tiles.pipeline.models.scaling.text import parse_scaling
+
 
 def package_name(name: str) -> str:
     """Return the name of a model package if it is one.
@@ -20,6 +24,27 @@ def package_name(name: str) -> str:
         msg = "a model has a name of three or more lower-case letters, digits and hyphens, from a letter on"
         raise ValueError(msg)
     return name
+
+
+def first_scaling(text: str) -> Scaling:
+    """Return the scaling that comes before the z-score of a trained model.
+
+    Raises
+    ------
+    ValueError
+        It cannot be understood, has numbers of each tile, or needs physical values.
+    """
+    try:
+        scaling = parse_scaling(text)
+    except UsageError as error:
+        raise ValueError(one_line(error).removeprefix("--")) from error
+    if scaling.values != "stored" or len(scaling.chains) != 1:
+        msg = "a training scales stored values, and all bands by the same operations"
+        raise ValueError(msg)
+    if any(operation.statistics == "tile" for operation in scaling.chains[0]):
+        msg = "training windows are no tiles, so numbers of each tile cannot be learnt by; take those of each scene"
+        raise ValueError(msg)
+    return scaling
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from segment_tiles.pipeline.learning.augmentation_settings import AugmentationSettings
 from segment_tiles.pipeline.learning.object_settings import BorderSettings, NeighbourWeightSettings
@@ -16,6 +16,7 @@ from segment_tiles.pipeline.learning.setting_types import (
     Positive,
     PositiveCount,
     Settings,
+    first_scaling,
     package_name,
 )
 from segment_tiles.pipeline.wording import counted
@@ -55,8 +56,10 @@ class LossSettings(Settings):
     """What is minimised."""
 
     kind: Literal["cross_entropy", "dice_cross_entropy", "focal", "lovasz", "top_k"] = "dice_cross_entropy"
-    class_weights: tuple[Positive, ...] | None = None
-    """Of the cross-entropy part, in the order of the classes."""
+    class_weights: tuple[Positive, ...] | Literal["counts"] | None = None
+    """Of the cross-entropy part, in the order of the classes; counts: from the labelled pixels of each class."""
+    class_weight_power: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Of counts: a class with a share s of the pixels has s ** -power, scaled so that a pixel weighs 1 on average."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gamma: Annotated[float, Field(ge=0)] = 2.0
     """Of focal."""
@@ -107,6 +110,9 @@ class TrainingSettings(Settings):
     pixel_unit: Literal["m", "micrometer", "millimeter"] = "m"
     class_balance: Fraction = 0.5
     """0: windows are spread evenly over the labelled area; 1: around every class equally often."""
+    scaling: str = ""
+    """What is done to values before the z-score of all training scenes, written as ``--scaling``; numbers may be those
+    of each scene: ``min-max:scene:1,99.8:all``."""
     borders: BorderSettings | None = None
     """Border class that is made from the objects of another one; None: labels stay as they are."""
     neighbour_weight: NeighbourWeightSettings | None = None
@@ -191,11 +197,18 @@ class TrainingSettings(Settings):
                 msg = f"{entry.name} has instances of {entry.instances!r}, borders.of is {borders.of!r}: name one class"
                 raise ValueError(msg)
 
+    @field_validator("scaling")
+    @classmethod
+    def _scaling_is_of_scenes(cls, text: str) -> str:
+        if text:
+            first_scaling(text)
+        return text
+
     @model_validator(mode="after")
     def _numbers_agree(self) -> TrainingSettings:
         names = [c.name for c in self.classes]
         weights = self.loss.class_weights
-        if weights is not None and len(weights) != len(names):
+        if isinstance(weights, tuple) and len(weights) != len(names):
             classes = counted(len(names), "class", "classes")
             msg = f"loss.class_weights has {counted(len(weights), 'value')} for {classes}; one for each is needed"
             raise ValueError(msg)

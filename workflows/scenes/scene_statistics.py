@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segment_tiles.pipeline.errors import SourceError
-from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.scaling.mlm import record_of, scaling_of_record
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.sources.protocol import Source, reductions_of
+from segment_tiles.pipeline.sources.resampling.looked_at import Pixels, pixels_of
 from segment_tiles.workflows.scenes.scene import Scene
 
 if TYPE_CHECKING:
     from segment_tiles.pipeline.models.scaling.scaling import Scaling
 
-SIDE_LOOKED_AT: Final = 1024
-"""Rows and columns of the decimated scene that is measured."""
-DECODED_AT_MOST: Final = 4096 * 4096
-"""Pixels that are decoded for it; of a larger scene without overviews, pieces are measured."""
-PIECES: Final = 16
-"""Along each side."""
-PIECE_SIDE: Final = 128
-"""Rows and columns of a piece."""
 PLANES_LOOKED_AT: Final = 16
 """Of a volume."""
-
-Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
-"""Values, bands x pixels, and which of the pixels hold data."""
 
 
 def scaled_scene(
@@ -125,32 +112,3 @@ def _pixels(scene: Scene) -> Pixels:
             for part in pixels_of(source)
         ]
     return np.concatenate([values for values, _ in parts], axis=1), np.concatenate([v for _, v in parts])
-
-
-def pixels_of(source: Source) -> Iterator[Pixels]:
-    """Yield pixels of all of a source: decimated, or pieces if to decimate it would be to decode a large file."""
-    spec = source.spec
-    shape = min(spec.height, SIDE_LOOKED_AT), min(spec.width, SIDE_LOOKED_AT)
-    step = min(spec.height / shape[0], spec.width / shape[1])
-    finest = max((reduction for reduction in reductions_of(source) if reduction <= step), default=1.0)
-    if spec.height * spec.width / finest**2 <= DECODED_AT_MOST:
-        yield _flat(*source.thumbnail(spec.window, shape))
-        return
-    for window in _pieces(spec.height, spec.width):
-        values = source.read(window)
-        yield _flat(values, source.valid(window, values))
-
-
-def _pieces(height: int, width: int) -> Iterator[Window]:
-    rows, columns = (
-        sorted({max(0, side - PIECE_SIDE) * n // (PIECES - 1) for n in range(PIECES)})
-        for side in (height, width)
-    )
-    for row in rows:
-        for column in columns:
-            yield Window(row, column, PIECE_SIDE, PIECE_SIDE).intersect(Window(0, 0, height, width))
-
-
-def _flat(values: NDArray[Any], valid: NDArray[np.bool_] | None) -> Pixels:
-    flat = values.reshape(len(values), -1)
-    return flat, np.ones(flat.shape[1], bool) if valid is None else valid.reshape(-1)

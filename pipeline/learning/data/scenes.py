@@ -14,11 +14,13 @@ from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.instances import BorderedLabels, ResampledLabels, with_borders
 from segment_tiles.pipeline.learning.data.labels import LabelReader, open_labels
+from segment_tiles.pipeline.learning.data.scene_scaling import measured_in, scaled_values
 from segment_tiles.pipeline.learning.data.sheet import Sheet
 from segment_tiles.pipeline.learning.data.slices import ProbabilityLabels, open_sheet
 from segment_tiles.pipeline.learning.data.wanted import ANY_SCENE, Shelf, WantedScene
 from segment_tiles.pipeline.learning.scene_settings import SceneSettings, SliceSettings
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.names import is_url
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source, notes_of
@@ -34,7 +36,7 @@ class LabelledWindow:
     """What training sees of a window."""
 
     values: NDArray[Any]
-    """bands x rows x columns, native type."""
+    """bands x rows x columns, native type, or float32 if the training scales by scene."""
     valid: NDArray[np.bool_]
     """rows x columns; False: no data, or held out."""
     labels: NDArray[np.uint8]
@@ -84,6 +86,7 @@ class LabelledScene:
         self.hidden = self.held_out
         """Windows that training does not see: those held out and what lies too close to them."""
         self._layout: Sheet | None = None
+        self._measured: dict[Scaling, Scaling] = {}
         if settings.slices is not None:
             self._open_slices(settings.slices)
         else:
@@ -202,6 +205,8 @@ class LabelledScene:
         values = self.source.read(inside)
         mask = self.source.valid(inside, values)
         valid = np.ones(inside.shape, dtype=bool) if mask is None else mask.copy()
+        if self._wanted.scaling is not None:
+            values = scaled_values(self.measured(self._wanted.scaling), values, valid)
         labels = self.labels.read(inside)
         if not with_held_out:
             for box in self.hidden:
@@ -211,6 +216,17 @@ class LabelledScene:
         if with_weights and isinstance(self.labels, BorderedLabels):
             weights = self.labels.read_weights(inside)
         return _padded(LabelledWindow(values, valid, labels, weights), inside, window)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether values are scaled by the numbers of the scene before all else."""
+        return self._wanted.scaling is not None
+
+    def measured(self, scaling: Scaling) -> Scaling:
+        """Return a scaling with the numbers of this scene; they are measured once."""
+        if scaling not in self._measured:
+            self._measured[scaling] = measured_in(self.source, scaling, self.settings.name)
+        return self._measured[scaling]
 
     def strips(self) -> Iterator[Window]:
         """Yield windows as wide as the scene, from top to bottom."""

@@ -50,6 +50,8 @@ class Survey:
     """One per training scene."""
     pixels: tuple[int, ...]
     """Labelled pixels of each class in all training scenes."""
+    white: float = 1.0
+    """Value of white: the highest of an integer type, 1 of scaled values and of floating-point ones."""
     objects: int = 0
     """Objects with borders in all training scenes."""
     objects_lost: int = 0
@@ -95,7 +97,15 @@ def survey_scenes(scenes: Sequence[LabelledScene], classes: int) -> Survey:
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
     statistics = BandStatistics(tuple(mean.round(4).tolist()), tuple(std.round(4).tolist()))
-    return Survey(statistics, tuple(cells), tuple(pixels.tolist()), objects, lost)
+    return Survey(statistics, tuple(cells), tuple(pixels.tolist()), _white_of(scenes[0]), objects, lost)
+
+
+def _white_of(scene: LabelledScene) -> float:
+    """Return the value of white in what training sees."""
+    dtype = np.dtype(scene.spec.dtype)
+    if scene.is_scaled or not np.issubdtype(dtype, np.integer):
+        return 1.0
+    return float(np.iinfo(dtype).max)
 
 
 def _objects_of(scene: LabelledScene) -> tuple[int, int]:

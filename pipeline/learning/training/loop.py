@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import TrainingFailedError
-from segment_tiles.pipeline.learning.data.loading import WindowNumbers, batches
 from segment_tiles.pipeline.learning.data.windows import TrainingWindows
 from segment_tiles.pipeline.learning.processes import TrainingProcess
 from segment_tiles.pipeline.learning.settings import TrainingSettings
@@ -23,6 +22,7 @@ from segment_tiles.pipeline.learning.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from segment_tiles.pipeline.learning.training.loading import WindowNumbers, batches
 from segment_tiles.pipeline.learning.training.losses import build_loss
 from segment_tiles.pipeline.learning.training.optimization import (
     build_average,
@@ -81,7 +81,7 @@ class Training:
         self._folder, self._device, self._process, self._observer = folder, device, process, observer
         self._fingerprint, self._sources = fingerprint, dict(sources or {})
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self._loss = build_loss(settings.loss).to(device)
+        self._loss = build_loss(settings.loss, windows.pixels).to(device)
         self._optimizer = build_optimizer(settings.optimizer, self.network)
         self._schedule = build_schedule(settings.optimizer, self._optimizer, settings.steps)
         self._average = (

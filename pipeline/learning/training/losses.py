@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from monai.losses.focal_loss import FocalLoss
 from torch import Tensor, nn
@@ -119,9 +121,32 @@ def _jaccard_gradient(sorted_truth: Tensor) -> Tensor:
     return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
-def build_loss(settings: LossSettings) -> nn.Module:
-    """Return the loss that the configuration names."""
-    weights = None if settings.class_weights is None else torch.tensor(settings.class_weights)
+def weights_from_counts(pixels: Sequence[int], power: float) -> tuple[float, ...]:
+    """Return a weight for each class, so that all pixels together weigh as much as without; 1 for a class without any.
+
+    >>> weights_from_counts([75, 25, 0], 1)
+    (0.666667, 2.0, 1.0)
+    """
+    total = sum(pixels)
+    raw = [(count / total) ** -power if count else 0.0 for count in pixels]
+    scale = total / sum(count * weight for count, weight in zip(pixels, raw, strict=True))
+    return tuple(round(weight * scale, 6) if weight else 1.0 for weight in raw)
+
+
+def build_loss(settings: LossSettings, pixels: Sequence[int] = ()) -> nn.Module:
+    """Return the loss that the configuration names.
+
+    Parameters
+    ----------
+    settings
+        Of the loss.
+    pixels
+        Labelled pixels of each class, for weights from counts.
+    """
+    given = settings.class_weights
+    if given == "counts":
+        given = weights_from_counts(pixels, settings.class_weight_power)
+    weights = None if given is None else torch.tensor(given)
     if settings.kind == "focal":
         return Focal(settings.gamma, weights)
     if settings.kind == "lovasz":

@@ -11,6 +11,7 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import BandStatistics
 from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
+from segment_tiles.pipeline.learning.setting_types import first_scaling
 from segment_tiles.pipeline.learning.settings import NetworkSettings, TrainingSettings
 from segment_tiles.pipeline.models.packages.manifest import Architecture, ModelManifest
 from segment_tiles.pipeline.models.scaling.scaling import Scaling, z_score
@@ -48,7 +49,7 @@ def trained_manifest(
         architecture=architecture_of(settings.network, settings.window),
         bands=tuple(names),
         dtype=spec.dtype,
-        scaling=_scaling(settings.name, statistics),
+        scaling=_scaling(settings, statistics),
         tile=settings.tile or settings.window,
         overlap=settings.overlap,
         classes=class_table(settings),
@@ -59,12 +60,18 @@ def trained_manifest(
     )
 
 
-def _scaling(name: str, statistics: BandStatistics) -> Scaling:
+def _scaling(settings: TrainingSettings, statistics: BandStatistics) -> Scaling:
+    """Return what is done to values first, if anything, and then the z-score of all training scenes."""
     try:
-        return z_score(statistics.mean, statistics.std)
+        scaling = z_score(statistics.mean, statistics.std)
     except ValueError as error:
-        msg = f"model {name}: {error}: a band of the training scenes has next to one value; leave it out by bands"
+        what = "a band of the training scenes has next to one value; leave it out by bands"
+        msg = f"model {settings.name}: {error}: {what}"
         raise ModelError(msg) from error
+    if not settings.scaling:
+        return scaling
+    first = first_scaling(settings.scaling).chains[0]
+    return Scaling(tuple((*first, *chain) for chain in scaling.chains))
 
 
 def class_table(settings: TrainingSettings) -> ClassTable:

@@ -61,6 +61,8 @@ def validation_areas(scenes: Sequence[LabelledScene]) -> list[ValidationArea]:
 
 def mapped_rows(area: ValidationArea, segmenter: Segmenter) -> Iterator[tuple[Window, NDArray[Any]]]:
     """Yield the class codes of an area, strip by strip, as a run would write them."""
+    if segmenter.manifest.scaling.is_measured_in_scene:
+        segmenter = segmenter.scaled_by(area.scene.measured(segmenter.manifest.scaling))
     manifest, whole = segmenter.manifest, area.scene.window
     overlap = manifest.overlap_of(manifest.tile)
     lattice = Lattice(whole.height, whole.width, manifest.tile, overlap)

@@ -19,3 +19,14 @@ def test_the_backbone_of_a_model_package_is_a_start(small_model: Path) -> None:
     assert not torch.equal(fresh.state_dict()["conv1.0.weight"], trained["conv1.0.weight"])
     load_backbone(fresh, "weights.safetensors", small_model)
     assert all(torch.equal(value, trained[name]) for name, value in fresh.state_dict().items())
+
+
+def test_colour_weights_start_a_backbone_of_one_band(small_model: Path) -> None:
+    manifest = load_manifest(small_model)
+    colour = backbone_of(load_network(small_model, manifest)).eval()
+    grey = backbone_of(build_network(manifest.architecture, 1, 2)).eval()
+    load_backbone(grey, "weights.safetensors", small_model)
+    picture = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected, ours = colour(picture.expand(1, 3, 64, 64)), grey(picture)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(expected, ours, strict=True))

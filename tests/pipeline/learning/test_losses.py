@@ -1,5 +1,6 @@
 """Losses: ignored pixels never count, and better logits cost less."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -72,3 +73,33 @@ def test_lovasz_of_a_hard_map_is_one_minus_the_mean_iou() -> None:
     logits = 200.0 * F.one_hot(mapped, 2).movedim(-1, 1).float()
     mean_iou = (1 / 2 + 2 / 3) / 2
     assert build_loss(LossSettings(kind="lovasz"))(logits, labels).item() == pytest.approx(1 - mean_iou)
+
+
+def test_weights_of_pixels_are_added_to_those_of_classes() -> None:
+    random = torch.Generator().manual_seed(1)
+    logits, labels = (
+        torch.randn(2, 3, 4, 5, generator=random),
+        torch.randint(0, 3, (2, 4, 5), generator=random),
+    )
+    labels[0, 0, 0] = IGNORE_CODE
+    extra = torch.rand(2, 4, 5, generator=random)
+    weights = (0.5, 1.0, 4.0)
+    loss = build_loss(LossSettings(kind="cross_entropy", class_weights=weights))
+    chances = logits.log_softmax(1)
+    expected, pixels = 0.0, 0
+    for image, row, column in np.ndindex(2, 4, 5):
+        code = int(labels[image, row, column])
+        if code != IGNORE_CODE:
+            weight = weights[code] + float(extra[image, row, column])
+            expected -= weight * float(chances[image, code, row, column])
+            pixels += 1
+    assert float(loss(logits, labels, extra)) == pytest.approx(expected / pixels, rel=1e-5)
+
+
+def test_weights_from_counts_leave_the_weight_of_all_pixels() -> None:
+    pixels = (900, 90, 10)
+    loss = build_loss(LossSettings(class_weights="counts", kind="cross_entropy"), pixels)
+    weights = loss.weights
+    assert isinstance(weights, torch.Tensor)
+    assert float((weights * torch.tensor(pixels)).sum()) == pytest.approx(1000, rel=1e-4)
+    assert float(weights[1] / weights[0]) == pytest.approx(10**0.5, rel=1e-4)

@@ -37,7 +37,7 @@ import sys, time, os
 from pathlib import Path
 sys.path.append({here!r})
 import torch
-from segment_tiles.pipeline.learning.data.loading import WindowNumbers, batches
+from segment_tiles.pipeline.learning.training.loading import WindowNumbers, batches
 from segment_tiles.pipeline.learning.processes import TrainingProcess
 class Windows(torch.utils.data.Dataset):
     def __getitem__(self, number):

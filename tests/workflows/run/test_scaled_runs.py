@@ -18,13 +18,13 @@ import segment_tiles as st
 from segment_tiles.pipeline.errors import ChangedRunError, ModelError, SourceError, UsageError
 from segment_tiles.pipeline.models.package import MANIFEST_FILE, load_manifest
 from segment_tiles.pipeline.sources.array import ArraySource
+from segment_tiles.pipeline.sources.resampling.looked_at import pixels_of
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.planning import check_jobs
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.model_packages.library import inspect_model
 from segment_tiles.workflows.run.request import checked_request
 from segment_tiles.workflows.run.segment import segment
-from segment_tiles.workflows.scenes.scene_statistics import pixels_of
 
 FIXED: dict[str, Any] = {"device": "cpu", "precision": "fp32", "backend": "torch", "batch": 2}
 SCALES, OFFSETS = (1e-4, 2e-4, 1.0), (-0.1, 0.0, 0.25)

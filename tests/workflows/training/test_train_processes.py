@@ -23,9 +23,9 @@ import torch
 import yaml
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.learning.data.loading import WindowNumbers
 from segment_tiles.pipeline.learning.processes import TrainingProcess
 from segment_tiles.pipeline.learning.training.checkpoint import CHECKPOINT_NAME
+from segment_tiles.pipeline.learning.training.loading import WindowNumbers
 
 SIDE, CELL = 256, slice(144, 176)
 """Every window of 128 px around the labelled middle holds all of it: each process counts equally many pixels."""

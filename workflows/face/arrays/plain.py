@@ -13,6 +13,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.sources.resampling.looked_at import SIDE_LOOKED_AT
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.face.arrays.run import (
     ArrayRun,
@@ -20,7 +21,6 @@ from segment_tiles.workflows.face.arrays.run import (
     segmented_region,
 )
 from segment_tiles.workflows.face.progress import Progress, TileCount
-from segment_tiles.workflows.scenes.scene_statistics import SIDE_LOOKED_AT
 
 
 def is_dask(values: object) -> bool:

@@ -27,6 +27,7 @@ from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.resampling.resampled_source import ResampledSource
+from segment_tiles.pipeline.sources.resampling.looked_at import Pixels, pixels_of
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.compute.kept_probe import Probe
@@ -38,7 +39,7 @@ from segment_tiles.workflows.results.report import not_finite_warning
 from segment_tiles.workflows.scenes.arrays import scene_of_array
 from segment_tiles.workflows.scenes.decided import decided_scene
 from segment_tiles.workflows.scenes.scene import Scene
-from segment_tiles.workflows.scenes.scene_statistics import Pixels, pixels_of, scaled_scene
+from segment_tiles.workflows.scenes.scene_statistics import scaled_scene
 from segment_tiles.workflows.sizes_check import check_batch
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.augmentation.changes import Placement, cut_window
-from segment_tiles.pipeline.learning.data.loading import WindowNumbers
 from segment_tiles.pipeline.learning.data.opening import open_scenes
 from segment_tiles.pipeline.learning.data.sampling import WindowSampler
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
@@ -31,6 +30,7 @@ from segment_tiles.pipeline.learning.data.survey import (
 from segment_tiles.pipeline.learning.data.windows import TrainingWindows
 from segment_tiles.pipeline.learning.processes import TrainingProcess
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE, TrainingSettings
+from segment_tiles.pipeline.learning.training.loading import WindowNumbers
 
 
 def surveyed(settings: TrainingSettings, discs: Any) -> Survey:
