@@ -70,12 +70,18 @@ def score_table(report: TrainingReport) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{report.name}, {report.steps} steps")
-    for column in ("area", "class", "IoU", "Dice", "precision", "recall"):
+    has_objects = any(
+        "objects" in v for of in report.scores.values() for v in of.values() if isinstance(v, dict)
+    )
+    f1 = ("object F1",) if has_objects else ()
+    for column in ("area", "class", "IoU", "Dice", "precision", "recall", *f1):
         table.add_column(column, justify="left" if column in ("area", "class") else "right")
     left_out = {f"{name} (left out)": scores for name, scores in report.left_out.items()}
     for area, scores in {**report.scores, **left_out}.items():
         for name, values in scores.items():
             if isinstance(values, dict):
                 numbers = [values[key] for key in ("iou", "dice", "precision", "recall")]
+                if has_objects:
+                    numbers.append(values.get("objects", {}).get("f1"))
                 table.add_row(area, name, *("-" if n is None else f"{n:.3f}" for n in numbers))
     return table

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from segment_tiles.pipeline.grid.objects import LARGEST_REACH, ObjectRule
 from segment_tiles.pipeline.learning.setting_types import Positive, Settings
 
 BorderRule = Literal["touching", "all"]
@@ -22,11 +23,18 @@ class BorderSettings(Settings):
     """touching: pixels that have two objects within ``width``; all: the rim of every object too."""
     border: str = ""
     """Name of the border class; empty: that of ``of`` and `` border``."""
+    reach: Annotated[int, Field(ge=1, le=LARGEST_REACH)] | None = None
+    """Pixels from an object up to which the model gives border pixels to it; None: three times ``width``."""
 
     @property
     def border_class(self) -> str:
         """Name of the border class."""
         return self.border or f"{self.of} border"
+
+    @property
+    def rule(self) -> ObjectRule:
+        """How a map of the model becomes objects."""
+        return ObjectRule(self.of, self.border_class, self.reach or 3 * self.width)
 
 
 class NeighbourWeightSettings(Settings):

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from segment_tiles.pipeline.learning.setting_types import Positive, Settings
-
-
-def _as_text(value: object) -> object:
-    """Return a number as the text that a table holds: YAML reads ``fold: 0`` as a number."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-TableValue = Annotated[str, BeforeValidator(_as_text)]
-"""A value of a column, as text."""
+from segment_tiles.pipeline.learning.setting_types import Positive, Settings, TableValue
 
 
 class GroupSettings(Settings):
@@ -60,6 +51,8 @@ class PictureFolderSettings(Settings):
     class_column: str | None = None
     """As in a scene."""
     class_values: dict[str, str] = Field(default_factory=dict)
+    """As in a scene."""
+    ignored_values: tuple[TableValue, ...] = ()
     """As in a scene."""
     unlabelled: str | None = None
     """As in a scene."""

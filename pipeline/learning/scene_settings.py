@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field
 
 from segment_tiles.pipeline.accepted import PolygonShape
-from segment_tiles.pipeline.learning.setting_types import Positive, PositiveCount, Settings
+from segment_tiles.pipeline.learning.setting_types import Positive, PositiveCount, Settings, TableValue
 
 
 class HeldOutWindow(Settings):
@@ -56,6 +56,8 @@ class SceneSettings(Settings):
     """Column of a vector file that holds the class; None: every polygon is of the one class in ``class_values``."""
     class_values: dict[str, str] = Field(default_factory=dict)
     """Value of the column, or code of the raster, -> class name; empty: the values are the names or codes."""
+    ignored_values: tuple[TableValue, ...] = ()
+    """Codes of a label raster that are no class: their pixels have no label."""
     polygon_shape: PolygonShape = "polygon"
     """What a polygon stands for; the ellipses are for boxes, such as those drawn around tree crowns."""
     unlabelled: str | None = None

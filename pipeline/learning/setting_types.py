@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.models.scaling.scaling import Scaling
@@ -47,6 +47,13 @@ def first_scaling(text: str) -> Scaling:
     return scaling
 
 
+def _as_text(value: object) -> object:
+    """Return a number as the text that a table holds: YAML reads ``fold: 0`` as a number."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+TableValue = Annotated[str, BeforeValidator(_as_text)]
+"""A value of a table or of labels, as text."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveCount = Annotated[int, Field(gt=0, le=2**31 - 1)]

@@ -124,6 +124,7 @@ class EvaluateKeywords(TypedDict, total=False):
 
     class_column: str | None
     class_value: Mapping[str, str] | Sequence[str]
+    ignore_value: Sequence[str]
     polygon_shape: PolygonShape
     unlabelled: str | None
     classes: str | Sequence[str] | None

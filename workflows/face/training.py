@@ -79,6 +79,8 @@ def evaluate(class_map: str | Path, truth: str | Path, **options: Unpack[Evaluat
         Column of the vector file that says the class.
     class_value
         What a value of the truth means: ``{"tree": "tree canopy"}``.
+    ignore_value
+        Codes of a raster of truth that are no class.
     polygon_shape
         polygon, inscribed_ellipse or ellipse_in_ignored_box.
     unlabelled

@@ -61,6 +61,9 @@ class EvaluateConfig:
     class_value: tuple[str, ...] = option(
         "What a value of TRUTH means; repeat.", default=(), metavar="VALUE=CLASS"
     )
+    ignore_value: tuple[str, ...] = option(
+        "Code of TRUTH that is no class; repeat.", default=(), metavar="VALUE"
+    )
     polygon_shape: PolygonShape = option(f"{one_of(get_args(PolygonShape))}.", default="polygon")
     unlabelled: str | None = option(
         "Class outside all polygons, default: not scored; or what probabilities leave of one.",

@@ -54,6 +54,8 @@ class TruthSettings:
     polygon_shape: PolygonShape = "polygon"
     unlabelled: str | None = None
     """Class outside all polygons; None: not scored."""
+    ignored_values: Sequence[str] = ()
+    """Codes of the raster that are no class."""
 
     def as_scene(self, raster: Path) -> SceneSettings:
         """Return the truth as the labels of a raster."""
@@ -65,6 +67,7 @@ class TruthSettings:
             class_values=dict(self.class_values),
             polygon_shape=self.polygon_shape,
             unlabelled=self.unlabelled,
+            ignored_values=tuple(self.ignored_values),
         )
 
 
@@ -82,6 +85,7 @@ def evaluate_as_asked(config: EvaluateConfig) -> dict[str, Any]:
         class_values=config.class_values,
         polygon_shape=config.polygon_shape,
         unlabelled=config.unlabelled,
+        ignored_values=config.ignore_value,
     )
     if config.objects:
         return _evaluate_objects(config.class_map, truth, config.objects, config.out)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +22,8 @@ from segment_tiles.pipeline.learning.scores.objects.layers import (
     Polygons,
     read_polygons,
 )
-from segment_tiles.pipeline.learning.scores.objects.totals import PERCENTS, ObjectTotals
+from segment_tiles.pipeline.learning.scores.objects.summary import mean_over_scenes, object_summary
+from segment_tiles.pipeline.learning.scores.objects.totals import ObjectTotals
 from segment_tiles.pipeline.learning.scores.objects.vectors import polygon_overlaps
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
@@ -131,15 +130,15 @@ def evaluate_objects(
         log.info("%s: objects are scored against %s", map_path, truth_path)
     totals = [sum(of_class, ObjectTotals()) for of_class in zip(*by_scene.values(), strict=True)]
     document: dict[str, Any] = {
-        "classes": {name: _scores(total) for name, total in zip(classes, totals, strict=True)}
+        "classes": {name: object_summary(total) for name, total in zip(classes, totals, strict=True)}
     }
     if len(scenes) > 1:
         document["mean_over_scenes"] = {
-            name: _mean_over_scenes([totals[code] for totals in by_scene.values()])
+            name: mean_over_scenes([totals[code] for totals in by_scene.values()])
             for code, name in enumerate(classes)
         }
         document["scenes"] = {
-            scene: {name: _scores(total) for name, total in zip(classes, totals, strict=True)}
+            scene: {name: object_summary(total) for name, total in zip(classes, totals, strict=True)}
             for scene, totals in by_scene.items()
         }
     if more := len(notes) - NOTES_OF_SCENES if len(notes) > NOTES_OF_SCENES else 0:
@@ -213,43 +212,3 @@ def _windows(spec: RasterSpec) -> Iterator[Window]:
     for row in range(0, spec.height, WINDOW_SIDE):
         for column in range(0, spec.width, WINDOW_SIDE):
             yield Window(row, column, WINDOW_SIDE, WINDOW_SIDE).intersect(spec.window)
-
-
-def _scores(total: ObjectTotals) -> dict[str, Any]:
-    return {
-        "true_objects": total.true,
-        "mapped_objects": total.mapped,
-        "count_error": total.count_error,
-        "precision": _number(total.precision),
-        "recall": _number(total.recall),
-        "f1": _number(total.f1[0]),
-        "mean_f1": _number(total.mean_f1),
-        "f1_by_iou": {
-            f"{percent / 100:.2f}": _number(f1) for percent, f1 in zip(PERCENTS, total.f1, strict=True)
-        },
-        "panoptic_quality": _number(total.panoptic_quality),
-        "segmentation_quality": _number(total.segmentation_quality),
-        "recognition_quality": _number(total.recognition_quality),
-        "aggregated_jaccard": _number(total.aggregated_jaccard),
-        "dice": _number(total.dice),
-    }
-
-
-def _mean_over_scenes(totals: Sequence[ObjectTotals]) -> dict[str, Any]:
-    """Return means of the scenes that have any object, true or mapped."""
-    given = [total for total in totals if total.true or total.mapped]
-    means = {
-        "f1": [t.f1[0] for t in given],
-        "mean_f1": [t.mean_f1 for t in given],
-        "panoptic_quality": [t.panoptic_quality for t in given],
-        "aggregated_jaccard": [t.aggregated_jaccard for t in given],
-        "dice": [t.dice for t in given],
-        "absolute_count_error": [float(abs(t.count_error)) for t in given],
-    }
-    return {"scenes": len(given)} | {
-        name: _number(fmean(values)) if values else None for name, values in means.items()
-    }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)

@@ -18,18 +18,17 @@ from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.learning.training.logs import TrainingLog
 from segment_tiles.pipeline.learning.training.loop import Training
-from segment_tiles.pipeline.learning.training.package import score_summary, trained_manifest
+from segment_tiles.pipeline.learning.training.package import trained_manifest
 from segment_tiles.pipeline.learning.training.validation import ValidationArea, score_area
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.names import document_without_secrets
+from segment_tiles.workflows.training.final_scores import final_scores
 
 log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
-TOGETHER = "all held-out areas"
-"""Name of the scores over all areas, if there are several."""
 
 
 class TrainingProgress(Protocol):
@@ -103,15 +102,7 @@ class Packager:
         self.save(weights, {})
         manifest = load_manifest(self.folder)
         segmenter = Segmenter(load_network(self.folder, manifest), manifest, self._device)
-        total = ConfusionMatrix(manifest.classes.count)
-        told: dict[str, ConfusionMatrix] = {}
-        for area in self._areas:
-            matrix = score_area(area, segmenter)
-            total.merge(matrix)
-            told.setdefault(area.told_as, ConfusionMatrix(manifest.classes.count)).merge(matrix)
-        scores = {name: score_summary(matrix, manifest.classes) for name, matrix in told.items()}
-        if len(told) > 1:
-            scores[TOGETHER] = score_summary(total, manifest.classes)
+        scores = final_scores(self._areas, segmenter)
         require_same()
         self.save(weights, self.extra(training.step, scores))
         save_curve(self._out / "curve.png", training.history)

@@ -129,6 +129,10 @@ class BorderedLabels:
         inside = weights[window.relative_to(around).slices()]
         return np.where(self.read(window) == self._of, np.float32(0), inside)
 
+    def read_numbers(self, window: Window) -> NDArray[np.int64]:
+        """Return the number of the object that each pixel is of, rows x columns; 0: none."""
+        return self._reader.read_numbers(window, self._of)
+
     def objects_of(self, window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the numbers of all objects in a window, and of those that have a pixel that is no border."""
         numbers = self._reader.read_numbers(window, self._of)

@@ -49,7 +49,7 @@ class RasterLabels:
             msg = f"labels of scene {scene.name} cannot be read from {path}: {said(error)}"
             raise TrainingError(msg) from error
         self._file = self._raster.dataset
-        self._codes = _code_table(scene.class_values, class_names)
+        self._codes = _code_table(scene.class_values, class_names) | _ignored(scene)
         try:
             self._band = self._only_band()
             self._applies_masks = MaskFlags.all_valid not in self._file.mask_flag_enums[self._band - 1]
@@ -178,6 +178,17 @@ class RasterLabels:
         if self._grid is not self._file:
             self._grid.close()
         self._raster.close()
+
+
+def _ignored(scene: SceneSettings) -> dict[int, int]:
+    """Return raster value -> code of no label."""
+    try:
+        return {int(value): IGNORE_CODE for value in scene.ignored_values}
+    except ValueError as error:
+        msg = (
+            f"ignored_values of scene {scene.name} are codes of a label raster, so numbers: {one_line(error)}"
+        )
+        raise TrainingError(msg) from error
 
 
 def _code_table(class_values: Mapping[str, str], class_names: Sequence[str]) -> dict[int, int]:

@@ -58,6 +58,7 @@ def _scenes_of(
             labels=str(Path(folder.labels) / pairs[row.name][1].name),
             class_column=folder.class_column,
             class_values=folder.class_values,
+            ignored_values=folder.ignored_values,
             unlabelled=folder.unlabelled,
             instances=folder.instances,
             bands=folder.bands,

@@ -75,8 +75,9 @@ def _scaling(settings: TrainingSettings, statistics: BandStatistics) -> Scaling:
 
 
 def class_table(settings: TrainingSettings) -> ClassTable:
-    """Return the classes in the order of the configuration."""
-    return ClassTable(tuple(MapClass(code, c.name, c.color) for code, c in enumerate(settings.classes)))
+    """Return the classes in the order of the configuration, and how one of them becomes objects."""
+    classes = tuple(MapClass(code, c.name, c.color) for code, c in enumerate(settings.classes))
+    return ClassTable(classes, () if settings.borders is None else (settings.borders.rule,))
 
 
 def score_summary(matrix: ConfusionMatrix, table: ClassTable) -> dict[str, Any]:

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.stream import RegionStream
+from segment_tiles.pipeline.learning.data.instances import BorderedLabels
 from segment_tiles.pipeline.learning.data.scenes import STRIP_ROWS, LabelledScene
 from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
+from segment_tiles.pipeline.learning.scores.objects.of_map import objects_of_map, totals_of
+from segment_tiles.pipeline.learning.scores.objects.totals import ObjectTotals
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 BLEND = "gaussian"
+HELD_AT_MOST = 2**26
+"""Pixels of an area whose objects are scored at the end of a training; larger ones are for `evaluate`."""
 BATCH = 4
 """Tiles of one forward pass."""
 
@@ -72,6 +77,16 @@ def mapped_rows(area: ValidationArea, segmenter: Segmenter) -> Iterator[tuple[Wi
     stream = RegionStream(area.scene.source, segmenter, lattice, area.window, blend=BLEND, batch=batch)
     for rows in stream:
         yield Window(rows.row, area.window.column, *rows.classes.shape), rows.classes
+
+
+def score_objects(area: ValidationArea, segmenter: Segmenter) -> ObjectTotals | None:
+    """Return what was counted of the objects of one area; None if it has none or is too large to be held."""
+    labels, window = area.scene.labels, area.window
+    if not isinstance(labels, BorderedLabels) or window.height * window.width > HELD_AT_MOST:
+        return None
+    mapped = objects_of_map(map_of(area, segmenter), segmenter.classes)
+    known = labels.read(window) != IGNORE_CODE
+    return totals_of(labels.read_numbers(window), mapped, known)
 
 
 def score_area(area: ValidationArea, segmenter: Segmenter) -> ConfusionMatrix:

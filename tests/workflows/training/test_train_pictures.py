@@ -123,10 +123,17 @@ def test_pictures_are_trained_on_and_held_out_by_group(run: Run, tmp_path: Path)
     assert set(report.scores) == {"fields grey", "fields pink", "all held-out areas"}
     assert report.scores["fields grey"]["pixels"] == SIDE * SIDE
     assert report.scores["all held-out areas"]["cell border"]["iou"] is not None
+    objects = report.scores["fields grey"]["cell"]["objects"]
+    assert objects["true_objects"] == 16
+    assert objects["mean_over_scenes"]["scenes"] == 1
+    assert report.scores["all held-out areas"]["cell"]["objects"]["true_objects"] == 32
     assert "3 scenes of one band told as three equal ones" in listener.notes
     assert "pictures fields: 1 of 3 groups have one picture only" in listener.notes
     manifest = load_manifest(report.model)
     assert manifest.bands == ("red", "green", "blue")
+    assert [(rule.name, rule.border, rule.reach) for rule in manifest.classes.objects] == [
+        ("cell", "cell border", 3)
+    ]
     recipe = manifest.extra["training"]["recipe"]
     assert [folder["name"] for folder in recipe["pictures"]] == ["fields"]
     assert "scenes" not in recipe
