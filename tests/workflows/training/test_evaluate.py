@@ -43,6 +43,21 @@ def codes() -> tuple[np.ndarray, np.ndarray]:
     return truth, mapped
 
 
+def test_codes_of_truth_that_are_no_class_are_not_scored(
+    codes: tuple[np.ndarray, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, mapped = codes
+    odd = np.where(np.arange(70) < 9, 7, truth)
+    paths = [str(write_codes(tmp_path / f"{n}.tif", array)) for n, array in (("map", mapped), ("truth", odd))]
+    command = ["evaluate", *paths, "--classes", "ground,tree", "--json"]
+    assert run_command_line(command) == 2
+    assert "have the code 7" in capsys.readouterr().err
+    assert run_command_line([*command, "--ignore-value", "7"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["pixels"] == 60 * 61
+    assert document["accuracy"] == pytest.approx((truth == mapped)[:, 9:].mean(), abs=1e-6)
+
+
 def test_scores_of_two_rasters(codes: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     truth, mapped = codes
     document = evaluate(
