@@ -26,8 +26,8 @@ from segment_tiles.pipeline.models.backends.torch_threads import torch_threads
 from segment_tiles.pipeline.models.registry import portable_name
 from segment_tiles.pipeline.sources.array import ArraySource
 from segment_tiles.pipeline.sources.protocol import Source
-from segment_tiles.pipeline.sources.resampling.resampled_source import ResampledSource
 from segment_tiles.pipeline.sources.resampling.looked_at import Pixels, pixels_of
+from segment_tiles.pipeline.sources.resampling.resampled_source import ResampledSource
 from segment_tiles.pipeline.sources.validity import for_bands, nodata_as, valid_pixels
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.compute.kept_probe import Probe
