@@ -66,7 +66,10 @@ def check_request(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
         raise VectorError(msg)
     class_selection(spec, options)
     if options.minimum_confidence > 0 and not spec.has_confidence:
-        msg = f"minimum confidence is {options.minimum_confidence}, but the raster has no confidence; leave it out"
+        has_none = "the raster has no confidence"
+        if spec.masks:
+            has_none = "classes that may overlap have one of their own only with --scores, and on the grid of the run"
+        msg = f"minimum confidence is {options.minimum_confidence}, but {has_none}; leave it out"
         raise VectorError(msg)
     for name in options.right_angles:
         class_codes(spec, name)

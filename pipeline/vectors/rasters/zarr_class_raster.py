@@ -36,7 +36,7 @@ class ZarrClassRaster:
             nodata=table.nodata,
             georef=read_georef(group),
             classes=table.classes,
-            has_confidence=True,
+            has_confidence=masks is None or masks.scores is not None,
             has_all_classes=True,
             masks=() if masks is None else masks.of_classes,
             objects=table.objects,

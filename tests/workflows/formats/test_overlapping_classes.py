@@ -227,3 +227,22 @@ def test_thresholds_of_arrays_are_those_of_a_run(
     others = np.where(scores[[0, 2]].max(0) >= 128, np.where(scores[0] >= scores[2], 0, 2), 3)
     expected = np.where(scores[1] >= 77, 1, others)
     np.testing.assert_array_equal(found, np.where(scores.any(0), expected, 255))
+
+
+@pytest.mark.parametrize(("asked", "text"), [
+    ({"objects": "tree"}, "classes of the raster may overlap: 'tree' has no objects"),
+    ({"min_confidence": 0.5}, "have one of their own only with --scores"),
+])  # fmt: skip
+def test_what_polygons_of_masks_cannot_have_is_refused_before_anything_is_computed(
+    several: Path, blob_scene: Path, asked: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(st.SegmentTilesError, match=text):
+        st.plan(blob_scene, model=str(several), format="gpkg", **asked)
+
+
+def test_polygons_of_masks_below_a_confidence_are_left_out(finished: Path, tmp_path: Path) -> None:
+    st.polygonize(finished, out=tmp_path / "all.parquet")
+    st.polygonize(finished, out=tmp_path / "sure.parquet", min_confidence=0.55)
+    whole, sure = (gpd.read_parquet(tmp_path / name) for name in ("all.parquet", "sure.parquet"))
+    assert 0 < len(sure) < len(whole)
+    assert sure["id"].tolist() == whole["id"][whole["confidence"] >= 0.55].tolist()

@@ -75,8 +75,10 @@ def _spec(subject: Subject) -> ClassRasterSpec:
         table.nodata,
         subject.georef,
         table.classes,
-        has_confidence=True,
+        # a mask has that of its own class, from scores, which do not come onto another grid
+        has_confidence=not subject.has_masks or (subject.has_scores and subject.warped is None),
         has_all_classes=True,
+        masks=table.codes if subject.has_masks else (),
         objects=table.objects,
     )
 
