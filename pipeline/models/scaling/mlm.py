@@ -19,7 +19,7 @@ GDAL_CALC: Final = "gdal-calc"
 """Of those that the MLM extension shows, of which chains of numbers on one band are understood."""
 NESTED_AT_MOST: Final = 8
 """Names in the name of an entry, as in ``value_scaling.0.expression.1``."""
-_OURS: Final = {"statistics", "percentiles", "over"}
+_OURS: Final = {"statistics", "percentiles", "over", "nonzero"}
 
 
 def scaling_of_json(entries: object, values: object = "stored") -> Scaling:
@@ -124,7 +124,7 @@ def _read(entry: Mapping[str, Any]) -> Operation:
     unknown = entry.keys() - {"type", *names, *_OURS} if entry.keys() & _OURS else ()
     if unknown:
         raise ValueError(
-            f".{min(map(str, unknown))} is not known beside statistics: percentiles and over are"
+            f".{min(map(str, unknown))} is not known beside statistics: percentiles, over and nonzero are"
         )
     for name in names:
         if name in entry:
@@ -139,7 +139,14 @@ def _read(entry: Mapping[str, Any]) -> Operation:
         entry.get("statistics", "fixed"),
         _percentiles(entry.get("percentiles")),
         entry.get("over", "band"),
+        _flag(entry.get("nonzero", False)),
     )
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f".nonzero is {_short(value)}: it must be true or false")
+    return value
 
 
 def _percentiles(value: object) -> tuple[float, float] | None:
@@ -162,7 +169,7 @@ def _number(value: object, name: str) -> float:
 def _entry(chain: Chain) -> dict[str, Any]:
     if not chain:
         return {"type": None}
-    if len(chain) == 1 and chain[0].statistics == "fixed":
+    if len(chain) == 1 and chain[0].statistics == "fixed" and not chain[0].nonzero:
         return _operation(chain[0])
     operations = [_operation(operation) for operation in chain]
     return {"type": "processing", "format": OWN_FORMAT, "expression": operations}
@@ -176,6 +183,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         for name, number in zip(OPERATIONS[operation.type], numbers, strict=False)
         if number is not None
     }
+    if operation.nonzero:
+        found["nonzero"] = True
     if operation.statistics == "fixed":
         return found
     found["statistics"] = operation.statistics

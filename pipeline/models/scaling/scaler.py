@@ -161,13 +161,19 @@ class _Step:
         self._is_z_score = torch.tensor(
             [operation is not None and operation.type == "z-score" for operation in self._all], device=device
         ).reshape(1, -1, 1, 1)
+        leaves_zeros = [operation is not None and operation.nonzero for operation in self._all]
+        self._leaves_zeros = (
+            torch.tensor(leaves_zeros, device=device).reshape(1, -1, 1, 1) if any(leaves_zeros) else None
+        )
 
     def applied(self, image: Tensor, keep: Tensor | None, fill: Tensor) -> tuple[Tensor, Tensor]:
         """Return the image, changed in place, and what invalid pixels of every band become; NaN if no mean is known."""
         subtracted, divisor, low, high = self._numbers(image, keep)
+        zeros = None if self._leaves_zeros is None else (image == 0) & self._leaves_zeros
         if self._is_affine:
             image, fill = image.sub_(subtracted).div_(divisor), (fill - subtracted) / divisor
             fill = fill.masked_fill(self._is_z_score, 0.0)
+            image = image if zeros is None else image.masked_fill_(zeros, 0.0)
         if self._is_limited:
             image, fill = image.clamp_(low, high), fill.clamp(low, high)
         return image, fill
@@ -189,7 +195,10 @@ class _Step:
         bands = list(one.bands)
         whole = len(bands) == image.shape[1]
         mask = keep if keep is None or keep.shape[1] == 1 or whole else keep[:, bands]
-        return tile_numbers(one.operation, image if whole else image[:, bands], mask)
+        values = image if whole else image[:, bands]
+        if one.operation.nonzero:
+            mask = values != 0 if mask is None else mask & (values != 0)
+        return tile_numbers(one.operation, values, mask)
 
     def operations(self, image: Tensor, keep: Tensor) -> list[Chain]:
         """Return the operation of every band, with the statistics of a scene."""

@@ -65,10 +65,14 @@ class Operation:
     """Of measured values in place of the smallest and the largest."""
     over: Literal["band", "all"] = "band"
     """Whether every band is measured for itself, or all together."""
+    nonzero: bool = False
+    """Of a z-score: values that are 0 are not measured, and stay 0."""
 
     def __post_init__(self) -> None:
         if self.type not in OPERATIONS:
             raise ValueError(f"type {self.type!r} is not known: it must be one of {', '.join(OPERATIONS)}")
+        if self.nonzero and self.type != "z-score":
+            raise ValueError(f"{self.type} cannot leave out what is 0: z-score can")
         if self.statistics == "fixed":
             self._check_numbers()
             if self.percentiles is not None or self.over != "band":
@@ -134,13 +138,18 @@ class Operation:
         """The same without what was measured."""
         return replace(self, first=None, second=None) if self.statistics != "fixed" else self
 
+    @property
+    def _of_what(self) -> str:
+        return " where it is not 0" if self.nonzero else ""
+
     def __str__(self) -> str:
         if self.statistics == "fixed":
             numbers = [number for number in (self.first, self.second) if number is not None]
-            return f"{self.type} {', '.join(f'{number:g}' for number in numbers)}"
+            return f"{self.type} {', '.join(f'{number:g}' for number in numbers)}{self._of_what}"
         at = "" if self.percentiles is None else " at percentiles {:g} and {:g}".format(*self.percentiles)
         of = "the scene" if self.statistics == "scene" else "each tile"
-        return f"{self.type}{at} of {of}, {'all bands together' if self.over == 'all' else 'band by band'}"
+        over = "all bands together" if self.over == "all" else "band by band"
+        return f"{self.type}{at} of {of}{self._of_what}, {over}"
 
 
 Chain = tuple[Operation, ...]
@@ -187,7 +196,10 @@ class Scaling:
     def is_fixed_z_score(self) -> bool:
         """Whether it is (value - mean) / std of stored values, with fixed numbers, in every band."""
         return self.values == "stored" and all(
-            len(chain) == 1 and chain[0].type == "z-score" and chain[0].statistics == "fixed"
+            len(chain) == 1
+            and chain[0].type == "z-score"
+            and chain[0].statistics == "fixed"
+            and not chain[0].nonzero
             for chain in self.chains
         )
 

@@ -13,7 +13,7 @@ from segment_tiles.pipeline.models.scaling.scaling import OPERATIONS, Operation,
 
 GRAMMAR: Final = (
     "give operations joined by +, such as z-score:tile, min-max:0,3000, clip:0,3000+scale:3000, "
-    "min-max:tile:2,98, z-score:scene:all, physical+scale:0.3, none, or a JSON or YAML file"
+    "min-max:tile:2,98, z-score:scene:all, z-score:scene:nonzero, physical+scale:0.3, none, or a JSON or YAML file"
 )
 SUFFIXES: Final = (".json", ".yaml", ".yml")
 """Of files; their content is a list as MLM's ``value_scaling``, or an object with ``values`` beside it."""
@@ -70,11 +70,13 @@ def _measured(kind: str, rest: list[str]) -> Operation:
     for detail in rest[1:]:
         if detail in {"band", "all"}:
             details["over"] = detail
+        elif detail == "nonzero":
+            details["nonzero"] = True
         else:
             pair = _numbers(detail)
             if len(pair) != 2:
                 raise ValueError(
-                    f"{kind}:{rest[0]} has {detail!r}: two percentiles such as 2,98, or all: {GRAMMAR}"
+                    f"{kind}:{rest[0]} has {detail!r}: two percentiles such as 2,98, all or nonzero: {GRAMMAR}"
                 )
             details["percentiles"] = pair
     return Operation(kind, statistics=rest[0], **details)  # type: ignore[arg-type]  # one of the two

@@ -41,7 +41,7 @@ def read_preprocessing(configuration: Mapping[str, Any]) -> Preprocessing:
     """Return what ``preprocessing`` says in transforms of values and in Spacing.
 
     Transforms that take their numbers from each picture become operations with the statistics of the scene. The
-    scaling is not known after a transform that has no counterpart (a histogram, statistics of what is not 0, a class
+    scaling is not known after a transform that has no counterpart (a histogram, a class
     that is not on the lists of `transforms`), and after an expression in place of a transform, a number or a flag.
     """
     preprocessing = configuration.get("preprocessing")
@@ -99,13 +99,12 @@ def _by_percentiles(name: str, transform: Mapping[str, Any], over: Literal["band
 
 
 def _normalised(transform: Mapping[str, Any], over: Literal["band", "all"]) -> Chain | None:
-    if _flag(transform, "nonzero"):
-        return None
+    nonzero = _flag(transform, "nonzero")
     given = transform.get("subtrahend"), transform.get("divisor")
     if given == (None, None):
-        return (Operation("z-score", statistics="scene", over=over),)
+        return (Operation("z-score", statistics="scene", over=over, nonzero=nonzero),)
     mean, std = map(_number, given)
-    return None if mean is None or std is None else (Operation("z-score", mean, std),)
+    return None if mean is None or std is None else (Operation("z-score", mean, std, nonzero=nonzero),)
 
 
 def _stretched(first: Operation | None, transform: Mapping[str, Any], names: tuple[str, str]) -> Chain | None:
@@ -122,7 +121,7 @@ def _stretched(first: Operation | None, transform: Mapping[str, Any], names: tup
 
 def _merged(operations: Chain) -> Chain:
     """Return operations with fixed numbers and no limits as the one z-score that they are together."""
-    if any(one.statistics != "fixed" or one.type.startswith("clip") for one in operations):
+    if any(one.statistics != "fixed" or one.nonzero or one.type.startswith("clip") for one in operations):
         return operations
     mean, std = 0.0, 1.0
     for one in operations:

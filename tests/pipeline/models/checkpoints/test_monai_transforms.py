@@ -53,14 +53,22 @@ def read(*transforms: Any) -> Preprocessing:
             {"_target_": "ToTensord", "keys": "image"},
         ],
         [RANGE, {**OF_SCENE, "subtrahend": 0.5, "divisor": 0.25}, {"_target_": "ToNumpyd", "keys": "image"}],
+        [{**OF_SCENE, "nonzero": True}, {**OF_SCENE, "channel_wise": True}],
+        [RANGE, {**OF_SCENE, "nonzero": True, "channel_wise": True}],
+        [{**OF_SCENE, "nonzero": True, "subtrahend": 90, "divisor": 40}, {**RANGE, "b_max": 2}],
     ],
-    ids=["D", "Dict", "nested", "label", "label-only", "no-values", "numbers"],
+    ids=["D", "Dict", "nested", "label", "label-only", "no-values", "numbers", "nonzero", "of-bands",
+         "nonzero-numbers"],
 )  # fmt: skip
 def test_what_is_followed_is_what_monai_does(transforms: list[dict[str, Any]]) -> None:
     image = np.random.default_rng(1).gamma(2.0, 60.0, (2, 12, 13)).astype(np.float32)
+    image[np.random.default_rng(2).random(image.shape) < 0.3] = 0
     parser = ConfigParser({"imports": ["$import torch", "$import numpy as np"], "it": composed(*transforms)})
     label = torch.from_numpy(image[:1] > 100).float()
-    expected = parser.get_parsed_content("it")({"image": torch.from_numpy(image), "label": label})["image"]
+    # a copy: MONAI writes into what it gets
+    expected = parser.get_parsed_content("it")({"image": torch.from_numpy(image.copy()), "label": label})[
+        "image"
+    ]
     found = read(*transforms)
     assert found.known
     assert found.scaling is not None

@@ -16,8 +16,14 @@ from monai.transforms import (
 )
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.models.checkpoints.monai.preprocessing import read_preprocessing
-from segment_tiles.pipeline.models.scaling.mlm import scaling_of_json
+from segment_tiles.pipeline.models.scaling.mlm import (
+    record_of,
+    scaling_json,
+    scaling_of_json,
+    scaling_of_record,
+)
 from segment_tiles.pipeline.models.scaling.scaler import Scaler
 from segment_tiles.pipeline.models.scaling.scaling import Scaling, z_score
 from segment_tiles.pipeline.models.scaling.text import parse_scaling
@@ -254,3 +260,31 @@ def test_physical_values_are_computed_in_float64_as_gdal_does() -> None:
     units = np.array(scaling.units).reshape(3, 2, 1, 1)
     expected = (values.astype(np.float64) * units[:, 0] + units[:, 1]).astype(np.float32)
     assert np.array_equal(seen(scaling, values), expected)
+
+
+@pytest.mark.parametrize("text", ["z-score:tile:nonzero", "z-score:tile:all:nonzero", "z-score:7,3:nonzero"])
+def test_zeros_are_not_measured_and_stay_zeros(text: str) -> None:
+    """Missing pixels are 0 too; a band of zeros stays as it is."""
+    entry = {"type": "z-score", "mean": 7.0, "stddev": 3.0, "nonzero": True}
+    own = {"type": "processing", "format": "segment-tiles", "expression": [entry]}
+    scaling = parse_scaling(text) if "tile" in text else scaling_of_json([own])
+    assert scaling_of_json(scaling_json(scaling)) == scaling == scaling_of_record(record_of(scaling))
+    assert not scaling.is_fixed_z_score
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, 90, (1, 3, 8, 9)).astype(np.float32)
+    values[rng.random(values.shape) < 0.4] = 0
+    values[0, 2] = 0
+    valid = rng.random((1, 8, 9)) > 0.2
+    seen = Scaler(scaling, 3, torch.device("cpu")).scaled(torch.from_numpy(values), torch.from_numpy(valid))
+    for band, found in zip(values[0], seen[0].numpy(), strict=True):
+        pool = values[0][:, valid[0]] if ":all" in text else band[valid[0]]
+        pool = pool[pool != 0].astype(np.float64)
+        mean, std = (pool.mean(), pool.std()) if pool.size and "tile" in text else (7, 3)
+        expected = np.where((band != 0) & valid[0], (band - mean) / std, 0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["min-max:tile:nonzero", "clip:tile:2,98:nonzero"])
+def test_only_a_z_score_leaves_zeros_out(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot leave out what is 0: z-score can"):
+        parse_scaling(text)
