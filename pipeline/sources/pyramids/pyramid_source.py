@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -16,7 +15,8 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.pipeline.sources.pyramids.pyramid import SAME_SIZE, Pyramid, PyramidFacts
-from segment_tiles.pipeline.sources.resampling.filters import TAPS_OF_FLOAT32, resampled, taps
+from segment_tiles.pipeline.sources.resampling.filters import resampled, taps
+from segment_tiles.pipeline.sources.resampling.pieces import PIECE, piece_bytes, piece_side
 from segment_tiles.pipeline.sources.validity import both, for_bands, marked, nodata_as, valid_pixels
 from segment_tiles.pipeline.sources.view import WHOLE, View
 
@@ -26,8 +26,6 @@ ENLARGED_AT_MOST: Final = 8
 """How many pixels of the result may lie along one of the source: more would show nothing, and cost its square."""
 SHRUNK_AT_MOST: Final = 1000
 """How many pixels of a Level may lie along one of the result: all are held together."""
-PIECE: Final = 512
-"""Source pixels along a side of what is resampled at once, and those around it: bounds the values in work."""
 
 
 class PyramidSource:
@@ -158,7 +156,7 @@ class PyramidSource:
         return values, None if valid.all() else valid
 
     def _pieces(self, window: Window) -> Iterator[Window]:
-        height, width = (_piece(factor) for factor in self._factor)
+        height, width = (piece_side(factor) for factor in self._factor)
         for row in range(window.row, window.row_stop, height):
             for column in range(window.column, window.column_stop, width):
                 yield Window(row, column, height, width).intersect(window)
@@ -196,7 +194,7 @@ class PyramidSource:
             decoded_bytes=int(np.ceil(decoded * max(1.0, factor[0]) * max(1.0, factor[1]))),
             levels=facts.levels,
             downsample=self.downsample,
-            work_bytes=0 if factor == (1.0, 1.0) else _work(len(self._bands), facts.dtype, factor),
+            work_bytes=0 if factor == (1.0, 1.0) else piece_bytes(len(self._bands), facts.dtype, factor),
         )
 
     def _georef(self) -> GeoRef:
@@ -210,25 +208,6 @@ class PyramidSource:
             unit="micrometer",
             full_resolution=(width, 0.0, x, 0.0, -height, 0.0 - y),
         )
-
-
-def _piece(factor: float) -> int:
-    """Return the pixels of the result along a side of what is made at once."""
-    return max(1, int(PIECE / max(1.0, factor)))
-
-
-def _work(bands: int, dtype: str, factor: tuple[float, float]) -> int:
-    """Return the bytes that a piece takes: all that its filter reaches, with what is missing of it, and its sums."""
-    item = np.dtype(dtype).itemsize
-    down, across = (_piece(one) for one in factor)
-    # the filter reaches as far as a pixel of the result on both sides
-    rows, columns = (
-        math.ceil((count + 1) * max(1.0, one)) + 2 for count, one in zip((down, across), factor, strict=True)
-    )
-    wide = (item > 2 and dtype != "float32") or max(factor) * 2 > TAPS_OF_FLOAT32
-    # as read, twice without what is missing, masks; taken, weighted and summed down, and then across
-    sums = 3 * (8 if wide else 4) * down * (columns + across)
-    return bands * (rows * columns * (3 * item + 4) + sums)
 
 
 def _strips(rows: NDArray[np.intp]) -> Iterator[slice]:
