@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,25 +33,31 @@ STRIP = 1000
 
 
 def write_discs(path: Path, height: int, width: int) -> None:
-    """Write the mask, strip by strip: 0 is background, 1 a disc, 2 its border."""
+    """Write the mask: 0 is background, 1 a disc, 2 its border; each strip is the first one, turned by some cells."""
+    strip = _strip(width)
     with rasterio.open(
         path, "w", driver="GTiff", height=height, width=width, count=1, dtype="uint8", nodata=255,
         tiled=True, blockxsize=512, blockysize=512, compress="deflate", bigtiff="if_safer",
         crs="EPSG:32632", transform=rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000),
     ) as raster:  # fmt: skip
-        shifts = np.random.default_rng(3).integers(-2, 3, (2, height // STEP, width // STEP))
-        for top in range(0, height, STRIP):
-            rows = np.arange(top, min(top + STRIP, height))[:, None]
-            distance = np.full((len(rows), width), np.inf, dtype=np.float32)
-            # the nearest middle of the cell of a pixel and of those around it
-            for down, right in itertools.product((-1, 0, 1), repeat=2):
-                row = np.clip(rows // STEP + down, 0, height // STEP - 1)
-                column = np.clip(np.arange(width) // STEP + right, 0, width // STEP - 1)
-                y = row * STEP + STEP // 2 + shifts[0][row, column]
-                x = column * STEP + STEP // 2 + shifts[1][row, column]
-                np.minimum(distance, np.hypot(rows - y, np.arange(width) - x), out=distance)
-            codes = np.where(distance <= SEED, 1, np.where(distance <= RIM, 2, 0)).astype(np.uint8)
-            raster.write(codes, 1, window=Window(0, top, width, len(rows)))
+        for number, top in enumerate(range(0, height, STRIP)):
+            rows = min(STRIP, height - top)
+            codes = np.roll(strip, number * 7 * STEP, axis=1)[:rows]
+            raster.write(codes, 1, window=Window(0, top, width, rows))
+
+
+def _strip(width: int) -> np.ndarray:
+    rows, columns = np.arange(STRIP)[:, None], np.arange(width)
+    shifts = np.random.default_rng(3).integers(-2, 3, (2, STRIP // STEP, width // STEP))
+    distance = np.full((STRIP, width), np.inf, dtype=np.float32)
+    # the nearest middle of the cell of a pixel and of those around it; no disc leaves its cell
+    for down, right in itertools.product((-1, 0, 1), repeat=2):
+        row = np.clip(rows // STEP + down, 0, STRIP // STEP - 1)
+        column = np.clip(columns // STEP + right, 0, width // STEP - 1)
+        y = row * STEP + STEP // 2 + shifts[0][row, column]
+        x = column * STEP + STEP // 2 + shifts[1][row, column]
+        np.minimum(distance, np.hypot(rows - y, columns - x), out=distance)
+    return np.where(distance <= SEED, 1, np.where(distance <= RIM, 2, 0)).astype(np.uint8)
 
 
 def reference(codes: np.ndarray) -> np.ndarray:
@@ -82,7 +89,7 @@ def measured(folder: Path, mask: Path, workers: int) -> dict[str, float]:
     started = time.monotonic()
     command = [PROGRAM, "polygonize", str(mask), "--quiet"]
     command += ["--objects", f"1:2:{REACH}", "--background", "0", "--workers", str(workers)]
-    for ending in ("objects.parquet", "labels.tif", "parquet"):
+    for ending in ("objects.parquet", "labels.tif"):
         command += ["--out", str(folder / f"discs.{ending}")]
     process = subprocess.Popen(command, env=environment(folder))
     peak, processor = 0, dict[int, float]()
@@ -104,10 +111,11 @@ def main() -> None:
         folder = Path(name)
         side = asked.side
         results: dict[str, object] = {"side": side, "workers": asked.workers}
+        mask = folder / "discs.tif"
         for height in (side // 4, side):
-            mask = folder / f"discs-{height}.tif"
             write_discs(mask, height, side)
             results[f"{height} rows"] = measured(folder, mask, asked.workers)
+            print(results, file=sys.stderr)
         with rasterio.open(folder / "discs.labels.tif") as labels:
             found = labels.read(1)
         results["objects"] = int(found.max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from segment_tiles.pipeline.errors import UsageError
@@ -53,6 +54,8 @@ class PolygonizeOptions:
     """A feature whose mean confidence, 0 to 1, is below is left out."""
     drops_edge: bool = False
     """True if features that touch the edge of the raster are left out."""
+    measure: Path | str | None = None
+    """Raster on the same grid whose values under objects are measured."""
     vector_tile: int = DEFAULT_VECTOR_TILE
     """Side of a vector tile in pixels: memory and parallelism, never the features."""
 

@@ -26,12 +26,13 @@ from segment_tiles.pipeline.outputs.stores.seals import (
 from segment_tiles.pipeline.vectors.files.parts import write_part
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.objects.attributes import ObjectAttributes
+from segment_tiles.pipeline.vectors.geometry.objects.values import Values
 from segment_tiles.pipeline.vectors.geometry.pieces import SeamPieces
 from segment_tiles.pipeline.vectors.tiling import VectorTile
 
 OF_THE_LOCK = {"lock", "holder.json"}
 """Files by which the process that works here keeps others out; it removes them itself."""
-RASTER_KEYS = {"raster", "raster_version"}
+RASTER_KEYS = {"raster", "raster_version", "measure_version"}
 """Settings that say which raster it is, and in which state."""
 _SIDES = ("top", "bottom", "left", "right")
 _CONTACTS = ("contact_pieces", "contact_identities")
@@ -46,7 +47,8 @@ class TileLedger:
         whole-<row>_<column>.arrow   features inside a tile
         seams-<row>_<column>.npz     what the sides of the tile look like
         pieces-<row>_<column>.arrow  geometries of the pieces at its seams
-        tile-<row>_<column>.json     says, when all three are written, what each must be
+        values-<row>_<column>.npz    values of another raster under these, if they are measured
+        tile-<row>_<column>.json     says, when all of these are written, what each must be
         joined-<row>_<column>.arrow  features across seams whose first pixel lies in the tile
         joined-<row>_<column>.json   says the same of these
         sieve.zarr, sieve.json       codes that a step changed; the same of its chunks
@@ -162,7 +164,12 @@ class TileLedger:
         return self.folder / f"pieces-{tile.name}.arrow"
 
     def finish_tile(
-        self, tile: VectorTile, whole: pa.RecordBatch, pieces: pa.RecordBatch, seams: SeamPieces
+        self,
+        tile: VectorTile,
+        whole: pa.RecordBatch,
+        pieces: pa.RecordBatch,
+        seams: SeamPieces,
+        values: Sequence[Values] = (),
     ) -> None:
         """Put the results of a tile into the ledger; what says that they are there comes last.
 
@@ -173,11 +180,13 @@ class TileLedger:
         """
         try:
             write_part(self.pieces(tile), pieces)
-            sides = io.BytesIO()
-            np.savez(sides, allow_pickle=False, **_arrays(seams))
-            write_whole(self._seams(tile), sides.getvalue(), waits=False)
+            write_whole(self._seams(tile), _bytes_of(_arrays(seams)), waits=False)
             write_part(self.whole(tile), whole)
-            self._seal(f"tile-{tile.name}", self.whole(tile), self._seams(tile), self.pieces(tile))
+            files = [self.whole(tile), self._seams(tile), self.pieces(tile)]
+            if values:
+                write_whole(self._values(tile), _bytes_of(_value_arrays(values)), waits=False)
+                files.append(self._values(tile))
+            self._seal(f"tile-{tile.name}", *files)
         except OSError as error:
             raise write_failed(self.whole(tile), error) from error
 
@@ -203,6 +212,15 @@ class TileLedger:
             contacts = {name: arrays[name] for name in _CONTACTS if name in arrays}
             return SeamPieces(arrays["labels"], attributes, *(arrays[side] for side in _SIDES), **contacts)
 
+    def read_values(self, tile: VectorTile) -> list[Values]:
+        """Return the values of each band under the pieces at the seams of a finished tile, by their labels less 1."""
+        with np.load(self._values(tile)) as arrays:
+            bands = len(arrays.files) // 2
+            return [Values(arrays[f"owners{n}"], arrays[f"values{n}"]) for n in range(bands)]
+
+    def _values(self, tile: VectorTile) -> Path:
+        return self.folder / f"values-{tile.name}.npz"
+
     def _seams(self, tile: VectorTile) -> Path:
         return self.folder / f"seams-{tile.name}.npz"
 
@@ -212,6 +230,17 @@ def _arrays(seams: SeamPieces) -> dict[str, Any]:
     columns = {name: getattr(seams.attributes, name) for name in _columns(kind)}
     names = (*_SIDES, *_CONTACTS) if kind is ObjectAttributes else _SIDES
     return {"labels": seams.labels, **columns, **{name: getattr(seams, name) for name in names}}
+
+
+def _value_arrays(bands: Sequence[Values]) -> dict[str, Any]:
+    owners = {f"owners{n}": band.owners for n, band in enumerate(bands)}
+    return owners | {f"values{n}": band.values for n, band in enumerate(bands)}
+
+
+def _bytes_of(arrays: Mapping[str, Any]) -> bytes:
+    found = io.BytesIO()
+    np.savez(found, allow_pickle=False, **arrays)
+    return found.getvalue()
 
 
 def _columns(kind: type[Attributes]) -> tuple[str, ...]:

@@ -20,6 +20,12 @@ from segment_tiles.pipeline.vectors.arrow_columns import (
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.features import FeatureBuilder
 from segment_tiles.pipeline.vectors.geometry.join import join_pieces
+from segment_tiles.pipeline.vectors.geometry.objects.values import (
+    Values,
+    statistics_of,
+    value_columns,
+    values_of_labels,
+)
 from segment_tiles.pipeline.vectors.geometry.pieces import tile_pieces
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
 from segment_tiles.pipeline.vectors.geometry.rings import Polygons
@@ -27,6 +33,7 @@ from segment_tiles.pipeline.vectors.join_tasks import JoinTask
 from segment_tiles.pipeline.vectors.objects.rules import feature_selection
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName
+from segment_tiles.pipeline.vectors.rasters.measured_raster import MeasuredRaster
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import class_codes
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
@@ -67,7 +74,11 @@ class TileWorker:
         ]
         self.tiling = VectorTiling(spec.height, spec.width, setup.options.vector_tile)
         self._ledger = TileLedger(setup.ledger)
-        self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact)
+        self._measured = (
+            None if setup.options.measure is None else MeasuredRaster(setup.options.measure, spec)
+        )
+        values = () if self._measured is None else value_columns(self._measured.bands)
+        self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact, values=values)
 
     def pixels_of(self, number: int) -> Window:
         """Return the pixels of the raster that tracing a tile reads: its own, and those beside it."""
@@ -78,23 +89,46 @@ class TileWorker:
         tile = self.tiling.numbered(number)
         pieces = tile_pieces(self._raster, tile.window, self._selection, self._options)
         geometries = self._with_right_angles(pieces.interior, pieces.interior_geometries)
-        whole = self._builder.rows(pieces.interior, geometries, tile.window)
+        bands = self._values(pieces.labels, tile.window)
+        inside = np.arange(len(pieces.interior))
+        own = [band.of(pieces.interior_labels - 1, inside) for band in bands]
+        statistics = statistics_of(own, len(inside)) if bands else None
+        whole = self._builder.rows(pieces.interior, geometries, tile.window, statistics)
+        kept = pieces.seams.labels.astype(np.int64) - 1
+        at_seams_values = [band.of(kept, kept) for band in bands]
         at_seams = pa.RecordBatch.from_pydict(
             {
                 "label": number_column(pieces.seams.labels, pa.int32()),
                 "geometry": bytes_column(shapely.to_wkb(pieces.seam_geometries), pa.large_binary()),
             }
         )
-        self._ledger.finish_tile(tile, whole, at_seams, pieces.seams)
+        self._ledger.finish_tile(tile, whole, at_seams, pieces.seams, at_seams_values)
         return number
 
     def join(self, task: JoinTask) -> int:
         """Join the features of one tile into the ledger; return its number."""
         geometries, features = self._read_pieces(task)
         joined = self._with_right_angles(task.attributes, self._joined(geometries, features))
-        rows = self._builder.rows(task.attributes, joined, self._raster.spec.window)
+        values = self._joined_values(task)
+        rows = self._builder.rows(task.attributes, joined, self._raster.spec.window, values)
         self._ledger.finish_joined(self.tiling.numbered(task.tile), rows)
         return task.tile
+
+    def _values(self, labels: NDArray[np.int32], window: Window) -> list[Values]:
+        """Return the values of each band under labels in a tile; none if nothing is measured."""
+        return [] if self._measured is None else values_of_labels(labels, *self._measured.read(window))
+
+    def _joined_values(self, task: JoinTask) -> NDArray[np.float64] | None:
+        """Return the statistics of values under the features of a task; None if nothing is measured."""
+        if self._measured is None:
+            return None
+        bands: list[list[Values]] = [[] for _ in range(self._measured.bands)]
+        for number, here in task.pieces_by_tile():
+            labels, order = task.piece_labels[here], np.argsort(task.piece_labels[here])
+            found = self._ledger.read_values(self.tiling.numbered(number))
+            for band, values in zip(bands, found, strict=True):
+                band.append(values.of(labels[order] - 1, task.piece_features[here][order]))
+        return statistics_of([Values.concatenate(band) for band in bands], len(task.attributes))
 
     def _joined(self, geometries: Polygons, features: NDArray[np.int64]) -> Polygons:
         """Return the geometry of each feature from those of its pieces."""
@@ -125,5 +159,7 @@ class TileWorker:
         return np.concatenate(geometries), np.concatenate(features)
 
     def close(self) -> None:
-        """Close the raster."""
+        """Close the rasters."""
         self._raster.close()
+        if self._measured is not None:
+            self._measured.close()

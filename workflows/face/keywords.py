@@ -113,6 +113,7 @@ class PolygonizeKeywords(PolygonKeywords, total=False):
     out: Required[PathText | Sequence[PathText]]
     format: str | Sequence[str] | None
     band: int | None
+    measure: PathText | None
     vector_tile: int
     workers: int
     level_scale: float

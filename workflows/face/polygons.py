@@ -53,6 +53,8 @@ def polygonize(
         an object reaches from its middle, and how much the distance falls between two, in pixels.
     max_area, min_confidence, edge
         Larger polygons, less sure ones, and with ``edge="drop"`` those at the edge of the raster are left out.
+    measure
+        Raster on the same grid whose bands are measured under each object.
     vector_tile, workers
         Side in pixels of what is worked on at once, and processes; neither changes the polygons.
     level_scale

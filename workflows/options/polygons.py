@@ -220,6 +220,12 @@ class PolygonizeConfig(MapSettings):
     band: int | None = option(
         "Band of classes, from 1, in a raster of several bands.", default=None, metavar="N"
     )
+    measure: str | None = option(
+        "Raster on the grid of RASTER whose bands are measured under each object: mean, standard deviation, quantiles.",
+        default=None,
+        metavar="SOURCE",
+        repr=False,
+    )  # not in repr: it may hold secrets
     vector_tile: int = option(
         "Side of the tiles worked on; changes memory, never the features.",
         default=DEFAULT_VECTOR_TILE,

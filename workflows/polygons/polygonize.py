@@ -21,7 +21,7 @@ from segment_tiles.pipeline.outputs.finished_file import make_output_folder
 from segment_tiles.pipeline.sources.versions.version import KnownVersion, Version, known_version
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, layer_names
 from segment_tiles.pipeline.vectors.files.layer import Layer
-from segment_tiles.pipeline.vectors.files.object_columns import object_numbers
+from segment_tiles.pipeline.vectors.files.object_columns import object_numbers, values_of_parts
 from segment_tiles.pipeline.vectors.files.parts import MergedParts, read_part_columns
 from segment_tiles.pipeline.vectors.geometry.measure import measure_of
 from segment_tiles.pipeline.vectors.objects.rules import check_objects
@@ -67,6 +67,7 @@ _ADDED: Final[dict[str, object]] = {
     "maximum_area": None,
     "minimum_confidence": 0.0,
     "drops_edge": False,
+    "measure": None,
 }
 """Options that earlier versions did not know, as they were in effect."""
 
@@ -147,7 +148,26 @@ def _checked_spec(raster: RasterName, options: PolygonizeOptions) -> ClassRaster
         spec = opened.spec
     check_request(spec, options)
     check_objects(spec, options)
+    if options.measure is not None:
+        check_measured(spec, options)
     return spec
+
+
+def check_measured(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
+    """Refuse a raster to be measured that does not fit the class raster, or no objects to measure it under.
+
+    Raises
+    ------
+    VectorError, UsageError
+        Naming it, and what does not fit.
+    """
+    from segment_tiles.pipeline.vectors.rasters.measured_raster import MeasuredRaster  # noqa: PLC0415
+
+    assert options.measure is not None
+    if not options.objects:
+        msg = f"--measure {shown_name(str(options.measure))} is of objects, and no class has any; name one by --objects"
+        raise UsageError(msg)
+    MeasuredRaster(options.measure, spec).close()
 
 
 def _tiles_beside(first: Path) -> Path:
@@ -210,15 +230,22 @@ def _require_one_version(known: KnownVersion, ledger: TileLedger) -> None:
 
 def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) -> dict[str, object]:
     """Return what the tiles depend on: the same settings may go on with the same tiles."""
-    values = json.loads(json_text(asdict(options), indent=None))
+    values = json.loads(json_text(asdict(replace(options, measure=None)), indent=None))
     del values["mask"]  # what is polygonised of a raster, this or that, is not the user's choice
     if not options.reclass:
         del values["reclass"]  # tiles of earlier versions, which knew none, are gone on with
     for name, usual in _ADDED.items():
         if values[name] == usual:
             del values[name]
-    name = str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster)
-    return {"raster": name, "raster_version": version, **values}
+    if options.measure is not None:
+        values["measure"] = _named(options.measure)
+        values["measure_version"] = known_version(str(options.measure), overviews=False).before
+    return {"raster": _named(raster), "raster_version": version, **values}
+
+
+def _named(raster: RasterName) -> str:
+    """Return the name of a raster as the ledger keeps it: without secrets."""
+    return str(raster.resolve()) if isinstance(raster, Path) else shown_name(raster)
 
 
 def _layer(
@@ -243,6 +270,7 @@ def _layer(
         has_multiple,
         level_scale,
         objects=objects,
+        values=values_of_parts(parts),
         object_pixels=None if found is None else found.pixels,
     )
     if not spec.masks:

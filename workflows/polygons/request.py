@@ -63,7 +63,9 @@ def amounts_in_pixels(config: PolygonizeConfig) -> PolygonizeOptions:
     targets = () if config.reclass is None else read_targets(config.reclass)
     with closing(open_class_raster(raster_name(config.raster), band=config.band, reclass=targets)) as opened:
         spec = opened.spec
-    return replace(options_in_pixels(config, spec, config.vector_tile, config.band), reclass=targets)
+    made = options_in_pixels(config, spec, config.vector_tile, config.band)
+    measure = None if config.measure is None else raster_name(config.measure)
+    return replace(made, reclass=targets, measure=measure)
 
 
 def options_in_pixels(

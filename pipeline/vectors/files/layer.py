@@ -47,6 +47,8 @@ class Layer:
     """The same, a layer for each class, if classes may overlap: for formats that hold several layers."""
     objects: ObjectNumbers | None = None
     """Numbers of the objects, in a request for some."""
+    values: tuple[str, ...] = ()
+    """Columns of values under objects."""
     object_pixels: ObjectPixels | None = None
     """Which object each pixel belongs to, in such a request."""
 
@@ -65,7 +67,7 @@ class Layer:
             ("confidence", pa.float64()),
             ("touches_edge", pa.bool_()),
             ("touches_nodata", pa.bool_()),
-            *([] if self.objects is None else object_fields(self.measure)),
+            *([] if self.objects is None else object_fields(self.measure, self.values)),
             ("geometry", pa.binary()),
         ])  # fmt: skip
 
@@ -90,7 +92,7 @@ class Layer:
             ids, rows["code"], names.take(index), colors.take(index), rows["pixels"], rows["area"],
             *(rows["planar_area"] for _ in self._planar), rows["perimeter"], rows["confidence"],
             rows["touches_edge"], rows["touches_nodata"],
-            *([] if self.objects is None else object_columns(rows, self.objects)), _geometry_column(rows),
+            *([] if self.objects is None else object_columns(rows, self.objects, self.values)), _geometry_column(rows),
         ]  # fmt: skip
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 

@@ -71,6 +71,7 @@ def _object_measurements(layer: Layer, rows: pa.RecordBatch) -> list[dict[str, f
         "orientation": ("Orientation °", 1.0), "eccentricity": ("Eccentricity", 1.0),
         "solidity": ("Solidity", 1.0), "neighbours": ("Touching neighbours", 1.0),
     }  # fmt: skip
+    names |= {name: (name, 1.0) for name in layer.values}
     numbers = layer.objects.of(numbers_of(rows["identity"])).tolist()
     columns = [(name, factor, rows[column].to_pylist()) for column, (name, factor) in names.items()]
     return [

@@ -52,13 +52,21 @@ class FeatureBuilder:
     """How to measure."""
     exact: bool
     """True where areas are pixel counts times the area of a pixel."""
+    values: tuple[str, ...] = ()
+    """Columns of values under objects that are measured."""
 
     @classmethod
-    def of(cls, spec: ClassRasterSpec, *, exact: bool) -> FeatureBuilder:
+    def of(cls, spec: ClassRasterSpec, *, exact: bool, values: tuple[str, ...] = ()) -> FeatureBuilder:
         """Return the builder for a raster."""
-        return cls(spec, measure_of(spec.georef), exact)
+        return cls(spec, measure_of(spec.georef), exact, values)
 
-    def rows(self, attributes: Attributes, geometries: Polygons, window: Window) -> pa.RecordBatch:
+    def rows(
+        self,
+        attributes: Attributes,
+        geometries: Polygons,
+        window: Window,
+        values: NDArray[np.float64] | None = None,
+    ) -> pa.RecordBatch:
         """Return one row for each feature, in Hilbert order, geometries as WKB in world coordinates.
 
         Parameters
@@ -69,6 +77,8 @@ class FeatureBuilder:
             In pixels of the window.
         window : Window
             Where in the raster.
+        values : array features x columns, optional
+            Of `values`.
         """
         hilbert, key = self._hilbert(geometries, window), stable_keys(attributes, self.spec)
         order = np.lexsort((key, hilbert))
@@ -88,6 +98,9 @@ class FeatureBuilder:
             schema, georef = OBJECT_SCHEMA, self.spec.georef
             extents = _extents(geometries[order])
             columns += shape_columns(attributes, world, sizes.areas, extents, georef, self.measure)
+        if values is not None:
+            schema = pa.schema([*schema, *((name, pa.float64()) for name in self.values)])
+            columns += list(values[order].T)
         arrays = [_column(values, field.type) for values, field in zip(columns, schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

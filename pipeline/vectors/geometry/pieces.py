@@ -68,6 +68,10 @@ class TilePieces:
     """Pieces that may go on in a neighbouring tile."""
     seam_geometries: Polygons
     """Their geometries, in pixels of the raster, in the order of ``seams.labels``."""
+    labels: NDArray[np.int32]
+    """Of all these, rows x columns; 0 where none is."""
+    interior_labels: NDArray[np.int64]
+    """Label of each interior feature."""
 
 
 def tile_pieces(
@@ -100,7 +104,8 @@ def tile_pieces(
     if isinstance(attributes, ObjectAttributes):
         seams = _with_contacts(seams, found.contacts, attributes.identities, on_seam)
     at_seams = _moved(geometries[on_seam], window)
-    return TilePieces(attributes.take(interior), geometries[interior], seams, at_seams)
+    inside = np.flatnonzero(interior) + 1
+    return TilePieces(attributes.take(interior), geometries[interior], seams, at_seams, labels, inside)
 
 
 class _Found(NamedTuple):

@@ -1,0 +1,98 @@
+"""A raster whose values under objects are measured: on the grid of the class raster, read window by window."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from segment_tiles.pipeline.errors import ReadFailedError, VectorError, one_line
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
+
+APART: Final = 1e-3
+"""Pixels that the corners of two grids may be apart: what rounding of coordinates makes."""
+
+
+class MeasuredRaster:
+    """Any raster of numbers that GDAL reads.
+
+    Raises
+    ------
+    VectorError
+        If it cannot be opened, its values are complex, or it lies on another grid than the class raster.
+    """
+
+    def __init__(self, name: RasterName, spec: ClassRasterSpec) -> None:
+        self._shown = shown_name(str(name))
+        try:
+            self._dataset = rasterio.open(str(name))
+        except RasterioError as error:
+            msg = f"--measure {self._shown} cannot be read: {one_line(error)}; give a raster"
+            raise VectorError(msg) from error
+        self.bands: int = self._dataset.count
+        try:
+            self._check(spec)
+        except VectorError:
+            self._dataset.close()
+            raise
+
+    def _check(self, spec: ClassRasterSpec) -> None:
+        dataset = self._dataset
+        if self.bands == 0 or any(np.dtype(dtype).kind not in "uif" for dtype in dataset.dtypes):
+            msg = f"--measure {self._shown} has bands of {', '.join(dataset.dtypes) or 'nothing'}; numbers are needed"
+            raise VectorError(msg)
+        if (dataset.height, dataset.width) != (spec.height, spec.width):
+            msg = (
+                f"--measure {self._shown} has {dataset.height} x {dataset.width} pixels, the class map {spec.height} x "
+                f"{spec.width}; give a raster on the grid of the map"
+            )
+            raise VectorError(msg)
+        is_placed = spec.georef != GeoRef.of_pixels() and not dataset.transform.is_identity
+        if is_placed and self._apart(spec) > APART:
+            msg = (
+                f"--measure {self._shown} lies elsewhere than the class map, by {self._apart(spec):.3g} pixels; give a "
+                "raster on the grid of the map"
+            )
+            raise VectorError(msg)
+        crs = spec.georef.crs
+        if (
+            crs is not None
+            and dataset.crs is not None
+            and rasterio.crs.CRS.from_wkt(crs.to_wkt()) != dataset.crs
+        ):
+            msg = f"--measure {self._shown} has another CRS than the class map, {crs.name}; give one on its grid"
+            raise VectorError(msg)
+
+    def _apart(self, spec: ClassRasterSpec) -> float:
+        """Return how far corners of both grids are apart, in pixels of the class raster."""
+        back = ~spec.georef.affine * self._dataset.transform
+        corners = [(x, y) for x in (0, spec.width) for y in (0, spec.height)]
+        return max(float(np.hypot(*np.subtract(back @ corner, corner))) for corner in corners)
+
+    def read(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return values and which of them are any, bands x rows x columns.
+
+        Raises
+        ------
+        ReadFailedError
+            If GDAL cannot read.
+        """
+        box = RasterioWindow(window.column, window.row, window.width, window.height)
+        try:
+            values = self._dataset.read(window=box).astype(np.float64)
+            valid = self._dataset.read_masks(window=box) > 0
+        except RasterioError as error:
+            msg = f"reading rows {window.row} to {window.row_stop} of {self._shown} failed: {one_line(error)}"
+            raise ReadFailedError(msg) from error
+        return values, valid & np.isfinite(values)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
