@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from segment_tiles.pipeline.errors import UsageError
@@ -58,6 +58,17 @@ class ObjectRule:
     def is_separated(self) -> bool:
         """Whether pixels go to the nearest seed."""
         return self.border is not None or self.split_by is not None
+
+    def scaled(self, factor: float) -> ObjectRule:
+        """Return the same rule for a map whose pixels are so many times smaller.
+
+        >>> ObjectRule("crown", "gap", 3).scaled(2.0).reach, ObjectRule("crown", "gap", 3).scaled(0.1).reach
+        (6, 1)
+        """
+        if not self.is_separated or factor == 1:
+            return self
+        reach = min(max(1, round(self.reach * factor)), LARGEST_REACH)
+        return replace(self, reach=reach, depth=self.depth * factor)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a model package says of the class, as plain JSON values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,7 +88,12 @@ class Scene:
     @property
     def classes(self) -> ClassTable:
         """Classes of the result."""
-        return self.decided if self.reclass is None else self.reclass.table_after(self.decided)
+        table = self.decided if self.reclass is None else self.reclass.table_after(self.decided)
+        if not table.objects:
+            return table
+        # a rule of the model counts its pixels, which the result may have made finer or coarser
+        factor = math.sqrt(self.spec.georef.pixel_area / self.grid_spec.georef.pixel_area)
+        return replace(table, objects=tuple(rule.scaled(factor) for rule in table.objects))
 
     @property
     def result(self) -> Cut:

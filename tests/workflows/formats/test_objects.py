@@ -83,6 +83,17 @@ def test_a_run_has_the_objects_of_its_model(finished: Path, tmp_path: Path) -> N
     )
 
 
+def test_the_reach_follows_the_pixels_of_the_map(
+    blob_scene: Path, object_model: Path, quiet: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "finer"
+    segment(asked(blob_scene, object_model, out, resolution=4.0), quiet)  # of a source of 2 m
+    stored = json.loads((out / "classes.zarr" / "zarr.json").read_text())["attributes"]["segment_tiles"]
+    assert stored["objects"] == {"nucleus": {"border": "nucleus border", "reach": 6}}
+    made = (out / "polygons.parquet").read_bytes()
+    assert made == polygonized(out, tmp_path / "a.parquet", objects="nucleus:nucleus border:6")
+
+
 def test_a_reclass_takes_the_rules_with_it(finished: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed.yaml"
     renamed.write_text("crown: nucleus\ngap: nucleus border\n")
