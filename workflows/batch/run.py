@@ -190,15 +190,19 @@ def run_jobs(
             JobStream(run, listener, start, end, asked, executor.capacity).run(jobs)
     finally:
         if results is not None:
-            for note in write_results(results, title, outcomes, layers):
+            notes, outcomes[:] = write_results(results, title, outcomes, layers)
+            for note in notes:
                 listener.warn(note)
     return tuple(outcomes)
 
 
 def write_results(
     results: Path, title: str, outcomes: Sequence[JobOutcome], layers: Layers = NONE
-) -> list[str]:
-    """Write the table of jobs, the layers over them and the collection; return what the user should know."""
+) -> tuple[list[str], tuple[JobOutcome, ...]]:
+    """Write the table of jobs, the layers over them and the collection; return what the user should know.
+
+    And what became of the jobs: one whose results are found to be damaged has failed.
+    """
     make_output_folder(results)
     write_table(results, outcomes)
     notes: list[str] = []
@@ -206,10 +210,14 @@ def write_results(
         if layers.files:
             from segment_tiles.workflows.batch.layers.write import write_layers  # noqa: PLC0415 - brings geopandas
 
-            notes += write_layers(layers, outcomes)
+            said, found = write_layers(layers, outcomes)
+            notes += said
+            if any(now.state != before.state for now, before in zip(found, outcomes, strict=True)):
+                write_table(results, found)
+            outcomes = found
     finally:
         notes += write_collection(results, title, outcomes, layers.files)
-    return notes
+    return notes, tuple(outcomes)
 
 
 def run_job(job: Job, listener: Listener, executor: SharedExecutor, way: Way) -> JobOutcome:

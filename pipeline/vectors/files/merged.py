@@ -27,6 +27,25 @@ SCENE: Final = "scene"
 _LAST: Final = ("geometry", "bbox")
 
 
+class DamagedSceneError(VectorError):
+    """The polygons of one scene cannot be read; those of the others can be merged.
+
+    Parameters
+    ----------
+    name
+        Of the scene.
+    file, error
+        What cannot be read, and why.
+    """
+
+    def __init__(self, name: str, file: Path, error: Exception) -> None:
+        super().__init__(f"{file} cannot be read as GeoParquet: {one_line(error)}; make it again with export")
+        self.name = name
+
+
+UNREADABLE: Final[tuple[type[Exception], ...]] = (OSError, ValueError, KeyError, TypeError, pa.ArrowException)
+
+
 @dataclass(slots=True)
 class Merged:
     """What a merged file holds."""
@@ -67,8 +86,10 @@ def write_merged(path: Path, scenes: Sequence[tuple[str, Path]], crs: CRS | None
 
     Raises
     ------
+    DamagedSceneError
+        If a file cannot be read.
     VectorError
-        If a file cannot be read, or a feature or all of a scene have no position in the CRS.
+        If a feature or all of a scene have no position in the CRS.
     """
     files = [_Scene.of(name, file) for name, file in scenes]
     target = crs if crs is not None else (files[0].crs if files else None)
@@ -107,16 +128,18 @@ class _Scene:
             schema = metadata.schema.to_arrow_schema()
             column = json.loads(metadata.metadata[b"geo"])["columns"]["geometry"]
             crs = None if column["crs"] is None else CRS.from_json_dict(column["crs"])
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            msg = f"{file} cannot be read as GeoParquet: {one_line(error)}; make it again with export"
-            raise VectorError(msg) from error
+        except UNREADABLE as error:
+            raise DamagedSceneError(name, file, error) from error
         return cls(name, file, schema.remove_metadata(), crs, "MultiPolygon" in column["geometry_types"])
 
     def tables(self, target: CRS | None) -> Iterator[pa.Table]:
         """Yield row groups in a CRS, with the column of the scene."""
         with pq.ParquetFile(self.file) as file:
             for number in range(file.num_row_groups):
-                table = file.read_row_group(number)
+                try:
+                    table = file.read_row_group(number)
+                except UNREADABLE as error:
+                    raise DamagedSceneError(self.name, self.file, error) from error
                 if target is not None and self.crs is not None and self.crs != target:
                     table = _moved(table, self.crs, target, self.name)
                 names = pa.DictionaryArray.from_arrays(

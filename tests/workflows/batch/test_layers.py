@@ -24,7 +24,11 @@ from pyproj import Transformer
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError, VectorError
 from segment_tiles.pipeline.vectors.files.merged import write_merged
+from segment_tiles.workflows.batch.jobs import list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+from segment_tiles.workflows.batch.layers.wanted import Layers
+from segment_tiles.workflows.batch.layers.write import write_layers
+from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.planning import check_jobs
 
 UTM, NEXT = "EPSG:32633", "EPSG:32634"
@@ -105,6 +109,33 @@ def test_one_file_has_the_features_of_all_scenes(jobs: Callable[..., Path], tmp_
     before = (results / "all.parquet").read_bytes()
     assert batch(tmp_path / "jobs.yaml") == 0
     assert (results / "all.parquet").read_bytes() == before
+
+
+def test_damaged_results_of_one_scene_stop_no_other(
+    jobs: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, results = jobs(merged="all.parquet", footprints="outlines.gpkg"), tmp_path / "jobs-results"
+    assert batch(path) == 0
+    file = results / "b/polygons.parquet"
+    file.write_bytes(file.read_bytes()[:-40] + b"x" * 40)
+    capsys.readouterr()
+    assert batch(path) == 1
+    assert "jobs-results/b" in capsys.readouterr().err
+    assert set(geopandas.read_parquet(results / "all.parquet")["scene"]) == {"jobs-results/a"}
+    outlines = geopandas.read_file(results / "outlines.gpkg")
+    assert outlines["status"][1] == "failed"
+    assert "polygons.parquet" in outlines["error"][1]
+    assert [outline is None or outline.is_empty for outline in outlines.geometry] == [False, True]
+    assert "failed" in (results / "jobs.csv").read_text().splitlines()[2]
+    # a store that is found to be damaged when all scenes are done
+    store = results / "b/classes.zarr/zarr.json"
+    store.write_text(store.read_text()[:-40])
+    done = [JobOutcome(job, "done") for job in list_jobs(read_jobs_file(path))]
+    _, outcomes = write_layers(Layers(footprints=results / "outlines.gpkg"), done)
+    assert [outcome.state for outcome in outcomes] == ["done", "failed"]
+    assert "classes.zarr" in str(outcomes[1].error)
+    again = geopandas.read_file(results / "outlines.gpkg")
+    assert [outline is None or outline.is_empty for outline in again.geometry] == [False, True]
 
 
 @pytest.mark.parametrize("target", ["EPSG:3035", "EPSG:4326"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,15 @@ from segment_tiles.pipeline.outputs.finished_file import finished_file, make_out
 from segment_tiles.pipeline.outputs.footprint import footprint
 from segment_tiles.pipeline.outputs.qgis_style import polygon_style, remove_style, write_style
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_georef
-from segment_tiles.pipeline.vectors.files.merged import write_merged
+from segment_tiles.pipeline.vectors.files.merged import DamagedSceneError, write_merged
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.layers.wanted import POLYGONS, Layers
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.table import class_columns
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.results.formats.table import format_of
+
+log = logging.getLogger(__name__)
 
 WGS84 = "EPSG:4326"
 """CRS of footprints, wherever the scenes lie."""
@@ -31,24 +35,56 @@ DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
 """Of GDAL, by the ending of the footprints; of others it would choose one itself."""
 
 
-def write_layers(layers: Layers, outcomes: Sequence[JobOutcome]) -> list[str]:
-    """Write what is asked for; return what the user should know.
+def write_layers(layers: Layers, outcomes: Sequence[JobOutcome]) -> tuple[list[str], tuple[JobOutcome, ...]]:
+    """Write what is asked for; return what the user should know, and the outcomes.
+
+    A scene whose results are damaged is left out, and has failed.
 
     Raises
     ------
     WriteFailedError
         If the disk is full or read-only.
     VectorError
-        If the polygons of a scene cannot be read, or have no position in the CRS.
+        If the polygons of a scene have no position in the CRS.
     """
     notes: list[str] = []
     for path in layers.files:
         make_output_folder(path.parent)
-    if layers.merged is not None:
-        notes += _write_merged(layers.merged, layers, outcomes)
+    outlines: dict[str, Any] = {}
     if layers.footprints is not None:
-        _write_footprints(layers.footprints, outcomes)
-    return notes
+        outcomes, outlines = _outlined(outcomes)
+    if layers.merged is not None:
+        while True:
+            try:
+                notes += _write_merged(layers.merged, layers, outcomes)
+                break
+            except DamagedSceneError as error:
+                outcomes = _failed(outcomes, error.name, error)
+    if layers.footprints is not None:
+        _write_footprints(layers.footprints, outcomes, outlines)
+    return notes, tuple(outcomes)
+
+
+def _failed(outcomes: Sequence[JobOutcome], name: str, error: Exception) -> tuple[JobOutcome, ...]:
+    """Return outcomes of which that of one job is failed: what it left is damaged."""
+    log.error("the results of %s are damaged: %s", name, one_line(error))
+    return tuple(
+        replace(outcome, state="failed", error=one_line(error), report=None)
+        if outcome.job.name == name
+        else outcome
+        for outcome in outcomes
+    )
+
+
+def _outlined(outcomes: Sequence[JobOutcome]) -> tuple[Sequence[JobOutcome], dict[str, Any]]:
+    """Return outcomes, and the outlines of those whose store can be read; of the others that they failed."""
+    found: dict[str, Any] = {}
+    for outcome in tuple(outcomes):
+        try:
+            found[outcome.job.name] = _outline(outcome)
+        except SegmentTilesError as error:
+            outcomes = _failed(outcomes, outcome.job.name, error)
+    return outcomes, found
 
 
 def _write_merged(path: Path, layers: Layers, outcomes: Sequence[JobOutcome]) -> list[str]:
@@ -87,10 +123,10 @@ def _remove_earlier(path: Path) -> None:
     remove_style(path, polygon_style(()))
 
 
-def _write_footprints(path: Path, outcomes: Sequence[JobOutcome]) -> None:
+def _write_footprints(path: Path, outcomes: Sequence[JobOutcome], found: Mapping[str, Any]) -> None:
     """Write a row for each scene; one that is not finished has no outline."""
     rows = pd.DataFrame([_row(outcome) for outcome in outcomes]).convert_dtypes()
-    outlines = [_outline(outcome) for outcome in outcomes]
+    outlines = [None if outcome.has_failed else found[outcome.job.name] for outcome in outcomes]
     frame = geopandas.GeoDataFrame(rows, geometry=geopandas.GeoSeries(outlines, crs=WGS84), crs=WGS84)
     with finished_file(path) as partial:
         ending = path.suffix.lower()
@@ -120,10 +156,7 @@ def _outline(outcome: JobOutcome) -> Any:
     store = OutputDirectory(outcome.job.config.out).store
     if outcome.state not in {"done", "skipped"} or not store.is_dir():
         return None
-    try:
-        group = open_store(store)
-        shape = array_of(group, "classes").shape
-        found = footprint(read_georef(group), (shape[0], shape[1])) if len(shape) == 2 else None
-    except SegmentTilesError as error:
-        raise type(error)(f"{outcome.job.name}: {one_line(error)}") from error
+    group = open_store(store)
+    shape = array_of(group, "classes").shape
+    found = footprint(read_georef(group), (shape[0], shape[1])) if len(shape) == 2 else None
     return None if found is None else shapely.geometry.shape(found[0])
