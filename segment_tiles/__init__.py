@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from segment_tiles.workflows.face.segment import PlannedRun, plan, segment
     from segment_tiles.workflows.face.training import evaluate, train
     from segment_tiles.workflows.polygons.report import PolygonizeReport
-    from segment_tiles.workflows.training.train import TrainingReport
+    from segment_tiles.workflows.training.report import TrainingReport
 
     __version__: str
 
@@ -92,7 +92,7 @@ _HOMES = {
     "segment_tiles.workflows.face.segment": ("PlannedRun", "plan", "segment"),
     "segment_tiles.workflows.face.training": ("evaluate", "train"),
     "segment_tiles.workflows.polygons.report": ("PolygonizeReport",),
-    "segment_tiles.workflows.training.train": ("TrainingReport",),
+    "segment_tiles.workflows.training.report": ("TrainingReport",),
 }
 """Module -> public names that live in it; errors and warnings live in `segment_tiles.pipeline.errors`."""
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
-    from segment_tiles.workflows.training.train import TrainingReport
+    from segment_tiles.workflows.training.report import TrainingReport
 
 
 class ConsoleProgress:

@@ -147,3 +147,4 @@ class TrainKeywords(TypedDict, total=False):
     pretrained: bool
     leave_out: str | None
     each_scene_left_out: bool
+    seeds: int

@@ -11,7 +11,7 @@ from segment_tiles.workflows.options.evaluation import evaluate_config_from
 from segment_tiles.workflows.options.training import train_config_from
 
 if TYPE_CHECKING:
-    from segment_tiles.workflows.training.train import TrainingReport
+    from segment_tiles.workflows.training.report import TrainingReport
 
 
 def train(
@@ -41,6 +41,8 @@ def train(
         Scene that is scored and never trained on.
     each_scene_left_out
         Also train without each scene in turn; the scores go into the model.
+    seeds
+        Train so often, each time from another seed; mean and spread of the scores go into the model.
 
     Returns
     -------

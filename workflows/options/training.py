@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.declare import argument, chosen, option, options_of
 from segment_tiles.workflows.options.keywords import values_of
 from segment_tiles.workflows.options.parsers import parse_device
+
+MOST_SEEDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,23 @@ class TrainConfig:
     pretrained: bool = option(
         "Start from timm's ImageNet weights, downloaded if they are not there.", default=False
     )
-    leave_out: str | None = option("Score this scene and never train on it.", default=None, metavar="SCENE")
-    each_scene_left_out: bool = option(
-        "Also train without each scene in turn; scores go into the model.", default=False
+    leave_out: str | None = option(
+        "Score this scene or fold and never train on it.", default=None, metavar="SCENE"
     )
+    each_scene_left_out: bool = option(
+        "Also train without each scene or fold in turn; scores go into the model.",
+        default=False,
+    )
+    seeds: int = option(
+        "Train so often, each time from another seed; the model is the first, mean and spread go into it.",
+        default=1,
+        minimum=1,
+    )
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            msg = f"--seeds is {self.seeds}; it must be from 1 to {MOST_SEEDS}"
+            raise UsageError(msg)
 
 
 def train_config_from(**options: Any) -> TrainConfig:

@@ -22,6 +22,11 @@ def left_out_folder(out: Path, scene: str) -> Path:
     return out / f"left-out-{scene}"
 
 
+def seed_folder(out: Path, seed: int) -> Path:
+    """Return the folder of the training from another seed."""
+    return out / f"seed-{seed}"
+
+
 @contextmanager
 def held_for_training(out: Path, *, is_first: bool) -> Iterator[None]:
     """Keep other trainings out of a folder; folders that were made and stay empty are removed again.
@@ -74,10 +79,11 @@ def check_folder(out: Path, *, resume: bool, restart: bool) -> None:
 
 
 def forget_training(out: Path) -> None:
-    """Remove checkpoint and report of an earlier training, and of those that left scenes out.
+    """Remove checkpoint and report of an earlier training, and of those from other seeds and without some scenes.
 
     The model package stays until the new one replaces it.
     """
-    for folder in (out, *out.glob(left_out_folder(Path(), "*").name)):
+    further = (*out.glob(left_out_folder(Path(), "*").name), *out.glob("seed-*"))
+    for folder in (out, *further):
         for name in (CHECKPOINT_NAME, REPORT_FILE):
             remove(folder / name)

@@ -164,10 +164,14 @@ def _recipe(settings: TrainingSettings) -> dict[str, Any]:
     return asked.model_dump(mode="json", exclude_defaults=True)
 
 
-def add_left_out_scores(folder: Path, left_out: Mapping[str, Any]) -> None:
-    """Write the package again with the scores of the scenes that were left out in turn."""
+def add_left_out_scores(folder: Path, left_out: Mapping[str, Any], spread: Mapping[str, Any]) -> None:
+    """Write the package again with the scores of scenes that were left out in turn, and mean and spread."""
     manifest = load_manifest(folder)
-    scores = dict(manifest.extra["scores"]) | {"scene left out of training": dict(left_out)}
+    scores = dict(manifest.extra["scores"])
+    if left_out:
+        scores["scene left out of training"] = dict(left_out)
+    if spread:
+        scores["mean and spread"] = dict(spread)
     extra = dict(manifest.extra) | {"scores": scores}
     weights = load_network(folder, manifest).state_dict()
     save_model_package(folder, replace(manifest, extra=extra), weights, half=True)

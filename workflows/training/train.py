@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from segment_tiles.pipeline.durable import make_folder, remove_leftovers, write_whole
+from segment_tiles.pipeline.durable import make_folder, remove_leftovers
 from segment_tiles.pipeline.errors import TrainingError
-from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.learning.data.opening import open_scenes
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import survey_scenes
@@ -35,6 +33,7 @@ from segment_tiles.workflows.training.folder import (
     forget_training,
     held_for_training,
     left_out_folder,
+    seed_folder,
 )
 from segment_tiles.workflows.training.learning_sources import KnownSources, sources_of_training
 from segment_tiles.workflows.training.notes import notes_on, notes_on_objects
@@ -45,6 +44,8 @@ from segment_tiles.workflows.training.package import (
     TrainingProgress,
     add_left_out_scores,
 )
+from segment_tiles.workflows.training.report import TrainingReport, write_report
+from segment_tiles.workflows.training.spread import overall
 from segment_tiles.workflows.training.start import (
     fingerprint,
     first_network,
@@ -54,20 +55,6 @@ from segment_tiles.workflows.training.start import (
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingReport:
-    """What came out of a training."""
-
-    name: str
-    model: Path
-    """Folder of the model package."""
-    steps: int
-    scores: Mapping[str, Any]
-    """Of each held-out area, by the weights as they were saved."""
-    left_out: Mapping[str, Any]
-    """Scene -> scores of another training that never saw it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +89,7 @@ def train_as_asked(config: TrainConfig, progress: TrainingProgress) -> TrainingR
         restart=config.restart,
         leave_out=config.leave_out,
         each_scene_left_out=config.each_scene_left_out,
+        seeds=config.seeds,
     )
 
 
@@ -116,6 +104,7 @@ def train(
     restart: bool = False,
     leave_out: str | None = None,
     each_scene_left_out: bool = False,
+    seeds: int = 1,
 ) -> TrainingReport:
     """Train one model, and on request one more for each scene without it.
 
@@ -137,6 +126,8 @@ def train(
         Scene to leave out of the training and to score instead.
     each_scene_left_out
         Afterwards train again without each scene in turn, and put its scores into the package.
+    seeds
+        How often to train, from ``seed`` and the numbers after it; the package is that of the first.
 
     Raises
     ------
@@ -164,9 +155,22 @@ def train(
             sources,
         )
         report = _train_one(settings, out, session, resume=resume, restart=restart)
+        if seeds > 1:
+            report = _with_seeds(report, settings, out, session, seeds)
         if each_scene_left_out:
             report = _with_scenes_left_out(report, settings, out, session)
     return report
+
+
+def _with_seeds(
+    report: TrainingReport, settings: TrainingSettings, out: Path, session: _Session, seeds: int
+) -> TrainingReport:
+    """Train again from other seeds, and put the scores of all into the package and the report."""
+    scores = {str(settings.seed): overall(report.scores)}
+    for seed in range(settings.seed + 1, settings.seed + seeds):
+        other = settings.model_copy(update={"seed": seed, "name": f"{settings.name}-seed-{seed}"})
+        scores[str(seed)] = overall(_train_one(other, seed_folder(out, seed), session, resume=True).scores)
+    return _with_more(replace(report, seeds=scores), out, session)
 
 
 def _with_scenes_left_out(
@@ -178,11 +182,14 @@ def _with_scenes_left_out(
         # a left-out training is part of this command: what is there of it is continued
         inner = _train_one(without_scene(settings, scene), left_out_folder(out, scene), session, resume=True)
         left_out[scene] = inner.scores.get(scene)
-    if not session.process.is_first:
-        return report
-    add_left_out_scores(report.model, left_out)
-    report = replace(report, left_out=left_out)
-    _write_json(out / REPORT_FILE, report)
+    return _with_more(replace(report, left_out=left_out), out, session)
+
+
+def _with_more(report: TrainingReport, out: Path, session: _Session) -> TrainingReport:
+    """Put the scores of further trainings into the package and the report."""
+    if session.process.is_first:
+        add_left_out_scores(report.model, report.left_out, report.spread)
+        write_report(out / REPORT_FILE, report)
     return report
 
 
@@ -277,16 +284,5 @@ def _run_and_report(
         kept = training.run()
     scores = packager.finish(kept, training, sources.require_same)
     report = TrainingReport(name, packager.folder, training.step, scores, {})
-    _write_json(out / REPORT_FILE, report)
+    write_report(out / REPORT_FILE, report)
     return report
-
-
-def _write_json(path: Path, report: TrainingReport) -> None:
-    document = {
-        "name": report.name,
-        "model": str(report.model),
-        "steps": report.steps,
-        "scores": report.scores,
-        "left_out": report.left_out,
-    }
-    write_whole(path, json_text(document) + "\n")

@@ -34,8 +34,9 @@ from segment_tiles.pipeline.learning.training.checkpoint import CHECKPOINT_NAME
 from segment_tiles.pipeline.models.package import load_manifest, load_network
 from segment_tiles.workflows.training.config import with_pretrained_backbone
 from segment_tiles.workflows.training.folder import held_for_training
+from segment_tiles.workflows.training.report import TrainingReport
 from segment_tiles.workflows.training.start import without_scene
-from segment_tiles.workflows.training.train import TrainingReport, train
+from segment_tiles.workflows.training.train import train
 
 
 class Listener:

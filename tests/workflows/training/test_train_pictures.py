@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.models.package import load_manifest
-from segment_tiles.workflows.training.train import TrainingReport, train
+from segment_tiles.workflows.training.report import TrainingReport
+from segment_tiles.workflows.training.train import train
 
 SIDE = 64
 SETTINGS: dict[str, Any] = {
@@ -151,10 +152,20 @@ def test_a_training_on_pictures_that_was_stopped_gives_the_same_weights(run: Run
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_each_fold_is_left_out_in_turn_and_trained_on_else(run: Run) -> None:
-    report = run(more={"steps": 2}, each_scene_left_out=True)
+def test_each_fold_is_left_out_in_turn_and_trained_on_else(run: Run, tmp_path: Path) -> None:
+    report = run(more={"steps": 2}, each_scene_left_out=True, seeds=2)
     assert list(report.left_out) == ["fields-f1", "fields-f2", "fields-f3"]
     assert [scores["pixels"] for scores in report.left_out.values()] == [2 * SIDE**2, 2 * SIDE**2, SIDE**2]
+    left_out = [scores["cell"]["iou"] for scores in report.left_out.values()]
+    spread = report.spread["left_out"]
+    assert spread["trainings"] == 3
+    assert spread["cell"]["iou"]["mean"] == pytest.approx(np.mean(left_out), abs=1e-4)
+    assert spread["cell"]["iou"]["std"] == pytest.approx(np.std(left_out, ddof=1), abs=1e-4)
+    assert list(report.seeds) == ["0", "1"]
+    assert report.seeds["0"] == report.scores["all held-out areas"] != report.seeds["1"]
+    scores = load_manifest(report.model).extra["scores"]
+    assert scores["mean and spread"] == report.spread
+    assert json.loads((tmp_path / "out/report.json").read_text())["spread"] == report.spread
 
 
 def test_a_picture_without_its_mask_is_refused_before_anything(run: Run, tmp_path: Path, data: Path) -> None:
