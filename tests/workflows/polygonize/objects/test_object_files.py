@@ -17,6 +17,8 @@ from skimage.measure import regionprops
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.workflows.polygons import objects
+from segment_tiles.workflows.polygons import polygonize as workflow
 from segment_tiles.workflows.polygons.polygonize import polygonize
 
 SIDE = 37
@@ -153,3 +155,27 @@ def test_objects_are_detections_and_areas_annotations(folder: Path, labels: np.n
 def test_files_of_objects_need_some(name: str, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SegmentTilesError, match="holds objects alone, and no class has any; name one by"):
         polygonize(folder / "classes.tif", [tmp_path / name])
+
+
+def test_objects_that_are_found_are_not_found_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = PolygonizeOptions(objects=RULES, vector_tile=SIDE)
+    wanted = tmp_path / "wanted.parquet"
+    before = polygonize(folder / "classes.tif", [wanted], options)
+    out = tmp_path / "out.parquet"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workflow, "write_files", killed)
+        with pytest.raises(KeyboardInterrupt):
+            polygonize(folder / "classes.tif", [out], options)
+    tiles = tmp_path / ".out.parquet.tiles"
+    assert not (tiles / "seeds.zarr").exists(), "only identities are kept"
+    monkeypatch.setattr(objects, "ObjectWorker", killed)
+    after = polygonize(folder / "classes.tif", [out], options)
+    assert out.read_bytes() == wanted.read_bytes()
+    assert (after.notes, after.classes) == (before.notes, before.classes)
+    assert not tiles.exists()
