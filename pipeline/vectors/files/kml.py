@@ -43,10 +43,15 @@ def write_kml(path: Path, layer: Layer) -> tuple[str, ...]:
 def _named(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return rows with a column that becomes the name of the placemark: its class code, which `_color` replaces.
 
-    A name would come back changed: GDAL leaves blanks at its beginning out, and it may have several lines.
+    A name would come back changed: GDAL leaves blanks at its beginning out, and it may have several lines. KML has no
+    integers of 64 bits, of which GDAL makes texts: codes fit into 32, and other numbers become floats.
     """
-    position = batch.schema.get_field_index("class_code")
-    return batch.append_column("name", batch.column(position).cast(pa.string()))
+    codes = batch.column(batch.schema.get_field_index("class_code"))
+    for position, entry in enumerate(batch.schema):
+        if entry.type in {pa.int64(), pa.uint32(), pa.uint64()}:
+            kind = pa.int32() if entry.name == "class_code" else pa.float64()
+            batch = batch.set_column(position, entry.name, batch.column(position).cast(kind))
+    return batch.append_column("name", codes.cast(pa.string()))
 
 
 def _color(plain: Path, path: Path, layer: Layer) -> None:

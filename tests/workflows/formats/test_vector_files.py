@@ -72,6 +72,9 @@ def test_kml_is_in_longitude_and_latitude_and_in_the_colours_of_the_classes(scor
     assert read.crs == "EPSG:4326"
     assert read["class_name"].tolist() == read["Name"].tolist() == whole["class_name"].tolist()
     assert read["id2"].tolist() == whole["id"].tolist()  # the placemarks have ids of their own
+    for column in ("class_code", "pixels", "area_m2"):  # numbers, no texts
+        assert read[column].dtype.kind in "if"
+        np.testing.assert_allclose(read[column], whole[column])
     to_globe = Transformer.from_crs(32633, 4326, always_xy=True)
     expected = shapely.transform(np.asarray(whole.geometry), to_globe.transform, interleaved=False)
     back = np.asarray(shapely.force_2d(read.geometry))
