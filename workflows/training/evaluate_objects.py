@@ -108,7 +108,8 @@ def evaluate_objects(
     classes
         Classes that are scored; of label images one.
     class_column
-        Column of a vector file of truth that says the class; None: ``class`` or ``classification``, if there is one.
+        Column of a vector file of truth that says the class; None: ``class_name``, ``class`` or ``classification``, if
+        there is one.
     class_values
         Value of the column -> class.
 

@@ -13,8 +13,12 @@ import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from segment_tiles.cli.main import run_command_line
+from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
+from segment_tiles.pipeline.grid.objects import ObjectRule
+from segment_tiles.pipeline.learning.scores.objects.of_map import objects_of_map
 
 TRANSFORM = Affine(2, 0, 500_000, 0, -2, 4_000_000)
 CRS = "EPSG:32612"
@@ -173,3 +177,29 @@ def test_what_cannot_be_scored_is_refused_in_one_line(
         capsys, tmp_path / "maps", image, *asked
     )
     assert "no column 'kind'" in refused(capsys, image, vector, *asked, "--class-column", "kind")
+
+
+def test_objects_at_the_end_of_a_training_are_those_that_polygonize_makes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    height = gaussian_filter(np.random.default_rng(4).normal(size=(60, 70)), 2)
+    codes = np.where(height > 0.035, 1, np.where(height > 0, 2, 0)).astype(np.uint8)
+    names = ("ground", "cell", "rim")
+    table = ClassTable(
+        tuple(MapClass(code, name, (code, 0, 0)) for code, name in enumerate(names)),
+        (ObjectRule("cell", "rim", 4),),
+    )
+    place = {"driver": "GTiff", "count": 1, "width": 70, "height": 60, "crs": CRS, "transform": TRANSFORM}
+    for name, array in (("codes", codes), ("ours", objects_of_map(codes, table).astype(np.uint16))):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", dtype=array.dtype, **place) as file:
+            file.write(array, 1)
+    command = ["polygonize", tmp_path / "codes.tif", "--out", tmp_path / "map.gpkg", "--objects", "1:2:4"]
+    assert run_command_line([*map(str, command), "--quiet"]) == 0
+    capsys.readouterr()
+    document = scores(
+        capsys, tmp_path / "ours.tif", tmp_path / "map.gpkg", "--objects", "cell",
+        "--class-column", "class_code", "--class-value", "1=cell",
+    )  # fmt: skip
+    cell = document["classes"]["cell"]
+    assert cell["true_objects"] > 10
+    assert (cell["mapped_objects"], cell["mean_f1"], cell["dice"]) == (cell["true_objects"], 1, 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import geopandas
 import numpy as np
@@ -27,6 +27,9 @@ from segment_tiles.pipeline.learning.data.polygon_pixels import bare_class, in_c
 from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.sources.areas.vector_file import read_polygon_layer
 from segment_tiles.pipeline.wording import counted
+
+CLASS_COLUMNS: Final = ("class_name", "class", "classification")
+"""Columns of a class: of our own files, of others, of QuPath."""
 
 
 class ObjectLayers(Protocol):
@@ -95,7 +98,7 @@ def read_polygons(
     classes
         Those that are scored.
     column
-        Says the class; None: the column ``class`` or ``classification`` if there is one, else all are of one class.
+        Says the class; None: the first of `CLASS_COLUMNS` that there is, else all are of one class.
     class_values
         Value of the column -> class.
 
@@ -111,7 +114,7 @@ def read_polygons(
     if column is not None and column not in frame.columns:
         msg = f"{path} has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
         raise TrainingError(msg)
-    column = column or next((name for name in ("class", "classification") if name in frame.columns), None)
+    column = column or next((name for name in CLASS_COLUMNS if name in frame.columns), None)
     geometries = np.asarray(frame.geometry.values, dtype=object)
     if column is None:
         if len(classes) != 1:
