@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
 from segment_tiles.pipeline.learning.scores.objects.summary import mean_over_scenes, object_summary
 from segment_tiles.pipeline.learning.scores.objects.totals import ObjectTotals
@@ -12,31 +14,52 @@ from segment_tiles.pipeline.learning.training.package import score_summary
 from segment_tiles.pipeline.learning.training.validation import ValidationArea, score_area, score_objects
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
+WORST_SHOWN: Final = 6
+"""Cells of held-out areas that the page of a training shows, those with the lowest mean IoU."""
 TOGETHER: Final = "all held-out areas"
 """Name of the scores over all areas, if there are several."""
 
 
-def final_scores(areas: Sequence[ValidationArea], segmenter: Segmenter) -> dict[str, Any]:
-    """Return scores as a manifest holds them, by the name under which areas are told."""
+@dataclass(frozen=True, slots=True)
+class FinalScores:
+    """What a finished network does on all that was held out."""
+
+    told: dict[str, Any]
+    """Scores as a manifest holds them, by the name under which areas are told."""
+    total: ConfusionMatrix
+    """Of all areas."""
+    worst: list[tuple[float, ValidationArea]]
+    """Mean IoU of the worst cells of all areas, the worst first."""
+
+
+def final_scores(areas: Sequence[ValidationArea], segmenter: Segmenter) -> FinalScores:
+    """Score a finished network."""
     table = segmenter.classes
+    cells: list[tuple[float, ValidationArea]] = []
     matrices: dict[str, ConfusionMatrix] = {}
     objects: dict[str, list[ObjectTotals]] = {}
     for area in areas:
-        matrices.setdefault(area.told_as, ConfusionMatrix(table.count)).merge(score_area(area, segmenter))
+        matrices.setdefault(area.told_as, ConfusionMatrix(table.count)).merge(
+            score_area(area, segmenter, by_cell := dict[Window, ConfusionMatrix]())
+        )
+        cells += [
+            (matrix.mean_iou, replace(area, window=cell)) for cell, matrix in by_cell.items() if matrix.pixels
+        ]
         found = score_objects(area, segmenter) if table.objects else None
         if found is not None:
             objects.setdefault(area.told_as, []).append(found)
+    total = ConfusionMatrix(table.count)
+    for matrix in matrices.values():
+        total.merge(matrix)
     if len(matrices) > 1:
-        total = ConfusionMatrix(table.count)
-        for matrix in matrices.values():
-            total.merge(matrix)
         matrices[TOGETHER] = total
         if objects:
             objects[TOGETHER] = [found for told in objects.values() for found in told]
     scores = {name: score_summary(matrix, table) for name, matrix in matrices.items()}
     for name, found_in in objects.items():
         scores[name][table.objects[0].name]["objects"] = _summary(found_in)
-    return scores
+    worst = sorted(cells, key=lambda entry: entry[0])[:WORST_SHOWN]
+    return FinalScores(scores, total, worst)
 
 
 def _summary(found: Sequence[ObjectTotals]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.names import document_without_secrets
 from segment_tiles.workflows.training.final_scores import final_scores
+from segment_tiles.workflows.training.page import save_page
 
 log = logging.getLogger(__name__)
 
@@ -102,11 +103,13 @@ class Packager:
         self.save(weights, {})
         manifest = load_manifest(self.folder)
         segmenter = Segmenter(load_network(self.folder, manifest), manifest, self._device)
-        scores = final_scores(self._areas, segmenter)
+        found = final_scores(self._areas, segmenter)
+        scores = found.told
         require_same()
         self.save(weights, self.extra(training.step, scores))
         save_curve(self._out / "curve.png", training.history)
         save_samples(self._out / "samples.png", self._areas, segmenter)
+        save_page(self._out, self._settings.name, training.history, found, segmenter)
         return scores
 
     def extra(self, step: int, scores: Mapping[str, Any]) -> dict[str, Any]:

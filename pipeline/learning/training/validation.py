@@ -21,6 +21,8 @@ from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.models.segmenter import Segmenter
 
 BLEND = "gaussian"
+CELL_SIDE = 512
+"""Pixels of a cell of an area that is scored for itself."""
 HELD_AT_MOST = 2**26
 """Pixels of an area whose objects are scored at the end of a training; larger ones are for `evaluate`."""
 BATCH = 4
@@ -89,12 +91,27 @@ def score_objects(area: ValidationArea, segmenter: Segmenter) -> ObjectTotals | 
     return totals_of(labels.read_numbers(window), mapped, known)
 
 
-def score_area(area: ValidationArea, segmenter: Segmenter) -> ConfusionMatrix:
-    """Return the confusion matrix of one area."""
+def score_area(
+    area: ValidationArea, segmenter: Segmenter, by_cell: dict[Window, ConfusionMatrix] | None = None
+) -> ConfusionMatrix:
+    """Return the confusion matrix of one area, and fill in those of its cells of `CELL_SIDE` pixels if asked to."""
     matrix = ConfusionMatrix(segmenter.classes.count)
     for window, codes in mapped_rows(area, segmenter):
-        matrix.add(area.scene.labels.read(window), codes)
+        labels = area.scene.labels.read(window)
+        matrix.add(labels, codes)
+        if by_cell is not None:
+            for cell in cells_of(area.window, window):
+                part = cell.intersect(window).relative_to(window).slices()
+                by_cell.setdefault(cell, ConfusionMatrix(matrix.classes)).add(labels[part], codes[part])
     return matrix
+
+
+def cells_of(area: Window, rows: Window) -> Iterator[Window]:
+    """Yield the cells of `CELL_SIDE` pixels of an area that some of its rows reach into."""
+    first = area.row + (rows.row - area.row) // CELL_SIDE * CELL_SIDE
+    for row in range(first, rows.row_stop, CELL_SIDE):
+        for column in range(area.column, area.column_stop, CELL_SIDE):
+            yield Window(row, column, CELL_SIDE, CELL_SIDE).intersect(area)
 
 
 def map_of(area: ValidationArea, segmenter: Segmenter) -> NDArray[np.uint8]:

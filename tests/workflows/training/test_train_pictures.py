@@ -139,6 +139,14 @@ def test_pictures_are_trained_on_and_held_out_by_group(run: Run, tmp_path: Path)
     assert [folder["name"] for folder in recipe["pictures"]] == ["fields"]
     assert "scenes" not in recipe
     assert json.loads((tmp_path / "out/report.json").read_text())["scores"] == report.scores
+    page = (tmp_path / "out/training.html").read_text()
+    assert f"{report.scores['fields pink']['cell']['iou']:.3f}" in page
+    worst = sorted(page.index(name) for name in ("fields/p2", "fields/p3"))
+    assert page.index("The worst of what was held out") < worst[0]
+    for name in ("curve.png", "confusion.png", "samples.png", "worst.png"):
+        assert f"src='{name}'" in page
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert min(picture.size) > 200
 
 
 def test_a_training_on_pictures_that_was_stopped_gives_the_same_weights(run: Run) -> None:
