@@ -119,7 +119,16 @@ def make_plan(
     with_scores = int(config.scores or scene.is_composed or scene.has_masks) + int(scene.has_masks)
     finishing = finishing_bytes(config, scene)
     costs = [
-        _Costs(cut, scene.manifest.classes, probe, finishing, with_scores, config.formats, scene.mask)
+        _Costs(
+            cut,
+            scene.manifest.classes,
+            _code_bytes(scene),
+            probe,
+            finishing,
+            with_scores,
+            config.formats,
+            scene.mask,
+        )
         for cut in scene.cuts
     ]
     parts = [_CutPlan.of(each, area, limit - held, workers) for each in costs]
@@ -175,6 +184,9 @@ class _Costs:
 
     cut: Cut
     table: ClassTable
+    """Classes of the model, which have the scores."""
+    code_bytes: int
+    """Of a code in the map: a class for "not sure" may be the one too many for a byte."""
     probe: Probe
     finishing: int
     with_scores: int
@@ -188,7 +200,7 @@ class _Costs:
             self.cut,
             region,
             classes=self.table.count,
-            code_size=int(np.dtype(self.table.dtype).itemsize),
+            code_size=self.code_bytes,
             with_scores=self.with_scores,
             program=self.probe.program_bytes + self.beside,
             batch=self.probe.batch_bytes,
@@ -204,7 +216,7 @@ class _Costs:
 
     def disk_bytes(self, computed: float) -> int:
         """Return the bytes that a plane takes of which this share is computed."""
-        layers = np.dtype(self.table.dtype).itemsize + 1 + self.table.count * int(self.with_scores)
+        layers = self.code_bytes + 1 + self.table.count * int(self.with_scores)
         # COGs repeat what the store has
         of_classes = ("scores" in self.formats) + ("masks" in self.formats)
         copies = 1 + ("confidence" in self.formats) + self.table.count * of_classes
@@ -276,6 +288,11 @@ def finishing_bytes(config: RunConfig, scene: Scene) -> int:
     if "dicom-seg" not in config.formats:
         return finishing_of(pixels)
     return finishing_of(pixels) + _mask_bytes(config, scene, pixels)
+
+
+def _code_bytes(scene: Scene) -> int:
+    """Return the bytes of a code, as it is given and as it is stored."""
+    return max(int(np.dtype(table.dtype).itemsize) for table in (scene.decided, scene.classes))
 
 
 def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
