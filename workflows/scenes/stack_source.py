@@ -11,6 +11,7 @@ from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_lin
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.names import is_stack
+from segment_tiles.pipeline.sources.stacks.description import stack_named
 from segment_tiles.pipeline.sources.stacks.resolve import StackOptions, resolved
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.pixels import AskedMask
@@ -37,6 +38,11 @@ def with_resolved_source(config: RunConfig) -> RunConfig:
             config = replace(config, mask_source=_of_mask(config, config.mask, options))
     if is_stack(source) and config.like is not None:
         source = _laid_on(source, config.like, config)
+        like = stack_named(source).like
+        if like is not None and config.mask_source is not None and is_stack(config.mask_source):
+            # the map of the mask lies on the grid of the map that it limits
+            mask = replace(stack_named(config.mask_source), like=like)
+            config = replace(config, mask_source=mask.text())
     return replace(config, source=source)
 
 

@@ -237,3 +237,16 @@ def test_a_run_that_is_taken_up_keeps_its_own(unknown_model: Path, scene: Path, 
     assert again["choices"]["chosen"] == "as this run was begun"
     fresh = segment(replace(config(scene, unknown_model, tmp_path / "out"), restart=True), Listening()).report
     assert pair_of(fresh) == ("torch", "fp32")
+
+
+def test_another_scaling_has_a_choice_of_its_own(unknown_model: Path, scene: Path, tmp_path: Path) -> None:
+    """What agrees with float32 on values of one size may not on those of another."""
+
+    def kept(source: Path, scaling: str | None) -> Path:
+        asked = config(source, unknown_model, tmp_path / "out", scaling=scaling)
+        return model_probe.kept_with(plan_run(asked).scene, "cpu").path
+
+    other = write_scene(tmp_path / "other.tif", 150, 200, 7)
+    assert kept(scene, None) == kept(other, None) == kept_for(unknown_model).path
+    assert kept(scene, "z-score:scene") == kept(other, "z-score:scene"), "its numbers are those of a scene"
+    assert len({kept(scene, scaling) for scaling in (None, "none", "z-score:scene")}) == 3

@@ -1,7 +1,7 @@
 """The Choice: backend and precision of a model on this machine, measured once and kept in the user's cache folder.
 
-It depends on weights, machine and versions alone: never on a scene, its size, the number of workers or the load of
-the moment. So the same command gives the same bytes, and the second scene is not measured again.
+It depends on weights, scaling, machine and versions alone: never on a scene, its size, the number of workers or the
+load of the moment. So the same command gives the same bytes, and the second scene is not measured again.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def choice_file(checksums: Sequence[str], device_label: str) -> ChoiceFile:
     Parameters
     ----------
     checksums
-        `network_checksum` of every member.
+        Of every member the `calibration_checksum`: its network, and a scaling of the user's, for precisions that agree
+        on values of one size may not on those of another.
     device_label
         ``cpu``, or the name of the GPU.
     """

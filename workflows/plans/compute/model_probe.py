@@ -94,7 +94,7 @@ def must_measure(scene: Scene, options: ComputeOptions) -> bool:
     UsageError
         If the device is not there.
     """
-    choice = _choice_file(scene, label_of(options.device)).read()
+    choice = kept_with(scene, label_of(options.device)).read()
     if must_calibrate(scene, options):
         return True
     return choice is None and not options.is_settled and (options.backend, options.precision) != FLOAT32
@@ -116,7 +116,7 @@ def planned_probe(scene: Scene, options: ComputeOptions) -> Probe:
         If the device is not there, or the backend cannot be used.
     """
     label = label_of(options.device)
-    choice = _choice_file(scene, label).read() or Choice()
+    choice = kept_with(scene, label).read() or Choice()
     options = _with_calibrations(options, scene)
     decision = decision_of(options, choice, lambda: _pairs(scene, options))
     chosen = NOT_YET if decision is None else _origin(options, choice)
@@ -169,7 +169,7 @@ def measure(
 
     device = resolve_device(options.device)
     label = device_label(device)
-    kept = _choice_file(scene, label)
+    kept = kept_with(scene, label)
     before = known or kept.read()
     options = _with_calibrations(options, scene)
     bench = ModelBench(scene, options, device, lambda: sample_of(JUDGED))
@@ -247,8 +247,9 @@ def _kept_calibrations(scene: Scene) -> Calibrations:
     return kept_calibrations([manifest for _, manifest in scene.members], scene.lattice.tile)
 
 
-def _choice_file(scene: Scene, label: str) -> ChoiceFile:
-    return choice_file([manifest.network_checksum for _, manifest in scene.members], label)
+def kept_with(scene: Scene, label: str) -> ChoiceFile:
+    """Return where the Choice for the models of a scene, and how they scale, is kept."""
+    return choice_file([manifest.calibration_checksum for _, manifest in scene.members], label)
 
 
 def _pairs(scene: Scene, options: ComputeOptions) -> list[tuple[str, str]]:
