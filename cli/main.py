@@ -22,6 +22,7 @@ from segment_tiles.cli.commands import (
     evaluate,
     export,
     info,
+    learning_rate,
     model,
     plan,
     polygonize,
@@ -52,8 +53,22 @@ app = typer.Typer(
     help="Segment rasters of any size, satellite scenes, pathology slides and volumes, with DeepLabv3+.",
     epilog="Exit status: 0 done; 1 something failed; 2 bad usage or input; 130 interrupted, resumable.",
 )
-for command in (demo, run, plan, tune, batch, schedule, export, polygonize, train, evaluate, info, doctor):
-    app.command(command.__name__.rpartition(".")[2])(command.command)
+for command in (
+    demo,
+    run,
+    plan,
+    tune,
+    batch,
+    schedule,
+    export,
+    polygonize,
+    train,
+    learning_rate,
+    evaluate,
+    info,
+    doctor,
+):
+    app.command(command.__name__.rpartition(".")[2].replace("_", "-"))(command.command)
 app.add_typer(model.app, name="model")
 
 

@@ -13,6 +13,7 @@ from segment_tiles.workflows.options.keywords import values_of
 from segment_tiles.workflows.options.parsers import parse_device
 
 MOST_SEEDS: Final = 100
+MOST_RATES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,36 @@ class TrainConfig:
         if not 1 <= self.seeds <= MOST_SEEDS:
             msg = f"--seeds is {self.seeds}; it must be from 1 to {MOST_SEEDS}"
             raise UsageError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class RateConfig:
+    """A search of the learning rate, as asked for."""
+
+    config: Path = argument("Scenes, classes, network, training.", metavar="CONFIG.yaml")
+    data: Path | None = option(
+        "Where relative paths start; default: beside CONFIG.", default=None, metavar="DIR"
+    )
+    device: str = option(chosen(RunConfig, "device")[0].help, default="auto", parse=parse_device)
+    steps: int = option("Learning rates that are tried, a step each.", default=100, minimum=10)
+
+    def __post_init__(self) -> None:
+        if not 10 <= self.steps <= MOST_RATES:
+            msg = f"--steps is {self.steps}; it must be from 10 to {MOST_RATES}"
+            raise UsageError(msg)
+
+
+def rate_config_from(**options: Any) -> RateConfig:
+    """Return what options ask for, by their names on the command line with ``_`` for ``-``.
+
+    Raises
+    ------
+    TypeError
+        If a name is none of the options, or ``config`` is missing.
+    UsageError
+        If a value is wrong; the text is that of the command line.
+    """
+    return RateConfig(**values_of(options_of(RateConfig), options))
 
 
 def train_config_from(**options: Any) -> TrainConfig:

@@ -44,8 +44,7 @@ from segment_tiles.workflows.training.package import (
     TrainingProgress,
     add_left_out_scores,
 )
-from segment_tiles.workflows.training.report import TrainingReport, write_report
-from segment_tiles.workflows.training.spread import overall
+from segment_tiles.workflows.training.report import TrainingReport, overall, write_report
 from segment_tiles.workflows.training.start import (
     fingerprint,
     first_network,

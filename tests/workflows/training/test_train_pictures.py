@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
+from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.models.package import load_manifest
@@ -184,3 +186,31 @@ def test_a_picture_without_its_mask_is_refused_before_anything(run: Run, tmp_pat
     finally:
         (data / "images/p9.png").unlink()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_learning_rate_is_searched(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "cells.yaml"
+    config.write_text(yaml.safe_dump(SETTINGS))
+    command = [
+        "learning-rate",
+        str(config),
+        "--data",
+        str(data),
+        "--device",
+        "cpu",
+        "--steps",
+        "30",
+        "--json",
+    ]
+    assert run_command_line(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    rates = [entry["learning_rate"] for entry in found["tried"]]
+    assert rates[0] == 1e-6
+    assert rates == sorted(rates)
+    assert rates[0] < found["learning_rate"] < 1
+    losses = [entry["loss"] for entry in found["tried"]]
+    slopes = np.gradient(losses, np.log(rates))
+    assert found["learning_rate"] == pytest.approx(rates[int(slopes.argmin())], rel=0.06)
+    assert not (tmp_path / "out").exists()
+    assert run_command_line([*command, "--steps", "2"]) == 2
+    assert "--steps is 2; it must be from 10" in capsys.readouterr().err
