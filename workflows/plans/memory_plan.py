@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.grid_map import PIXELS_AT_ONCE
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.dicom.segmentation import takes
 from segment_tiles.pipeline.outputs.stores.store import SHARD_ROWS
+from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.cut import Cut
 from segment_tiles.workflows.scenes.mask_area import mask_bytes
+from segment_tiles.workflows.scenes.scene import Scene
 
 SMALLEST_READ_CACHE = 8 * 2**20
 """Bytes of GDAL's cache where rows of source chunks are small."""
@@ -146,3 +152,21 @@ def read_cache_bytes(spec: RasterSpec, width: int) -> int:
     across = min(-(-width // columns) + 1, -(-spec.width // columns)) * columns
     needed = max(SMALLEST_READ_CACHE, 2 * rows * across * spec.cached_bytes)
     return -(-needed // 2**20) * 2**20
+
+
+def code_bytes(*tables: ClassTable) -> int:
+    """Return the bytes of a code in the largest of tables: as codes are given, and as they are stored."""
+    return max(int(np.dtype(table.dtype).itemsize) for table in tables)
+
+
+def finishing_bytes(config: RunConfig, scene: Scene) -> int:
+    """Return bytes of what follows the computation: of a slide with a whole map in memory for DICOM SEG."""
+    pixels = scene.roi.area * scene.result.planes
+    if "dicom-seg" not in config.formats:
+        return finishing_of(pixels)
+    return finishing_of(pixels) + _segments_bytes(config, scene, pixels)
+
+
+def _segments_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
+    table = scene.classes
+    return takes(table.count - 1, config.dicom_seg) * pixels * int(np.dtype(table.dtype).itemsize)

@@ -11,7 +11,6 @@ from segment_tiles.pipeline.errors import PlanError
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.computed_area import ComputedArea
-from segment_tiles.pipeline.outputs.dicom.segmentation import takes
 from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area
 from segment_tiles.pipeline.wording import readable_bytes
@@ -19,7 +18,8 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.plans.compute.kept_probe import Probe
 from segment_tiles.workflows.plans.memory_plan import (
     MemoryPlan,
-    finishing_of,
+    code_bytes,
+    finishing_bytes,
     memory_of_region,
 )
 from segment_tiles.workflows.plans.strips import columns_at_least, in_strips
@@ -122,7 +122,7 @@ def make_plan(
         _Costs(
             cut,
             scene.manifest.classes,
-            _code_bytes(scene),
+            code_bytes(scene.decided, scene.classes),
             probe,
             finishing,
             with_scores,
@@ -280,24 +280,6 @@ def _check_finishing(config: RunConfig, scene: Scene, probe: Probe, limit: int) 
             "a coarser --mpp or --level, or --format ome-tiff"
         )
         raise PlanError(msg)
-
-
-def finishing_bytes(config: RunConfig, scene: Scene) -> int:
-    """Return bytes of what follows the computation: of a slide with a whole map in memory for DICOM SEG."""
-    pixels = scene.roi.area * scene.result.planes
-    if "dicom-seg" not in config.formats:
-        return finishing_of(pixels)
-    return finishing_of(pixels) + _mask_bytes(config, scene, pixels)
-
-
-def _code_bytes(scene: Scene) -> int:
-    """Return the bytes of a code, as it is given and as it is stored."""
-    return max(int(np.dtype(table.dtype).itemsize) for table in (scene.decided, scene.classes))
-
-
-def _mask_bytes(config: RunConfig, scene: Scene, pixels: int) -> int:
-    table = scene.classes
-    return takes(table.count - 1, config.dicom_seg) * pixels * int(np.dtype(table.dtype).itemsize)
 
 
 def _skipped(cut: Cut, regions: Sequence[Window], area: Area | None) -> int | None:

@@ -10,7 +10,7 @@ from segment_tiles.pipeline.models.calibration.calibrated import calibrated_fold
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.plans.plan import finishing_bytes
+from segment_tiles.workflows.plans.memory_plan import finishing_bytes
 from segment_tiles.workflows.process_memory import release_after, share_arenas
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.results.finished_report import finished_report, has_all_outputs
