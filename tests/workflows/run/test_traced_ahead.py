@@ -21,7 +21,7 @@ from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
-from segment_tiles.workflows.polygons.ahead import TracingRequest, traced_ahead
+from segment_tiles.workflows.polygons.ahead import PROCESS_BYTES, TracingRequest, traced_ahead
 from segment_tiles.workflows.polygons.polygonize import polygonize
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.segment import segment
@@ -67,6 +67,7 @@ def test_finished_rows_alone_are_traced_and_taken_over(tmp_path: Path) -> None:
         finish_row(tmp_path, group, 2)
         wait_for(request.tiles, of_rows([0, 5]))
         (process,) = psutil.Process().children()
+        assert process.memory_info().rss <= PROCESS_BYTES
         assert process.nice() == (19 if psutil.POSIX else psutil.IDLE_PRIORITY_CLASS)
     assert not process.is_running()
     finish_row(tmp_path, group, 1)
