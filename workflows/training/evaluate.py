@@ -25,6 +25,7 @@ from segment_tiles.pipeline.learning.scores.evaluation import (
     grid_of,
 )
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.sources.rasters.block_cache import DEFAULT_MIB, block_cache_of_mib
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.evaluation import EvaluateConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
@@ -87,17 +88,18 @@ def evaluate_as_asked(config: EvaluateConfig) -> dict[str, Any]:
         unlabelled=config.unlabelled,
         ignored_values=config.ignore_value,
     )
-    if config.objects:
-        return _evaluate_objects(config.class_map, truth, config.objects, config.out)
-    return evaluate(
-        config.class_map,
-        truth,
-        class_names=config.classes or None,
-        boundary_widths=config.boundary_widths,
-        trimap_widths=config.trimap_widths,
-        slices=config.slices,
-        out=config.out,
-    )
+    with block_cache_of_mib(DEFAULT_MIB):  # GDAL's own 5 % of the machine would grow with the raster
+        if config.objects:
+            return _evaluate_objects(config.class_map, truth, config.objects, config.out)
+        return evaluate(
+            config.class_map,
+            truth,
+            class_names=config.classes or None,
+            boundary_widths=config.boundary_widths,
+            trimap_widths=config.trimap_widths,
+            slices=config.slices,
+            out=config.out,
+        )
 
 
 def _evaluate_objects(
