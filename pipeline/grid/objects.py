@@ -59,6 +59,10 @@ class ObjectRule:
         """Whether pixels go to the nearest seed."""
         return self.border is not None or self.split_by is not None
 
+    def is_of(self, names: Sequence[str]) -> bool:
+        """Return whether the class, and its border class if it has one, are among these."""
+        return self.name in names and (self.border is None or self.border in names)
+
     def scaled(self, factor: float) -> ObjectRule:
         """Return the same rule for a map whose pixels are so many times smaller.
 

@@ -25,12 +25,12 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError, ProjError
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
+from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import UsageError, one_line
-from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.georef import GeoRef, transformed
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
@@ -66,6 +66,8 @@ class WarpedGrid:
     """Pixels that the map can reach."""
     by_mode: bool
     """The class of a pixel is the most frequent one in it; else the nearest."""
+    finer: float = 1.0
+    """Pixels of this grid along a side of one of the map, where it covers the map."""
 
 
 def warped_grid(
@@ -106,7 +108,30 @@ def warped_grid(
     if covered.is_empty:
         msg = f"{option}: covers nothing of the class map; give a grid on which it lies"
         raise UsageError(msg)
-    return WarpedGrid(found, side, covered, by_mode)
+    return WarpedGrid(found, side, covered, by_mode, _finer(georef, found, covered))
+
+
+def _finer(own: GeoRef, there: GeoRef, covered: Window) -> float:
+    """Return how many pixels of a grid lie along a side of one of the map: the root of those that one has."""
+    step = max(1.0, min(covered.shape) / 8)
+    rows, columns = (
+        part.ravel()
+        for part in np.meshgrid(
+            covered.row + covered.height * np.array([0.25, 0.5, 0.75]),
+            covered.column + covered.width * np.array([0.25, 0.5, 0.75]),
+        )
+    )
+    # each position, one beside it and one below it
+    points = np.column_stack(
+        [np.concatenate([columns, columns + step, columns]), np.concatenate([rows, rows, rows + step])]
+    )
+    moved = transform(there.crs_wkt, own.crs_wkt, *transformed(there.affine, points).T)
+    first, beside, below = transformed(~own.affine, np.column_stack(moved)).reshape(3, -1, 2)
+    across, down = beside - first, below - first
+    pixels = np.abs(across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]) / step**2
+    pixels = pixels[np.isfinite(pixels) & (pixels > 0)]
+    # without one, nothing of the map comes to lie there
+    return float(f"{np.median(pixels) ** -0.5:.6g}") if len(pixels) else 1.0
 
 
 def _touched(georef: GeoRef, bounds: tuple[float, float, float, float], shape: tuple[int, int]) -> Window:

@@ -23,7 +23,7 @@ from segment_tiles.workflows.output_folder.check import refuse_url
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.polygons.polygonize import KINDS
 from segment_tiles.workflows.results.finished_report import is_there, with_books
-from segment_tiles.workflows.results.formats.check import check_formats
+from segment_tiles.workflows.results.formats.check import check_formats, notes_on_grid
 from segment_tiles.workflows.results.formats.decided import Decided, classes_of_scores, refuse_reclassed
 from segment_tiles.workflows.results.formats.format import FormatOptions, Work
 from segment_tiles.workflows.results.formats.make import make_decided
@@ -89,7 +89,8 @@ def export_run(
         options = FormatOptions(labels_inside, dicom_seg, settings, decided, reclassed, grid)
         subject = subject_of_result(group, report, options)
         check_formats(formats, subject)
-        notes = make_decided(Work(path, group, report, subject, _tell_nobody), formats)
+        notes = [*notes_on_grid(formats, subject)]
+        notes += make_decided(Work(path, group, report, subject, _tell_nobody), formats)
         written = [file.name for file in files_of(formats, path)]
         report = {
             **with_books(directory.own, report),

@@ -22,7 +22,7 @@ from segment_tiles.workflows.plans.compute.model_probe import compute_options, p
 from segment_tiles.workflows.plans.compute.tuned_run import with_tuning
 from segment_tiles.workflows.plans.plan import Plan, make_plan
 from segment_tiles.workflows.plans.record import RunRecord, check_same_run, read_record, settings_of
-from segment_tiles.workflows.results.formats.check import checked_formats
+from segment_tiles.workflows.results.formats.check import checked_formats, formats_and_notes
 from segment_tiles.workflows.run.tracing import with_tracing
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.decided import decided_scene
@@ -222,7 +222,7 @@ def checked_scene(config: RunConfig) -> Scene:
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)
     notes = notes_of(computed_area(config.aoi, scene.tissue, scene.area_spec))
-    checked_formats(config, scene)
+    notes = (*notes, *formats_and_notes(config, scene)[1])
     return replace(scene, warnings=tuple(map(without_secrets, (*scene.warnings, *notes))))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRaster, Cla
 
 WINDOW_SIDE = 1024
 """Pixels of a window that is scored at once, plus its surroundings."""
+
+
+OVERLAP: Final = "classes of the map may overlap: its highest class is scored of each pixel, not their masks"
+"""Note on the scores of such a map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ def evaluate_map(
         [BoundaryIou(count, width) for width in boundary_widths],
         [TrimapScores(count, width) for width in trimap_widths],
         Calibration() if class_map.spec.has_confidence else None,
-        notes=(*class_map.spec.notes, *truth.notes),
+        notes=(*class_map.spec.notes, *truth.notes, *([OVERLAP] if class_map.spec.masks else [])),
     )
     halo = largest_width([*boundary_widths, *trimap_widths])
     for core in _windows(class_map.spec.window):

@@ -40,6 +40,7 @@ class SheetOfClasses:
             GeoRef.of_pixels(),
             table.classes,
             has_confidence=True,
+            masks=table.codes if "masks" in group else (),
         )
 
     def read(self, window: Window) -> NDArray[np.integer]:

@@ -155,6 +155,11 @@ class ModelManifest:
             overlap=max(self.overlap, 2 * found.output.margin / self.tile),
         )
 
+    @property
+    def tables(self) -> tuple[ClassTable, ...]:
+        """Classes of every head; those of the model if it has one output."""
+        return tuple(head.classes for head in self.heads) or (self.classes,)
+
     def of_checksum(self, checksum: str) -> ModelManifest | None:
         """Return what computes the head with this `map_checksum`; None if none has it."""
         ways = (self, *(self.with_head(head.name) for head in self.heads))

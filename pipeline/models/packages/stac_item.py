@@ -9,20 +9,19 @@ from typing import Any
 import pystac
 
 from segment_tiles.pipeline.accepted import CHANNELS_LAST
-from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass, model_table
-from segment_tiles.pipeline.grid.objects import check_rules, rules_json, rules_of_json
+from segment_tiles.pipeline.grid.objects import rules_json
 from segment_tiles.pipeline.models.packages.checksum import MULTIHASH_SHA256
 from segment_tiles.pipeline.models.packages.geometry import PLAIN, OutputGeometry
 from segment_tiles.pipeline.models.packages.item_fields import (
     ClassEntry,
     HeadEntry,
     Hyperparameters,
-    ObjectFields,
-    Scores,
     parse_item,
 )
 from segment_tiles.pipeline.models.packages.manifest import Architecture, Head, ModelManifest
+from segment_tiles.pipeline.models.packages.object_rules import with_rules
 from segment_tiles.pipeline.models.packages.stac_fields import (
     CLASSIFICATION_SCHEMA,
     FILE_SCHEMA,
@@ -97,7 +96,11 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
     """
     fields = parse_item(document, name)
     properties = fields.properties
-    tile_input, output = properties.inputs[0], properties.outputs[0]
+    tile_input = properties.inputs[0]
+    entries = properties.outputs if properties.heads else properties.outputs[:1]
+    tables = with_rules(
+        [model_table(tuple(map(_map_class, entry.classes))) for entry in entries], properties.objects, name
+    )
     return ModelManifest(
         name=properties.name,
         architecture=_architecture(properties.architecture, properties.hyperparameters),
@@ -106,32 +109,21 @@ def from_stac_item(document: Mapping[str, Any], name: object = "model.json") -> 
         scaling=_scaling(tile_input.value_scaling, properties.values, name),
         tile=tile_input.input.side,
         overlap=properties.overlap,
-        classes=_classes(output.classes, properties.objects, name),
+        classes=tables[0],
         pixel_size=properties.pixel_size.value,
         pixel_unit=properties.pixel_size.unit,
         description=properties.description,
         extra=properties.extra,
         weights_checksum=fields.assets.model.checksum.removeprefix(MULTIHASH_SHA256),
         output=OutputGeometry(**properties.output.model_dump()),
-        heads=tuple(map(_head, properties.heads, properties.outputs)) if properties.heads else (),
+        heads=tuple(map(_head, properties.heads, tables)) if properties.heads else (),
     )
 
 
-def _head(entry: HeadEntry, scores: Scores) -> Head:
-    classes = model_table(tuple(map(_map_class, scores.classes)))
+def _head(entry: HeadEntry, classes: ClassTable) -> Head:
     return Head(
         entry.name, classes, entry.details, entry.output_stride, OutputGeometry(**entry.output.model_dump())
     )
-
-
-def _classes(entries: Sequence[ClassEntry], objects: Mapping[str, ObjectFields], name: object) -> ClassTable:
-    table = model_table(tuple(_map_class(entry) for entry in entries))
-    try:
-        rules = rules_of_json({key: entry.model_dump() for key, entry in objects.items()})
-        check_rules(rules, table.names, f"segment_tiles:objects of {name}")
-    except UsageError as error:
-        raise ModelError(str(error)) from error
-    return ClassTable(table.classes, rules)
 
 
 def _scaling(entries: object, values: str, name: object) -> Scaling:
@@ -170,8 +162,9 @@ def _properties(manifest: ModelManifest, parameters: int | None, framework: str)
         properties[f"{_OWN}heads"] = [_head_json(head) for head in manifest.heads]
     if manifest.scaling.values != "stored":
         properties[f"{_OWN}values"] = manifest.scaling.values
-    if manifest.classes.objects:
-        properties[f"{_OWN}objects"] = rules_json(manifest.classes.objects)
+    rules = dict.fromkeys(rule for table in manifest.tables for rule in table.objects)
+    if rules:
+        properties[f"{_OWN}objects"] = rules_json(tuple(rules))
     if manifest.description:
         properties["description"] = manifest.description
     if parameters is not None:

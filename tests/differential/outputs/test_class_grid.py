@@ -174,6 +174,17 @@ def test_rows_of_tiles_that_are_not_computed_are_no_failure_of_the_network(
     assert (report["not_finite"], report["tiles"]["skipped"]) == (0, 5)
 
 
+def test_a_slide_keeps_its_pixels_and_says_so(models: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    with rasterio.open(path, "w", driver="PNG", width=90, height=80, count=3, dtype="uint8") as file:
+        file.write(np.full((3, 80, 90), 9, np.uint8))
+    asked: dict[str, Any] = {"model": models["a quarter"] / "model", "source_mpp": 0.5}
+    plans = [st.plan(path, grid=grid, **asked).document for grid in ("source", "model")]
+    assert [
+        sum("class pixels of 4 px are made finer" in text for text in plan["warnings"]) for plan in plans
+    ] == [0, 1]
+
+
 def test_a_mask_does_not_limit_a_class_grid(models: dict[str, Path], scene: Path) -> None:
     model = models["a quarter"] / "model"
     with pytest.raises(UsageError, match="has class pixels of 4 px, which --mask-model does not limit"):

@@ -14,7 +14,9 @@ import rasterio
 import segment_tiles as st
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ModelError, UsageError
+from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.models.package import load_manifest
+from segment_tiles.pipeline.models.packages.stac_item import to_stac_item
 from segment_tiles.workflows.model_packages.weights_import import import_model
 from segment_tiles.workflows.options.model_import import import_request_from
 
@@ -149,8 +151,29 @@ def test_the_manifest_names_each_output_with_its_classes(model: Path, tmp_path: 
     assert [[c["description"] for c in one["classification:classes"]] for one in outputs] == [
         ["water", "land", "ice"], ["wheat", "maize", "rye"],
     ]  # fmt: skip
+    (tmp_path / "graph.onnx").write_bytes((model / "graph.onnx").read_bytes())
+    document["properties"]["segment_tiles:objects"] = {"land": {}, "maize": {"border": "rye", "reach": 3}}
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    manifest = load_manifest(tmp_path)
+    rules = {name: manifest.with_head(name).classes.objects for name in (None, "cover", "crop")}
+    assert rules[None] == rules["cover"] == (ObjectRule("land"),)
+    assert rules["crop"] == (ObjectRule("maize", "rye", 3),)
+    assert to_stac_item(manifest, "graph.onnx", 1, None, "ONNX").properties["segment_tiles:objects"] == {
+        "land": {}, "maize": {"border": "rye", "reach": 3},
+    }  # fmt: skip
+    for rule, text in (
+        ({"border": "ice", "reach": 3}, "no head has both"),
+        ({"border": "mud"}, "reach of 0"),
+    ):
+        document["properties"]["segment_tiles:objects"] = {"maize": rule}
+        (tmp_path / "model.json").write_text(json.dumps(document))
+        with pytest.raises(ModelError, match=text):
+            load_manifest(tmp_path)
+    document["properties"]["segment_tiles:objects"] = {"pear": {}}
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="none of its classes: water, land, ice, wheat, maize, rye"):
+        load_manifest(tmp_path)
     document["properties"]["segment_tiles:heads"].reverse()
     (tmp_path / "model.json").write_text(json.dumps(document))
-    (tmp_path / "graph.onnx").write_bytes((model / "graph.onnx").read_bytes())
     with pytest.raises(ModelError, match="mlm:output must name the same, each once, in this order"):
         load_manifest(tmp_path)

@@ -22,6 +22,7 @@ from segment_tiles.workflows.batch.table import class_columns
 from segment_tiles.workflows.config import run_config_from
 from segment_tiles.workflows.options.polygons import polygonize_config_from
 from segment_tiles.workflows.polygons.request import polygonize_as_asked
+from segment_tiles.workflows.run.export import export_run
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.segment import segment
 
@@ -51,7 +52,7 @@ def asked(scene: Path, model: Path, out: Path, **options: Any) -> Any:
 @pytest.fixture(scope="module")
 def finished(blob_scene: Path, object_model: Path, quiet: Any, tmp_path_factory: Any) -> Path:
     out: Path = tmp_path_factory.mktemp("objects") / "out"
-    segment(asked(blob_scene, object_model, out), quiet)
+    segment(asked(blob_scene, object_model, out, scores=True), quiet)
     return out
 
 
@@ -92,6 +93,29 @@ def test_the_reach_follows_the_pixels_of_the_map(
     assert stored["objects"] == {"nucleus": {"border": "nucleus border", "reach": 6}}
     made = (out / "polygons.parquet").read_bytes()
     assert made == polygonized(out, tmp_path / "a.parquet", objects="nucleus:nucleus border:6")
+
+
+def test_an_export_by_thresholds_has_the_objects_of_the_model(finished: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "copy"))
+    export_run(out, ["parquet"], threshold=("nucleus=0.4",))
+    made = (out / "polygons.parquet").read_bytes()
+    assert set(geopandas.read_parquet(out / "polygons.parquet").class_name) == {"other", "nucleus"}
+    export_run(out, ["parquet"], threshold=("nucleus=0.4",), objects=("nucleus:nucleus border:3",))
+    assert made == (out / "polygons.parquet").read_bytes()
+
+
+def test_the_reach_follows_the_pixels_of_another_grid(finished: Path, tmp_path: Path) -> None:
+    out, like = Path(shutil.copytree(finished, tmp_path / "copy")), tmp_path / "like.tif"
+    with rasterio.open(
+        like, "w", driver="GTiff", count=1, height=200, width=200, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(1, 0, 500_050, 0, -1, 4_999_950),
+    ):  # fmt: skip
+        pass
+    made = {}
+    for rules in ("model", "nucleus:nucleus border:6", "nucleus:nucleus border:3"):
+        export_run(out, ["parquet"], like=str(like), objects=(rules,))
+        made[rules] = (out / "polygons.parquet").read_bytes()
+    assert made["model"] == made["nucleus:nucleus border:6"] != made["nucleus:nucleus border:3"]
 
 
 def test_a_reclass_takes_the_rules_with_it(finished: Path, tmp_path: Path) -> None:

@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 import rasterio
 from numpy.typing import NDArray
+from pyproj import CRS
 from rasterio.enums import Resampling
-from rasterio.warp import reproject
+from rasterio.warp import reproject, transform
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.grid.georef import GeoRef
+from segment_tiles.pipeline.grid.ground import ground_of
+from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.store import open_store
+from segment_tiles.pipeline.outputs.warped_map import warped_grid
 from segment_tiles.workflows.config import run_config_from
 from segment_tiles.workflows.run.export import export_run
 from segment_tiles.workflows.run.request import plan_run
@@ -75,6 +80,8 @@ def test_the_map_comes_out_on_the_grid_of_a_raster(exported: Path, like: Path, w
         np.testing.assert_array_equal(dataset.read(1), np.where(expected == 255, 0, sure))
     with rasterio.open(exported / "scores.tif") as dataset:
         assert dataset.shape == classes.shape, "scores stay"
+    note = "--like: scores.tif stays on the grid of the class map; its values are not resampled"
+    assert note in json.loads((exported / "report.json").read_text())["warnings"]
     polygons = gpd.read_file(exported / "polygons.gpkg", layer="polygons")
     assert polygons.area.sum() == pytest.approx(36 * (expected != 255).sum())
     np.testing.assert_array_equal(open_store(exported / "classes.zarr")["classes"], classes)
@@ -96,6 +103,24 @@ def test_the_map_comes_out_in_another_crs_and_back(exported: Path) -> None:
     with rasterio.open(exported / "classes.tif") as dataset:
         assert dataset.transform == OWN
         np.testing.assert_array_equal(dataset.read(1), classes)
+
+
+@pytest.mark.parametrize(("crs", "side"), [("EPSG:32633", 0.5), ("EPSG:4326", 1e-5), ("EPSG:3035", 7.0)])
+def test_how_much_finer_a_grid_is_is_that_of_the_ground(tmp_path: Path, crs: str, side: float) -> None:
+    own = GeoRef.from_affine(OWN, CRS.from_epsg(32633).to_wkt())
+    (left, *_), (*_, top) = transform("EPSG:32633", crs, [500_050], [4_999_950])
+    with rasterio.open(
+        tmp_path / "like.tif", "w", driver="GTiff", count=1, height=30, width=30, dtype="uint8", crs=crs,
+        transform=rasterio.Affine(side, 0, left, 0, -side, top),
+    ):  # fmt: skip
+        pass
+    found = warped_grid(own, (150, 170), crs=None, like=str(tmp_path / "like.tif"), by_mode=False)
+    areas = [
+        float(ground.pixel_areas(georef, [Window(15, 15, 1, 1)])[0])
+        for georef in (own, found.georef)
+        if (ground := ground_of(georef)) is not None
+    ]
+    assert found.finer == pytest.approx((areas[0] / areas[1]) ** 0.5, rel=1e-3)
 
 
 def test_a_run_makes_its_files_there_and_its_store_not(run_blobs: Any, like: Path, tmp_path: Path) -> None:

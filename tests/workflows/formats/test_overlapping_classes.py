@@ -112,6 +112,12 @@ def test_every_file_has_every_class_of_a_pixel(made: Path) -> None:
     assert sorted(frame["id"]) == sorted(table["id"]), "all layers of the GeoPackage"
 
 
+def test_scores_say_that_they_are_of_the_highest_class(finished: Path) -> None:
+    assert [text[:30] for text in st.evaluate(finished, finished / "classes.tif")["notes"]] == [
+        "classes of the map may overlap"
+    ]
+
+
 def test_thresholds_at_an_export_are_those_of_a_run(made: Path) -> None:
     export_run(made, ("gpkg", "masks", "parquet"), threshold=("tree=0.6", "water=0.4"), sieve="1px")
     masks = masks_by_numpy(made, 0.5, 0.6, 0.4)

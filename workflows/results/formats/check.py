@@ -37,13 +37,39 @@ def checked_formats(config: RunConfig, scene: Scene) -> tuple[str, ...]:
     MissingExtraError
         If this installation lacks what one needs.
     """
+    return formats_and_notes(config, scene)[0]
+
+
+def formats_and_notes(config: RunConfig, scene: Scene) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the formats of a run, and what the user should know of them.
+
+    Raises
+    ------
+    UsageError, OutputError, MissingExtraError
+        As `checked_formats`.
+    """
     subject = subject_of_scene(config, scene)
     names = config.formats or (STORE, *kind_named(subject.kind).usual_formats)
     check_formats(names, subject)
     if config.labels_inside and LABELS not in names:
         msg = f"--labels-inside says where {LABELS} labels go; add {LABELS} to --format"
         raise UsageError(msg)
-    return names
+    return names, notes_on_grid(names, subject)
+
+
+def notes_on_grid(names: Sequence[str], subject: Subject) -> tuple[str, ...]:
+    """Return which files stay on the grid of the class map, though another one is asked for."""
+    if subject.warped is None:
+        return ()
+    staying = [
+        wanted.file for wanted in map(format_of, names) if not wanted.follows_grid and wanted.name != STORE
+    ]
+    asked = subject.options.map_grid
+    option = "--like" if asked is None or asked.crs is None else "--crs"
+    return tuple(
+        f"{option}: {file} stays on the grid of the class map; its values are not resampled"
+        for file in staying
+    )
 
 
 def check_formats(names: Sequence[str], subject: Subject) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.decision import Decision
+from segment_tiles.pipeline.grid.objects import rules_json, rules_of_json
 from segment_tiles.pipeline.outputs.stores.store import array_of, read_class_table, read_score_names
 from segment_tiles.workflows.results.formats.changed_store import ChangedMasks, changed_store
 
@@ -37,6 +38,7 @@ class Decided:
             "classes": [[entry.code, entry.name, list(entry.color)] for entry in self.table.classes],
             "counts": list(self.counts),
             **({"multi_label": True} if self.decision.multi_label else {}),
+            **({"objects": rules_json(self.table.objects)} if self.table.objects else {}),
         }
 
     @classmethod
@@ -45,7 +47,8 @@ class Decided:
         classes = tuple(MapClass(code, name, (c[0], c[1], c[2])) for code, name, c in fields["classes"])
         thresholds = tuple((int(code), int(byte)) for code, byte in fields["thresholds"])
         decision = Decision(thresholds, fields["unsure"], bool(fields.get("multi_label")))
-        return cls(decision, ClassTable(classes), tuple(fields["counts"]))
+        table = ClassTable(classes, rules_of_json(fields.get("objects", {})))
+        return cls(decision, table, tuple(fields["counts"]))
 
     def report(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Return the report of the run with these classes; of their sizes pixels, or voxels, alone."""
@@ -71,7 +74,8 @@ def classes_of_scores(group: zarr.Group) -> ClassTable:
             "run again with --scores --restart, or with the thresholds themselves"
         )
         raise UsageError(msg)
-    return ClassTable(read_class_table(group).classes[: len(read_score_names(group))])
+    table = read_class_table(group)
+    return ClassTable(table.classes[: len(read_score_names(group))], table.objects)
 
 
 def refuse_reclassed(settings: Mapping[str, Any]) -> None:

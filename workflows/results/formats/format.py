@@ -77,7 +77,16 @@ class Subject:
         """The class map as files have it."""
         if self.warped is None:
             return self
-        return replace(self, georef=self.warped.georef, shape=self.warped.shape, is_whole=False)
+        # rules of objects count pixels
+        rules = tuple(rule.scaled(self.warped.finer) for rule in self.table.objects)
+        return replace(
+            self,
+            georef=self.warped.georef,
+            shape=self.warped.shape,
+            is_whole=False,
+            table=replace(self.table, objects=rules),
+            warped=replace(self.warped, finer=1.0),
+        )
 
 
 @dataclass(frozen=True, slots=True)

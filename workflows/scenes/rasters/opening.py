@@ -95,7 +95,13 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
         bands,
         models.manifest,
         models.folder,
-        (*notes, *resolution.notes, *raster_warnings(spec, models.manifest), *tissue_notes),
+        (
+            *notes,
+            *resolution.notes,
+            *raster_warnings(spec, models.manifest),
+            *tissue_notes,
+            *_fine_notes(kind, config, models),
+        ),
         resolution.level,
         resolution.view,
         mask,
@@ -127,6 +133,20 @@ def _cut(kind: str, config: RunConfig, models: Models, spec: RasterSpec, opener:
     names = spec.band_names or models.manifest.bands
     shown = thumbnail_grid(cut.grid_spec, roi, names, _seen_from(cut)) if config.preview else None
     return replace(cut, roi=roi, thumbnail=shown)
+
+
+def _fine_notes(kind: str, config: RunConfig, models: Models) -> tuple[str, ...]:
+    """Say that the class pixels of a coarser output are made finer on a slide, whose Levels are what viewers align."""
+    if kind == "raster" or config.grid != "model":
+        return ()
+    manifests = (models.manifest, *(manifest for _, manifest in models.companions))
+    coarser = max(manifest.output.coarser for manifest in manifests)
+    if coarser == 1:
+        return ()
+    return (
+        f"--grid is model, but {shown_name(config.source)} is a slide: class pixels of {coarser} px are made finer, so "
+        "that the map lies on its pixels",
+    )
 
 
 def _seen_from(cut: Cut) -> GridMap | None:
