@@ -211,7 +211,7 @@ def test_memory_is_planned_and_limited(
 
     finishing = [planned(*formats).memory.finishing for formats in (("zarr",), ("zarr", "dicom-seg"))]
     assert finishing[1] - finishing[0] == 4 * SHAPE[0] * SHAPE[1]
-    monkeypatch.setattr("segment_tiles.workflows.plans.plan.takes", lambda segments, kind: 2**24)
+    monkeypatch.setattr("segment_tiles.workflows.plans.memory_plan.takes", lambda segments, kind: 2**24)
     with pytest.raises(PlanError, match=r"--memory allows 2 GB, but DICOM SEG .*--format ome-tiff"):
         planned("zarr", "dicom-seg", memory=2 * 10**9)
 
