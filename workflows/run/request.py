@@ -233,7 +233,7 @@ def _decided(config: RunConfig, scene: Scene) -> Scene:
         return scene
     note = (
         f"the classes of model {scene.manifest.name} may overlap: the class map, and what is made of it, has the "
-        "highest of each pixel; polygons, --format masks and the array masks of classes.zarr have all"
+        f"highest of each pixel; {kind_named(scene.kind).overlap_note}"
     )
     return replace(scene, warnings=(*scene.warnings, note))
 

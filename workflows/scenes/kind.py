@@ -78,6 +78,8 @@ class Kind(ABC):
     """Kinds with lower numbers are asked first whether a source is theirs; ours have 1 to 3."""
     usual_formats: ClassVar[tuple[str, ...]] = ()
     """Names of the formats that are made beside the store, unless the user says."""
+    overlap_note: ClassVar[str] = "polygons, --format masks and the array masks of classes.zarr have all"
+    """Which results have every class of a pixel, if classes may overlap."""
     takes_tuning: ClassVar[bool] = False
     """Whether a run takes the side of a tile that `tune` found best for one plane of its size."""
     is_placed: ClassVar[bool] = False

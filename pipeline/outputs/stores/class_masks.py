@@ -19,7 +19,7 @@ class ClassMasks:
     """The array ``masks`` of a store, and what each of its planes is of."""
 
     planes: zarr.Array[Any]
-    """classes of the model x rows x columns: 1 if a pixel has the class."""
+    """classes of the model x rows x columns: 1 if a pixel has the class. Of a volume slices come before rows."""
     scores: zarr.Array[Any] | None
     """Their probabilities x 255, of the same shape; None: the run did not keep them."""
     map_codes: zarr.Array[Any]
@@ -40,12 +40,16 @@ class ClassMasks:
 
     def read(self, code: int, window: Window) -> NDArray[np.bool_]:
         """Return the pixels of a window, rows x columns, that have a class."""
-        index = window.slices()
-        found = np.zeros(window.shape, np.bool_)
+        return self.read_part(code, window.slices())
+
+    def read_part(self, code: int, index: tuple[Any, ...]) -> NDArray[np.bool_]:
+        """Return the pixels of a part, by its index in the class map, that have a class; of a volume of a slice too."""
+        valid: NDArray[np.bool_] = np.asarray(self.map_codes[index]) != self.nodata
+        found = np.zeros(valid.shape, np.bool_)
         for plane in self._planes_of(code):
             found |= np.asarray(self.planes[(plane, *index)]) != 0
         if self.codes[-1] == code:
-            found |= ~np.asarray(self.planes[(slice(None), *index)]).any(0) & self.valid(window)
+            found |= ~np.asarray(self.planes[(slice(None), *index)]).any(0) & valid
         return found
 
     def valid(self, window: Window) -> NDArray[np.bool_]:

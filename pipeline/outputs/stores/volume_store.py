@@ -6,6 +6,7 @@
       classes            slice x row x column; uint8 with nodata 255, or uint16 with nodata 65535
       confidence         slice x row x column, uint8: highest probability x 255, 0 at nodata
       scores             class x slice x row x column, uint8: if asked for
+      masks              class x slice x row x column, uint8: if classes may overlap
 
 A shard is one slice, 512 rows high and up to 4096 columns wide: what is written whole, once.
 """
@@ -29,6 +30,7 @@ from segment_tiles.pipeline.outputs.stores.store import (
     COMPRESSORS,
     array_of,
     attributes_of,
+    codes_of_masks,
     names_of_scores,
     open_store,
     shard_shape,
@@ -83,7 +85,7 @@ def create_volume_store(
     *,
     with_scores: bool = False,
     scored: ClassTable | None = None,
-    with_masks: bool = False,
+    masks: Sequence[int] = (),
     chunk: int = CHUNK,
 ) -> zarr.Group:
     """Create the empty arrays of a run on a volume, replacing what was there: under another name first.
@@ -98,22 +100,28 @@ def create_volume_store(
         Whether the probabilities of all classes are kept too.
     scored
         Classes of these: those of the model; None: the same.
-    with_masks
-        Whether there is a mask for each of these, since they may overlap.
+    masks
+        If classes may overlap, and each has a mask: as `create_store` has them.
     chunk
         Side of a chunk: a divisor of 512.
     """
     make_output_folder(path.parent)
     with finished_file(path) as partial:
-        group = _create_arrays(partial, geometry, table, (scored or table) if with_scores else None, chunk)
-        if with_masks:
-            cube = ((scored or table).count, *geometry.slicing.shape_of(geometry.shape))
+        kept = (scored or table) if with_scores else None
+        group = _create_arrays(partial, geometry, table, kept, masks, chunk)
+        if masks:
+            cube = (len(masks) - 1, *geometry.slicing.shape_of(geometry.shape))
             _create(group, "masks", cube, "uint8", 0, chunk)
     return open_store(path, "r+")
 
 
 def _create_arrays(
-    path: Path, geometry: VolumeGeometry, table: ClassTable, scored: ClassTable | None, chunk: int
+    path: Path,
+    geometry: VolumeGeometry,
+    table: ClassTable,
+    scored: ClassTable | None,
+    masks: Sequence[int],
+    chunk: int,
 ) -> zarr.Group:
     header = geometry.nifti_header
     own: dict[str, Any] = {
@@ -123,6 +131,7 @@ def _create_arrays(
         | {"nifti_header": None if header is None else header.hex()},
         "slice_row_column_to_ras_mm": geometry.slicing.affine_of(geometry.spec).tolist(),
         **names_of_scores(table, scored),
+        **codes_of_masks(masks),
     }
     group = zarr.open_group(path, mode="w", zarr_format=3, attributes={ATTRIBUTE: own})
     shape = geometry.slicing.shape_of(geometry.shape)

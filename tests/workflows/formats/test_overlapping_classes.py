@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import nibabel
 import numpy as np
 import pyogrio
 import pytest
@@ -35,15 +36,19 @@ PIXEL = 4.0
 """Square metres of a pixel of the scene."""
 
 
+def overlapping(model: Path, folder: Path) -> Path:
+    """Write a package of a model whose classes may overlap."""
+    manifest = load_manifest(model)
+    weights = load_network(model, manifest).state_dict()
+    several = replace(manifest, name="several", output=OutputGeometry(multi_label=True))
+    save_model_package(folder / "model", several, weights)
+    return folder / "model"
+
+
 @pytest.fixture(scope="module")
 def several(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model, whose classes may overlap."""
-    manifest = load_manifest(small_model)
-    weights = load_network(small_model, manifest).state_dict()
-    folder = tmp_path_factory.mktemp("several") / "model"
-    overlapping = replace(manifest, name="several", output=OutputGeometry(multi_label=True))
-    save_model_package(folder, overlapping, weights)
-    return folder
+    return overlapping(small_model, tmp_path_factory.mktemp("several"))
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +68,10 @@ def made(finished: Path, tmp_path: Path) -> Path:
 
 
 def masks_by_numpy(folder: Path, *thresholds: float) -> NDArray[np.bool_]:
-    """Return classes x rows x columns: where the byte of a score reaches that of its threshold."""
+    """Return classes x (slices x) rows x columns: where the byte of a score reaches that of its threshold."""
     scores = np.asarray(open_store(folder / "classes.zarr")["scores"])
-    return np.asarray(scores >= np.floor(np.array(thresholds) * 255 + 0.5)[:, None, None])
+    least = np.floor(np.array(thresholds) * 255 + 0.5)
+    return np.asarray(scores >= least.reshape(-1, *(1,) * (scores.ndim - 1)))
 
 
 def check_features(frame: gpd.GeoDataFrame, mask: NDArray[np.bool_], transform: Any) -> None:
@@ -129,9 +135,11 @@ def test_thresholds_at_an_export_are_those_of_a_run(made: Path) -> None:
     assert table["confidence"].notna().all()
 
 
-def test_classes_that_are_merged_have_one_mask(made: Path, tmp_path: Path) -> None:
+def test_classes_that_are_merged_have_one_mask(
+    made: Path, several: Path, blob_scene: Path, tmp_path: Path
+) -> None:
     (tmp_path / "merged.yaml").write_text("land: {from: [other, tree], code: 7}\n")
-    export_run(made, ("masks", "gpkg"), reclass=tmp_path / "merged.yaml")
+    export_run(made, ("masks", "gpkg", "parquet", "cog"), reclass=tmp_path / "merged.yaml")
     masks = masks_by_numpy(made, 0.5, 0.45, 0.5)
     land = masks[0] | masks[1]
     with rasterio.open(made / "masks.tif") as file:
@@ -141,38 +149,55 @@ def test_classes_that_are_merged_have_one_mask(made: Path, tmp_path: Path) -> No
     st.polygonize(made, out=tmp_path / "a.parquet", reclass=tmp_path / "merged.yaml")
     table = gpd.read_parquet(tmp_path / "a.parquet")
     assert dict(table.groupby("class_code")["pixels"].sum()) == {2: masks[2].sum(), 7: land.sum()}
-
-
-def test_a_run_with_a_reclass_has_the_files_of_its_export(
-    made: Path, several: Path, blob_scene: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "merged.yaml").write_text("land: {from: [other, tree], code: 7}\n")
-    formats = ("masks", "parquet", "cog")
-    export_run(made, formats, reclass=tmp_path / "merged.yaml")
     st.segment(
         blob_scene, model=str(several), out=tmp_path / "out", scores=True, threshold="tree=0.45", device="cpu",
-        precision="fp32", backend="torch", batch=2, format=formats, preview=False, reclass=tmp_path / "merged.yaml",
+        precision="fp32", backend="torch", batch=2, format=("masks", "parquet", "cog"), preview=False,
+        reclass=tmp_path / "merged.yaml",
     )  # fmt: skip
     for name in ("masks.tif", "polygons.parquet", "classes.tif"):
         assert (made / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("tile", [64, 5000])
-def test_polygonize_takes_the_classes_that_are_named_in_any_tiles(
-    made: Path, tmp_path: Path, tile: int
-) -> None:
+def test_polygonize_takes_the_classes_that_are_named_in_any_tiles(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "polygons.fgb"
-    st.polygonize(made, out=out, classes="water,none", sieve="4px", vector_tile=tile, split_by_class=True)
-    masks = masks_by_numpy(made, 0.5, 0.45, 0.5)
-    valid = np.asarray(open_store(made / "classes.zarr")["classes"]) != 255
+    st.polygonize(finished, out=out, classes="water,none", sieve="4px", vector_tile=64, split_by_class=True)
+    masks = masks_by_numpy(finished, 0.5, 0.45, 0.5)
+    valid = np.asarray(open_store(finished / "classes.zarr")["classes"]) != 255
     none = gpd.read_file(tmp_path / "polygons.none.fgb")
     assert none["pixels"].sum() == pytest.approx((valid & ~masks.any(0)).sum(), rel=0.05)
     assert none["confidence"].isna().all()
     water = gpd.read_file(tmp_path / "polygons.water.fgb")
     assert water["pixels"].min() >= 4
     whole = tmp_path / "whole.parquet"
-    st.polygonize(made, out=whole, classes="water", sieve="4px")
+    st.polygonize(finished, out=whole, classes="water", sieve="4px")
     assert gpd.read_parquet(whole)["id"].tolist() == water["id"].tolist()
+
+
+def test_a_volume_has_the_masks_of_a_reclass_and_counts_them(
+    grey_model: Path, scan: Callable[..., Any], tmp_path: Path
+) -> None:
+    nibabel.save(nibabel.Nifti1Image(scan(), np.diag([2.0, 2.0, 5.0, 1.0])), tmp_path / "scan.nii")
+    (tmp_path / "merged.yaml").write_text("land: {from: [other, tree], code: 7}\n")
+    asked: dict[str, Any] = {
+        "model": str(overlapping(grey_model, tmp_path)),
+        "reclass": tmp_path / "merged.yaml",
+    }
+    result = st.segment(
+        tmp_path / "scan.nii", out=tmp_path / "out", scores=True, device="cpu", precision="fp32", backend="torch",
+        batch=2, preview=False, **asked,
+    )  # fmt: skip
+    masks = masks_by_numpy(tmp_path / "out", 0.5, 0.5, 0.5)
+    assert (masks[0] & masks[1]).any()
+    np.testing.assert_array_equal(result.masks, masks)
+    assert result.masks["class"].to_numpy().tolist() == ["land", "land", "water"]
+    assert [(one["name"], one["voxels"], one["volume_ml"]) for one in result.report["masks"]] == [
+        ("water", masks[2].sum(), pytest.approx(masks[2].sum() * 0.02)),
+        ("land", (masks[0] | masks[1]).sum(), pytest.approx((masks[0] | masks[1]).sum() * 0.02)),
+    ]
+    (note,) = (
+        text for text in st.plan(tmp_path / "scan.nii", **asked).document["warnings"] if "may overlap" in text
+    )
+    assert note.endswith("the highest of each pixel; the array masks of classes.zarr has all")
 
 
 def test_masks_lie_on_another_grid_as_gdal_puts_them(made: Path) -> None:

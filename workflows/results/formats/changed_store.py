@@ -33,7 +33,7 @@ class ChangedMasks:
     codes: tuple[int, ...]
     """Of each in the map, last of pixels that have none (`ClassMasks.codes`)."""
     planes: Callable[[tuple[Any, ...]], NDArray[np.uint8]]
-    """Returns classes x rows x columns of a part of the store, by its index."""
+    """Returns classes x rows x columns of a part of the store, by its index; of a volume of one slice."""
 
 
 Change = Callable[[tuple[Any, ...]], tuple[NDArray[Any], NDArray[Any]]]
@@ -62,7 +62,7 @@ def changed_store(
     change
         Makes its parts.
     masks
-        Of a raster whose classes may overlap.
+        Of classes that may overlap.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def changed_store(
         if len(shape) == 2:
             _create(path, group, table, masks)
         else:
-            create_volume_store(path, read_geometry(group), table)
+            create_volume_store(path, read_geometry(group), table, masks=() if masks is None else masks.codes)
         made = open_store(path, "r+")
         for index in parts_of_store(shape):
             array_of(made, "classes")[index], array_of(made, "confidence")[index] = change(index)

@@ -12,7 +12,7 @@ import zarr
 
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
-from segment_tiles.pipeline.outputs.stores.store import array_of
+from segment_tiles.pipeline.outputs.stores.store import array_of, open_store
 from segment_tiles.pipeline.outputs.stores.volume_store import read_geometry
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.view import View
@@ -32,7 +32,7 @@ from segment_tiles.workflows.scenes.volumes.opening import (
     open_volume,
     spacing_warnings,
 )
-from segment_tiles.workflows.scenes.volumes.report import volume_classes, volume_source
+from segment_tiles.workflows.scenes.volumes.report import mask_volumes, volume_classes, volume_source
 from segment_tiles.workflows.scenes.volumes.stores import (
     copy_source,
     create_direction_store,
@@ -47,6 +47,7 @@ class VolumeKind(Kind):
     """NIfTI, NRRD and DICOM series: one Cut of many planes, or three whose scores are averaged."""
 
     name: ClassVar[str] = "volume"
+    overlap_note: ClassVar[str] = "the array masks of classes.zarr has all"
     usual_formats: ClassVar[tuple[str, ...]] = ("nifti",)
     turn: ClassVar[int] = 1
 
@@ -122,7 +123,12 @@ class VolumeKind(Kind):
 
     def count(self, scene: Scene, shards: Shards, directory: OutputDirectory) -> dict[str, Any]:
         """Return voxels and millilitres."""
-        return volume_classes(_of(scene), scene.classes, shards)
+        volume, table = _of(scene), scene.classes
+        found = volume_classes(volume, table, shards)
+        if not scene.has_masks:
+            return found
+        store = directory.store if directory.store.exists() else directory.store_in_work
+        return {**found, **mask_volumes(volume, table, open_store(store))}
 
     def sizes(self, report: Mapping[str, Any]) -> Sizes:
         """Return voxels, and millilitres."""

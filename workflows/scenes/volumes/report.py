@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
+
+import zarr
 
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.stores.class_masks import masks_of
+from segment_tiles.pipeline.outputs.stores.overviews import shard_windows
 from segment_tiles.workflows.scenes.volumes.opening import VolumeScene
 
 CUBIC_MILLIMETERS_PER_MILLILITER: Final = 1000.0
@@ -26,10 +31,7 @@ def volume_classes(
     """
     counts = [sum(column) for column in zip(*shards.values(), strict=True)] or [0] * (table.count + 1)
     known = volume.spec.has_known_depth
-
-    def milliliters(voxels: int) -> float | None:
-        return voxels * volume.spec.voxel_volume / CUBIC_MILLIMETERS_PER_MILLILITER if known else None
-
+    milliliters = partial(_milliliters, volume)
     return {
         "volume_unit": "ml" if known else None,
         "voxel_volume_mm3": volume.spec.voxel_volume if known else None,
@@ -44,6 +46,41 @@ def volume_classes(
         ],
         "nodata": {"code": table.nodata, "voxels": counts[-1], "volume_ml": milliliters(counts[-1])},
     }
+
+
+def mask_volumes(volume: VolumeScene, table: ClassTable, group: zarr.Group) -> dict[str, Any]:
+    """Return voxels and ml of each class that may overlap others, from its mask; {} if there are no masks.
+
+    Parameters
+    ----------
+    volume, table
+        What was segmented, and its classes.
+    group
+        The store.
+    """
+    masks = masks_of(group)
+    if masks is None:
+        return {}
+    slices, rows, columns = volume.shape
+    counts = dict.fromkeys(masks.of_classes, 0)
+    for number in range(slices):
+        for window in shard_windows(rows, columns):
+            for code in counts:
+                counts[code] += int(masks.read_part(code, (number, *window.slices())).sum())
+    names = {entry.code: entry.name for entry in table.classes}
+    return {
+        "masks": [
+            {"code": code, "name": names[code], "voxels": voxels, "volume_ml": _milliliters(volume, voxels)}
+            for code, voxels in counts.items()
+        ]
+    }
+
+
+def _milliliters(volume: VolumeScene, voxels: int) -> float | None:
+    """Return the volume of voxels; None if the depth of slices is unknown."""
+    if not volume.spec.has_known_depth:
+        return None
+    return voxels * volume.spec.voxel_volume / CUBIC_MILLIMETERS_PER_MILLILITER
 
 
 def volume_source(volume: VolumeScene, uri: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def create_result_store(scene: Scene, volume: VolumeScene, scores: bool, path: P
         scene.classes,
         with_scores=scores,
         scored=scene.manifest.classes,
-        with_masks=scene.has_masks,
+        masks=scene.mask_codes,
     )
 
 
