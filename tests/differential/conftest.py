@@ -165,7 +165,7 @@ def thresholded(tmp_path: Path) -> Callable[..., tuple[NDArray[Any], dict[str, A
         out, heard = tmp_path / f"result-{count}", Heard()
         settings: dict[str, Any] = {
             "device": "cpu", "precision": "fp32", "backend": "torch", "batch": 4, "overlap": 0.25,
-            "formats": ("zarr",), **options,
+            "formats": ("zarr",), "preview": False, **options,
         }  # fmt: skip
         # collecting the garbage of a whole test session takes longer than such a run
         with patch("segment_tiles.workflows.run.finish.release_after"):

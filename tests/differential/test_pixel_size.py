@@ -212,7 +212,7 @@ def test_files_beside_the_map_lie_where_the_raster_does(
     """Polygons, item and preview of a turned raster; areas are those of the raster's own pixels."""
     transform = TRANSFORMS["turned"]
     values = write(tmp_path / "a.tif", transform)
-    classes, report, _ = thresholded(tmp_path / "a.tif", model, formats=("zarr", "gpkg"))
+    classes, report, _ = thresholded(tmp_path / "a.tif", model, formats=("zarr", "gpkg"), preview=True)
     (folder,) = (path.parent for path in tmp_path.rglob("polygons.gpkg"))
     polygons = gpd.read_file(folder / "polygons.gpkg", layer="polygons")
     drawn = rasterize(

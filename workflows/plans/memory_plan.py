@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,11 +126,17 @@ def memory_of_region(
         INPUT_BANDS * lattice.tile * width * (pixel + 2)
         + HANDLES_AT_MOST * spec.work_bytes
         + _mask_bytes(cut)
-        + (mask_bytes(region.width, mask_code) if mask_code else 0),
+        + (_bytes_of_mask(cut, region, mask_code) if mask_code else 0),
         cut_cache_bytes(cut, width),
         per_result_pixel * (ROWS_OF_SHARDS * SHARD_ROWS * region.width + 2 * lattice.tile * width)
         + thumbnail,
     )
+
+
+def _bytes_of_mask(cut: Cut, region: Window, code_size: int) -> int:
+    """Return what the map of another model takes that limits this one: it is asked for by rows of tiles."""
+    tile = math.ceil(cut.lattice.tile * cut.map.rows.factor)
+    return mask_bytes(cut.roi.width, (min(tile, cut.roi.height), region.width), code_size)
 
 
 def _mask_bytes(cut: Cut) -> int:

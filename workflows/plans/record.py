@@ -37,6 +37,8 @@ from segment_tiles.workflows.scenes.scene_statistics import scaling_settings, sh
 
 MASK_IDENTITY: Final = {"--model", "model.json", "--bands", "--tile", "--overlap"}
 """Settings of the run of a mask that always stand in the record of the run that it limits."""
+HEAD: Final = "--head"
+"""Setting that records of earlier versions do not have: there ``model.json`` alone says which it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def _own_settings(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "--t": scene.view.t,
         "--tissue": _tissue_version(scene.tissue),
         "--model": scene.manifest.weights_checksum,
+        **_head(config, scene),
         # the same weights can be scaled, or their classes be named, otherwise
         "model.json": scene.manifest.map_checksum,
         # of polygons alone, but the store says them too; most models have none
@@ -97,6 +100,12 @@ def _own_settings(config: RunConfig, scene: Scene) -> dict[str, Any]:
         "program version": installed_version("segment-tiles"),
         **kind_named(scene.kind).settings(scene),
     }
+
+
+def _head(config: RunConfig, scene: Scene) -> dict[str, Any]:
+    """Return which output of a model that has several is computed; asked before ``model.json``, which it changes."""
+    heads = scene.manifest.heads
+    return {HEAD: config.head or heads[0].name} if heads else {}
 
 
 def _thresholds(scene: Scene) -> dict[str, Any]:
@@ -224,6 +233,8 @@ def check_same_run(record: RunRecord, settings: Mapping[str, Any], config: RunCo
             # a server has told nothing, this time or before
             is_silent = is_url(str(plain.get("source"))) and (before is None or now is None)
             is_same = is_silent or is_same_version(before, now)
+        elif name.endswith(HEAD) and name not in record.settings:
+            is_same = True
         else:
             is_same = before == now
         if not is_same:

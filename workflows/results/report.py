@@ -15,7 +15,7 @@ from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
-from segment_tiles.workflows.plans.record import RunRecord
+from segment_tiles.workflows.plans.record import HEAD, RunRecord
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.region_task import RegionReport
 from segment_tiles.workflows.scenes.notice import notice_of
@@ -69,7 +69,7 @@ def run_report(
         "kind": scene.kind,
         "fingerprint": record.fingerprint,
         "source": kind.facts(scene),
-        "model": _model(plan, regions),
+        "model": _model(plan, record, regions),
         **({} if mask is None else {"mask_model": dict(mask)}),
         "settings": dict(record.settings),
         "choices": {
@@ -104,9 +104,11 @@ def not_finite_warning(count: int, total: int) -> str:
     )
 
 
-def _model(plan: Plan, regions: Sequence[RegionReport]) -> dict[str, Any]:
+def _model(plan: Plan, record: RunRecord, regions: Sequence[RegionReport]) -> dict[str, Any]:
+    head = record.settings.get(HEAD)
     return {
         "name": plan.scene.manifest.name,
+        **({} if head is None else {"head": head}),
         "checksum": plan.scene.manifest.weights_checksum,
         # 0 if the graph cannot be traced: the network then runs as it is
         "folded_batch_norms": max((region.folded_batch_norms for region in regions), default=0),

@@ -107,29 +107,40 @@ def run_mask(
     masked = Masked(mask, result.report)
     if masked.failures:
         return replace(masked, notes=tuple(heard.notes))
-    _require_one_mask(limited, result.report["fingerprint"])
-    left_out, stay = masked.pixels()
-    if left_out and not stay:
-        heard.warn(
-            f"every pixel is {_listed(mask)}, so nothing is computed; run without --mask-model to see all"
-        )
+    left_out, stay = _counted(limited, masked)
+    # a mask that leaves out keeps what has no class: of that it says nothing
+    if not stay and (left_out or mask.keeps):
+        names = " or ".join(mask.names)
+        what = f"no pixel is {names}" if mask.keeps else f"every pixel is {names}"
+        heard.warn(f"{what}, so nothing is computed; run without --mask-model to see all")
     return replace(masked, left_out=left_out, notes=tuple(heard.notes))
 
 
-def _listed(mask: SceneMask) -> str:
-    names = " or ".join(mask.names)
-    return f"another class than {names}" if mask.keeps else names
+def _counted(directory: OutputDirectory, masked: Masked) -> tuple[int, int]:
+    """Return `Masked.pixels`, counted once, and keep which mask limits the run.
 
-
-def _require_one_mask(directory: OutputDirectory, fingerprint: str) -> None:
-    """Keep which mask limits the run; of two, computed differently, no map is made."""
+    Raises
+    ------
+    ChangedRunError
+        If it is another than that of an earlier start: of two, computed differently, no map is made.
+    """
+    fingerprint = masked.report["fingerprint"]
     kept = read_sealed(directory.mask_fingerprint)
-    if kept is None:
-        try:
-            write_sealed(directory.mask_fingerprint, {"fingerprint": fingerprint})
-        except OSError as error:
-            raise write_failed(directory.mask_fingerprint, error) from error
-    elif kept["fingerprint"] != fingerprint:
+    if kept is not None:
+        _require_same_mask(directory, kept["fingerprint"], fingerprint)
+        if "pixels" in kept:
+            left_out, stay = kept["pixels"]
+            return left_out, stay
+    left_out, stay = masked.pixels()
+    try:
+        write_sealed(directory.mask_fingerprint, {"fingerprint": fingerprint, "pixels": [left_out, stay]})
+    except OSError as error:
+        raise write_failed(directory.mask_fingerprint, error) from error
+    return left_out, stay
+
+
+def _require_same_mask(directory: OutputDirectory, before: str, now: str) -> None:
+    if before != now:
         msg = (
             f"{directory.mask}: is not the mask with which the run was begun (another precision, backend or source); "
             "begin anew with --restart, or give another --out"

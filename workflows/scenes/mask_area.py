@@ -25,7 +25,16 @@ from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, re
 CELL: Final = 64
 """Side of the squares of which is known whether any pixel stays."""
 ROWS_KEPT: Final = 8
-"""Rows of shards of which bits are kept: what is computed and what is written lie a few rows of tiles apart."""
+"""Rows of shards of which bits are kept, at least: what is computed and what is written lie a few rows apart."""
+CELLS_KEPT: Final = 4096
+"""Shards of which cells are kept: they are a few hundred bytes each."""
+CELLS_BYTES: Final = 1024
+"""Of the cells of a shard, at most, with what keeps them."""
+
+
+def _rows_kept(asked: int) -> int:
+    """Return of how many rows of shards bits are kept, if so many are asked for at once."""
+    return max(ROWS_KEPT, asked + 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,22 @@ class _Shard:
     """Whether any of a cell does."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a window has of a shard."""
+
+    row: int
+    """Of the shard."""
+    column: int
+    """Of it."""
+    whole: Window
+    """The shard in pixels of the map."""
+    inside: Window
+    """The part in pixels of the shard."""
+    there: Window
+    """The part in pixels of the window."""
+
+
 class MaskArea:
     """The pixels that stay, in coordinates of the whole grid.
 
@@ -94,33 +119,45 @@ class MaskArea:
         self._height, self._width = mask.roi.shape
         self._rows, self._columns = shard_shape(self._width)
         self._kept: OrderedDict[tuple[int, int], _Shard] = OrderedDict()
-        self._lock = threading.Lock()
-        self._across = 1
+        self._cells: OrderedDict[tuple[int, int], NDArray[np.bool_]] = OrderedDict()
+        self._lock = threading.Lock()  # reading ahead and writing both ask
+        self._down = self._across = 1
 
     def meets(self, window: Window) -> bool:
         """Return whether anything of a window may stay."""
-        for shard, inside, _ in self._shards(window):
-            rows, columns = inside.slices()
+        for part in self._parts(window):
+            rows, columns = part.inside.slices()
             cells = (
                 slice(rows.start // CELL, -(-rows.stop // CELL)),
                 slice(columns.start // CELL, -(-columns.stop // CELL)),
             )
-            if shard.cells[cells].any():
+            with self._lock:
+                known = self._cells.get((part.row, part.column))
+                found = self._shard(part).cells if known is None else known
+            if found[cells].any():
                 return True
         return False
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return which pixels of a window stay: rows x columns."""
         found = np.zeros(window.shape, dtype=bool)
-        for shard, inside, there in self._shards(window):
+        parts = self._parts(window)
+        with self._lock:
+            # of all that one window meets, and of what lies beside it
+            self._down = max(self._down, len({part.row for part in parts}))
+            self._across = max(self._across, len({part.column for part in parts}))
+        for part in parts:
+            with self._lock:
+                shard = self._shard(part)
+            inside = part.inside
             first, last = inside.column // 8, -(-inside.column_stop // 8)
             bits = np.unpackbits(shard.bits[inside.row : inside.row_stop, first:last], axis=1)
             start = inside.column - 8 * first
-            found[there.slices()] = bits[:, start : start + inside.width]
+            found[part.there.slices()] = bits[:, start : start + inside.width]
         return found
 
-    def _shards(self, window: Window) -> list[tuple[_Shard, Window, Window]]:
-        """Return the shards that a window meets: each with what it has of it, in its own pixels and in the window's."""
+    def _parts(self, window: Window) -> list[_Part]:
+        """Return what a window has of every shard that it meets."""
         wanted = window.shift(-self._mask.roi.row, -self._mask.roi.column)
         map_part = wanted.intersect(Window(0, 0, self._height, self._width))
         if map_part.is_empty:
@@ -128,24 +165,24 @@ class MaskArea:
         rows = range(map_part.row // self._rows, -(-map_part.row_stop // self._rows))
         columns = range(map_part.column // self._columns, -(-map_part.column_stop // self._columns))
         found = []
-        with self._lock:  # reading ahead and writing both ask
-            self._across = max(self._across, len(columns))
-            for row in rows:
-                for column in columns:
-                    whole = Window(row * self._rows, column * self._columns, self._rows, self._columns)
-                    part = map_part.intersect(whole)
-                    found.append(
-                        (self._shard(row, column, whole), part.relative_to(whole), part.relative_to(wanted))
-                    )
+        for row in rows:
+            for column in columns:
+                whole = Window(row * self._rows, column * self._columns, self._rows, self._columns)
+                part = map_part.intersect(whole)
+                found.append(_Part(row, column, whole, part.relative_to(whole), part.relative_to(wanted)))
         return found
 
-    def _shard(self, row: int, column: int, whole: Window) -> _Shard:
-        """Return a shard, decoded once while it is near."""
-        shard = self._kept.pop((row, column), None)
+    def _shard(self, part: _Part) -> _Shard:
+        """Return a shard, decoded once while it is near; the lock is held."""
+        at = part.row, part.column
+        shard = self._kept.pop(at, None)
         if shard is None:
-            shard = self._decoded(whole.intersect(Window(0, 0, self._height, self._width)))
-        self._kept[row, column] = shard
-        while len(self._kept) > ROWS_KEPT * self._across:
+            shard = self._decoded(part.whole.intersect(Window(0, 0, self._height, self._width)))
+            self._cells[at] = shard.cells
+            if len(self._cells) > CELLS_KEPT:
+                self._cells.popitem(last=False)
+        self._kept[at] = shard
+        while len(self._kept) > _rows_kept(self._down) * self._across:
             self._kept.popitem(last=False)
         return shard
 
@@ -166,8 +203,20 @@ class MaskArea:
         return found
 
 
-def mask_bytes(width: int, code_size: int) -> int:
-    """Return the bytes of a mask that is asked over this width: bits of rows of shards, and a shard in decoding."""
-    rows, columns = shard_shape(width)
-    across = (-(-width // columns) + 1) * columns
-    return ROWS_KEPT * rows * across // 8 + 3 * rows * columns * (code_size + 1)
+def mask_bytes(whole: int, asked: tuple[int, int], code_size: int) -> int:
+    """Return the bytes of a mask: bits of rows of shards, cells, and a shard in decoding.
+
+    Parameters
+    ----------
+    whole
+        Width of the map in pixels.
+    asked
+        Rows and columns that are asked for at once, in pixels of the map; a halo of less than a shard beside them.
+    code_size
+        Bytes of a code.
+    """
+    rows, columns = shard_shape(whole)
+    down = -(-asked[0] // rows) + 1
+    across = min(-(-asked[1] // columns) + 2, -(-whole // columns))
+    kept = _rows_kept(down) * across * rows * columns // 8
+    return kept + CELLS_KEPT * CELLS_BYTES + 3 * rows * columns * (code_size + 1)

@@ -11,6 +11,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from segment_tiles.pipeline.errors import SourceError, one_line
+from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 from segment_tiles.pipeline.sources.rasters.rpcs import GROUND, RpcHeights
 from segment_tiles.pipeline.sources.rasters.stored_bytes import stored_bytes
@@ -34,6 +35,8 @@ class Placed:
     """The file itself."""
     by: str = ""
     """What placed it, if it is read through a view."""
+    rpc: RpcHeights | None = None
+    """Heights at which its RPCs placed it."""
 
     @property
     def is_warped(self) -> bool:
@@ -83,7 +86,7 @@ def placed(file: Any, uri: str, *, is_overview: bool = False, rpc: RpcHeights | 
                 f"{'points' if rpc is None else 'RPCs'} first: gdalwarp"
             )
             raise SourceError(msg)
-        return Placed(_view(file, rpc), file, by)
+        return Placed(_view(file, rpc), file, by, rpc)
     except UNUSABLE as error:
         file.close()
         msg = f"{uri}: GDAL cannot use its {by} ({one_line(error)}); apply or remove them first"
@@ -115,10 +118,16 @@ def placement_notes(raster: Placed, uri: str) -> list[str]:
     points, crs = file.gcps
     if raster.is_warped:
         view = raster.dataset
-        return [
+        notes = [
             f"placed by its {raster.by}, through GDAL's warped view of it: "
             f"{view.height} x {view.width} px in {view.crs.to_string()}, nearest neighbour"
         ]
+        if raster.rpc is not None and (share := raster.rpc.share_of(file)) < 1:
+            notes.append(
+                f"the DEM {Path(shown_name(raster.rpc.dem)).name} has heights for {min(share, 0.999):.1%} of its "
+                "pixels alone; what lies outside has no position, and the map has no data there"
+            )
+        return notes
     notes = []
     if file.transform.is_identity:
         if points:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import rasterio
+from rasterio.errors import TransformWarning
+from rasterio.transform import RPCTransformer
 from rasterio.warp import transform_bounds
 
 from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 
+POSITIONS_ALONG: Final = 33
+"""Of a side of the raster, by which is told for how much of it a DEM has heights."""
 GROUND: Final = "EPSG:4326"
 """CRS in which RPCs place a pixel."""
 
@@ -52,7 +58,7 @@ class RpcHeights:
         Raises
         ------
         SourceError
-            If the DEM cannot be opened, or has no CRS.
+            If the DEM cannot be opened, has several bands, or has no CRS.
         """
         if self.metres is not None:
             return {"RPC_HEIGHT": self.metres}
@@ -79,6 +85,24 @@ class RpcHeights:
                 f"which is nothing of the raster near {bounds[0]:.6g} E, {bounds[1]:.6g} N; give --rpc-dem another"
             )
             raise SourceError(msg)
+
+    def share_of(self, file: Any) -> float:
+        """Return for which share of the pixels of a file with RPCs there is a height."""
+        if not self.dem:
+            return 1.0
+        rows, columns = (
+            np.linspace(0.5, side - 0.5, min(side, POSITIONS_ALONG)) for side in (file.height, file.width)
+        )
+        down, across = (side.ravel() for side in np.meshgrid(rows, columns, indexing="ij"))
+        with warnings.catch_warnings(), RPCTransformer(file.rpcs, RPC_DEM=_gdal_name(self.dem)) as model:
+            warnings.simplefilter("ignore", TransformWarning)  # of those without a height
+            # without a height GDAL takes the mean one on the way to the ground, but none on the way back
+            ground = np.array(model.xy(down, across, offset="ul"))
+            ground = ground[:, np.isfinite(ground).all(axis=0)]
+            if not ground.size:
+                return 0.0
+            back = np.array(model.rowcol(*ground, op=np.float64))
+        return float(np.isfinite(back).all(axis=0).sum() / down.size)
 
     def __str__(self) -> str:
         """Return it as notes say it."""
@@ -113,6 +137,12 @@ class _AsWritten(str):
 def _gdal_name(dem: str) -> str:
     """Return the name by which GDAL finds a DEM, which has a CRS."""
     with _opened(dem) as dataset:
+        if dataset.count != 1:
+            msg = (
+                f"{shown_name(dem)}: has {dataset.count} bands, so it is no DEM; give --rpc-dem a raster of one band, "
+                "of heights in metres"
+            )
+            raise SourceError(msg)
         if dataset.crs is None:
             msg = f"{shown_name(dem)}: the DEM has no CRS; set one: gdal_edit.py -a_srs EPSG:CODE"
             raise SourceError(msg)

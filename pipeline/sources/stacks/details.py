@@ -14,6 +14,8 @@ from segment_tiles.pipeline.sources.stacks.grid import Axis, Grid
 from segment_tiles.pipeline.sources.stacks.members import Band
 from segment_tiles.pipeline.sources.stacks.part import Part
 
+POSITIONS_ALONG: Final = 101
+"""Of a side of the grid, by which is told how much of it a part covers that lies across it."""
 OTHER_UNITS: Final = "has another scale or offset than"
 """In the line about files of one band that do not have the same."""
 
@@ -32,7 +34,7 @@ def stack_details(parts: Sequence[Part], spec: RasterSpec, grid_of: str) -> dict
                     "file_band": own.band_numbers[index] if own.band_numbers else index + 1,
                     "height": own.height,
                     "width": own.width,
-                    "pixel": [abs(own.georef.transform[0]), abs(own.georef.transform[4])],
+                    "pixel": list(_sides(own)),
                     "dtype": own.dtype,
                     "nodata": json_number(own.nodata[index]) if own.nodata else None,
                     "resampling": None if part.at.is_same else part.resampling,
@@ -54,21 +56,30 @@ def part_notes(parts: Sequence[Part], spec: RasterSpec, grid_of: str) -> list[st
     if resampled:
         notes.append(f"brought onto {onto}: {', '.join(dict.fromkeys(resampled))}")
     for part in parts:
-        covered = part.covered(spec.window)
-        if covered != spec.window and not part.is_layered:
-            share = covered.area / spec.window.area
-            notes.append(f"{title_of(part.file)} covers {share:.1%} of {onto}; outside it has no data")
+        share = _share(part, spec)
+        if share < 1 and not part.is_layered:
+            notes.append(
+                f"{title_of(part.file)} covers {min(share, 0.999):.1%} of {onto}; outside it has no data"
+            )
     return notes
+
+
+def _share(part: Part, spec: RasterSpec) -> float:
+    """Return which share of the grid a part covers; of one that lies across it, of positions all over it."""
+    if part.at.crossing is None:
+        return part.covered(spec.window).area / spec.window.area
+    rows, columns = (np.linspace(0.5, side - 0.5, min(side, POSITIONS_ALONG)) for side in spec.window.shape)
+    down, across = part.at.crossing.positions(*np.meshgrid(rows, columns, indexing="ij"))
+    height, width = part.at.crossing.size
+    with np.errstate(invalid="ignore"):
+        inside = (down >= 0) & (down < height) & (across >= 0) & (across < width)
+    return float(inside.mean())
 
 
 def unhidden_note(parts: Sequence[Part], spec: RasterSpec) -> list[str]:
     """Return a line if files have missing pixels, but by rule ``all`` none is: a band has a value everywhere."""
     masked = [part.file for part in parts if _can_miss(part.source.spec)]
-    whole = [
-        part.file
-        for part in parts
-        if part.source.spec.has_no_holes and part.covered(spec.window) == spec.window
-    ]
+    whole = [part.file for part in parts if part.source.spec.has_no_holes and _share(part, spec) == 1]
     if not masked or not whole:
         return []
     names = ", ".join(dict.fromkeys(map(title_of, masked)))
@@ -85,8 +96,14 @@ def _can_miss(spec: RasterSpec) -> bool:
 
 def _pixel(spec: RasterSpec) -> str:
     """Return the width of pixels, and their height if it is another."""
-    width, height = abs(spec.georef.transform[0]), abs(spec.georef.transform[4])
-    return f"{width:g}" if width == height else f"{width:g} x {height:g}"
+    width, height = (f"{side:g}" for side in _sides(spec))
+    return width if width == height else f"{width} x {height}"
+
+
+def _sides(spec: RasterSpec) -> tuple[float, float]:
+    """Return width and height of a pixel, however it is turned, in units of the coordinates."""
+    a, b, _, d, e, _ = spec.georef.transform
+    return math.hypot(a, d), math.hypot(b, e)
 
 
 def spec_of(bands: Sequence[Band], numbers: tuple[int, ...], grid: Grid, parts: Sequence[Part]) -> RasterSpec:

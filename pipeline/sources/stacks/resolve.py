@@ -14,6 +14,7 @@ from segment_tiles.pipeline.sources.stacks.description import Member, StackDescr
 from segment_tiles.pipeline.sources.stacks.elements import elements_of
 from segment_tiles.pipeline.sources.stacks.items import AssetBand, Item, item_of
 from segment_tiles.pipeline.sources.stacks.stack_file import is_stack_file, read_stack_file
+from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.pipeline.wording import counted
 
 
@@ -73,6 +74,23 @@ class StackOptions:
                 )
                 raise UsageError(msg)
 
+    def refuse_volume(self, source: str) -> None:
+        """Refuse what only rasters have for a volume.
+
+        Raises
+        ------
+        UsageError
+            Naming the option.
+        """
+        if volume_kind(source) is None:
+            return
+        height = None if self.rpc_height is None else f"{self.rpc_height:g}"
+        dem = None if self.rpc_dem is None else shown_name(self.rpc_dem)
+        for option, value in (("--rpc-height", height), ("--rpc-dem", dem), ("--sign", self.sign)):
+            if value is not None:
+                msg = f"{option} is {value}, but {shown_name(source)} is a volume, not a raster; leave it out"
+                raise UsageError(msg)
+
 
 OF_NO_STACK: Final = StackOptions()
 """Nothing is said."""
@@ -108,6 +126,7 @@ def resolved(source: str, options: StackOptions, wanted: Callable[[], Sequence[s
         found = read_stack_file(source)
     elif options.sign or options.has_heights:
         options.refuse_any(source)
+        options.refuse_volume(source)
         found = StackDescription((Member((_absolute(source),)),))
     else:
         options.refuse_any(source)

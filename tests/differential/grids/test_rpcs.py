@@ -184,6 +184,26 @@ def test_heights_are_of_the_run(sensor: Path, dem: Path, threshold_model: Any, t
     )
 
 
+def test_what_has_no_height_is_said(sensor: Path, dem: Path) -> None:
+    """The share of the picture is that of the pixels that GDAL finds a way back to."""
+    source = open_source(str(sensor), rpc=RpcHeights(dem=str(dem)))
+    said = [line for line in source.notes if "has heights for" in line]
+    source.close()
+    with rasterio.open(dem) as dataset:
+        west, south, east, north = dataset.bounds
+    found = 0
+    with RPCTransformer(RPCS, RPC_HEIGHT=500) as model:
+        for row in range(SHAPE[0]):
+            xs, ys = model.xy([row + 0.5] * SHAPE[1], np.arange(SHAPE[1]) + 0.5, offset="ul")
+            found += sum(west <= x <= east and south <= y <= north for x, y in zip(xs, ys, strict=True))
+    (share,) = (float(line.split("heights for ")[1].split("%")[0]) for line in said)
+    assert said[0].startswith("the DEM dem_Mixed.tif")
+    assert 50 < share < 100 * found / (SHAPE[0] * SHAPE[1]) + 2
+    level = open_source(str(sensor), rpc=RpcHeights(700.0))
+    assert not any("heights for" in line for line in level.notes)
+    level.close()
+
+
 @pytest.mark.parametrize(
     ("source", "heights", "said"),
     [
@@ -191,13 +211,15 @@ def test_heights_are_of_the_run(sensor: Path, dem: Path, threshold_model: Any, t
         ("sensor.tif", {"rpc_height": float("nan")}, "--rpc-height is nan"),
         ("sensor.tif", {"rpc_dem": "none.tif"}, "none.tif: the DEM cannot be read"),
         ("sensor.tif", {"rpc_dem": "sensor.tif"}, "sensor.tif: the DEM has no CRS"),
+        ("sensor.tif", {"rpc_dem": "rgb.tif"}, "rgb.tif: has 3 bands, so it is no DEM"),
+        ("volume.nii.gz", {"rpc_height": 5.0}, "--rpc-height is 5, but volume.nii.gz is a volume"),
         ("sensor.tif", {"rpc_dem": "far.tif"}, "far.tif: the DEM covers 80 to 80.007 E"),
         ("far.tif", {"rpc_height": 1.0}, "far.tif: has no RPCs"),
         ("sensor.tif", {"rpc_height": 1.0, "level": 1}, "which overviews do not have: leave --level out"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(
-    source: str, heights: dict[str, Any], said: str, sensor: Path, threshold_model: Any, tmp_path: Path,
+    source: str, heights: dict[str, Any], said: str, sensor: Path, made: Any, threshold_model: Any, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     with rasterio.open(
@@ -205,6 +227,7 @@ def test_what_cannot_be_is_refused_in_a_line(
         transform=rasterio.Affine(0.0001, 0, 80, 0, -0.0001, 45),
     ) as dataset:  # fmt: skip
         dataset.write(np.ones((1, 60, 70), np.uint8))
+    made.write(tmp_path / "rgb.tif", np.ones((3, 60, 70), np.uint8))
     with rasterio.open(sensor, "r+") as dataset:
         dataset.build_overviews([2])
     monkeypatch.chdir(tmp_path)

@@ -124,6 +124,27 @@ def test_a_member_is_as_gdal_warps_it(
         source.close()
 
 
+def test_what_a_turned_member_covers_and_how_large_its_pixels_are_is_said(tmp_path: Path) -> None:
+    """A square of 100 m turned by 45 degrees about the middle of a grid of 100 m covers 2 (sqrt 2 - 1) of it."""
+    transform = rasterio.Affine(1, 0, 600_000, 0, -1, 5_000_000)
+    values = np.ones((100, 100), "uint8")
+    turned = transform @ rasterio.Affine.translation(50, 50) @ rasterio.Affine.rotation(45)
+    turned = turned @ rasterio.Affine.translation(-50, -50)
+    files = (
+        write(tmp_path / "grid.tif", values, transform, CRS),
+        write(tmp_path / "file.tif", values, turned, CRS),
+    )
+    source = opened(
+        Member((str(files[0]),), name="grid"), Member((str(files[1]),), resampling="nearest"), rule="all"
+    )
+    said = "\n".join(source.notes)
+    assert "file.tif (1 in EPSG:32633, nearest)" in said
+    share = float(said.split("file.tif covers ")[1].split("%")[0])
+    assert share == pytest.approx(200 * (np.sqrt(2) - 1), abs=0.5)
+    assert source.details["members"][1]["pixel"] == pytest.approx([1, 1])
+    source.close()
+
+
 def test_a_small_picture_of_a_member_lies_where_it_does(grid: Path, tmp_path: Path) -> None:
     file = member(tmp_path / "file.tif", "EPSG:32632", 10, "uint8")
     with rasterio.open(file, "r+") as dataset:

@@ -14,8 +14,12 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
+from segment_tiles.pipeline.errors import ChangedRunError, ModelError
+from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.model_packages.weights_import import import_model
 from segment_tiles.workflows.options.model_import import import_request_from
+from segment_tiles.workflows.plans.record import RunRecord, check_same_run
+from segment_tiles.workflows.run.request import plan_run
 
 HEIGHT, WIDTH = 150, 205
 MAIN = (100.5, 90.5)
@@ -87,7 +91,9 @@ def test_left_out_classes_are_nodata_and_nothing_else_changes(
 ) -> None:
     path, values = scene
     mask = sized((CLOUDS,), metres)
-    made, report, _ = thresholded(path, sized(MAIN), mask_model=f"{mask}:{rule}")
+    made, report, said = thresholded(path, sized(MAIN), mask_model=f"{mask}:{rule}")
+    assert any("mask model" in line and "for the model" in line for line in said) == (metres is not None)
+    assert not any("--resolution native" in line for line in said), "which says nothing of the mask"
     held, is_cloud = (values != 0).any(0), values[0] > CLOUDS
     stays = held & (is_cloud if rule.startswith("keep") else ~is_cloud)
     np.testing.assert_array_equal(made, expected_classes(values, stays, threshold=MAIN))
@@ -133,6 +139,21 @@ def test_a_map_on_coarser_pixels_has_its_mask_there(scene: Scene, sized: Model, 
     np.testing.assert_array_equal(made, np.where(is_cloud, 255, alone))
 
 
+def test_bands_of_the_map_are_not_those_of_a_mask_that_takes_all(
+    scene: Scene, sized: Model, expected_classes: Any, thresholded: Any, tmp_path: Path
+) -> None:
+    path, values = scene
+    both = f"{sized((CLOUDS, 90.5), names=('a', 'b'))}:class3"
+    made, _, _ = thresholded(path, sized((90.5,)), bands=(2,), mask_model=both)
+    stays = (values[1] != 0) & ~((values[0] > CLOUDS) & (values[1] > 90.5))
+    np.testing.assert_array_equal(made, expected_classes(values[1:], stays, threshold=90.5))
+    three = f"{sized((1.5, 2.5, 3.5), names=('a', 'b', 'c'))}:class1"
+    with pytest.raises(
+        ModelError, match=r"1 band is read, but model .* --bands is that of the model of the map"
+    ):
+        plan_run(RunConfig(str(path), str(sized((90.5,))), tmp_path / "out", bands=(2,), mask_model=three))
+
+
 def test_a_slide_is_masked_at_micrometres_of_its_own(
     sized: Model, expected_classes: Any, thresholded: Any, write_as: Callable[..., Path]
 ) -> None:
@@ -156,17 +177,37 @@ def test_of_several_heads_the_mask_takes_the_one_with_its_classes(
     model, heads = tmp_path / "model", ["cover=auxiliary:water,land,ice", "crop=scores:wheat,maize,rye"]
     asked = {"mean": "100,110,90", "std": "50,60,70", "constants": "gain=2", "tile": 64, "head": heads}
     import_model(import_request_from(path=graph, out=model, **asked))
-    crop, made = (
-        thresholded(scene[0], model, bands=(1, 2, 1), **options)[0]
+    (crop, of_crop, _), (made, report, _) = (
+        thresholded(scene[0], model, bands=(1, 2, 1), **options)
         for options in ({"head": "crop", "overlap": None}, {"mask_model": f"{model}:wheat,rye"})
     )
+    heads = [told["model"]["head"] for told in (of_crop, report, report["mask_model"])]
+    assert heads == ["crop", "cover", "crop"]
+    settings = report["settings"]
+    assert [settings[name] for name in ("--head", "mask --head")] == ["cover", "crop"]
+    # told apart before model.json; runs of earlier versions, which do not name it, go on
+    config = RunConfig(str(scene[0]), str(model), tmp_path)
+    old = {name: value for name, value in settings.items() if not name.endswith("--head")}
+    check_same_run(RunRecord(old, {}), settings, config, tmp_path)
+    with pytest.raises(ChangedRunError, match="--head was cover, is now crop"):
+        check_same_run(
+            RunRecord(settings, {}), {**settings, "--head": "crop", "model.json": "x"}, config, tmp_path
+        )
     np.testing.assert_array_equal(made == 255, np.isin(crop, (0, 2, 255)))
     assert len(np.unique(crop)) == 4
 
 
-@pytest.mark.parametrize("map_is_finer", [True, False])
+@pytest.mark.parametrize(
+    ("map_is_finer", "pixels"),
+    [
+        pytest.param(True, {}, marks=pytest.mark.slow),
+        (False, {}),
+        (True, {"resolution": 20.0, "grid": "model"}),
+    ],
+    ids=["finer", "coarser", "resampled"],
+)
 def test_of_a_stac_item_the_mask_takes_assets_of_its_own(
-    sized: Model, expected_classes: Any, thresholded: Any, tmp_path: Path, map_is_finer: bool
+    sized: Model, expected_classes: Any, thresholded: Any, tmp_path: Path, map_is_finer: bool, pixels: Any
 ) -> None:
     """Of pixels of 10 and 20 m; the mask lies on the grid of the map."""
     rng = np.random.default_rng(2)
@@ -190,9 +231,10 @@ def test_of_a_stac_item_the_mask_takes_assets_of_its_own(
         "mask_model": f"{mask}:class1",
         "resolution": "native",
         "assets": ("red",) if map_is_finer else (),
+        **pixels,
     }
     made, _, _ = thresholded(tmp_path / "item.json", main, **options)
-    step = 1 if map_is_finer else 2
+    step = 1 if map_is_finer and not pixels else 2
     values, cloud = fine[:, ::step, ::step], other[0, ::step, ::step]
     expected = expected_classes(values, cloud <= CLOUDS, threshold=100.5)
     # swir16 is brought onto the grid by bilinear: beside the edge of a square it is between two

@@ -15,8 +15,10 @@ from shapely.geometry import box
 
 import segment_tiles as st
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.models.inference_network import load_rewritten
 from segment_tiles.workflows.model_packages.weights_import import import_model
 from segment_tiles.workflows.options.model_import import import_request_from
+from segment_tiles.workflows.regions import loaded_model
 
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -117,8 +119,13 @@ def test_the_class_grid_is_that_of_the_network(
 
 
 def test_regions_roi_and_aoi_change_no_class_pixel(
-    models: dict[str, Path], scene: Path, tmp_path: Path
+    models: dict[str, Path], scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And the network that is measured is the one that computes."""
+    loaded = []
+    monkeypatch.setattr(
+        loaded_model, "load_rewritten", lambda *a, **k: (loaded.append(a[0]), load_rewritten(*a, **k))[1]
+    )
     model = models["cropped and coarser"] / "model"
     asked = {**FIXED, "model": model, "format": "zarr", "preview": False, "blend": "gaussian"}
     whole = np.asarray(st.segment(scene, out=tmp_path / "whole", **asked).classes)
@@ -134,6 +141,7 @@ def test_regions_roi_and_aoi_change_no_class_pixel(
     expected = np.full_like(whole, 255)
     expected[:8, :12] = whole[:8, :12]
     np.testing.assert_array_equal(inside, expected)
+    assert len(loaded) == 3, "once for each run"
 
 
 def test_without_the_option_and_for_other_models_nothing_changes(

@@ -18,6 +18,8 @@ import yaml
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ChangedRunError, UsageError
+from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.models.inference_network import load_rewritten
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.packages.geometry import OutputGeometry
 from segment_tiles.pipeline.outputs.stores.store import open_store
@@ -25,9 +27,12 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import InProcess
 from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.options.pixels import parse_mask
+from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.regions import loaded_model
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.segment import segment
+from segment_tiles.workflows.scenes.mask_area import MaskArea, MaskedClasses, mask_bytes
 
 Call = Callable[..., Any]
 SETTINGS: dict[str, Any] = {"precision": "fp32", "device": "cpu", "formats": ("zarr",), "preview": False}
@@ -152,8 +157,13 @@ def test_report_item_and_plan_tell_of_it(config: Call, whole: Path) -> None:
 
 
 def test_a_jobs_file_names_it_in_parts(
-    scene: Path, small_model: Path, mask: str, whole: Path, tmp_path: Path
+    scene: Path, small_model: Path, mask: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And each of both networks is loaded once for all scenes."""
+    loaded = []
+    monkeypatch.setattr(
+        loaded_model, "load_rewritten", lambda *a, **k: (loaded.append(a[0]), load_rewritten(*a, **k))[1]
+    )
     shutil.copytree(mask.partition(":")[0], tmp_path / "mask")  # relative to the jobs file
     settings = {
         "model": str(small_model),
@@ -162,23 +172,69 @@ def test_a_jobs_file_names_it_in_parts(
         "format": ["zarr"],
         "preview": False,
     }
+    of_mask = {"model": "mask", "classes": ["water"]}
     jobs = {
-        "jobs": [
-            {"source": str(scene), "out": "out", "mask": {"model": "mask", "classes": ["water"]}, **settings}
-        ]
+        "jobs": [{"source": str(scene), "out": out, "mask": of_mask, **settings} for out in ("out", "again")]
     }
     (tmp_path / "jobs.yaml").write_text(yaml.safe_dump(jobs))
     assert run_command_line(["batch", str(tmp_path / "jobs.yaml"), "--quiet"]) == 0
-    assert bytes_of(tmp_path / "out/classes.zarr") == bytes_of(whole / "classes.zarr")
+    for out in ("out", "again"):
+        assert bytes_of(tmp_path / out / "classes.zarr") == bytes_of(whole / "classes.zarr")
+    assert sorted(folder.name for folder in loaded) == ["mask", small_model.name]
 
 
-def test_if_all_is_left_out_nothing_is_computed(config: Call, quiet: Any, mask: str) -> None:
-    report = segment(config(mask_model=mask.replace("water", "other,tree,water")), quiet).report
+class Counted:
+    """Codes that count how often something of them is read."""
+
+    def __init__(self, codes: Any) -> None:
+        self.codes, self.reads = codes, 0
+
+    def __getitem__(self, at: Any) -> Any:
+        self.reads += 1
+        return self.codes[at]
+
+
+def test_what_a_high_tile_meets_is_decoded_once_and_counted() -> None:
+    """A tile of 12 rows of shards; those beyond what is kept are not read again to tell whether anything stays."""
+    codes = np.random.default_rng(1).integers(0, 2, (20 * 512, 32), dtype=np.uint8)
+    stored = Counted(codes)
+    area = MaskArea(MaskedClasses(Path("unused"), (1,), keeps=True, roi=Window(0, 0, *codes.shape)), stored)  # type: ignore[arg-type]
+    tile = Window(100, 0, 11 * 512, 32)
+    for _ in range(2):
+        assert area.meets(tile)
+        np.testing.assert_array_equal(area.mask(tile), codes[100 : 100 + tile.height] == 1)
+    assert stored.reads == 12
+    for _ in range(2):
+        assert all(area.meets(Window(row, 0, 1, 32)) for row in range(0, len(codes), 512))
+    assert stored.reads == 20
+    assert (
+        mask_bytes(32, (tile.height, 32), 1) - mask_bytes(32, (512, 32), 1) == (13 + 1 - 8) * 512 * 512 // 8
+    )
+    assert mask_bytes(20000, (512, 4096), 1) - mask_bytes(4096, (512, 4096), 1) == 2 * 8 * 512 * 4096 // 8
+
+
+@pytest.mark.parametrize(
+    ("classes", "nodata", "said"),
+    [
+        ("other,tree,water", None, "every pixel is other or tree or water"),
+        ("keep=water", 0, "no pixel is water"),
+    ],
+)
+def test_if_all_is_left_out_nothing_is_computed(
+    config: Call, quiet: Any, mask: str, classes: str, nodata: int | None, said: str, tmp_path: Path
+) -> None:
+    """Also if the mask has no pixel with a class that could be kept."""
+    asked = {"mask_model": mask.replace("water", classes)}
+    if nodata is not None:
+        with rasterio.open(tmp_path / "empty.tif", "w", driver="GTiff", height=20, width=20, count=3, dtype="uint8",
+                           nodata=nodata, crs="EPSG:32633", transform=rasterio.Affine(1, 0, 5, 0, -1, 5)):  # fmt: skip
+            pass
+    made = config(**asked)
+    made = made if nodata is None else replace(made, source=str(tmp_path / "empty.tif"))
+    report = segment(made, quiet).report
     assert report["tiles"]["computed"] == 0
-    assert report["nodata"]["pixels"] == 120 * 150
-    assert [
-        text for text in report["warnings"] if "every pixel is other or tree or water, so nothing is" in text
-    ]
+    assert report["nodata"]["pixels"] == (120 * 150 if nodata is None else 20 * 20)
+    assert [text for text in report["warnings"] if f"{said}, so nothing is" in text]
 
 
 def test_classes_that_overlap_are_left_out_by_the_mask_of_each(
@@ -194,6 +250,8 @@ def test_classes_that_overlap_are_left_out_by_the_mask_of_each(
     assert (masks[1:].sum(0) == 2).any()
     np.testing.assert_array_equal(open_store(tmp_path / "out/classes.zarr")["classes"][:] == 255, left_out)
     assert made["mask_model"]["pixels_left_out"] == left_out.sum() < left_out.size
+    kept = json.loads(OutputDirectory(tmp_path / "out").mask_fingerprint.read_text())["pixels"]
+    assert kept == [left_out.sum(), (~left_out).sum()], "a start that goes on counts nothing again"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ class ComputeOptions:
     """Where the run keeps its books, and copies of these."""
     is_settled: bool = False
     """Whether an earlier start of the run decided: then nothing is measured, and nothing said again."""
+    is_of_mask: bool = field(default=False, compare=False)
+    """Whether it is the model of a mask, which stays loaded beside that of the map."""
 
     @property
     def leaves_all_open(self) -> bool:

@@ -78,7 +78,7 @@ def probe_file(scene: Scene, options: ComputeOptions, pair: tuple[str, str], bat
     key = json_text(
         [[manifest.network_checksum for _, manifest in scene.members], *scalings, scene.lattice.tile, scene.spec.bands,
          scene.spec.dtype, options.device, options.augmentation, pair, batch, label, platform.node(), _processors(),
-         installed_version("segment-tiles")],
+         installed_version("segment-tiles"), *(["coarse"] if scene.result.coarser > 1 else [])],
         indent=None,
     )  # fmt: skip
     return cache_folder() / "probes" / f"{sha256(key.encode()).hexdigest()[:24]}.json"

@@ -126,8 +126,14 @@ class ModelBench:
         models = tuple(
             (portable_name(folder), manifest.map_checksum) for folder, manifest in self._scene.members
         )
-        request = self._request(backend, precision, batch)
-        scorer_request = replace(request, models=models, scalings=self._scene.scalings)
+        # all as the run asks for it, else it would be loaded once more
+        scorer_request = replace(
+            self._request(backend, precision, batch),
+            models=models,
+            scalings=self._scene.scalings,
+            is_of_mask=self.options.is_of_mask,
+            keeps_coarse=self._scene.result.coarser > 1,
+        )
         scorer = load_scorer(scorer_request)
         if earlier is not None:
             return replace(

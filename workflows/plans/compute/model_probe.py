@@ -57,8 +57,9 @@ def compute_options(
     """Return how a run is to compute; one that goes on keeps what its record says was chosen."""
     if recorded is None:
         return ComputeOptions(
-            config.device, config.precision, config.batch, config.trust, config.backend, config.augmentation
-        )
+            config.device, config.precision, config.batch, config.trust, config.backend, config.augmentation,
+            is_of_mask=config.lies_on is not None,
+        )  # fmt: skip
     return ComputeOptions(
         config.device,
         recorded["precision"],
@@ -69,6 +70,7 @@ def compute_options(
         Calibrations(tuple(recorded.get("calibrations", ()))),
         own_folder,
         is_settled=True,
+        is_of_mask=config.lies_on is not None,
     )
 
 

@@ -49,7 +49,7 @@ def choose_bands(
         read = counted(spec.bands, "band is", "bands are")
         msg = (
             f"{shown_name(config.source)}: {read} read, but model {manifest.name} takes {len(manifest.bands)} "
-            f"({', '.join(manifest.bands)}); choose them with --bands{_beside(config, spec, opened)}"
+            f"({', '.join(manifest.bands)}); {_advice(config, spec, opened)}"
         )
         raise ModelError(msg)
     return _numbers(spec), spec, notes
@@ -109,6 +109,17 @@ def _named(spec: RasterSpec, of_model: Sequence[str]) -> tuple[int, ...] | None:
     if not all(name in names for name in wanted):
         return None
     return tuple(_numbers(spec)[names.index(name)] for name in wanted)
+
+
+def _advice(config: RunConfig, spec: RasterSpec, opened: Opened) -> str:
+    """Return how a model gets as many bands as it takes."""
+    if config.lies_on is None:
+        return f"choose them with --bands{_beside(config, spec, opened)}"
+    everything = replace(config, bands=None)
+    return (
+        "--bands is that of the model of the map: name the bands in a stack file, and this model finds its own by "
+        f"their names{_beside(everything, opened(everything)[0], opened)}"
+    )
 
 
 def _beside(config: RunConfig, spec: RasterSpec, opened: Opened) -> str:

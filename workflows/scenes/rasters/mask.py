@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, cast
 
@@ -60,9 +61,17 @@ def raster_mask(config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
     elif is_stack(own.source):
         # assets that the mask's model names, in its order: the last member is there for its grid
         return replace(own, source=_on_grid_of(own.source, opener), bands=tuple(range(1, len(bands) + 1)))
-    if own.bands is not None and named_bands(replace(own, bands=None), bands, opened_at(0, own.view)):
+    if own.bands is not None and _reads_its_own(replace(own, bands=None), bands, len(own.bands)):
         return replace(own, bands=None)
     return own
+
+
+def _reads_its_own(own: RunConfig, wanted: Sequence[str], given: int) -> bool:
+    """Return whether a mask does without so many bands that are given for the map: by names, or it takes all."""
+    opened = opened_at(0, own.view)
+    if named_bands(own, wanted, opened) is not None:
+        return True
+    return given != len(wanted) == opened(own)[0].bands
 
 
 def _on_grid_of(uri: str, opener: RasterOpener) -> str:
@@ -70,7 +79,9 @@ def _on_grid_of(uri: str, opener: RasterOpener) -> str:
     lying, found = stack_named(opener.uri), stack_named(uri)
     if lying.like is not None:
         return replace(found, like=lying.like, grid_of="").text()
-    source = cast("StackSource", opener.handle())
+    # as its files are: whatever the pixels of the map, its grid comes from one of them
+    plain = replace(opener, level=0, view=replace(opener.view, metres=None))
+    source = cast("StackSource", plain.handle())
     source.close()
     base = next(member for member in lying.members if member.files[0] == source.grid_of)
     members = (*found.members, replace(base, name=GRID_OF_MAP))

@@ -61,14 +61,13 @@ def metres_wanted(
     size = pixel_size(spec)
     if size is None or not is_unlike(size, wanted):
         return None, ()
-    return wanted, (_note(manifest, size, wanted),)
-
-
-def _note(manifest: ModelManifest, size: tuple[float, float], wanted: float) -> str:
-    """Return what the user should know of a raster that is resampled though nobody asked for it."""
-    return (
+    note = (
         f"pixels are {shown_size(size)}, but model {manifest.name} was trained at {wanted:.3g} m: they are resampled "
-        "to that for the model; --resolution native reads them as they are"
+        "to that for the model"
+    )
+    # a mask is computed at the pixels of its model, whatever is asked for of the map
+    return wanted, (
+        note if config.lies_on is not None else f"{note}; --resolution native reads them as they are",
     )
 
 
