@@ -16,6 +16,9 @@ USUAL_DEPTH: Final = 1.0
 """Pixels that the distance must fall between two objects."""
 LARGEST_REACH: Final = 1024
 """Pixels: what a vector tile reads around it."""
+LARGEST_SPLIT_REACH: Final = 256
+"""Pixels, of objects that are separated by distance: a vector tile reads four times as much around it, and must fit
+into the memory that the Plan has for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,9 @@ class ObjectRule:
             raise UsageError(msg)
         if self.border == self.name:
             raise UsageError(f"objects of {self.name!r} have the same class as border; name another")
-        if self.is_separated and not 1 <= self.reach <= LARGEST_REACH:
-            msg = f"objects of {self.name!r} have a reach of {self.reach} px; it must be 1 to {LARGEST_REACH}"
+        if self.is_separated and not 1 <= self.reach <= self.largest_reach:
+            how = "" if self.split_by is None else " split by distance"
+            msg = f"objects of {self.name!r}{how} have a reach of {self.reach} px; it must be 1 to {self.largest_reach}"
             raise UsageError(msg)
         if not self.depth > 0:
             raise UsageError(f"objects of {self.name!r} have a depth of {self.depth}; it must be more than 0")
@@ -63,6 +67,11 @@ class ObjectRule:
         """Return whether the class, and its border class if it has one, are among these."""
         return self.name in names and (self.border is None or self.border in names)
 
+    @property
+    def largest_reach(self) -> int:
+        """Pixels that the reach may have."""
+        return LARGEST_REACH if self.split_by is None else LARGEST_SPLIT_REACH
+
     def scaled(self, factor: float) -> ObjectRule:
         """Return the same rule for a map whose pixels are so many times smaller.
 
@@ -71,7 +80,7 @@ class ObjectRule:
         """
         if not self.is_separated or factor == 1:
             return self
-        reach = min(max(1, round(self.reach * factor)), LARGEST_REACH)
+        reach = min(max(1, round(self.reach * factor)), self.largest_reach)
         return replace(self, reach=reach, depth=self.depth * factor)
 
     def to_json(self) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from segment_tiles.pipeline.outputs.stores.store import create_array
 Read = Callable[[Window], NDArray[np.uint32]]
 """Returns the numbers of a window, rows x columns."""
 NO_OBJECT: Final = 0
+NO_OBJECT_LABEL: Final = [{"label-value": NO_OBJECT, "class": "no object"}]
+"""Properties of labels, by which a label image of objects is known."""
 DTYPE: Final = "uint32"
 
 
@@ -54,7 +56,7 @@ def write_labels_zarr(path: Path, shape: tuple[int, int], georef: GeoRef, read: 
             "multiscales": [multiscale(georef, shapes, path.stem, "nearest")],
             "image-label": {
                 "colors": [{"label-value": NO_OBJECT, "rgba": TRANSPARENT}],
-                "properties": [{"label-value": NO_OBJECT, "class": "no object"}],
+                "properties": NO_OBJECT_LABEL,
             },
         }
     }

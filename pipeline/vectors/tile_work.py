@@ -20,13 +20,14 @@ from segment_tiles.pipeline.vectors.arrow_columns import (
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.features import FeatureBuilder
 from segment_tiles.pipeline.vectors.geometry.join import join_pieces
+from segment_tiles.pipeline.vectors.geometry.objects.attributes import ObjectAttributes
 from segment_tiles.pipeline.vectors.geometry.objects.values import (
     Values,
     statistics_of,
     value_columns,
     values_of_labels,
 )
-from segment_tiles.pipeline.vectors.geometry.pieces import tile_pieces
+from segment_tiles.pipeline.vectors.geometry.pieces import TilePieces, tile_pieces
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
 from segment_tiles.pipeline.vectors.geometry.rings import Polygons
 from segment_tiles.pipeline.vectors.join_tasks import JoinTask
@@ -89,7 +90,7 @@ class TileWorker:
         tile = self.tiling.numbered(number)
         pieces = tile_pieces(self._raster, tile.window, self._selection, self._options)
         geometries = self._with_right_angles(pieces.interior, pieces.interior_geometries)
-        bands = self._values(pieces.labels, tile.window)
+        bands = self._values(pieces, tile.window)
         inside = np.arange(len(pieces.interior))
         own = [band.of(pieces.interior_labels - 1, inside) for band in bands]
         statistics = statistics_of(own, len(inside)) if bands else None
@@ -114,9 +115,11 @@ class TileWorker:
         self._ledger.finish_joined(self.tiling.numbered(task.tile), rows)
         return task.tile
 
-    def _values(self, labels: NDArray[np.int32], window: Window) -> list[Values]:
-        """Return the values of each band under labels in a tile; none if nothing is measured."""
-        return [] if self._measured is None else values_of_labels(labels, *self._measured.read(window))
+    def _values(self, pieces: TilePieces, window: Window) -> list[Values]:
+        """Return the values of each band under the objects of a tile, not under areas; none if nothing is measured."""
+        if self._measured is None:
+            return []
+        return values_of_labels(_object_labels(pieces), *self._measured.read(window))
 
     def _joined_values(self, task: JoinTask) -> NDArray[np.float64] | None:
         """Return the statistics of values under the features of a task; None if nothing is measured."""
@@ -163,3 +166,16 @@ class TileWorker:
         self._raster.close()
         if self._measured is not None:
             self._measured.close()
+
+
+def _object_labels(pieces: TilePieces) -> NDArray[np.int32]:
+    """Return the labels of objects alone, rows x columns, 0 elsewhere: areas that are none may be as large as all."""
+    kept = np.zeros(int(pieces.labels.max()) + 1, dtype=np.int32)
+    for labels, attributes in (
+        (pieces.interior_labels, pieces.interior),
+        (pieces.seams.labels, pieces.seams.attributes),
+    ):
+        assert isinstance(attributes, ObjectAttributes)
+        chosen = labels[attributes.are_objects]
+        kept[chosen] = chosen
+    return kept[pieces.labels]

@@ -42,8 +42,17 @@ def check_output_folder(path: Path, option: str = "--out") -> None:
     _check_writable(path, f"{option} {path}")
 
 
-def check_output_file(path: Path, option: str = "--out") -> None:
+def check_output_file(path: Path, option: str = "--out", *, is_folder: bool = False) -> None:
     """Refuse a file that cannot be written: a URL, a folder, or in a folder that cannot be written.
+
+    Parameters
+    ----------
+    path
+        The file, which may not be there yet.
+    option
+        What the user gave it for.
+    is_folder
+        Its format is a folder, and that of an earlier request is replaced.
 
     Raises
     ------
@@ -53,7 +62,7 @@ def check_output_file(path: Path, option: str = "--out") -> None:
         If it is a folder or cannot be written.
     """
     refuse_url(path, option)
-    if path.is_dir():
+    if path.is_dir() and not is_folder:
         msg = f"{option} {path}: is a folder; give the name of a file"
         raise OutputError(msg)
     _check_writable(path.parent, f"{option} {path}")

@@ -26,13 +26,22 @@ LayerFile = tuple[Path, VectorFormat, Layer]
 def files_by_class(
     targets: Sequence[tuple[Path, VectorFormat]], layer: Layer, parts: Sequence[Path]
 ) -> list[LayerFile]:
-    """Return a file for each class, of each format."""
+    """Return a file for each class, of each format.
+
+    Raises
+    ------
+    OutputError
+        If the name of one is that of a folder of something else.
+    """
     endings, by_class = class_endings(layer.classes), layers_of_classes(layer, parts)
-    return [
+    files = [
         (kind.path_of_class(path, ending), kind, of_class)
         for path, kind in targets
         for ending, of_class in zip(endings, by_class, strict=True)
     ]
+    for path, kind, _ in files:
+        check_output_file(path, is_folder=kind.is_own_folder(path))
+    return files
 
 
 def layers_of_classes(layer: Layer, parts: Sequence[Path]) -> list[Layer]:
@@ -90,6 +99,6 @@ def targets_of(
     if twice:
         raise UsageError(f"{twice[0]} is named twice; give each file its own name")
     targets = [(path, vector_format(path, name)) for path, name in zip(out, names, strict=True)]
-    for path in out:
-        check_output_file(path)
+    for path, kind in targets:
+        check_output_file(path, is_folder=kind.is_own_folder(path))
     return targets

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.vectors.changes.surroundings import all_surroundings
 from segment_tiles.pipeline.vectors.geometry.objects.numbers import ObjectPixels
@@ -28,8 +31,8 @@ class FoundObjects:
 
     pixels: ObjectPixels
     """Array of them."""
-    valid: int
-    """Pixels of the raster with a class."""
+    valid: NDArray[np.int64]
+    """Pixels of the raster with a class, by the cells of `area_of_cells`."""
     notes: tuple[str, ...]
     """What the user should know: border pixels that no object has."""
 
@@ -76,7 +79,8 @@ def found_objects(
                 remove(path)
     counts = ledger.counts(OBJECTS)
     pixels = ObjectPixels(identities, (spec.height, spec.width), rules.identities)
-    return FoundObjects(pixels, counts[0], _notes(spec, rules, counts[1:]))
+    far, valid = counts[: len(rules.groups)], counts[len(rules.groups) :]
+    return FoundObjects(pixels, np.array(valid, dtype=np.int64), _notes(spec, rules, far))
 
 
 def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:
@@ -92,7 +96,10 @@ def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:
 
 
 def _sum(counted: Sequence[Owned]) -> list[int]:
-    return [sum(owned.valid for owned in counted), *map(sum, zip(*(o.far for o in counted), strict=True))]
+    """Return the pixels of each group that no seed reaches, and those with a class of each cell."""
+    far = np.sum([owned.far for owned in counted], axis=0, dtype=np.int64)
+    valid = np.sum([owned.valid for owned in counted], axis=0)
+    return [*far.tolist(), *valid.tolist()]
 
 
 def _notes(spec: ClassRasterSpec, rules: CodeRules, far: Sequence[int]) -> tuple[str, ...]:

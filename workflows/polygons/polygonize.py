@@ -15,6 +15,7 @@ import numpy as np
 
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.errors import SourceChangedError, UsageError
+from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import make_output_folder
@@ -24,7 +25,7 @@ from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.object_columns import object_numbers, values_of_parts
 from segment_tiles.pipeline.vectors.files.parts import MergedParts, read_part_columns
 from segment_tiles.pipeline.vectors.geometry.measure import measure_of
-from segment_tiles.pipeline.vectors.objects.rules import check_objects
+from segment_tiles.pipeline.vectors.objects.rules import check_objects, code_rules
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import (
     ClassRasterSpec,
@@ -33,7 +34,7 @@ from segment_tiles.pipeline.vectors.rasters.class_raster import (
     raster_name,
 )
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
-from segment_tiles.pipeline.vectors.rasters.selection import check_request
+from segment_tiles.pipeline.vectors.rasters.selection import check_request, class_selection
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_folder.lock import held_folder
@@ -136,10 +137,18 @@ def polygonize(
         report = _written(raster, targets, files, parts, spec, layer, started)
         if objects is not None:
             report = replace(report, notes=(*report.notes, *objects.notes))
-            report = with_densities(report, spec, objects.pixels.identities.codes, objects.valid)
+            report = with_densities(report, spec, _classes_with_objects(spec, options, layer), objects.valid)
         ledger.remove()
     log.info("%s in %.1f s", counted(report.features, "feature"), report.seconds)
     return report
+
+
+def _classes_with_objects(spec: ClassRasterSpec, options: PolygonizeOptions, layer: Layer) -> list[MapClass]:
+    """Return the classes that may have objects, those without any too."""
+    rules = code_rules(spec, options)
+    codes = np.array([] if rules is None else [rule.code for rule in rules.rules], dtype=np.int64)
+    names = replace(layer, classes=spec.classes)
+    return [names.map_class(code) for code in codes[class_selection(spec, options).selects(codes)].tolist()]
 
 
 def _checked_spec(raster: RasterName, options: PolygonizeOptions) -> ClassRasterSpec:

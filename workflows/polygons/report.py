@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segment_tiles.pipeline.vectors.amounts import pixel_area
+from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.parts import read_part_columns
+from segment_tiles.pipeline.vectors.objects.cells import area_of_cells
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 
 
@@ -43,7 +45,7 @@ class PolygonizeReport:
     features: int
     """Number of features."""
     classes: tuple[ClassTotal, ...]
-    """Totals of each class that has a feature."""
+    """Totals of each class that has a feature, or may have objects."""
     unit: str
     """Unit of length: m, px, um or mm; areas are in its square."""
     notes: tuple[str, ...]
@@ -81,9 +83,9 @@ def class_totals(parts: Sequence[Path], layer: Layer) -> tuple[ClassTotal, ...]:
 
 
 def with_densities(
-    report: PolygonizeReport, spec: ClassRasterSpec, codes: Sequence[int], valid: int
+    report: PolygonizeReport, spec: ClassRasterSpec, classes: Sequence[MapClass], valid: NDArray[np.int64]
 ) -> PolygonizeReport:
-    """Return a report with the densities of objects.
+    """Return a report with the densities of objects, of each class that may have some.
 
     Parameters
     ----------
@@ -91,20 +93,23 @@ def with_densities(
         Without them.
     spec
         The raster.
-    codes
-        Classes with objects.
+    classes
+        With objects.
     valid
-        Pixels with a class, of any.
+        Pixels with a class, of any, by the cells of `area_of_cells`.
     """
-    unit, pixels = "million px", valid / 1e6
-    area = valid * pixel_area(spec)
+    unit, pixels = "million px", int(valid.sum()) / 1e6
+    area = area_of_cells(valid, spec)
     size = {"m": ("ha", area / 1e4), "um": ("mm2", area / 1e6), "mm": ("mm2", area)}
-    unit, where = size.get(report.unit, (unit, pixels))
-    classes = tuple(
-        replace(entry, density=entry.features / where) if entry.code in codes and where else entry
-        for entry in report.classes
+    unit, covered = size.get(report.unit, (unit, pixels))
+    known = {entry.code for entry in report.classes}
+    empty = [ClassTotal(entry.code, entry.name, 0, 0, 0.0) for entry in classes if entry.code not in known]
+    codes = {entry.code for entry in classes}
+    totals = tuple(
+        replace(entry, density=entry.features / covered if covered else 0.0) if entry.code in codes else entry
+        for entry in sorted((*report.classes, *empty), key=lambda entry: entry.code)
     )
-    return replace(report, classes=classes, density_unit=unit)
+    return replace(report, classes=totals, density_unit=unit)
 
 
 def placement_notes(spec: ClassRasterSpec, targets: Sequence[tuple[Path, VectorFormat]]) -> tuple[str, ...]:

@@ -48,10 +48,18 @@ class VectorFormat:
     """Whether it has objects alone."""
     siblings: tuple[str, ...] = ()
     """Endings of files that belong to it, beside it."""
+    own_folder: str | None = None
+    """Module and function that know a folder that this format has written; None: it writes files alone."""
 
     def files_of(self, path: Path) -> tuple[Path, ...]:
         """Return all files of a layer; last the one that its name is of."""
         return (*(path.with_suffix(ending) for ending in self.siblings), path)
+
+    def is_own_folder(self, path: Path) -> bool:
+        """Return whether a folder is one of this format, so that another may take its name."""
+        if self.own_folder is None or not path.is_dir():
+            return False
+        return cast(bool, resolve_name(self.own_folder)(path))
 
     def path_of_class(self, path: Path, name: str) -> Path:
         """Return the file of one class, by a name of it that a file can have.
@@ -128,6 +136,7 @@ VECTOR_FORMATS = (
         "application/vnd.zarr; version=3",
         has_class_column=False,
         needs_objects=True,
+        own_folder=f"{_FOLDER}.object_files:is_label_zarr",
     ),
     VectorFormat(
         "labels-cog",

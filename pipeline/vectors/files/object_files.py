@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ def write_label_zarr(path: Path, layer: Layer) -> tuple[str, ...]:
     from segment_tiles.pipeline.outputs.object_labels import write_labels_zarr  # noqa: PLC0415
 
     return _write(path, layer, write_labels_zarr)
+
+
+def is_label_zarr(path: Path) -> bool:
+    """Return whether a folder is what `write_label_zarr` writes, so that another may take its name."""
+    try:
+        from segment_tiles.pipeline.outputs.object_labels import NO_OBJECT_LABEL  # noqa: PLC0415
+
+        document = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        label = document["attributes"]["ome"]["image-label"]
+        return bool(label["properties"] == NO_OBJECT_LABEL)
+    except (OSError, ValueError, KeyError, TypeError):  # another folder
+        return False
 
 
 def write_label_cog(path: Path, layer: Layer) -> tuple[str, ...]:

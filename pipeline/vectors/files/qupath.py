@@ -18,6 +18,9 @@ from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.vectors.arrow_columns import numbers_of
 from segment_tiles.pipeline.vectors.files.layer import Layer
 
+NO_LENGTHS = (
+    "lengths of objects are left out: QuPath counts pixels, and these are on the ground or not square"
+)
 NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
 """Namespace of the feature ids as version 5 UUIDs: the same feature keeps its UUID."""
 
@@ -26,6 +29,7 @@ def write_qupath(path: Path, layer: Layer) -> tuple[str, ...]:
     """Write a FeatureCollection in the terms of QuPath 0.4 and later: objects are detections, areas annotations.
 
     Coordinates are pixels of the full-resolution image, x to the right, y down; QuPath knows no CRS.
+    Lengths of objects are left out if they are on the ground, or pixels are not square: they are no pixels then.
     """
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type":"FeatureCollection","features":[')
@@ -35,7 +39,9 @@ def write_qupath(path: Path, layer: Layer) -> tuple[str, ...]:
                 file.write(separator + text)
                 separator = ",\n"
         file.write("\n]}\n")
-    return ()
+    if layer.objects is None or _unit_of_lengths(layer) is not None:
+        return ()
+    return (NO_LENGTHS,)
 
 
 def _features(layer: Layer, rows: pa.RecordBatch) -> Iterator[str]:
@@ -57,17 +63,20 @@ def _features(layer: Layer, rows: pa.RecordBatch) -> Iterator[str]:
 def _object_measurements(layer: Layer, rows: pa.RecordBatch) -> list[dict[str, float] | None]:
     """Return the measurements of each object, None for areas that are none.
 
-    Lengths are in micrometres if the slide knows its pixels, else in pixels of the full resolution. A measurement that
-    does not exist is left out: QuPath takes a missing one for NaN.
+    Lengths are in micrometres if the slide knows its pixels, else in pixels of the full resolution, if they are pixels
+    at all. A measurement that does not exist is left out: QuPath takes a missing one for NaN.
     """
     if layer.objects is None:
         return [None] * rows.num_rows
-    is_micrometres = layer.georef.unit == "micrometer"
-    unit = "µm" if is_micrometres else "px"
-    scale = 1.0 if is_micrometres else math.sqrt(_full_resolution_pixels(layer) / layer.georef.pixel_area)
-    names = {
-        "perimeter": (f"Perimeter {unit}", scale), "equivalent_diameter": (f"Equivalent diameter {unit}", scale),
-        "major_axis": (f"Major axis {unit}", scale), "minor_axis": (f"Minor axis {unit}", scale),
+    names = {}
+    lengths = _unit_of_lengths(layer)
+    if lengths is not None:
+        unit, scale = lengths
+        names = {
+            "perimeter": (f"Perimeter {unit}", scale), "equivalent_diameter": (f"Equivalent diameter {unit}", scale),
+            "major_axis": (f"Major axis {unit}", scale), "minor_axis": (f"Minor axis {unit}", scale),
+        }  # fmt: skip
+    names |= {
         "orientation": ("Orientation °", 1.0), "eccentricity": ("Eccentricity", 1.0),
         "solidity": ("Solidity", 1.0), "neighbours": ("Touching neighbours", 1.0),
     }  # fmt: skip
@@ -81,6 +90,19 @@ def _object_measurements(layer: Layer, rows: pa.RecordBatch) -> list[dict[str, f
         else None
         for n, number in enumerate(numbers)
     ]
+
+
+def _unit_of_lengths(layer: Layer) -> tuple[str, float] | None:
+    """Return the unit of lengths and how many of it a unit of the raster has; None: lengths are no pixels."""
+    if layer.georef.unit == "micrometer":
+        return "µm", 1.0
+    a, b, _, d, e, _ = layer.georef.transform
+    is_square = math.isclose(math.hypot(a, d), math.hypot(b, e)) and abs(a * b + d * e) <= 1e-9 * (
+        a * a + d * d
+    )
+    if layer.georef.crs_wkt is not None or not is_square:
+        return None
+    return "px", math.sqrt(_full_resolution_pixels(layer) / layer.georef.pixel_area)
 
 
 def _properties(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.vectors.changes.surroundings import Surroundings, tile_seams, whole_components
 from segment_tiles.pipeline.vectors.geometry.pieces import SeamPieces
+from segment_tiles.pipeline.vectors.objects.cells import counted_by_cells
 from segment_tiles.pipeline.vectors.objects.middles import middles
 from segment_tiles.pipeline.vectors.objects.nearest import NONE, nearest_seeds
 from segment_tiles.pipeline.vectors.objects.rules import CodeRules, Group, code_rules
@@ -55,8 +56,8 @@ class ObjectSetup:
 class Owned:
     """What was counted of one tile."""
 
-    valid: int
-    """Pixels with a class."""
+    valid: NDArray[np.int64]
+    """Pixels with a class in each cell of the raster, as `counted_by_cells` counts them."""
     far: tuple[int, ...]
     """Pixels of each group that no seed reaches."""
 
@@ -118,8 +119,8 @@ class ObjectWorker:
         result = np.where(owners != NONE, identities_of(owners), codes.astype(np.int64))
         write_codes(self._setup.after, window, result)
         nodata = self._raster.spec.nodata
-        valid = codes.size if nodata is None else int(np.count_nonzero(codes != nodata))
-        return Owned(valid, far)
+        has_class = np.ones(codes.shape, dtype=np.bool_) if nodata is None else codes != nodata
+        return Owned(counted_by_cells(has_class, window, self._raster.spec), far)
 
     def _give(
         self,

@@ -1,7 +1,7 @@
 """Shape of objects, from sums of the coordinates of their pixels and from their outlines.
 
 Axes, orientation and eccentricity are those of the ellipse with the same second moments, as in scikit-image's
-`regionprops`; lengths are on the ground if there is one, by the scale at the centroid.
+`regionprops`; lengths and angles are on the ground if there is one, by the scale at the centroid.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from segment_tiles.pipeline.vectors.geometry.rings import Polygons
 
 Array = NDArray[np.float64]
 
+ROUNDING: Final = 1e-9
+"""Of moments: those of a square are equal but for the last digits."""
 OBJECT_FIELDS: Final = (
     ("identity", pa.int64()),
     ("centroid_x", pa.float64()),
@@ -65,12 +67,13 @@ def shape_columns(
     columns = attributes.column_squares / number - column**2
     x, y = _world(georef, attributes.rows + row + 0.5, attributes.columns + column + 0.5)
     major, minor = _axes(rows, both, columns, x, y, georef, measure)
+    angle = _orientation(*_on_ground(rows, both, columns, _pixel_metric(x, y, georef, measure)))
     too_large = extents > LARGEST_EXTENT
     shapes = [
         np.sqrt(4 * areas / np.pi),
         major,
         minor,
-        np.degrees(_orientation(rows, both, columns)),
+        np.degrees(angle),
         np.sqrt(1 - np.divide(minor**2, major**2, out=np.ones_like(major), where=major > 0)),
     ]
     for values in shapes[1:]:
@@ -105,8 +108,36 @@ def _axes(
     return 4 * np.sqrt(longer), 4 * np.sqrt(shorter)
 
 
+def _pixel_metric(x: Array, y: Array, georef: GeoRef, measure: Measure) -> tuple[Array, Array, Array]:
+    """Return the squared length of a row and a column of pixels, and the product of both, at the centroids."""
+    a, b, _, d, e, _ = georef.transform
+    if measure.ground is None:
+        one = np.ones_like(x)
+        xx, xy, yy = one, 0 * one, one
+    else:
+        scale = measure.ground.scales(x, y)
+        xx, xy, yy = scale.xx, scale.xy, scale.yy
+    down = b * b * xx + 2 * b * e * xy + e * e * yy
+    between = a * b * xx + (a * e + b * d) * xy + d * e * yy
+    across = a * a * xx + 2 * a * d * xy + d * d * yy
+    return down, between, across
+
+
+def _on_ground(
+    rows: Array, both: Array, columns: Array, metric: tuple[Array, Array, Array]
+) -> tuple[Array, Array, Array]:
+    """Return the moments along the axis of rows and at right angles to it, in units of the ground."""
+    down, between, across = metric
+    # a column leans along the rows by `slant` of their length, and goes `side` times as far to the right of them
+    slant = between / down
+    side = np.sqrt(np.maximum(across / down - slant**2, 0))
+    along = rows + 2 * slant * both + slant**2 * columns
+    return along, side * (both + slant * columns), side**2 * columns
+
+
 def _orientation(rows: Array, both: Array, columns: Array) -> Array:
     """Return the angle from the axis of rows to the longer axis, anticlockwise, as scikit-image counts it."""
-    equal = rows == columns
+    rounding = ROUNDING * (rows + columns)
+    equal = np.abs(rows - columns) <= rounding
     angle = 0.5 * np.arctan2(2 * both, rows - columns)
-    return np.where(equal, np.where(both > 0, np.pi / 4, -np.pi / 4), angle)
+    return np.where(equal, np.where(both > rounding, np.pi / 4, -np.pi / 4), angle)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import rasterio
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
 from segment_tiles.workflows.polygons.polygonize import polygonize
 
 RULES = (ObjectRule("1", "2", 3),)
@@ -97,3 +99,19 @@ def test_measures_need_objects(made: Path, tmp_path: Path, capsys: pytest.Captur
     words = ["--measure", str(made / "source.tif"), "--out", str(tmp_path / "a.parquet")]
     assert run_command_line(["polygonize", str(made / "classes.tif"), *words]) == 2
     assert "is of objects, and no class has any; name one by --objects" in capsys.readouterr().err
+
+
+def test_values_of_areas_are_not_held(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    kept = TileLedger.finish_tile
+
+    def finish_tile(ledger: TileLedger, *args: Any) -> None:
+        held.extend(len(band.values) for band in args[4])
+        kept(ledger, *args)
+
+    monkeypatch.setattr(TileLedger, "finish_tile", finish_tile)
+    options = PolygonizeOptions(objects=RULES, vector_tile=29, measure=made / "source.tif")
+    polygonize(made / "classes.tif", [tmp_path / "a.parquet"], options)
+    rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    objects = sum(row["pixels"] for row in rows if row["object"] is not None)
+    assert 0 < sum(held[::2]) <= objects < 60 * 70 / 2, "the area around them crosses seams too"

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 import rasterio.features
+import scipy.ndimage
 import shapely
 import zarr
 from skimage.measure import regionprops
@@ -149,6 +150,58 @@ def test_objects_are_detections_and_areas_annotations(folder: Path, labels: np.n
             assert measured["Object"] == row["object"]
             assert measured["Major axis px"] == pytest.approx(4 * row["major_axis_px"])
             assert measured["Solidity"] == row["solidity"]
+
+
+def test_qupath_gets_no_lengths_of_the_ground(codes: np.ndarray, class_raster, tmp_path: Path) -> None:
+    raster = class_raster(
+        tmp_path / "ground.tif", codes, crs="EPSG:4326", transform=(2e-5, 0, 9, 0, -1e-5, 60)
+    )
+    out = tmp_path / "a.qupath.geojson"
+    made = polygonize(raster, [out], PolygonizeOptions(objects=RULES, vector_tile=200))
+    assert [note for note in made.notes if "lengths of objects are left out" in note]
+    measured = [f["properties"]["measurements"] for f in json.loads(out.read_text())["features"]]
+    assert {"Solidity", "Orientation °"} <= set(measured[-1] | measured[0])
+    assert not [name for names in measured for name in names if name.endswith((" px", " µm"))]
+
+
+def test_angles_are_those_of_the_ground(class_raster, tmp_path: Path) -> None:
+    codes = np.zeros((40, 40), np.uint8)
+    codes[10:14, 10:22] = 1  # 4 m down, 1.2 m to the right
+    codes[[20, 21, 22, 23, 24], [5, 7, 9, 11, 13]] = 1
+    codes[[20, 21, 22, 23, 24], [6, 8, 10, 12, 14]] = 1
+    raster = class_raster(tmp_path / "a.tif", codes, crs=None, transform=(0.1, 0, 0, 0, -1, 0))
+    rules, out = (ObjectRule("1"),), tmp_path / "a.objects.parquet"
+    polygonize(raster, [out], PolygonizeOptions(objects=rules, vector_tile=12, connectivity=8))
+    rows = pq.read_table(out).to_pylist()
+    found = sorted(rows, key=lambda row: row["object"])
+    expected = regionprops(scipy.ndimage.label(codes == 1, np.ones((3, 3)))[0], spacing=(1, 0.1))
+    for row, region in zip(found, expected, strict=True):
+        assert row["orientation_deg"] == pytest.approx(math.degrees(region.orientation))
+        assert row["major_axis_map"] == pytest.approx(region.axis_major_length)
+    raster = class_raster(tmp_path / "b.tif", codes, crs="EPSG:4326", transform=(1e-6, 0, 9, 0, -1e-5, 60))
+    polygonize(raster, [out], PolygonizeOptions(objects=rules, connectivity=8))
+    assert pq.read_table(out)["orientation_deg"].to_pylist()[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_label_image_is_written_again_and_no_other_folder_is_replaced(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.labels.zarr"
+    for reach in (6, 1):
+        polygonize(folder / "classes.tif", [out], PolygonizeOptions(objects=(ObjectRule("1", "2", reach),)))
+    before, after = (zarr.open_group(path, mode="r")["0"][:] for path in (folder / out.name, out))
+    assert (after > 0).sum() < (before > 0).sum()
+    other = tmp_path / "b.labels.zarr"
+    zarr.open_group(other, mode="w").attrs["mine"] = 1
+    with pytest.raises(SegmentTilesError, match="is a folder; give the name of a file"):
+        polygonize(folder / "classes.tif", [other], PolygonizeOptions(objects=RULES))
+    by_class = tmp_path / "c.class_1.labels.zarr"
+    by_class.mkdir()
+    with pytest.raises(SegmentTilesError, match="is a folder"):
+        polygonize(
+            folder / "classes.tif",
+            [tmp_path / "c.labels.zarr"],
+            PolygonizeOptions(objects=RULES, classes=("1",)),
+            split_by_class=True,
+        )
 
 
 @pytest.mark.parametrize("name", ["a.objects.parquet", "a.labels.zarr", "a.labels.tif"])
