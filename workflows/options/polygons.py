@@ -227,7 +227,7 @@ class PolygonizeConfig(MapSettings):
         repr=False,
     )  # not in repr: it may hold secrets
     vector_tile: int = option(
-        "Side of the tiles worked on; changes memory, never the features.",
+        "Side of the tiles worked on; changes memory, and features with --simplify alone.",
         default=DEFAULT_VECTOR_TILE,
         metavar="PX",
     )

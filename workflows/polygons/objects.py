@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,10 @@ def found_objects(
                 remove(path)
     counts = ledger.counts(OBJECTS)
     pixels = ObjectPixels(identities, (spec.height, spec.width), rules.identities)
-    far, valid = counts[: len(rules.groups)], counts[len(rules.groups) :]
-    return FoundObjects(pixels, np.array(valid, dtype=np.int64), _notes(spec, rules, far))
+    numbers = iter(counts)
+    far, seeds, borders = (list(islice(numbers, size)) for size in _sizes(rules))
+    notes = (*_notes(spec, rules, far), *_without_pixels(spec, rules, seeds, borders))
+    return FoundObjects(pixels, np.array(list(numbers), dtype=np.int64), notes)
 
 
 def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:
@@ -96,10 +99,30 @@ def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:
 
 
 def _sum(counted: Sequence[Owned]) -> list[int]:
-    """Return the pixels of each group that no seed reaches, and those with a class of each cell."""
-    far = np.sum([owned.far for owned in counted], axis=0, dtype=np.int64)
-    valid = np.sum([owned.valid for owned in counted], axis=0)
-    return [*far.tolist(), *valid.tolist()]
+    """Return the counts of all tiles: `far`, `seeds` and `borders`, and the valid pixels of each cell."""
+    columns = zip(*((owned.far, owned.seeds, owned.borders, owned.valid) for owned in counted), strict=True)
+    return [int(number) for column in columns for number in np.sum(column, axis=0, dtype=np.int64)]
+
+
+def _sizes(rules: CodeRules) -> tuple[int, int, int]:
+    """Return how many counts there are of `far`, `seeds` and `borders`."""
+    return len(rules.groups), len(rules.rules), len(rules.borders)
+
+
+def _without_pixels(
+    spec: ClassRasterSpec, rules: CodeRules, seeds: Sequence[int], borders: Sequence[int]
+) -> tuple[str, ...]:
+    """Say which classes of rules have no pixel: the name or the code may be another than was meant."""
+    names = {entry.code: entry.name for entry in spec.classes}
+    empty = [rule.code for rule, number in zip(rules.rules, seeds, strict=True) if not number]
+    none = [code for code, number in zip(rules.borders, borders, strict=True) if not number]
+    return (
+        *(f"no pixel is of {names.get(code, f'class {code}')}: it has no objects" for code in empty),
+        *(
+            f"no pixel is of {names.get(code, f'class {code}')}, the border between objects: those that touch are one"
+            for code in none
+        ),
+    )
 
 
 def _notes(spec: ClassRasterSpec, rules: CodeRules, far: Sequence[int]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from segment_tiles.pipeline.grid.classes import MapClass
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import make_output_folder
-from segment_tiles.pipeline.sources.versions.version import KnownVersion, Version, known_version
+from segment_tiles.pipeline.sources.versions.version import KnownVersion, known_version
 from segment_tiles.pipeline.vectors.files.formats import VectorFormat, layer_names
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.object_columns import object_numbers, values_of_parts
@@ -112,7 +112,7 @@ def polygonize(
     raster = raster_name(raster)
     targets = targets_of(out, formats)
     start_loading(workers)
-    known = known_version(identifying_name(raster), overviews=False)  # before it is opened
+    known = _versions(raster, options)  # before it is opened
     spec = _checked_spec(raster, options)
     for _, kind in targets:
         kind.check_crs(str(raster), spec.georef.crs)
@@ -122,7 +122,7 @@ def polygonize(
         for path in out:
             make_output_folder(path.parent)
         ledger = TileLedger(tiles)
-        ledger.begin(_settings(raster, known.before, options), restart=restart)
+        ledger.begin(_settings(raster, known, options), restart=restart)
         log.info(
             "%s: %d x %d pixels; %s, %s", shown_name(str(raster)), spec.width, spec.height,
             counted(workers, "process", "processes"), "begun anew" if restart else "finished tiles are kept",
@@ -131,7 +131,8 @@ def polygonize(
             ledger.adopt(traced_ahead)
         found = traced(raster, spec, ledger, options, workers, threads, progress)
         parts, objects = found.parts, found.objects
-        _require_one_version(known, ledger)
+        for version in known:
+            _require_one_version(version, ledger)
         layer = _layer(targets[0][0], parts, spec, level_scale, objects)
         files = files_by_class(targets, layer, parts) if split_by_class else [(*t, layer) for t in targets]
         report = _written(raster, targets, files, parts, spec, layer, started)
@@ -158,12 +159,12 @@ def _checked_spec(raster: RasterName, options: PolygonizeOptions) -> ClassRaster
     check_request(spec, options)
     check_objects(spec, options)
     if options.measure is not None:
-        check_measured(spec, options)
+        spec = replace(spec, notes=(*spec.notes, *check_measured(spec, options)))
     return spec
 
 
-def check_measured(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
-    """Refuse a raster to be measured that does not fit the class raster, or no objects to measure it under.
+def check_measured(spec: ClassRasterSpec, options: PolygonizeOptions) -> tuple[str, ...]:
+    """Refuse a raster to be measured that does not fit the class raster, or no objects; return notes.
 
     Raises
     ------
@@ -176,7 +177,8 @@ def check_measured(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
     if not options.objects:
         msg = f"--measure {shown_name(str(options.measure))} is of objects, and no class has any; name one by --objects"
         raise UsageError(msg)
-    MeasuredRaster(options.measure, spec).close()
+    with closing(MeasuredRaster(options.measure, spec)) as measured:
+        return measured.notes(spec)
 
 
 def _tiles_beside(first: Path) -> Path:
@@ -237,7 +239,15 @@ def _require_one_version(known: KnownVersion, ledger: TileLedger) -> None:
         raise
 
 
-def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) -> dict[str, object]:
+def _versions(raster: RasterName, options: PolygonizeOptions) -> list[KnownVersion]:
+    """Return the versions of the class raster, and of the one that is measured."""
+    names = [identifying_name(raster), *([] if options.measure is None else [str(options.measure)])]
+    return [known_version(name, overviews=False) for name in names]
+
+
+def _settings(
+    raster: RasterName, known: Sequence[KnownVersion], options: PolygonizeOptions
+) -> dict[str, object]:
     """Return what the tiles depend on: the same settings may go on with the same tiles."""
     values = json.loads(json_text(asdict(replace(options, measure=None)), indent=None))
     del values["mask"]  # what is polygonised of a raster, this or that, is not the user's choice
@@ -248,8 +258,8 @@ def _settings(raster: RasterName, version: Version, options: PolygonizeOptions) 
             del values[name]
     if options.measure is not None:
         values["measure"] = _named(options.measure)
-        values["measure_version"] = known_version(str(options.measure), overviews=False).before
-    return {"raster": _named(raster), "raster_version": version, **values}
+        values["measure_version"] = known[1].before
+    return {"raster": _named(raster), "raster_version": known[0].before, **values}
 
 
 def _named(raster: RasterName) -> str:

@@ -110,6 +110,7 @@ def asked_objects(settings: PolygonSettings, spec: ClassRasterSpec) -> tuple[Obj
         If options contradict each other.
     """
     is_split = settings.split_by is not None
+    _check_split(settings, spec)
     if settings.objects == NO_OBJECTS:
         if is_split:
             raise UsageError(
@@ -133,6 +134,24 @@ def asked_objects(settings: PolygonSettings, spec: ClassRasterSpec) -> tuple[Obj
         else rule
         for rule in rules
     )
+
+
+def _check_split(settings: PolygonSettings, spec: ClassRasterSpec) -> None:
+    """Refuse options of splitting without it, and splitting in place of what the model says."""
+    if settings.split_by is not None:
+        if settings.objects == OF_MODEL and spec.objects:
+            named = ", ".join(rule.name for rule in spec.objects)
+            msg = (
+                f"--split-by is {settings.split_by}, but the model says how {named} become objects; name the classes "
+                "by --objects"
+            )
+            raise UsageError(msg)
+        return
+    usual = PolygonSettings()
+    for field in ("split_reach", "split_depth"):
+        if getattr(settings, field) != getattr(usual, field):
+            name = chosen(PolygonSettings, field)[0].shown
+            raise UsageError(f"{name} is of --split-by, which is not given; give --split-by distance")
 
 
 def _amount(field: str, text: str, in_pixels: Callable[[str], Number]) -> Number:

@@ -222,8 +222,20 @@ def checked_scene(config: RunConfig) -> Scene:
         msg = f"--aoi {config.aoi}: no such file; give a vector file with polygons"
         raise UsageError(msg)
     notes = notes_of(computed_area(config.aoi, scene.tissue, scene.area_spec))
-    notes = (*notes, *formats_and_notes(config, scene)[1])
+    notes = (*notes, *formats_and_notes(config, scene)[1], *_reach_notes(scene))
     return replace(scene, warnings=tuple(map(without_secrets, (*scene.warnings, *notes))))
+
+
+def _reach_notes(scene: Scene) -> tuple[str, ...]:
+    """Say if rules of objects, scaled with the grid of the result, do not reach as far as the model wants."""
+    rules = scene.classes.objects
+    if not rules or scene.spec.georef.pixel_area == scene.grid_spec.georef.pixel_area:
+        return ()
+    return tuple(
+        f"objects of {rule.name} reach {rule.reach} px on this grid, the most there is: the model may want more"
+        for rule in rules
+        if rule.is_separated and rule.reach == rule.largest_reach
+    )
 
 
 def _decided(config: RunConfig, scene: Scene) -> Scene:

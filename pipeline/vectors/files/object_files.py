@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from segment_tiles.pipeline.errors import VectorError
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 from segment_tiles.pipeline.vectors.files.layer import Layer
 from segment_tiles.pipeline.vectors.files.parts import read_ahead
+
+LARGEST_NUMBER: Final = 2**32 - 1
+"""Of an object in a label image of 32 bits."""
 
 
 def write_object_table(path: Path, layer: Layer) -> tuple[str, ...]:
@@ -68,6 +72,12 @@ def _write(path: Path, layer: Layer, write: Any) -> tuple[str, ...]:
     pixels, numbers = layer.object_pixels, layer.objects
     assert pixels is not None
     assert numbers is not None
+    if len(numbers.identities) > LARGEST_NUMBER:
+        msg = (
+            f"{path.name}: {len(numbers.identities)} objects are more than the {LARGEST_NUMBER} numbers of 32 bits; "
+            "leave some out, such as with --min-area, or write no label image"
+        )
+        raise VectorError(msg)
     codes = [entry.code for entry in layer.classes]
     try:
         write(path, pixels.shape, layer.georef, lambda window: pixels.numbers(window, numbers, codes))

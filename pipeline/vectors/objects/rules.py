@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from segment_tiles.pipeline.vectors.geometry.objects.labels import ObjectSelecti
 from segment_tiles.pipeline.vectors.objects.middles import halo_of
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
-from segment_tiles.pipeline.vectors.rasters.identities import Identities, rules_of_keys
+from segment_tiles.pipeline.vectors.rasters.identities import MOST_RULES, Identities, rules_of_keys
 from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection, class_codes, class_selection
 
 
@@ -136,7 +137,11 @@ def check_objects(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
         msg = f"classes of the raster may overlap: {rules.rules[0].rule.name!r} has no objects; say --objects none"
         raise UsageError(msg)
     codes = [rule.code for rule in rules.rules]
-    twice = [code for code in codes if codes.count(code) > 1]
+    if len(codes) > MOST_RULES:
+        raise UsageError(
+            f"--objects has {len(codes)} classes with objects; at most {MOST_RULES} are possible"
+        )
+    twice = [code for code, number in Counter(codes).items() if number > 1]
     if twice:
         raise UsageError(f"--objects names the class {_name(spec, twice[0])!r} twice; name it once")
     both = sorted(set(codes) & set(rules.borders))

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,10 @@ class Owned:
     """Pixels with a class in each cell of the raster, as `counted_by_cells` counts them."""
     far: tuple[int, ...]
     """Pixels of each group that no seed reaches."""
+    seeds: tuple[int, ...]
+    """Pixels of the class of each rule."""
+    borders: tuple[int, ...]
+    """Pixels of each border class."""
 
 
 class ObjectWorker:
@@ -120,7 +125,9 @@ class ObjectWorker:
         write_codes(self._setup.after, window, result)
         nodata = self._raster.spec.nodata
         has_class = np.ones(codes.shape, dtype=np.bool_) if nodata is None else codes != nodata
-        return Owned(counted_by_cells(has_class, window, self._raster.spec), far)
+        seeds = _counted(codes, [rule.code for rule in self._rules.rules])
+        borders = _counted(codes, self._rules.borders)
+        return Owned(counted_by_cells(has_class, window, self._raster.spec), far, seeds, borders)
 
     def _give(
         self,
@@ -143,3 +150,14 @@ class ObjectWorker:
     def close(self) -> None:
         """Close the raster."""
         self._raster.close()
+
+
+def _counted(codes: NDArray[np.integer], wanted: Sequence[int]) -> tuple[int, ...]:
+    """Return how many pixels have each of some codes."""
+    # one look for each run of pixels
+    flat = codes.ravel()
+    starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
+    found, run = np.unique(flat[starts], return_inverse=True)
+    numbers = np.bincount(run, weights=np.diff(starts, append=flat.size)).astype(np.int64)
+    known = dict(zip(found.tolist(), numbers.tolist(), strict=True))
+    return tuple(known.get(code, 0) for code in wanted)

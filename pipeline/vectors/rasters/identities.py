@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 RULE_BITS: Final = 14
 """Of the number of a rule; the first pixel has 48, since a side has 24 (`LARGEST_SIDE`)."""
+MOST_RULES: Final = 1 << RULE_BITS
 FIRST: Final = int(np.iinfo(np.int64).min) + 1
 """Identity of an object of the first rule whose seed begins at the first pixel; one below may be nodata."""
 _END: Final = FIRST + (1 << 62)

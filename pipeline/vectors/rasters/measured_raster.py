@@ -37,6 +37,11 @@ class MeasuredRaster:
             msg = f"--measure {self._shown} cannot be read: {one_line(error)}; give a raster"
             raise VectorError(msg) from error
         self.bands: int = self._dataset.count
+        self._scales, self._offsets = (
+            np.array(numbers, dtype=np.float64)[:, None, None]
+            for numbers in (self._dataset.scales, self._dataset.offsets)
+        )
+        self._is_packed = bool((self._scales != 1).any() or (self._offsets != 0).any())
         try:
             self._check(spec)
         except VectorError:
@@ -54,8 +59,7 @@ class MeasuredRaster:
                 f"{spec.width}; give a raster on the grid of the map"
             )
             raise VectorError(msg)
-        is_placed = spec.georef != GeoRef.of_pixels() and not dataset.transform.is_identity
-        if is_placed and self._apart(spec) > APART:
+        if self._is_placed(spec) and self._apart(spec) > APART:
             msg = (
                 f"--measure {self._shown} lies elsewhere than the class map, by {self._apart(spec):.3g} pixels; give a "
                 "raster on the grid of the map"
@@ -70,6 +74,20 @@ class MeasuredRaster:
             msg = f"--measure {self._shown} has another CRS than the class map, {crs.name}; give one on its grid"
             raise VectorError(msg)
 
+    def _is_placed(self, spec: ClassRasterSpec) -> bool:
+        return spec.georef != GeoRef.of_pixels() and not self._dataset.transform.is_identity
+
+    def notes(self, spec: ClassRasterSpec) -> tuple[str, ...]:
+        """Return what the user should know: that it does not say, or not all of, where it lies."""
+        if spec.georef == GeoRef.of_pixels():
+            return ()
+        missing = "position" if not self._is_placed(spec) else "CRS"
+        if missing == "CRS" and (spec.georef.crs is None or self._dataset.crs is not None):
+            return ()
+        return (
+            f"--measure {self._shown} has no {missing}: it is taken to lie as the class map does, pixel by pixel",
+        )
+
     def _apart(self, spec: ClassRasterSpec) -> float:
         """Return how far corners of both grids are apart, in pixels of the class raster."""
         back = ~spec.georef.affine * self._dataset.transform
@@ -77,7 +95,7 @@ class MeasuredRaster:
         return max(float(np.hypot(*np.subtract(back @ corner, corner))) for corner in corners)
 
     def read(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return values and which of them are any, bands x rows x columns.
+        """Return values, with scale and offset of the file, and which of them are any, bands x rows x columns.
 
         Raises
         ------
@@ -91,6 +109,8 @@ class MeasuredRaster:
         except RasterioError as error:
             msg = f"reading rows {window.row} to {window.row_stop} of {self._shown} failed: {one_line(error)}"
             raise ReadFailedError(msg) from error
+        if self._is_packed:
+            values = values * self._scales + self._offsets
         return values, valid & np.isfinite(values)
 
     def close(self) -> None:

@@ -118,6 +118,13 @@ def test_the_reach_follows_the_pixels_of_another_grid(finished: Path, tmp_path: 
     assert made["model"] == made["nucleus:nucleus border:6"] != made["nucleus:nucleus border:3"]
 
 
+def test_a_reach_that_the_grid_cuts_is_told(blob_scene: Path, object_model: Path, tmp_path: Path) -> None:
+    for resolution, expected in ((4.0, 0), (700.0, 1)):
+        plan = plan_run(asked(blob_scene, object_model, tmp_path / "out", resolution=resolution))
+        found = [note for note in plan.warnings if "objects of nucleus reach 1024 px on this grid" in note]
+        assert len(found) == expected, plan.warnings
+
+
 def test_a_reclass_takes_the_rules_with_it(finished: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed.yaml"
     renamed.write_text("crown: nucleus\ngap: nucleus border\n")
@@ -153,7 +160,16 @@ def test_a_reclass_takes_the_rules_with_it(finished: Path, tmp_path: Path) -> No
             r"have the reaches \[3, 4\]; give them one",
         ),
         ({"objects": "none", "split_by": "distance"}, "exclude each other"),
-        ({"split_by": "distance"}, "no class without a border class is named; name one by --objects"),
+        (
+            {"split_by": "distance"},
+            "the model says how nucleus become objects; name the classes by --objects",
+        ),
+        (
+            {"split_by": "distance", "objects": "nucleus:nucleus border:3"},
+            "no class without a border class is named; name one by --objects",
+        ),
+        ({"split_reach": 9}, "--split-reach is of --split-by, which is not given"),
+        ({"objects": "nucleus", "split_depth": 2}, "--split-depth is of --split-by, which is not given"),
         (
             {"classes": "nucleus border"},
             "--classes names 'nucleus border', whose pixels belong to the objects beside them",

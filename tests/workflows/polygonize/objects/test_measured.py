@@ -1,6 +1,8 @@
 """Values of another raster under objects: those of NumPy over the pixels of each, for every tiling."""
 
 import re
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 from segment_tiles.cli.main import run_command_line
+from segment_tiles.pipeline.errors import SourceChangedError
 from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.tile_ledger import TileLedger
+from segment_tiles.workflows.polygons import polygonize as workflow
 from segment_tiles.workflows.polygons.polygonize import polygonize
 
 RULES = (ObjectRule("1", "2", 3),)
@@ -43,10 +48,10 @@ def made(class_raster, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_values_under_objects_are_those_of_numpy(made: Path, tmp_path: Path) -> None:
     files = []
-    for side, workers in ((100, 1), (13, 1), (29, 2)):
+    for side in (100, 13, 29):
         out = tmp_path / f"{side}.parquet"
         options = PolygonizeOptions(objects=RULES, vector_tile=side, measure=made / "source.tif")
-        polygonize(made / "classes.tif", [out, tmp_path / f"{side}.labels.tif"], options, workers=workers)
+        polygonize(made / "classes.tif", [out, tmp_path / f"{side}.labels.tif"], options)
         files.append(out.read_bytes())
     assert files[0] == files[1] == files[2]
     with rasterio.open(made / "source.tif") as dataset:
@@ -115,3 +120,52 @@ def test_values_of_areas_are_not_held(made: Path, tmp_path: Path, monkeypatch: p
     rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
     objects = sum(row["pixels"] for row in rows if row["object"] is not None)
     assert 0 < sum(held[::2]) <= objects < 60 * 70 / 2, "the area around them crosses seams too"
+
+
+def test_scale_and_offset_count_and_a_missing_position_is_told(made: Path, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "plain.parquet", tmp_path / "packed.parquet"
+    source = tmp_path / "packed.tif"
+    shutil.copy(made / "source.tif", source)
+    with rasterio.open(source, "r+") as dataset:
+        dataset.scales, dataset.offsets = (0.5, 1), (0, 7)
+    for out, raster in ((plain, made / "source.tif"), (packed, source)):
+        options = PolygonizeOptions(objects=RULES, measure=raster)
+        found = polygonize(made / "classes.tif", [out], options)
+        assert not [note for note in found.notes if "--measure" in note]
+    before, after = (pq.read_table(out).to_pandas() for out in (plain, packed))
+    np.testing.assert_allclose(after["band1_q25"], before["band1_q25"] / 2)
+    np.testing.assert_allclose(after["band2_mean"], before["band2_mean"] + 7)
+    for missing, place in (
+        ("position", {}),
+        ("CRS", {"transform": rasterio.Affine(*PLACE)}),
+    ):
+        bare = tmp_path / f"{missing}.tif"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(
+                bare, "w", driver="GTiff", count=1, height=60, width=70, dtype="uint8", **place
+            ):
+                pass
+        report = polygonize(
+            made / "classes.tif", [plain], PolygonizeOptions(objects=RULES, measure=bare), restart=True
+        )
+        assert [note for note in report.notes if f"{bare.name} has no {missing}" in note], report.notes
+
+
+def test_a_measured_raster_that_changes_is_refused(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(shutil.copy(made / "source.tif", tmp_path / "source.tif"))
+    traced = workflow.traced
+
+    def changing(*args: Any) -> Any:
+        result = traced(*args)
+        source.write_bytes(source.read_bytes() + b"more")
+        return result
+
+    monkeypatch.setattr(workflow, "traced", changing)
+    with pytest.raises(SourceChangedError):
+        polygonize(
+            made / "classes.tif", [tmp_path / "a.parquet"], PolygonizeOptions(objects=RULES, measure=source)
+        )
+    assert not (tmp_path / "a.parquet").exists()

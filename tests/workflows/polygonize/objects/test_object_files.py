@@ -213,7 +213,7 @@ def test_files_of_objects_need_some(name: str, folder: Path, tmp_path: Path) -> 
 def test_objects_that_are_found_are_not_found_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = PolygonizeOptions(objects=RULES, vector_tile=SIDE)
+    options = PolygonizeOptions(objects=RULES, vector_tile=100)
     wanted = tmp_path / "wanted.parquet"
     before = polygonize(folder / "classes.tif", [wanted], options)
     out = tmp_path / "out.parquet"

@@ -73,9 +73,10 @@ def assert_objects(rows: list[dict], owners: np.ndarray, code: int = NUCLEUS) ->
     assert {found.tobytes() for found in pixels.values()} == expected
 
 
-@pytest.mark.parametrize("connectivity", [4, 8])
 @FEWER
-@given(codes=rasters(), side=st.integers(2, 13), reach=st.integers(1, 4))
+@given(
+    codes=rasters(), connectivity=st.sampled_from([4, 8]), side=st.integers(2, 13), reach=st.integers(1, 4)
+)
 def test_objects_are_those_of_the_whole_array(
     tmp_path_factory, class_raster, connectivity, codes, side, reach
 ):
@@ -89,7 +90,8 @@ def test_objects_are_those_of_the_whole_array(
     assert_objects(rows, owners)
     assert {row["class_code"] for row in rows} <= {NUCLEUS, OTHER}, "a border has no piece of its own"
     far = ((codes == BORDER) & (owners == 0)).sum()
-    assert [note.split()[0] for note in notes] == ([str(far)] if far else [])
+    empty = [not (codes == code).any() for code in (NUCLEUS, BORDER)]
+    assert [note.split()[0] for note in notes] == [str(far)] * bool(far) + ["no"] * sum(empty)
     if side % 2:
         whole, *_ = rows_of(raster, folder / "out.parquet", **{**options, "vector_tile": 64})
         assert tiled == whole
@@ -149,9 +151,9 @@ def middles_of(member: np.ndarray, reach: int, depth: float, connectivity: int) 
     return seeds | (member & far)
 
 
-@pytest.mark.parametrize("connectivity", [4, 8])
 @FEWER
 @given(
+    connectivity=st.sampled_from([4, 8]),
     codes=rasters(16, (0, NUCLEUS, NUCLEUS, NUCLEUS, NUCLEUS, OTHER)),
     side=st.integers(3, 9),
     reach=st.integers(1, 3),
@@ -170,7 +172,7 @@ def test_objects_by_distance_are_those_of_the_whole_array(
     owners = given_to_nearest(seeds, member & (seeds == 0), reach)
     assert ((owners > 0) == member).all(), "every pixel of the class has an object"
     assert_objects(rows, owners)
-    assert notes == ()
+    assert len(notes) == (not member.any())
 
 
 def test_discs_that_touch_are_separated_by_distance(tmp_path, class_raster):

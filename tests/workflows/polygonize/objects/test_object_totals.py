@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from segment_tiles.pipeline.errors import SegmentTilesError
+from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.objects import ObjectRule
+from segment_tiles.pipeline.vectors.files import object_files
+from segment_tiles.pipeline.vectors.objects.rules import check_objects
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.workflows.polygons.polygonize import polygonize
 
 
@@ -48,3 +52,29 @@ def test_a_reach_that_takes_more_memory_than_planned_is_refused() -> None:
         SegmentTilesError, match="split by distance have a reach of 257 px; it must be 1 to 256"
     ):
         ObjectRule("1", None, 257, "distance")
+
+
+def test_rules_without_a_pixel_are_told(class_raster, tmp_path: Path) -> None:
+    codes = np.zeros((20, 30), np.uint8)
+    codes[5:8, 5:8] = 1
+    raster = class_raster(tmp_path / "a.tif", codes)
+    rules = (ObjectRule("7", "8", 3), ObjectRule("1"))
+    assert made(raster, tmp_path / "b.parquet", *rules, vector_tile=11).notes == (
+        "no pixel is of class 7: it has no objects",
+        "no pixel is of class 8, the border between objects: those that touch are one",
+    )
+
+
+def test_more_objects_and_rules_than_numbers_hold_are_refused(
+    class_raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = np.zeros((9, 9), np.uint8)
+    codes[::4, ::4] = 1
+    raster = class_raster(tmp_path / "a.tif", codes)
+    monkeypatch.setattr(object_files, "LARGEST_NUMBER", 8)
+    with pytest.raises(SegmentTilesError, match="9 objects are more than the 8 numbers of 32 bits"):
+        made(raster, tmp_path / "a.labels.tif", ObjectRule("1"))
+    spec = ClassRasterSpec(9, 9, "uint16", None, GeoRef.of_pixels())
+    rules = tuple(ObjectRule(str(code)) for code in range(16_385))
+    with pytest.raises(SegmentTilesError, match="has 16385 classes with objects; at most 16384"):
+        check_objects(spec, PolygonizeOptions(objects=rules))
