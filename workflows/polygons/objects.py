@@ -101,7 +101,7 @@ def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:
 def _sum(counted: Sequence[Owned]) -> list[int]:
     """Return the counts of all tiles: `far`, `seeds` and `borders`, and the valid pixels of each cell."""
     columns = zip(*((owned.far, owned.seeds, owned.borders, owned.valid) for owned in counted), strict=True)
-    return [int(number) for column in columns for number in np.sum(column, axis=0, dtype=np.int64)]
+    return [number for column in columns for number in np.array(column, dtype=np.int64).sum(axis=0).tolist()]
 
 
 def _sizes(rules: CodeRules) -> tuple[int, int, int]:

@@ -121,8 +121,10 @@ def test_the_reach_follows_the_pixels_of_another_grid(finished: Path, tmp_path: 
 def test_a_reach_that_the_grid_cuts_is_told(blob_scene: Path, object_model: Path, tmp_path: Path) -> None:
     for resolution, expected in ((4.0, 0), (700.0, 1)):
         plan = plan_run(asked(blob_scene, object_model, tmp_path / "out", resolution=resolution))
-        found = [note for note in plan.warnings if "objects of nucleus reach 1024 px on this grid" in note]
-        assert len(found) == expected, plan.warnings
+        found = [
+            note for note in plan.scene.warnings if "objects of nucleus reach 1024 px on this grid" in note
+        ]
+        assert len(found) == expected, plan.scene.warnings
 
 
 def test_a_reclass_takes_the_rules_with_it(finished: Path, tmp_path: Path) -> None:
