@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow.parquet
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.labels import VECTOR_SUFFIXES
+from segment_tiles.pipeline.learning.folders.pairs import BESIDE_MASKS
 from segment_tiles.pipeline.learning.scores.objects.counts import OverlapCounter, Overlaps
 from segment_tiles.pipeline.learning.scores.objects.layers import (
     LabelImage,
     ObjectLayers,
     PolygonLayers,
     Polygons,
+    listed,
     read_polygons,
 )
 from segment_tiles.pipeline.learning.scores.objects.summary import mean_over_scenes, object_summary
@@ -28,6 +31,7 @@ from segment_tiles.pipeline.learning.scores.objects.vectors import polygon_overl
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
 from segment_tiles.pipeline.wording import counted
 
 log = logging.getLogger(__name__)
@@ -36,8 +40,9 @@ WINDOW_SIDE: Final = 1024
 """Pixels of a window that is counted at once."""
 NOTES_OF_SCENES: Final = 20
 """Notes that are told; a folder may have a thousand scenes."""
-OF_A_RUN: Final = ("labels.tif", "polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.fgb")
-"""What the folder of a run may have of its objects; the first that is there is taken."""
+OF_A_RUN: Final = ("polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.fgb", "labels.tif")
+"""What the folder of a run may have of its objects; the first that is there is taken: polygons have classes."""
+LABELS_STORE: Final = "labels.zarr"
 
 ScenePairs = Mapping[str, tuple[Path, Path]]
 """Name of a scene -> its map and its truth."""
@@ -58,7 +63,7 @@ def paired_scenes(map_path: Path, truth: str) -> dict[str, tuple[Path, Path]]:
     truth_path = Path(truth)
     maps, truths = _scenes_in(map_path), _scenes_in(truth_path)
     if maps is None and truths is None:
-        return {map_path.stem: (_objects_in(map_path), _objects_in(truth_path))}
+        return {_name_of(map_path): (_objects_in(map_path), _objects_in(truth_path))}
     if maps is None or truths is None:
         alone = truth_path if maps is None else map_path
         msg = f"{alone} is a folder of scenes, the other is one scene; give two folders, or a file of each"
@@ -76,24 +81,62 @@ def _scenes_in(path: Path) -> dict[str, Path] | None:
         return None
     found: dict[str, Path] = {}
     for entry in sorted(path.iterdir()):
-        is_mask = entry.is_file() and not entry.name.endswith((".xml", ".csv", ".json", ".txt", ".md"))
-        if not entry.name.startswith(".") and (is_mask or _of_run(entry) is not None):
-            if entry.stem in found:
-                msg = f"{found[entry.stem]} and {entry.name} have one name; scenes are paired by name"
-                raise UsageError(msg)
-            found[entry.stem] = _objects_in(entry)
+        if entry.name.startswith(".") or not (_is_mask(entry) or _of_run(entry) is not None):
+            continue
+        name = _name_of(entry)
+        if name in found:
+            msg = f"{found[name]} and {entry.name} have one name; scenes are paired by name"
+            raise UsageError(msg)
+        found[name] = _objects_in(entry)
     if not found:
         msg = f"{path} has neither label images nor polygons nor folders of runs"
         raise UsageError(msg)
     return found
 
 
+def _name_of(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _is_mask(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() not in BESIDE_MASKS
+
+
 def _of_run(path: Path) -> Path | None:
-    return next((path / name for name in OF_A_RUN if (path / name).is_file()), None)
+    """Return the objects in the folder of a run; None if it is none."""
+    found = next((path / name for name in OF_A_RUN if (path / name).is_file()), None)
+    store = path if path.name.endswith(LABELS_STORE) else path / LABELS_STORE
+    if found is None and store.is_dir():
+        msg = (
+            f"{store} is a store of numbers, from which objects are not scored; write a label image or polygons: "
+            "segment-tiles polygonize RUN --out NAME.labels.tif"
+        )
+        raise UsageError(msg)
+    return found
 
 
 def _objects_in(path: Path) -> Path:
-    return _of_run(path) or path
+    found = _of_run(path) or path
+    classes = _classes_of_labels(found)
+    if len(classes) > 1:
+        msg = f"{found} has objects of {', '.join(classes)} and does not say which is which; write polygons of them"
+        raise UsageError(msg)
+    return found
+
+
+def _classes_of_labels(path: Path) -> tuple[str, ...]:
+    """Return the classes of the objects of a run's label image, as the run tells them; empty: it does not."""
+    table, store = path.with_name("objects.parquet"), path.with_name("classes.zarr")
+    if path.name != "labels.tif":
+        return ()
+    if table.is_file():
+        return tuple(
+            sorted(pyarrow.parquet.read_table(table, columns=["class_name"])[0].unique().to_pylist())
+        )
+    if store.is_dir():
+        with closing(ZarrClassRaster(store)) as raster:
+            return tuple(rule.name for rule in raster.spec.objects)
+    return ()
 
 
 def evaluate_objects(
@@ -118,10 +161,11 @@ def evaluate_objects(
     TrainingError
         A file cannot be read, lies elsewhere, or has numbers that are none of objects.
     UsageError
-        A label image is to have several classes.
+        A label image is to have several classes, or no polygon of the truth is of any of them.
     SourceError
         A map cannot be opened.
     """
+    _refuse_no_class(scenes, classes, class_column, class_values)
     by_scene: dict[str, list[ObjectTotals]] = {}
     notes: list[str] = []
     for name, (map_path, truth_path) in scenes.items():
@@ -147,6 +191,25 @@ def evaluate_objects(
     return document | {"notes": notes}
 
 
+def _refuse_no_class(
+    scenes: ScenePairs, classes: Sequence[str], column: str | None, class_values: Mapping[str, str]
+) -> None:
+    """Raise if the polygons of the truth are all of other classes; reads up to the first scene that has one."""
+    others: set[str] = set()
+    for _, truth_path in scenes.values():
+        truth = _polygons_of(truth_path, classes, column, class_values)
+        if truth is None or len(truth.geometries):
+            return
+        others.update(truth.others)
+    if others:
+        first = next(iter(scenes.values()))[1]
+        msg = (
+            f"no polygon of {first if len(scenes) == 1 else first.parent} is of the class {' or '.join(classes)}; "
+            f"there are {listed(sorted(others))}: name one by --objects, or say what it means by --class-value"
+        )
+        raise UsageError(msg)
+
+
 def _overlaps(
     map_path: Path,
     truth_path: Path,
@@ -160,7 +223,7 @@ def _overlaps(
     if mapped is not None and truth is not None:
         _refuse_other_crs(mapped, truth, map_path, truth_path)
         return polygon_overlaps(truth, mapped), (*truth.notes, *mapped.notes)
-    spec = _grid_of(truth_path if mapped is not None else map_path)
+    spec = _grid_of(map_path if truth is not None else truth_path)
     with ExitStack() as open_files:
         layers = [
             open_files.enter_context(closing(_layers(path, polygons, spec, classes)))
@@ -199,14 +262,23 @@ def _layers(path: Path, polygons: Polygons | None, spec: RasterSpec, classes: Se
 
 
 def _counted(truth: ObjectLayers, mapped: ObjectLayers, spec: RasterSpec) -> Overlaps:
+    """Count window by window; a pixel that the map does not know is no object, one of the truth is void."""
     counter = OverlapCounter()
     for window in _windows(spec):
-        true_layers, true_known = truth.read(window)
-        map_layers, map_known = mapped.read(window)
-        known = [part for part in (true_known, map_known) if part is not None]
-        counter.add(true_layers, map_layers, np.logical_and.reduce(known) if known else None)
+        true_layers, known = truth.read(window)
+        map_layers, _ = mapped.read(window)
+        counter.add(true_layers, map_layers, known, (truth.classes_of, mapped.classes_of))
+    ours, theirs = counter.numbers()
+    others, pixels = mapped.pixels_of_others(theirs)
+    scored = np.array([_is_known(truth, row, column) for row, column in pixels.tolist()], dtype=bool)
+    counter.add_empty(truth.pixels_of_others(ours)[0], others[scored])
     ours, theirs = counter.numbers()
     return counter.overlaps(truth.classes_of(ours), mapped.classes_of(theirs))
+
+
+def _is_known(truth: ObjectLayers, row: int, column: int) -> bool:
+    known = truth.read(Window(row, column, 1, 1))[1]
+    return known is None or bool(known.all())
 
 
 def _windows(spec: RasterSpec) -> Iterator[Window]:

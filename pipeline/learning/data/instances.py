@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,13 @@ class ObjectReader(Protocol):
 
 
 class InstanceRaster(RasterLabels):
-    """A label image: each number but 0 is an object of one class, whatever numbers are left out."""
+    """A label image: each number but 0 is an object of one class, whatever numbers are left out.
+
+    0 says that there is no object, also if the file declares it as nodata, as label images often do (ours too). Pixels
+    that a mask or an alpha band hides, or that have another nodata value, are not known.
+    """
+
+    _zero_is_known: ClassVar[bool] = True
 
     def __init__(self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> None:
         super().__init__(scene, path, spec, class_names)
@@ -67,7 +73,7 @@ class InstanceRaster(RasterLabels):
     def _numbers(self, window: Window) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         values, shown = self._values(window)
         known = np.ones(values.shape, dtype=bool) if shown is None else shown.copy()
-        if self._nodata not in (None, 0):  # 0 says that there is no object
+        if self._nodata is not None:
             known &= values != self._nodata
         if np.issubdtype(values.dtype, np.floating):
             known &= ~np.isnan(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyproj
@@ -24,7 +24,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.scene_settings import SceneSettings
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS, said
-from segment_tiles.pipeline.sources.rasters.masks import nodata_of_band
+from segment_tiles.pipeline.sources.rasters.masks import alpha_bands, nodata_of_band
 from segment_tiles.pipeline.sources.rasters.placement import placed
 from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
 from segment_tiles.pipeline.sources.rasters.signalled_errors import signalled_errors_raised
@@ -36,6 +36,9 @@ from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRa
 
 class RasterLabels:
     """A class raster, warped to the grid of the scene by nearest neighbour if it has another one."""
+
+    _zero_is_known: ClassVar[bool] = False
+    """Whether a pixel of 0 has a label although the file declares 0 as nodata."""
 
     def __init__(self, scene: SceneSettings, path: str, spec: RasterSpec, class_names: Sequence[str]) -> None:
         self.notes: tuple[str, ...] = ()
@@ -52,8 +55,13 @@ class RasterLabels:
         self._codes = _code_table(scene.class_values, class_names) | _ignored(scene)
         try:
             self._band = self._only_band()
-            self._applies_masks = MaskFlags.all_valid not in self._file.mask_flag_enums[self._band - 1]
+            flags = self._file.mask_flag_enums[self._band - 1]
+            self._applies_masks = MaskFlags.all_valid not in flags
             self._nodata = nodata_of_band(self._raster.file, self._band)
+            if self._nodata == 0 and self._zero_is_known:
+                self._nodata = None
+                self._applies_masks &= flags != [MaskFlags.nodata]
+            self._alpha: int | None = None
             georef_of(self._file, path)  # refuses pixels without a size
             self._grid = self._on_grid(spec)
         except GDAL_ERRORS as error:
@@ -80,6 +88,8 @@ class RasterLabels:
             )
             raise TrainingError(msg)
         self._refuse_no_overlap(spec)
+        # no value says "outside" if every one may be a label: an alpha band does
+        by_alpha = self._nodata is None
         warped = WarpedVRT(
             self._file,
             crs=spec.georef.crs_wkt,
@@ -87,9 +97,12 @@ class RasterLabels:
             width=spec.width,
             height=spec.height,
             resampling=Resampling.nearest,
-            nodata=self._nodata if self._nodata is not None else IGNORE_CODE,
+            src_nodata=self._nodata,
+            nodata=self._nodata,
+            add_alpha=by_alpha and not alpha_bands(self._file),
         )
-        self._nodata = warped.nodata
+        if by_alpha:
+            self._alpha = alpha_bands(warped)[-1]
         self.notes = (f"{self._scene}: the label raster was warped to the grid of the scene",)
         return warped
 
@@ -163,6 +176,8 @@ class RasterLabels:
         try:
             with rasterio.Env(**gdal_settings(self._path)), signalled_errors_raised():
                 values = self._grid.read(self._band, window=box)
+                if self._alpha is not None:
+                    return values, self._grid.read(self._alpha, window=box) > 0
                 shown = self._grid.read_masks(self._band, window=box) > 0 if self._applies_masks else None
         except GDAL_ERRORS as error:
             msg = (

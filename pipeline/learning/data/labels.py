@@ -25,6 +25,8 @@ from segment_tiles.pipeline.sources.areas.vector_file import read_polygon_layer,
 from segment_tiles.pipeline.wording import counted
 
 VECTOR_SUFFIXES = frozenset({".geojson", ".json", ".gpkg", ".parquet", ".shp", ".fgb", ".gml", ".kml"})
+TINY = 1e-9
+"""Share of an area that rounding leaves."""
 
 
 class LabelReader(Protocol):
@@ -150,7 +152,8 @@ class PolygonLabels:
         self._geometries, self._codes = _drawn(pixels, codes, scene.polygon_shape)
         self._tree = shapely.STRtree(self._geometries)
         if scene.instances is not None:
-            self.notes += _overlap_notes(self._geometries, self._tree, scene.name)
+            objects = self._geometries[self._codes != IGNORE_CODE]  # not boxes around ellipses
+            self.notes += _overlap_notes(objects, shapely.STRtree(objects), scene.name)
         self._fill = IGNORE_CODE if scene.unlabelled is None else class_names.index(scene.unlabelled)
         if not len(self._tree.query(shapely.box(0, 0, spec.width, spec.height))):
             msg = (
@@ -222,12 +225,35 @@ def _usable(
 
 
 def _overlap_notes(geometries: NDArray[np.object_], tree: shapely.STRtree, scene: str) -> tuple[str, ...]:
-    """Return how many objects share ground with another one that neither covers."""
-    first, _ = tree.query(geometries, predicate="overlaps")
+    """Return how many objects share ground with others, and how many are hidden by later ones and so are lost."""
+    first, second = tree.query(geometries, predicate="intersects")
+    shares = (first != second) & ~shapely.touches(geometries[first], geometries[second])
+    first, second = first[shares], second[shares]
     if not len(first):
         return ()
     count = counted(len(np.unique(first)), "polygon")
-    return (f"{count} of {scene} overlap others; later ones lie above",)
+    notes = [f"{count} of {scene} overlap others; later ones lie above"]
+    later = second > first
+    hidden = _hidden(geometries, first[later], second[later])
+    if hidden:
+        lost = counted(hidden, "polygon is", "polygons are")
+        notes.append(
+            f"{lost} wholly under later ones in {scene}, and no object; put them after those, or take one away"
+        )
+    return tuple(notes)
+
+
+def _hidden(geometries: NDArray[np.object_], first: NDArray[np.int64], second: NDArray[np.int64]) -> int:
+    """Return how many of the first of pairs, in rising order, leave nothing outside all of their seconds."""
+    shared = shapely.area(shapely.intersection(geometries[first], geometries[second]))
+    areas = shapely.area(geometries)
+    covered = np.bincount(first, shared, len(geometries))
+    count = 0
+    for one in np.flatnonzero(covered >= areas * (1 - TINY)).tolist():
+        start, stop = np.searchsorted(first, (one, one + 1))
+        above = shapely.union_all(geometries[second[start:stop]])
+        count += bool(shapely.area(shapely.difference(geometries[one], above)) <= areas[one] * TINY)
+    return count
 
 
 def _box_text(geometries: NDArray[np.object_]) -> str:

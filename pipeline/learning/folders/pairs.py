@@ -8,11 +8,11 @@ from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.wording import counted
 
 BESIDE_PICTURES = frozenset(
-    {".aux", ".csv", ".db", ".htm", ".ini", ".jgw", ".json", ".md", ".ovr", ".pgw", ".prj", ".tfw", ".tsv",
-     ".txt", ".wld", ".xml", ".yaml", ".yml"}
+    {".aux", ".csv", ".db", ".htm", ".ini", ".jgw", ".json", ".md", ".ovr", ".pgw", ".prj", ".qml", ".tfw",
+     ".tsv", ".txt", ".wld", ".xml", ".yaml", ".yml"}
 )  # fmt: skip
 """Suffixes of files that lie beside pictures and are none."""
-BESIDE_MASKS = BESIDE_PICTURES - {".json"} | {".cpg", ".dbf", ".qix", ".qmd", ".shx"}
+BESIDE_MASKS = BESIDE_PICTURES - {".json"} | {".cpg", ".dbf", ".qix", ".qmd", ".sbn", ".sbx", ".shx"}
 """The same of masks, which may be GeoJSON, or the main file of a Shapefile."""
 
 

@@ -203,3 +203,60 @@ def test_objects_at_the_end_of_a_training_are_those_that_polygonize_makes(
     cell = document["classes"]["cell"]
     assert cell["true_objects"] > 10
     assert (cell["mapped_objects"], cell["mean_f1"], cell["dice"]) == (cell["true_objects"], 1, 1)
+
+
+def test_what_one_side_misses_counts_whatever_nodata_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Our own label images have nodata 0; a map that ends early misses what lies beyond."""
+    codes = np.zeros(SHAPE, dtype=np.uint8)
+    for left, top, right, bottom in ((2, 2, 12, 12), (31, 20, 39, 30), (20, 30, 26, 36)):
+        codes[top:bottom, left:right] = 1
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "crs": CRS, "transform": TRANSFORM}
+    with rasterio.open(tmp_path / "codes.tif", "w", height=SHAPE[0], width=SHAPE[1], **profile) as file:
+        file.write(codes, 1)
+    command = ["polygonize", tmp_path / "codes.tif", "--out", tmp_path / "ours.labels.tif", "--objects", "1"]
+    assert run_command_line([*map(str, command), "--background", "0", "--quiet"]) == 0
+    capsys.readouterr()
+    with rasterio.open(tmp_path / "ours.labels.tif") as file:
+        assert file.nodata == 0
+        numbers = file.read(1)
+    with rasterio.open(
+        tmp_path / "short.tif", "w", height=32, width=SHAPE[1], **(profile | {"dtype": "uint32", "nodata": 0})
+    ) as file:
+        file.write(numbers[:32], 1)
+    label_image(tmp_path / "truth.tif", BOXES["tree"], nodata=0)
+    polygons(tmp_path / "truth.gpkg", {"tree": BOXES["tree"]})
+    for truth in ("truth.tif", "truth.gpkg"):
+        tree = scores(capsys, tmp_path / "ours.labels.tif", tmp_path / truth, "--objects", "tree")["classes"][
+            "tree"
+        ]
+        assert (tree["true_objects"], tree["mapped_objects"]) == (3, 3)
+        assert (tree["precision"], tree["recall"]) == (pytest.approx(2 / 3, abs=1e-6),) * 2
+        assert tree["segmentation_quality"] == pytest.approx((1 + 70 / 90) / 2, abs=1e-6)
+    missed = scores(capsys, tmp_path / "short.tif", tmp_path / "ours.labels.tif", "--objects", "tree")
+    assert missed["classes"]["tree"]["true_objects"] == 3
+    assert missed["classes"]["tree"]["aggregated_jaccard"] == pytest.approx(192 / 216, abs=1e-6)
+
+
+def test_polygons_without_a_pixel_count_and_those_outside_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thin, small = shapely.box(30.6, 5, 30.9, 25), shapely.box(40.1, 30.1, 40.4, 30.4)
+    for name, more in (
+        ("map", [thin]),
+        ("truth", [small, shapely.box(90, 5, 95, 9), shapely.box(-9, 5, -2, 9)]),
+    ):
+        boxes = [shapely.box(2, 2, 12, 12), *more]
+        shapes = [shapely.transform(box, lambda xy: np.stack(TRANSFORM @ tuple(xy.T), -1)) for box in boxes]
+        geopandas.GeoSeries(shapes, crs=CRS).to_file(tmp_path / f"{name}.gpkg")
+    label_image(tmp_path / "map.tif", [(2, 2, 12, 12)])
+    label_image(tmp_path / "truth.tif", [(2, 2, 12, 12)])
+    document = scores(capsys, tmp_path / "map.tif", tmp_path / "truth.gpkg", "--objects", "tree")
+    assert (document["classes"]["tree"]["true_objects"], document["classes"]["tree"]["recall"]) == (2, 0.5)
+    assert "2 polygons of" in document["notes"][0]
+    assert "outside the grid left out" in document["notes"][0]
+    tree = scores(capsys, tmp_path / "map.gpkg", tmp_path / "truth.tif", "--objects", "tree")["classes"][
+        "tree"
+    ]
+    assert (tree["mapped_objects"], tree["precision"]) == (2, 0.5)

@@ -106,23 +106,29 @@ Run = Callable[..., TrainingReport]
 
 @pytest.fixture
 def run(data: Path, tmp_path: Path) -> Run:
-    """Trains into a folder of this name."""
+    """Trains into the folder ``out``."""
 
     def trained(
-        name: str = "out",
-        listener: Listener | None = None,
-        more: dict[str, Any] | None = None,
-        **options: Any,
+        listener: Listener | None = None, more: dict[str, Any] | None = None, **options: Any
     ) -> TrainingReport:
         settings = TrainingSettings.model_validate(SETTINGS | (more or {}))
-        return train(settings, data, tmp_path / name, listener or Listener(), device_name="cpu", **options)
+        return train(settings, data, tmp_path / "out", listener or Listener(), device_name="cpu", **options)
 
     return trained
 
 
-def test_pictures_are_trained_on_and_held_out_by_group(run: Run, tmp_path: Path) -> None:
-    listener = Listener()
-    report = run(listener=listener)
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingReport, Path, list[str]]:
+    """A training that was not stopped, its folder, and what it said."""
+    out, listener = tmp_path_factory.mktemp("whole") / "out", Listener()
+    report = train(TrainingSettings.model_validate(SETTINGS), data, out, listener, device_name="cpu")
+    return report, out, listener.notes
+
+
+def test_pictures_are_trained_on_and_held_out_by_group(
+    whole: tuple[TrainingReport, Path, list[str]],
+) -> None:
+    report, out, notes = whole
     assert set(report.scores) == {"fields grey", "fields pink", "all held-out areas"}
     assert report.scores["fields grey"]["pixels"] == SIDE * SIDE
     assert report.scores["all held-out areas"]["cell border"]["iou"] is not None
@@ -130,8 +136,8 @@ def test_pictures_are_trained_on_and_held_out_by_group(run: Run, tmp_path: Path)
     assert objects["true_objects"] == 16
     assert objects["mean_over_scenes"]["scenes"] == 1
     assert report.scores["all held-out areas"]["cell"]["objects"]["true_objects"] == 32
-    assert "3 scenes of one band told as three equal ones" in listener.notes
-    assert "pictures fields: 1 of 3 groups have one picture only" in listener.notes
+    assert "3 scenes of one band told as three equal ones" in notes
+    assert "pictures fields: 1 of 3 groups have one picture only" in notes
     manifest = load_manifest(report.model)
     assert manifest.bands == ("red", "green", "blue")
     assert [(rule.name, rule.border, rule.reach) for rule in manifest.classes.objects] == [
@@ -140,28 +146,30 @@ def test_pictures_are_trained_on_and_held_out_by_group(run: Run, tmp_path: Path)
     recipe = manifest.extra["training"]["recipe"]
     assert [folder["name"] for folder in recipe["pictures"]] == ["fields"]
     assert "scenes" not in recipe
-    assert json.loads((tmp_path / "out/report.json").read_text())["scores"] == report.scores
-    page = (tmp_path / "out/training.html").read_text()
+    assert json.loads((out / "report.json").read_text())["scores"] == report.scores
+    page = (out / "training.html").read_text()
     assert f"{report.scores['fields pink']['cell']['iou']:.3f}" in page
     worst = sorted(page.index(name) for name in ("fields/p2", "fields/p3"))
     assert page.index("The worst of what was held out") < worst[0]
     for name in ("curve.png", "confusion.png", "samples.png", "worst.png"):
         assert f"src='{name}'" in page
-        with Image.open(tmp_path / "out" / name) as picture:
+        with Image.open(out / name) as picture:
             assert min(picture.size) > 200
 
 
-def test_a_training_on_pictures_that_was_stopped_gives_the_same_weights(run: Run) -> None:
-    whole = run("whole")
+def test_a_training_on_pictures_that_was_stopped_gives_the_same_weights(
+    run: Run, whole: tuple[TrainingReport, Path, list[str]]
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run("stopped", Listener(stop_at=3))
+        run(Listener(stop_at=3))
     listener = Listener()
-    resumed = run("stopped", listener, resume=True)
+    resumed = run(listener, resume=True)
     assert "cells 2/4" in listener.notes
-    ours, theirs = (load_file(report.model / "weights.safetensors") for report in (whole, resumed))
+    ours, theirs = (load_file(report.model / "weights.safetensors") for report in (whole[0], resumed))
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow  # five trainings
 def test_each_fold_is_left_out_in_turn_and_trained_on_else(run: Run, tmp_path: Path) -> None:
     report = run(more={"steps": 2}, each_scene_left_out=True, seeds=2)
     assert list(report.left_out) == ["fields-f1", "fields-f2", "fields-f3"]
@@ -199,7 +207,7 @@ def test_a_learning_rate_is_searched(data: Path, tmp_path: Path, capsys: pytest.
         "--device",
         "cpu",
         "--steps",
-        "30",
+        "12",
         "--json",
     ]
     assert run_command_line(command) == 0

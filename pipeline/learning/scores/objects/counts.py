@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 ROWS_AT_MOST: Final = 1_000_000
 """Rows that wait to be added up."""
+ClassesOf = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Numbers of objects -> class of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class Overlaps:
     """Mapped object of the pair, in rising order for one true object."""
     shared: NDArray[np.float64]
     """Area that the pair shares."""
+    void_areas: NDArray[np.float64]
+    """Of each mapped object: what lies where the truth is not known, and is not in ``map_areas``."""
+    twice: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    """Classes x 3: area that is counted more than once because objects of one side overlap, of truth and map and of
+    what they share; classes that have no row have none."""
 
     def of_class(self, code: int) -> Overlaps:
         """Return the objects of one class; an object is compared with those of its class alone."""
@@ -42,6 +49,8 @@ class Overlaps:
             (np.cumsum(ours) - 1)[self.truth_index[pairs]],
             (np.cumsum(theirs) - 1)[self.map_index[pairs]],
             self.shared[pairs],
+            self.void_areas[theirs],
+            self.twice[code : code + 1],
         )
 
     @property
@@ -49,18 +58,26 @@ class Overlaps:
         """Area of the union of each pair."""
         return self.truth_areas[self.truth_index] + self.map_areas[self.map_index] - self.shared
 
+    @property
+    def mostly_void(self) -> NDArray[np.bool_]:
+        """Which mapped objects lie by more than half where the truth is not known."""
+        return self.void_areas > self.map_areas
+
 
 class OverlapCounter:
     """Adds up pixels of objects and pairs over windows that share no pixel."""
 
     def __init__(self) -> None:
         self._truth, self._map, self._pairs = _SumByKey(1), _SumByKey(1), _SumByKey(2)
+        self._void = _SumByKey(1)
+        self._twice = np.zeros((0, 3))
 
     def add(
         self,
         truth: Sequence[NDArray[np.int64]],
         mapped: Sequence[NDArray[np.int64]],
         known: NDArray[np.bool_] | None,
+        classes_of: tuple[ClassesOf, ClassesOf] | None = None,
     ) -> None:
         """Count a window.
 
@@ -70,11 +87,20 @@ class OverlapCounter:
             Numbers of objects, rows x columns, 0: none. Objects that overlap others of their side are in layers of
             their own.
         known
-            Pixels that are scored; None: all.
+            Pixels whose truth is known; None: all.
+        classes_of
+            Of true and mapped objects; needed if a side has several layers.
         """
         for layers, sums in ((truth, self._truth), (mapped, self._map)):
             for layer in layers:
                 sums.add(layer[_objects(layer, known)])
+        if known is not None:
+            for layer in mapped:
+                in_void = layer[(layer > 0) & ~known]
+                self._void.add(in_void)
+                self._map.add_none(np.unique(in_void))
+        if classes_of is not None and (len(truth) > 1 or len(mapped) > 1):
+            self._add_twice([truth, mapped], known, classes_of)
         for ours in truth:
             here = _objects(ours, known)
             if not here.any():
@@ -82,6 +108,33 @@ class OverlapCounter:
             for theirs in mapped:
                 both = here & (theirs > 0)
                 self._pairs.add(ours[both], theirs[both])
+
+    def _add_twice(
+        self,
+        sides: Sequence[Sequence[NDArray[np.int64]]],
+        known: NDArray[np.bool_] | None,
+        classes_of: tuple[ClassesOf, ClassesOf],
+    ) -> None:
+        """Count, for each class, the pixels that several layers of a side have, and pairs of layers that share one."""
+        often: list[dict[int, NDArray[np.int64]]] = [{}, {}]
+        for layers, classes, counts in zip(sides, classes_of, often, strict=True):
+            for layer in layers:
+                here = _objects(layer, known)
+                codes = classes(layer[here])
+                for code in np.unique(codes).tolist():
+                    of_class = counts.setdefault(code, np.zeros(layer.shape, dtype=np.int64))
+                    of_class[here] += codes == code
+        for code in often[0].keys() | often[1].keys():
+            if code >= len(self._twice):
+                self._twice = np.pad(self._twice, ((0, code + 1 - len(self._twice)), (0, 0)))
+            ours, theirs = (counts.get(code, np.zeros((), dtype=np.int64)) for counts in often)
+            for column, count in enumerate((ours, theirs, ours * theirs)):
+                self._twice[code, column] += (count - (count > 0)).sum()
+
+    def add_empty(self, truth: NDArray[np.int64], mapped: NDArray[np.int64]) -> None:
+        """Count objects that cover no pixel."""
+        self._truth.add_none(truth)
+        self._map.add_none(mapped)
 
     def numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the numbers of all objects of truth and map, in rising order."""
@@ -92,6 +145,9 @@ class OverlapCounter:
         (truth,), truth_areas = self._truth.total()
         (mapped,), map_areas = self._map.total()
         (ours, theirs), shared = self._pairs.total()
+        (in_void,), void = self._void.total()
+        void_areas = np.zeros(len(mapped))
+        void_areas[np.searchsorted(mapped, in_void)] = void
         return Overlaps(
             truth_areas.astype(np.float64),
             map_areas.astype(np.float64),
@@ -100,6 +156,8 @@ class OverlapCounter:
             np.searchsorted(truth, ours),
             np.searchsorted(mapped, theirs),
             shared.astype(np.float64),
+            void_areas,
+            self._twice,
         )
 
 
@@ -119,7 +177,14 @@ class _SumByKey:
         """Count keys, one for each pixel."""
         if not len(columns[0]):
             return
-        keys, counts = _added_up(np.stack(columns), np.ones(len(columns[0]), dtype=np.int64))
+        self._append(*_added_up(np.stack(columns), np.ones(len(columns[0]), dtype=np.int64)))
+
+    def add_none(self, keys: NDArray[np.int64]) -> None:
+        """Make sure that keys of one number are there, if only with a count of 0."""
+        if len(keys):
+            self._append(keys[None], np.zeros(len(keys), dtype=np.int64))
+
+    def _append(self, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
         self._keys.append(keys)
         self._counts.append(counts)
         self._waiting += len(counts)

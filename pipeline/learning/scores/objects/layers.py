@@ -30,6 +30,8 @@ from segment_tiles.pipeline.wording import counted
 
 CLASS_COLUMNS: Final = ("class_name", "class", "classification")
 """Columns of a class: of our own files, of others, of QuPath."""
+NAMES_SHOWN: Final = 10
+"""Classes that a message lists."""
 
 
 class ObjectLayers(Protocol):
@@ -42,6 +44,20 @@ class ObjectLayers(Protocol):
 
     def classes_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class of each object."""
+
+    def pixels_of_others(self, drawn: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return objects on the grid that are not drawn, for they cover no centre of a pixel.
+
+        Parameters
+        ----------
+        drawn
+            Numbers of objects that are, in rising order.
+
+        Returns
+        -------
+        tuple
+            Their numbers; and the row and column of a pixel that each lies in, n x 2.
+        """
 
     def close(self) -> None:
         """Close the file."""
@@ -70,6 +86,10 @@ class LabelImage:
         """Return 0 for each."""
         return np.zeros(len(numbers), dtype=np.int64)
 
+    def pixels_of_others(self, drawn: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return none: all have a pixel."""
+        return drawn[:0], np.zeros((0, 2), dtype=np.int64)
+
     def close(self) -> None:
         """Close the file."""
         self._raster.close()
@@ -84,6 +104,8 @@ class Polygons:
     """Index of the class of each."""
     crs: Any
     notes: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    """Classes of the file that are not scored, in the order of the alphabet."""
 
 
 def read_polygons(
@@ -116,6 +138,7 @@ def read_polygons(
         raise TrainingError(msg)
     column = column or next((name for name in CLASS_COLUMNS if name in frame.columns), None)
     geometries = np.asarray(frame.geometry.values, dtype=object)
+    others: tuple[str, ...] = ()
     if column is None:
         if len(classes) != 1:
             msg = f"{path} has no column of classes; name it, or one class by --objects, not {', '.join(classes)}"
@@ -123,15 +146,27 @@ def read_polygons(
         codes = np.zeros(len(frame), dtype=np.int64)
     else:
         index = {name: code for code, name in enumerate(classes)}
-        named = (str(bare_class(value)) for value in frame[column])
+        named = [str(bare_class(value)) for value in frame[column]]
         codes = np.array([index.get(class_values.get(name, name), -1) for name in named], dtype=np.int64)
+        others = tuple(sorted({name for name, code in zip(named, codes, strict=True) if code < 0}))
     broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
     geometries = np.where(broken, shapely.make_valid(geometries), geometries)
     kept = (codes >= 0) & (np.nan_to_num(shapely.area(geometries)) > 0)
-    notes = [f"{counted(int((codes < 0).sum()), 'polygon')} of {path} of other classes left out"]
-    notes += [f"{counted(int(broken.sum()), 'self-crossing polygon')} of {path} repaired"]
-    said = tuple(note for note, any_of in zip(notes, (codes < 0, broken), strict=True) if any_of.any())
-    return Polygons(geometries[kept], codes[kept], frame.crs, said)
+    notes = []
+    if others:
+        left_out = counted(int((codes < 0).sum()), "polygon")
+        notes.append(f"{left_out} of {path} of other classes left out: {listed(others)}")
+    if broken.any():
+        notes.append(f"{counted(int(broken.sum()), 'self-crossing polygon')} of {path} repaired")
+    absent = [name for code, name in enumerate(classes) if code not in codes[kept]]
+    notes += [f"{path} has no polygon of the class {name}" for name in absent]
+    return Polygons(geometries[kept], codes[kept], frame.crs, tuple(notes), others)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a message, at most `NAMES_SHOWN` of them."""
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {counted(more, 'other')}" if more > 0 else "")
 
 
 class PolygonLayers:
@@ -145,6 +180,10 @@ class PolygonLayers:
         self._geometries = in_pixels(np.asarray(placed.values, dtype=object), spec)
         self._tree = shapely.STRtree(self._geometries)
         self._layers = _layers(self._geometries, self._tree)
+        self._shape = spec.height, spec.width
+        inside = shapely.box(0, 0, spec.width, spec.height)
+        if beyond := len(self._geometries) - len(self._tree.query(inside, predicate="intersects")):
+            self.notes += (f"{counted(beyond, 'polygon')} of {path} outside the grid left out",)
 
     def read(self, window: Window) -> tuple[list[NDArray[np.int64]], NDArray[np.bool_] | None]:
         """Return one layer, or several if polygons overlap here."""
@@ -170,6 +209,14 @@ class PolygonLayers:
         """Return the class of each object."""
         return self._classes[numbers - 1]
 
+    def pixels_of_others(self, drawn: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return those too small or too thin to be over the centre of a pixel, and a pixel of each."""
+        others = np.setdiff1d(np.arange(1, len(self._geometries) + 1), drawn)
+        points = shapely.point_on_surface(self._geometries[others - 1])
+        pixels = np.floor(np.stack([shapely.get_y(points), shapely.get_x(points)], axis=-1)).astype(np.int64)
+        on_grid = ((pixels >= 0) & (pixels < self._shape)).all(axis=-1)
+        return others[on_grid], pixels[on_grid]
+
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
@@ -185,6 +232,11 @@ def _layers(geometries: NDArray[np.object_], tree: shapely.STRtree) -> NDArray[n
         taken = {int(layers[other]) for other in beside[one] if other < one}
         layers[one] = next(n for n in range(len(taken) + 1) if n not in taken)
     return layers
+
+
+def overlap_each_other(geometries: NDArray[np.object_]) -> bool:
+    """Return whether any two polygons share ground."""
+    return next(_sharing(geometries, shapely.STRtree(geometries)), None) is not None
 
 
 def _sharing(geometries: NDArray[np.object_], tree: shapely.STRtree) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ def object_summary(total: ObjectTotals) -> dict[str, Any]:
     """Return all scores of one class as JSON values; None if one is not defined."""
     return {
         "true_objects": total.true,
-        "mapped_objects": total.mapped,
+        "mapped_objects": total.mapped[0],
         "count_error": total.count_error,
         "precision": _number(total.precision),
         "recall": _number(total.recall),
@@ -33,7 +33,7 @@ def object_summary(total: ObjectTotals) -> dict[str, Any]:
 
 def mean_over_scenes(totals: Sequence[ObjectTotals]) -> dict[str, Any]:
     """Return means of the scenes that have any object, true or mapped."""
-    given = [total for total in totals if total.true or total.mapped]
+    given = [total for total in totals if total.true or any(total.mapped)]
     means = {
         "f1": [t.f1[0] for t in given],
         "mean_f1": [t.mean_f1 for t in given],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segment_tiles.pipeline.learning.scores.objects.counts import Overlaps
 from segment_tiles.pipeline.learning.scores.objects.matching import matched_pairs
@@ -20,22 +21,24 @@ class ObjectTotals:
 
     true: int = 0
     """True objects."""
-    mapped: int = 0
-    """Mapped objects."""
+    mapped: tuple[int, ...] = (0,) * len(PERCENTS)
+    """Mapped objects, at each of `PERCENTS` without those that have no partner and lie mostly in void."""
     found: tuple[int, ...] = (0,) * len(PERCENTS)
     """True objects with a mapped one of their own, at each of `PERCENTS`."""
     segments: int = 0
     """Pairs with an IoU above one half: the matches of panoptic quality."""
     segment_iou: float = 0.0
     """Sum of their IoU."""
+    segments_mapped: int = 0
+    """Mapped objects without those that are in no such pair and lie mostly in void."""
     joined_shared: float = 0.0
     """Area that true objects share with the mapped one that fits them best (AJI)."""
     joined_union: float = 0.0
     """Area of their unions, and of all objects that are in no such pair."""
     truth_area: float = 0.0
-    """Of all true objects."""
+    """Of all true objects together; where two overlap it counts once."""
     map_area: float = 0.0
-    """Of all mapped objects."""
+    """Of all mapped objects together."""
     shared_area: float = 0.0
     """Of true and mapped objects, whichever."""
 
@@ -43,28 +46,32 @@ class ObjectTotals:
     def of(cls, overlaps: Overlaps) -> ObjectTotals:
         """Count the objects of one class in one scene."""
         segments = matched_pairs(overlaps, 50, above=True)
+        found = [matched_pairs(overlaps, percent) for percent in PERCENTS]
         shared, union = _joined(overlaps)
+        twice = overlaps.twice.sum(axis=0)
         return cls(
             len(overlaps.truth_areas),
-            len(overlaps.map_areas),
-            tuple(len(matched_pairs(overlaps, percent)) for percent in PERCENTS),
+            tuple(_that_count(overlaps, pairs) for pairs in found),
+            tuple(len(pairs) for pairs in found),
             len(segments),
             float((overlaps.shared[segments] / overlaps.unions[segments]).sum()),
+            _that_count(overlaps, segments),
             shared,
             union,
-            float(overlaps.truth_areas.sum()),
-            float(overlaps.map_areas.sum()),
-            float(overlaps.shared.sum()),
+            float(overlaps.truth_areas.sum() - twice[0]),
+            float(overlaps.map_areas.sum() - twice[1]),
+            float(overlaps.shared.sum() - twice[2]),
         )
 
     def __add__(self, other: ObjectTotals) -> ObjectTotals:
         """Return the counts of both."""
         return ObjectTotals(
             self.true + other.true,
-            self.mapped + other.mapped,
+            tuple(a + b for a, b in zip(self.mapped, other.mapped, strict=True)),
             tuple(a + b for a, b in zip(self.found, other.found, strict=True)),
             self.segments + other.segments,
             self.segment_iou + other.segment_iou,
+            self.segments_mapped + other.segments_mapped,
             self.joined_shared + other.joined_shared,
             self.joined_union + other.joined_union,
             self.truth_area + other.truth_area,
@@ -75,7 +82,7 @@ class ObjectTotals:
     @property
     def precision(self) -> float:
         """Share of mapped objects that are one, at IoU 0.5; NaN without any."""
-        return _ratio(self.found[0], self.mapped)
+        return _ratio(self.found[0], self.mapped[0])
 
     @property
     def recall(self) -> float:
@@ -85,7 +92,10 @@ class ObjectTotals:
     @property
     def f1(self) -> tuple[float, ...]:
         """2 TP / (2 TP + FP + FN) at each of `PERCENTS`; NaN without any object."""
-        return tuple(_ratio(2 * found, self.true + self.mapped) for found in self.found)
+        return tuple(
+            _ratio(2 * found, self.true + mapped)
+            for found, mapped in zip(self.found, self.mapped, strict=True)
+        )
 
     @property
     def mean_f1(self) -> float:
@@ -100,12 +110,12 @@ class ObjectTotals:
     @property
     def recognition_quality(self) -> float:
         """F1 of matches above IoU 0.5 (RQ of 1801.00868); NaN without any object."""
-        return _ratio(2 * self.segments, self.true + self.mapped)
+        return _ratio(2 * self.segments, self.true + self.segments_mapped)
 
     @property
     def panoptic_quality(self) -> float:
         """Sum of IoU over TP + FP / 2 + FN / 2 (PQ of 1801.00868); NaN without any object."""
-        return _ratio(2 * self.segment_iou, self.true + self.mapped)
+        return _ratio(2 * self.segment_iou, self.true + self.segments_mapped)
 
     @property
     def aggregated_jaccard(self) -> float:
@@ -120,7 +130,14 @@ class ObjectTotals:
     @property
     def count_error(self) -> int:
         """Mapped objects more than true ones."""
-        return self.mapped - self.true
+        return self.mapped[0] - self.true
+
+
+def _that_count(overlaps: Overlaps, pairs: NDArray[np.int64]) -> int:
+    """Return how many mapped objects count if these pairs are matches: those mostly in void need a partner."""
+    spared = overlaps.mostly_void.copy()
+    spared[overlaps.map_index[pairs]] = False
+    return int((~spared).sum())
 
 
 def _joined(overlaps: Overlaps) -> tuple[float, float]:

@@ -84,6 +84,23 @@ def test_polygons_are_objects_and_later_ones_lie_above(folder: Path) -> None:
     assert any("2 polygons of s overlap others; later ones lie above" in note for note in scene.notes)
 
 
+@pytest.mark.parametrize("shape", ["polygon", "ellipse_in_ignored_box"])
+def test_polygons_that_later_ones_hide_are_noted(folder: Path, shape: str) -> None:
+    """One is equal to another, one inside, one under two together; the last lies inside an earlier one."""
+    corners = [(5, 5, 15, 15), (5, 5, 15, 15), (22, 8, 24, 10), (20, 5, 30, 15), (1, 19, 9, 25),
+               (0, 18, 5, 26), (5, 18, 10, 26), (20, 20, 30, 28), (23, 23, 26, 25)]  # fmt: skip
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(shapely.box(a, -d, c, -b))}
+        for a, b, c, d in corners
+    ]
+    (folder / "labels.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    scene = opened(folder, WantedScene(), labels="labels.geojson", instances="cell", polygon_shape=shape)
+    whole = scene.labels.read_numbers(WHOLE, 1)  # type: ignore[attr-defined]
+    lost = len(corners) - len(np.unique(whole[whole > 0]))
+    assert lost == (3 if shape == "polygon" else 2)
+    assert any(f"{lost} polygons are wholly under later ones in s" in note for note in scene.notes)
+
+
 def test_pixels_of_the_model_are_finer_than_those_of_the_picture(folder: Path) -> None:
     write(folder / "labels.tif", cells())
     finer = WantedScene(pixel_size=0.25, pixel_unit="micrometer", borders=BORDERS.borders)
@@ -101,6 +118,39 @@ def test_nodata_has_no_label_and_is_no_object(folder: Path) -> None:
     labels = opened(folder, instances="cell").read(WHOLE, with_held_out=True).labels
     assert (labels[numbers == 65_535] == 255).all()
     assert 2 not in labels
+
+
+@pytest.mark.parametrize("nodata", [None, 0])
+@pytest.mark.parametrize("warped", [False, True])
+def test_zero_is_ground_and_any_number_an_object(folder: Path, nodata: int | None, warped: bool) -> None:
+    """Our own label images declare 0 as nodata; 255 is an object like others."""
+    numbers = cells(high=255).astype(np.uint8)
+    here: dict[str, Any] = {"crs": "EPSG:32612", "transform": rasterio.Affine(1, 0, 7, 0, -1, 90)}
+    write(folder / "scene.tif", np.full((1, *WHOLE.shape), 50, dtype=np.uint8), **here)
+    if warped:  # a part of the scene, at half of its pixel size
+        here["transform"] = rasterio.Affine(0.5, 0, 7, 0, -0.5, 90)
+        write(folder / "labels.tif", numbers[:24].repeat(2, 0).repeat(2, 1), nodata=nodata, **here)
+    else:
+        write(folder / "labels.tif", numbers, nodata=nodata, **here)
+    expected = (numbers > 0).astype(np.uint8)
+    expected[24 if warped else 30 :] = 255
+    scene = opened(folder, WantedScene(), instances="cell")
+    assert np.array_equal(scene.read(WHOLE, with_held_out=True).labels, expected)
+
+
+def test_a_mask_hides_pixels_of_a_label_image(folder: Path) -> None:
+    numbers = cells().astype(np.uint16)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            folder / "labels.tif", "w", driver="GTiff", height=30, width=40, count=1, dtype="uint16", nodata=0
+        ) as file,
+    ):
+        file.write(numbers, 1)
+        file.write_mask(np.arange(30)[:, None].repeat(40, 1) < 24)
+    expected = np.where(np.arange(30)[:, None] < 24, numbers > 0, 255)
+    scene = opened(folder, WantedScene(), instances="cell")
+    assert np.array_equal(scene.read(WHOLE, with_held_out=True).labels, expected)
 
 
 @pytest.mark.parametrize(

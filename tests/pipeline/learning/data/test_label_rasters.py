@@ -22,9 +22,9 @@ from segment_tiles.pipeline.sources.open import open_source
 WHOLE = Window(0, 0, 160, 160)
 
 
-def labels_of(discs: Any, path: Path) -> LabelReader:
+def labels_of(discs: Any, path: Path, **more: Any) -> LabelReader:
     source = open_source(str(discs.folder / "scene.tif"))
-    settings = SceneSettings(name="discs", raster="scene.tif", labels=str(path))
+    settings = SceneSettings(name="discs", raster="scene.tif", labels=str(path), **more)
     try:
         return open_labels(settings, str(path), source.spec, ("ground", "disc"))
     finally:
@@ -111,3 +111,18 @@ def test_not_a_number_is_no_label(discs: Any, tmp_path: Path) -> None:
         read = labels_of(discs, path).read(WHOLE)
         assert (read[:50] == IGNORE_CODE).all()
         assert (read[50:] == codes[50:]).all()
+
+
+def test_255_stays_a_class_if_the_raster_is_warped(discs: Any, tmp_path: Path) -> None:
+    profile, codes = codes_of(discs)
+    finer = profile | {
+        "transform": profile["transform"] @ rasterio.Affine.scale(0.5),
+        "width": 320,
+        "height": 300,
+    }
+    with rasterio.open(tmp_path / "finer.tif", "w", **finer) as file:
+        file.write(np.where(codes == 1, 255, 0)[:150].repeat(2, 0).repeat(2, 1).astype(np.uint8), 1)
+    reader = labels_of(discs, tmp_path / "finer.tif", class_values={"255": "disc", "0": "ground"})
+    read = reader.read(WHOLE)
+    assert (read[:150] == codes[:150]).all()
+    assert (read[150:] == IGNORE_CODE).all()

@@ -87,7 +87,7 @@ def test_scores_by_windows_are_those_of_the_whole_array(seed: int) -> None:
     expected = reference(truth, mapped)
     for side in (17, 64, 90):
         ours = by_windows(truth, mapped, side)
-        assert (ours.true, ours.mapped) == expected["counts"]
+        assert (ours.true, ours.mapped[0]) == expected["counts"]
         assert ours.found == expected["found"]
         assert 0 < ours.found[4] < ours.found[0] < ours.true
         assert ours.panoptic_quality == pytest.approx(expected["pq"])
@@ -112,6 +112,8 @@ def test_pixels_that_are_not_known_count_nowhere() -> None:
     truth, mapped = cells(np.random.default_rng(9), 60, 25)
     known = np.ones(truth.shape, dtype=bool)
     known[:, 31:] = False
+    # objects that reach from one part into the other end there
+    truth, mapped = (np.where(known, numbers, np.where(numbers > 0, 2**41, 0)) for numbers in (truth, mapped))
     left = by_windows(np.where(known, truth, 0), np.where(known, mapped, 0), 60)
     assert by_windows(truth, mapped, 16, known) == left
 
