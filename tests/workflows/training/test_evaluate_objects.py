@@ -260,3 +260,10 @@ def test_polygons_without_a_pixel_count_and_those_outside_are_noted(
         "tree"
     ]
     assert (tree["mapped_objects"], tree["precision"]) == (2, 0.5)
+    label_image(
+        tmp_path / "truth.tif", [(2, 2, 12, 12), (28, 0, 45, 30)], nodata=69_997
+    )  # void under the thin one
+    tree = scores(capsys, tmp_path / "map.gpkg", tmp_path / "truth.tif", "--objects", "tree")["classes"][
+        "tree"
+    ]
+    assert (tree["mapped_objects"], tree["precision"]) == (1, 1)
