@@ -125,6 +125,8 @@ class RunConfig(
     """What the mask model reads of a stack, under the name by which every process finds it."""
     lies_on: tuple[int, View] | None = None
     """Of the run of a mask: Level and View of the source on whose grid its map lies, that of the map it limits."""
+    weights_beside: int = 0
+    """Of the run of a mask: bytes of the model of the map, which stays loaded."""
     head: str | None = option(
         "Of a model with several: the one whose classes are mapped; default: its first.",
         default=None,

@@ -117,17 +117,17 @@ def make_plan(
     check_calibrating(probe, limit)
     _check_finishing(config, scene, probe, limit)
     with_scores = int(config.scores or scene.is_composed or scene.has_masks) + int(scene.has_masks)
-    finishing = finishing_bytes(config, scene)
     costs = [
         _Costs(
             cut,
             scene.manifest.classes,
             code_bytes(scene.decided, scene.classes),
             probe,
-            finishing,
+            finishing_bytes(config, scene),
             with_scores,
             config.formats,
             scene.mask,
+            COPIES_OF_WEIGHTS * config.weights_beside,
         )
         for cut in scene.cuts
     ]
@@ -192,6 +192,8 @@ class _Costs:
     with_scores: int
     formats: Sequence[str]
     mask: SceneMask | None
+    map_beside: int
+    """Bytes of the model of the map, of the run of its mask."""
 
     def memory(self, region: Window) -> MemoryPlan:
         """Return the bytes that a Region of a plane takes, in pixels of the result."""
@@ -211,8 +213,8 @@ class _Costs:
 
     @property
     def beside(self) -> int:
-        """Bytes of the model of a mask, which stays loaded in a batch."""
-        return 0 if self.mask is None else COPIES_OF_WEIGHTS * self.mask.scene.weights_bytes
+        """Bytes of the other model, of a map and of its mask: both stay loaded."""
+        return self.map_beside if self.mask is None else COPIES_OF_WEIGHTS * self.mask.scene.weights_bytes
 
     def disk_bytes(self, computed: float) -> int:
         """Return the bytes that a plane takes of which this share is computed."""

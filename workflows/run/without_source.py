@@ -25,6 +25,7 @@ from segment_tiles.workflows.run.taken_up import is_store_kept
 
 NOT_OF_THE_RESULT: Final = {
     "out", "formats", "labels_inside", "memory", "workers", "scheduler", "cluster", "trust", "restart",
+    "weights_beside",
     *(entry.field for entry in (*options_of(PolygonSettings), *options_of(MapGridSettings))),
 }  # fmt: skip
 """Options on which no byte of the class map depends."""

@@ -55,7 +55,12 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
     same = [
         field.name for field in fields(RunConfig) if getattr(config, field.name) == getattr(plain, field.name)
     ]
-    assert set(same) <= {"tuned", "mask_source", "lies_on"}  # of `tune` and of masks, not from the user
+    assert set(same) <= {
+        "tuned",
+        "mask_source",
+        "lies_on",
+        "weights_beside",
+    }  # of `tune` and of masks, not from the user
     assert config.mask_model == 'clouds:cloud,"a, b"'
     assert config.formats == ("zarr", "cog")
     assert config.memory == 4 * 10**9

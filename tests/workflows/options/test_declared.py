@@ -142,6 +142,7 @@ def test_what_is_declared_is_what_the_program_has() -> None:
         "tuned",
         "mask_source",
         "lies_on",
+        "weights_beside",
     }
     assert options["blend"].choices == BLENDS
     assert options["nodata_rule"].choices == ("all", "any")

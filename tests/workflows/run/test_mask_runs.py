@@ -154,6 +154,9 @@ def test_report_item_and_plan_tell_of_it(config: Call, whole: Path) -> None:
     assert plan.disk_bytes == 2 * alone.disk_bytes
     assert plan.expected_seconds == pytest.approx(2 * alone.expected_seconds)
     assert plan.memory.computing > alone.memory.computing
+    # while either is computed the other is loaded too
+    assert plan.mask is not None
+    assert plan.memory.program == plan.mask.memory.program > alone.memory.program
 
 
 def test_a_jobs_file_names_it_in_parts(

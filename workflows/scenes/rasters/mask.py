@@ -53,6 +53,7 @@ def raster_mask(config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
         preview=False,
         item=False,
         lies_on=(opener.level, opener.view),
+        weights_beside=scene.weights_bytes,
         head=next((head.name for head in manifest.heads if {*asked.classes} <= {*head.classes.names}), None),
     )
     bands = manifest.bands
