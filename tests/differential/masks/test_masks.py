@@ -132,7 +132,8 @@ def test_a_map_on_coarser_pixels_has_its_mask_there(scene: Scene, sized: Model, 
     path, values = scene
     coarse = {"resolution": 2.0, "grid": "model", "bands": (1, 2)}  # the mask finds its own by name
     alone, _, _ = thresholded(path, sized(MAIN), **coarse)
-    made, _, _ = thresholded(path, sized(MAIN), mask_model=f"{sized((CLOUDS,))}:class1", **coarse)
+    made, _, said = thresholded(path, sized(MAIN), mask_model=f"{sized((CLOUDS,))}:class1", **coarse)
+    assert any(line.endswith("bands 1 are read, as their names band1 say") for line in said)
     is_cloud = (values[0] > CLOUDS)[1::2, 1::2]  # the pixel in which the middle lies
     assert alone.shape == (75, 103)
     is_cloud = np.pad(is_cloud, ((0, 0), (0, 1)), constant_values=True)  # the last column is half outside

@@ -42,7 +42,9 @@ def choose_bands(
     by_name = None if config.bands is not None else _by_name(config, manifest.bands, spec, opened)
     if by_name is not None and by_name != _numbers(spec):
         order = ",".join(str(band) for band in by_name)
-        note = f"bands {order} are read, as their names {', '.join(manifest.bands)} say; --bands overrides"
+        note = f"bands {order} are read, as their names {', '.join(manifest.bands)} say"
+        # that of a mask's model is not asked for by an option
+        note = note if config.lies_on is not None else f"{note}; --bands overrides"
         spec, notes = opened(replace(config, bands=by_name))
         return by_name, spec, (note, *notes)
     if spec.bands != len(manifest.bands):
