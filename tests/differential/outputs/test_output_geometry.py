@@ -40,8 +40,8 @@ class Case:
 
 CASES: dict[str, Case] = {
     "256 in, 164 out": Case({"sides": (256, 256), "out": 164, "dilation": 46}, 256, 46, 96),
-    "1024 in, 512 out": Case(
-        {"sides": (1024, 1024), "out": 512, "dilation": 256}, 1024, 256, 512, {"margin": 256}, shape=(521, 613)
+    "512 in, 256 out": Case(
+        {"sides": (512, 512), "out": 256, "dilation": 128}, 512, 128, 256, {"margin": 128}, shape=(261, 307)
     ),
     "a quarter": Case(
         {"sides": ("h", "w"), "out": "o", "kernel": 4, "stride": 4, "batch": "n"}, 64, 0, 32, {"tile": 64}, 4
@@ -157,7 +157,7 @@ def test_what_a_model_cannot_do_is_refused_before_anything_is_computed(
 @pytest.mark.parametrize(
     ("name", "asked", "text"),
     [
-        ("1024 in, 512 out", {}, "say --margin 256 .* or --coarser 2"),
+        ("512 in, 256 out", {}, "say --margin 128 .* or --coarser 2"),
         ("256 in, 164 out", {"margin": 40}, "answers 256 px by 164 px; cropped by 40 px"),
         ("fixed 512, batch 1", {"tile": 256}, "--tile 256: .* takes images of 512 x 512 alone"),
         ("nhwc, float16, constant, second output", {}, "takes further inputs, gain.*--constants gain=NUMBER"),
