@@ -86,7 +86,7 @@ def opened(*members: Member, rule: Any = "any") -> StackSource:
         ("EPSG:32632", 10, "uint16", True, 0),
         ("EPSG:32632", 4, "float32", False, 0),
         ("EPSG:4326", 25, "float32", True, 0),
-        ("EPSG:3857", 60, "uint16", False, 0),
+        pytest.param("EPSG:3857", 60, "uint16", False, 0, marks=pytest.mark.slow),
         (CRS, 10, "uint16", True, 12),
     ],
 )
