@@ -234,9 +234,10 @@ def _layers(geometries: NDArray[np.object_], tree: shapely.STRtree) -> NDArray[n
     return layers
 
 
-def overlap_each_other(geometries: NDArray[np.object_]) -> bool:
-    """Return whether any two polygons share ground."""
-    return next(_sharing(geometries, shapely.STRtree(geometries)), None) is not None
+def that_overlap_each_other(geometries: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Return which polygons share ground with others, in rising order."""
+    pairs = list(_sharing(geometries, shapely.STRtree(geometries)))
+    return np.unique(np.array(pairs, dtype=np.int64))
 
 
 def _sharing(geometries: NDArray[np.object_], tree: shapely.STRtree) -> Iterator[tuple[int, int]]:

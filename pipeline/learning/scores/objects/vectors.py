@@ -7,7 +7,7 @@ import shapely
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.learning.scores.objects.counts import Overlaps
-from segment_tiles.pipeline.learning.scores.objects.layers import Polygons, overlap_each_other
+from segment_tiles.pipeline.learning.scores.objects.layers import Polygons, that_overlap_each_other
 
 PAIRS_AT_ONCE = 100_000
 """Intersections that are in memory at a time."""
@@ -44,12 +44,25 @@ def _twice(
     count = 1 + max((int(side.classes.max(initial=-1)) for side in (truth, mapped)), default=0)
     twice = np.zeros((count, 3))
     for code in range(count):
-        ours, theirs = (side.geometries[side.classes == code] for side in (truth, mapped))
-        if not (overlap_each_other(ours) or overlap_each_other(theirs)):
-            continue
-        one, other = shapely.union_all(ours), shapely.union_all(theirs)
         of_class = (truth.classes[pairs[0]] == code) & (mapped.classes[pairs[1]] == code)
-        sums = (shapely.area(ours).sum(), shapely.area(theirs).sum(), shared[of_class].sum())
-        areas = np.array([one.area, other.area, one.intersection(other).area])
-        twice[code] = np.maximum(np.array(sums) - areas, 0)
+        ours, theirs = pairs[0][of_class], pairs[1][of_class]
+        doubled = [np.zeros(len(side.classes), dtype=bool) for side in (truth, mapped)]
+        for side, here in zip((truth, mapped), doubled, strict=True):
+            which = np.flatnonzero(side.classes == code)
+            here[which[that_overlap_each_other(side.geometries[which])]] = True
+        # nothing is counted twice outside those that overlap, and what lies over them on the other side counts with it
+        near = [here.copy() for here in doubled]
+        near[0][ours[doubled[1][theirs]]] = True
+        near[1][theirs[doubled[0][ours]]] = True
+        if near[0].any() or near[1].any():
+            both = shared[of_class][near[0][ours] & near[1][theirs]]
+            twice[code] = _excess(truth.geometries[near[0]], mapped.geometries[near[1]], both.sum())
     return twice
+
+
+def _excess(ours: NDArray[np.object_], theirs: NDArray[np.object_], shared: float) -> NDArray[np.float64]:
+    """Return by how much the areas of polygons, and of their pairs together, are more than those of their unions."""
+    one, other = shapely.union_all(ours), shapely.union_all(theirs)
+    sums = np.array([shapely.area(ours).sum(), shapely.area(theirs).sum(), shared])
+    excess = sums - np.array([one.area, other.area, one.intersection(other).area])
+    return np.asarray(np.maximum(excess, 0))
