@@ -125,6 +125,16 @@ def test_a_reach_that_the_grid_cuts_is_told(blob_scene: Path, object_model: Path
             note for note in plan.scene.warnings if "objects of nucleus reach 1024 px on this grid" in note
         ]
         assert len(found) == expected, plan.scene.warnings
+    with rasterio.open(
+        tmp_path / "like.tif", "w", driver="GTiff", count=1, height=90, width=90, dtype="uint8", crs="EPSG:32633",
+        transform=rasterio.Affine(0.005, 0, 500_150, 0, -0.005, 4_999_850),
+    ):  # fmt: skip
+        pass
+    plan = plan_run(asked(blob_scene, object_model, tmp_path / "out", like=str(tmp_path / "like.tif")))
+    assert (
+        "--like: objects of nucleus reach 1024 px, the most there is: the model may want more"
+        in plan.scene.warnings
+    )
 
 
 def test_a_reclass_takes_the_rules_with_it(finished: Path, tmp_path: Path) -> None:

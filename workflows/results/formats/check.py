@@ -58,7 +58,7 @@ def formats_and_notes(config: RunConfig, scene: Scene) -> tuple[tuple[str, ...],
 
 
 def notes_on_grid(names: Sequence[str], subject: Subject) -> tuple[str, ...]:
-    """Return which files stay on the grid of the class map, though another one is asked for."""
+    """Return what another grid that is asked for does not change, or not as far as the model wants."""
     if subject.warped is None:
         return ()
     staying = [
@@ -66,9 +66,17 @@ def notes_on_grid(names: Sequence[str], subject: Subject) -> tuple[str, ...]:
     ]
     asked = subject.options.map_grid
     option = "--like" if asked is None or asked.crs is None else "--crs"
-    return tuple(
-        f"{option}: {file} stays on the grid of the class map; its values are not resampled"
-        for file in staying
+    rules = zip(subject.table.objects, subject.of_files.table.objects, strict=True)
+    cut = [there for own, there in rules if own.reach < there.reach == there.largest_reach]
+    return (
+        *(
+            f"{option}: {file} stays on the grid of the class map; its values are not resampled"
+            for file in staying
+        ),
+        *(
+            f"{option}: objects of {rule.name} reach {rule.reach} px, the most there is: the model may want more"
+            for rule in cut
+        ),
     )
 
 
