@@ -11,6 +11,7 @@ from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.learning.evaluation_pictures import save_confusion
 from segment_tiles.pipeline.learning.pictures import save_samples
 from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.training.final_scores import FinalScores
 
 PAGE_FILE: Final = "training.html"
@@ -34,7 +35,7 @@ def save_page(
         "<!doctype html>",
         f'<html lang="en"><meta charset="utf-8"><title>{escape(name)}</title><style>{STYLE}</style>',
         f"<h1>{escape(name)}</h1>",
-        f"<p>{len(steps):,} steps; mean IoU of all that was held out {found.total.mean_iou:.3f}.</p>",
+        f"<p>{counted(len(steps), 'step')}; mean IoU of all that was held out {found.total.mean_iou:.3f}.</p>",
         *_table(found.told),
         "<h2>Curves</h2><img src='curve.png' alt='Loss of the training and scores of held-out areas over the steps'>",
         "<h2>Confusion</h2><img src='confusion.png' alt='Shares of each true class over the mapped classes'>",

@@ -16,6 +16,7 @@ from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.identities import MOST_RULES, Identities, rules_of_keys
 from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection, class_codes, class_selection
+from segment_tiles.pipeline.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def check_objects(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
     codes = [rule.code for rule in rules.rules]
     if len(codes) > MOST_RULES:
         raise UsageError(
-            f"--objects has {len(codes)} classes with objects; at most {MOST_RULES} are possible"
+            f"--objects names {counted(len(codes), 'class', 'classes')}; at most {MOST_RULES} are possible"
         )
     twice = [code for code, number in Counter(codes).items() if number > 1]
     if twice:
