@@ -76,5 +76,5 @@ def test_more_objects_and_rules_than_numbers_hold_are_refused(
         made(raster, tmp_path / "a.labels.tif", ObjectRule("1"))
     spec = ClassRasterSpec(9, 9, "uint16", None, GeoRef.of_pixels())
     rules = tuple(ObjectRule(str(code)) for code in range(16_385))
-    with pytest.raises(SegmentTilesError, match="has 16385 classes with objects; at most 16384"):
+    with pytest.raises(SegmentTilesError, match="names 16,385 classes; at most 16384"):
         check_objects(spec, PolygonizeOptions(objects=rules))
