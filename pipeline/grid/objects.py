@@ -92,6 +92,19 @@ class ObjectRule:
         return {}
 
 
+def cut_reach_notes(rules: Sequence[ObjectRule]) -> tuple[str, ...]:
+    """Return what to tell of rules, scaled with a grid, that reach as far as any may: more may have been wanted.
+
+    >>> cut_reach_notes([ObjectRule("crown", "gap", 3).scaled(400.0), ObjectRule("crown", "gap", 3)])
+    ('objects of crown reach 1024 px on this grid, the most there is: the model may want more',)
+    """
+    return tuple(
+        f"objects of {rule.name} reach {rule.reach} px on this grid, the most there is: the model may want more"
+        for rule in rules
+        if rule.is_separated and rule.reach == rule.largest_reach
+    )
+
+
 def rules_json(rules: Sequence[ObjectRule]) -> dict[str, dict[str, Any]]:
     """Return rules by class, as model packages and stores hold them.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable
+from segment_tiles.pipeline.grid.objects import cut_reach_notes
 from segment_tiles.pipeline.grid.reclass import check_codes_of_run, reclass_of
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
@@ -231,11 +232,7 @@ def _reach_notes(scene: Scene) -> tuple[str, ...]:
     rules = scene.classes.objects
     if not rules or scene.spec.georef.pixel_area == scene.grid_spec.georef.pixel_area:
         return ()
-    return tuple(
-        f"objects of {rule.name} reach {rule.reach} px on this grid, the most there is: the model may want more"
-        for rule in rules
-        if rule.is_separated and rule.reach == rule.largest_reach
-    )
+    return cut_reach_notes(rules)
 
 
 def _decided(config: RunConfig, scene: Scene) -> Scene:

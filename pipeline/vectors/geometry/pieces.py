@@ -94,7 +94,7 @@ def tile_pieces(
     confidence = raster.read_confidence(window) if raster.spec.has_confidence else None
     found = _found(codes, confidence, raster.spec, window, selection, options.connectivity)
     components, attributes = found.components, found.attributes
-    on_seam = reaches_seam(components, raster.spec, window, found.margin)
+    on_seam = reaches_seam(components, raster.spec, window, found.margins)
     dropped = ~on_seam & ~kept_features(attributes, options)
     labels = _without(components.labels, dropped)
     owner, polygons = _outlines(raster, window, labels, codes, options)
@@ -113,8 +113,8 @@ class _Found(NamedTuple):
 
     components: Components
     attributes: Attributes
-    margin: int
-    """Pixels from a seam within which one may go on beyond it."""
+    margins: NDArray[np.int64] | int
+    """Pixels from a seam within which each, or any, may go on beyond it."""
     contacts: tuple[NDArray[np.int64], NDArray[np.int64]]
     """Pairs of components that are objects and touch."""
 
@@ -136,7 +136,7 @@ def _found(
     base = attributes_in_tile(components, codes, spec, window)
     contacts = touching(components.labels, is_object(of_each))
     attributes = object_attributes(base, of_each, components, window, spec.width, contacts[0])
-    return _Found(components, attributes, selection.identities.margin, contacts)
+    return _Found(components, attributes, selection.identities.margins_of(of_each), contacts)
 
 
 def _moved(geometries: Polygons, window: Window) -> Polygons:
@@ -257,10 +257,14 @@ def _labels_beside_nodata(
 
 
 def reaches_seam(
-    components: Components, spec: ClassRasterSpec, window: Window, margin: int = 1
+    components: Components, spec: ClassRasterSpec, window: Window, margins: NDArray[np.int64] | int = 1
 ) -> NDArray[np.bool_]:
-    """Return True for each component of a tile with a pixel in a margin along sides that are not the raster's edge."""
-    return _marked(_seam_labels(components.labels, spec, window, margin), len(components.codes))
+    """Return True for each component with a pixel in its margin along sides of a tile that are not the edge."""
+    result = np.zeros(len(components.codes), dtype=np.bool_)
+    for margin in np.unique(margins).tolist():
+        beside = _marked(_seam_labels(components.labels, spec, window, margin), len(result))
+        result |= beside & (margins == margin)
+    return result
 
 
 def _with_contacts(

@@ -53,7 +53,8 @@ class CodeRules:
     @property
     def identities(self) -> Identities:
         """What the numbers of objects mean."""
-        return Identities(tuple(rule.code for rule in self.rules), max(1, self.reach))
+        margins = (rule.rule.reach if rule.rule.is_separated else 1 for rule in self.rules)
+        return Identities(tuple(rule.code for rule in self.rules), tuple(margins))
 
     @property
     def reach(self) -> int:

@@ -30,8 +30,17 @@ class Identities:
 
     codes: tuple[int, ...]
     """Class code of the objects of each rule."""
-    margin: int
-    """Pixels from a seam within which an object may go on beyond it: the longest reach, 1 at least."""
+    margins: tuple[int, ...]
+    """Pixels from a seam within which an object of each rule may go on beyond it: its reach, 1 at least."""
+
+    def margins_of(self, identities: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the pixels from a seam within which a feature of each identity may go on beyond it."""
+        objects = is_object(identities)
+        found = np.ones(identities.shape, dtype=np.int64)
+        found[objects] = np.array(self.margins, dtype=np.int64)[
+            rules_of_keys(identities[objects] - FIRST + 1)
+        ]
+        return found
 
     def classes(self, identities: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class code of each identity."""

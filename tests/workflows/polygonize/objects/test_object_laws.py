@@ -111,6 +111,20 @@ def test_two_classes_share_a_border(tmp_path_factory, class_raster, codes, side)
         assert_objects(rows, np.where(of_code, owners, 0), code)
 
 
+def test_rules_may_have_different_reaches(tmp_path, class_raster):
+    codes = np.random.default_rng(4).choice(
+        [0, NUCLEUS, BORDER, OTHER, 4], (40, 44), p=[0.3, 0.1, 0.3, 0.1, 0.2]
+    )
+    raster = class_raster(tmp_path / "classes.tif", codes.astype(np.uint8))
+    rules = (ObjectRule(str(NUCLEUS), str(BORDER), 6), ObjectRule(str(OTHER), "4", 1), ObjectRule("0"))
+    found = []
+    for side in (64, 6, 13):
+        options = PolygonizeOptions(objects=rules, vector_tile=side)
+        polygonize(raster, [tmp_path / "out.parquet"], options)
+        found.append((tmp_path / "out.parquet").read_bytes())
+    assert found[0] == found[1] == found[2]
+
+
 def middles_of(member: np.ndarray, reach: int, depth: float, connectivity: int) -> np.ndarray:
     """The rule of `pipeline/vectors/objects/middles.py`, pixel by pixel, from scipy's distances."""
     square = np.full(member.shape, reach**2)
