@@ -88,7 +88,7 @@ def volume(path: Path, parts: int) -> tuple[Path, list[str]]:
         pytest.param(stack, 8, 2048, 2, marks=pytest.mark.slow),
         pytest.param(ground, 8, 1024, 3, marks=pytest.mark.slow),
         pytest.param(slide, 8, 512, 3, marks=pytest.mark.slow),
-        (volume, 64, 640, 4),
+        pytest.param(volume, 64, 640, 4, marks=pytest.mark.slow),
     ],
 )
 def test_memory_does_not_grow_with_the_height(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 import rasterio
-from rasterio.errors import TransformWarning
 from rasterio.transform import RPCTransformer
 from rasterio.warp import transform_bounds
 
 from segment_tiles.pipeline.errors import SourceError, UsageError, one_line
+from segment_tiles.pipeline.library_messages import ignored_warnings
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.damage import GDAL_ERRORS
 
@@ -94,8 +93,8 @@ class RpcHeights:
             np.linspace(0.5, side - 0.5, min(side, POSITIONS_ALONG)) for side in (file.height, file.width)
         )
         down, across = (side.ravel() for side in np.meshgrid(rows, columns, indexing="ij"))
-        with warnings.catch_warnings(), RPCTransformer(file.rpcs, RPC_DEM=_gdal_name(self.dem)) as model:
-            warnings.simplefilter("ignore", TransformWarning)  # of those without a height
+        # positions without a height are warned of
+        with ignored_warnings(), RPCTransformer(file.rpcs, RPC_DEM=_gdal_name(self.dem)) as model:
             # without a height GDAL takes the mean one on the way to the ground, but none on the way back
             ground = np.array(model.xy(down, across, offset="ul"))
             ground = ground[:, np.isfinite(ground).all(axis=0)]

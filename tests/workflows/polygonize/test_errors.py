@@ -128,11 +128,11 @@ def test_workers_that_are_killed_are_said_and_the_rest_is_kept(tmp_path, class_r
     options = PolygonizeOptions(vector_tile=50)
 
     def kill_a_worker(step, done, total):
-        if done == 1:  # all of them: a single one might have had nothing left to do
-            # other tests leave processes too
-            servers = [p for p in psutil.Process().children() if any("forkserver" in w for w in p.cmdline())]
-            for worker in (child for server in servers for child in server.children()):
-                worker.kill()
+        # all of them: a single one might have had nothing left to do; and at every start, for the first ones are tried
+        # again if only one had done a task. Other tests leave processes too
+        servers = [p for p in psutil.Process().children() if any("forkserver" in w for w in p.cmdline())]
+        for worker in (child for server in servers for child in server.children()):
+            worker.kill()
 
     def run():
         polygonize(raster, [tmp_path / "p.parquet"], options, workers=2, progress=kill_a_worker)
