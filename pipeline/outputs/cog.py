@@ -199,7 +199,7 @@ def _write_temporary(layer: _Layer, path: Path, table: ClassTable, georef: GeoRe
         for band, description in enumerate(layer.names, 1):
             dataset.set_band_description(band, description)
         for band, window in layer.parts():
-            values, box = layer.read(band, window, table.nodata), _rasterio_window(window)
+            values, box = layer.read(band, window, table.nodata), rasterio_window(window)
             if band == 0:
                 dataset.write_mask(values, window=box)
             else:
@@ -208,13 +208,14 @@ def _write_temporary(layer: _Layer, path: Path, table: ClassTable, georef: GeoRe
     return checksums
 
 
-def _temporary_profile(layer: _Layer, table: ClassTable, georef: GeoRef) -> dict[str, Any]:
+def tiled_profile(shape: tuple[int, int], bands: int, dtype: str, georef: GeoRef) -> dict[str, Any]:
+    """Return how rasterio makes the tiled GeoTIFF of rows x columns that is then copied into a COG."""
     profile: dict[str, Any] = {
         "driver": "GTiff",
-        "height": layer.values.shape[-2],
-        "width": layer.values.shape[-1],
-        "count": layer.bands,
-        "dtype": str(layer.values.dtype),
+        "height": shape[0],
+        "width": shape[1],
+        "count": bands,
+        "dtype": dtype,
         "tiled": True,
         "blockxsize": TILE,
         "blockysize": TILE,
@@ -230,6 +231,12 @@ def _temporary_profile(layer: _Layer, table: ClassTable, georef: GeoRef) -> dict
     if georef != GeoRef.of_pixels():
         # a plain picture stays one: written out, its transform would turn it upside down in a GIS
         profile["transform"] = georef.affine
+    return profile
+
+
+def _temporary_profile(layer: _Layer, table: ClassTable, georef: GeoRef) -> dict[str, Any]:
+    rows, columns = layer.values.shape[-2:]
+    profile = tiled_profile((rows, columns), layer.bands, str(layer.values.dtype), georef)
     nodata = {"classes": table.nodata, "confidence": 0, "masks": MASKED_OUT}.get(layer.name)
     return profile if nodata is None or layer.codes is not None else profile | {"nodata": nodata}
 
@@ -253,7 +260,7 @@ def _check(cog: Path, layer: _Layer, checksums: Sequence[int]) -> None:
     with rasterio.open(cog) as dataset:
         overviews = len(dataset.overviews(1))
         for (band, window), expected in zip(layer.parts(), checksums, strict=True):
-            box = _rasterio_window(window)
+            box = rasterio_window(window)
             values = dataset.read(band, window=box) if band else dataset.dataset_mask(window=box)
             if _checksum(values) != expected:
                 what = f"band {band}" if band else "the mask"
@@ -262,8 +269,9 @@ def _check(cog: Path, layer: _Layer, checksums: Sequence[int]) -> None:
     for level in range(overviews):
         with rasterio.open(cog, overview_level=level) as dataset:
             for window in shard_windows(dataset.height, dataset.width):
-                dataset.read(window=_rasterio_window(window))
+                dataset.read(window=rasterio_window(window))
 
 
-def _rasterio_window(window: Window) -> RasterioWindow:
+def rasterio_window(window: Window) -> RasterioWindow:
+    """Return a window as rasterio names it."""
     return RasterioWindow(window.column, window.row, window.width, window.height)

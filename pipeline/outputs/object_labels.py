@@ -15,12 +15,10 @@ import rasterio
 import rasterio.shutil
 import zarr
 from numpy.typing import NDArray
-from rasterio.crs import CRS
-from rasterio.windows import Window as RasterioWindow
 
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.outputs.cog import COG_OPTIONS, TILE
+from segment_tiles.pipeline.outputs.cog import COG_OPTIONS, rasterio_window, tiled_profile
 from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
 from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import TRANSPARENT, VERSION, multiscale
 from segment_tiles.pipeline.outputs.stores.conventions import array_attributes, group_attributes
@@ -88,11 +86,12 @@ def write_labels_cog(path: Path, shape: tuple[int, int], georef: GeoRef, read: R
     temporary = path.with_name(f"uncopied-{path.name}")
     checksums = []
     with gdal_environment():
-        with rasterio.open(temporary, "w", **_profile(shape, georef)) as dataset:
+        profile = tiled_profile(shape, 1, DTYPE, georef)
+        with rasterio.open(temporary, "w", **profile, nodata=NO_OBJECT) as dataset:
             dataset.set_band_description(1, "object")
             for window in shard_windows(*shape):
                 numbers = read(window)
-                dataset.write(numbers, 1, window=_box(window))
+                dataset.write(numbers, 1, window=rasterio_window(window))
                 checksums.append(crc32(np.ascontiguousarray(numbers).tobytes()))
         rasterio.shutil.copy(
             str(temporary), str(path), **COG_OPTIONS, predictor="NO", overview_resampling="NEAREST",
@@ -101,34 +100,6 @@ def write_labels_cog(path: Path, shape: tuple[int, int], georef: GeoRef, read: R
         temporary.unlink()
         with rasterio.open(path) as dataset:
             for window, expected in zip(shard_windows(*shape), checksums, strict=True):
-                if crc32(dataset.read(1, window=_box(window)).tobytes()) != expected:
+                if crc32(dataset.read(1, window=rasterio_window(window)).tobytes()) != expected:
                     msg = f"row {window.row}, column {window.column} is not what was written"
                     raise OSError(msg)
-
-
-def _profile(shape: tuple[int, int], georef: GeoRef) -> dict[str, Any]:
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "height": shape[0],
-        "width": shape[1],
-        "count": 1,
-        "dtype": DTYPE,
-        "nodata": NO_OBJECT,
-        "tiled": True,
-        "blockxsize": TILE,
-        "blockysize": TILE,
-        "compress": "DEFLATE",
-        "zlevel": 1,
-        "sparse_ok": True,
-        "bigtiff": "IF_SAFER",
-        "num_threads": "ALL_CPUS",
-    }
-    if georef.crs_wkt is not None:
-        profile["crs"] = CRS.from_wkt(georef.crs_wkt)
-    if georef != GeoRef.of_pixels():
-        profile["transform"] = georef.affine
-    return profile
-
-
-def _box(window: Window) -> RasterioWindow:
-    return RasterioWindow(window.column, window.row, window.width, window.height)
