@@ -67,7 +67,9 @@ def write_styles(raster: RasterName, files: Sequence[LayerFile]) -> list[str]:
     styles = {style_path(path): (path, layer) for path, kind, layer in files if kind.has_class_column}
     notes = []
     for style, (path, layer) in styles.items():
-        if isinstance(raster, Path) and style == style_path(raster):
+        # the style of a file, or of the map in a result folder; the folder itself has none
+        is_folder = isinstance(raster, Path) and (raster / "classes.zarr").is_dir()
+        if isinstance(raster, Path) and not is_folder and style == style_path(raster):
             notes.append(
                 f"{style.name}: not written, QGIS would use it for {raster.name} too; give another --out"
             )

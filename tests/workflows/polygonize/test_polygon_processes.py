@@ -6,7 +6,8 @@ from pathlib import Path
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.stores.store import create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.workflows.polygons.polygonize import polygonize
 from segment_tiles.workflows.results.formats.format import Work
 from segment_tiles.workflows.results.formats.vectors import processes_for
 
@@ -21,3 +22,15 @@ def work_in(folder: Path, shape: tuple[int, int]) -> Work:
 def test_as_many_processes_as_the_run_was_given(tmp_path: Path) -> None:
     assert processes_for(work_in(tmp_path / "small", (1300, 1100))) == 1
     assert processes_for(work_in(tmp_path / "large", (8192, 8192))) == 3
+
+
+def test_a_result_folder_has_no_style_that_polygons_of_its_name_could_take(tmp_path: Path) -> None:
+    work = work_in(tmp_path / "result", (9, 9))
+    array_of(work.group, "classes")[:] = 1
+    report = polygonize(work.folder, [tmp_path / "result.gpkg"])
+    assert (tmp_path / "result.qml").is_file()
+    assert not any(".qml" in note for note in report.notes)
+    # that of the class map beside the store stays
+    report = polygonize(work.folder / "classes.zarr", [work.folder / "classes.gpkg"])
+    assert not (work.folder / "classes.qml").exists()
+    assert any("classes.qml: not written" in note for note in report.notes)
