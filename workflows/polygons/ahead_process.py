@@ -35,10 +35,13 @@ def trace(text: str) -> None:
     shards, waiting = FinishedShards(request.rows, worker.tiling.width), list(range(worker.tiling.count))
     while waiting:
         shards.look()
-        ready = [number for number in waiting if shards.cover(worker.pixels_of(number))]
+        ready: list[int] = []
+        later: list[int] = []
+        for number in waiting:
+            (ready if shards.cover(worker.pixels_of(number)) else later).append(number)
         for number in ready:
             worker.trace(number)
-        waiting = [number for number in waiting if number not in ready]
+        waiting = later
         if not ready:
             time.sleep(LOOK_SECONDS)
 
