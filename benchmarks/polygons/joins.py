@@ -56,7 +56,7 @@ def timed(tiling: VectorTiling, seams: list[SeamPieces], repeat: int) -> tuple[f
         joined = join_across_seams(tiling, seams, CONNECTIVITY)
         joins.append(time.perf_counter() - started)
         started = time.perf_counter()
-        join_tasks(tiling, joined, PolygonizeOptions())
+        join_tasks(tiling, joined, ClassSelection(None, ()), PolygonizeOptions())
         divisions.append(time.perf_counter() - started)
     return statistics.median(joins), statistics.median(divisions), len(joined.attributes)
 

@@ -40,6 +40,8 @@ class ObjectRule:
     """``distance``, or None."""
     depth: float = USUAL_DEPTH
     """Pixels by which the distance must fall between two objects that are separated by distance."""
+    min_pixels: int = 0
+    """Objects of fewer pixels, those of their border among them, are left out: what the model makes of noise."""
 
     def __post_init__(self) -> None:
         if self.split_by not in {None, DISTANCE}:
@@ -57,6 +59,9 @@ class ObjectRule:
             raise UsageError(msg)
         if not self.depth > 0:
             raise UsageError(f"objects of {self.name!r} have a depth of {self.depth}; it must be more than 0")
+        if self.min_pixels < 0:
+            msg = f"objects of {self.name!r} have {self.min_pixels} pixels at least; it must be 0 or more"
+            raise UsageError(msg)
 
     @property
     def is_separated(self) -> bool:
@@ -78,18 +83,20 @@ class ObjectRule:
         >>> ObjectRule("crown", "gap", 3).scaled(2.0).reach, ObjectRule("crown", "gap", 3).scaled(0.1).reach
         (6, 1)
         """
+        pixels = round(self.min_pixels * factor**2)
         if not self.is_separated or factor == 1:
-            return self
+            return replace(self, min_pixels=pixels)
         reach = min(max(1, round(self.reach * factor)), self.largest_reach)
-        return replace(self, reach=reach, depth=self.depth * factor)
+        return replace(self, reach=reach, depth=self.depth * factor, min_pixels=pixels)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a model package says of the class, as plain JSON values."""
+        size = {"min_pixels": self.min_pixels} if self.min_pixels else {}
         if self.border is not None:
-            return {"border": self.border, "reach": self.reach}
+            return {"border": self.border, "reach": self.reach, **size}
         if self.split_by is not None:
-            return {"split_by": self.split_by, "reach": self.reach, "depth": self.depth}
-        return {}
+            return {"split_by": self.split_by, "reach": self.reach, "depth": self.depth, **size}
+        return size
 
 
 def cut_reach_notes(rules: Sequence[ObjectRule]) -> tuple[str, ...]:
@@ -129,6 +136,7 @@ def rules_of_json(found: Mapping[str, Mapping[str, Any]]) -> tuple[ObjectRule, .
             int(entry.get("reach", 0)),
             entry.get("split_by"),
             float(entry.get("depth", USUAL_DEPTH)),
+            int(entry.get("min_pixels", 0)),
         )
         for name, entry in found.items()
     )

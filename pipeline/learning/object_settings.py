@@ -25,6 +25,8 @@ class BorderSettings(Settings):
     """Name of the border class; empty: that of ``of`` and `` border``."""
     reach: Annotated[int, Field(ge=1, le=LARGEST_REACH)] | None = None
     """Pixels from an object up to which the model gives border pixels to it; None: three times ``width``."""
+    min_pixels: Annotated[int, Field(ge=0)] = 0
+    """Smaller objects of a map are left out."""
 
     @property
     def border_class(self) -> str:
@@ -34,7 +36,9 @@ class BorderSettings(Settings):
     @property
     def rule(self) -> ObjectRule:
         """How a map of the model becomes objects."""
-        return ObjectRule(self.of, self.border_class, self.reach or 3 * self.width)
+        return ObjectRule(
+            self.of, self.border_class, self.reach or 3 * self.width, min_pixels=self.min_pixels
+        )
 
 
 class NeighbourWeightSettings(Settings):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.vectors.geometry.attributes import Attributes, kept_features
 from segment_tiles.pipeline.vectors.geometry.seams import JoinedFeatures
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 
 
@@ -38,14 +39,16 @@ class JoinTask:
         ]
 
 
-def join_tasks(tiling: VectorTiling, joined: JoinedFeatures, options: PolygonizeOptions) -> list[JoinTask]:
+def join_tasks(
+    tiling: VectorTiling, joined: JoinedFeatures, selection: ClassSelection, options: PolygonizeOptions
+) -> list[JoinTask]:
     """Return the work of each tile that is home to features across seams, in the order of the tiles.
 
     Features and pieces are sorted by home once, and each task is a stretch of them: the time grows with their
     number, whatever the number of tiles.
     """
     homes = tiling.numbers_of_pixels(joined.attributes.first_pixels)
-    homes[~kept_features(joined.attributes, options)] = -1
+    homes[~kept_features(joined.attributes, selection, options)] = -1
     features = np.argsort(homes, kind="stable")
     row_of_feature = np.empty_like(features)
     row_of_feature[features] = np.arange(len(features))

@@ -11,6 +11,7 @@ from segment_tiles.pipeline.durable import make_folder
 from segment_tiles.pipeline.outputs.finished_file import write_failed
 from segment_tiles.pipeline.vectors.geometry.seams import join_across_seams
 from segment_tiles.pipeline.vectors.join_tasks import join_tasks
+from segment_tiles.pipeline.vectors.objects.rules import feature_selection
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
 from segment_tiles.pipeline.vectors.rasters.selection import wanted_masks
@@ -109,7 +110,7 @@ def _parts(
         _follow("trace", run("trace", waiting), tiling.count, len(waiting), progress)
         seams = [ledger.read_seams(tile) for tile in tiling]
         joined = join_across_seams(tiling, seams, setup.options.connectivity)
-        tasks = join_tasks(tiling, joined, setup.options)
+        tasks = join_tasks(tiling, joined, feature_selection(spec, setup.options), setup.options)
         open_tasks = [t for t in tasks if not ledger.has_joined(tiling.numbered(t.tile))]
         _follow("join", run("join", open_tasks), len(tasks), len(open_tasks), progress)
     homes = [ledger.joined(tiling.numbered(task.tile)) for task in tasks]

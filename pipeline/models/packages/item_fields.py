@@ -134,6 +134,7 @@ class ObjectFields(Fields):
     reach: Annotated[int, Field(ge=0, le=LARGEST_REACH)] = 0
     split_by: Literal["distance"] | None = None
     depth: Annotated[float, Field(gt=0, allow_inf_nan=False)] = USUAL_DEPTH
+    min_pixels: Annotated[int, Field(ge=0)] = 0
 
 
 class Properties(Fields):

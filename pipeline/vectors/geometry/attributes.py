@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,12 @@ class Attributes:
         return kind(*(np.concatenate([getattr(t, field.name) for t in tables]) for field in fields(kind)))
 
 
-def kept_features(attributes: Attributes, options: PolygonizeOptions) -> NDArray[np.bool_]:
+def kept_features(
+    attributes: Attributes, selection: ClassSelection, options: PolygonizeOptions
+) -> NDArray[np.bool_]:
     """Return True for the whole features that no filter leaves out."""
-    kept = attributes.pixels >= options.minimum_area
+    kept = selection.are_large_enough(attributes.codes, attributes.pixels)
+    kept &= attributes.pixels >= options.minimum_area
     if options.maximum_area is not None:
         kept &= attributes.pixels <= options.maximum_area
     if options.minimum_confidence > 0:

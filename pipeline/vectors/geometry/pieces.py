@@ -95,7 +95,7 @@ def tile_pieces(
     found = _found(codes, confidence, raster.spec, window, selection, options.connectivity)
     components, attributes = found.components, found.attributes
     on_seam = reaches_seam(components, raster.spec, window, found.margins)
-    dropped = ~on_seam & ~kept_features(attributes, options)
+    dropped = ~on_seam & ~kept_features(attributes, selection, options)
     labels = _without(components.labels, dropped)
     owner, polygons = _outlines(raster, window, labels, codes, options)
     geometries = gather_parts(polygons, owner - 1, len(attributes))

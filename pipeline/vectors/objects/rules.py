@@ -54,7 +54,8 @@ class CodeRules:
     def identities(self) -> Identities:
         """What the numbers of objects mean."""
         margins = (rule.rule.reach if rule.rule.is_separated else 1 for rule in self.rules)
-        return Identities(tuple(rule.code for rule in self.rules), tuple(margins))
+        sizes = (rule.rule.min_pixels for rule in self.rules)
+        return Identities(tuple(rule.code for rule in self.rules), tuple(margins), tuple(sizes))
 
     @property
     def reach(self) -> int:

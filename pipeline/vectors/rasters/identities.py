@@ -33,6 +33,9 @@ class Identities:
     margins: tuple[int, ...]
     """Pixels from a seam within which an object of each rule may go on beyond it: its reach, 1 at least."""
 
+    min_pixels: tuple[int, ...]
+    """Pixels that an object of each rule has at least, or it is left out."""
+
     def margins_of(self, identities: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the pixels from a seam within which a feature of each identity may go on beyond it."""
         objects = is_object(identities)

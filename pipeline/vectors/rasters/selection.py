@@ -31,6 +31,10 @@ class ClassSelection:
             chosen &= np.isin(codes, self.wanted)
         return chosen
 
+    def are_large_enough(self, codes: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return True for the whole features, of these class codes and pixels, that are not too small to be kept."""
+        return pixels > 0
+
 
 def class_selection(spec: ClassRasterSpec, options: PolygonizeOptions) -> ClassSelection:
     """Return the selection that the options ask for, names turned into codes."""

@@ -141,9 +141,9 @@ def manifests(draw):
 
 def object_rules(classes):
     """Rules of a class with a border, of one split by distance, and of one that is as it is, if there are so many."""
-    made = [ObjectRule(classes[-1], None, 9, "distance", 0.5), ObjectRule(classes[0])]
+    made = [ObjectRule(classes[-1], None, 9, "distance", 0.5), ObjectRule(classes[0], min_pixels=3)]
     if len(classes) > 2:
-        made.append(ObjectRule(classes[1], classes[2], 6))
+        made.append(ObjectRule(classes[1], classes[2], 6, min_pixels=20))
         made = [rule for rule in made if rule.name != classes[2]]
     rules = {rule.name: rule for rule in made}
     return st.lists(st.sampled_from(list(rules.values())), unique=True, max_size=3).map(tuple)

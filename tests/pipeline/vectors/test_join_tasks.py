@@ -11,9 +11,11 @@ from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.seams import JoinedFeatures
 from segment_tiles.pipeline.vectors.join_tasks import join_tasks
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
+from segment_tiles.pipeline.vectors.rasters.selection import ClassSelection
 from segment_tiles.pipeline.vectors.tiling import VectorTiling
 
 TILING = VectorTiling(30, 40, 10)
+EVERY = ClassSelection(None, ())
 
 
 def drawn(seed: int, features: int, pieces: int) -> JoinedFeatures:
@@ -42,7 +44,7 @@ def test_every_feature_and_piece_has_one_home(seed: int, features: int, pieces: 
     joined = drawn(seed, features, pieces)
     homes = TILING.numbers_of_pixels(joined.attributes.first_pixels)
     wanted = joined.attributes.pixels >= minimum
-    tasks = join_tasks(TILING, joined, PolygonizeOptions(minimum_area=minimum))
+    tasks = join_tasks(TILING, joined, EVERY, PolygonizeOptions(minimum_area=minimum))
     assert [task.tile for task in tasks] == sorted(set(homes[wanted].tolist()))
     for task in tasks:
         own = np.flatnonzero((homes == task.tile) & wanted)
@@ -61,5 +63,5 @@ def test_every_feature_and_piece_has_one_home(seed: int, features: int, pieces: 
 @pytest.mark.parametrize("minimum", [0, 10])
 def test_a_raster_without_features_has_no_task(minimum: int) -> None:
     options = PolygonizeOptions(minimum_area=minimum)
-    assert join_tasks(TILING, drawn(0, 0, 0), options) == []
-    assert minimum == 0 or join_tasks(TILING, drawn(0, 5, 9), options) == []
+    assert join_tasks(TILING, drawn(0, 0, 0), EVERY, options) == []
+    assert minimum == 0 or join_tasks(TILING, drawn(0, 5, 9), EVERY, options) == []

@@ -187,13 +187,22 @@ def test_objects_at_the_end_of_a_training_are_those_that_polygonize_makes(
     names = ("ground", "cell", "rim")
     table = ClassTable(
         tuple(MapClass(code, name, (code, 0, 0)) for code, name in enumerate(names)),
-        (ObjectRule("cell", "rim", 4),),
+        (ObjectRule("cell", "rim", 4, min_pixels=9),),
     )
     place = {"driver": "GTiff", "count": 1, "width": 70, "height": 60, "crs": CRS, "transform": TRANSFORM}
     for name, array in (("codes", codes), ("ours", objects_of_map(codes, table).astype(np.uint16))):
         with rasterio.open(tmp_path / f"{name}.tif", "w", dtype=array.dtype, **place) as file:
             file.write(array, 1)
-    command = ["polygonize", tmp_path / "codes.tif", "--out", tmp_path / "map.gpkg", "--objects", "1:2:4"]
+    command = [
+        "polygonize",
+        tmp_path / "codes.tif",
+        "--out",
+        tmp_path / "map.gpkg",
+        "--objects",
+        "1:2:4",
+        "--min-area",
+        "9px",
+    ]
     assert run_command_line([*map(str, command), "--quiet"]) == 0
     capsys.readouterr()
     document = scores(

@@ -17,6 +17,7 @@ def objects_of_map(codes: NDArray[np.integer], table: ClassTable) -> NDArray[np.
     """Return the number of the object that each pixel is of, 0: none.
 
     Seeds are the pieces of the class whose pixels share edges; a border pixel goes to the nearest within reach.
+    Objects of fewer pixels than the rule asks for are left out.
 
     Parameters
     ----------
@@ -38,7 +39,8 @@ def objects_of_map(codes: NDArray[np.integer], table: ClassTable) -> NDArray[np.
     numbers: NDArray[np.int64] = label(codes == of)[0].astype(np.int64)
     between = codes == border
     numbers[between] = nearest_seeds(numbers, between, rule.reach)
-    return numbers
+    is_small = np.bincount(numbers.ravel()) < rule.min_pixels
+    return np.where(is_small[numbers], 0, numbers)
 
 
 def totals_of(truth: NDArray[np.int64], mapped: NDArray[np.int64], known: NDArray[np.bool_]) -> ObjectTotals:

@@ -26,6 +26,13 @@ class ObjectSelection(ClassSelection):
         classes = ClassSelection(self.wanted, self.unwanted)
         return classes.selects(self.identities.classes(codes.astype(np.int64)))
 
+    def are_large_enough(self, codes: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return True for the objects that have the pixels that their rule asks for, and for what is no object."""
+        enough = pixels > 0
+        for code, least in zip(self.identities.codes, self.identities.min_pixels, strict=True):
+            enough &= (codes != code) | (pixels >= least)
+        return enough
+
 
 def label_objects(
     identities: Numbers,
