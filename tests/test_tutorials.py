@@ -81,6 +81,7 @@ def test_orthophoto(follow: Follow) -> None:
         assert (classes.crs, classes.transform, classes.shape) == (photo.crs, photo.transform, photo.shape)
 
 
+@pytest.mark.slow  # like the orthophoto it trains on polygons, maps and exports; tests of slides show each step quickly
 def test_slide(follow: Follow, shared_real: Path) -> None:
     pytest.importorskip("openslide", reason="the extra slides is not installed")
     shutil.copyfile(shared_real / "openslide-rs" / "default.svs", "CMU-1-Small-Region.svs")

@@ -22,9 +22,9 @@ def test_no_damaged_input_gives_a_traceback_or_more_than_one_line(tmp_path: Path
         "--seed",
         "1",
         "--count",
-        "40",
+        "24",
         "--seconds",
-        "18",
+        "12",
         "--only",
         QUICK,
     ]

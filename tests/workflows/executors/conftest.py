@@ -182,8 +182,8 @@ def tall_raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def taller_raster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """6000 x 300 pixels: a dozen rows of shards."""
-    return write_raster(tmp_path_factory.mktemp("taller") / "taller.tif", 6000)
+    """4000 x 300 pixels: eight rows of shards."""
+    return write_raster(tmp_path_factory.mktemp("taller") / "taller.tif", 4000)
 
 
 def write_raster(path: Path, height: int) -> Path:
