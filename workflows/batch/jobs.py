@@ -18,6 +18,7 @@ from segment_tiles.workflows.batch.sources.scenes import ListedScene, list_scene
 from segment_tiles.workflows.config import TISSUES, RunConfig, run_config_from
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.parsers import parse_models
+from segment_tiles.workflows.options.polygons import OF_SOURCE
 from segment_tiles.workflows.options.scaling import names_scaling_file
 from segment_tiles.workflows.output_folder.check import check_output_folder, refuse_url
 
@@ -128,14 +129,20 @@ def run_config(
     options = {name: value for name, value in settings.items() if name in RunSettings.model_fields}
     for declared in options_of(RunConfig):
         value = options.get(declared.keyword)
-        is_text = value in TISSUES or (declared.field == "scaling" and not names_scaling_file(str(value)))
-        if declared.is_file and value is not None and not is_text:
+        if declared.is_file and value is not None and not _is_text(declared.field, value):
             options[declared.keyword] = located(folder, value)
     mask = options.pop("mask", None)
     if mask is not None:
         options["mask_model"] = mask.asked(_model(folder, mask.model))
     options["model"] = [_model(folder, name) for name in parse_models(options["model"])]
     return run_config_from(source=source, out=out, restart=restart, **options)
+
+
+def _is_text(field: str, value: object) -> bool:
+    """Return whether the value of an option that names files is a word of its own."""
+    if field == "scaling":
+        return not names_scaling_file(str(value))
+    return value == OF_SOURCE if field == "measure" else value in TISSUES
 
 
 def _model(folder: Path, name: str) -> str:

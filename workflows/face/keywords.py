@@ -56,6 +56,7 @@ class PolygonKeywords(TypedDict, total=False):
     max_area: str | float | None
     min_confidence: float
     edge: Literal["keep", "drop"]
+    measure: PathText | None
     split_by_class: bool
     reclass: PathText | None
 
@@ -113,7 +114,6 @@ class PolygonizeKeywords(PolygonKeywords, total=False):
     out: Required[PathText | Sequence[PathText]]
     format: str | Sequence[str] | None
     band: int | None
-    measure: PathText | None
     vector_tile: int
     workers: int
     level_scale: float

@@ -9,6 +9,7 @@ from typing import Any, Final
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import split_names
 from segment_tiles.pipeline.grid.objects import DISTANCE, USUAL_DEPTH, USUAL_REACH, ObjectRule
+from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.vectors.options import DEFAULT_VECTOR_TILE
 from segment_tiles.workflows.options.declare import argument, option, options_of
 from segment_tiles.workflows.options.keywords import values_of
@@ -17,6 +18,8 @@ EDGES: Final = ("keep", "drop")
 """What becomes of polygons that the edge of the raster may cut."""
 OF_MODEL: Final = ("model",)
 NO_OBJECTS: Final = ("none",)
+OF_SOURCE: Final = "source"
+"""Value of ``--measure``: the raster that a run maps."""
 ALONE: Final = (OF_MODEL, NO_OBJECTS)
 """Values of ``--objects`` that are no rules of classes."""
 
@@ -157,13 +160,21 @@ class PolygonSettings:
         default="keep",
         choices=EDGES,
     )
+    measure: str | None = option(
+        "Measure the bands of a raster on the grid of the map under each object: mean, standard deviation, quantiles; "
+        "of a run, source is the mapped raster itself.",
+        default=None,
+        metavar="SOURCE",
+        is_file=True,
+        repr=False,
+    )  # not in repr: it may hold secrets
     split_by_class: bool = option(
         "A file of polygons for each class: polygons.CLASS.gpkg in place of polygons.gpkg.", default=False
     )
 
 
 def given_settings(settings: PolygonSettings) -> dict[str, Any]:
-    """Return name -> value of the options that are not as they are by default, as plain values.
+    """Return name -> value of the options that are not as they are by default, as plain values without secrets.
 
     >>> given_settings(PolygonSettings(sieve="9px", classes=("water",)))
     {'classes': ['water'], 'sieve': '9px'}
@@ -171,11 +182,12 @@ def given_settings(settings: PolygonSettings) -> dict[str, Any]:
     usual = PolygonSettings()
     values = {entry.name: getattr(settings, entry.field) for entry in options_of(PolygonSettings)}
     before = {entry.name: getattr(usual, entry.field) for entry in options_of(PolygonSettings)}
-    return {
+    given = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()
         if value != before[name]
     }
+    return given if settings.measure is None else {**given, "measure": without_secrets(settings.measure)}
 
 
 def settings_in(config: PolygonSettings) -> PolygonSettings:
@@ -220,12 +232,6 @@ class PolygonizeConfig(MapSettings):
     band: int | None = option(
         "Band of classes, from 1, in a raster of several bands.", default=None, metavar="N"
     )
-    measure: str | None = option(
-        "Raster on the grid of RASTER whose bands are measured under each object: mean, standard deviation, quantiles.",
-        default=None,
-        metavar="SOURCE",
-        repr=False,
-    )  # not in repr: it may hold secrets
     vector_tile: int = option(
         "Side of the tiles worked on; changes memory, and features with --simplify alone.",
         default=DEFAULT_VECTOR_TILE,

@@ -11,12 +11,13 @@ from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.vectors.amounts import pixels_of_area, pixels_of_length
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, raster_name
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName, raster_name
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.options.declare import chosen
 from segment_tiles.workflows.options.polygons import (
     NO_OBJECTS,
     OF_MODEL,
+    OF_SOURCE,
     PolygonizeConfig,
     PolygonSettings,
     rule_of_text,
@@ -63,15 +64,19 @@ def amounts_in_pixels(config: PolygonizeConfig) -> PolygonizeOptions:
     targets = () if config.reclass is None else read_targets(config.reclass)
     with closing(open_class_raster(raster_name(config.raster), band=config.band, reclass=targets)) as opened:
         spec = opened.spec
-    made = options_in_pixels(config, spec, config.vector_tile, config.band)
-    measure = None if config.measure is None else raster_name(config.measure)
-    return replace(made, reclass=targets, measure=measure)
+    return replace(options_in_pixels(config, spec, config.vector_tile, config.band), reclass=targets)
 
 
 def options_in_pixels(
-    settings: PolygonSettings, spec: ClassRasterSpec, vector_tile: int, band: int | None = None
+    settings: PolygonSettings,
+    spec: ClassRasterSpec,
+    vector_tile: int,
+    band: int | None = None,
+    source: str | None = None,
 ) -> PolygonizeOptions:
     """Return what is asked for of polygons, with areas and lengths in pixels of a class raster.
+
+    ``source`` is the raster that the class raster is, or will be, a map of, if that is known.
 
     Raises
     ------
@@ -97,8 +102,22 @@ def options_in_pixels(
         maximum_area=None if settings.maximum_area is None else area("maximum_area"),
         minimum_confidence=settings.minimum_confidence,
         drops_edge=settings.edge == "drop",
+        measure=_measured(settings.measure, source),
         vector_tile=vector_tile,
     )
+
+
+def _measured(asked: str | None, source: str | None) -> RasterName | None:
+    """Return the raster whose values under objects are asked for."""
+    if asked is None:
+        return None
+    if asked != OF_SOURCE:
+        return raster_name(asked)
+    if source is None:
+        raise UsageError(
+            f"--measure is {OF_SOURCE}, which a run and an export know; give the name of a raster"
+        )
+    return raster_name(source)
 
 
 def asked_objects(settings: PolygonSettings, spec: ClassRasterSpec) -> tuple[ObjectRule, ...]:

@@ -21,12 +21,12 @@ APART: Final = 1e-3
 
 
 class MeasuredRaster:
-    """Any raster of numbers that GDAL reads.
+    """Any raster of numbers that GDAL reads, of which the class raster may be a part, as that of a run with ``--roi``.
 
     Raises
     ------
     VectorError
-        If it cannot be opened, its values are complex, or it lies on another grid than the class raster.
+        If it cannot be opened, its values are complex, or the class raster lies on another grid or beyond it.
     """
 
     def __init__(self, name: RasterName, spec: ClassRasterSpec) -> None:
@@ -41,6 +41,7 @@ class MeasuredRaster:
             np.array(numbers, dtype=np.float64)[:, None, None]
             for numbers in (self._dataset.scales, self._dataset.offsets)
         )
+        self._first = (0, 0)
         self._is_packed = bool((self._scales != 1).any() or (self._offsets != 0).any())
         try:
             self._check(spec)
@@ -53,16 +54,20 @@ class MeasuredRaster:
         if self.bands == 0 or any(np.dtype(dtype).kind not in "uif" for dtype in dataset.dtypes):
             msg = f"--measure {self._shown} has bands of {', '.join(dataset.dtypes) or 'nothing'}; numbers are needed"
             raise VectorError(msg)
-        if (dataset.height, dataset.width) != (spec.height, spec.width):
+        if self._is_placed(spec):
+            self._first = self._first_pixel(spec)
+        has_its_size = (dataset.height, dataset.width) == (spec.height, spec.width)
+        if not has_its_size and not (self._is_placed(spec) and self._holds(spec)):
             msg = (
                 f"--measure {self._shown} has {dataset.height} x {dataset.width} pixels, the class map {spec.height} x "
                 f"{spec.width}; give a raster on the grid of the map"
             )
             raise VectorError(msg)
-        if self._is_placed(spec) and self._apart(spec) > APART:
+        if self._is_placed(spec) and not self._holds(spec):
+            apart = self._apart(spec, (0, 0))
             msg = (
-                f"--measure {self._shown} lies elsewhere than the class map, by {self._apart(spec):.3g} pixels; give a "
-                "raster on the grid of the map"
+                f"--measure {self._shown} lies elsewhere than the class map, by {apart:.3g} pixels; give a raster on "
+                "the grid of the map"
             )
             raise VectorError(msg)
         crs = spec.georef.crs
@@ -88,11 +93,25 @@ class MeasuredRaster:
             f"--measure {self._shown} has no {missing}: it is taken to lie as the class map does, pixel by pixel",
         )
 
-    def _apart(self, spec: ClassRasterSpec) -> float:
-        """Return how far corners of both grids are apart, in pixels of the class raster."""
-        back = ~spec.georef.affine * self._dataset.transform
+    def _first_pixel(self, spec: ClassRasterSpec) -> tuple[int, int]:
+        """Return the row and column of this raster nearest to the first pixel of the class raster."""
+        column, row = ~self._dataset.transform @ spec.georef.affine @ (0, 0)
+        return round(row), round(column)
+
+    def _holds(self, spec: ClassRasterSpec) -> bool:
+        """Return whether the pixels of the class raster are pixels of this one: all, or a part of them."""
+        row, column = self._first
+        is_inside = row >= 0 and row + spec.height <= self._dataset.height
+        is_inside = is_inside and column >= 0 and column + spec.width <= self._dataset.width
+        return is_inside and self._apart(spec, self._first) <= APART
+
+    def _apart(self, spec: ClassRasterSpec, first: tuple[int, int]) -> float:
+        """Return how far corners of both grids are apart, in pixels of this raster, from a pixel of it on."""
+        there = ~self._dataset.transform @ spec.georef.affine
         corners = [(x, y) for x in (0, spec.width) for y in (0, spec.height)]
-        return max(float(np.hypot(*np.subtract(back @ corner, corner))) for corner in corners)
+        return max(
+            float(np.hypot(*np.subtract(there @ corner, np.add(corner, first[::-1])))) for corner in corners
+        )
 
     def read(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return values, with scale and offset of the file, and which of them are any, bands x rows x columns.
@@ -102,7 +121,8 @@ class MeasuredRaster:
         ReadFailedError
             If GDAL cannot read.
         """
-        box = RasterioWindow(window.column, window.row, window.width, window.height)
+        row, column = self._first
+        box = RasterioWindow(column + window.column, row + window.row, window.width, window.height)
         try:
             values = self._dataset.read(window=box).astype(np.float64)
             valid = self._dataset.read_masks(window=box) > 0

@@ -45,7 +45,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
         "connectivity": 8, "classes": ["a"], "background": "b", "majority": 3, "sieve": 25, "min-hole": "9px",
         "min-area": 1.5, "simplify": "2px", "right-angles": ["a"],
         "objects": ["a:b:6"], "split-by": "distance", "split-reach": 9, "split-depth": 2.0, "max-area": 99,
-        "min-confidence": 0.5, "edge": "drop", "reclass": "a.csv", "split-by-class": True,
+        "min-confidence": 0.5, "edge": "drop", "measure": "values.tif", "reclass": "a.csv", "split-by-class": True,
         "threshold": ["land=0.4"], "unsure": 0.5, "mask": {"model": "clouds", "classes": ["cloud", "a, b"]},
         "memory": "4GB", "workers": 2, "scheduler": "tcp://host:1", "cluster": "slurm.yaml", "trust": True,
     }  # fmt: skip
@@ -64,7 +64,7 @@ def test_every_setting_reaches_the_run(tmp_path: Path) -> None:
     assert config.mask_model == 'clouds:cloud,"a, b"'
     assert config.formats == ("zarr", "cog")
     assert config.memory == 4 * 10**9
-    assert config.reclass == tmp_path / "a.csv"
+    assert (config.reclass, config.measure) == (tmp_path / "a.csv", str(tmp_path / "values.tif"))
     assert (config.sieve, config.minimum_area) == ("25", "1.5")
     assert config.aoi == tmp_path / "a.gpkg"
     assert (config.view.mpp, config.view.source_mpp, config.view.z, config.view.t) == (0.5, 0.25, 1, 2)

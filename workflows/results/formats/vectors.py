@@ -14,7 +14,7 @@ from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 from segment_tiles.pipeline.vectors.rasters.selection import check_request
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
 from segment_tiles.workflows.output_folder.made import keep_files, keep_objects
-from segment_tiles.workflows.polygons.polygonize import polygonize
+from segment_tiles.workflows.polygons.polygonize import check_measured, polygonize
 from segment_tiles.workflows.polygons.request import options_in_pixels
 from segment_tiles.workflows.process_memory import release_after
 from segment_tiles.workflows.results.formats.format import Format, Subject, Work
@@ -33,10 +33,12 @@ def polygon_format(vector: VectorFormat, file: str | None = None, title: str = "
     def check(subject: Subject) -> None:
         spec = _spec(subject.of_files)
         vector.check_crs(subject.source, spec.georef.crs)
-        options = options_in_pixels(subject.options.polygons, spec, VECTOR_TILE)
+        options = _options(subject, spec)
         check_request(spec, options)
         check_objects(spec, options)
         vector.check_objects(has_objects=bool(options.objects))
+        if options.measure is not None:
+            check_measured(spec, options)
 
     return Format(
         vector.name,
@@ -61,8 +63,12 @@ def options_of_tracing(subject: Subject, formats: Sequence[Format]) -> Polygoniz
     spec = _spec(subject)
     if -(-spec.height // VECTOR_TILE) * -(-spec.width // VECTOR_TILE) < TILES_OF_A_PROCESS:
         return None
-    options = options_in_pixels(subject.options.polygons, spec, VECTOR_TILE)
+    options = _options(subject, spec)
     return None if options.changes_pixels or options.objects else options
+
+
+def _options(subject: Subject, spec: ClassRasterSpec) -> PolygonizeOptions:
+    return options_in_pixels(subject.options.polygons, spec, VECTOR_TILE, source=subject.source)
 
 
 def _spec(subject: Subject) -> ClassRasterSpec:
@@ -92,7 +98,7 @@ def make_polygons(work: Work, formats: Sequence[Format]) -> Sequence[str]:
     made = polygonize(
         folder_of(work.group),
         files,
-        options_in_pixels(work.subject.options.polygons, _spec(work.subject), VECTOR_TILE),
+        _options(work.subject, _spec(work.subject)),
         formats=[wanted.vector for wanted in formats],
         workers=processes_for(work),
         threads=finishing_threads(),
