@@ -25,6 +25,7 @@ from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 
 Numbers = NDArray[np.int64]
+_otsu: Any = threshold_otsu  # has no types
 
 
 def without_small(objects: Numbers, pixels: int) -> Numbers:
@@ -49,7 +50,7 @@ def by_model(folder: Path) -> Callable[[NDArray[Any]], Numbers]:
 def by_otsu(picture: NDArray[Any]) -> Numbers:
     """Return connected pieces above Otsu's threshold; below it where the background is bright."""
     grey = picture.mean(axis=-1)
-    above = grey > threshold_otsu(grey)
+    above = grey > _otsu(grey)
     return label(~above if above.mean() > 0.5 else above)[0].astype(np.int64)
 
 
@@ -94,8 +95,8 @@ def main() -> None:
                     scores.setdefault((part, name), []).append(totals)
     print("| pictures | by | number | F1 | Dice | PQ | F1, pooled | Dice, pooled | nuclei | mapped |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for (part, name), totals in sorted(scores.items()):
-        print(line(part, name, totals))
+    for (part, name), found in sorted(scores.items()):
+        print(line(part, name, found))
 
 
 if __name__ == "__main__":
