@@ -11,8 +11,14 @@ from segment_tiles.pipeline.learning.scores.confusion import ConfusionMatrix
 from segment_tiles.pipeline.learning.scores.objects.summary import mean_over_scenes, object_summary
 from segment_tiles.pipeline.learning.scores.objects.totals import ObjectTotals
 from segment_tiles.pipeline.learning.training.package import score_summary
-from segment_tiles.pipeline.learning.training.validation import ValidationArea, score_area, score_objects
+from segment_tiles.pipeline.learning.training.validation import (
+    ValidationArea,
+    score_area,
+    score_objects,
+    worth_showing,
+)
 from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.workflows.training.notes import notes_on_large_areas
 
 WORST_SHOWN: Final = 6
 """Cells of held-out areas that the page of a training shows, those with the lowest mean IoU."""
@@ -29,7 +35,9 @@ class FinalScores:
     total: ConfusionMatrix
     """Of all areas."""
     worst: list[tuple[float, ValidationArea]]
-    """Mean IoU of the worst cells of all areas, the worst first."""
+    """Mean IoU of the worst cells of all areas, the worst first; strips at an edge are none of them."""
+    notes: tuple[str, ...] = ()
+    """What was not scored."""
 
 
 def final_scores(areas: Sequence[ValidationArea], segmenter: Segmenter) -> FinalScores:
@@ -42,9 +50,8 @@ def final_scores(areas: Sequence[ValidationArea], segmenter: Segmenter) -> Final
         matrices.setdefault(area.told_as, ConfusionMatrix(table.count)).merge(
             score_area(area, segmenter, by_cell := dict[Window, ConfusionMatrix]())
         )
-        cells += [
-            (matrix.mean_iou, replace(area, window=cell)) for cell, matrix in by_cell.items() if matrix.pixels
-        ]
+        parts = [replace(area, window=cell) for cell, matrix in by_cell.items() if matrix.pixels]
+        cells += [(by_cell[part.window].mean_iou, part) for part in worth_showing(parts, area.pixels)]
         found = score_objects(area, segmenter) if table.objects else None
         if found is not None:
             objects.setdefault(area.told_as, []).append(found)
@@ -59,7 +66,7 @@ def final_scores(areas: Sequence[ValidationArea], segmenter: Segmenter) -> Final
     for name, found_in in objects.items():
         scores[name][table.objects[0].name]["objects"] = _summary(found_in)
     worst = sorted(cells, key=lambda entry: entry[0])[:WORST_SHOWN]
-    return FinalScores(scores, total, worst)
+    return FinalScores(scores, total, worst, tuple(notes_on_large_areas(areas)))
 
 
 def _summary(found: Sequence[ObjectTotals]) -> dict[str, Any]:

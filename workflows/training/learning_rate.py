@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from segment_tiles.pipeline.learning.augmentation.stain import check_stain
 from segment_tiles.pipeline.learning.data.opening import open_scenes
 from segment_tiles.pipeline.learning.data.survey import survey_scenes
 from segment_tiles.pipeline.learning.data.windows import TrainingWindows
@@ -27,13 +28,17 @@ def learning_rate_as_asked(config: RateConfig) -> Mapping[str, Any]:
     ------
     PlanError
         A batch does not fit the memory.
+    MissingExtraError
+        Other stains are asked for without scikit-image.
     TrainingError
         The configuration or the labels cannot be used.
     TrainingFailedError
         The loss never fell.
     """
     data_folder: Path = config.data or config.config.parent
-    settings, _ = with_pictures_as_scenes(read_training_config(config.config), data_folder)
+    settings = read_training_config(config.config)
+    check_stain(settings.augmentation.stain)
+    settings, _ = with_pictures_as_scenes(settings, data_folder)
     check_training(settings.batch, settings.window, settings.tile or settings.window)
     device = resolve_device(config.device)
     with reproducible(settings, device), ExitStack() as stack:

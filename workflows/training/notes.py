@@ -8,10 +8,13 @@ from typing import Final
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import Survey
 from segment_tiles.pipeline.learning.settings import TrainingSettings
+from segment_tiles.pipeline.learning.training.validation import HELD_AT_MOST, ValidationArea
 from segment_tiles.pipeline.wording import counted
 
 NOTES_OF_PICTURES: Final = 5
 """Notes on single pictures that are told; a folder may have a thousand."""
+AREAS_NAMED: Final = 3
+"""Held-out areas that a note names."""
 
 
 def notes_on(scenes: Sequence[LabelledScene]) -> list[str]:
@@ -33,4 +36,16 @@ def notes_on_objects(survey: Survey, settings: TrainingSettings) -> list[str]:
     return [
         f"{survey.objects_lost:,} of {counted(survey.objects, 'object')} have no pixel that is no border, so nothing "
         f"of them is learnt; borders.width is {settings.borders.width}"
+    ]
+
+
+def notes_on_large_areas(areas: Sequence[ValidationArea]) -> list[str]:
+    """Return which held-out areas are too large for their objects to be scored at the end, if there are such."""
+    large = [area.name for area in areas if area.is_too_large_for_objects]
+    if not large:
+        return []
+    shown = ", ".join(large[:AREAS_NAMED]) + (", ..." if len(large) > AREAS_NAMED else "")
+    return [
+        f"objects of {counted(len(large), 'held-out area')} ({shown}) are not scored at the end of the training: more "
+        f"than {HELD_AT_MOST / 1e6:.0f} Mpx are not held at once; map them and score the maps by evaluate --objects"
     ]

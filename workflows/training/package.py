@@ -19,12 +19,12 @@ from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.learning.training.logs import TrainingLog
 from segment_tiles.pipeline.learning.training.loop import Training
 from segment_tiles.pipeline.learning.training.package import trained_manifest
-from segment_tiles.pipeline.learning.training.validation import ValidationArea, score_area
+from segment_tiles.pipeline.learning.training.validation import ValidationArea, score_area, worth_showing
 from segment_tiles.pipeline.models.package import load_manifest, load_network, save_model_package
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.pipeline.names import document_without_secrets
-from segment_tiles.workflows.training.final_scores import final_scores
+from segment_tiles.workflows.training.final_scores import FinalScores, final_scores
 from segment_tiles.workflows.training.page import save_page
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Packager:
 
     def finish(
         self, weights: Mapping[str, Tensor], training: Training, require_same: Callable[[], None]
-    ) -> dict[str, Any]:
+    ) -> FinalScores:
         """Write the package with the scores of the weights as they were saved, and the pictures.
 
         ``require_same`` is asked before the scores are written, and refuses areas that have changed.
@@ -104,13 +104,13 @@ class Packager:
         manifest = load_manifest(self.folder)
         segmenter = Segmenter(load_network(self.folder, manifest), manifest, self._device)
         found = final_scores(self._areas, segmenter)
-        scores = found.told
         require_same()
-        self.save(weights, self.extra(training.step, scores))
+        self.save(weights, self.extra(training.step, found.told))
         save_curve(self._out / "curve.png", training.history)
-        save_samples(self._out / "samples.png", self._areas, segmenter)
+        shown = worth_showing(self._areas, max(area.pixels for area in self._areas))
+        save_samples(self._out / "samples.png", shown, segmenter)
         save_page(self._out, self._settings.name, training.history, found, segmenter)
-        return scores
+        return found
 
     def extra(self, step: int, scores: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the manifest says of data, labels, scores and limits."""

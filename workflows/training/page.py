@@ -37,6 +37,7 @@ def save_page(
         f"<h1>{escape(name)}</h1>",
         f"<p>{counted(len(steps), 'step')}; mean IoU of all that was held out {found.total.mean_iou:.3f}.</p>",
         *_table(found.told),
+        *(f"<p>{escape(note)}</p>" for note in found.notes),
         "<h2>Curves</h2><img src='curve.png' alt='Loss of the training and scores of held-out areas over the steps'>",
         "<h2>Confusion</h2><img src='confusion.png' alt='Shares of each true class over the mapped classes'>",
         "<h2>Samples</h2><img src='samples.png' alt='Held-out pictures, their labels and their maps'>",

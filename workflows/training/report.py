@@ -27,6 +27,8 @@ class TrainingReport:
     """Of each held-out area, by the weights as they were saved."""
     left_out: Mapping[str, Any]
     """Scene, or fold of pictures -> scores of another training that never saw it."""
+    notes: tuple[str, ...] = ()
+    """What was held out and not scored."""
     seeds: Mapping[str, Any] = field(default_factory=dict)
     """Seed -> scores over all that is held out, of the trainings from several seeds."""
 
@@ -50,6 +52,7 @@ def write_report(path: Path, report: TrainingReport) -> None:
         "left_out": report.left_out,
         "seeds": report.seeds,
         "spread": report.spread,
+        "notes": list(report.notes),
     }
     write_whole(path, json_text(document) + "\n")
 

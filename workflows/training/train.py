@@ -13,6 +13,7 @@ from torch import nn
 
 from segment_tiles.pipeline.durable import make_folder, remove_leftovers
 from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.learning.augmentation.stain import check_stain
 from segment_tiles.pipeline.learning.data.opening import open_scenes
 from segment_tiles.pipeline.learning.data.scenes import LabelledScene
 from segment_tiles.pipeline.learning.data.survey import survey_scenes
@@ -36,7 +37,7 @@ from segment_tiles.workflows.training.folder import (
     seed_folder,
 )
 from segment_tiles.workflows.training.learning_sources import KnownSources, sources_of_training
-from segment_tiles.workflows.training.notes import notes_on, notes_on_objects
+from segment_tiles.workflows.training.notes import notes_on, notes_on_large_areas, notes_on_objects
 from segment_tiles.workflows.training.package import (
     Packager,
     PackagingObserver,
@@ -132,11 +133,14 @@ def train(
     ------
     PlanError
         A batch does not fit the memory.
+    MissingExtraError
+        Other stains are asked for without scikit-image.
     TrainingError
         Labels do not fit, nothing is held out, ``out`` holds another training, or the loss is no number.
     SourceChangedError
         A raster or labels have changed meanwhile: no checkpoint, package or report is written of two versions.
     """
+    check_stain(settings.augmentation.stain)
     settings, notes = with_pictures_as_scenes(settings, data_folder)
     for note in notes:
         progress.noted(note)
@@ -214,9 +218,9 @@ def _train_on(
     resume: bool,
     restart: bool,
 ) -> TrainingReport:
-    for note in notes_on(scenes):
-        session.progress.noted(note)
     areas = _held_out_areas(scenes)
+    for note in (*notes_on(scenes), *notes_on_large_areas(areas)):
+        session.progress.noted(note)
     survey = survey_scenes([s for s in scenes if s.settings.use == "train"], len(settings.classes))
     for note in notes_on_objects(survey, settings):
         session.progress.noted(note)
@@ -281,7 +285,7 @@ def _run_and_report(
     with TrainingLog(out, training.history) as log:
         observer.log = log
         kept = training.run()
-    scores = packager.finish(kept, training, sources.require_same)
-    report = TrainingReport(name, packager.folder, training.step, scores, {})
+    found = packager.finish(kept, training, sources.require_same)
+    report = TrainingReport(name, packager.folder, training.step, found.told, {}, notes=found.notes)
     write_report(out / REPORT_FILE, report)
     return report

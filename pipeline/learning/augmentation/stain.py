@@ -19,6 +19,22 @@ SAME_COLOR = 1e-6
 """Difference of bands, as a share of white, up to which a picture is grey and has no stain."""
 
 
+def check_stain(settings: StainSettings) -> None:
+    """Refuse other stains where the library that makes them is missing: before any data is looked at.
+
+    Raises
+    ------
+    MissingExtraError
+        scikit-image is not installed.
+    """
+    if settings.probability > 0 and importlib.util.find_spec("skimage") is None:
+        msg = (
+            f"augmentation.stain has the probability {settings.probability:g}, which needs scikit-image; install it "
+            "with: pip install 'segment-tiles[slides]', or leave augmentation.stain out"
+        )
+        raise MissingExtraError(msg)
+
+
 class StainJitter:
     """Changes the stains of normalised values, 3 x rows x columns.
 
@@ -30,19 +46,11 @@ class StainJitter:
         Of the bands, 3 x 1 x 1.
     white
         Value of white before they were normalised; black is 0.
-
-    Raises
-    ------
-    MissingExtraError
-        scikit-image is not installed.
     """
 
     def __init__(
         self, settings: StainSettings, mean: NDArray[np.float32], std: NDArray[np.float32], white: float
     ) -> None:
-        if settings.probability > 0 and importlib.util.find_spec("skimage") is None:
-            msg = "augmentation.stain needs scikit-image: pip install 'segment-tiles[slides]'"
-            raise MissingExtraError(msg)
         self._settings = settings
         self._mean, self._std = torch.from_numpy(mean), torch.from_numpy(std)
         self._white = white

@@ -23,7 +23,7 @@ from segment_tiles.pipeline.models.segmenter import Segmenter
 BLEND = "gaussian"
 CELL_SIDE = 512
 """Pixels of a cell of an area that is scored for itself."""
-HELD_AT_MOST = 2**26
+HELD_AT_MOST = 64_000_000
 """Pixels of an area whose objects are scored at the end of a training; larger ones are for `evaluate`."""
 BATCH = 4
 """Tiles of one forward pass."""
@@ -45,6 +45,16 @@ class ValidationArea:
     def told_as(self) -> str:
         """Name under which its scores are told, alone or together with those of others."""
         return self.scene.settings.told_as or self.name
+
+    @property
+    def pixels(self) -> int:
+        """Number of its pixels."""
+        return self.window.height * self.window.width
+
+    @property
+    def is_too_large_for_objects(self) -> bool:
+        """Whether it has objects that are not scored at the end of a training, because they are not all held."""
+        return isinstance(self.scene.labels, BorderedLabels) and self.pixels > HELD_AT_MOST
 
     def has_labels(self) -> bool:
         """Return whether any pixel can be scored; read in strips, up to the first that can."""
@@ -84,7 +94,7 @@ def mapped_rows(area: ValidationArea, segmenter: Segmenter) -> Iterator[tuple[Wi
 def score_objects(area: ValidationArea, segmenter: Segmenter) -> ObjectTotals | None:
     """Return what was counted of the objects of one area; None if it has none or is too large to be held."""
     labels, window = area.scene.labels, area.window
-    if not isinstance(labels, BorderedLabels) or window.height * window.width > HELD_AT_MOST:
+    if not isinstance(labels, BorderedLabels) or area.is_too_large_for_objects:
         return None
     mapped = objects_of_map(map_of(area, segmenter), segmenter.classes)
     known = labels.read(window) != IGNORE_CODE
@@ -112,6 +122,20 @@ def cells_of(area: Window, rows: Window) -> Iterator[Window]:
     for row in range(first, rows.row_stop, CELL_SIDE):
         for column in range(area.column, area.column_stop, CELL_SIDE):
             yield Window(row, column, CELL_SIDE, CELL_SIDE).intersect(area)
+
+
+def worth_showing(areas: Sequence[ValidationArea], largest: int) -> list[ValidationArea]:
+    """Return the areas that are more than a strip at an edge: a quarter of a cell, or of what they are parts of.
+
+    Parameters
+    ----------
+    areas
+        Parts of something.
+    largest
+        Pixels of what they are parts of; a scene that is shown whole says all it can.
+    """
+    least = min(CELL_SIDE**2, largest) / 4
+    return [area for area in areas if area.pixels >= least or area.window == area.scene.window]
 
 
 def map_of(area: ValidationArea, segmenter: Segmenter) -> NDArray[np.uint8]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,9 @@ from safetensors.numpy import load_file
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import TrainingError
+from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.settings import TrainingSettings
+from segment_tiles.pipeline.learning.training import validation
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.workflows.training.report import TrainingReport
 from segment_tiles.workflows.training.train import train
@@ -155,6 +160,57 @@ def test_pictures_are_trained_on_and_held_out_by_group(
         assert f"src='{name}'" in page
         with Image.open(out / name) as picture:
             assert min(picture.size) > 200
+
+
+def test_strips_are_not_shown_as_worst_and_large_areas_are_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of 64 x 64 pixels in cells of 56, and an area of more pixels than are held."""
+    monkeypatch.setattr(validation, "CELL_SIDE", 56)
+    monkeypatch.setattr(validation, "HELD_AT_MOST", SIDE * SIDE - 1)
+    listener = Listener()
+    report = run(listener)
+    page = (tmp_path / "out" / "training.html").read_text()
+    worst = page[page.index("The worst of what was held out") :]
+    shown = re.findall(r"<tr><td>([^<]*)</td>", worst)
+    assert len(shown) == 2, "one cell of each picture, none of its strips of 8 pixels"
+    (note,) = [text for text in listener.notes if "not scored at the end" in text]
+    assert note.startswith("objects of 2 held-out areas (fields/p2, fields/p3) are not scored")
+    assert note in page
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["notes"] == [note]
+    assert "objects" not in report.scores["all held-out areas"]["cell"]
+
+
+def test_parts_worth_showing_are_no_strips() -> None:
+    whole = Window(0, 0, 1032, 600)
+    scene: Any = SimpleNamespace(window=whole)
+    parts = [Window(0, 0, 512, 512), Window(1024, 0, 8, 512), Window(0, 512, 512, 88), Window(0, 0, 128, 512)]
+    areas = [validation.ValidationArea(scene, part) for part in parts]
+    assert validation.worth_showing(areas, 1032 * 600) == [areas[0], areas[3]]
+    assert validation.worth_showing(areas[1:3], 40 * 512) == areas[2:3], "a quarter of a smaller whole"
+    picture: Any = SimpleNamespace(window=Window(0, 0, 20, 30))
+    small = validation.ValidationArea(picture, picture.window)
+    assert validation.worth_showing([*areas, small], 1032 * 600)[-1] is small, (
+        "a picture is all there is of it"
+    )
+
+
+def test_other_stains_without_their_library_are_refused_before_data_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *of: None if name == "skimage" else found(name, *of)
+    )
+    more = {"augmentation": {"stain": {"probability": 0.5}}}
+    (tmp_path / "training.yaml").write_text(yaml.safe_dump(SETTINGS | more))  # nothing of its data is there
+    for words in (["train", "--out", str(tmp_path / "out")], ["learning-rate"]):
+        assert run_command_line([words[0], str(tmp_path / "training.yaml"), *words[1:]]) == 2
+        error = capsys.readouterr().err
+        assert len(error.strip().splitlines()) == 1, error
+        assert "augmentation.stain has the probability 0.5" in error
+        assert "pip install 'segment-tiles[slides]'" in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_training_on_pictures_that_was_stopped_gives_the_same_weights(
