@@ -23,7 +23,7 @@ from segment_tiles.pipeline.outputs.gdal_environment import gdal_environment
 from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import TRANSPARENT, VERSION, multiscale
 from segment_tiles.pipeline.outputs.stores.conventions import array_attributes, group_attributes
 from segment_tiles.pipeline.outputs.stores.overviews import overview_shapes, shard_windows
-from segment_tiles.pipeline.outputs.stores.store import create_array
+from segment_tiles.pipeline.outputs.stores.store import ATTRIBUTE, create_array, own_georef
 
 Read = Callable[[Window], NDArray[np.uint32]]
 """Returns the numbers of a window, rows x columns."""
@@ -43,12 +43,14 @@ def write_labels_zarr(path: Path, shape: tuple[int, int], georef: GeoRef, read: 
     shape
         Rows and columns.
     georef
-        Its CRS, if it has one, is told by the conventions ``spatial`` and ``proj``, as in the store of a run.
+        Told as in the store of a run: by our own attribute, and its CRS, if it has one, by the conventions ``spatial``
+        and ``proj``.
     read
         Gives the numbers.
     """
     shapes = [shape, *overview_shapes(*shape)]
     attributes: dict[str, Any] = {
+        ATTRIBUTE: own_georef(georef),
         "ome": {
             "version": VERSION,
             "multiscales": [multiscale(georef, shapes, path.stem, "nearest")],
@@ -56,7 +58,7 @@ def write_labels_zarr(path: Path, shape: tuple[int, int], georef: GeoRef, read: 
                 "colors": [{"label-value": NO_OBJECT, "rgba": TRANSPARENT}],
                 "properties": NO_OBJECT_LABEL,
             },
-        }
+        },
     }
     if georef.crs_wkt is not None:
         attributes |= group_attributes(georef, shape)

@@ -17,6 +17,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.labels import VECTOR_SUFFIXES
 from segment_tiles.pipeline.learning.folders.pairs import BESIDE_MASKS
 from segment_tiles.pipeline.learning.scores.objects.counts import OverlapCounter, Overlaps
+from segment_tiles.pipeline.learning.scores.objects.label_store import LabelStore
 from segment_tiles.pipeline.learning.scores.objects.layers import (
     LabelImage,
     ObjectLayers,
@@ -31,6 +32,7 @@ from segment_tiles.pipeline.learning.scores.objects.vectors import polygon_overl
 from segment_tiles.pipeline.names import is_url, shown_name
 from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.pipeline.sources.open import open_source
+from segment_tiles.pipeline.vectors.files.object_files import is_label_zarr
 from segment_tiles.pipeline.vectors.rasters.zarr_class_raster import ZarrClassRaster
 from segment_tiles.pipeline.wording import counted
 
@@ -95,7 +97,7 @@ def _scenes_in(path: Path) -> dict[str, Path] | None:
 
 
 def _name_of(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
+    return path.name if path.is_dir() and not path.name.endswith(LABELS_STORE) else path.stem
 
 
 def _is_mask(path: Path) -> bool:
@@ -106,13 +108,15 @@ def _of_run(path: Path) -> Path | None:
     """Return the objects in the folder of a run; None if it is none."""
     found = next((path / name for name in OF_A_RUN if (path / name).is_file()), None)
     store = path if path.name.endswith(LABELS_STORE) else path / LABELS_STORE
-    if found is None and store.is_dir():
+    if found is not None or not store.is_dir():
+        return found
+    if not is_label_zarr(store):
         msg = (
-            f"{store} is a store of numbers, from which objects are not scored; write a label image or polygons: "
-            "segment-tiles polygonize RUN --out NAME.labels.tif"
+            f"{store} holds no numbers of objects as segment-tiles writes them; write them again: segment-tiles "
+            "polygonize RUN --out NAME.labels.zarr"
         )
         raise UsageError(msg)
-    return found
+    return store
 
 
 def _objects_in(path: Path) -> Path:
@@ -127,7 +131,7 @@ def _objects_in(path: Path) -> Path:
 def _classes_of_labels(path: Path) -> tuple[str, ...]:
     """Return the classes of the objects of a run's label image, as the run tells them; empty: it does not."""
     table, store = path.with_name("objects.parquet"), path.with_name("classes.zarr")
-    if path.name != "labels.tif":
+    if path.name not in {"labels.tif", LABELS_STORE}:
         return ()
     if table.is_file():
         return tuple(
@@ -251,6 +255,8 @@ def _refuse_other_crs(mapped: Polygons, truth: Polygons, map_path: Path, truth_p
 
 
 def _grid_of(path: Path) -> RasterSpec:
+    if is_label_zarr(path):
+        return LabelStore(path, path.name).spec
     with closing(open_source(str(path))) as source:
         return source.spec
 

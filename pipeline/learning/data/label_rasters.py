@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyproj
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import MaskFlags, Resampling
@@ -78,8 +79,10 @@ class RasterLabels:
             raise TrainingError(msg) from error
 
     def _on_grid(self, spec: RasterSpec) -> rasterio.DatasetReader | WarpedVRT:
-        if self._file.shape == (spec.height, spec.width) and self._covers_scene(spec):
-            return self._file
+        if self._file.shape == (spec.height, spec.width):
+            covers, self.notes = covers_scene(self._file.crs, self._file.transform, spec, self._scene)
+            if covers:
+                return self._file
         if self._file.crs is None or spec.georef.crs_wkt is None:
             msg = (
                 f"{self._path} is {self._file.width} x {self._file.height} and has "
@@ -105,28 +108,6 @@ class RasterLabels:
             self._alpha = alpha_bands(warped)[-1]
         self.notes = (f"{self._scene}: the label raster was warped to the grid of the scene",)
         return warped
-
-    def _covers_scene(self, spec: RasterSpec) -> bool:
-        """Return whether a raster of the size of the scene covers it pixel for pixel."""
-        crs, wkt = self._file.crs, spec.georef.crs_wkt
-        if wkt is None:
-            both_bare = crs is None and self._file.transform.is_identity and spec.georef.unit == "pixel"
-            if both_bare:
-                return True
-            if crs is not None or not self._file.transform.almost_equals(spec.georef.affine):
-                self.notes = (
-                    f"{self._scene}: the scene has no CRS, and the label raster lies elsewhere or has one; it has the "
-                    "size of the scene and is taken pixel for pixel",
-                )
-            return True
-        if crs is None and self._file.transform.is_identity:
-            self.notes = (
-                f"{self._scene}: the label raster has no georeference; it has the size of the scene and is taken "
-                "pixel for pixel",
-            )
-            return True
-        same_crs = crs is None or crs == CRS.from_wkt(wkt)
-        return bool(same_crs and self._file.transform.almost_equals(spec.georef.affine))
 
     def _refuse_no_overlap(self, spec: RasterSpec) -> None:
         """Raise if the raster and the scene do not overlap."""
@@ -193,6 +174,35 @@ class RasterLabels:
         if self._grid is not self._file:
             self._grid.close()
         self._raster.close()
+
+
+def covers_scene(
+    crs: CRS | None, transform: Affine, spec: RasterSpec, scene: str
+) -> tuple[bool, tuple[str, ...]]:
+    """Return whether labels of the size of the scene cover it pixel for pixel, and notes.
+
+    Parameters
+    ----------
+    crs, transform
+        Of the labels; an identity says that there is none.
+    spec, scene
+        The scene, and its name.
+    """
+    wkt = spec.georef.crs_wkt
+    if wkt is None:
+        both_bare = crs is None and transform.is_identity and spec.georef.unit == "pixel"
+        if both_bare or (crs is None and transform.almost_equals(spec.georef.affine)):
+            return True, ()
+        return True, (
+            f"{scene}: the scene has no CRS, and the label raster lies elsewhere or has one; it has the size of the "
+            "scene and is taken pixel for pixel",
+        )
+    if crs is None and transform.is_identity:
+        return True, (
+            f"{scene}: the label raster has no georeference; it has the size of the scene and is taken pixel for pixel",
+        )
+    same_crs = crs is None or crs == CRS.from_wkt(wkt)
+    return bool(same_crs and transform.almost_equals(spec.georef.affine)), ()
 
 
 def _ignored(scene: SceneSettings) -> dict[int, int]:

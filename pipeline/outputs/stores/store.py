@@ -108,7 +108,7 @@ def _create(
     own: dict[str, Any] = {
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
         "nodata": table.nodata,
-        "georef": asdict(georef) | {"transform": list(georef.transform)},
+        **own_georef(georef),
         **({"objects": rules_json(table.objects)} if table.objects else {}),
         **names_of_scores(table, scored),
         **codes_of_masks(masks),
@@ -225,6 +225,11 @@ def attributes_of(group: zarr.Group) -> Iterator[dict[str, Any]]:
             "copy the result again, or make it anew with --restart"
         )
         raise OutputError(msg) from error
+
+
+def own_georef(georef: GeoRef) -> dict[str, Any]:
+    """Return what `read_georef` reads, as an entry of the attribute of this program."""
+    return {"georef": asdict(georef) | {"transform": list(georef.transform)}}
 
 
 def read_georef(group: zarr.Group) -> GeoRef:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import geopandas
@@ -25,7 +26,9 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.learning.data.instances import InstanceRaster
 from segment_tiles.pipeline.learning.data.polygon_pixels import bare_class, in_crs_of, in_pixels
 from segment_tiles.pipeline.learning.scene_settings import SceneSettings
+from segment_tiles.pipeline.learning.scores.objects.label_store import LabelStore
 from segment_tiles.pipeline.sources.areas.vector_file import read_polygon_layer
+from segment_tiles.pipeline.vectors.files.object_files import is_label_zarr
 from segment_tiles.pipeline.wording import counted
 
 CLASS_COLUMNS: Final = ("class_name", "class", "classification")
@@ -73,8 +76,12 @@ class LabelImage:
                 f"{path} is a label image, whose objects have no classes; name one by --objects, not {named}"
             )
             raise UsageError(msg)
-        settings = SceneSettings(name=name, raster=path, labels=path, instances=classes[0])
-        self._raster = InstanceRaster(settings, path, spec, classes)
+        self._raster: InstanceRaster | LabelStore
+        if is_label_zarr(Path(path)):
+            self._raster = LabelStore(Path(path), name, spec)
+        else:
+            settings = SceneSettings(name=name, raster=path, labels=path, instances=classes[0])
+            self._raster = InstanceRaster(settings, path, spec, classes)
         self.notes = self._raster.notes
 
     def read(self, window: Window) -> tuple[list[NDArray[np.int64]], NDArray[np.bool_] | None]:
