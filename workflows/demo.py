@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import segment_tiles.pipeline.sources as sources_package
 from segment_tiles.pipeline.errors import UsageError
@@ -13,15 +14,84 @@ from segment_tiles.workflows.config import RunConfig
 SAMPLES: Final = Path(sources_package.__file__).parent / "samples"
 DEMO_SCENE: Final = SAMPLES / "yellowstone_crop.tif"
 """NEON airborne RGB at 0.1 m, Yellowstone; see NOTICE."""
-DEMO_MODEL: Final = "canopy-rgb"
-DEMO_VOLUME: Final = SAMPLES / "mni_icbm152_t1_slab.nii.gz"
-"""64 axial slices of the MNI ICBM 152 T1 template, 1 mm; its notice lies beside it and in NOTICE."""
-DEMO_VOLUME_MODEL: Final = "brain-tissue"
-DEMOS: Final[Mapping[str, str]] = {
-    "canopy": "segment-tiles-demo",
-    "brain": "segment-tiles-demo-brain",
+FOLDER: Final = "segment-tiles-demo"
+"""Default output directory of the first demo, and how those of the others begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """One sample through one model."""
+
+    sample: Path
+    """What is mapped; where it comes from stands in NOTICE."""
+    shows: str
+    """The sample in a few words."""
+    model: str
+    """Name of a bundled model."""
+    out: str
+    """Output directory unless told."""
+    look: str
+    """Where to look at the results, and how to do the same with a file of one's own; ``{out}`` is the directory."""
+    formats: tuple[str, ...] = ()
+    """Formats that are made; empty: those that a run makes of such a source."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of `RunConfig`: what the file of the sample does not say."""
+
+
+DEMOS: Final[Mapping[str, Demo]] = {
+    "canopy": Demo(
+        DEMO_SCENE,
+        "an aerial scene",
+        "canopy-rgb",
+        FOLDER,
+        "look first at {out}/preview.png; open {out}/classes.tif and {out}/polygons.parquet in QGIS;\n"
+        "your own scene: segment-tiles run SCENE.tif --model canopy-rgb --out RESULT",
+        ("zarr", "cog", "parquet", "gpkg"),
+    ),
+    # 64 axial slices of the MNI ICBM 152 T1 template, 1 mm; its notice lies beside it too
+    "brain": Demo(
+        SAMPLES / "mni_icbm152_t1_slab.nii.gz",
+        "a slab of a brain scan",
+        "brain-tissue",
+        f"{FOLDER}-brain",
+        "look first at {out}/preview.png: slices of the scan beside grey and white matter;\n"
+        "lay {out}/classes.nii.gz over the scan in ITK-SNAP, 3D Slicer or FSLeyes (same affine); millilitres per\n"
+        "class are in {out}/report.json, confidence in {out}/classes.zarr;\n"
+        "the scan: MNI ICBM 152 template, Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre,\n"
+        "Montreal Neurological Institute, McGill University;\n"
+        "your own scan: segment-tiles run SCAN.nii.gz --model brain-tissue --out RESULT",
+    ),
+    # a whole field of the 2018 Data Science Bowl, of the fold that no step of the training saw
+    "nuclei": Demo(
+        SAMPLES / "stained_nuclei.png",
+        "nuclei in a stained smear",
+        "nuclei",
+        f"{FOLDER}-nuclei",
+        "look first at {out}/preview.png; {out}/polygons.qupath.geojson has a detection for each nucleus: drag it\n"
+        "onto the picture in QuPath; sizes and shapes are in {out}/objects.parquet, outlines in\n"
+        "{out}/polygons.parquet, the number of each nucleus in {out}/labels.zarr;\n"
+        "the picture: 2018 Data Science Bowl (CC0), a field that the model was not trained on;\n"
+        "for research use, not for diagnosis;\n"
+        "your own picture: segment-tiles run PICTURE.png --model nuclei --out RESULT\n"
+        "(a grey one: with --bands 1,1,1)",
+        ("zarr", "cog", "parquet", "qupath", "objects", "labels"),
+    ),
 }
-"""Name of a demo -> its output directory unless told."""
+"""By name; the first is the default."""
+
+
+def demo_named(name: str) -> Demo:
+    """Return a demo by its name.
+
+    Raises
+    ------
+    UsageError
+        If there is no demo of this name.
+    """
+    if name not in DEMOS:
+        msg = f"there is no demo {name!r}; give one of {', '.join(DEMOS)}"
+        raise UsageError(msg)
+    return DEMOS[name]
 
 
 def demo_config(
@@ -34,15 +104,13 @@ def demo_config(
     UsageError
         If there is no demo of this name.
     """
-    if name not in DEMOS:
-        msg = f"there is no demo {name!r}; give one of {', '.join(DEMOS)}"
-        raise UsageError(msg)
-    is_canopy = name == "canopy"
+    demo = demo_named(name)
     return RunConfig(
-        source=str(DEMO_SCENE if is_canopy else DEMO_VOLUME),
-        model=DEMO_MODEL if is_canopy else DEMO_VOLUME_MODEL,
-        out=Path(DEMOS[name]) if out is None else out,
+        source=str(demo.sample),
+        model=demo.model,
+        out=Path(demo.out) if out is None else out,
         device=device,
-        formats=("zarr", "cog", "parquet", "gpkg") if is_canopy else (),
+        formats=demo.formats,
         restart=restart,
+        **demo.options,
     )

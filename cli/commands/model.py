@@ -38,12 +38,20 @@ def list_command(
         return
     from rich.table import Table
 
-    table = Table("model", "network", "bands", "classes", "tile")
+    from segment_tiles.pipeline.models.packages.card import scores_text
+
+    table = Table("model", "network", "bands", "classes", "tile", "scores")
+    table.columns[0].no_wrap = True
     for model in models:
         network = f"{model['architecture']}, {model['backbone']}"
         bands, classes = ", ".join(model["bands"]), ", ".join(model["classes"])
-        table.add_row(model["name"], network, bands, classes, str(model["tile"]))
-    text_console().print(table)
+        told = scores_text(model["scores"])
+        table.add_row(model["name"], network, bands, classes, str(model["tile"]), told)
+    console = text_console()
+    console.print(table)
+    for model in models:
+        for limit in model["limits"][:1]:
+            console.print(f"{model['name']}: {limit}", highlight=False, soft_wrap=True)
 
 
 @app.command("inspect")
@@ -111,6 +119,8 @@ def stride_command(
 
 
 def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
+    from segment_tiles.pipeline.models.packages.card import scores_text
+
     architecture = document["architecture"]
     rows = {"name": document["name"], **{key: _text(value) for key, value in architecture.items()}}
     shown = (
@@ -140,6 +150,9 @@ def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
             f"neighbouring tiles give {seams['class_share']:.2%} of the pixels of their overlaps different classes; "
             f"scores differ by {seams['score_difference']:.4f} on average"
         )
+    rows["scores"] = scores_text(document["scores"]) or "none in the package"
+    for number, limit in enumerate(document["limits"], 1):
+        rows[f"limit {number}"] = limit
     rows["weights"] = f"sha256 {document['weights_checksum']}"
     return rows
 

@@ -247,6 +247,33 @@ def test_a_fixed_onnx_file_has_its_own_tile_and_a_script_needs_trust(tmp_path, c
     assert answer(capsys, "model", "inspect", out, "--trust")["parameters"] is None
 
 
+def test_list_and_inspect_say_scores_and_limits(capsys, monkeypatch):
+    listed = {model["name"]: model for model in answer(capsys, "model", "list")}
+    canopy, nuclei = listed["canopy-rgb"], listed["nuclei"]
+    assert set(canopy["scores"]["left_out"]) == {"yellowstone", "soaproot", "ordway"}
+    left_out = [place["mean_iou"] for place in canopy["scores"]["left_out"].values()]
+    assert canopy["scores"]["held_out"]["mean_iou"] > max(left_out)
+    assert nuclei["scores"]["held_out"]["object_f1"]["nucleus"] > 0.8
+    assert all(model["scores"]["held_out"] and model["limits"] for model in listed.values())
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run("model", "list") == 0
+    printed = capsys.readouterr().out
+    assert "mean IoU 0.77 held out, 0.44 to 0.48 at a place left out" in printed
+    assert "F1 of nucleus 0.85 (0.78 to 0.86 by area) held out" in printed
+    assert "canopy-rgb: It knows three places only" in printed
+    assert run("model", "inspect", "canopy-rgb") == 0
+    printed = capsys.readouterr().out
+    assert "It knows three places only" in printed
+    assert "0.44 to 0.48 at a place left out" in printed
+
+
+def test_a_model_without_scores_is_listed_without(tmp_path, capsys, bare):
+    assert run("model", "import", bare, "--out", tmp_path / "bare", "--classes", "a,b,c") == 0
+    capsys.readouterr()
+    model = answer(capsys, "model", "list", tmp_path / "bare")[-1]
+    assert (model["scores"], model["limits"]) == ({}, [])
+
+
 def test_list_as_a_process_is_one_json_document():
     done = subprocess.run(
         [str(Path(sys.executable).with_name("segment-tiles")), "model", "list", "--json"],

@@ -12,6 +12,7 @@ from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.models.graphs.packaged import EXECUTES
 from segment_tiles.pipeline.models.package import load_manifest, load_network
+from segment_tiles.pipeline.models.packages.card import limits_of, scores_of
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.registry import bundled_models, find_model
 from segment_tiles.pipeline.models.scaling.mlm import scaling_json
@@ -79,6 +80,8 @@ def inspect_model(name_or_path: str, *, trust: bool, scene: str | None = None) -
         **measured,
         "seams": None if scene is None else _seams(network, manifest, scene),
         "weights_checksum": manifest.weights_checksum,
+        "scores": scores_of(manifest),
+        "limits": limits_of(manifest),
         "extra": dict(manifest.extra),
         "warnings": _warnings(manifest, halo, None if reach is None else reach["effective"]),
     }
@@ -152,6 +155,8 @@ def _line(name: str, origin: str, manifest: ModelManifest) -> dict[str, Any]:
         "pixel_size": manifest.pixel_size,
         "pixel_unit": manifest.pixel_unit,
         "description": manifest.description,
+        "scores": scores_of(manifest),
+        "limits": limits_of(manifest),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.models.packages.card import limits_of
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
@@ -110,6 +111,7 @@ def _model(plan: Plan, record: RunRecord, regions: Sequence[RegionReport]) -> di
         "name": plan.scene.manifest.name,
         **({} if head is None else {"head": head}),
         "checksum": plan.scene.manifest.weights_checksum,
+        "limits": limits_of(plan.scene.manifest),
         # 0 if the graph cannot be traced: the network then runs as it is
         "folded_batch_norms": max((region.folded_batch_norms for region in regions), default=0),
     }

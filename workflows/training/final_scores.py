@@ -17,13 +17,12 @@ from segment_tiles.pipeline.learning.training.validation import (
     score_objects,
     worth_showing,
 )
+from segment_tiles.pipeline.models.packages.card import TOGETHER
 from segment_tiles.pipeline.models.segmenter import Segmenter
 from segment_tiles.workflows.training.notes import notes_on_large_areas
 
 WORST_SHOWN: Final = 6
 """Cells of held-out areas that the page of a training shows, those with the lowest mean IoU."""
-TOGETHER: Final = "all held-out areas"
-"""Name of the scores over all areas, if there are several."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from segment_tiles.pipeline.durable import write_whole
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.workflows.training.final_scores import TOGETHER
+from segment_tiles.pipeline.models.packages.card import TOGETHER
 
 SPREAD_OF = ("iou", "dice", "precision", "recall")
 

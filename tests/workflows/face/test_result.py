@@ -11,7 +11,7 @@ import rasterio
 
 import segment_tiles as st
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store
-from segment_tiles.workflows.demo import DEMO_VOLUME
+from segment_tiles.workflows.demo import DEMOS
 
 pytest.importorskip("rioxarray")
 
@@ -87,7 +87,7 @@ def test_names_in_a_notebook_are_text(run_folder: Path, tmp_path: Path) -> None:
 
 def test_a_result_of_a_volume(grey_model: Path, tmp_path: Path) -> None:
     options = {"roi": "-20,-20,-4,20,20,4", "precision": "fp32", "device": "cpu", "backend": "torch"}
-    result = st.segment(DEMO_VOLUME, model=grey_model, out=tmp_path / "map", **options)  # type: ignore[arg-type]
+    result = st.segment(DEMOS["brain"].sample, model=grey_model, out=tmp_path / "map", **options)  # type: ignore[arg-type]
     assert result.classes.dims == ("slice", "row", "column")
     matrix = np.reshape(result.classes.attrs["slice_row_column_to_ras_mm"], (4, 4))
     assert np.abs(np.linalg.det(matrix)) == pytest.approx(1)  # voxels of 1 mm

@@ -19,7 +19,7 @@ from PIL import Image
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.outputs.stores.store import open_store
-from segment_tiles.workflows.demo import DEMO_VOLUME
+from segment_tiles.workflows.demo import DEMOS
 from segment_tiles.workflows.run.describe import describe_source
 from segment_tiles.workflows.training.evaluate import TruthSettings, evaluate
 
@@ -243,11 +243,11 @@ def test_brain_tissue_scores_as_its_page_says(shared_data: Path, tmp_path: Path)
 
 
 def test_the_demo_volume_ships_with_its_notice() -> None:
-    notice = DEMO_VOLUME.with_name("mni_icbm152_t1_slab.NOTICE.txt").read_text()
+    notice = DEMOS["brain"].sample.with_name("mni_icbm152_t1_slab.NOTICE.txt").read_text()
     assert "Louis Collins" in notice
     assert "copyright notice appear in all copies" in " ".join(notice.split())
-    assert DEMO_VOLUME.stat().st_size < 2_000_000
-    assert nibabel.load(DEMO_VOLUME).shape == (181, 206, 64)
+    assert DEMOS["brain"].sample.stat().st_size < 2_000_000
+    assert nibabel.load(DEMOS["brain"].sample).shape == (181, 206, 64)
 
 
 def test_demo_brain_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
