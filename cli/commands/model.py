@@ -50,8 +50,8 @@ def list_command(
     console = text_console()
     console.print(table)
     for model in models:
-        for limit in model["limits"][:1]:
-            console.print(f"{model['name']}: {limit}", highlight=False, soft_wrap=True)
+        if model["description"]:
+            console.print(f"{model['name']}: {model['description']}", highlight=False, soft_wrap=True)
 
 
 @app.command("inspect")
@@ -150,6 +150,7 @@ def _inspection_rows(document: dict[str, Any]) -> dict[str, str]:
             f"neighbouring tiles give {seams['class_share']:.2%} of the pixels of their overlaps different classes; "
             f"scores differ by {seams['score_difference']:.4f} on average"
         )
+    rows["description"] = document["description"]
     rows["scores"] = scores_text(document["scores"]) or "none in the package"
     for number, limit in enumerate(document["limits"], 1):
         rows[f"limit {number}"] = limit

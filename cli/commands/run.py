@@ -84,8 +84,9 @@ def print_summary(report: dict[str, Any]) -> None:
     console.print(table)
     if "notice" in report:
         console.print(report["notice"], highlight=False)
-    for limit in report["model"].get("limits", [])[:1]:  # reports of earlier versions have none
-        console.print(f"model {report['model']['name']}: {limit}", highlight=False, soft_wrap=True)
+    if report["model"].get("description"):  # reports of earlier versions have none
+        told = f"model {report['model']['name']}: {report['model']['description']}"
+        console.print(told, highlight=False, soft_wrap=True)
     if "mask_model" in report:
         mask = report["mask_model"]
         console.print(

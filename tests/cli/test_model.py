@@ -260,7 +260,7 @@ def test_list_and_inspect_say_scores_and_limits(capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "mean IoU 0.77 held out, 0.44 to 0.48 at a place left out" in printed
     assert "F1 of nucleus 0.85 (0.78 to 0.86 by area) held out" in printed
-    assert "canopy-rgb: It knows three places only" in printed
+    assert "seen from above. It knows three places only" in printed
     assert run("model", "inspect", "canopy-rgb") == 0
     printed = capsys.readouterr().out
     assert "It knows three places only" in printed

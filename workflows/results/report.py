@@ -111,6 +111,7 @@ def _model(plan: Plan, record: RunRecord, regions: Sequence[RegionReport]) -> di
         "name": plan.scene.manifest.name,
         **({} if head is None else {"head": head}),
         "checksum": plan.scene.manifest.weights_checksum,
+        "description": plan.scene.manifest.description,
         "limits": limits_of(plan.scene.manifest),
         # 0 if the graph cannot be traced: the network then runs as it is
         "folded_batch_norms": max((region.folded_batch_norms for region in regions), default=0),

@@ -26,7 +26,7 @@ from segment_tiles.pipeline.models.package import load_manifest, load_network, s
 from segment_tiles.pipeline.models.packages.manifest import Architecture
 from segment_tiles.pipeline.models.registry import find_model
 
-BUNDLED = ("canopy-rgb", "brain-tissue", "nuclei")
+BUNDLED = ("canopy-rgb", "brain-tissue")
 
 
 def with_norms_that_do_something(network: nn.Module) -> nn.Module:
