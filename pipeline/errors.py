@@ -52,6 +52,12 @@ class ChangedRunError(OutputError):
     """The output directory holds an earlier run whose source or settings were others."""
 
 
+class PlaceError(SegmentTilesError):
+    """A folder or bucket does not answer, is not there, or does not let us; in one line."""
+
+    exit_status = 2
+
+
 class VectorError(SegmentTilesError):
     """A class raster cannot be turned into polygons as asked."""
 

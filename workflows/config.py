@@ -80,7 +80,8 @@ class RunConfig(
         repr=False,
     )  # not in repr: it may hold secrets
     model: str = option(
-        "Bundled model, or folder of a model package; several, by commas: their mean.", parse=parse_models
+        "Bundled model, or folder or URL of a model package; several, by commas: their mean.",
+        parse=parse_models,
     )
     out: Path = option("Output directory: new, empty, or of an earlier run.", metavar="DIR", in_jobs=False)
     tile: int | None = option("Tile side; default: the model's.", default=None, metavar="PX", minimum=1)

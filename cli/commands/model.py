@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,8 +23,8 @@ STRIDED = chosen(ImportRequest, "out")
 @app.command("list")
 def list_command(
     folders: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[DIR]...", help="Model packages to list beside the bundled."),
+        list[str] | None,
+        typer.Argument(metavar="[DIR_OR_URL]...", help="Model packages to list beside the bundled."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.models.packages.fetched import address_of, fetched_package
 from segment_tiles.pipeline.models.packages.manifest_file import MANIFEST_FILE
+from segment_tiles.pipeline.places.address import is_address
 
 _BUNDLED = Path(__file__).parent / "bundled"
 
@@ -16,13 +18,19 @@ def bundled_models() -> list[str]:
 
 
 def find_model(name_or_path: str) -> Path:
-    """Return the folder of a model package, given its path or the name of a bundled model.
+    """Return the folder of a model package, given its path, its URL or the name of a bundled model.
+
+    A package at a URL is read into the cache folder, whose copy is returned.
 
     Raises
     ------
     ModelError
-        Neither; the text lists the bundled names.
+        None of them; the text lists the bundled names. The package at the URL cannot be read, or is damaged.
+    MissingExtraError
+        The URL needs the extra ``object-store``, which is not installed.
     """
+    if is_address(name_or_path):
+        return fetched_package(name_or_path)
     folder = Path(name_or_path)
     if (folder / MANIFEST_FILE).is_file():
         return folder
@@ -47,8 +55,10 @@ def find_model(name_or_path: str) -> Path:
 
 
 def portable_name(folder: Path) -> str:
-    """Return what `find_model` takes on any machine: the name of a bundled model, else an absolute path."""
-    return folder.name if is_bundled(folder) else str(folder.absolute())
+    """Return what `find_model` takes on any machine: the name of a bundled model, a URL, or an absolute path."""
+    if is_bundled(folder):
+        return folder.name
+    return address_of(folder) or str(folder.absolute())
 
 
 def is_bundled(folder: Path) -> bool:

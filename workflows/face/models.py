@@ -67,7 +67,7 @@ def load_model(name: str | Path) -> Model:
     Parameters
     ----------
     name
-        Name of a bundled model, or folder of a model package.
+        Name of a bundled model, or folder or URL of a model package.
 
     Raises
     ------

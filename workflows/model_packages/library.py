@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -19,7 +18,7 @@ from segment_tiles.pipeline.models.scaling.mlm import scaling_json
 from segment_tiles.pipeline.wording import counted
 
 
-def list_models(folders: list[Path]) -> list[dict[str, Any]]:
+def list_models(folders: list[str]) -> list[dict[str, Any]]:
     """Describe the bundled models, and the model packages in `folders`, in a line each.
 
     Raises
@@ -28,7 +27,7 @@ def list_models(folders: list[Path]) -> list[dict[str, Any]]:
         A folder that is named is not a model package, or one is damaged.
     """
     found = [(name, "bundled", find_model(name)) for name in bundled_models()]
-    found += [(str(folder), "local", find_model(str(folder))) for folder in folders]
+    found += [(folder, "local", find_model(folder)) for folder in folders]
     return [_line(name, origin, load_manifest(folder)) for name, origin, folder in found]
 
 
@@ -38,7 +37,7 @@ def inspect_model(name_or_path: str, *, trust: bool, scene: str | None = None) -
     Parameters
     ----------
     name_or_path
-        Bundled name, or folder of a model package.
+        Bundled name, or folder or URL of a model package.
     trust
         Load a graph that may execute code.
     scene

@@ -83,7 +83,10 @@ def refuse_url(path: Path | str, option: str) -> None:
         return
     # a path has lost one of the two slashes
     name = str(path) if scheme is None else f"{scheme}//{'/'.join(parts[parts.index(scheme) + 1 :])}"
-    msg = f"{option} {name}: results can be written into a folder only; give a folder, and copy it there after the run"
+    msg = (
+        f"{option} {name}: results can be written into a folder only; give a folder, and copy it after the run, "
+        "as with: aws s3 cp --recursive DIR s3://BUCKET/PATH"
+    )
     raise UsageError(msg)
 
 

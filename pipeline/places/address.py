@@ -1,0 +1,108 @@
+"""Addresses of places: a folder, or a URL whose scheme says what kind of store it is in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from segment_tiles.pipeline.errors import PlaceError
+from segment_tiles.pipeline.names import without_secrets
+from segment_tiles.pipeline.places.disk import DiskPlace
+from segment_tiles.pipeline.places.protocol import Place
+from segment_tiles.pipeline.places.settings import azure_settings, gcs_settings, missing_extra, s3_settings
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]+)://")
+"""Two letters at least: ``C://`` is a drive of Windows."""
+
+
+def is_address(name: str) -> bool:
+    r"""Return whether a name is a URL, not a path.
+
+    >>> is_address("s3://bucket/nuclei"), is_address("models/nuclei"), is_address(r"C:\models")
+    (True, False, False)
+    """
+    return _URL.match(name) is not None
+
+
+def place_at(address: str) -> Place:
+    """Return the place of an address: a folder, or a URL of one of `SCHEMES`.
+
+    Raises
+    ------
+    PlaceError
+        If its scheme is not known, it names no bucket, or it has a user, a password or a query in it: secrets come
+        from the environment, a profile or the role of the machine. If there are no credentials.
+    MissingExtraError
+        If the extra ``object-store`` is not installed.
+    """
+    found = _URL.match(address)
+    if found is None:
+        return DiskPlace(Path(address))
+    parts, shown = urlsplit(address), without_secrets(address)
+    if parts.scheme != "file" and parts.scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in ("file", *SCHEMES))
+        msg = f"{shown}: {parts.scheme}:// is not known; give a folder, or one of {known}"
+        raise PlaceError(msg)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        msg = (
+            f"{shown}: has a user, a password or a query; give the name alone, "
+            "and credentials by the environment, a profile or the role of the machine"
+        )
+        raise PlaceError(msg)
+    if parts.scheme == "file":
+        return DiskPlace(_folder(unquote(parts.path), parts.netloc, shown))
+    if not parts.netloc:
+        msg = f"{shown}: names no bucket; give {parts.scheme}://BUCKET/PATH"
+        raise PlaceError(msg)
+    try:
+        from segment_tiles.pipeline.places.bucket import BucketPlace  # noqa: PLC0415 - of an extra
+    except ImportError as error:
+        raise missing_extra(shown) from error
+    prefix = unquote(parts.path).strip("/")
+    return BucketPlace(SCHEMES[parts.scheme](parts.netloc, prefix, shown), shown.rstrip("/"))
+
+
+def _folder(path: str, host: str, shown: str) -> Path:
+    if host not in {"", "localhost"} or not path:
+        msg = f"{shown}: names no folder of this machine; give file:///PATH"
+        raise PlaceError(msg)
+    return Path(path)
+
+
+def _s3(bucket: str, prefix: str, name: str) -> ObjectStore:
+    from obstore.store import S3Store  # noqa: PLC0415 - of an extra
+
+    return S3Store(bucket, prefix=prefix or None, **s3_settings(name))
+
+
+def _gcs(bucket: str, prefix: str, name: str) -> ObjectStore:
+    from obstore.store import GCSStore  # noqa: PLC0415 - of an extra
+
+    return GCSStore(bucket, prefix=prefix or None, **gcs_settings())
+
+
+def _azure(bucket: str, prefix: str, name: str) -> ObjectStore:
+    from obstore.store import AzureStore  # noqa: PLC0415 - of an extra
+
+    return AzureStore(bucket, prefix=prefix or None, **azure_settings())
+
+
+@cache
+def _memory(bucket: str, prefix: str, name: str) -> ObjectStore:
+    """One store for each address, as long as the process."""
+    from obstore.store import MemoryStore  # noqa: PLC0415 - of an extra
+
+    return MemoryStore()
+
+
+SCHEMES: Final[Mapping[str, Callable[[str, str, str], ObjectStore]]] = {
+    "s3": _s3, "gs": _gcs, "az": _azure, "memory": _memory,
+}  # fmt: skip
+"""Makers of stores, by the scheme of a URL; ``file`` is a folder."""

@@ -1,0 +1,122 @@
+"""Settings of object stores from the environment: the same names that sources are read with by GDAL and s3fs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from segment_tiles.pipeline.errors import MissingExtraError, PlaceError
+from segment_tiles.pipeline.sources.patience import PATIENCE_SECONDS, RETRY_SECONDS, SILENCE_SECONDS
+
+RETRIES: Final[dict[str, Any]] = {
+    "max_retries": 10,
+    "retry_timeout": timedelta(seconds=PATIENCE_SECONDS),
+    "backoff": {
+        "init_backoff": timedelta(seconds=RETRY_SECONDS),
+        "max_backoff": timedelta(seconds=8),
+        "base": 2,
+    },
+}
+"""Of a request, as a source is waited for."""
+_ASKED_AGAIN: Final = timedelta(minutes=10)
+"""Credentials that end are renewed by botocore, if it is asked."""
+_YES: Final = frozenset({"YES", "TRUE", "ON", "1"})
+
+
+def client_options() -> dict[str, Any]:
+    """Return the settings of connections."""
+    return {"connect_timeout": timedelta(seconds=SILENCE_SECONDS), "timeout": timedelta(seconds=60)}
+
+
+def s3_settings(name: str) -> dict[str, Any]:
+    """Return what obstore's S3Store takes beside the bucket: credentials, region, endpoint, who pays.
+
+    Credentials are those that botocore finds: of the environment, a profile, or the role of the machine.
+
+    Raises
+    ------
+    PlaceError
+        If there are none.
+    MissingExtraError
+        If botocore is not installed.
+    """
+    try:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - of an extra
+        from botocore.session import Session  # noqa: PLC0415
+    except ImportError as error:
+        raise missing_extra(name) from error
+
+    unsigned = _is_set("AWS_NO_SIGN_REQUEST")
+    try:
+        session = Session()
+        settings: dict[str, Any] = {"region": session.get_config_variable("region") or "us-east-1"}
+        found = None if unsigned else session.get_credentials()
+    except BotoCoreError as error:
+        msg = f"{name}: the credentials cannot be read ({error}); check AWS_PROFILE and its file"
+        raise PlaceError(msg) from error
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or _gdal_endpoint()
+    client = client_options()
+    if endpoint:
+        settings["endpoint"] = endpoint
+        client["allow_http"] = endpoint.startswith("http://")
+    if os.environ.get("AWS_REQUEST_PAYER"):
+        settings["request_payer"] = True
+    if unsigned:
+        settings["skip_signature"] = True
+    else:
+        settings["credential_provider"] = _credentials(found, name)
+    return {**settings, "client_options": client, "retry_config": dict(RETRIES)}
+
+
+def gcs_settings() -> dict[str, Any]:
+    """Return what obstore's GCSStore takes beside the bucket; it finds credentials itself."""
+    unsigned = {"skip_signature": True} if _is_set("GS_NO_SIGN_REQUEST") else {}
+    return {**unsigned, "client_options": client_options(), "retry_config": dict(RETRIES)}
+
+
+def azure_settings() -> dict[str, Any]:
+    """Return what obstore's AzureStore takes beside the container; GDAL's name of the account is taken too."""
+    settings: dict[str, Any] = {"skip_signature": True} if _is_set("AZURE_NO_SIGN_REQUEST") else {}
+    if account := os.environ.get("AZURE_STORAGE_ACCOUNT"):
+        settings["account_name"] = account
+    return {**settings, "client_options": client_options(), "retry_config": dict(RETRIES)}
+
+
+def missing_extra(name: str) -> MissingExtraError:
+    """Return the error of an address whose libraries are not installed."""
+    return MissingExtraError(f"{name} needs: pip install 'segment-tiles[object-store]'")
+
+
+def _credentials(found: Any, name: str) -> Callable[[], dict[str, Any]]:
+    if found is None:
+        msg = (
+            f"{name}: no credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or AWS_NO_SIGN_REQUEST=YES for a public bucket"
+        )
+        raise PlaceError(msg)
+
+    def current() -> dict[str, Any]:
+        frozen = found.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + _ASKED_AGAIN,
+        }
+
+    return current
+
+
+def _gdal_endpoint() -> str | None:
+    host = os.environ.get("AWS_S3_ENDPOINT")
+    if not host or "://" in host:
+        return host
+    return (
+        f"{'http' if os.environ.get('AWS_HTTPS', '').upper() in {'NO', 'FALSE', 'OFF'} else 'https'}://{host}"
+    )
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").upper() in _YES
