@@ -105,7 +105,7 @@ def test_a_put_that_is_killed_leaves_nothing_partial_under_its_name(tmp_path: Pa
         "    place.put('whole', b'%d' % (number % 10) * 300_000)\n"
         "    place.put_if_absent(f'new/{number}', b'%d' % (number % 10) * 300_000)\n"
     )
-    for waits in (0.02, 0.05, 0.09):
+    for waits in (0.03, 0.08):
         process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
