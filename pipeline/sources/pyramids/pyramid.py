@@ -33,6 +33,8 @@ class PyramidFacts:
     """Height and width of a full-resolution pixel in micrometres; None if the file does not say."""
     band_names: tuple[str, ...] = ()
     """Names from the file; empty if it has none."""
+    band_numbers: tuple[int, ...] = ()
+    """Numbers of the bands in the file, if these are chosen of it; else they are 1, 2 and so on."""
     origin: tuple[float, float] = (0.0, 0.0)
     """x and y of the top left corner, in micrometres."""
     decoded_bytes: int | None = None

@@ -188,7 +188,9 @@ class PyramidSource:
             dtype=facts.dtype,
             georef=self._georef(),
             nodata=self._nodata,
-            band_numbers=tuple(band + 1 for band in self._bands),
+            band_numbers=tuple(
+                facts.band_numbers[band] if facts.band_numbers else band + 1 for band in self._bands
+            ),
             band_names=tuple(facts.band_names[band] for band in self._bands) if facts.band_names else (),
             chunk=(max(1, round(chunk[0] / factor[0])), max(1, round(chunk[1] / factor[1]))),
             decoded_bytes=int(np.ceil(decoded * max(1.0, factor[0]) * max(1.0, factor[1]))),

@@ -48,6 +48,7 @@ class RasterPyramid:
             chunks=tuple(level.spec.chunk for level in self._levels),
             mpp=None,
             band_names=spec.band_names,
+            band_numbers=spec.band_numbers,
             decoded_bytes=spec.decoded_bytes,
             color_tables=spec.color_tables,
         )
