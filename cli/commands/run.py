@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,8 @@ def print_summary(report: dict[str, Any]) -> None:
         table.add_row(entry["name"], f"{entry[sizes.count]:,}", known)
     console = text_console()
     console.print(table)
-    if "notice" in report:
-        console.print(report["notice"], highlight=False)
-    if report["model"].get("description"):  # reports of earlier versions have none
-        told = f"model {report['model']['name']}: {report['model']['description']}"
-        console.print(told, highlight=False, soft_wrap=True)
-    if "mask_model" in report:
-        mask = report["mask_model"]
-        console.print(
-            f"mask: {mask['pixels_left_out']:,} pixels left out by {mask['model']['name']} "
-            f"({', '.join(mask['classes'])} {mask['are']})",
-            highlight=False,
-        )
+    for line in _about_models(report):
+        console.print(line, highlight=False, soft_wrap=True)
     if report["was_finished"]:
         console.print("finished before; nothing was computed (use --restart to begin anew)")
     from segment_tiles.pipeline.wording import counted
@@ -112,6 +103,20 @@ def print_summary(report: dict[str, Any]) -> None:
         console.print(f"busy: {busy}; the limit is {limit}", highlight=False)
     for name in report.get("outputs", []):
         console.print(f"  {report['out']}/{name}", highlight=False, soft_wrap=True)
+
+
+def _about_models(report: dict[str, Any]) -> Iterator[str]:
+    """Yield what is told of the models of a run: what they must not be used for, what they are for, what they left out."""
+    if "notice" in report:
+        yield report["notice"]
+    if report["model"].get("description"):  # reports of earlier versions have none
+        yield f"model {report['model']['name']}: {report['model']['description']}"
+    if "mask_model" in report:
+        mask = report["mask_model"]
+        yield (
+            f"mask: {mask['pixels_left_out']:,} pixels left out by {mask['model']['name']} "
+            f"({', '.join(mask['classes'])} {mask['are']})"
+        )
 
 
 def print_failures(failures: list[dict[str, Any]]) -> None:
