@@ -106,7 +106,7 @@ def print_summary(report: dict[str, Any]) -> None:
 
 
 def _about_models(report: dict[str, Any]) -> Iterator[str]:
-    """Yield what is told of the models of a run: what they must not be used for, what they are for, what they left out."""
+    """Yield what is told of the models of a run: what for, what not for, and what a mask left out."""
     if "notice" in report:
         yield report["notice"]
     if report["model"].get("description"):  # reports of earlier versions have none
