@@ -17,7 +17,7 @@ def bundled_models() -> list[str]:
     return sorted(path.parent.name for path in _BUNDLED.glob(f"*/{MANIFEST_FILE}"))
 
 
-def find_model(name_or_path: str) -> Path:
+def find_model(name_or_path: str | Path) -> Path:
     """Return the folder of a model package, given its path, its URL or the name of a bundled model.
 
     A package at a URL is read into the cache folder, whose copy is returned.
@@ -29,28 +29,29 @@ def find_model(name_or_path: str) -> Path:
     MissingExtraError
         The URL needs the extra ``object-store``, which is not installed.
     """
-    if is_address(name_or_path):
-        return fetched_package(name_or_path)
-    folder = Path(name_or_path)
+    name = str(name_or_path)
+    if is_address(name):
+        return fetched_package(name)
+    folder = Path(name)
     if (folder / MANIFEST_FILE).is_file():
         return folder
-    if name_or_path in bundled_models():
-        return _BUNDLED / name_or_path
+    if name in bundled_models():
+        return _BUNDLED / name
     known = ", ".join(bundled_models()) or "none"
     if folder.is_file():
         msg = (
-            f"model {name_or_path!r} is a file; make a package of it with: "
-            f"segment-tiles model import {name_or_path} --out DIR --classes NAMES"
+            f"model {name!r} is a file; make a package of it with: "
+            f"segment-tiles model import {name} --out DIR --classes NAMES"
         )
     elif (folder / "configs" / "metadata.json").is_file():
         msg = (
-            f"model {name_or_path!r} is a MONAI bundle; make a package of it with: "
-            f"segment-tiles model import {name_or_path} --out DIR"
+            f"model {name!r} is a MONAI bundle; make a package of it with: "
+            f"segment-tiles model import {name} --out DIR"
         )
     elif folder.is_dir():
-        msg = f"model folder {name_or_path!r} holds no {MANIFEST_FILE}; a model package is needed"
+        msg = f"model folder {name!r} holds no {MANIFEST_FILE}; a model package is needed"
     else:
-        msg = f"model {name_or_path!r} is neither a folder nor a bundled model (bundled: {known})"
+        msg = f"model {name!r} is neither a folder nor a bundled model (bundled: {known})"
     raise ModelError(msg)
 
 

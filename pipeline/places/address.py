@@ -13,7 +13,6 @@ from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.places.disk import DiskPlace
 from segment_tiles.pipeline.places.protocol import Place
-from segment_tiles.pipeline.places.settings import azure_settings, gcs_settings, missing_extra, s3_settings
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -64,6 +63,8 @@ def place_at(address: str) -> Place:
     try:
         from segment_tiles.pipeline.places.bucket import BucketPlace  # noqa: PLC0415 - of an extra
     except ImportError as error:
+        from segment_tiles.pipeline.places.settings import missing_extra  # noqa: PLC0415 - brings GDAL
+
         raise missing_extra(shown) from error
     prefix = unquote(parts.path).strip("/")
     return BucketPlace(SCHEMES[parts.scheme](parts.netloc, prefix, shown), shown.rstrip("/"))
@@ -79,17 +80,23 @@ def _folder(path: str, host: str, shown: str) -> Path:
 def _s3(bucket: str, prefix: str, name: str) -> ObjectStore:
     from obstore.store import S3Store  # noqa: PLC0415 - of an extra
 
+    from segment_tiles.pipeline.places.settings import s3_settings  # noqa: PLC0415 - brings GDAL
+
     return S3Store(bucket, prefix=prefix or None, **s3_settings(name))
 
 
 def _gcs(bucket: str, prefix: str, name: str) -> ObjectStore:
     from obstore.store import GCSStore  # noqa: PLC0415 - of an extra
 
+    from segment_tiles.pipeline.places.settings import gcs_settings  # noqa: PLC0415 - brings GDAL
+
     return GCSStore(bucket, prefix=prefix or None, **gcs_settings())
 
 
 def _azure(bucket: str, prefix: str, name: str) -> ObjectStore:
     from obstore.store import AzureStore  # noqa: PLC0415 - of an extra
+
+    from segment_tiles.pipeline.places.settings import azure_settings  # noqa: PLC0415 - brings GDAL
 
     return AzureStore(bucket, prefix=prefix or None, **azure_settings())
 

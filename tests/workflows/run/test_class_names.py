@@ -119,11 +119,13 @@ def test_the_summary_of_a_run_shows_brackets(capsys: pytest.CaptureFixture[str],
         "classes": [{"name": name, "pixels": 1, "area": 1.0} for name in NAMES], "nodata": {"pixels": 0, "area": 0.0},
         "area_unit": "m2", "was_finished": False, "choices": {"device_name": "[cpu]", "precision": "fp32"},
         "tiles": {"computed": 1, "skipped": 0}, "seconds": {}, "memory": {"peak_bytes": 1}, "out": "/maps [/old]",
+        "model": {"name": "[small]", "description": "of [ground]"},
         "outputs": ["classes.tif"],
     })  # fmt: skip
     printed = capsys.readouterr().out
     assert all(name in printed for name in NAMES)
     assert "/maps [/old]/classes.tif" in printed
+    assert "model [small]: of [ground]" in printed
 
 
 @pytest.mark.parametrize("command", [["info"], ["evaluate"], ["plan"]])
