@@ -82,7 +82,7 @@ def found_objects(
     pixels = ObjectPixels(identities, (spec.height, spec.width), rules.identities)
     numbers = iter(counts)
     far, seeds, borders = (list(islice(numbers, size)) for size in _sizes(rules))
-    notes = (*_notes(spec, rules, far), *_without_pixels(spec, rules, seeds, borders))
+    notes = (*_notes(spec, rules, far), *_without_pixels(spec, rules, seeds, borders), *_least(rules))
     return FoundObjects(pixels, np.array(list(numbers), dtype=np.int64), notes)
 
 
@@ -123,6 +123,15 @@ def _without_pixels(
             for code in none
         ),
     )
+
+
+def _least(rules: CodeRules) -> list[str]:
+    """Say which objects a rule leaves out for their size: a count without it would be another."""
+    return [
+        f"objects of {entry.rule.name} with fewer than {entry.rule.min_pixels} pixels are left out, as the rule says"
+        for entry in rules.rules
+        if entry.rule.min_pixels
+    ]
 
 
 def _notes(spec: ClassRasterSpec, rules: CodeRules, far: Sequence[int]) -> tuple[str, ...]:
