@@ -27,7 +27,7 @@ class ObjectRule:
 
     With a border class the seeds are the connected pieces of the class, and each pixel of the border class goes to the
     nearest seed. Separated by distance, the seeds are the middles of the class, and the rest of it goes to them. With
-    neither, the connected pieces are the objects.
+    neither, the connected pieces are the objects; a sheath around them is measured, and stays what it is.
     """
 
     name: str
@@ -42,6 +42,8 @@ class ObjectRule:
     """Pixels by which the distance must fall between two objects that are separated by distance."""
     min_pixels: int = 0
     """Objects of fewer pixels, those of their border among them, are left out: what the model makes of noise."""
+    sheath: str | None = None
+    """Name, or code, of the class around the objects whose pixels are counted for the nearest: myelin around axons."""
 
     def __post_init__(self) -> None:
         if self.split_by not in {None, DISTANCE}:
@@ -51,9 +53,12 @@ class ObjectRule:
         if self.border is not None and self.split_by is not None:
             msg = f"objects of {self.name!r} have the border {self.border!r} and are split by distance; give one"
             raise UsageError(msg)
-        if self.border == self.name:
-            raise UsageError(f"objects of {self.name!r} have the same class as border; name another")
-        if self.is_separated and not 1 <= self.reach <= self.largest_reach:
+        if self.sheath is not None and self.is_separated:
+            msg = f"objects of {self.name!r} have the sheath {self.sheath!r} and a border, or are split; give one"
+            raise UsageError(msg)
+        if self.name in {self.border, self.sheath}:
+            raise UsageError(f"objects of {self.name!r} have the same class as {self.role}; name another")
+        if self.has_reach and not 1 <= self.reach <= self.largest_reach:
             how = "" if self.split_by is None else " split by distance"
             msg = f"objects of {self.name!r}{how} have a reach of {self.reach} px; it must be 1 to {self.largest_reach}"
             raise UsageError(msg)
@@ -68,9 +73,29 @@ class ObjectRule:
         """Whether pixels go to the nearest seed."""
         return self.border is not None or self.split_by is not None
 
+    @property
+    def has_reach(self) -> bool:
+        """Whether pixels are looked for within the reach: those of the objects, or of their sheaths."""
+        return self.is_separated or self.sheath is not None
+
+    @property
+    def beside(self) -> str | None:
+        """The border class, or the sheath."""
+        return self.border if self.sheath is None else self.sheath
+
+    @property
+    def role(self) -> str:
+        """What `beside` is, in a word."""
+        return "border" if self.sheath is None else "sheath"
+
     def is_of(self, names: Sequence[str]) -> bool:
-        """Return whether the class, and its border class if it has one, are among these."""
-        return self.name in names and (self.border is None or self.border in names)
+        """Return whether the class, and its border class or sheath if it has one, are among these."""
+        return self.name in names and (self.beside is None or self.beside in names)
+
+    def renamed(self, names: Mapping[str, str]) -> ObjectRule:
+        """Return the same rule of classes with new names."""
+        border, sheath = (None if name is None else names[name] for name in (self.border, self.sheath))
+        return replace(self, name=names[self.name], border=border, sheath=sheath)
 
     @property
     def largest_reach(self) -> int:
@@ -84,7 +109,7 @@ class ObjectRule:
         (6, 1)
         """
         pixels = round(self.min_pixels * factor**2)
-        if not self.is_separated or factor == 1:
+        if not self.has_reach or factor == 1:
             return replace(self, min_pixels=pixels)
         reach = min(max(1, round(self.reach * factor)), self.largest_reach)
         return replace(self, reach=reach, depth=self.depth * factor, min_pixels=pixels)
@@ -94,6 +119,8 @@ class ObjectRule:
         size = {"min_pixels": self.min_pixels} if self.min_pixels else {}
         if self.border is not None:
             return {"border": self.border, "reach": self.reach, **size}
+        if self.sheath is not None:
+            return {"sheath": self.sheath, "reach": self.reach, **size}
         if self.split_by is not None:
             return {"split_by": self.split_by, "reach": self.reach, "depth": self.depth, **size}
         return size
@@ -108,7 +135,7 @@ def cut_reach_notes(rules: Sequence[ObjectRule]) -> tuple[str, ...]:
     return tuple(
         f"objects of {rule.name} reach {rule.reach} px on this grid, the most there is: the model may want more"
         for rule in rules
-        if rule.is_separated and rule.reach == rule.largest_reach
+        if rule.has_reach and rule.reach == rule.largest_reach
     )
 
 
@@ -137,6 +164,7 @@ def rules_of_json(found: Mapping[str, Mapping[str, Any]]) -> tuple[ObjectRule, .
             entry.get("split_by"),
             float(entry.get("depth", USUAL_DEPTH)),
             int(entry.get("min_pixels", 0)),
+            entry.get("sheath"),
         )
         for name, entry in found.items()
     )
@@ -163,10 +191,10 @@ def check_rules(rules: Sequence[ObjectRule], names: Sequence[str], owner: str) -
     for rule in rules:
         if rule.name not in names:
             raise UsageError(f"{owner} has objects of {rule.name!r}, which is none of its classes: {known}")
-        if rule.border is not None and rule.border not in names:
+        if rule.beside is not None and rule.beside not in names:
             msg = (
-                f"{owner} has objects of {rule.name!r} with the border {rule.border!r}, which is none of its classes: "
-                f"{known}"
+                f"{owner} has objects of {rule.name!r} with the {rule.role} {rule.beside!r}, which is none of its "
+                f"classes: {known}"
             )
             raise UsageError(msg)
         if rule.border in {other.name for other in rules}:

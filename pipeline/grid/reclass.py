@@ -8,7 +8,7 @@ of polygons gives the same map, and needs no scores.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,16 +41,12 @@ class Reclass:
         return ClassTable(self.classes, self.rules_after(before.objects, before.classes))
 
     def rules_after(self, rules: Sequence[ObjectRule], before: Sequence[MapClass]) -> tuple[ObjectRule, ...]:
-        """Return rules of objects with the new names; one of a class or border that is merged with others is gone."""
+        """Return rules of objects with the new names; one of a class, border or sheath that is merged is gone."""
         codes = dict(self.codes)
         alone = [after for after in codes.values() if list(codes.values()).count(after) == 1]
         names = {entry.code: entry.name for entry in self.classes}
         new = {entry.name: names[codes[entry.code]] for entry in before if codes.get(entry.code) in alone}
-        return tuple(
-            replace(rule, name=new[rule.name], border=None if rule.border is None else new[rule.border])
-            for rule in rules
-            if rule.name in new and (rule.border is None or rule.border in new)
-        )
+        return tuple(rule.renamed(new) for rule in rules if rule.is_of(list(new)))
 
     def as_plain(self) -> dict[str, Any]:
         """Return it as plain JSON values."""

@@ -1,4 +1,4 @@
-"""Settings of classes that are made from objects: borders, and weights between near neighbours."""
+"""Settings of objects: borders that are made of them, weights between near neighbours, and sheaths around them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,27 @@ class BorderSettings(Settings):
         return ObjectRule(
             self.of, self.border_class, self.reach or 3 * self.width, min_pixels=self.min_pixels
         )
+
+
+class SheathSettings(Settings):
+    """How connected pieces of a class become objects, and what around them is measured: myelin around axons.
+
+    It says what is made of the maps of the model; nothing is learnt by it.
+    """
+
+    of: str
+    """Class whose pieces are objects."""
+    sheath: str
+    """Class around them."""
+    reach: Annotated[int, Field(ge=1, le=LARGEST_REACH)]
+    """Pixels of the model from an object up to which pixels of the sheath count for it."""
+    min_pixels: Annotated[int, Field(ge=0)] = 0
+    """Smaller objects of a map are left out."""
+
+    @property
+    def rule(self) -> ObjectRule:
+        """How a map of the model becomes objects."""
+        return ObjectRule(self.of, reach=self.reach, min_pixels=self.min_pixels, sheath=self.sheath)
 
 
 class NeighbourWeightSettings(Settings):

@@ -7,7 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from segment_tiles.pipeline.learning.augmentation_settings import AugmentationSettings
-from segment_tiles.pipeline.learning.object_settings import BorderSettings, NeighbourWeightSettings
+from segment_tiles.pipeline.learning.object_settings import (
+    BorderSettings,
+    NeighbourWeightSettings,
+    SheathSettings,
+)
 from segment_tiles.pipeline.learning.picture_settings import PictureFolderSettings
 from segment_tiles.pipeline.learning.scene_settings import SceneSettings, check_classes, check_scene
 from segment_tiles.pipeline.learning.setting_types import (
@@ -115,6 +119,9 @@ class TrainingSettings(Settings):
     of each scene: ``min-max:scene:1,99.8:all``."""
     borders: BorderSettings | None = None
     """Border class that is made from the objects of another one; None: labels stay as they are."""
+    sheaths: SheathSettings | None = None
+    """Class whose pieces are objects of the model, and the class around them that is measured; nothing is learnt by it.
+    """
     neighbour_weight: NeighbourWeightSettings | None = None
     """Weight of pixels between near objects; None: all pixels count alike."""
     augmentation: AugmentationSettings = AugmentationSettings()
@@ -172,6 +179,8 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _objects_agree(self) -> TrainingSettings:
+        if self.sheaths is not None:
+            self._check_sheaths(self.sheaths)
         if self.borders is not None:
             self._check_borders(self.borders)
         elif self.neighbour_weight is not None:
@@ -181,6 +190,19 @@ class TrainingSettings(Settings):
             msg = f"neighbour_weight weighs cross-entropy; loss.kind is {self.loss.kind}: take dice_cross_entropy"
             raise ValueError(msg)
         return self
+
+    def _check_sheaths(self, sheaths: SheathSettings) -> None:
+        names = [c.name for c in self.classes]
+        for key, name in (("of", sheaths.of), ("sheath", sheaths.sheath)):
+            if name not in names:
+                msg = f"sheaths.{key} is {name!r}, which is no class of the model; it has {', '.join(names)}"
+                raise ValueError(msg)
+        if sheaths.of == sheaths.sheath:
+            raise ValueError(
+                f"sheaths.of and sheaths.sheath are both {sheaths.of!r}; a sheath is a class of its own"
+            )
+        if self.borders is not None and sheaths.of in {self.borders.of, self.borders.border_class}:
+            raise ValueError(f"sheaths.of is {sheaths.of!r}, which borders name too; objects have one rule")
 
     def _check_borders(self, borders: BorderSettings) -> None:
         names = [c.name for c in self.classes]

@@ -52,6 +52,7 @@ class TileLedger:
         joined-<row>_<column>.arrow  features across seams whose first pixel lies in the tile
         joined-<row>_<column>.json   says the same of these
         sieve.zarr, sieve.json       codes that a step changed; the same of its chunks
+        sheaths.npy                  pixels of the sheaths of objects, which objects.json knows too
 
     None of these waits for the disk: a tile is reused if each of its files has the checksum that it was
     written with, and is done again if not. So a power cut costs the tiles of some seconds, and no feature.
@@ -115,6 +116,11 @@ class TileLedger:
         """Return the path of the codes that a step makes."""
         return self.folder / f"{step}.zarr"
 
+    @property
+    def sheaths(self) -> Path:
+        """Path of the pixels of the sheaths of objects."""
+        return self.folder / "sheaths.npy"
+
     def has_step(self, step: str) -> bool:
         """Return True if the codes of a step are complete, and every chunk is what was written."""
         return self._is_kept(step)
@@ -124,11 +130,12 @@ class TileLedger:
         found = read_sealed(self.folder / f"{step}.json")
         return [] if found is None else list(found.get("counts", []))
 
-    def finish_step(self, step: str, counts: Sequence[int] = ()) -> None:
-        """Record that the codes of a step are complete, and what was counted."""
+    def finish_step(self, step: str, counts: Sequence[int] = (), beside: Sequence[Path] = ()) -> None:
+        """Record that the codes of a step, and files beside them, are complete, and what was counted."""
         codes = self.codes(step)
         try:
             files = {f"{codes.name}/{name}": seal for name, seal in seals_of_tree(codes).items()}
+            files |= {path.name: seal_of(path) for path in beside}
             record: dict[str, Any] = {"files": as_plain(files)}
             record |= {"counts": list(counts)} if counts else {}
             write_sealed(self.folder / f"{step}.json", record, waits=False)

@@ -21,6 +21,7 @@ from segment_tiles.pipeline.vectors.geometry.attributes import Attributes
 from segment_tiles.pipeline.vectors.geometry.features import FeatureBuilder
 from segment_tiles.pipeline.vectors.geometry.join import join_pieces
 from segment_tiles.pipeline.vectors.geometry.objects.attributes import ObjectAttributes
+from segment_tiles.pipeline.vectors.geometry.objects.sheaths import MeasuredSheaths, Sheaths
 from segment_tiles.pipeline.vectors.geometry.objects.values import (
     Values,
     statistics_of,
@@ -31,9 +32,9 @@ from segment_tiles.pipeline.vectors.geometry.pieces import TilePieces, tile_piec
 from segment_tiles.pipeline.vectors.geometry.right_angles import right_angled
 from segment_tiles.pipeline.vectors.geometry.rings import Polygons
 from segment_tiles.pipeline.vectors.join_tasks import JoinTask
-from segment_tiles.pipeline.vectors.objects.rules import feature_selection
+from segment_tiles.pipeline.vectors.objects.rules import code_rules, feature_selection
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
-from segment_tiles.pipeline.vectors.rasters.class_raster import RasterName
+from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec, RasterName
 from segment_tiles.pipeline.vectors.rasters.measured_raster import MeasuredRaster
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.pipeline.vectors.rasters.selection import class_codes
@@ -54,6 +55,8 @@ class TileSetup:
     """Folder of the ledger."""
     options: PolygonizeOptions
     """What is asked for."""
+    sheaths: Path | None = None
+    """File of the sheaths of objects; None: no rule has one."""
 
 
 class TileWorker:
@@ -79,7 +82,8 @@ class TileWorker:
             None if setup.options.measure is None else MeasuredRaster(setup.options.measure, spec)
         )
         values = () if self._measured is None else value_columns(self._measured.bands)
-        self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact, values=values)
+        sheaths = _measured_sheaths(spec, setup)
+        self._builder = FeatureBuilder.of(spec, exact=setup.options.is_exact, values=values, sheaths=sheaths)
 
     def pixels_of(self, number: int) -> Window:
         """Return the pixels of the raster that tracing a tile reads: its own, and those beside it."""
@@ -166,6 +170,13 @@ class TileWorker:
         self._raster.close()
         if self._measured is not None:
             self._measured.close()
+
+
+def _measured_sheaths(spec: ClassRasterSpec, setup: TileSetup) -> MeasuredSheaths | None:
+    rules = code_rules(spec, setup.options)
+    if setup.sheaths is None or rules is None:
+        return None
+    return MeasuredSheaths(Sheaths.read(setup.sheaths), rules.with_sheath)
 
 
 def _object_labels(pieces: TilePieces) -> NDArray[np.int32]:

@@ -18,6 +18,8 @@ EDGES: Final = ("keep", "drop")
 """What becomes of polygons that the edge of the raster may cut."""
 OF_MODEL: Final = ("model",)
 NO_OBJECTS: Final = ("none",)
+SHEATH: Final = "sheath="
+"""How the class of a sheath is told from that of a border."""
 OF_SOURCE: Final = "source"
 """Value of ``--measure``: the raster that a run maps."""
 ALONE: Final = (OF_MODEL, NO_OBJECTS)
@@ -47,21 +49,30 @@ def parse_object_names(text: str) -> tuple[str, ...]:
 
 
 def rule_of_text(text: str) -> ObjectRule:
-    """Return the rule of one entry: ``CLASS``, or ``CLASS:BORDER:REACH``.
+    """Return the rule of one entry: ``CLASS``, ``CLASS:BORDER:REACH`` or ``CLASS:sheath=SHEATH:REACH``.
 
     Raises
     ------
     UsageError
-        If it is neither.
+        If it is none of them.
+
+    >>> rule_of_text("axon:sheath=myelin:30").to_json()
+    {'sheath': 'myelin', 'reach': 30}
     """
     parts = text.rsplit(":", 2)
     if len(parts) == 1 and (text,) not in ALONE:
         return ObjectRule(text)
     reach = parts[-1].strip().removesuffix("px")
-    if len(parts) != 3 or not all(parts[:2]) or not reach.isdecimal():
-        msg = f"--objects has {text!r}; give model, none, or for each class CLASS or CLASS:BORDER:REACH (pixels)"
+    if len(parts) != 3 or not all(parts[:2]) or not reach.isdecimal() or parts[1] == SHEATH:
+        msg = (
+            f"--objects has {text!r}; give model, none, or for each class CLASS or CLASS:BORDER:REACH (pixels) or "
+            f"CLASS:{SHEATH}SHEATH:REACH"
+        )
         raise UsageError(msg)
-    return ObjectRule(parts[0].strip(), parts[1].strip(), int(reach))
+    name, beside = parts[0].strip(), parts[1].strip()
+    if beside.startswith(SHEATH):
+        return ObjectRule(name, reach=int(reach), sheath=beside.removeprefix(SHEATH))
+    return ObjectRule(name, beside, int(reach))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +127,8 @@ class PolygonSettings:
     )
     objects: tuple[str, ...] = option(
         "How touching things become objects, each a polygon of its own: model (as it says), none, or for each class "
-        "CLASS:BORDER:REACH (pixels of BORDER go to the nearest piece of CLASS within REACH pixels) or CLASS.",
+        "CLASS:BORDER:REACH (pixels of BORDER go to the nearest piece of CLASS within REACH pixels), "
+        "CLASS:sheath=SHEATH:REACH (they are measured: myelin around axons) or CLASS.",
         default=("model",),
         typed="model",
         metavar="RULES",

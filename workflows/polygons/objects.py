@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.durable import remove
 from segment_tiles.pipeline.vectors.changes.surroundings import all_surroundings
 from segment_tiles.pipeline.vectors.geometry.objects.numbers import ObjectPixels
+from segment_tiles.pipeline.vectors.geometry.objects.sheaths import Sheaths
 from segment_tiles.pipeline.vectors.objects.rules import CodeRules, code_rules
 from segment_tiles.pipeline.vectors.objects.work import ObjectSetup, ObjectWorker, Owned
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
@@ -36,6 +37,8 @@ class FoundObjects:
     """Pixels of the raster with a class, by the cells of `area_of_cells`."""
     notes: tuple[str, ...]
     """What the user should know: border pixels that no object has."""
+    sheaths: Path | None
+    """File of the sheaths of objects; None: no rule has one."""
 
 
 def found_objects(
@@ -74,16 +77,20 @@ def found_objects(
         create_codes(identities, spec, options.vector_tile, "int64")
         with worker_pool(ObjectWorker, setup, workers) as run:
             counted = _owners(run, tiling, rules)
-        ledger.finish_step(OBJECTS, _sum(counted))
+        beside = [ledger.sheaths] if rules.sheaths else []
+        for file in beside:
+            Sheaths.sum([owned.sheaths for owned in counted]).write(file)
+        ledger.finish_step(OBJECTS, _sum(counted), beside)
         for path in (middles, setup.seeds):
             if path is not None:
                 remove(path)
     counts = ledger.counts(OBJECTS)
     pixels = ObjectPixels(identities, (spec.height, spec.width), rules.identities)
     numbers = iter(counts)
-    far, seeds, borders = (list(islice(numbers, size)) for size in _sizes(rules))
-    notes = (*_notes(spec, rules, far), *_without_pixels(spec, rules, seeds, borders), *_least(rules))
-    return FoundObjects(pixels, np.array(list(numbers), dtype=np.int64), notes)
+    far, seeds, beside_them = (list(islice(numbers, size)) for size in _sizes(rules))
+    notes = (*_notes(spec, rules, far), *_without_pixels(spec, rules, seeds, beside_them), *_least(rules))
+    valid = np.array(list(numbers), dtype=np.int64)
+    return FoundObjects(pixels, valid, notes, ledger.sheaths if rules.sheaths else None)
 
 
 def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:
@@ -99,29 +106,33 @@ def _owners(run: Run, tiling: VectorTiling, rules: CodeRules) -> list[Owned]:
 
 
 def _sum(counted: Sequence[Owned]) -> list[int]:
-    """Return the counts of all tiles: `far`, `seeds` and `borders`, and the valid pixels of each cell."""
-    columns = zip(*((owned.far, owned.seeds, owned.borders, owned.valid) for owned in counted), strict=True)
+    """Return the counts of all tiles: `far`, `seeds` and `beside`, and the valid pixels of each cell."""
+    columns = zip(*((owned.far, owned.seeds, owned.beside, owned.valid) for owned in counted), strict=True)
     return [number for column in columns for number in np.array(column, dtype=np.int64).sum(axis=0).tolist()]
 
 
 def _sizes(rules: CodeRules) -> tuple[int, int, int]:
-    """Return how many counts there are of `far`, `seeds` and `borders`."""
-    return len(rules.groups), len(rules.rules), len(rules.borders)
+    """Return how many counts there are of `far`, `seeds` and `beside`."""
+    groups, beside = (*rules.groups, *rules.sheath_groups), (*rules.borders, *rules.sheaths)
+    return len(groups), len(rules.rules), len(beside)
 
 
 def _without_pixels(
-    spec: ClassRasterSpec, rules: CodeRules, seeds: Sequence[int], borders: Sequence[int]
+    spec: ClassRasterSpec, rules: CodeRules, seeds: Sequence[int], beside: Sequence[int]
 ) -> tuple[str, ...]:
     """Say which classes of rules have no pixel: the name or the code may be another than was meant."""
     names = {entry.code: entry.name for entry in spec.classes}
     empty = [rule.code for rule, number in zip(rules.rules, seeds, strict=True) if not number]
-    none = [code for code, number in zip(rules.borders, borders, strict=True) if not number]
+    count = len(rules.borders)
+    none = [code for code, number in zip(rules.borders, beside[:count], strict=True) if not number]
+    bare = [code for code, number in zip(rules.sheaths, beside[count:], strict=True) if not number]
     return (
         *(f"no pixel is of {names.get(code, f'class {code}')}: it has no objects" for code in empty),
         *(
             f"no pixel is of {names.get(code, f'class {code}')}, the border between objects: those that touch are one"
             for code in none
         ),
+        *(f"no pixel is of {names.get(code, f'class {code}')}: no object has a sheath" for code in bare),
     )
 
 
@@ -135,10 +146,10 @@ def _least(rules: CodeRules) -> list[str]:
 
 
 def _notes(spec: ClassRasterSpec, rules: CodeRules, far: Sequence[int]) -> tuple[str, ...]:
-    """Say how many pixels of border classes no object has."""
+    """Say how many pixels of border classes and sheaths no object has."""
     names = {entry.code: entry.name for entry in spec.classes}
     notes = []
-    for group, number in zip(rules.groups, far, strict=True):
+    for group, number in zip((*rules.groups, *rules.sheath_groups), far, strict=True):
         if number:
             codes = [rules.rules[n].code for n in group.rules]
             seeds = " and ".join(names.get(code, f"class {code}") for code in codes)

@@ -144,12 +144,12 @@ def asked_objects(settings: PolygonSettings, spec: ClassRasterSpec) -> tuple[Obj
         rules = tuple(rule_of_text(text) for text in settings.objects)
     if not is_split:
         return rules
-    if not any(rule.border is None for rule in rules):
+    if not any(rule.beside is None for rule in rules):
         msg = f"--split-by is {settings.split_by}, but no class without a border class is named; name one by --objects"
         raise UsageError(msg)
     return tuple(
         ObjectRule(rule.name, None, settings.split_reach, settings.split_by, settings.split_depth)
-        if rule.border is None
+        if rule.beside is None
         else rule
         for rule in rules
     )

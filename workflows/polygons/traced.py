@@ -58,8 +58,9 @@ def traced(
     if not spec.masks or options.mask is not None:
         codes = _changed_codes(raster, spec, ledger, options, workers)
         objects = _objects(raster, spec, codes, ledger, options, workers)
+        sheaths = None if objects is None else objects.sheaths
         codes = codes if objects is None else objects.pixels.path
-        setup = TileSetup(raster, codes, ledger.folder, options)
+        setup = TileSetup(raster, codes, ledger.folder, options, sheaths)
         return Traced(_parts(setup, spec, workers, threads, progress), objects)
     parts: list[Path] = []
     for code in wanted_masks(spec, options):

@@ -65,7 +65,9 @@ def reproducible(settings: TrainingSettings, device: torch.device) -> Iterator[N
 def fingerprint(settings: TrainingSettings, process: TrainingProcess) -> str:
     """Return what must be the same for a resume to be exact."""
     document = settings.model_dump(
-        mode="json", exclude={"loader_processes", "limits", "description"}, exclude_defaults=True
+        mode="json",
+        exclude={"loader_processes", "limits", "description", "sheaths"},
+        exclude_defaults=True,
     )
     document = document_without_secrets(document)
     text = json_text(document | {"processes": process.count}, sort_keys=True, indent=None)

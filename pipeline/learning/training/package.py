@@ -75,9 +75,10 @@ def _scaling(settings: TrainingSettings, statistics: BandStatistics) -> Scaling:
 
 
 def class_table(settings: TrainingSettings) -> ClassTable:
-    """Return the classes in the order of the configuration, and how one of them becomes objects."""
+    """Return the classes in the order of the configuration, and how some of them become objects."""
     classes = tuple(MapClass(code, c.name, c.color) for code, c in enumerate(settings.classes))
-    return ClassTable(classes, () if settings.borders is None else (settings.borders.rule,))
+    asked = (settings.borders, settings.sheaths)
+    return ClassTable(classes, tuple(entry.rule for entry in asked if entry is not None))
 
 
 def score_summary(matrix: ConfusionMatrix, table: ClassTable) -> dict[str, Any]:

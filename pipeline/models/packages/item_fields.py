@@ -135,6 +135,7 @@ class ObjectFields(Fields):
     split_by: Literal["distance"] | None = None
     depth: Annotated[float, Field(gt=0, allow_inf_nan=False)] = USUAL_DEPTH
     min_pixels: Annotated[int, Field(ge=0)] = 0
+    sheath: Name | None = None
 
 
 class Properties(Fields):

@@ -46,7 +46,5 @@ def with_rules(
 def _refuse(rule: ObjectRule, tables: Sequence[ClassTable], owner: str) -> None:
     """Say which class of a rule is missing, or that its two classes are of different heads."""
     check_rules([rule], [*dict.fromkeys(known for table in tables for known in table.names)], owner)
-    msg = (
-        f"{owner} has objects of {rule.name!r} with the border {rule.border!r}, but no head has both classes"
-    )
+    msg = f"{owner} has objects of {rule.name!r} with the {rule.role} {rule.beside!r}, but no head has both classes"
     raise UsageError(msg)

@@ -48,7 +48,7 @@ class Layer:
     objects: ObjectNumbers | None = None
     """Numbers of the objects, in a request for some."""
     values: tuple[str, ...] = ()
-    """Columns of values under objects."""
+    """Columns of sheaths of objects, and of values under objects."""
     object_pixels: ObjectPixels | None = None
     """Which object each pixel belongs to, in such a request."""
 

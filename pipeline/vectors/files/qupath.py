@@ -6,7 +6,7 @@ import math
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +17,31 @@ from segment_tiles.pipeline.grid.georef import GeoRef, transformed
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.vectors.arrow_columns import numbers_of
 from segment_tiles.pipeline.vectors.files.layer import Layer
+from segment_tiles.pipeline.vectors.geometry.objects.sheaths import SHEATH_COLUMNS
 
 NO_LENGTHS = (
     "lengths of objects are left out: QuPath counts pixels, and these are on the ground or not square"
 )
 NAMESPACE = uuid.UUID("6d1f0f6e-5a0e-5c44-9a0b-3f1a6a2b7c11")
 """Namespace of the feature ids as version 5 UUIDs: the same feature keeps its UUID."""
+
+_LENGTHS: Final = {
+    "perimeter": "Perimeter",
+    "equivalent_diameter": "Equivalent diameter",
+    "major_axis": "Major axis",
+    "minor_axis": "Minor axis",
+    "axon_diameter": "Axon diameter",
+    "fibre_diameter": "Fibre diameter",
+    "myelin_thickness": "Myelin thickness",
+}
+_NUMBERS: Final = {
+    "orientation": "Orientation °",
+    "eccentricity": "Eccentricity",
+    "solidity": "Solidity",
+    "neighbours": "Touching neighbours",
+    "g_ratio": "g-ratio",
+}
+"""Column -> name of a measurement; those of sheaths are of some requests alone."""
 
 
 def write_qupath(path: Path, layer: Layer) -> tuple[str, ...]:
@@ -68,19 +87,13 @@ def _object_measurements(layer: Layer, rows: pa.RecordBatch) -> list[dict[str, f
     """
     if layer.objects is None:
         return [None] * rows.num_rows
-    names = {}
     lengths = _unit_of_lengths(layer)
+    shown = {name: (text, 1.0) for name, text in _NUMBERS.items()}
+    shown |= {name: (name, 1.0) for name in layer.values if name not in SHEATH_COLUMNS}
     if lengths is not None:
         unit, scale = lengths
-        names = {
-            "perimeter": (f"Perimeter {unit}", scale), "equivalent_diameter": (f"Equivalent diameter {unit}", scale),
-            "major_axis": (f"Major axis {unit}", scale), "minor_axis": (f"Minor axis {unit}", scale),
-        }  # fmt: skip
-    names |= {
-        "orientation": ("Orientation °", 1.0), "eccentricity": ("Eccentricity", 1.0),
-        "solidity": ("Solidity", 1.0), "neighbours": ("Touching neighbours", 1.0),
-    }  # fmt: skip
-    names |= {name: (name, 1.0) for name in layer.values}
+        shown = {name: (f"{text} {unit}", scale) for name, text in _LENGTHS.items()} | shown
+    names = {name: entry for name, entry in shown.items() if name in rows.schema.names}
     numbers = layer.objects.of(numbers_of(rows["identity"])).tolist()
     columns = [(name, factor, rows[column].to_pylist()) for column, (name, factor) in names.items()]
     return [

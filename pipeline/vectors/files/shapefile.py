@@ -21,6 +21,9 @@ _SHORTER: Final = (
     ("touches_", "at_"),
     ("equivalent_diameter_", "eq_diam_"),
     ("_axis_", "_"),
+    ("axon_diameter_", "axon_"),
+    ("fibre_diameter_", "fibre_"),
+    ("myelin_thickness_", "myelin_"),
     ("orientation_", "orient_"),
 )
 OPTIONS: Final = {

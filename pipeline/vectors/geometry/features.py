@@ -17,6 +17,7 @@ from segment_tiles.pipeline.vectors.geometry.hilbert import ORDER, hilbert_dista
 from segment_tiles.pipeline.vectors.geometry.measure import Measure, measure_of, sizes_of
 from segment_tiles.pipeline.vectors.geometry.objects.attributes import ObjectAttributes
 from segment_tiles.pipeline.vectors.geometry.objects.shapes import OBJECT_FIELDS, shape_columns
+from segment_tiles.pipeline.vectors.geometry.objects.sheaths import SHEATH_COLUMNS, MeasuredSheaths
 from segment_tiles.pipeline.vectors.geometry.rings import Polygons
 from segment_tiles.pipeline.vectors.rasters.class_raster import ClassRasterSpec
 
@@ -54,11 +55,20 @@ class FeatureBuilder:
     """True where areas are pixel counts times the area of a pixel."""
     values: tuple[str, ...] = ()
     """Columns of values under objects that are measured."""
+    sheaths: MeasuredSheaths | None = None
+    """Sheaths of objects; None: no rule has one."""
 
     @classmethod
-    def of(cls, spec: ClassRasterSpec, *, exact: bool, values: tuple[str, ...] = ()) -> FeatureBuilder:
+    def of(
+        cls,
+        spec: ClassRasterSpec,
+        *,
+        exact: bool,
+        values: tuple[str, ...] = (),
+        sheaths: MeasuredSheaths | None = None,
+    ) -> FeatureBuilder:
         """Return the builder for a raster."""
-        return cls(spec, measure_of(spec.georef), exact, values)
+        return cls(spec, measure_of(spec.georef), exact, values, sheaths)
 
     def rows(
         self,
@@ -95,14 +105,21 @@ class FeatureBuilder:
         ]  # fmt: skip
         schema = PART_SCHEMA
         if isinstance(attributes, ObjectAttributes):
-            schema, georef = OBJECT_SCHEMA, self.spec.georef
+            schema, georef = self._object_schema, self.spec.georef
             extents = _extents(geometries[order])
             columns += shape_columns(attributes, world, sizes.areas, extents, georef, self.measure)
+            if self.sheaths is not None:
+                columns += self.sheaths.columns(attributes.identities, attributes.pixels, sizes.areas)
         if values is not None:
-            schema = pa.schema([*schema, *((name, pa.float64()) for name in self.values)])
             columns += list(values[order].T)
         arrays = [_column(values, field.type) for values, field in zip(columns, schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    @property
+    def _object_schema(self) -> pa.Schema:
+        """Columns of a part of a request for objects."""
+        further = (*(() if self.sheaths is None else SHEATH_COLUMNS), *self.values)
+        return pa.schema([*OBJECT_SCHEMA, *((name, pa.float64()) for name in further)])
 
     def _exact_areas(self, attributes: Attributes) -> NDArray[np.float64]:
         return np.asarray(attributes.pixels * self.spec.georef.pixel_area, dtype=np.float64)

@@ -27,16 +27,18 @@ class CodeRule:
     """Of the class."""
     borders: tuple[int, ...]
     """Codes of its border class."""
+    sheaths: tuple[int, ...]
+    """Codes of the class of its sheath."""
     rule: ObjectRule
     """What is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Pixels of one code, and the rules whose seeds they go to."""
+    """Pixels of one code, and the rules whose seeds they go to, or are counted for."""
 
     code: int
-    """Of a border class, or of a class that is split by distance."""
+    """Of a border class, of a class that is split by distance, or of a sheath."""
     rules: tuple[int, ...]
     """Numbers of the rules."""
 
@@ -60,7 +62,7 @@ class CodeRules:
     @property
     def reach(self) -> int:
         """The longest, in pixels."""
-        return max((rule.rule.reach for rule in self.rules if rule.rule.is_separated), default=0)
+        return max((rule.rule.reach for rule in self.rules if rule.rule.has_reach), default=0)
 
     @property
     def halo(self) -> int:
@@ -71,6 +73,11 @@ class CodeRules:
     def borders(self) -> tuple[int, ...]:
         """Codes of all border classes."""
         return tuple(sorted({code for rule in self.rules for code in rule.borders}))
+
+    @property
+    def sheaths(self) -> tuple[int, ...]:
+        """Codes of the classes of all sheaths."""
+        return tuple(sorted({code for rule in self.rules for code in rule.sheaths}))
 
     @property
     def selection(self) -> ClassSelection:
@@ -86,6 +93,27 @@ class CodeRules:
         ]
         groups += [Group(rule.code, (n,)) for n, rule in enumerate(self.rules) if rule.rule.split_by]
         return tuple(groups)
+
+    @property
+    def sheath_groups(self) -> tuple[Group, ...]:
+        """Pixels of sheaths, and the rules whose objects they are counted for."""
+        return tuple(
+            Group(code, tuple(n for n, rule in enumerate(self.rules) if code in rule.sheaths))
+            for code in self.sheaths
+        )
+
+    @property
+    def with_sheath(self) -> tuple[int, ...]:
+        """Numbers of the rules whose objects may have a sheath."""
+        return tuple(n for n, rule in enumerate(self.rules) if rule.sheaths)
+
+    def are_too_small(self, rules: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return True for connected pieces with fewer pixels than an object with a sheath may have.
+
+        They are left out, and so take nothing from the sheaths of others.
+        """
+        least = [rule.rule.min_pixels if rule.rule.sheath is not None else 0 for rule in self.rules]
+        return np.asarray(pixels < np.array(least, dtype=np.int64)[rules])
 
     def reach_of(self, group: Group) -> int:
         """Return the reach of the seeds of a group, in pixels."""
@@ -109,11 +137,15 @@ def code_rules(spec: ClassRasterSpec, options: PolygonizeOptions) -> CodeRules |
     if not options.objects:
         return None
     rules = tuple(
-        CodeRule(code, () if rule.border is None else class_codes(spec, rule.border), rule)
+        CodeRule(code, _codes(spec, rule.border), _codes(spec, rule.sheath), rule)
         for rule in options.objects
         for code in class_codes(spec, rule.name)
     )
     return CodeRules(rules, options.connectivity)
+
+
+def _codes(spec: ClassRasterSpec, name: str | None) -> tuple[int, ...]:
+    return () if name is None else class_codes(spec, name)
 
 
 def feature_selection(spec: ClassRasterSpec, options: PolygonizeOptions) -> ClassSelection:
@@ -157,11 +189,12 @@ def check_objects(spec: ClassRasterSpec, options: PolygonizeOptions) -> None:
             "smaller reach, or to polygonize a larger --vector-tile"
         )
         raise UsageError(msg)
-    for group in rules.groups:
+    for group in (*rules.groups, *rules.sheath_groups):
         reaches = sorted({rules.rules[n].rule.reach for n in group.rules})
         if len(reaches) > 1:
             name = _name(spec, group.code)
-            msg = f"--objects: classes with the border {name!r} have the reaches {reaches}; give them one"
+            role = rules.rules[group.rules[0]].rule.role
+            msg = f"--objects: classes with the {role} {name!r} have the reaches {reaches}; give them one"
             raise UsageError(msg)
     _check_selection(spec, options, rules)
 

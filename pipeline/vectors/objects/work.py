@@ -6,6 +6,7 @@
     seams    label the seeds of a tile, look at its sides   -> joined across tiles
     seeds    label them again, each with the first pixel of the whole    seeds.zarr     key of each seed
     owners   read as far as the reach around the tile                    objects.zarr   identity of each pixel
+             and count the pixels of sheaths for the nearest objects
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.vectors.changes.surroundings import Surroundings, tile_seams, whole_components
+from segment_tiles.pipeline.vectors.geometry.objects.sheaths import Sheaths
 from segment_tiles.pipeline.vectors.geometry.pieces import SeamPieces
 from segment_tiles.pipeline.vectors.objects.cells import counted_by_cells
 from segment_tiles.pipeline.vectors.objects.middles import middles
@@ -60,11 +62,13 @@ class Owned:
     valid: NDArray[np.int64]
     """Pixels with a class in each cell of the raster, as `counted_by_cells` counts them."""
     far: tuple[int, ...]
-    """Pixels of each group that no seed reaches."""
+    """Pixels of each group, then of each group of sheaths, that no seed reaches."""
     seeds: tuple[int, ...]
     """Pixels of the class of each rule."""
-    borders: tuple[int, ...]
-    """Pixels of each border class."""
+    beside: tuple[int, ...]
+    """Pixels of each border class, then of each sheath."""
+    sheaths: Sheaths
+    """Pixels of sheaths in this tile, by object."""
 
 
 class ObjectWorker:
@@ -108,7 +112,10 @@ class ObjectWorker:
         whole = whole_components(
             self._seeds, window, self._rules.selection, self._rules.connectivity, surroundings
         )
-        keys = keys_of(whole.attributes.first_pixels, self._rules.numbers(whole.attributes.codes))
+        rules = self._rules.numbers(whole.attributes.codes)
+        keys = keys_of(whole.attributes.first_pixels, rules)
+        # below 0: an object that is left out, to which no sheath is given
+        keys = np.where(self._rules.are_too_small(rules, whole.attributes.pixels), -keys, keys)
         write_codes(self._setup.seeds, window, np.append(keys, NONE)[whole.inner])  # OUTSIDE is -1, the last
 
     def owners(self, number: int) -> Owned:
@@ -119,15 +126,20 @@ class ObjectWorker:
         codes = self._raster.read(window)
         array: zarr.Array[Any] = zarr.open_array(self._setup.seeds, mode="r")
         keys = np.asarray(array[outer.slices()])
+        sheaths = self._sheaths(codes, keys, inner)
+        if sheaths:
+            keys = np.abs(keys)
         owners = keys[inner.slices()].copy()
-        far = tuple(self._give(group, owners, codes, keys, inner) for group in self._rules.groups)
+        far = [self._give(group, owners, codes, keys, inner) for group in self._rules.groups]
+        far += [int(np.count_nonzero(found == NONE)) for found in sheaths]
         result = np.where(owners != NONE, identities_of(owners), codes.astype(np.int64))
         write_codes(self._setup.after, window, result)
         nodata = self._raster.spec.nodata
         has_class = np.ones(codes.shape, dtype=np.bool_) if nodata is None else codes != nodata
         seeds = _counted(codes, [rule.code for rule in self._rules.rules])
-        borders = _counted(codes, self._rules.borders)
-        return Owned(counted_by_cells(has_class, window, self._raster.spec), far, seeds, borders)
+        beside = _counted(codes, (*self._rules.borders, *self._rules.sheaths))
+        valid = counted_by_cells(has_class, window, self._raster.spec)
+        return Owned(valid, tuple(far), seeds, beside, Sheaths.of_keys(sheaths))
 
     def _give(
         self,
@@ -141,11 +153,25 @@ class ObjectWorker:
         waiting = (codes == group.code) & (owners == NONE)
         if not waiting.any():
             return 0
-        wanted = np.zeros(keys.shape, dtype=np.bool_)
-        wanted[inner.slices()] = waiting
-        found = nearest_seeds(self._rules.keys_for(group, keys), wanted, self._rules.reach_of(group))
+        found = self._nearest(group, waiting, keys, inner)
         owners[waiting] = found
         return int(np.count_nonzero(found == NONE))
+
+    def _sheaths(
+        self, codes: NDArray[np.integer], keys: NDArray[np.int64], inner: Window
+    ) -> list[NDArray[np.int64]]:
+        """Return the key of the nearest object of each pixel of each class of sheaths in a tile."""
+        groups = self._rules.sheath_groups
+        large = np.maximum(keys, NONE) if groups else keys
+        return [self._nearest(group, codes == group.code, large, inner) for group in groups]
+
+    def _nearest(
+        self, group: Group, waiting: NDArray[np.bool_], keys: NDArray[np.int64], inner: Window
+    ) -> NDArray[np.int64]:
+        """Return the key of the nearest seed of each waiting pixel of a tile, in reading order; `NONE`: too far."""
+        wanted = np.zeros(keys.shape, dtype=np.bool_)
+        wanted[inner.slices()] = waiting
+        return nearest_seeds(self._rules.keys_for(group, keys), wanted, self._rules.reach_of(group))
 
     def close(self) -> None:
         """Close the raster."""

@@ -140,13 +140,13 @@ def manifests(draw):
 
 
 def object_rules(classes):
-    """Rules of a class with a border, of one split by distance, and of one that is as it is, if there are so many."""
+    """Rules of a class with a border, of one split by distance, of one with a sheath, and of one that is as it is."""
     made = [ObjectRule(classes[-1], None, 9, "distance", 0.5), ObjectRule(classes[0], min_pixels=3)]
     if len(classes) > 2:
         made.append(ObjectRule(classes[1], classes[2], 6, min_pixels=20))
         made = [rule for rule in made if rule.name != classes[2]]
-    rules = {rule.name: rule for rule in made}
-    return st.lists(st.sampled_from(list(rules.values())), unique=True, max_size=3).map(tuple)
+        made.append(ObjectRule(classes[1], reach=30, min_pixels=20, sheath=classes[2]))
+    return st.lists(st.sampled_from(made), unique_by=lambda rule: rule.name, max_size=3).map(tuple)
 
 
 def test_objects_change_no_map_and_are_refused_without_their_classes():
@@ -163,6 +163,11 @@ def test_objects_change_no_map_and_are_refused_without_their_classes():
         ({"cat": {}}, "objects of 'cat', which is none of its classes"),
         ({"land": {"border": "Wasser & Eis"}}, "a reach of 0 px; it must be 1 to 1024"),
         ({"land": {"border": "land", "reach": 2}}, "the same class as border"),
+        (
+            {"land": {"sheath": "wall", "reach": 6}},
+            "sheath 'wall', which is none of its classes: Wasser & Eis, land",
+        ),
+        ({"land": {"sheath": "Wasser & Eis", "border": "Wasser & Eis", "reach": 2}}, "are split; give one"),
         (
             {"land": {"reach": "far"}},
             r"segment_tiles:objects.land.reach is 'far': it must be a valid integer",

@@ -261,7 +261,7 @@ def test_the_commands_of_the_page_run(
 ) -> None:
     text = PAGE.read_text()
     commands = [line[16:] for line in text.splitlines() if line.startswith("$ segment-tiles ")]
-    assert len(commands) == 5
+    assert len(commands) == 6
     shutil.copytree(finished, tmp_path / "result")
     with rasterio.open(
         tmp_path / "cells.tif", "w", driver="GTiff", height=60, width=80, count=1, dtype="uint8",
@@ -279,6 +279,7 @@ def test_the_commands_of_the_page_run(
         assert run_command_line(shlex.split(command)) == 0, command
     assert len(geopandas.read_file("cells.gpkg", layer="cells")) == 3
     assert len(pandas.read_parquet("split.objects.parquet")) == 3
+    assert pandas.read_parquet("fibres.objects.parquet")["g_ratio"].between(0.5, 0.9).all()
     (python,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     made: dict[str, Any] = {}
     exec(python, made)

@@ -8,9 +8,13 @@ import pytest
 import yaml
 
 from segment_tiles.pipeline.errors import PlanError, TrainingError
+from segment_tiles.pipeline.grid.objects import ObjectRule
+from segment_tiles.pipeline.learning.processes import TrainingProcess
+from segment_tiles.pipeline.learning.training.package import class_table
 from segment_tiles.workflows.training import config as training_config
 from segment_tiles.workflows.training.config import read_training_config
 from segment_tiles.workflows.training.package import SilentProgress
+from segment_tiles.workflows.training.start import fingerprint
 from segment_tiles.workflows.training.train import train
 
 RECIPES = sorted((Path(training_config.__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -37,6 +41,18 @@ def test_recipes_are_accepted(recipe: Path) -> None:
     assert read_training_config(recipe).name == recipe.stem
 
 
+def test_sheaths_are_a_rule_of_objects_and_no_part_of_the_training() -> None:
+    (recipe,) = (path for path in RECIPES if path.stem == "axon-myelin")
+    settings = read_training_config(recipe)
+    (rule,) = class_table(settings).objects
+    assert rule == ObjectRule("axon", reach=30, min_pixels=20, sheath="myelin")
+    process = TrainingProcess()
+    before = settings.model_copy(update={"sheaths": None})
+    assert fingerprint(settings, process) == fingerprint(before, process), (
+        "a training goes on after it was added"
+    )
+
+
 def test_there_are_recipes() -> None:
     assert {"canopy-rgb", "brain-tissue"} <= {path.stem for path in RECIPES}
 
@@ -59,6 +75,15 @@ def test_an_unknown_key_names_the_nearest_one(tmp_path: Path) -> None:
         ({"borders": {"of": "disc"}}, "borders.border is 'disc border', which is no class of the model"),
         ({"borders": {"of": "disc", "border": "disc"}}, "a border is a class of its own"),
         ({"neighbour_weight": {}}, "neighbour_weight needs borders"),
+        (
+            {"sheaths": {"of": "tree", "sheath": "disc", "reach": 9}},
+            "sheaths.of is 'tree', which is no class of the model",
+        ),
+        (
+            {"sheaths": {"of": "disc", "sheath": "disc", "reach": 9}},
+            "sheaths.of and sheaths.sheath are both 'disc'; a sheath is a class of its own",
+        ),
+        ({"sheaths": {"of": "disc", "sheath": "plain"}}, "sheaths.reach"),
         ({"scenes": []}, "the key scenes is missing; name scenes, or folders of pictures"),
         (
             {"pictures": [{"name": "p", "images": "i", "labels": "l", "instances": "tree"}]},
