@@ -79,7 +79,9 @@ def print_summary(report: dict[str, Any]) -> None:
     sizes = kind_of_report(report).sizes(report)
     table = Table("class", sizes.count, sizes.title)
     for entry in [*report["classes"], {**report["nodata"], "name": "nodata"}]:
-        known = "unknown" if entry[sizes.size] is None else f"{entry[sizes.size]:,.1f}"
+        size = entry[sizes.size]
+        # a micrograph has some hundredths of a square millimetre
+        known = "unknown" if size is None else f"{size:,.1f}" if size >= 1 or size == 0 else f"{size:.3g}"
         table.add_row(entry["name"], f"{entry[sizes.count]:,}", known)
     console = text_console()
     console.print(table)

@@ -116,7 +116,8 @@ def test_tables_on_the_terminal_show_brackets(
 def test_the_summary_of_a_run_shows_brackets(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     print_summary({
-        "classes": [{"name": name, "pixels": 1, "area": 1.0} for name in NAMES], "nodata": {"pixels": 0, "area": 0.0},
+        "classes": [{"name": name, "pixels": 1, "area": 1.0} for name in NAMES],
+        "nodata": {"pixels": 9, "area": 0.00448},
         "area_unit": "m2", "was_finished": False, "choices": {"device_name": "[cpu]", "precision": "fp32"},
         "tiles": {"computed": 1, "skipped": 0}, "seconds": {}, "memory": {"peak_bytes": 1}, "out": "/maps [/old]",
         "model": {"name": "[small]", "description": "of [ground]"},
@@ -126,6 +127,8 @@ def test_the_summary_of_a_run_shows_brackets(capsys: pytest.CaptureFixture[str],
     assert all(name in printed for name in NAMES)
     assert "/maps [/old]/classes.tif" in printed
     assert "model [small]: of [ground]" in printed
+    assert "1.0" in printed
+    assert "0.00448" in printed, "a micrograph has parts of a square millimetre"
 
 
 @pytest.mark.parametrize("command", [["info"], ["evaluate"], ["plan"]])
