@@ -49,7 +49,7 @@ def command(
     """Map real data that ships with the program, or a file of yours: every output, and where to look."""
     config = demo_config(out, name=name, file=file, **values_of(OF_RUN, options))
     with importing():
-        from segment_tiles.workflows.run.segment import segment
+        from segment_tiles.workflows.buckets.segment import segment
 
     with Console(quiet=quiet or json) as console:
         result = segment(config, console)

@@ -14,6 +14,7 @@ from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import Console, print_json, text_console
 from segment_tiles.pipeline.names import is_there
+from segment_tiles.workflows.buckets.address import shown_out
 from segment_tiles.workflows.config import RunConfig, run_config_from
 from segment_tiles.workflows.options.declare import options_of
 
@@ -35,10 +36,10 @@ def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     with Console(quiet=quiet or json) as console, executor_for(config, console.note) as executor:
         # after the executor, whose worker processes start while this process imports torch
         with importing():
-            from segment_tiles.workflows.run.segment import segment
+            from segment_tiles.workflows.buckets.segment import segment
 
         result = segment(config, console, executor)
-    report = {**result.report, "out": str(config.out), "was_finished": result.was_finished}
+    report = {**result.report, "out": shown_out(config.out), "was_finished": result.was_finished}
     if json:
         print_json(report)
     elif not quiet:

@@ -30,8 +30,15 @@ def is_address(name: str) -> bool:
     return _URL.match(name) is not None
 
 
-def place_at(address: str) -> Place:
+def place_at(address: str, patience: float | None = None) -> Place:
     """Return the place of an address: a folder, or a URL of one of `SCHEMES`.
+
+    Parameters
+    ----------
+    address
+        Path, or URL without secrets.
+    patience
+        Seconds for which a store that does not answer is asked again; None: as long as a source is.
 
     Raises
     ------
@@ -67,7 +74,7 @@ def place_at(address: str) -> Place:
 
         raise missing_extra(shown) from error
     prefix = unquote(parts.path).strip("/")
-    return BucketPlace(SCHEMES[parts.scheme](parts.netloc, prefix, shown), shown.rstrip("/"))
+    return BucketPlace(SCHEMES[parts.scheme](parts.netloc, prefix, shown, patience), shown.rstrip("/"))
 
 
 def _folder(path: str, host: str, shown: str) -> Path:
@@ -77,39 +84,43 @@ def _folder(path: str, host: str, shown: str) -> Path:
     return Path(path)
 
 
-def _s3(bucket: str, prefix: str, name: str) -> ObjectStore:
+def _s3(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
     from obstore.store import S3Store  # noqa: PLC0415 - of an extra
 
     from segment_tiles.pipeline.places.settings import s3_settings  # noqa: PLC0415 - brings GDAL
 
-    return S3Store(bucket, prefix=prefix or None, **s3_settings(name))
+    return S3Store(bucket, prefix=prefix or None, **s3_settings(name, patience))
 
 
-def _gcs(bucket: str, prefix: str, name: str) -> ObjectStore:
+def _gcs(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
     from obstore.store import GCSStore  # noqa: PLC0415 - of an extra
 
     from segment_tiles.pipeline.places.settings import gcs_settings  # noqa: PLC0415 - brings GDAL
 
-    return GCSStore(bucket, prefix=prefix or None, **gcs_settings())
+    return GCSStore(bucket, prefix=prefix or None, **gcs_settings(patience))
 
 
-def _azure(bucket: str, prefix: str, name: str) -> ObjectStore:
+def _azure(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
     from obstore.store import AzureStore  # noqa: PLC0415 - of an extra
 
     from segment_tiles.pipeline.places.settings import azure_settings  # noqa: PLC0415 - brings GDAL
 
-    return AzureStore(bucket, prefix=prefix or None, **azure_settings())
+    return AzureStore(bucket, prefix=prefix or None, **azure_settings(patience))
+
+
+def _memory(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
+    return _memory_store(bucket, prefix)
 
 
 @cache
-def _memory(bucket: str, prefix: str, name: str) -> ObjectStore:
+def _memory_store(bucket: str, prefix: str) -> ObjectStore:
     """One store for each address, as long as the process."""
     from obstore.store import MemoryStore  # noqa: PLC0415 - of an extra
 
     return MemoryStore()
 
 
-SCHEMES: Final[Mapping[str, Callable[[str, str, str], ObjectStore]]] = {
+SCHEMES: Final[Mapping[str, Callable[[str, str, str, float | None], ObjectStore]]] = {
     "s3": _s3, "gs": _gcs, "az": _azure, "memory": _memory,
 }  # fmt: skip
 """Makers of stores, by the scheme of a URL; ``file`` is a folder."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import obstore
 from obstore import exceptions
 
 from segment_tiles.pipeline.errors import PlaceError, one_line
 from segment_tiles.pipeline.names import without_secrets
-from segment_tiles.pipeline.places.protocol import Found, checked_key
+from segment_tiles.pipeline.places.protocol import Found, Traffic, checked_key
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+_PART: Final = 8 * 2**20
+"""Bytes of a part of a large object."""
+_AT_ONCE: Final = 1000
+"""Objects that S3 removes by one request."""
 
 
 class BucketPlace:
@@ -23,6 +29,12 @@ class BucketPlace:
     def __init__(self, store: ObjectStore, name: str) -> None:
         self._store = store
         self._name = name
+        self._traffic = Traffic()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked of it."""
+        return self._traffic
 
     @property
     def name(self) -> str:
@@ -32,11 +44,13 @@ class BucketPlace:
     def put(self, key: str, data: bytes) -> None:
         """Write an object, in place of one that is there."""
         with self._told(key):
+            self._traffic.add(sent=len(data))
             obstore.put(self._store, checked_key(key), data)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write an object if none has its key."""
         with self._told(key):
+            self._traffic.add(sent=len(data))
             try:
                 # in parts it would not be conditional
                 obstore.put(self._store, checked_key(key), data, mode="create", use_multipart=False)
@@ -47,6 +61,7 @@ class BucketPlace:
     def replace(self, key: str, data: bytes, version: str) -> bool:
         """Write an object if the one that is there has a version still."""
         with self._told(key):
+            self._traffic.add(sent=len(data))
             try:
                 obstore.put(self._store, checked_key(key), data, mode={"e_tag": version}, use_multipart=False)
             except (exceptions.PreconditionError, FileNotFoundError):
@@ -61,12 +76,15 @@ class BucketPlace:
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
+                self._traffic.add()
                 return None
+            self._traffic.add(received=answer.meta["size"])
             return Found(bytes(answer.bytes()), str(answer.meta["e_tag"]))
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return bytes of an object that is there and has them all."""
         with self._told(key):
+            self._traffic.add(received=length)
             data = bytes(obstore.get_range(self._store, checked_key(key), start=start, length=length))
         if len(data) < length:
             msg = f"{self.name}/{key}: ends before byte {start + length}"
@@ -75,18 +93,57 @@ class BucketPlace:
 
     def list(self, prefix: str = "") -> list[str]:
         """Return the keys below a folder of keys, sorted; of all without one."""
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Return the keys as `list` does, with the bytes of each object."""
+        found: dict[str, int] = {}
         with self._told(prefix):
-            pages = obstore.list(self._store, checked_key(prefix) if prefix else None)
-            return sorted(entry["path"] for page in pages for entry in page)
+            for page in obstore.list(
+                self._store, checked_key(prefix) if prefix else None, chunk_size=_AT_ONCE
+            ):
+                self._traffic.add()
+                found |= {entry["path"]: entry["size"] for entry in page}
+        return dict(sorted(found.items()))
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write an object from a file of any size, in place of one that is there; large ones in parts."""
+        with self._told(key):
+            size = path.stat().st_size
+            for part in range(max(1, -(-size // _PART))):
+                self._traffic.add(sent=min(_PART, size - part * _PART))
+            obstore.put(self._store, checked_key(key), path, chunk_size=_PART)
+
+    def read_file(self, key: str, path: Path) -> None:
+        """Write an object that is there into a file, whose folder is there."""
+        with self._told(key):
+            answer = obstore.get(self._store, checked_key(key))
+            self._traffic.add(received=answer.meta["size"])
+            with path.open("wb") as file:
+                for part in answer.stream(min_chunk_size=_PART):
+                    file.write(part)
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
         with self._told(key):
+            self._traffic.add()
             try:
                 obstore.delete(self._store, checked_key(key))
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, those that are there: a thousand by one request, where the store can."""
+        names = [checked_key(key) for key in keys]
+        for first in range(0, len(names), _AT_ONCE):
+            with self._told(names[first]):
+                self._traffic.add()
+                try:
+                    obstore.delete(self._store, names[first : first + _AT_ONCE])
+                except FileNotFoundError as error:
+                    if "NoSuchBucket" in str(error):
+                        raise
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
-from segment_tiles.pipeline.durable import make_folder, partial_beside, sync_file, sync_folder, write_whole
+from segment_tiles.pipeline.durable import (
+    make_folder,
+    partial_beside,
+    sync_file,
+    sync_folder,
+    whole_file,
+    write_whole,
+)
 from segment_tiles.pipeline.errors import PlaceError
-from segment_tiles.pipeline.places.protocol import Found, checked_key
+from segment_tiles.pipeline.places.protocol import OWN_LOCK, Found, Traffic, checked_key, is_own
 
 
 class DiskPlace:
@@ -20,6 +28,12 @@ class DiskPlace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._traffic = Traffic()
+
+    @property
+    def traffic(self) -> Traffic:
+        """Steps of the file system that stand for requests."""
+        return self._traffic
 
     @property
     def name(self) -> str:
@@ -75,12 +89,29 @@ class DiskPlace:
 
     def list(self, prefix: str = "") -> list[str]:
         """Return the keys below a folder of keys, sorted; of all without one."""
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Return the keys as `list` does, with the bytes of each object."""
         top = self.folder / checked_key(prefix) if prefix else self.folder
         with self._told(prefix):
-            files = [path.relative_to(self.folder) for path in top.rglob("*") if path.is_file()]
-        return sorted(
-            file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts)
-        )
+            files = {
+                path.relative_to(self.folder): path.stat().st_size
+                for path in top.rglob("*")
+                if path.is_file()
+            }
+        keys = {file.as_posix(): size for file, size in files.items() if not any(map(is_own, file.parts))}
+        return dict(sorted(keys.items()))
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write an object from a file of any size, in place of one that is there."""
+        with self._writing(key) as target, whole_file(target) as partial:
+            shutil.copyfile(path, partial)
+
+    def read_file(self, key: str, path: Path) -> None:
+        """Write an object that is there into a file, whose folder is there."""
+        with self._told(key):
+            shutil.copyfile(self.folder / checked_key(key), path)
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
@@ -90,16 +121,22 @@ class DiskPlace:
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
 
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, those that are there."""
+        for key in keys:
+            self.delete(key)
+
     @contextmanager
     def _writing(self, key: str) -> Iterator[Path]:
         path = self.folder / checked_key(key)
         with self._told(key):
             make_folder(path.parent)
-            with FileLock(self.folder / ".segment-tiles.lock"):
+            with FileLock(self.folder / OWN_LOCK):
                 yield path
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:
+        self._traffic.add()
         try:
             yield
         except OSError as error:

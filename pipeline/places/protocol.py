@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
+from segment_tiles.pipeline.durable import PARTIAL
 from segment_tiles.pipeline.errors import PlaceError
 
+RESULT_SECONDS: Final = 180.0
+"""So long a store is waited for that results go into: nobody else has them."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
+OWN_LOCK: Final = ".segment-tiles.lock"
+"""File of a place on a disk that is no object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,23 @@ class Found:
     """Changes whenever the content does; `Place.replace` takes it."""
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What was asked of a place, by this process; what a library asks again by itself is not seen."""
+
+    requests: int = 0
+    sent: int = 0
+    """Bytes."""
+    received: int = 0
+    """Bytes."""
+
+    def add(self, sent: int = 0, received: int = 0) -> None:
+        """Count one request."""
+        self.requests += 1
+        self.sent += sent
+        self.received += received
+
+
 class Place(Protocol):
     """A folder or a bucket below a prefix. Keys are names by ``/``; an object is there whole or not at all.
 
@@ -28,6 +52,10 @@ class Place(Protocol):
     @property
     def name(self) -> str:
         """Address, as it may be shown."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked of it."""
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, in place of one that is there."""
@@ -47,8 +75,20 @@ class Place(Protocol):
     def list(self, prefix: str = "") -> list[str]:
         """Return the keys below a folder of keys, sorted; of all without one."""
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Return the keys as `list` does, with the bytes of each object."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write an object from a file of any size, in place of one that is there."""
+
+    def read_file(self, key: str, path: Path) -> None:
+        """Write an object that is there into a file, whose folder is there."""
+
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, those that are there."""
 
 
 def checked_key(key: str) -> str:
@@ -57,9 +97,17 @@ def checked_key(key: str) -> str:
     Raises
     ------
     PlaceError
-        If it has empty parts, ``.`` or ``..``, or a part that begins with a dot: those are a place's own.
+        If it has empty parts, ``.`` or ``..``, or a part that looks like what a place on a disk keeps for itself.
     """
-    if any(part in _NO_PARTS or part.startswith(".") for part in key.split("/")):
-        msg = f"key {key!r}: names by '/' are needed, of which none is empty or begins with a dot"
+    if any(part in _NO_PARTS or is_own(part) for part in key.split("/")):
+        msg = (
+            f"key {key!r}: names by '/' are needed, of which none is empty, '.', '..', {OWN_LOCK!r}, "
+            f"or begins with a dot and ends with {PARTIAL!r}"
+        )
         raise PlaceError(msg)
     return key
+
+
+def is_own(part: str) -> bool:
+    """Return whether a name is one that a place on a disk keeps for itself: its lock, or what is not whole."""
+    return part == OWN_LOCK or (part.startswith(".") and part.endswith(PARTIAL))

@@ -10,16 +10,27 @@ from typing import Any, Final
 from segment_tiles.pipeline.errors import MissingExtraError, PlaceError
 from segment_tiles.pipeline.sources.patience import PATIENCE_SECONDS, RETRY_SECONDS, SILENCE_SECONDS
 
-RETRIES: Final[dict[str, Any]] = {
-    "max_retries": 10,
-    "retry_timeout": timedelta(seconds=PATIENCE_SECONDS),
-    "backoff": {
-        "init_backoff": timedelta(seconds=RETRY_SECONDS),
-        "max_backoff": timedelta(seconds=8),
-        "base": 2,
-    },
-}
-"""Of a request, as a source is waited for."""
+
+def retries(patience: float | None = None) -> dict[str, Any]:
+    """Return how often and how long a request is tried again.
+
+    Parameters
+    ----------
+    patience
+        Seconds after the first failure; None: as a source is waited for.
+    """
+    patience, longest = PATIENCE_SECONDS if patience is None else patience, 8
+    return {
+        "max_retries": 10 + int(patience / longest),
+        "retry_timeout": timedelta(seconds=patience),
+        "backoff": {
+            "init_backoff": timedelta(seconds=RETRY_SECONDS),
+            "max_backoff": timedelta(seconds=longest),
+            "base": 2,
+        },
+    }
+
+
 _ASKED_AGAIN: Final = timedelta(minutes=10)
 """Credentials that end are renewed by botocore, if it is asked."""
 _YES: Final = frozenset({"YES", "TRUE", "ON", "1"})
@@ -30,10 +41,17 @@ def client_options() -> dict[str, Any]:
     return {"connect_timeout": timedelta(seconds=SILENCE_SECONDS), "timeout": timedelta(seconds=60)}
 
 
-def s3_settings(name: str) -> dict[str, Any]:
+def s3_settings(name: str, patience: float | None) -> dict[str, Any]:
     """Return what obstore's S3Store takes beside the bucket: credentials, region, endpoint, who pays.
 
     Credentials are those that botocore finds: of the environment, a profile, or the role of the machine.
+
+    Parameters
+    ----------
+    name
+        URL, as it may be shown.
+    patience
+        As of `retries`.
 
     Raises
     ------
@@ -67,21 +85,21 @@ def s3_settings(name: str) -> dict[str, Any]:
         settings["skip_signature"] = True
     else:
         settings["credential_provider"] = _credentials(found, name)
-    return {**settings, "client_options": client, "retry_config": dict(RETRIES)}
+    return {**settings, "client_options": client, "retry_config": retries(patience)}
 
 
-def gcs_settings() -> dict[str, Any]:
+def gcs_settings(patience: float | None) -> dict[str, Any]:
     """Return what obstore's GCSStore takes beside the bucket; it finds credentials itself."""
     unsigned = {"skip_signature": True} if _is_set("GS_NO_SIGN_REQUEST") else {}
-    return {**unsigned, "client_options": client_options(), "retry_config": dict(RETRIES)}
+    return {**unsigned, "client_options": client_options(), "retry_config": retries(patience)}
 
 
-def azure_settings() -> dict[str, Any]:
+def azure_settings(patience: float | None) -> dict[str, Any]:
     """Return what obstore's AzureStore takes beside the container; GDAL's name of the account is taken too."""
     settings: dict[str, Any] = {"skip_signature": True} if _is_set("AZURE_NO_SIGN_REQUEST") else {}
     if account := os.environ.get("AZURE_STORAGE_ACCOUNT"):
         settings["account_name"] = account
-    return {**settings, "client_options": client_options(), "retry_config": dict(RETRIES)}
+    return {**settings, "client_options": client_options(), "retry_config": retries(patience)}
 
 
 def missing_extra(name: str) -> MissingExtraError:

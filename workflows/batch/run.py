@@ -26,13 +26,14 @@ from segment_tiles.workflows.batch.stream.job_stream import JobStream
 from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
 from segment_tiles.workflows.batch.stream.whole_scenes import finish_on_worker, segment_on_worker
 from segment_tiles.workflows.batch.table import write_table
+from segment_tiles.workflows.buckets.segment import segment
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Executor
 from segment_tiles.workflows.executors.interruption import interruption
 from segment_tiles.workflows.logs.context import logged_as
 from segment_tiles.workflows.regions.loaded_model import segmenters_kept
 from segment_tiles.workflows.run.in_flight import ALONE, Alone, InFlight
-from segment_tiles.workflows.run.segment import Listener, RunResult, segment
+from segment_tiles.workflows.run.listener import Listener, RunResult
 
 log = logging.getLogger(__name__)
 

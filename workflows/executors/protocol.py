@@ -44,8 +44,10 @@ class RunPaths:
     """Name of a bundled model, or absolute folder of a package."""
     checksum: str
     """Of its manifest and weights: `ModelManifest.map_checksum`."""
-    own_folder: Path
-    """Where the run keeps its books, in the output directory."""
+    own_folder: Path | None
+    """Where the run keeps its books, in the output directory; None: no worker needs it."""
+    place: str | None = None
+    """URL that workers write finished rows to instead."""
 
 
 class Executor(Protocol):

@@ -106,7 +106,7 @@ def segment(
     >>> [entry["name"] for entry in result.report["classes"]]
     ['other', 'tree canopy']
     """
-    from segment_tiles.workflows.run.segment import segment as run  # noqa: PLC0415 - brings torch
+    from segment_tiles.workflows.buckets.segment import segment as run  # noqa: PLC0415 - brings torch
 
     config = run_config_from(source=name_of(source), **options)
     made = run(config, RunListener(progress))

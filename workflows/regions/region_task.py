@@ -10,6 +10,8 @@ from typing import Any, Final
 from segment_tiles.pipeline.grid.decision import Decision
 from segment_tiles.pipeline.grid.reclass import Reclass
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress
+from segment_tiles.pipeline.places.protocol import Traffic
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.workflows.regions.loaded_model import ModelRequest
 from segment_tiles.workflows.scenes.computed_area import AreaChecksums
@@ -60,6 +62,10 @@ class RegionTask:
     """What becomes of the classes before they are written; None: they stay."""
     is_composed: bool = False
     """Whether the scores are those of one of several Cuts, which will be composed into the result."""
+    rows: RowsAddress | None = None
+    """Where finished rows are sent, if the results of the run are not on a disk that all see."""
+    metadata: tuple[tuple[str, bytes], ...] | None = None
+    """Of the store, by path in it, for a worker that writes on a disk of its own; None: it sees the store."""
 
     @property
     def tiles(self) -> int:
@@ -84,3 +90,5 @@ class RegionReport:
     """Batch norms that were folded into convolutions."""
     peak_bytes: int = 0
     """Highest resident set size of the process that did it."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What was asked of the place that rows are sent to."""

@@ -29,6 +29,7 @@ from segment_tiles.pipeline.sources.thumbnail import Thumbnail, watched
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.process_memory import peak_resident_bytes
 from segment_tiles.workflows.regions.loaded_model import load_scorer
+from segment_tiles.workflows.regions.own_disk import on_disk
 from segment_tiles.workflows.regions.region_task import IsStopped, Progress, RegionReport, RegionTask
 from segment_tiles.workflows.scenes.computed_area import computed_area
 from segment_tiles.workflows.scenes.cut import NOT_FINITE_MARK, Cut, OpenPlanes
@@ -67,23 +68,26 @@ def do_region(
     report = RegionReport()
     scorer = load_scorer(task.model)
     report.folded_batch_norms = scorer.folded_batch_norms
-    parts = unfinished(task.region, range(*task.planes), task.cut.roi.shape, Ledger(task.ledger))
-    log.info(
-        "Region of rows %d to %d, columns %d to %d, planes %d to %d: %s to do",
-        task.region.row, task.region.row_stop, task.region.column, task.region.column_stop, *task.planes,
-        counted(len(parts), "part"),
-    )  # fmt: skip
-    with (
-        closing(task.cut.opener.open()) as planes,
-        opened_mask(task.cut) as mask,
-        torch_threads(task.model.backend, scorer.batches_of_streams if shares else scorer.batches_at_once),
-    ):
-        work = RegionWork(task, planes, mask, scorer, report, progress, is_stopped)
-        try:
-            for part in parts:
-                work.do(part)
-        except _StoppedError:
-            pass  # as asked: the report says what was done until then
+    with on_disk(task, report) as (here, ledger):
+        parts = unfinished(here.region, range(*here.planes), here.cut.roi.shape, ledger)
+        log.info(
+            "Region of rows %d to %d, columns %d to %d, planes %d to %d: %s to do",
+            here.region.row, here.region.row_stop, here.region.column, here.region.column_stop, *here.planes,
+            counted(len(parts), "part"),
+        )  # fmt: skip
+        with (
+            closing(here.cut.opener.open()) as planes,
+            opened_mask(here.cut) as mask,
+            torch_threads(
+                here.model.backend, scorer.batches_of_streams if shares else scorer.batches_at_once
+            ),
+        ):
+            work = RegionWork(here, ledger, planes, mask, scorer, report, progress, is_stopped)
+            try:
+                for part in parts:
+                    work.do(part)
+            except _StoppedError:
+                pass  # as asked: the report says what was done until then
     report.seconds["total"] = perf_counter() - started
     report.peak_bytes = peak_resident_bytes()
     return report
@@ -107,6 +111,8 @@ class RegionWork:
     ----------
     task
         Of the Region.
+    ledger
+        Told of finished rows.
     planes
         Of its Cut, open; they stay open after a read that failed.
     mask
@@ -124,6 +130,7 @@ class RegionWork:
     def __init__(
         self,
         task: RegionTask,
+        ledger: Ledger,
         planes: OpenPlanes,
         mask: Source | None,
         scorer: Segmenter | Ensemble,
@@ -131,7 +138,13 @@ class RegionWork:
         progress: Progress | None,
         is_stopped: IsStopped,
     ) -> None:
-        self._task, self._planes, self._scorer, self._report = task, planes, scorer, report
+        self._task, self._ledger, self._planes, self._scorer, self._report = (
+            task,
+            ledger,
+            planes,
+            scorer,
+            report,
+        )
         self._progress, self._is_stopped = progress, is_stopped
         self._roi = task.cut.roi
         self._shard_rows, _ = shard_shape(self._roi.width)
@@ -224,7 +237,7 @@ class RegionWork:
             open_store(self._task.store, "r+"),
             part.window,
             self._roi.row,
-            Ledger(self._task.ledger),
+            self._ledger,
             written.nodata,
             written.count,
             part.planes,

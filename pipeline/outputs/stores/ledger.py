@@ -122,6 +122,10 @@ class Ledger:
                 shards[entry.shard_row, column] = counts
         return shards
 
+    def shards(self) -> set[tuple[int, int]]:
+        """Return the finished shards by (shard row, shard column)."""
+        return set(self.finished())
+
     def not_finite(self) -> int:
         """Return the pixels that are nodata because their scores are NaN."""
         shards: dict[tuple[int, int], int] = {}

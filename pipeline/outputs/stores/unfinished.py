@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from typing import Any
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
@@ -37,7 +36,7 @@ def unfinished(region: Window, planes: range, shape: tuple[int, int], ledger: Le
     ledger
         Counts the rows of shards of a plane after those of the planes before it.
     """
-    done = ledger.finished()
+    done = ledger.shards()
     parts: list[Part] = []
     for plane in planes:
         for window in _unfinished_of_plane(region, plane, shape, done):
@@ -62,7 +61,7 @@ def unfinished_planes(planes: range, shape: tuple[int, int], ledger: Ledger) -> 
 
 
 def _unfinished_of_plane(
-    region: Window, plane: int, shape: tuple[int, int], done: Mapping[tuple[int, int], Any]
+    region: Window, plane: int, shape: tuple[int, int], done: Set[tuple[int, int]]
 ) -> Iterator[Window]:
     shard_rows, shard_columns = shard_shape(shape[1])
     before = plane * -(-shape[0] // shard_rows)

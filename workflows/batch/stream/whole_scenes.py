@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from segment_tiles.pipeline.errors import RunFailedError, SegmentTilesError, UsageError, one_line
+from segment_tiles.workflows.buckets.segment import segment
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Capacity, Executor, InProcess
 from segment_tiles.workflows.executors.interruption import Interruption
@@ -17,7 +18,6 @@ from segment_tiles.workflows.regions.loaded_model import segmenters_kept
 from segment_tiles.workflows.regions.region_task import SMALL_TILES, Progress, RegionReport, RegionTask
 from segment_tiles.workflows.run.in_flight import Alone
 from segment_tiles.workflows.run.listener import Listener, RunResult
-from segment_tiles.workflows.run.segment import segment
 
 log = logging.getLogger(__name__)
 

@@ -113,13 +113,15 @@ class DaskExecutor:
         UsageError
             Naming the first that does not, and what.
         """
-        marker = paths.own_folder / f"seen-by-workers-{uuid4().hex}"
-        marker.touch()
+        marker = f"seen-by-workers-{uuid4().hex}"
+        if paths.own_folder is not None:
+            (paths.own_folder / marker).touch()
         try:
             with self._scheduler_is_there():
-                answers = self._asked(lambda: self._connected().run(unseen, paths, marker.name))
+                answers = self._asked(lambda: self._connected().run(unseen, paths, marker))
         finally:
-            marker.unlink()
+            if paths.own_folder is not None:
+                (paths.own_folder / marker).unlink()
         problems = {worker: text for worker, text in answers.items() if text is not None}
         for worker, text in problems.items():
             msg = (

@@ -8,21 +8,24 @@ import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import torch
 from distributed import Worker, WorkerPlugin, get_worker
 
-from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
+from segment_tiles.pipeline.errors import OutputError, SegmentTilesError, UsageError, one_line
 from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries
 from segment_tiles.pipeline.models.devices import device_label, resolve_device
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
+from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.workflows.executors.protocol import RunPaths, WholeWork
 from segment_tiles.workflows.logs.context import keep_names_in_records, logged_as
 from segment_tiles.workflows.logs.formats import PACKAGE
+from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 from segment_tiles.workflows.regions.region_work import do_region
 
@@ -134,15 +137,11 @@ def unseen(paths: RunPaths, marker: str) -> str | None:
     marker
         Name of a file that the client has put into the folder of the run.
     """
-    if not (paths.own_folder / marker).is_file():
-        return f"the output directory {paths.own_folder.parent} is not the same folder there"
     try:
-        probe = paths.own_folder / f"{marker}-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        return f"the output directory {paths.own_folder.parent} cannot be written there ({one_line(error)})"
-    try:
+        if paths.own_folder is not None:
+            _look_into(paths.own_folder, marker)
+        if paths.place is not None:
+            _write_to(paths.place, marker)
         paths.opener.look()
         found = load_manifest(find_model(paths.model)).of_checksum(paths.checksum)
     except SegmentTilesError as error:
@@ -150,6 +149,39 @@ def unseen(paths: RunPaths, marker: str) -> str | None:
     if found is None:
         return f"model {paths.model} has other weights or another model.json there"
     return None
+
+
+def _look_into(own_folder: Path, marker: str) -> None:
+    """Refuse a folder that is not the one of the client, or that cannot be written.
+
+    Raises
+    ------
+    OutputError
+        Naming it.
+    """
+    if not (own_folder / marker).is_file():
+        msg = f"the output directory {own_folder.parent} is not the same folder there"
+        raise OutputError(msg)
+    try:
+        probe = own_folder / f"{marker}-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        msg = f"the output directory {own_folder.parent} cannot be written there ({one_line(error)})"
+        raise OutputError(msg) from error
+
+
+def _write_to(address: str, marker: str) -> None:
+    """Write an object and remove it: only so is known whether this worker may.
+
+    Raises
+    ------
+    PlaceError
+        If it may not, or the place does not answer.
+    """
+    place, key = place_at(address), f"{OWN_FOLDER}/{marker}-{os.getpid()}"
+    place.put(key, b"")
+    place.delete(key)
 
 
 class RegionWorker(WorkerPlugin):  # type: ignore[misc]

@@ -1,0 +1,78 @@
+"""Which ``--out`` names a bucket, and how what is said of its scratch folder is said of its URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from segment_tiles.pipeline.errors import PlanError, SegmentTilesError, UsageError
+from segment_tiles.pipeline.places.address import SCHEMES
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
+"""First part of a path that was a URL; a drive of Windows has one letter."""
+
+
+def address_of(path: Path | str) -> str | None:
+    """Return the URL that a path was given as, or None if it is a path.
+
+    >>> address_of(Path("s3://bucket/scene")), address_of(Path("results/scene"))
+    ('s3://bucket/scene', None)
+
+    Raises
+    ------
+    UsageError
+        If its scheme is not known.
+    """
+    parts = Path(path).parts
+    if not parts or _SCHEME.fullmatch(parts[0]) is None:
+        return None
+    # a path has lost one of the two slashes
+    address, scheme = f"{parts[0]}//{'/'.join(parts[1:])}", parts[0][:-1]
+    if scheme not in SCHEMES and scheme != "file":
+        known = ", ".join(f"{name}://" for name in ("file", *SCHEMES))
+        msg = f"--out {address}: results cannot be written to {scheme}://; give a folder, or one of {known}"
+        raise UsageError(msg)
+    return address
+
+
+def shown_out(path: Path) -> str:
+    """Return a path, or the URL that it was given as."""
+    return address_of(path) or str(path)
+
+
+def on_this_disk(path: Path) -> Path:
+    """Return the folder of a ``file://`` URL, and any other path as it is.
+
+    >>> on_this_disk(Path("file:///maps/a%20b")).as_posix()
+    '/maps/a b'
+    """
+    address = address_of(path)
+    if address is None or not address.startswith("file:"):
+        return path
+    # the empty host has gone with the slashes
+    return Path("/", unquote(urlsplit(address).netloc + urlsplit(address).path))
+
+
+@contextmanager
+def said_of(address: str, folder: Path) -> Iterator[None]:
+    """Say what goes wrong in the scratch folder of a result of its URL, which is what the user knows.
+
+    Raises
+    ------
+    SegmentTilesError
+        Of the same class, in other words.
+    """
+    try:
+        yield
+    except SegmentTilesError as error:
+        where = (
+            f"{address} (made in {folder.parent}; TMPDIR moves it)"
+            if isinstance(error, PlanError)
+            else address
+        )
+        error.args = tuple(a.replace(str(folder), where) if isinstance(a, str) else a for a in error.args)
+        raise
