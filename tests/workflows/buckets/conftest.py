@@ -1,0 +1,73 @@
+"""Runs into buckets: a raster of several rows of shards, its run into a folder, and what a bucket holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+from s3_server import bucket, s3, s3_server
+
+from segment_tiles.pipeline.places.address import place_at
+from segment_tiles.workflows.buckets.segment import segment
+from segment_tiles.workflows.config import RunConfig
+
+__all__ = ["bucket", "s3", "s3_server"]
+SETTINGS: Mapping[str, Any] = {
+    "precision": "fp32", "device": "cpu", "backend": "torch", "batch": 4, "formats": ("cog", "geojson"),
+}  # fmt: skip
+OF_TIMES = {"report.json", "item.json"}
+"""Have times, names of files and versions in them."""
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raster of four rows of shards."""
+    path = tmp_path_factory.mktemp("bucket-scene") / "scene.tif"
+    values = np.random.default_rng(0).integers(0, 255, (3, 30, 9), dtype=np.uint8).repeat(60, 1).repeat(20, 2)
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": 1800, "width": 180, "crs": "EPSG:32631"}
+    with rasterio.open(path, "w", transform=from_origin(4e5, 5.6e6, 1, 1), tiled=True, **profile) as file:
+        file.write(values)
+    return path
+
+
+@pytest.fixture(scope="session")
+def in_folder(scene: Path, small_model: Path, quiet: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result of the run into a folder."""
+    out = tmp_path_factory.mktemp("bucket-reference") / "out"
+    assert not segment(RunConfig(str(scene), str(small_model), out, **SETTINGS), quiet).failures
+    return out
+
+
+@pytest.fixture
+def run_into(scene: Path, small_model: Path, quiet: Any) -> Callable[..., Any]:
+    """Runs the scene into an address."""
+
+    def run(address: str, listener: Any = quiet, executor: Any = None, **changes: Any) -> Any:
+        config = RunConfig(**{"source": str(scene), "model": str(small_model), "out": Path(address)} | SETTINGS | changes)
+        return segment(config, listener, executor)
+
+    return run
+
+
+@pytest.fixture
+def same_as_in_folder(in_folder: Path) -> Callable[[str], None]:
+    """Asserts that an address holds the result of the run into a folder, whole, and nothing of what it was made of."""
+
+    def check(address: str) -> None:
+        place = place_at(address)
+        keys = set(place.list())
+        files = {path.relative_to(in_folder).as_posix() for path in in_folder.rglob("*") if path.is_file()}
+        results = {name for name in files if not name.startswith(".segment-tiles/")}
+        assert {key for key in keys if not key.startswith(".segment-tiles/")} == results
+        for name in sorted(results - OF_TIMES):
+            found = place.read(name)
+            assert found is not None and found.data == (in_folder / name).read_bytes(), name
+        assert ".segment-tiles/complete.json" in keys
+        assert not [key for key in keys if "/rows/" in key]
+
+    return check
