@@ -17,6 +17,7 @@ import typer
 
 from segment_tiles.cli.commands import (
     batch,
+    clean,
     demo,
     doctor,
     evaluate,
@@ -66,6 +67,7 @@ for command in (
     learning_rate,
     evaluate,
     info,
+    clean,
     doctor,
 ):
     app.command(command.__name__.rpartition(".")[2].replace("_", "-"))(command.command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,11 +25,17 @@ def command(
 ) -> None:
     """Make further formats from a finished run, without computing anything again."""
     wanted = values_of(EXPORT_OPTIONS, options)
-    from segment_tiles.workflows.run.export import export_run
+    from segment_tiles.workflows.buckets.address import shown_out
+    from segment_tiles.workflows.buckets.copies import export
 
-    written = export_run(run_directory, **wanted)
+    written = export(run_directory, tell=_tell, **wanted)
+    shown = shown_out(run_directory)
     if json:
-        print_json({"out": str(run_directory), "written": written})
+        print_json({"out": shown, "written": written})
         return
     for name in written:
-        print(run_directory / name)
+        print(f"{shown}/{name}")
+
+
+def _tell(text: str) -> None:
+    print(f"segment-tiles: {text}", file=sys.stderr)

@@ -21,8 +21,8 @@ def command(options: Given, json: Json = False) -> None:
     if is_there(config.source) and Path(config.source).is_dir() and plan_folder(config, json=json):
         return
     with importing():
+        from segment_tiles.workflows.buckets.request import plan_run
         from segment_tiles.workflows.run.describe import describe_plan
-        from segment_tiles.workflows.run.request import plan_run
 
     document = describe_plan(plan_run(config, with_output="out" in options))
     if json:

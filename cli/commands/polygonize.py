@@ -8,6 +8,7 @@ from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
+from segment_tiles.workflows.buckets.address import shown_out
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.polygons import PolygonizeConfig, polygonize_config_from
 
@@ -21,7 +22,7 @@ def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Turn a class raster of any size into polygons without seams."""
     config = polygonize_config_from(**options)
     from segment_tiles.cli.terminal.vector_progress import VectorProgress
-    from segment_tiles.workflows.polygons.request import polygonize_as_asked
+    from segment_tiles.workflows.buckets.polygonize import polygonize_as_asked
 
     with VectorProgress(quiet=quiet or json) as progress:
         report = polygonize_as_asked(config, progress.show)
@@ -35,7 +36,7 @@ def report_document(report: PolygonizeReport) -> dict[str, object]:
     """Return the report as JSON values."""
     from dataclasses import asdict
 
-    return {**asdict(report), "files": [str(path) for path in report.files]}
+    return {**asdict(report), "files": [shown_out(path) for path in report.files]}
 
 
 def print_summary(report: PolygonizeReport) -> None:
@@ -53,4 +54,4 @@ def print_summary(report: PolygonizeReport) -> None:
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     for path in report.files:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        console.print(f"  {shown_out(path)}", highlight=False, soft_wrap=True)

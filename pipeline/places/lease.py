@@ -162,16 +162,21 @@ class Lease:
     def _write(self, record: LeaseRecord) -> None:
         """Replace the object by a record of this holder; notes if another one has it."""
         record = replace(record, token=uuid4().hex)
-        self._place.replace(self._key, _bytes(record), self._version)
-        # read back whatever the answer: one that was lost says nothing
-        found = self._place.read(self._key)
-        now = None if found is None else _record(found, self._place)
-        if now is not None and now.token == record.token and found is not None:
-            self._record, self._version = record, found.version
-        elif now is None:
-            self._lost = "its lease was removed"
-        elif now.token != self._record.token:
-            self._lost = f"{now.who} took over"
+        while self._lost is None:
+            self._place.replace(self._key, _bytes(record), self._version)
+            # read back whatever the answer: one that was lost says nothing
+            found = self._place.read(self._key)
+            if found is None:
+                self._lost = "its lease was removed"
+                return
+            now = _record(found, self._place)
+            if now.number != self._record.number:
+                self._lost = f"{now.who} took over"
+                return
+            # of this holder, if perhaps of a writing before, whose answer did not come
+            self._record, self._version = now, found.version
+            if now.token == record.token:
+                return
 
 
 def acquire(place: Place, key: str, tell: Callable[[str], None]) -> Lease:

@@ -143,7 +143,7 @@ def plan(source: Source | Sequence[Source], **options: Unpack[PlanKeywords]) -> 
     9
     """
     from segment_tiles.workflows.run.describe import describe_plan  # noqa: PLC0415 - brings torch
-    from segment_tiles.workflows.run.request import plan_run  # noqa: PLC0415
+    from segment_tiles.workflows.buckets.request import plan_run  # noqa: PLC0415
 
     config = plan_config_from(source=name_of(source), **options)
     return PlannedRun(describe_plan(plan_run(config, with_output=options.get("out") is not None)))

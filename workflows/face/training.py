@@ -118,6 +118,6 @@ def evaluate(class_map: str | Path, truth: str | Path, **options: Unpack[Evaluat
     >>> st.evaluate("result", "result/classes.tif")["mean_iou"]
     1.0
     """
-    from segment_tiles.workflows.training.evaluate import evaluate_as_asked  # noqa: PLC0415 - slow to import
+    from segment_tiles.workflows.buckets.evaluate import evaluate_as_asked  # noqa: PLC0415 - slow to import
 
     return evaluate_as_asked(evaluate_config_from(class_map=class_map, truth=truth, **options))

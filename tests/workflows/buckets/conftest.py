@@ -29,7 +29,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raster of four rows of shards."""
     path = tmp_path_factory.mktemp("bucket-scene") / "scene.tif"
     values = np.random.default_rng(0).integers(0, 255, (3, 30, 9), dtype=np.uint8).repeat(60, 1).repeat(20, 2)
-    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "height": 1800, "width": 180, "crs": "EPSG:32631"}
+    profile = {
+        "driver": "GTiff",
+        "count": 3,
+        "dtype": "uint8",
+        "height": 1800,
+        "width": 180,
+        "crs": "EPSG:32631",
+    }
     with rasterio.open(path, "w", transform=from_origin(4e5, 5.6e6, 1, 1), tiled=True, **profile) as file:
         file.write(values)
     return path
@@ -48,7 +55,9 @@ def run_into(scene: Path, small_model: Path, quiet: Any) -> Callable[..., Any]:
     """Runs the scene into an address."""
 
     def run(address: str, listener: Any = quiet, executor: Any = None, **changes: Any) -> Any:
-        config = RunConfig(**{"source": str(scene), "model": str(small_model), "out": Path(address)} | SETTINGS | changes)
+        config = RunConfig(
+            **{"source": str(scene), "model": str(small_model), "out": Path(address)} | SETTINGS | changes
+        )
         return segment(config, listener, executor)
 
     return run
@@ -66,7 +75,8 @@ def same_as_in_folder(in_folder: Path) -> Callable[[str], None]:
         assert {key for key in keys if not key.startswith(".segment-tiles/")} == results
         for name in sorted(results - OF_TIMES):
             found = place.read(name)
-            assert found is not None and found.data == (in_folder / name).read_bytes(), name
+            assert found is not None
+            assert found.data == (in_folder / name).read_bytes(), name
         assert ".segment-tiles/complete.json" in keys
         assert not [key for key in keys if "/rows/" in key]
 

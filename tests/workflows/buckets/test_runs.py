@@ -82,7 +82,9 @@ def test_other_settings_are_refused_by_the_url_and_restart_begins_anew(
     same_as_in_folder(address)
 
 
-def test_a_reader_in_the_middle_sees_no_whole_result(run_into: Callable[..., Any], bucket: Callable[[], str]) -> None:
+def test_a_reader_in_the_middle_sees_no_whole_result(
+    run_into: Callable[..., Any], bucket: Callable[[], str]
+) -> None:
     address = f"{bucket()}/maps"
     seen: list[set[str]] = []
 
@@ -127,7 +129,10 @@ def test_a_refused_run_leaves_no_trace(run_into: Callable[..., Any], bucket: Cal
 
 
 def test_damaged_rows_are_computed_again(
-    run_into: Callable[..., Any], same_as_in_folder: Callable[[str], None], bucket: Callable[[], str], quiet: Any
+    run_into: Callable[..., Any],
+    same_as_in_folder: Callable[[str], None],
+    bucket: Callable[[], str],
+    quiet: Any,
 ) -> None:
     address = f"{bucket()}/maps"
 

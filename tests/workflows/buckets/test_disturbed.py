@@ -1,0 +1,188 @@
+"""Commands that write into a bucket, killed, stopped and cut off: nothing is lost, and nothing of a lost one is kept."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import pytest
+
+from segment_tiles.pipeline.places.address import place_at
+
+COMMAND = """
+import sys, time
+from segment_tiles.pipeline.places import lease
+lease.TERM_SECONDS, lease.BEAT_SECONDS, lease.LOOK_SECONDS = 2.0, 0.4, 0.2
+from segment_tiles.pipeline.outputs.stores import sent_rows
+send = sent_rows.SentLedger.mark
+def slowly(self, *arguments):
+    send(self, *arguments)
+    time.sleep(float(sys.argv[1]))
+sent_rows.SentLedger.mark = slowly
+from segment_tiles.cli.main import run_command_line
+sys.exit(run_command_line(sys.argv[2:]))
+"""
+"""Leases that expire soon, and rows with a pause after each, so that something can happen between two."""
+
+
+@pytest.fixture
+def start(scene: Path, small_model: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the run as a process of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(address: str, pause: float = 0.0, *more: str) -> subprocess.Popen[str]:
+        options = ["--precision", "fp32", "--device", "cpu", "--backend", "torch", "--batch", "4"]
+        run = ["run", str(scene), "--model", str(small_model), "--out", address, "--format", "cog,geojson"]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", COMMAND, str(pause), *run, *options, *more],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_rows(address: str, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len([key for key in place_at(address).list() if "/rows/" in key]) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_command_is_continued_from_the_bucket_alone(
+    start: Callable[..., subprocess.Popen[str]],
+    run_into: Callable[..., Any],
+    same_as_in_folder: Callable[[str], None],
+    bucket: Callable[[], str],
+) -> None:
+    address = f"{bucket()}/maps"
+    process = start(address, 1.0)
+    wait_for_rows(address, 2, process)
+    process.kill()
+    process.wait()
+    result = run_into(address)
+    assert 0 < result.report["tiles"]["computed"] < result.report["tiles"]["planned"]
+    same_as_in_folder(address)
+
+
+def test_nothing_of_a_holder_that_was_stopped_is_in_the_result_of_the_next(
+    start: Callable[..., subprocess.Popen[str]],
+    same_as_in_folder: Callable[[str], None],
+    bucket: Callable[[], str],
+    tmp_path: Path,
+) -> None:
+    address = f"{bucket()}/maps"
+    first = start(address, 1.0, "--overlap", "0.5", "--format", "parquet,cog")
+    wait_for_rows(address, 1, first)
+    first.send_signal(signal.SIGSTOP)
+    second = start(address, 0.0, "--restart")
+    _, said = second.communicate(timeout=180)
+    assert second.returncode == 0, said
+    assert "looking whether that process is still there" in said
+    same_as_in_folder(address)
+    first.send_signal(signal.SIGCONT)
+    _, said = first.communicate(timeout=180)
+    assert first.returncode == 2
+    assert "took over meanwhile; nothing more is written by this one" in said
+    assert "Traceback" not in said
+    assert not [key for key in place_at(address).list() if "parquet" in key]
+
+
+class Unreliable(BaseHTTPRequestHandler):
+    """Passes requests on to a server, and answers some with an error, or with nothing."""
+
+    protocol_version = "HTTP/1.1"
+    target: ClassVar[str]
+    chance: ClassVar[random.Random]
+    share: ClassVar[float] = 0.2
+    failed: ClassVar[int] = 0
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        kind = self.chance.random()
+        happens_after = self.chance.random() < 0.5
+        if kind < self.share and not happens_after:
+            self._fail(kind)
+            return
+        connection = HTTPConnection(urlsplit(self.target).netloc, timeout=30)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+        connection.request(self.command, self.path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        if kind < self.share:
+            self._fail(kind)
+            return
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"connection", "transfer-encoding", "content-length", "date", "server"}:
+                self.send_header(name, value)
+        size = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+        self.send_header("Content-Length", size or "0")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on
+
+    def _fail(self, kind: float) -> None:
+        """Answer 500, 503 SlowDown, or cut the connection."""
+        type(self).failed += 1
+        self.close_connection = True
+        if kind < self.share / 3:
+            self.connection.close()
+            return
+        status, code = (500, "InternalError") if kind < self.share * 2 / 3 else (503, "SlowDown")
+        content = f"<Error><Code>{code}</Code></Error>".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_arguments: object) -> None: ...
+
+
+@contextmanager
+def unreliable(target: str, seed: int) -> Iterator[type[Unreliable]]:
+    handler = type("Handler", (Unreliable,), {"target": target, "chance": random.Random(seed), "failed": 0})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        handler.url = f"http://127.0.0.1:{server.server_port}"
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield handler
+        server.shutdown()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_errors_and_resets_at_random_are_survived(
+    seed: int,
+    s3: str,
+    run_into: Callable[..., Any],
+    same_as_in_folder: Callable[[str], None],
+    bucket: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = f"{bucket()}/maps"
+    with unreliable(s3, seed) as between:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        assert not run_into(address).failures
+        assert between.failed > 5
+        monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    same_as_in_folder(address)

@@ -1,0 +1,117 @@
+"""Results at URLs for commands that read and write files: copies of this machine, made before and published after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segment_tiles.pipeline.errors import OutputError
+from segment_tiles.pipeline.places.address import SCHEMES, place_at
+from segment_tiles.pipeline.places.protocol import RESULT_SECONDS
+from segment_tiles.workflows.buckets.address import address_of, on_this_disk, said_of
+from segment_tiles.workflows.buckets.result import opened
+from segment_tiles.workflows.buckets.scratch import scratch_folder
+from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
+from segment_tiles.workflows.run.export import export_run
+
+_STORE = "classes.zarr"
+
+
+def _tell_nobody(_text: str) -> None:
+    """Nothing is waited for by who only looks."""
+
+
+@contextmanager
+def read_here(path: Path | str) -> Iterator[Path]:
+    """Give the class map of a result at a URL as the folder of a run on this disk; a path is given as it is.
+
+    Parameters
+    ----------
+    path
+        The URL of a result or of its ``classes.zarr``; or a path, or a URL of another thing, which are left alone.
+
+    Raises
+    ------
+    OutputError
+        If no run came to its end there.
+    PlaceError
+        If the place does not answer.
+    """
+    address = _of_result(path)
+    if address is None:
+        yield on_this_disk(Path(path))
+        return
+    with opened(address, _tell_nobody, only_looks=True) as result, said_of(address, result.folder):
+        if result.mark() is None:
+            msg = f"{address}: holds no finished run; give the --out of a run that ended with exit status 0"
+            raise OutputError(msg)
+        result.fetch(
+            lambda key: key.startswith((f"{_STORE}/", f"{OWN_FOLDER}/", "report.json", "labels.zarr/"))
+        )
+        yield result.folder
+
+
+def is_result(path: Path | str) -> bool:
+    """Return whether a name is the URL of a result in a bucket, and no path and no file there, which GDAL reads."""
+    return _of_result(path) is not None
+
+
+def _of_result(path: Path | str) -> str | None:
+    """Return the URL of a result: objects lie below it."""
+    parts = Path(path).parts
+    if not parts or parts[0].rstrip(":") not in SCHEMES or not parts[0].endswith(":"):
+        return None
+    address = f"{parts[0]}//{'/'.join(parts[1:])}".removesuffix(f"/{_STORE}")
+    return address if place_at(address).list() else None
+
+
+@contextmanager
+def written_here(out: Path) -> Iterator[Path]:
+    """Give a path on this disk; what was written there, files or a folder, goes to the URL that ``out`` was given as.
+
+    Files are written one after the other when the block ends well, each whole.
+
+    Raises
+    ------
+    PlaceError
+        If there is no such bucket or no right to write into it: asked before, with an object that is removed again.
+    """
+    out = on_this_disk(out)
+    address = address_of(out)
+    if address is None:
+        yield out
+        return
+    parent, _, name = address.rstrip("/").rpartition("/")
+    place = place_at(parent, RESULT_SECONDS)
+    probe = f"{name}.segment-tiles-probe"
+    place.put(probe, b"")
+    place.delete(probe)
+    with scratch_folder() as folder, said_of(parent, folder):
+        yield folder / name
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                place.put_file(path.relative_to(folder).as_posix(), path)
+
+
+def export(path: Path, formats: list[str], tell: Callable[[str], None], **options: object) -> list[str]:
+    """Make formats of a finished run in a folder or at a URL; parameters and errors are those of `export_run`.
+
+    Raises
+    ------
+    OutputError
+        If no run came to its end there.
+    """
+    path = on_this_disk(path)
+    address = address_of(path)
+    if address is None:
+        return export_run(path, formats, **options)  # type: ignore[arg-type]
+    with opened(address, tell) as result, said_of(address, result.folder):
+        mark = result.mark()
+        if mark is None:
+            msg = f"{address}: holds no finished run; give the --out of a run that ended with exit status 0"
+            raise OutputError(msg)
+        result.fetch()
+        written = export_run(result.folder, formats, **options)  # type: ignore[arg-type]
+        result.publish(mark["request"])
+    return written
