@@ -142,8 +142,8 @@ def plan(source: Source | Sequence[Source], **options: Unpack[PlanKeywords]) -> 
     >>> st.plan("scene.tif", model="canopy-rgb", tile=256, overlap=0.25).tiles
     9
     """
-    from segment_tiles.workflows.run.describe import describe_plan  # noqa: PLC0415 - brings torch
     from segment_tiles.workflows.buckets.request import plan_run  # noqa: PLC0415
+    from segment_tiles.workflows.run.describe import describe_plan  # noqa: PLC0415 - brings torch
 
     config = plan_config_from(source=name_of(source), **options)
     return PlannedRun(describe_plan(plan_run(config, with_output=options.get("out") is not None)))

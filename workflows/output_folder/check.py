@@ -69,7 +69,7 @@ def check_output_file(path: Path, option: str = "--out", *, is_folder: bool = Fa
 
 
 def refuse_url(path: Path | str, option: str) -> None:
-    """Refuse what names an object store or a server: results are written into folders only.
+    """Refuse what names an object store or a server, where a command writes into folders only.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def refuse_url(path: Path | str, option: str) -> None:
     # a path has lost one of the two slashes
     name = str(path) if scheme is None else f"{scheme}//{'/'.join(parts[parts.index(scheme) + 1 :])}"
     msg = (
-        f"{option} {name}: results can be written into a folder only; give a folder, and copy it after the run, "
+        f"{option} {name}: this can be written into a folder only; give a folder, and copy it afterwards, "
         "as with: aws s3 cp --recursive DIR s3://BUCKET/PATH"
     )
     raise UsageError(msg)

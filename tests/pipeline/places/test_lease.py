@@ -52,7 +52,7 @@ def test_numbers_rise_and_one_that_is_given_back_is_free_at_once(place: Place) -
 def test_a_holder_at_work_is_named(place: Place) -> None:
     with (
         acquire(place, KEY, print),
-        pytest.raises(OutputError, match="process .* is at work here; wait for it"),
+        pytest.raises(OutputError, match=r"process .* is at work here; wait for it"),
     ):
         acquire(place, KEY, lambda _text: None)
 

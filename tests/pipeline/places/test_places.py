@@ -23,7 +23,9 @@ NUMBERS = count()
 KEYS = st.sampled_from(["a", ".own/rows", "rows/1", "rows/2", "rows/deep/ä b%20+", "rows-2/1"])
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["put", "put file", "absent", "replace", "replace old", "range", "delete", "delete all"]),
+        st.sampled_from(
+            ["put", "put file", "absent", "replace", "replace old", "range", "delete", "delete all"]
+        ),
         KEYS,
         st.binary(max_size=40),
     ),
@@ -99,7 +101,9 @@ def test_of_many_at_a_time_one_puts_if_absent_and_one_replaces(new_place: Callab
         assert sum(pool.map(lambda n: place.replace("lease", b"new %d" % n, found.version), range(16))) == 1
 
 
-@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/./b", ".segment-tiles.lock", "a/.b.partial"])
+@pytest.mark.parametrize(
+    "key", ["", "/a", "a/", "a//b", "../a", "a/./b", ".segment-tiles.lock", "a/.b.partial"]
+)
 def test_keys_that_are_not_the_same_everywhere_are_refused(key: str, new_place: Callable[[], Place]) -> None:
     with pytest.raises(PlaceError, match="names by '/' are needed"):
         new_place().put(key, b"")

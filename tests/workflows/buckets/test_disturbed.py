@@ -1,4 +1,4 @@
-"""Commands that write into a bucket, killed, stopped and cut off: nothing is lost, and nothing of a lost one is kept."""
+"""Commands that write into a bucket, killed, stopped and cut off: nothing is lost, nothing of a lost one is kept."""
 
 from __future__ import annotations
 

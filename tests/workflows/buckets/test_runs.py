@@ -34,7 +34,8 @@ def test_the_bytes_are_those_of_a_run_into_a_folder(
     same_as_in_folder(address)
     place = result.report["place"]
     assert place["url"] == address
-    assert place["requests"] > 0 and place["sent_bytes"] > 10_000
+    assert place["requests"] > 0
+    assert place["sent_bytes"] > 10_000
 
 
 def test_a_finished_run_is_not_touched_again(run_into: Callable[..., Any], bucket: Callable[[], str]) -> None:

@@ -96,7 +96,14 @@ def test_every_example_is_a_description_and_its_class_is_one_where_it_is_install
 
 
 def test_there_is_an_example_for_each_kind() -> None:
-    assert {path.stem for path in EXAMPLES} == {"slurm", "pbs", "kubernetes", "gpus"}
+    assert {path.stem for path in EXAMPLES} == {
+        "slurm",
+        "pbs",
+        "kubernetes",
+        "kubernetes-buckets",
+        "fargate-buckets",
+        "gpus",
+    }
 
 
 def test_a_cluster_that_does_not_stop_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
