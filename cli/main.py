@@ -20,18 +20,16 @@ from segment_tiles.cli.commands import (
     clean,
     demo,
     doctor,
-    evaluate,
     export,
     info,
-    learning_rate,
     model,
     plan,
     polygonize,
     run,
     schedule,
-    train,
     tune,
 )
+from segment_tiles.cli.commands.training import evaluate, learning_rate, train
 from segment_tiles.cli.terminal.plugin_warnings import show_plugin_warnings
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
 from segment_tiles.pipeline.library_messages import clean_log_records, silence_libraries

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from s3_server import bucket, s3, s3_server
+from servers.s3_server import bucket, s3, s3_server
 
 __all__ = ["bucket", "s3", "s3_server"]

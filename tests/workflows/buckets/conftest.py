@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.transform import from_origin
-from s3_server import bucket, s3, s3_server
+from servers.s3_server import bucket, s3, s3_server
 
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.workflows.buckets.segment import segment

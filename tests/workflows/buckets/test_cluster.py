@@ -107,8 +107,8 @@ def test_source_model_and_result_in_buckets_are_all_that_is_shared(
     address = bucket()
     place = place_at(address)
     place.put_file("scene.tif", scene)
-    for path in small_model.iterdir():
-        place.put_file(f"small/{path.name}", path)
+    for name in ("model.json", "weights.safetensors"):
+        place.put_file(f"small/{name}", small_model / name)
     monkeypatch.setattr(tempfile, "tempdir", str(machines.hidden))
 
     class Kills:
@@ -123,7 +123,7 @@ def test_source_model_and_result_in_buckets_are_all_that_is_shared(
                     child.kill()
 
     out, changes = f"{address}/maps", {"source": f"{address}/scene.tif", "model": f"{address}/small"}
-    asked = {"scheduler": machines.address, "memory": 3 * 10**8, **changes}
+    asked = {"scheduler": machines.address, **changes}
     result = run_into(out, Kills(), **asked)
     assert not result.failures
     assert result.report["workers"] == WORKERS

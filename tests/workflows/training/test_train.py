@@ -171,7 +171,7 @@ def test_after_a_kill_resume_gives_the_same_weights(data: Path, tmp_path: Path) 
     config = tmp_path / "discs.yaml"
     config.write_text(yaml.safe_dump(SETTINGS | long))
     out = tmp_path / "killed"
-    script = "import typer; from segment_tiles.cli.commands.train import command; typer.run(command)"
+    script = "import typer; from segment_tiles.cli.commands.training.train import command; typer.run(command)"
     command = [
         sys.executable,
         "-c",

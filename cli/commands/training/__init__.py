@@ -1,0 +1,1 @@
+"""Commands about training a model and scoring a map."""
