@@ -15,6 +15,7 @@ from segment_tiles.pipeline.names import shown_name
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.sources.scenes import ListedScene, list_scenes, located
+from segment_tiles.workflows.buckets.address import address_of
 from segment_tiles.workflows.config import TISSUES, RunConfig, run_config_from
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.parsers import parse_models
@@ -104,7 +105,9 @@ def _job(
     folders = {"results": str(file.results)}
     out = file.folder / _filled(file, line, entry.out or file.settings.out, fields, folders)
     try:
-        refuse_url(out.relative_to(file.folder) if out.is_relative_to(file.folder) else out, "out")
+        named = out.relative_to(file.folder) if out.is_relative_to(file.folder) else out
+        address_of(named, "out")
+        refuse_url(named, "out")
     except UsageError as error:
         raise file.error(line, one_line(error)) from error
     made_of = None

@@ -16,8 +16,15 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 """First part of a path that was a URL; a drive of Windows has one letter."""
 
 
-def address_of(path: Path | str) -> str | None:
+def address_of(path: Path | str, option: str = "--out") -> str | None:
     """Return the URL that a path was given as, or None if it is a path.
+
+    Parameters
+    ----------
+    path
+        As the user gave it.
+    option
+        What for.
 
     >>> address_of(Path("s3://bucket/scene")), address_of(Path("results/scene"))
     ('s3://bucket/scene', None)
@@ -34,7 +41,9 @@ def address_of(path: Path | str) -> str | None:
     address, scheme = f"{parts[0]}//{'/'.join(parts[1:])}", parts[0][:-1]
     if scheme not in SCHEMES and scheme != "file":
         known = ", ".join(f"{name}://" for name in ("file", *SCHEMES))
-        msg = f"--out {address}: results cannot be written to {scheme}://; give a folder, or one of {known}"
+        msg = (
+            f"{option} {address}: results cannot be written to {scheme}://; give a folder, or one of {known}"
+        )
         raise UsageError(msg)
     return address
 
