@@ -212,7 +212,7 @@ def test_all_commands_refuse_alike(
 ) -> None:
     bad = CASES[case]
     scene = write_kind(bad.kind, folder, bad.crs, write_as)
-    out = bad.out if bad.out.startswith(("s3:", "/")) else str(folder / bad.out)
+    out = bad.out if bad.out.startswith(("ftp:", "/")) else str(folder / bad.out)
     settings = {"model": str(small_model), "precision": "fp32", "device": "cpu", **bad.options}
     jobs = folder / "jobs.yaml"
     jobs.write_text(yaml.safe_dump({"jobs": [{"source": str(scene), "out": out, **settings}]}))
