@@ -11,11 +11,7 @@ import pytest
 import zarr
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.models.registry import bundled_models
 
-pytestmark = pytest.mark.skipif(
-    "axon-myelin" not in bundled_models(), reason="the weights of axon-myelin are not in this checkout"
-)
 AXONS = 389
 """Wider than a micrometre in the published masks of the sample, made objects by the rule of the model."""
 AXON, FIBRE, G_RATIO = 2.34, 3.84, 0.607
