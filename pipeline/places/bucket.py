@@ -161,6 +161,8 @@ def _reason(error: BaseException, key: str) -> str:
         return "there is no such bucket; make it, or check the name and AWS_ENDPOINT_URL"
     if isinstance(error, FileNotFoundError):
         return f"{key} is not there"
+    if "RequestTimeTooSkewed" in said:
+        return "the clock of this machine is wrong, so that the store takes no request; set it"
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
         return f"no right to {key or 'list it'}; check the credentials, or what they may do"
     cause = without_secrets(one_line(error))[:200]

@@ -27,7 +27,7 @@ from uuid import uuid4
 
 import psutil
 
-from segment_tiles.pipeline.errors import OutputError, PlaceError, one_line
+from segment_tiles.pipeline.errors import OutputError, PlaceError, WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.places.protocol import Found, Place
 
@@ -132,7 +132,7 @@ class Lease:
 
         Raises
         ------
-        OutputError
+        WriteFailedError
             If another process has it, or it was removed.
         PlaceError
             If the place does not answer.
@@ -147,7 +147,7 @@ class Lease:
                     f"--out {self._place.name}: this process stood still and {self._lost} meanwhile; nothing more is "
                     "written by this one: wait for the other one, or start the same command again"
                 )
-                raise OutputError(msg)
+                raise WriteFailedError(msg)
 
     def _beat_on(self) -> None:
         while not self._done.wait(BEAT_SECONDS):
@@ -155,7 +155,7 @@ class Lease:
                 self.require()
             except PlaceError as error:  # a network that is away; the next beat counts
                 log.warning("the lease could not be renewed: %s", one_line(error))
-            except OutputError as error:
+            except WriteFailedError as error:
                 log.error("%s", one_line(error))
                 return
 

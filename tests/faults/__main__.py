@@ -15,6 +15,7 @@ from random import Random
 from fuzz.warm import warm_up
 
 from faults.attempt import Reference, attempt, make_reference
+from faults.bucket import bucket
 from faults.disturbances import DISTURBANCES
 from faults.remote import try_servers
 from faults.scenarios import SCENARIOS
@@ -75,7 +76,8 @@ def main() -> None:
     root = Path(tempfile.mkdtemp(prefix="segment-tiles-faults-"))
     numbers = range(asked.first, asked.first + asked.kills)
     try:
-        tried, faulty = inflict(asked.seed, numbers, asked.seconds, asked.only, asked.what, root)
+        with bucket(root):
+            tried, faulty = inflict(asked.seed, numbers, asked.seconds, asked.only, asked.what, root)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     print(", ".join(f"{name} {count}" for name, count in sorted(tried.items())))

@@ -10,6 +10,7 @@ from random import Random
 
 from fuzz.verdict import faults_of_stderr
 
+from faults.bucket import empty
 from faults.command import Command, end_processes_left, processes_left, start
 from faults.digest import differences, digests, stable
 from faults.disturbances import Disturbance
@@ -33,7 +34,7 @@ def make_reference(scenario: Scenario, seeds: Path, folder: Path) -> Reference:
         if command.wait() != 0:
             msg = f"the undisturbed {scenario.arguments[0]} ended with {command.status}: {command.stderr[-400:]}"
             raise RuntimeError(msg)
-        made.append(digests(folder / scenario.results))
+        made.append(digests(scenario.results_in(folder)))
         seconds = command.seconds
         shutil.rmtree(folder)
     expected = stable(*made)
@@ -66,7 +67,7 @@ def attempt(
         if disturbance.needs_source:
             put_inputs(scenario, seeds, folder)
         found += _to_its_end(scenario, folder, may_refuse=disturbance.may_refuse)
-        found += differences(reference.expected, folder / scenario.results) if not found else []
+        found += differences(reference.expected, scenario.results_in(folder)) if not found else []
     return found
 
 
@@ -75,14 +76,16 @@ def _of_neither_version(scenario: Scenario, reference: Reference, folder: Path) 
 
     A source that changes before the command has looked at it at all is simply another source.
     """
-    found = [f"complete, but {text}" for text in differences(reference.expected, folder / scenario.results)]
+    found = [f"complete, but {text}" for text in differences(reference.expected, scenario.results_in(folder))]
     if not found:
         return []
+    if scenario.is_in_bucket:
+        empty()
     afresh = folder.with_name(f"{folder.name}-afresh")
     shutil.copytree(folder, afresh, ignore=shutil.ignore_patterns(scenario.results))
     (afresh / "out").mkdir(exist_ok=True)
     command = start(scenario.arguments, afresh)
-    made = digests(afresh / scenario.results) if command.wait() == 0 else {}
+    made = digests(scenario.results_in(afresh)) if command.wait() == 0 else {}
     shutil.rmtree(afresh)
     is_of_what_is_there = all(name in made for name in reference.expected) and not differences(
         {name: made[name] for name in reference.expected}, folder / scenario.results

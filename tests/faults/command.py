@@ -16,6 +16,8 @@ HANG_SECONDS = 60.0
 """Without computing anything: other work on the machine makes a command slow, and does not make it hang."""
 LIMIT_SECONDS = 600.0
 """For a command that goes on computing."""
+NOT_OURS: set[int] = set()
+"""Processes that commands use and did not start."""
 GONE_SECONDS = 10.0
 """After the end of a command, until when each of its processes has to be gone."""
 
@@ -132,6 +134,8 @@ def processes_left() -> list[str]:
     while True:
         alive = []
         for process in psutil.Process().children(recursive=True):
+            if process.pid in NOT_OURS:
+                continue
             try:
                 if process.status() == psutil.STATUS_ZOMBIE:
                     os.waitpid(process.pid, os.WNOHANG)

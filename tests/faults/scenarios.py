@@ -9,6 +9,8 @@ from pathlib import Path
 import yaml
 from fuzz.seeds import RUN_OPTIONS, copy_seeds
 
+from faults.bucket import URL, bring, empty
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -25,6 +27,14 @@ class Scenario:
     """How often it is chosen, compared with the others."""
     resume: Sequence[str] = ()
     """Added when the same command is started again."""
+    is_in_bucket: bool = False
+    """Whether the results appear in a bucket; they are compared in the folder, when they have been brought there."""
+
+    def results_in(self, folder: Path) -> Path:
+        """Return where the results of an attempt lie now."""
+        if self.is_in_bucket:
+            bring(folder / self.results)
+        return folder / self.results
 
 
 RUN = (
@@ -45,6 +55,14 @@ SCENARIOS: Mapping[str, Scenario] = {
     "run with scores": Scenario(("scene.tif", "colour"), (*RUN, "--scores"), "out", ("classes.tif",)),
     "run with workers": Scenario(
         ("scene.tif", "colour"), (*RUN, "--workers", "2"), "out", ("classes.tif", "polygons.parquet"), 1
+    ),
+    "run into a bucket": Scenario(
+        ("scene.tif", "colour"), ("run", "scene.tif", "--model", "colour", "--out", URL, *RUN[6:]), "out",
+        ("classes.zarr/zarr.json", "classes.tif", "polygons.parquet"), 8, is_in_bucket=True,
+    ),
+    "workers into a bucket": Scenario(
+        ("scene.tif", "colour"), ("run", "scene.tif", "--model", "colour", "--out", URL, *RUN[6:], "--workers", "2"),
+        "out", ("classes.tif", "polygons.parquet"), 1, is_in_bucket=True,
     ),
     "volume along three axes": Scenario(
         ("volume.nii", "grey"),
@@ -94,6 +112,8 @@ def prepare(scenario: Scenario, seeds: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     put_inputs(scenario, seeds, folder)
     (folder / "out").mkdir()
+    if scenario.is_in_bucket:
+        empty()
     if scenario.results == "maps":
         options = {"model": "colour", "precision": "fp32", "backend": "torch", "batch": 2, "device": "cpu"}
         jobs = {

@@ -73,7 +73,7 @@ class SendingExecutor:
         ------
         RunFailedError
             If nothing is left that could do them.
-        OutputError
+        WriteFailedError
             If another process has taken over meanwhile.
         """
         self._result.begin()

@@ -72,6 +72,11 @@ class BucketResult:
         return MARK in self._there
 
     @property
+    def has_begun(self) -> bool:
+        """Whether this process has written more than its lease."""
+        return self._has_begun
+
+    @property
     def is_lost(self) -> bool:
         """Whether another process is known to have taken over."""
         return self._lease is not None and self._lease.is_lost
@@ -118,7 +123,7 @@ class BucketResult:
 
         Raises
         ------
-        OutputError
+        WriteFailedError
             If another process has taken over.
         PlaceError
             If the place does not answer.
@@ -150,7 +155,7 @@ class BucketResult:
 
         Raises
         ------
-        OutputError
+        WriteFailedError
             If another process has taken over.
         PlaceError
             If the place does not answer.
@@ -198,7 +203,7 @@ class BucketResult:
 
         Raises
         ------
-        OutputError
+        WriteFailedError
             If another process has taken over.
         """
         if self._lease is not None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from segment_tiles.pipeline.errors import ReadFailedError, SourceError
+from segment_tiles.pipeline.errors import (
+    PlaceError,
+    ReadFailedError,
+    SourceError,
+    WriteFailedError,
+    one_line,
+)
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk, said_of
 from segment_tiles.workflows.buckets.executor import SendingExecutor
@@ -52,6 +58,7 @@ def segment(
     with ExitStack() as stack:
         result = stack.enter_context(opened(address, listener.warn))
         stack.enter_context(said_of(address, result.folder))
+        stack.enter_context(_kept(result))
         asked = _asked(config)
         if not config.restart:
             report = _of_finished(config, asked, result)
@@ -62,6 +69,24 @@ def segment(
         local = replace(config, out=result.folder)
         made = on_a_disk.segment(local, listener, SendingExecutor(inner, result), in_flight)
         return _published(made, asked, result, listener)
+
+
+@contextmanager
+def _kept(result: BucketResult) -> Iterator[None]:
+    """Say of a place that stops to answer in the middle that finished rows are kept.
+
+    Raises
+    ------
+    WriteFailedError
+        In place of what the place says.
+    """
+    try:
+        yield
+    except PlaceError as error:
+        if not result.has_begun:
+            raise
+        msg = f"{one_line(error)}; finished rows are kept: start the same command again"
+        raise WriteFailedError(msg) from error
 
 
 def _published(

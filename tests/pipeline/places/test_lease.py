@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from segment_tiles.pipeline.errors import OutputError, PlaceError
+from segment_tiles.pipeline.errors import OutputError, PlaceError, WriteFailedError
 from segment_tiles.pipeline.places import lease as leases
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.lease import Lease, acquire
@@ -91,7 +91,7 @@ def test_one_that_stood_still_is_taken_over_and_its_holder_writes_no_more(place:
     with acquire(place, KEY, told.append) as second:
         assert second.number == 2
         assert "looking whether that process is still there" in told[0]
-        with pytest.raises(OutputError, match="took over meanwhile; nothing more is written"):
+        with pytest.raises(WriteFailedError, match="took over meanwhile; nothing more is written"):
             first.require()
         assert first.is_lost
         second.require()
@@ -100,7 +100,7 @@ def test_one_that_stood_still_is_taken_over_and_its_holder_writes_no_more(place:
 def test_a_lease_that_was_removed_is_lost(place: Place) -> None:
     with acquire(place, KEY, print) as lease:
         place.delete(KEY)
-        with pytest.raises(OutputError, match="its lease was removed"):
+        with pytest.raises(WriteFailedError, match="its lease was removed"):
             lease.require()
 
 
