@@ -1,0 +1,118 @@
+"""A run into a bucket over the same run onto disk: whole commands in turn, requests for each shard, memory and the Plan.
+
+    python -m benchmarks.batches.buckets [--side 4096] [--repeat 3] [--workers N] [--model canopy-rgb]
+
+The bucket is that of moto's server on loopback, a process of Python that computes on the same cores: what a real store
+takes of a machine is less, and its answers come later. Zarr alone is written, without preview.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.shared.commands import PROGRAM, arguments_of, timed
+from benchmarks.shared.rasters import mirrored_scene
+
+BUCKET = "s3://benchmark"
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[None]:
+    """Serve an empty bucket, which the environment of commands names."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
+        )
+    os.environ.update(
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="none",
+        AWS_EC2_METADATA_DISABLED="true",
+    )  # fmt: skip
+    try:
+        for _ in range(300):
+            try:
+                request = urllib.request.Request(
+                    f"http://127.0.0.1:{port}/{BUCKET.partition('//')[2]}", method="PUT"
+                )
+                with urllib.request.urlopen(request, timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+def report_of(address: str) -> dict[str, dict[str, float]]:
+    """Return the report of a run into a bucket."""
+    from segment_tiles.pipeline.places.address import place_at  # noqa: PLC0415 - after the environment is set
+
+    found = place_at(address).read("report.json")
+    assert found is not None
+    report: dict[str, dict[str, float]] = json.loads(found.data)
+    return report
+
+
+def shards_of(store: Path) -> int:
+    """Return how many shards a store has, overviews included."""
+    return sum(path.is_file() and path.name != "zarr.json" for path in store.rglob("*"))
+
+
+def main() -> None:
+    """Print seconds of both, their ratio in each pair, and what was asked of the bucket."""
+    parser = arguments_of(__doc__)
+    parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--model", default="canopy-rgb")
+    asked = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-buckets-"))
+    try:
+        raster = mirrored_scene(folder / "scene.tif", asked.side)
+        options = [
+            "--model", asked.model, "--format", "zarr", "--no-preview", "--quiet", "--resolution", "native",
+            *([] if asked.workers is None else ["--workers", str(asked.workers)]),
+        ]  # fmt: skip
+        with served(folder):
+            pairs, report, shards = [], {}, 0
+            for number in range(asked.repeat + 1):
+                out, address = folder / f"out-{number}", f"{BUCKET}/out-{number}"
+                disk, _ = timed([PROGRAM, "run", str(raster), "--out", str(out), *options])
+                bucket, _ = timed([PROGRAM, "run", str(raster), "--out", address, *options])
+                shards, report = shards_of(out / "classes.zarr"), report_of(address)
+                shutil.rmtree(out)
+                if number:  # the first pair warms up
+                    pairs.append((disk, bucket))
+                    print(f"disk {disk:.2f} s, bucket {bucket:.2f} s", flush=True)
+        ratios = [disk / bucket for disk, bucket in pairs]
+        place, memory = report["place"], report["memory"]
+        print(
+            f"throughput into the bucket over that onto disk: {statistics.median(ratios):.3f} in the median of pairs"
+        )
+        print(
+            f"requests before the last uploads: {place['requests']:.0f}, and one for each of {shards} shards at the end"
+        )
+        print(f"requests for each shard: {(place['requests'] + shards) / shards:.2f}")
+        print(
+            f"peak memory {memory['peak_bytes'] / 1e6:.0f} MB, planned {memory['planned_bytes'] / 1e6:.0f} MB"
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
