@@ -1,4 +1,4 @@
-"""A run into a bucket over the same run onto disk: whole commands in turn, requests for each shard, memory and the Plan.
+"""A run into a bucket over the same run onto disk: whole commands in turn, requests for a shard, memory and Plan.
 
     python -m benchmarks.batches.buckets [--side 4096] [--repeat 3] [--workers N] [--model canopy-rgb]
 
