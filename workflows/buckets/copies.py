@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import atexit
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.places.address import SCHEMES, place_at
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk, said_of
-from segment_tiles.workflows.buckets.result import opened
+from segment_tiles.workflows.buckets.result import BucketResult, opened
 from segment_tiles.workflows.buckets.scratch import scratch_folder
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
 from segment_tiles.workflows.run.export import export_run
@@ -43,13 +46,50 @@ def read_here(path: Path | str) -> Iterator[Path]:
         yield on_this_disk(Path(path))
         return
     with opened(address, _tell_nobody, only_looks=True) as result, said_of(address, result.folder):
-        if result.mark() is None:
-            msg = f"{address}: holds no finished run; give the --out of a run that ended with exit status 0"
-            raise OutputError(msg)
+        _require_whole(result)
         result.fetch(
             lambda key: key.startswith((f"{_STORE}/", f"{OWN_FOLDER}/", "report.json", "labels.zarr/"))
         )
         yield result.folder
+
+
+@cache
+def copy_until_exit(path: Path) -> Path:
+    """Return the folder of a result: a path as it is, of a URL a copy that is removed when the process ends.
+
+    Raises
+    ------
+    OutputError
+        If no run came to its end there.
+    PlaceError
+        If the place does not answer.
+    """
+    address = _of_result(path)
+    if address is None:
+        return on_this_disk(path)
+    stack = ExitStack()
+    atexit.register(stack.close)
+    result = stack.enter_context(opened(address, _tell_nobody, only_looks=True))
+    _require_whole(result)
+    result.fetch()
+    return result.folder
+
+
+def _require_whole(result: BucketResult) -> Mapping[str, Any]:
+    """Return the mark of a whole result.
+
+    Raises
+    ------
+    OutputError
+        If no run came to its end there.
+    """
+    mark = result.mark()
+    if mark is None:
+        msg = (
+            f"{result.address}: holds no finished run; give the --out of a run that ended with exit status 0"
+        )
+        raise OutputError(msg)
+    return mark
 
 
 def is_result(path: Path | str) -> bool:
@@ -107,10 +147,7 @@ def export(path: Path, formats: list[str], tell: Callable[[str], None], **option
     if address is None:
         return export_run(path, formats, **options)  # type: ignore[arg-type]
     with opened(address, tell) as result, said_of(address, result.folder):
-        mark = result.mark()
-        if mark is None:
-            msg = f"{address}: holds no finished run; give the --out of a run that ended with exit status 0"
-            raise OutputError(msg)
+        mark = _require_whole(result)
         result.fetch()
         written = export_run(result.folder, formats, **options)  # type: ignore[arg-type]
         result.publish(mark["request"])

@@ -100,10 +100,11 @@ class Result:
         from segment_tiles.workflows.output_folder.directory import OWN_FOLDER  # noqa: PLC0415 - brings Zarr
         from segment_tiles.workflows.output_folder.made import files_by_class  # noqa: PLC0415
 
-        several = files_by_class(self.folder / OWN_FOLDER)
+        folder = self._here
+        several = files_by_class(folder / OWN_FOLDER)
         for name in VECTOR_FILES:
             of_format = several.get(name.removeprefix("polygons."), [name])
-            there = [self.folder / file for file in of_format if (self.folder / file).exists()]
+            there = [folder / file for file in of_format if (folder / file).exists()]
             frames = [frame for path in there for frame in _frames(path)]
             if frames:
                 return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
@@ -114,13 +115,20 @@ class Result:
         raise OutputError(msg)
 
     @property
+    def _here(self) -> Path:
+        """The folder, or of a result in a bucket a copy of it."""
+        from segment_tiles.workflows.buckets.copies import copy_until_exit  # noqa: PLC0415 - brings Zarr
+
+        return copy_until_exit(self.folder)
+
+    @property
     def _store(self) -> Path:
-        return self.folder / "classes.zarr"
+        return self._here / "classes.zarr"
 
     def _repr_html_(self) -> str:
         from segment_tiles.workflows.face.notebook import result_html  # noqa: PLC0415 - of notebooks alone
 
-        return result_html(self.folder, self.report)
+        return result_html(self._here, self.report)
 
 
 def _frames(path: Path) -> list[geopandas.GeoDataFrame]:
@@ -140,12 +148,14 @@ def open_result(folder: str | Path) -> Result:
     Parameters
     ----------
     folder
-        Output directory of the run.
+        Output directory of the run; or its URL, of which a copy is made that lasts as long as the process.
 
     Raises
     ------
     OutputError
         If there is no finished run in it.
+    PlaceError
+        If the bucket does not answer.
 
     Examples
     --------
@@ -154,10 +164,11 @@ def open_result(folder: str | Path) -> Result:
     >>> st.open_result("result").report["classes"][1]["name"]
     'tree canopy'
     """
-    from segment_tiles.workflows.output_folder.directory import OutputDirectory  # noqa: PLC0415 - not for the class alone
+    from segment_tiles.workflows.buckets.copies import copy_until_exit  # noqa: PLC0415 - not for the class alone
+    from segment_tiles.workflows.output_folder.directory import OutputDirectory  # noqa: PLC0415
     from segment_tiles.workflows.results.report import read_report  # noqa: PLC0415
 
-    directory = OutputDirectory(Path(folder))
+    directory = OutputDirectory(copy_until_exit(Path(folder)))
     report = read_report(directory)
     if report is None:
         msg = f"{folder}: holds no report.json of a run that can be read; give the folder that was --out of `run`"

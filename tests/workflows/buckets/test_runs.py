@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import segment_tiles
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, PlaceError
 from segment_tiles.pipeline.places.address import place_at
@@ -201,3 +202,57 @@ def test_paths_that_were_urls() -> None:
     assert address_of(Path("C:/maps")) is None
     assert address_of(Path()) is None
     assert on_this_disk(Path("maps")) == Path("maps")
+
+
+def test_python_opens_a_result_by_its_url(
+    run_into: Callable[..., Any], bucket: Callable[[], str], in_folder: Path
+) -> None:
+    address = f"{bucket()}/maps"
+    with pytest.raises(OutputError, match="holds no"):
+        segment_tiles.open_result(address)
+    run_into(address)
+    found = segment_tiles.open_result(address)
+    assert found.report["place"]["url"] == address
+    assert found.classes.equals(segment_tiles.open_result(in_folder).classes)
+    assert len(found.polygons()) == len(segment_tiles.open_result(in_folder).polygons())
+
+
+def test_commands_read_and_write_by_url(
+    run_into: Callable[..., Any], bucket: Callable[[], str], in_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    address = f"{bucket()}/maps"
+    run_into(address)
+    place = place_at(address)
+    assert run_command_line(["export", address, "--format", "fgb"]) == 0
+    assert f"{address}/polygons.fgb" in capsys.readouterr().out
+    assert place.read("polygons.fgb") is not None
+    assert run_command_line(["polygonize", address, "--out", f"{address}-polygons/a.geojson", "--quiet"]) == 0
+    assert (
+        run_command_line(["polygonize", str(in_folder), "--out", str(tmp_path / "a.geojson"), "--quiet"]) == 0
+    )
+    made = place_at(f"{address}-polygons").read("a.geojson")
+    assert made is not None
+    assert made.data == (tmp_path / "a.geojson").read_bytes()
+    assert run_command_line(["evaluate", address, address, "--json", "--out", f"{address}-scores"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean_iou"] == 1.0
+    assert "evaluation.json" in place_at(f"{address}-scores").list()
+
+
+def test_clean_names_what_is_left_and_removes_it(
+    bucket: Callable[[], str], run_into: Callable[..., Any], capsys: Any
+) -> None:
+    address = f"{bucket()}/maps"
+    run_into(address)
+    whole = set(place_at(address).list())
+    place_at(address).put(".segment-tiles/rows/of-another-run/ledger/row-0-columns-0-1.zip", b"left")
+    place_at(address).put("notes.txt", b"mine")
+    assert run_command_line(["clean", address]) == 0
+    assert "of-another-run" in capsys.readouterr().out
+    assert len(place_at(address).list()) == len(whole) + 2
+    assert run_command_line(["clean", address, "--yes", "--json"]) == 0
+    assert [entry["bytes"] for entry in json.loads(capsys.readouterr().out)["objects"]] == [4]
+    assert set(place_at(address).list()) == whole | {"notes.txt"}
+    place_at(address).delete(".segment-tiles/complete.json")
+    assert run_command_line(["clean", address, "--yes"]) == 0
+    assert place_at(address).list() == ["notes.txt"]
+    assert run_command_line(["clean", str(Path("maps"))]) == 2
