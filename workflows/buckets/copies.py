@@ -64,9 +64,10 @@ def copy_until_exit(path: Path) -> Path:
     PlaceError
         If the place does not answer.
     """
-    address = _of_result(path)
+    path = on_this_disk(path)
+    address = address_of(path)
     if address is None:
-        return on_this_disk(path)
+        return path
     stack = ExitStack()
     atexit.register(stack.close)
     result = stack.enter_context(opened(address, _tell_nobody, only_looks=True))
