@@ -11,6 +11,7 @@ from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
+from segment_tiles.workflows.buckets.address import address_of, shown_out
 from segment_tiles.workflows.options.batch import BatchConfig, batch_config_from
 from segment_tiles.workflows.options.declare import options_of
 
@@ -74,10 +75,11 @@ def report_batch(result: BatchResult, *, quiet: bool, json: bool) -> None:
 
     if json:
         rows = [job_row(outcome) for outcome in result.outcomes]
-        print_json({"results": str(result.results), "states": result.states, "jobs": rows})
+        print_json({"results": shown_out(result.results), "states": result.states, "jobs": rows})
     elif not quiet:
-        table = (result.results / "jobs.csv").exists()
-        print(_sentence(result.states) + (f"; table and collection in {result.results}" if table else ""))
+        has_table = address_of(result.results) is not None or (result.results / "jobs.csv").exists()
+        where = f"; table and collection in {shown_out(result.results)}" if has_table else ""
+        print(_sentence(result.states) + where)
     _leave_with_failures([(outcome.job.name, outcome.error) for outcome in result.failures], "failed")
 
 

@@ -9,6 +9,7 @@ import typer
 from segment_tiles.cli.options.common import Json, Model
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.terminal.console import print_json, text_console
+from segment_tiles.workflows.buckets.address import shown_out
 from segment_tiles.workflows.options.declare import chosen, options_of
 from segment_tiles.workflows.options.keywords import values_of
 from segment_tiles.workflows.options.model_import import ImportRequest, import_request_from
@@ -83,13 +84,13 @@ def inspect_command(
 def import_command(options: Given, json: Json = False) -> None:
     """Make a model package of another project's checkpoint or graph."""
     request = import_request_from(**options)
-    from segment_tiles.workflows.model_packages.weights_import import import_model
+    from segment_tiles.workflows.buckets.model_packages import import_model
 
     result = import_model(request).to_json()
     if json:
         print_json(result)
         return
-    _print_rows({"package": str(request.out), **{key: _text(value) for key, value in result.items()}})
+    _print_rows({"package": shown_out(request.out), **{key: _text(value) for key, value in result.items()}})
 
 
 @app.command("stride")
@@ -101,12 +102,12 @@ def stride_command(
     json: Json = False,
 ) -> None:
     """Run the same weights at another output stride: rates and dilation follow."""
-    from segment_tiles.workflows.model_packages.stride import change_output_stride
+    from segment_tiles.workflows.buckets.model_packages import change_output_stride
 
     (out,) = values_of(STRIDED, options).values()
     architecture = change_output_stride(model, out, output_stride).architecture
     result = {
-        "package": str(out),
+        "package": shown_out(out),
         "output_stride": architecture.output_stride,
         "atrous_rates": list(architecture.atrous_rates),
         "image_pooling_window": architecture.image_pooling_window,

@@ -255,10 +255,6 @@ def test_a_restart_that_is_refused_throws_nothing_away(
 
 
 OUTPUTS: dict[str, Callable[[Path, Path, str], list[str]]] = {
-    "model import": lambda folder, model, out: [
-        "model", "import", str(model / "weights.safetensors"), "--classes", "a,b", "--out", out,
-    ],
-    "model stride": lambda folder, model, out: ["model", "stride", str(model), "--output-stride", "8", "--out", out],
     "train": lambda folder, model, out: ["train", str(folder / "train.yaml"), "--out", out],
 }  # fmt: skip
 

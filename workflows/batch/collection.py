@@ -9,12 +9,16 @@ from typing import Final
 
 import pystac
 
-from segment_tiles.pipeline.errors import OutputError, one_line
+from segment_tiles.pipeline.context_pool import ContextPool
+from segment_tiles.pipeline.errors import OutputError, PlaceError, one_line
 from segment_tiles.pipeline.models.packages.stac_fields import stac_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.stac_item import read_item
 from segment_tiles.workflows.batch.outcome import JobOutcome
 from segment_tiles.workflows.batch.table import CSV, PARQUET
+from segment_tiles.workflows.buckets.address import said_of, shown_out
+from segment_tiles.workflows.buckets.copies import part_here
+from segment_tiles.workflows.buckets.scratch import scratch_folder
 
 COLLECTION = "collection.json"
 """Name of the file in the results folder."""
@@ -25,6 +29,8 @@ TABLES: Final = (
     ("jobs-csv", CSV, "text/csv"),
 )
 """Key, file and media type of the assets."""
+_AT_ONCE: Final = 8
+"""Items that are read at the same time."""
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
@@ -43,13 +49,7 @@ def write_collection(
     WriteFailedError
         If the disk is full or read-only.
     """
-    finished = [
-        outcome
-        for outcome in outcomes
-        # the map of a volume has no position on Earth, and so no item
-        if outcome.state in {"done", "skipped"} and (outcome.job.config.out / ITEM).exists()
-    ]
-    items, notes = _items(finished)
+    items, notes = _items([outcome for outcome in outcomes if outcome.state in {"done", "skipped"}])
     target = results.resolve() / COLLECTION
     collection = pystac.Collection(
         id=results.resolve().name,
@@ -86,10 +86,11 @@ def _layer_asset(layer: Path, results: Path) -> pystac.Asset:
 
 def _link(outcome: JobOutcome, item: pystac.Item, target: Path) -> pystac.Link:
     """Return the link from the collection to the item of a job."""
-    path = outcome.job.config.out / ITEM
+    # relative, but to a URL
+    href = pystac.utils.make_relative_href(f"{shown_out(outcome.job.config.out)}/{ITEM}", str(target))
     return pystac.Link(
         pystac.RelType.ITEM,
-        pystac.utils.make_relative_href(str(path), str(target)),
+        href,
         media_type=pystac.MediaType.GEOJSON,
         title=outcome.job.name,
         extra_fields={"id": item.id},
@@ -97,14 +98,28 @@ def _link(outcome: JobOutcome, item: pystac.Item, target: Path) -> pystac.Link:
 
 
 def _items(finished: Sequence[JobOutcome]) -> tuple[list[tuple[JobOutcome, pystac.Item]], list[str]]:
-    """Return the jobs whose items can be read, with these, and a note for each of the others."""
-    items, notes = [], []
-    for outcome in finished:
-        try:
-            items.append((outcome, read_item(outcome.job.config.out / ITEM)))
-        except OutputError as error:
-            notes.append(f"{COLLECTION} goes without {outcome.job.name}: {one_line(error)}")
-    return items, notes
+    """Return the jobs whose items can be read, with these, and a note for each that has one which cannot."""
+    with scratch_folder() as scratch, ContextPool(_AT_ONCE, thread_name_prefix="items") as pool:
+        folders = [scratch / str(number) for number in range(len(finished))]
+        found = list(pool.map(_item, finished, folders))
+    items = [
+        (outcome, item)
+        for outcome, item in zip(finished, found, strict=True)
+        if isinstance(item, pystac.Item)
+    ]
+    return items, [note for note in found if isinstance(note, str)]
+
+
+def _item(outcome: JobOutcome, scratch: Path) -> pystac.Item | str | None:
+    """Return the item of a job; None if it has none, and what is wrong with one that cannot be read."""
+    out = outcome.job.config.out
+    try:
+        with said_of(shown_out(out), scratch):
+            path = part_here(out, scratch, ITEM.__eq__) / ITEM
+            # the map of a volume has no position on Earth, and so no item
+            return read_item(path) if path.exists() else None
+    except (OutputError, PlaceError) as error:
+        return f"{COLLECTION} goes without {outcome.job.name}: {one_line(error)}"
 
 
 def _extent(items: Sequence[pystac.Item]) -> pystac.Extent:

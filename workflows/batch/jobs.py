@@ -12,10 +12,18 @@ from typing import Any
 
 from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.places.address import is_address
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.sources.scenes import ListedScene, list_scenes, located
-from segment_tiles.workflows.buckets.address import address_of
+from segment_tiles.workflows.buckets.address import (
+    address_of,
+    escaped,
+    on_this_disk,
+    refuse_secrets,
+    same_place,
+    shown_out,
+)
 from segment_tiles.workflows.config import TISSUES, RunConfig, run_config_from
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.parsers import parse_models
@@ -46,7 +54,7 @@ class Job:
     number: int
     """Position in the batch, from 1."""
     name: str
-    """Output directory relative to the jobs file: no two jobs share it."""
+    """Output directory relative to the jobs file, or its URL: no two jobs share it."""
     config: RunConfig
     """What is run; the source of a mosaic is its index."""
     line: int
@@ -64,7 +72,8 @@ def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
     ------
     UsageError
         With the line: a list of scenes is empty or broken, a job has no model, `out` names an unknown field,
-        two jobs have one output directory or one inside the other, `out` or `results` is a URL.
+        two jobs have one output directory or one inside the other, `out` is a URL of a place that is not known,
+        `results` is a URL.
     OutputError
         The results folder cannot be written.
     """
@@ -103,20 +112,36 @@ def _job(
         raise file.error(line, "no model is named, here or in defaults")
     fields = {**scene.fields, "number": str(number), "name": entry.name or ""}
     folders = {"results": str(file.results)}
-    out = file.folder / _filled(file, line, entry.out or file.settings.out, fields, folders)
+    named = _filled(file, line, entry.out or file.settings.out, fields, folders)
     try:
-        named = out.relative_to(file.folder) if out.is_relative_to(file.folder) else out
-        address_of(named, "out")
-        refuse_url(named, "out")
+        out = _out(file.folder, named)
     except UsageError as error:
         raise file.error(line, one_line(error)) from error
     made_of = None
     if entry.mosaic_settings is not None:
         # the index carries the nodata value to the scenes and to the run
         made_of = Mosaic(tuple(mosaic), settings.get("nodata"), entry.mosaic_settings.resampling)
-    config = run_config(file.folder, scene.source, out.resolve(), settings, restart=restart)
+    config = run_config(file.folder, scene.source, out, settings, restart=restart)
     name = _relative(config.out, file.folder.resolve())
     return Job(number, name, config, line, made_of, scene.fields.get("date") or None)
+
+
+def _out(folder: Path, name: str) -> Path:
+    """Return the output directory that a jobs file in a folder names, or the URL.
+
+    Raises
+    ------
+    UsageError
+        If it is a URL into which a run cannot write, or has secrets.
+    """
+    named = on_this_disk(Path(name))
+    address = address_of(named, "out")
+    if address is not None:
+        refuse_secrets(address, "out")
+        return named
+    out = folder / named
+    refuse_url(out.relative_to(folder) if out.is_relative_to(folder) else out, "out")
+    return out.resolve()
 
 
 def run_config(
@@ -170,6 +195,7 @@ def _filled(
         if name in fields and not fields[name]:
             raise file.error(line, f"out {pattern!r}: the field {{{name}}} is empty for this scene")
     safe = {name: _as_file_name(value) for name, value in fields.items()}
+    safe = {name: escaped(value) for name, value in safe.items()} if is_address(pattern) else safe
     return "".join(
         text + ({**folders, **safe}[name] if name is not None else "")
         for text, name, _, _ in Formatter().parse(pattern)
@@ -187,14 +213,14 @@ def _as_file_name(value: str) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else shown_out(path)
 
 
 def _check_outputs(file: JobsFile, jobs: Sequence[Job]) -> None:
     """Refuse output directories that are shared, or inside another, or hold the results folder."""
     by_path: dict[Path, Job] = {}
     for job in jobs:
-        first = by_path.setdefault(job.config.out, job)
+        first = by_path.setdefault(same_place(job.config.out), job)
         if first is not job:
             msg = (
                 f"{shown_name(job.config.source)} would be written to {job.name}, as "
@@ -208,7 +234,8 @@ def _check_outputs(file: JobsFile, jobs: Sequence[Job]) -> None:
         if job.mosaic is not None and mosaics.setdefault(job.config.source, job) is not job:
             other = mosaics[job.config.source]
             raise file.error(job.line, f"has the name of the mosaic of line {other.line}; give another name")
-        outer = next((by_path[parent] for parent in job.config.out.parents if parent in by_path), None)
+        parents = same_place(job.config.out).parents
+        outer = next((by_path[parent] for parent in parents if parent in by_path), None)
         if outer is not None:
             msg = f"{job.name} lies inside {outer.name}, the output of line {outer.line}; give another out"
             raise file.error(job.line, msg)

@@ -15,12 +15,9 @@ from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.layers.wanted import check_layers
 from segment_tiles.workflows.batch.sources.mosaic import readable_mosaic
 from segment_tiles.workflows.batch.stream.job_stream import IN_FLIGHT
-from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.buckets.request import checked_request, is_finished_and_same, plan_run
 from segment_tiles.workflows.plans.plan import Plan
-from segment_tiles.workflows.plans.record import read_record
-from segment_tiles.workflows.run.finish import is_finished
 from segment_tiles.workflows.run.in_flight import memory_in_flight
-from segment_tiles.workflows.run.request import checked_request, plan_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ def plan_jobs(jobs: Sequence[Job], *, restart_changed: bool = False) -> BatchPla
 def _planned(job: Job, folder: Path, *, restart_changed: bool, may_measure: bool = True) -> PlannedJob:
     try:
         job = readable_mosaic(job, folder)
-        if not job.config.restart and is_finished_and_same(job):
+        if not job.config.restart and is_finished_and_same(job.config):
             return PlannedJob(job, "skipped")
     except ChangedRunError as error:
         if not restart_changed:
@@ -139,20 +136,3 @@ def check_jobs(file: JobsFile, *, restart_changed: bool = False) -> None:
 def _is_here(job: Job) -> bool:
     """Return whether a job runs on this machine."""
     return job.config.scheduler is None and job.config.cluster is None
-
-
-def is_finished_and_same(job: Job) -> bool:
-    """Return whether a run of the job would find everything done.
-
-    Raises
-    ------
-    ChangedRunError
-        If its output directory holds a run with another source or other settings.
-    SegmentTilesError
-        If the run could not start.
-    """
-    directory = OutputDirectory(job.config.out)
-    if read_record(directory.record) is None:
-        return False
-    config, _ = checked_request(job.config)
-    return is_finished(directory, config)

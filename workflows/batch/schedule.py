@@ -5,7 +5,6 @@ Without ``PREFECT_API_URL`` Prefect works on its own database in ``PREFECT_HOME`
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,16 +41,17 @@ from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.layers.wanted import check_layers, layers_of
 from segment_tiles.workflows.batch.outcome import JobOutcome
-from segment_tiles.workflows.batch.planning import check_jobs, is_finished_and_same
+from segment_tiles.workflows.batch.planning import check_jobs
 from segment_tiles.workflows.batch.run import Way, run_job
 from segment_tiles.workflows.batch.run import run_jobs as run_batch_jobs
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
+from segment_tiles.workflows.buckets.copies import report_of
+from segment_tiles.workflows.buckets.request import is_finished_and_same
 from segment_tiles.workflows.logs.output import logging_of_parent
 from segment_tiles.workflows.options.batch import ScheduleConfig
 from segment_tiles.workflows.options.declare import options_of
 from segment_tiles.workflows.options.polygons import given_settings
-from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.run.listener import Listener
 from segment_tiles.workflows.run.request import settings_asked
@@ -195,8 +195,7 @@ def _run_as_task(work: _Work, retries: Retries) -> JobOutcome:
     prepared(job.name, job_key(job), quote(work), return_state=True)
     if work.outcome is not None:
         return work.outcome
-    report = json.loads(OutputDirectory(job.config.out).report.read_text(encoding="utf-8"))
-    return JobOutcome(job, "skipped", report=report)
+    return JobOutcome(job, "skipped", report=report_of(job.config.out))
 
 
 def job_key(job: Job) -> str | None:
@@ -219,7 +218,7 @@ def job_key(job: Job) -> str | None:
 
 def _is_there(job: Job) -> bool:
     try:
-        return is_finished_and_same(job)
+        return is_finished_and_same(job.config)
     except SegmentTilesError:
         return False  # the task says what is wrong
 

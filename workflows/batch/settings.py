@@ -206,7 +206,7 @@ class BatchSettings(_Keys):
     )
     out: str = Field(
         default="{results}/{id}",
-        description="Output directory of each scene, with {fields}; relative to the file.",
+        description="Output directory of each scene, with {fields}; relative to the file. Or a URL, as of run --out.",
     )
     merged: str | None = Field(
         default=None,

@@ -11,6 +11,7 @@ import pandas as pd
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.finished_file import finished_files
 from segment_tiles.workflows.batch.outcome import JobOutcome
+from segment_tiles.workflows.buckets.address import shown_out
 from segment_tiles.workflows.scenes.registry import kind_of_report
 
 PARQUET, CSV = "jobs.parquet", "jobs.csv"
@@ -51,7 +52,7 @@ def job_row(outcome: JobOutcome) -> dict[str, Any]:
         "error": outcome.error,
         "source": shown_name(job.config.source),
         "scenes": len(job.mosaic.scenes) if job.mosaic is not None else 1,
-        "out": str(job.config.out),
+        "out": shown_out(job.config.out),
         "line": job.line,
         "seconds_this_time": round(outcome.seconds, 3),
         "seconds_prepare": seconds.get("prepare"),

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from segment_tiles.pipeline.errors import PlanError, SegmentTilesError, UsageError
+from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.places.address import SCHEMES
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")
 """First part of a path that was a URL; a drive of Windows has one letter."""
+_OF_URLS: Final = re.compile(r"[%?#]")
+"""What means something else in a URL than in a name of a file."""
 
 
 def address_of(path: Path | str, option: str = "--out") -> str | None:
@@ -51,6 +54,41 @@ def address_of(path: Path | str, option: str = "--out") -> str | None:
 def shown_out(path: Path) -> str:
     """Return a path, or the URL that it was given as."""
     return address_of(path) or str(path)
+
+
+def escaped(name: str) -> str:
+    """Return a name as a part of a URL.
+
+    >>> escaped("plot #3 100%")
+    'plot %233 100%25'
+    """
+    return _OF_URLS.sub(lambda found: quote(found[0]), name)
+
+
+def same_place(path: Path) -> Path:
+    """Return what is equal for two paths, or two URLs, of one place.
+
+    >>> same_place(Path("s3://bucket/a%20b/")) == same_place(Path("s3://bucket/a b"))
+    True
+    """
+    return path if address_of(path) is None else Path(unquote(str(path)))
+
+
+def refuse_secrets(address: str, option: str) -> None:
+    """Refuse a URL with secrets in it: it would be shown and kept.
+
+    Raises
+    ------
+    UsageError
+        Without them.
+    """
+    shown = without_secrets(address)
+    if shown != address:
+        msg = (
+            f"{option} {shown}: has a user, a password or a query; give the name alone, and credentials by the "
+            "environment, a profile or the role of the machine"
+        )
+        raise UsageError(msg)
 
 
 def on_this_disk(path: Path) -> Path:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from segment_tiles.pipeline.errors import OutputError
+from segment_tiles.pipeline.errors import OutputError, UsageError
 from segment_tiles.pipeline.places.address import SCHEMES, place_at
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk, said_of
+from segment_tiles.workflows.buckets.layout import REPORT_KEY
 from segment_tiles.workflows.buckets.result import BucketResult, opened
 from segment_tiles.workflows.buckets.scratch import scratch_folder
-from segment_tiles.workflows.output_folder.directory import OWN_FOLDER
+from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
 from segment_tiles.workflows.run.export import export_run
 
 _STORE = "classes.zarr"
@@ -107,14 +110,70 @@ def _of_result(path: Path | str) -> str | None:
     return address if place_at(address).list() else None
 
 
-@contextmanager
-def written_here(out: Path) -> Iterator[Path]:
-    """Give a path on this disk; what was written there, files or a folder, goes to the URL that ``out`` was given as.
+def part_here(out: Path, folder: Path, is_wanted: Callable[[str], bool]) -> Path:
+    """Return the output directory of a run; of one at a URL ``folder``, into which what is wanted of it is brought.
 
-    Files are written one after the other when the block ends well, each whole.
+    Parameters
+    ----------
+    out
+        The ``--out`` of the run.
+    folder
+        On this disk, empty or not there yet.
+    is_wanted
+        Told of the key of each object, which is the path of a file in an output directory.
 
     Raises
     ------
+    PlaceError
+        If the place does not answer.
+    """
+    out = on_this_disk(out)
+    address = address_of(out)
+    if address is None:
+        return out
+    place = place_at(address, RESULT_SECONDS)
+    for key in filter(is_wanted, place.list()):
+        path = folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place.read_file(key, path)
+    return folder
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    """Return the report of a finished run, in a folder or at a URL.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is none that can be read.
+    PlaceError
+        If the place does not answer.
+    """
+    with scratch_folder() as scratch:
+        folder = part_here(out, scratch, REPORT_KEY.__eq__)
+        report: dict[str, Any] = json.loads(OutputDirectory(folder).report.read_text(encoding="utf-8"))
+    return report
+
+
+@contextmanager
+def written_here(out: Path, *, last: str = "", whatever_happens: bool = False) -> Iterator[Path]:
+    """Give a path on this disk; what was written there, files or a folder, goes to the URL that ``out`` was given as.
+
+    Files are written one after the other when the block ends, each whole.
+
+    Parameters
+    ----------
+    out
+        As the user gave it.
+    last
+        Name of the file that is written after all others.
+    whatever_happens
+        Write what is there also if the block ends with an error.
+
+    Raises
+    ------
+    UsageError
+        If the URL names a bucket, but nothing in it.
     PlaceError
         If there is no such bucket or no right to write into it: asked before, with an object that is removed again.
     """
@@ -124,15 +183,23 @@ def written_here(out: Path) -> Iterator[Path]:
         yield out
         return
     parent, _, name = address.rstrip("/").rpartition("/")
-    place = place_at(parent, RESULT_SECONDS)
+    if "://" not in parent or parent.endswith("//"):
+        msg = f"--out {address}: names a bucket, but nothing in it; give {address.rstrip('/')}/NAME"
+        raise UsageError(msg)
+    place, name = place_at(parent, RESULT_SECONDS), unquote(name)
     probe = f"{name}.segment-tiles-probe"
     place.put(probe, b"")
     place.delete(probe)
     with scratch_folder() as folder, said_of(parent, folder):
-        yield folder / name
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                place.put_file(path.relative_to(folder).as_posix(), path)
+        is_to_be_written = whatever_happens
+        try:
+            yield folder / name
+            is_to_be_written = True
+        finally:
+            if is_to_be_written:
+                for path in sorted(folder.rglob("*"), key=lambda path: (path.name == last, path)):
+                    if path.is_file():
+                        place.put_file(path.relative_to(folder).as_posix(), path)
 
 
 def export(path: Path, formats: list[str], tell: Callable[[str], None], **options: object) -> list[str]:

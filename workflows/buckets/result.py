@@ -44,6 +44,8 @@ _SURE_SECONDS: Final = 2.0
 class BucketResult:
     """A result at a URL and the folder in which it is made; made by `opened`.
 
+    Methods that read or write there raise `PlaceError` if the place does not answer.
+
     Parameters
     ----------
     address, place
@@ -94,20 +96,14 @@ class BucketResult:
         return mark if sizes == mark["objects"] and (not mark["has item"] or ITEM in self._there) else None
 
     def fetch(self, is_wanted: Callable[[str], bool] = lambda _key: True) -> None:
-        """Bring the result here: if it is whole with all that is wanted of it, else its records and finished rows.
-
-        Raises
-        ------
-        PlaceError
-            If the place does not answer.
-        """
+        """Bring what is wanted of the result here: if it is not whole, of its records and its `ROWS`."""
         mark = self.mark()
         if mark is not None:
             self._bring(key for key in (*mark["objects"], ITEM) if key in self._there and is_wanted(key))
             return
         records = [f"{own}/{RECORD}" for own in OWN_FOLDERS]
-        self._bring(key for key in records if key in self._there)
-        for own in self._own_folders():
+        self._bring(key for key in records if key in self._there and is_wanted(key))
+        for own in self._own_folders() if is_wanted(ROWS) else ():
             self.fetch_rows(own)
 
     def fetch_rows(self, own: Path) -> None:
@@ -125,8 +121,6 @@ class BucketResult:
         ------
         WriteFailedError
             If another process has taken over.
-        PlaceError
-            If the place does not answer.
         """
         self.require()
         records = {own: record for own in self._own_folders() if (record := read_record(own / RECORD))}
@@ -157,8 +151,6 @@ class BucketResult:
         ------
         WriteFailedError
             If another process has taken over.
-        PlaceError
-            If the place does not answer.
         """
         mark, files = self.mark(), self._files()
         changed = [key for key, path in files.items() if not self._is_same(key, path)]

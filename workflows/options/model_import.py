@@ -156,7 +156,7 @@ class ImportRequest:
         "jfzhang95; TorchScript, .pt2 or .onnx file.",
         metavar="PATH",
     )
-    out: Path = option("Folder of the new model package; its name is the model's.", metavar="DIR")
+    out: Path = option("Folder or URL of the new model package; its name is the model's.", metavar="DIR")
     classes: tuple[str, ...] = _list(
         parse_names,
         "classes",

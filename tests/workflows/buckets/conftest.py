@@ -63,21 +63,27 @@ def run_into(scene: Path, small_model: Path, quiet: Any) -> Callable[..., Any]:
     return run
 
 
-@pytest.fixture
-def same_as_in_folder(in_folder: Path) -> Callable[[str], None]:
-    """Asserts that an address holds the result of the run into a folder, whole, and nothing of what it was made of."""
+@pytest.fixture(scope="session")
+def same_as() -> Callable[[str, Path], None]:
+    """Asserts that an address holds the result of a run into a folder, whole, and nothing of what it was made of."""
 
-    def check(address: str) -> None:
+    def check(address: str, folder: Path) -> None:
         place = place_at(address)
         keys = set(place.list())
-        files = {path.relative_to(in_folder).as_posix() for path in in_folder.rglob("*") if path.is_file()}
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         results = {name for name in files if not name.startswith(".segment-tiles/")}
         assert {key for key in keys if not key.startswith(".segment-tiles/")} == results
         for name in sorted(results - OF_TIMES):
             found = place.read(name)
             assert found is not None
-            assert found.data == (in_folder / name).read_bytes(), name
+            assert found.data == (folder / name).read_bytes(), name
         assert ".segment-tiles/complete.json" in keys
         assert not [key for key in keys if "/rows/" in key]
 
     return check
+
+
+@pytest.fixture
+def same_as_in_folder(in_folder: Path, same_as: Callable[[str, Path], None]) -> Callable[[str], None]:
+    """Asserts that an address holds the result of the run into a folder."""
+    return lambda address: same_as(address, in_folder)

@@ -16,8 +16,8 @@ from segment_tiles.pipeline.sources.areas.vector_file import split_layer
 from segment_tiles.workflows.batch.jobs import Job
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.sources.mosaic import readable_mosaic
+from segment_tiles.workflows.buckets.request import checked_request
 from segment_tiles.workflows.results.formats.subjects import subject_of_scene
-from segment_tiles.workflows.run.request import checked_request
 
 POLYGONS: Final = "parquet"
 """The format of each scene of which the merged file is made."""

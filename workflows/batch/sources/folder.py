@@ -10,6 +10,7 @@ from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.sources.picture_names import is_picture, is_sidecar
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.jobs import Job
+from segment_tiles.workflows.buckets.address import address_of, escaped, on_this_disk
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.scenes.registry import recognised
@@ -37,7 +38,7 @@ def folder_jobs(config: RunConfig) -> FolderJobs | None:
     Raises
     ------
     OutputError
-        If the output directory cannot be written.
+        If the output directory cannot be written. A URL is not asked.
     """
     folder = Path(config.source)
     if not folder.is_dir() or _is_one_source(config):
@@ -46,12 +47,18 @@ def folder_jobs(config: RunConfig) -> FolderJobs | None:
     pictures = [entry for entry in entries if entry.is_file() and is_picture(entry.name)]
     if not pictures:
         return None
-    check_output_folder(config.out, "--out")
+    out = on_this_disk(config.out)
+    is_url = address_of(out) is not None
+    if not is_url:
+        check_output_folder(out, "--out")
+        out = out.absolute()
     alike = Counter(_stem(picture) for picture in pictures)
     jobs = []
     for number, picture in enumerate(pictures, 1):
         name = _stem(picture) if alike[_stem(picture)] == 1 else picture.name
-        of_picture = replace(config, source=str(picture.absolute()), out=config.out.absolute() / name)
+        of_picture = replace(
+            config, source=str(picture.absolute()), out=out / (escaped(name) if is_url else name)
+        )
         jobs.append(Job(number, name, of_picture, 0))
     return FolderJobs(tuple(jobs), _left_out(entries, pictures))
 
