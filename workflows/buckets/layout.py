@@ -27,6 +27,8 @@ OWN_FOLDERS: Final = (OWN_FOLDER, f"{MASK_FOLDER}/{OWN_FOLDER}")
 RECORD: Final = "run.json"
 """Book of a run that is not whole, from which it is continued with its rows."""
 RECORD_KEY: Final = f"{OWN_FOLDER}/{RECORD}"
+SEALS_KEY: Final = f"{OWN_FOLDER}/store.json"
+STORE: Final = "classes.zarr"
 REPORT_KEY: Final = "report.json"
 BOOKS: Final = (RECORD, "computed.json", "store.json", "made.json", "mask.json")
 """Books of a whole one."""

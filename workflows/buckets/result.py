@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from segment_tiles.pipeline.context_pool import ContextPool
-from segment_tiles.pipeline.durable import make_folder
 from segment_tiles.pipeline.errors import OutputError, PlaceError
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.outputs.stores.seals import Seal, seal_of
 from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress, fetch_rows
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.lease import Lease, acquire
@@ -24,19 +20,19 @@ from segment_tiles.workflows.buckets.layout import (
     MARK,
     OWN_FOLDERS,
     RECORD,
+    RECORD_KEY,
     REPORT_KEY,
     ROWS,
+    SEALS_KEY,
+    STORE,
     is_made_by_runs,
     is_published,
 )
+from segment_tiles.workflows.buckets.objects import SyncedFolder
 from segment_tiles.workflows.buckets.scratch import scratch_folder
 from segment_tiles.workflows.plans.record import read_record
 from segment_tiles.workflows.results.item import ITEM
 
-log = logging.getLogger(__name__)
-
-_AT_ONCE: Final = 8
-"""Objects that are read or written at the same time."""
 _SURE_SECONDS: Final = 2.0
 """So long after it was asked the lease is believed to be held, while objects are written."""
 
@@ -59,19 +55,19 @@ class BucketResult:
     def __init__(self, address: str, place: Place, folder: Path, lease: Lease | None) -> None:
         self.address, self.folder = address, folder
         self._place, self._lease = place, lease
-        self._there = place.sizes()
-        self._known: dict[str, Seal] = {}
+        self._objects = SyncedFolder(place, folder, self._require_soon)
         self._has_begun = False
         self._of_workers: list[Traffic] = []
-        if self._there and not any(key.startswith(f"{OWN_FOLDERS[0]}/") for key in self._there):
-            first = next(iter(self._there))
+        there = self._objects.there
+        if there and not any(key.startswith(f"{OWN_FOLDERS[0]}/") for key in there):
+            first = next(iter(there))
             msg = f"--out {address}: holds objects that are not of a run ({first}); give a new or empty place"
             raise OutputError(msg)
 
     @property
     def is_whole(self) -> bool:
         """Whether a run came to its end here."""
-        return MARK in self._there
+        return MARK in self._objects.there
 
     @property
     def has_begun(self) -> bool:
@@ -90,21 +86,47 @@ class BucketResult:
             return None
         try:
             mark: dict[str, Any] = json.loads(found.data)
-            sizes = {key: self._there.get(key) for key in mark["objects"]}
+            sizes = {key: self._objects.there.get(key) for key in mark["objects"]}
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        return mark if sizes == mark["objects"] and (not mark["has item"] or ITEM in self._there) else None
+        return (
+            mark
+            if sizes == mark["objects"] and (not mark["has item"] or ITEM in self._objects.there)
+            else None
+        )
 
     def fetch(self, is_wanted: Callable[[str], bool] = lambda _key: True) -> None:
-        """Bring what is wanted of the result here: if it is not whole, of its records and its `ROWS`."""
+        """Bring the result here: if it is whole with all that is wanted of it, else what can be continued.
+
+        That is all that is there if the store is, as after a kill while formats were added; else records and rows.
+
+        Raises
+        ------
+        PlaceError
+            If the place does not answer.
+        """
         mark = self.mark()
         if mark is not None:
-            self._bring(key for key in (*mark["objects"], ITEM) if key in self._there and is_wanted(key))
+            self._objects.bring(key for key in (*mark["objects"], ITEM) if is_wanted(key))
+            return
+        if self._has_store():
+            self._objects.bring(key for key in self._objects.there if is_made_by_runs(key) and is_wanted(key))
             return
         records = [f"{own}/{RECORD}" for own in OWN_FOLDERS]
-        self._bring(key for key in records if key in self._there and is_wanted(key))
+        self._objects.bring(key for key in records if is_wanted(key))
         for own in self._own_folders() if is_wanted(ROWS) else ():
             self.fetch_rows(own)
+
+    def _has_store(self) -> bool:
+        """Return whether every file of the store is there in its size, of the run whose record is there."""
+        found = self._place.read(SEALS_KEY) if SEALS_KEY in self._objects.there else None
+        if found is None or RECORD_KEY not in self._objects.there:
+            return False
+        try:
+            files = json.loads(found.data)["files"].items()
+            return all(self._objects.there.get(f"{STORE}/{name}") == size for name, (size, _) in files)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
 
     def fetch_rows(self, own: Path) -> None:
         """Bring the finished rows of a run here, of all of its stores; its books are in a folder."""
@@ -128,9 +150,19 @@ class BucketResult:
             kept = tuple(
                 f"{ROWS}/{record.fingerprint}/" for own, record in records.items() if self._is_known(own)
             )
-            stale = [key for key in self._there if key.startswith(f"{ROWS}/") and not key.startswith(kept)]
-            self._remove([*reversed(LAST), *stale])
-        self._put(self._key(own / RECORD) for own in records if not self._is_known(own))
+            stale = [
+                key for key in self._objects.there if key.startswith(f"{ROWS}/") and not key.startswith(kept)
+            ]
+            books = [
+                key
+                for own in OWN_FOLDERS
+                for key in self._objects.there
+                if key.startswith(f"{own}/") and is_published(key)
+            ]
+            is_new = not self._is_known(self.folder / OWN_FOLDERS[0])
+            # seals and reports of another run would vouch for its store in the name of this one
+            self._objects.remove([*reversed(LAST), *stale, *(books if is_new else ())])
+        self._objects.put(self._objects.key(own / RECORD) for own in records if not self._is_known(own))
         self._has_begun = True
 
     def rows_of(self, store: Path, ledger: Path) -> RowsAddress:
@@ -152,30 +184,32 @@ class BucketResult:
         WriteFailedError
             If another process has taken over.
         """
-        mark, files = self.mark(), self._files()
-        changed = [key for key, path in files.items() if not self._is_same(key, path)]
+        mark = self.mark()
+        files = {key: path for key, path in self._objects.files().items() if is_published(key)}
+        changed = [key for key in files if not self._objects.is_same(key)]
         before = set(() if mark is None else mark["objects"])
-        gone = [key for key in self._there if (key in before or is_made_by_runs(key)) and key not in files]
+        gone = [
+            key for key in self._objects.there if (key in before or is_made_by_runs(key)) and key not in files
+        ]
         if mark is not None and not changed and not gone:
             return
         self.require()
-        self._remove(reversed(LAST))
-        self._remove(gone)
-        self._put(key for key in changed if key not in LAST)
+        self._objects.remove(reversed(LAST))
+        self._objects.remove(gone)
+        self._objects.put(key for key in changed if key not in LAST)
         self.require()
         objects = {key: path.stat().st_size for key, path in files.items() if key not in LAST}
         content = json_text(
             {"request": dict(request), "objects": objects, "has item": ITEM in files}
         ).encode()
-        self._place.put(MARK, content)
-        self._there[MARK] = len(content)
-        self._put(key for key in [ITEM] if key in files)
+        self._objects.put_content(MARK, content)
+        self._objects.put(key for key in [ITEM] if key in files)
         self._place.delete_all(self._place.list(ROWS))
 
     def publish_report(self) -> None:
         """Write the report alone, of a run that parts of failed."""
         self.require()
-        self._put([REPORT_KEY])
+        self._objects.put([REPORT_KEY])
 
     def traffic(self) -> dict[str, int]:
         """Return what was asked of the place until now, by this process and by workers."""
@@ -204,53 +238,13 @@ class BucketResult:
     def _own_folders(self) -> list[Path]:
         return [self.folder / own for own in OWN_FOLDERS if (self.folder / own).is_dir()]
 
-    def _key(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
-
-    def _files(self) -> dict[str, Path]:
-        """Return what is to be in the bucket, by key."""
-        paths = {self._key(path): path for path in sorted(self.folder.rglob("*")) if path.is_file()}
-        return {key: path for key, path in paths.items() if is_published(key)}
-
     def _is_known(self, own: Path) -> bool:
         """Return whether a record is in the bucket as it is here."""
-        return self._is_same(self._key(own / RECORD), own / RECORD)
+        return self._objects.is_same(self._objects.key(own / RECORD))
 
-    def _is_same(self, key: str, path: Path) -> bool:
-        known = self._known.get(key)
-        return known is not None and known.is_kept(path)
-
-    def _bring(self, keys: Iterable[str]) -> None:
-        def fetch(key: str) -> tuple[str, Seal]:
-            target = self.folder / key
-            make_folder(target.parent)
-            self._place.read_file(key, target)
-            return key, seal_of(target)
-
-        with ContextPool(_AT_ONCE, thread_name_prefix="fetch") as pool:
-            self._known |= dict(pool.map(fetch, keys))
-
-    def _put(self, keys: Iterable[str]) -> None:
-        def put(key: str) -> tuple[str, Seal]:
-            if self._lease is not None:
-                self._lease.require(again_after=_SURE_SECONDS)
-            path = self.folder / key
-            seal = seal_of(path)
-            self._place.put_file(key, path)
-            return key, seal
-
-        with ContextPool(_AT_ONCE, thread_name_prefix="publish") as pool:
-            written = dict(pool.map(put, keys))
-        self._known |= written
-        self._there |= {key: seal.size for key, seal in written.items()}
-
-    def _remove(self, keys: Iterable[str]) -> None:
-        there = [key for key in keys if key in self._there]
-        if there:
-            self._place.delete_all(there)
-        for key in there:
-            self._there.pop(key)
-            self._known.pop(key, None)
+    def _require_soon(self) -> None:
+        if self._lease is not None:
+            self._lease.require(again_after=_SURE_SECONDS)
 
 
 @contextmanager

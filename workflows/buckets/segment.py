@@ -10,6 +10,7 @@ from typing import Any, Final
 from segment_tiles.pipeline.errors import (
     PlaceError,
     ReadFailedError,
+    SourceChangedError,
     SourceError,
     WriteFailedError,
     one_line,
@@ -77,11 +78,17 @@ def _kept(result: BucketResult) -> Iterator[None]:
 
     Raises
     ------
+    SourceChangedError
+        As it was; the record in the place says so too.
     WriteFailedError
         In place of what the place says.
     """
     try:
         yield
+    except SourceChangedError:
+        if result.has_begun:
+            result.begin()  # the record says that rows may be of two versions
+        raise
     except PlaceError as error:
         if not result.has_begun:
             raise

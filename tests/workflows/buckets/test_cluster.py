@@ -93,7 +93,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("loses", ["nothing", "a worker"])
+@pytest.mark.parametrize("loses", ["a worker", pytest.param("nothing", marks=pytest.mark.slow)])
 def test_source_model_and_result_in_buckets_are_all_that_is_shared(
     loses: str,
     machines: Machines,

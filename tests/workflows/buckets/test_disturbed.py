@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from segment_tiles.pipeline.errors import SegmentTilesError, SourceChangedError
 from segment_tiles.pipeline.places.address import place_at
 
 COMMAND = """
@@ -170,7 +172,7 @@ def unreliable(target: str, seed: int) -> Iterator[type[Unreliable]]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_errors_and_resets_at_random_are_survived(
     seed: int,
     s3: str,
@@ -186,3 +188,23 @@ def test_errors_and_resets_at_random_are_survived(
         assert between.failed > 5
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     same_as_in_folder(address)
+
+
+def test_rows_of_two_versions_of_a_source_are_not_mixed(
+    scene: Path, run_into: Callable[..., Any], bucket: Callable[[], str], tmp_path: Path
+) -> None:
+    address, source = f"{bucket()}/maps", tmp_path / "scene.tif"
+    shutil.copy(scene, source)
+
+    class Changes:
+        warn = stage = planned = staticmethod(lambda *_: None)
+
+        def tiles(self, computed: int, skipped: int) -> None:
+            source.write_bytes(scene.read_bytes() + b"more")
+
+    with pytest.raises(SourceChangedError):
+        run_into(address, Changes(), source=str(source))
+    shutil.copy(scene, source)
+    with pytest.raises(SegmentTilesError, match="--restart"):
+        run_into(address, source=str(source))
+    assert not run_into(address, source=str(source), restart=True).failures

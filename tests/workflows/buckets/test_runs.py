@@ -73,6 +73,38 @@ def test_what_was_removed_is_made_again(
     same_as_in_folder(address)
 
 
+def test_a_command_that_was_killed_while_it_added_formats_costs_no_computation(
+    run_into: Callable[..., Any], same_as_in_folder: Callable[[str], None], bucket: Callable[[], str]
+) -> None:
+    address = f"{bucket()}/maps"
+    run_into(address)
+    before = versions(address)
+    for key in ("item.json", ".segment-tiles/complete.json", "polygons.geojson"):
+        place_at(address).delete(key)
+    run_into(address)
+    same_as_in_folder(address)
+    after = versions(address)
+    assert all(after[key] == before[key] for key in after if key.startswith("classes."))
+
+
+def test_the_store_of_another_run_does_not_stand_for_that_of_this_one(
+    run_into: Callable[..., Any], same_as_in_folder: Callable[[str], None], bucket: Callable[[], str]
+) -> None:
+    address = f"{bucket()}/maps"
+    run_into(address, overlap=0.5)
+
+    class Stops:
+        warn = stage = planned = staticmethod(lambda *_: None)
+
+        def tiles(self, computed: int, skipped: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_into(address, Stops(), restart=True)
+    run_into(address)
+    same_as_in_folder(address)
+
+
 def test_other_settings_are_refused_by_the_url_and_restart_begins_anew(
     run_into: Callable[..., Any], same_as_in_folder: Callable[[str], None], bucket: Callable[[], str]
 ) -> None:
