@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +183,38 @@ def test_workers_do_whole_scenes_into_a_bucket(
     for name, stem in zip(("a %231", "b", "c", "d"), NAMES, strict=True):
         same_as(f"{address}/maps/{name}", tmp_path / "here" / stem)
     assert "not done on one worker" not in log.read_text()
+
+
+@pytest.mark.slow  # Prefect's own server starts twice
+def test_a_schedule_finds_what_is_finished_in_the_bucket(
+    jobs_file: Callable[..., Path], bucket: Callable[[], str], tmp_path: Path
+) -> None:
+    pytest.importorskip("prefect", reason="the extra prefect is not installed")
+    address = bucket()
+    file = jobs_file("jobs", f"{address}/{{stem}}", scene="[bc]")
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "NO_COLOR": "1"}
+    environment.pop("PREFECT_API_URL", None)
+
+    def states() -> tuple[list[str], str]:
+        code = "from segment_tiles.cli.main import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "schedule", str(file), "--now"],
+            env=environment, capture_output=True, text=True, timeout=280, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines(), done.stderr
+
+    assert states()[0] == [f"{address}/b: done", f"{address}/c: done"]
+    before = versions(address)
+    place_at(f"{address}/c").delete("polygons.parquet")
+    said, log = states()
+    assert said == [f"{address}/b: skipped", f"{address}/c: done"]
+    assert f"Task run '{address}/b' - Finished in state Cached" in log
+    after = versions(address)
+    assert {key: after[key] for key in before if key.startswith("b/")} == {
+        key: version for key, version in before.items() if key.startswith("b/")
+    }
+    assert after["c/polygons.parquet"] == before["c/polygons.parquet"]
 
 
 def test_a_folder_of_pictures_with_its_table(
