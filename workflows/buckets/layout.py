@@ -30,7 +30,7 @@ RECORD_KEY: Final = f"{OWN_FOLDER}/{RECORD}"
 SEALS_KEY: Final = f"{OWN_FOLDER}/store.json"
 STORE: Final = "classes.zarr"
 REPORT_KEY: Final = "report.json"
-BOOKS: Final = (RECORD, "computed.json", "store.json", "made.json", "mask.json")
+BOOKS: Final = (RECORD, "computed.json", "store.json", "made.json", "objects.json", "mask.json")
 """Books of a whole one."""
 
 
