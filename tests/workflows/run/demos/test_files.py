@@ -11,12 +11,7 @@ from PIL import Image
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.models.registry import bundled_models
 from segment_tiles.workflows.demo import DEMO_SCENE, DEMOS, demo_config
-
-needs_weights = pytest.mark.skipif(
-    "landcover-rgb" not in bundled_models(), reason="the weights of landcover-rgb are not in this checkout"
-)
 
 
 def test_landcover_wants_a_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,7 +46,6 @@ def test_the_micrograph_ships_with_its_licence() -> None:
         assert (picture.size, picture.mode) == ((1154, 744), "L")
 
 
-@needs_weights
 def test_demo_landcover_maps_a_scene(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command = ["demo", "landcover", str(DEMO_SCENE), "--out", str(out), "--device", "cpu"]
