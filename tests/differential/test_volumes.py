@@ -365,7 +365,8 @@ def real_truth(folder: Path) -> Any:
     ("name", "t"),
     [
         ("hyperfine_enhanced", None), ("siemens_multiframe", None), ("compressed_j2k", None),
-        ("ge_single_slice", None), ("anatomical", None),
+        pytest.param("ge_single_slice", None, marks=pytest.mark.slow),
+        pytest.param("anatomical", None, marks=pytest.mark.slow),
         *(("philips_enhanced_fmri", t) for t in range(4)),
     ],
 )  # fmt: skip

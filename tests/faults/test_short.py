@@ -15,7 +15,7 @@ QUICK = "SIGKILL of the group,SIGTERM,SIGINT,few descriptors,files of few bytes,
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has the libraries loaded")
 def test_a_disturbed_command_says_so_and_is_taken_up_to_the_same_bytes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "faults", "--seed", "1", "--kills", "4", "--seconds", "10"]
+    command = [sys.executable, "-m", "faults", "--seed", "1", "--kills", "3", "--seconds", "6"]
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [*command, "--only", "polygonize,run", "--what", QUICK],

@@ -24,7 +24,7 @@ def test_no_damaged_input_gives_a_traceback_or_more_than_one_line(tmp_path: Path
         "--count",
         "24",
         "--seconds",
-        "12",
+        "6",
         "--only",
         QUICK,
     ]

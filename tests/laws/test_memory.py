@@ -84,7 +84,7 @@ def volume(path: Path, parts: int) -> tuple[Path, list[str]]:
     ("write", "fewest", "most", "value_bytes"),
     # the raster is large enough that GDAL's cache of 64 MiB, which the fewest do not fill, is small beside it
     [
-        (raster, 8, 1024, 3),
+        pytest.param(raster, 8, 1024, 3, marks=pytest.mark.slow),
         pytest.param(raster, 8, 2048, 3, marks=pytest.mark.slow),
         pytest.param(stack, 8, 2048, 2, marks=pytest.mark.slow),
         pytest.param(ground, 8, 1024, 3, marks=pytest.mark.slow),

@@ -56,7 +56,7 @@ def list_models(*folders: str | Path) -> tuple[Model, ...]:
     --------
     >>> import segment_tiles as st
     >>> [model.name for model in st.list_models()]
-    ['brain-tissue', 'canopy-rgb', 'nuclei']
+    ['axon-myelin', 'brain-tissue', 'canopy-rgb', 'landcover-rgb', 'nuclei']
     """
     return tuple(load_model(name) for name in [*bundled_models(), *folders])
 

@@ -26,15 +26,15 @@ OF_TIMES = {"report.json", "item.json"}
 
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A raster of four rows of shards."""
+    """A raster of three rows of shards, the last one short."""
     path = tmp_path_factory.mktemp("bucket-scene") / "scene.tif"
-    values = np.random.default_rng(0).integers(0, 255, (3, 30, 9), dtype=np.uint8).repeat(60, 1).repeat(20, 2)
+    values = np.random.default_rng(0).integers(0, 255, (3, 22, 6), dtype=np.uint8).repeat(50, 1).repeat(20, 2)
     profile = {
         "driver": "GTiff",
         "count": 3,
         "dtype": "uint8",
-        "height": 1800,
-        "width": 180,
+        "height": 1100,
+        "width": 120,
         "crs": "EPSG:32631",
     }
     with rasterio.open(path, "w", transform=from_origin(4e5, 5.6e6, 1, 1), tiled=True, **profile) as file:

@@ -246,6 +246,7 @@ print(found[1] - found[0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_memory_does_not_grow_with_the_height_of_a_lazy_image(small_model: Path) -> None:
     """Eight times the height are 350 MB more of pixels; a sixth of that may come and go."""

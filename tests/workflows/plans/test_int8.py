@@ -150,6 +150,7 @@ def classes(out: Path) -> Any:
 
 
 @needs_nncf
+@pytest.mark.slow
 def test_it_is_calibrated_once_and_gives_the_same_bytes_on_workers(first: FirstRun, tmp_path: Path) -> None:
     assert first.planned == NOT_CALIBRATED_YET
     assert CALIBRATED_ONCE in first.stages
