@@ -21,7 +21,8 @@ def retries(patience: float | None = None) -> dict[str, Any]:
     """
     patience, longest = PATIENCE_SECONDS if patience is None else patience, 8
     return {
-        "max_retries": 10 + int(patience / longest),
+        # the time is the limit: waits are drawn at random below the longest
+        "max_retries": 1000,
         "retry_timeout": timedelta(seconds=patience),
         "backoff": {
             "init_backoff": timedelta(seconds=RETRY_SECONDS),

@@ -151,6 +151,8 @@ def processes_left() -> list[str]:
 def end_processes_left() -> None:
     """Kill what is left, so that the next attempt starts clean."""
     for process in psutil.Process().children(recursive=True):
+        if process.pid in NOT_OURS:
+            continue
         try:
             process.kill()
             os.waitpid(process.pid, 0)
