@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event, Lock
 from typing import Any
 
 import torch
@@ -85,6 +88,25 @@ def _abilities() -> tuple[str, ...]:
     return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
+_FIRST = Lock()
+_HAS_INFERRED = Event()
+
+
+@contextmanager
+def _alone_at_first() -> Iterator[None]:
+    """Let the first inference of a process go alone.
+
+    The bindings of OpenVINO fill tables of theirs in it. Two threads that do so wait for each other for ever: one holds
+    the interpreter and waits for a table, the other fills the table and waits for the interpreter.
+    """
+    if _HAS_INFERRED.is_set():
+        yield
+        return
+    with _FIRST:
+        yield
+        _HAS_INFERRED.set()
+
+
 class _Requests:
     """A few requests that are used again and again; a thread takes one that is idle, or waits for it."""
 
@@ -96,8 +118,9 @@ class _Requests:
     def __call__(self, image: Tensor) -> Tensor:
         request = self._idle.get()
         try:
-            results = request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)
-            return torch.from_numpy(results[0].copy())  # the request will write there again
+            with _alone_at_first():
+                results = request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)
+                return torch.from_numpy(results[0].copy())  # the request will write there again
         finally:
             self._idle.put(request)
 
