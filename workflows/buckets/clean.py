@@ -61,6 +61,7 @@ def clean(out: Path, tell: Callable[[str], None], *, removes: bool) -> Leftovers
     place = place_at(address, RESULT_SECONDS)
     if not place.list():
         return Leftovers(address, {}, removes)
+    BucketResult(address, place, Path(), None)  # refuses objects of others, before a lease lies among them
     with acquire(place, LEASE, tell):
         result = BucketResult(address, place, Path(), None)
         mark, sizes = result.mark(), place.sizes()

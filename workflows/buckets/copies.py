@@ -15,7 +15,7 @@ from segment_tiles.pipeline.errors import OutputError, UsageError
 from segment_tiles.pipeline.places.address import SCHEMES, place_at
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk, said_of
-from segment_tiles.workflows.buckets.layout import REPORT_KEY
+from segment_tiles.workflows.buckets.layout import MARK, REPORT_KEY
 from segment_tiles.workflows.buckets.result import BucketResult, opened
 from segment_tiles.workflows.buckets.scratch import scratch_folder
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
@@ -56,7 +56,6 @@ def read_here(path: Path | str) -> Iterator[Path]:
         yield result.folder
 
 
-@cache
 def copy_until_exit(path: Path) -> Path:
     """Return the folder of a result: a path as it is, of a URL a copy that is removed when the process ends.
 
@@ -71,6 +70,13 @@ def copy_until_exit(path: Path) -> Path:
     address = address_of(path)
     if address is None:
         return path
+    found = place_at(address).read(MARK)
+    return _copy(address, None if found is None else found.version)
+
+
+@cache
+def _copy(address: str, _version: str | None) -> Path:
+    """Return a copy of one state of a result: after another run there is another one."""
     stack = ExitStack()
     atexit.register(stack.close)
     result = stack.enter_context(opened(address, _tell_nobody, only_looks=True))

@@ -79,7 +79,10 @@ class SendingExecutor:
         self._result.begin()
         is_elsewhere = self._inner.start().is_elsewhere
         _refuse_what_others_cannot_see(tasks, is_elsewhere=is_elsewhere)
-        sent = [self._with_rows(task, is_elsewhere=is_elsewhere) for task in tasks]
+        stores = {task.store: task.ledger for task in tasks}  # thousands of Regions have one
+        rows = {store: self._result.rows_of(store, ledger) for store, ledger in stores.items()}
+        metadata = {store: _metadata_of(store) if is_elsewhere else None for store in stores}
+        sent = [replace(task, rows=rows[task.store], metadata=metadata[task.store]) for task in tasks]
         reports = self._inner.run(sent, progress, _OrLost(interruption, self._result))
         self._result.require()
         if is_elsewhere:
@@ -91,10 +94,6 @@ class SendingExecutor:
     def close(self, *, at_once: bool = False) -> None:
         """Close the other executor."""
         self._inner.close(at_once=at_once)
-
-    def _with_rows(self, task: RegionTask, *, is_elsewhere: bool) -> RegionTask:
-        rows = self._result.rows_of(task.store, task.ledger)
-        return replace(task, rows=rows, metadata=_metadata_of(task.store) if is_elsewhere else None)
 
 
 class _OrLost(Interruption):
@@ -111,7 +110,7 @@ class _OrLost(Interruption):
 
 def _metadata_of(store: Path) -> tuple[tuple[str, bytes], ...]:
     """Return what describes a store and its arrays, by path in it."""
-    files = sorted(store.rglob(_METADATA))
+    files = sorted((store / _METADATA, *store.glob(f"*/{_METADATA}")))
     return tuple((file.relative_to(store).as_posix(), file.read_bytes()) for file in files)
 
 

@@ -153,15 +153,10 @@ class BucketResult:
             stale = [
                 key for key in self._objects.there if key.startswith(f"{ROWS}/") and not key.startswith(kept)
             ]
-            books = [
-                key
-                for own in OWN_FOLDERS
-                for key in self._objects.there
-                if key.startswith(f"{own}/") and is_published(key)
-            ]
+            older = [key for key in self._objects.there if is_made_by_runs(key)]
             is_new = not self._is_known(self.folder / OWN_FOLDERS[0])
-            # seals and reports of another run would vouch for its store in the name of this one
-            self._objects.remove([*reversed(LAST), *stale, *(books if is_new else ())])
+            # as --restart does in a folder; seals of another run would vouch for its store in the name of this one
+            self._objects.remove([*reversed(LAST), *stale, *(older if is_new else ())])
         self._objects.put(self._objects.key(own / RECORD) for own in records if not self._is_known(own))
         self._has_begun = True
 
@@ -188,12 +183,11 @@ class BucketResult:
         files = {key: path for key, path in self._objects.files().items() if is_published(key)}
         changed = [key for key in files if not self._objects.is_same(key)]
         before = set(() if mark is None else mark["objects"])
-        gone = [
-            key for key in self._objects.there if (key in before or is_made_by_runs(key)) and key not in files
-        ]
+        gone = [key for key in before if key not in files]
         if mark is not None and not changed and not gone:
             return
         self.require()
+        self._has_begun = True
         self._objects.remove(reversed(LAST))
         self._objects.remove(gone)
         self._objects.put(key for key in changed if key not in LAST)

@@ -247,6 +247,8 @@ def test_python_opens_a_result_by_its_url(
     assert found.report["place"]["url"] == address
     assert found.classes.equals(segment_tiles.open_result(in_folder).classes)
     assert len(found.polygons()) == len(segment_tiles.open_result(in_folder).polygons())
+    run_into(address, overlap=0.5, restart=True)
+    assert not segment_tiles.open_result(address).classes.equals(found.classes)
 
 
 def test_commands_read_and_write_by_url(
@@ -268,6 +270,24 @@ def test_commands_read_and_write_by_url(
     assert run_command_line(["evaluate", address, address, "--json", "--out", f"{address}-scores"]) == 0
     assert json.loads(capsys.readouterr().out)["mean_iou"] == 1.0
     assert "evaluation.json" in place_at(f"{address}-scores").list()
+
+
+def test_clean_leaves_what_is_not_of_a_run(bucket: Callable[[], str], capsys: Any) -> None:
+    address = f"{bucket()}/mine"
+    place_at(address).put("polygons.gpkg", b"mine")
+    assert run_command_line(["clean", address, "--yes"]) == 2
+    assert "not of a run (polygons.gpkg)" in capsys.readouterr().err
+    assert place_at(address).list() == ["polygons.gpkg"]
+
+
+def test_a_file_of_the_user_with_a_name_of_ours_survives_a_further_format(
+    run_into: Callable[..., Any], bucket: Callable[[], str]
+) -> None:
+    address = f"{bucket()}/maps"
+    run_into(address)
+    place_at(address).put("polygons.gpkg", b"of polygonize")
+    run_into(address, formats=("cog", "geojson", "parquet"))
+    assert {"polygons.gpkg", "polygons.parquet"} <= set(place_at(address).list())
 
 
 def test_clean_names_what_is_left_and_removes_it(
