@@ -215,6 +215,36 @@ def acquire(place: Place, key: str, tell: Callable[[str], None]) -> Lease:
         time.sleep(LOOK_SECONDS)
 
 
+def require_conditions(place: Place, key: str) -> None:
+    """Refuse a place that takes no conditional puts, or does not heed them: a lease there would hold nobody off.
+
+    Parameters
+    ----------
+    place
+        Tried with an object that is removed again.
+    key
+        Of that object; nothing is there.
+
+    Raises
+    ------
+    PlaceError
+        If it does not heed them, or lets this process not write.
+    """
+    try:
+        place.put_if_absent(key, b"")  # whose answer may be lost, and asked for again
+        heeds = not place.put_if_absent(key, b"again")
+        found = place.read(key)
+        heeds = heeds and found is not None and not place.replace(key, b"again", f"{found.version}-other")
+    finally:
+        place.delete(key)
+    if not heeds:
+        msg = (
+            f"{place.name}: the store does not heed conditional puts (If-None-Match, If-Match), so that two commands "
+            "could write one result; use a store that does, or give a folder as --out"
+        )
+        raise PlaceError(msg)
+
+
 def _has_expired(record: LeaseRecord, seen: LeaseRecord | None, since: float) -> bool:
     return record == seen and time.monotonic() - since > TERM_SECONDS
 

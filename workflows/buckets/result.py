@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from segment_tiles.pipeline.errors import OutputError, PlaceError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress, fetch_rows
 from segment_tiles.pipeline.places.address import place_at
-from segment_tiles.pipeline.places.lease import Lease, acquire
+from segment_tiles.pipeline.places.lease import Lease, acquire, require_conditions
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Place, Traffic
 from segment_tiles.workflows.buckets.layout import (
     LAST,
@@ -268,6 +269,7 @@ def opened(address: str, tell: Callable[[str], None], *, only_looks: bool = Fals
             return
         is_new = place.read(LEASE) is None
         BucketResult(address, place, folder, None)  # refuses other objects before anything is written
+        require_conditions(place, f"{OWN_FOLDERS[0]}/tried-{uuid4().hex}")
         try:
             with acquire(place, LEASE, tell) as lease:
                 yield BucketResult(address, place, folder, lease)

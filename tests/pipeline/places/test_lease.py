@@ -169,3 +169,23 @@ def test_a_process_that_is_there_is_not_free() -> None:
     assert not replace(
         record, holder={**(record.holder or {}), "started": 1.0, "machine": "elsewhere"}
     ).is_free
+
+
+class HeedsNothing(LosesAnswers):
+    """A store that writes whatever the conditions say, as older ones do."""
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        self._place.put(key, data)
+        return True
+
+    def replace(self, key: str, data: bytes, version: str) -> bool:
+        self._place.put(key, data)
+        return True
+
+
+def test_a_store_that_heeds_no_conditions_is_refused(place: Place) -> None:
+    leases.require_conditions(place, "own/tried")
+    careless: Any = HeedsNothing(place)
+    with pytest.raises(PlaceError, match="does not heed conditional puts"):
+        leases.require_conditions(careless, "own/tried")
+    assert place.list() == []
