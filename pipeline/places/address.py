@@ -44,7 +44,8 @@ def place_at(address: str, patience: float | None = None) -> Place:
     ------
     PlaceError
         If its scheme is not known, it names no bucket, or it has a user, a password or a query in it: secrets come
-        from the environment, a profile or the role of the machine. If there are no credentials.
+        from the environment, a profile or the role of the machine. If there are no credentials, or some that cannot
+        be right.
     MissingExtraError
         If the extra ``object-store`` is not installed.
     """
@@ -68,13 +69,13 @@ def place_at(address: str, patience: float | None = None) -> Place:
         msg = f"{shown}: names no bucket; give {parts.scheme}://BUCKET/PATH"
         raise PlaceError(msg)
     try:
-        from segment_tiles.pipeline.places.bucket import BucketPlace  # noqa: PLC0415 - of an extra
+        from segment_tiles.pipeline.places.bucket import opened  # noqa: PLC0415 - of an extra
     except ImportError as error:
         from segment_tiles.pipeline.places.settings import missing_extra  # noqa: PLC0415 - brings GDAL
 
         raise missing_extra(shown) from error
     prefix = unquote(parts.path).strip("/")
-    return BucketPlace(SCHEMES[parts.scheme](parts.netloc, prefix, shown, patience), shown.rstrip("/"))
+    return opened(lambda: SCHEMES[parts.scheme](parts.netloc, prefix, shown, patience), shown.rstrip("/"))
 
 
 def _folder(path: str, host: str, shown: str) -> Path:
@@ -103,9 +104,9 @@ def _gcs(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectS
 def _azure(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
     from obstore.store import AzureStore  # noqa: PLC0415 - of an extra
 
-    from segment_tiles.pipeline.places.settings import azure_settings  # noqa: PLC0415 - brings GDAL
+    from segment_tiles.pipeline.places.azure import azure_settings  # noqa: PLC0415 - brings GDAL
 
-    return AzureStore(bucket, prefix=prefix or None, **azure_settings(patience))
+    return AzureStore(bucket, prefix=prefix or None, **azure_settings(name, patience))
 
 
 def _memory(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,33 @@ _AT_ONCE: Final = 1000
 """Objects that S3 removes by one request."""
 
 
+_NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
+"""What S3 and Google, and Azure, call a bucket that is not there."""
+
+
+def opened(make: Callable[[], ObjectStore], name: str) -> BucketPlace:
+    """Return the place of a store.
+
+    Parameters
+    ----------
+    make
+        Makes the store.
+    name
+        URL, as it may be shown.
+
+    Raises
+    ------
+    PlaceError
+        If its settings cannot be right, such as a key that is none.
+    """
+    try:
+        return BucketPlace(make(), name)
+    except exceptions.BaseError as error:
+        cause = without_secrets(one_line(error)).partition(" Debug source")[0]
+        msg = f"{name}: the credentials or settings in the environment cannot be used ({cause}); correct them"
+        raise PlaceError(msg) from error
+
+
 class BucketPlace:
     """A bucket below a prefix, or a store in the memory of this process."""
 
@@ -30,6 +57,7 @@ class BucketPlace:
         self._store = store
         self._name = name
         self._traffic = Traffic()
+        self._compares_quotes = False
 
     @property
     def traffic(self) -> Traffic:
@@ -61,12 +89,29 @@ class BucketPlace:
     def replace(self, key: str, data: bytes, version: str) -> bool:
         """Write an object if the one that is there has a version still."""
         with self._told(key):
-            self._traffic.add(sent=len(data))
-            try:
-                obstore.put(self._store, checked_key(key), data, mode={"e_tag": version}, use_multipart=False)
-            except (exceptions.PreconditionError, FileNotFoundError):
-                return False
+            if not self._compares_quotes and self._put_over(key, data, version):
+                return True
+            # Ceph's radosgw compares the quotes of the header too, so that a version that is right would never do
+            self._compares_quotes = self._compares_quotes or self._version(key) == version
+            return self._compares_quotes and self._put_over(key, data, version.strip('"'))
+
+    def _put_over(self, key: str, data: bytes, e_tag: str) -> bool:
+        self._traffic.add(sent=len(data))
+        try:
+            obstore.put(self._store, checked_key(key), data, mode={"e_tag": e_tag}, use_multipart=False)
+        except exceptions.PreconditionError:
+            return False
+        except FileNotFoundError as error:
+            _require_bucket(error)
+            return False
         return True
+
+    def _version(self, key: str) -> str | None:
+        self._traffic.add()
+        try:
+            return obstore.head(self._store, key)["e_tag"]
+        except FileNotFoundError:
+            return None
 
     def read(self, key: str) -> Found | None:
         """Return an object, or None if none has the key."""
@@ -74,8 +119,7 @@ class BucketPlace:
             try:
                 answer = obstore.get(self._store, checked_key(key))
             except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
-                    raise
+                _require_bucket(error)
                 self._traffic.add()
                 return None
             self._traffic.add(received=answer.meta["size"])
@@ -130,8 +174,7 @@ class BucketPlace:
             try:
                 obstore.delete(self._store, checked_key(key))
             except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
-                    raise
+                _require_bucket(error)
 
     def delete_all(self, keys: Iterable[str]) -> None:
         """Remove objects, those that are there: a thousand by one request, where the store can."""
@@ -142,8 +185,7 @@ class BucketPlace:
                 try:
                     obstore.delete(self._store, names[first : first + _AT_ONCE])
                 except FileNotFoundError as error:
-                    if "NoSuchBucket" in str(error):
-                        raise
+                    _require_bucket(error)
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:
@@ -154,11 +196,21 @@ class BucketPlace:
             raise PlaceError(msg) from error
 
 
+def _require_bucket(error: FileNotFoundError) -> None:
+    """Raise an error again that says that the bucket is not there, not only the object."""
+    if _is_no_bucket(str(error)):
+        raise error
+
+
+def _is_no_bucket(said: str) -> bool:
+    return any(code in said for code in _NO_BUCKET)
+
+
 def _reason(error: BaseException, key: str) -> str:
     """Say in a line what a store refused, and what to do."""
     said = str(error)
-    if "NoSuchBucket" in said or "ContainerNotFound" in said:
-        return "there is no such bucket; make it, or check the name and AWS_ENDPOINT_URL"
+    if _is_no_bucket(said):
+        return "there is no such bucket; make it, or check the name and the endpoint in the environment"
     if isinstance(error, FileNotFoundError):
         return f"{key} is not there"
     if "RequestTimeTooSkewed" in said:

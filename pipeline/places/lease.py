@@ -234,7 +234,11 @@ def require_conditions(place: Place, key: str) -> None:
         place.put_if_absent(key, b"")  # whose answer may be lost, and asked for again
         heeds = not place.put_if_absent(key, b"again")
         found = place.read(key)
-        heeds = heeds and found is not None and not place.replace(key, b"again", f"{found.version}-other")
+        if found is not None:
+            place.replace(key, b"new", found.version)
+            heeds = heeds and not place.replace(key, b"newer", found.version)
+        after = place.read(key)
+        heeds = heeds and after is not None and after.data == b"new"
     finally:
         place.delete(key)
     if not heeds:

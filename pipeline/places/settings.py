@@ -67,7 +67,7 @@ def s3_settings(name: str, patience: float | None) -> dict[str, Any]:
     except ImportError as error:
         raise missing_extra(name) from error
 
-    unsigned = _is_set("AWS_NO_SIGN_REQUEST")
+    unsigned = is_set("AWS_NO_SIGN_REQUEST")
     try:
         session = Session()
         settings: dict[str, Any] = {"region": session.get_config_variable("region") or "us-east-1"}
@@ -91,16 +91,8 @@ def s3_settings(name: str, patience: float | None) -> dict[str, Any]:
 
 def gcs_settings(patience: float | None) -> dict[str, Any]:
     """Return what obstore's GCSStore takes beside the bucket; it finds credentials itself."""
-    unsigned = {"skip_signature": True} if _is_set("GS_NO_SIGN_REQUEST") else {}
+    unsigned = {"skip_signature": True} if is_set("GS_NO_SIGN_REQUEST") else {}
     return {**unsigned, "client_options": client_options(), "retry_config": retries(patience)}
-
-
-def azure_settings(patience: float | None) -> dict[str, Any]:
-    """Return what obstore's AzureStore takes beside the container; GDAL's name of the account is taken too."""
-    settings: dict[str, Any] = {"skip_signature": True} if _is_set("AZURE_NO_SIGN_REQUEST") else {}
-    if account := os.environ.get("AZURE_STORAGE_ACCOUNT"):
-        settings["account_name"] = account
-    return {**settings, "client_options": client_options(), "retry_config": retries(patience)}
 
 
 def missing_extra(name: str) -> MissingExtraError:
@@ -137,5 +129,6 @@ def _gdal_endpoint() -> str | None:
     )
 
 
-def _is_set(name: str) -> bool:
+def is_set(name: str) -> bool:
+    """Return whether a variable of the environment says yes."""
     return os.environ.get(name, "").upper() in _YES
