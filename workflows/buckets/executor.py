@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.buckets.result import BucketResult
+from segment_tiles.workflows.buckets.traced_tiles import TracedTiles
 from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import (
     Capacity,
@@ -18,11 +18,12 @@ from segment_tiles.workflows.executors.protocol import (
     RunPaths,
     WholeWork,
 )
+from segment_tiles.workflows.regions.own_disk import read_metadata
 
 if TYPE_CHECKING:
+    from segment_tiles.pipeline.places.protocol import Traffic
     from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
-
-_METADATA = "zarr.json"
+    from segment_tiles.workflows.regions.strips import Strip
 
 
 class SendingExecutor:
@@ -81,7 +82,7 @@ class SendingExecutor:
         _refuse_what_others_cannot_see(tasks, is_elsewhere=is_elsewhere)
         stores = {task.store: task.ledger for task in tasks}  # thousands of Regions have one
         rows = {store: self._result.rows_of(store, ledger) for store, ledger in stores.items()}
-        metadata = {store: _metadata_of(store) if is_elsewhere else None for store in stores}
+        metadata = {store: read_metadata(store) if is_elsewhere else None for store in stores}
         sent = [replace(task, rows=rows[task.store], metadata=metadata[task.store]) for task in tasks]
         reports = self._inner.run(sent, progress, _OrLost(interruption, self._result))
         self._result.require()
@@ -90,6 +91,18 @@ class SendingExecutor:
                 self._result.fetch_rows(own)
         self._result.count(report.traffic for report in reports)
         return reports
+
+    def trace(self, strips: Sequence[Strip], interruption: Interruption) -> list[Traffic]:
+        """Trace strips, and bring what was traced here."""
+        asked = _OrLost(interruption, self._result)
+        if not self._inner.start().is_elsewhere:
+            return self._inner.trace(strips, asked)
+        request = strips[0].request
+        traced = TracedTiles(self._result, request)
+        traffic = self._inner.trace(traced.missing(strips), asked)
+        self._result.count(traffic)
+        traced.fetch()
+        return traffic
 
     def close(self, *, at_once: bool = False) -> None:
         """Close the other executor."""
@@ -106,12 +119,6 @@ class _OrLost(Interruption):
     def is_requested(self) -> bool:
         """Return whether to stop."""
         return self._asked.is_requested() or self._result.is_lost
-
-
-def _metadata_of(store: Path) -> tuple[tuple[str, bytes], ...]:
-    """Return what describes a store and its arrays, by path in it."""
-    files = sorted((store / _METADATA, *store.glob(f"*/{_METADATA}")))
-    return tuple((file.relative_to(store).as_posix(), file.read_bytes()) for file in files)
 
 
 def _refuse_what_others_cannot_see(tasks: Sequence[RegionTask], *, is_elsewhere: bool) -> None:

@@ -66,6 +66,11 @@ class BucketResult:
             raise OutputError(msg)
 
     @property
+    def place(self) -> Place:
+        """Where it lies."""
+        return self._place
+
+    @property
     def is_whole(self) -> bool:
         """Whether a run came to its end here."""
         return MARK in self._objects.there

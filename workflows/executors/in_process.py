@@ -11,7 +11,9 @@ from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import Capacity, Request, Result, RunPaths, WholeWork
 
 if TYPE_CHECKING:
+    from segment_tiles.pipeline.places.protocol import Traffic
     from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+    from segment_tiles.workflows.regions.strips import Strip
 
 
 class InProcess:
@@ -54,6 +56,12 @@ class InProcess:
             shares = self.shares_network and is_small
             reports.append(do_region(task, progress, interruption.is_requested, shares=shares))
         return reports
+
+    def trace(self, strips: Sequence[Strip], interruption: Interruption) -> list[Traffic]:
+        """Trace all strips here."""
+        from segment_tiles.workflows.regions.strips import trace_strip  # noqa: PLC0415 - brings GDAL
+
+        return [trace_strip(strip, interruption.is_requested, lambda: False) for strip in strips]
 
     def close(self, *, at_once: bool = False) -> None:
         """Nothing was started."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from segment_tiles.workflows.executors.interruption import Interruption
 
 if TYPE_CHECKING:  # worker processes are started before this process has spent seconds on importing torch
+    from segment_tiles.pipeline.places.protocol import Traffic
     from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+    from segment_tiles.workflows.regions.strips import Strip
     from segment_tiles.workflows.scenes.cut import Opener
 
 Result = TypeVar("Result")
@@ -104,6 +106,16 @@ class Executor(Protocol):
         ------
         RunFailedError
             If nothing is left that could do them.
+        """
+        ...
+
+    def trace(self, strips: Sequence[Strip], interruption: Interruption) -> list[Traffic]:
+        """Trace vector tiles of a whole class map where its Regions were done; return what was asked of a place.
+
+        Raises
+        ------
+        RunFailedError
+            If nothing is left that could do it.
         """
         ...
 

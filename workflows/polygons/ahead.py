@@ -42,7 +42,11 @@ class TracingRequest:
     def as_text(self) -> str:
         """Return it as one argument of a command."""
         paths = {name: str(getattr(self, name)) for name in ("raster", "rows", "tiles")}
-        return json_text({**paths, "options": asdict(self.options)}, indent=None)
+        return json_text({**paths, "options": self.options_as_values()}, indent=None)
+
+    def options_as_values(self) -> dict[str, Any]:
+        """Return the options as plain values."""
+        return asdict(self.options)
 
     @classmethod
     def of_text(cls, text: str) -> TracingRequest:

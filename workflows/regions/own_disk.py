@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from segment_tiles.pipeline.durable import make_folder
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
+from segment_tiles.pipeline.outputs.stores.seals import ZARR_METADATA
 from segment_tiles.pipeline.outputs.stores.sent_rows import SentLedger
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 
@@ -37,10 +38,21 @@ def on_disk(task: RegionTask, report: RegionReport) -> Iterator[tuple[RegionTask
             report.traffic = ledger.traffic
 
 
+def read_metadata(store: Path) -> tuple[tuple[str, bytes], ...]:
+    """Return what describes a store and its arrays, by path in it."""
+    files = sorted((store / ZARR_METADATA, *store.glob(f"*/{ZARR_METADATA}")))
+    return tuple((file.relative_to(store).as_posix(), file.read_bytes()) for file in files)
+
+
+def write_metadata(store: Path, metadata: Iterable[tuple[str, bytes]]) -> None:
+    """Write what describes a store and its arrays, by path in it, and no shard."""
+    for name, content in metadata:
+        make_folder((store / name).parent)
+        (store / name).write_bytes(content)
+
+
 def _with_own_store(task: RegionTask, folder: Path) -> RegionTask:
     """Return the task with a store in a folder: its metadata, and no shard."""
     store = folder / task.store.name
-    for name, content in task.metadata or ():
-        make_folder((store / name).parent)
-        (store / name).write_bytes(content)
+    write_metadata(store, task.metadata or ())
     return replace(task, store=store, ledger=folder / task.ledger.name)

@@ -41,7 +41,7 @@ from segment_tiles.workflows.run.one_version import on_one_version
 from segment_tiles.workflows.run.request import check_space, plan_of_mask
 from segment_tiles.workflows.run.scene_probe import model_request, probe_scene
 from segment_tiles.workflows.run.taken_up import begin, require_whole
-from segment_tiles.workflows.run.tracing import tracing, with_tracing
+from segment_tiles.workflows.run.tracing import trace_by_workers, tracing, with_tracing
 from segment_tiles.workflows.scenes.computed_area import absolute_file, computed_area
 from segment_tiles.workflows.scenes.kind import Kind, WorkStore
 from segment_tiles.workflows.scenes.mask_area import MaskedClasses
@@ -84,8 +84,10 @@ class Run:
     """What became of its mask."""
     waited: float = 0.0
     """Seconds until others in flight let it compute."""
+    leaves_finishing: bool = False
+    """Whether, if Regions are done elsewhere, another start makes the rest there too."""
     is_traced_ahead: bool = False
-    """Whether this start has traced polygons while it computed."""
+    """Whether this start has traced polygons before the store was whole."""
 
     @property
     def kind(self) -> Kind:
@@ -199,6 +201,11 @@ class Run:
                 self.directory,
                 self.record,
             )
+            is_whole = not any(region.failures for region in regions) and not asked.is_requested()
+            if is_whole and capacity.is_elsewhere and not self.leaves_finishing:
+                self.is_traced_ahead = trace_by_workers(
+                    executor, self.config, self.scene, self.directory, asked
+                )
         if any(region.failures for region in regions):
             return regions  # what is composed over a hole would be a class map that looks whole
         result, *parts = self.stores
@@ -207,7 +214,7 @@ class Run:
             self.listener.stage("average of directions")
             self.kind.compose(self.scene, self.directory)
         require_whole([result])
-        self.is_traced_ahead = plan.memory.tracing > 0
+        self.is_traced_ahead |= plan.memory.tracing > 0
         return regions
 
     def _prepare(self) -> None:

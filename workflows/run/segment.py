@@ -117,7 +117,10 @@ def _segment(
     config = replace(config, companions=tuple(portable_name(folder) for folder, _ in scene.companions))
     with directory.locked_for():
         settings = settings_of(config, scene)
-        run = Run(config, scene, directory, settings, known, listener, segment, started, in_flight)
+        run = Run(
+            config, scene, directory, settings, known, listener, segment, started, in_flight,
+            leaves_finishing=finished_by is not None,
+        )  # fmt: skip
         require_equal(scene.uri, known.before, run.settings["source version"])
         return _done(run, asked, executor, finished_by)
 

@@ -11,19 +11,16 @@ absent: of one run, which ``PREFIX`` names by its fingerprint, everybody writes 
 
 from __future__ import annotations
 
-import io
 import logging
 import re
-import zipfile
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from segment_tiles.pipeline.context_pool import ContextPool
-from segment_tiles.pipeline.durable import make_folder, write_whole
 from segment_tiles.pipeline.errors import PlaceError, WriteFailedError, one_line
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
+from segment_tiles.pipeline.outputs.stores.packed_files import packed, unpack
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Place, Traffic
 
@@ -90,7 +87,7 @@ class SentLedger(Ledger):
         ]
         key = f"{self._rows.prefix}/{_object_name(entry)}"
         try:
-            if not self._place.put_if_absent(key, _packed([*shards, *books], self._store.parent)):
+            if not self._place.put_if_absent(key, packed([*shards, *books], self._store.parent)):
                 log.info(
                     "%s is there already: the worker that wrote it had no answer, or is another one", key
                 )
@@ -107,7 +104,7 @@ class SentLedger(Ledger):
         return {(row, column) for row, first, last in rows for column in range(first, last)}
 
 
-def fetch_rows(place: Place, prefix: str, folder: Path) -> None:
+def fetch_rows(place: Place, prefix: str, folder: Path, rows: range | None = None) -> None:
     """Bring all rows below a prefix onto this disk that are not there; one that is damaged is removed, to be computed.
 
     Parameters
@@ -116,13 +113,20 @@ def fetch_rows(place: Place, prefix: str, folder: Path) -> None:
         Where they are.
     folder
         Holds the store and the ledger.
+    rows
+        Of shards that are wanted; None: all.
 
     Raises
     ------
     PlaceError
         If the place does not answer.
     """
-    missing = [key for key in place.list(prefix) if not _is_here(key, folder)]
+    found = {key: _NAME.fullmatch(key.rsplit("/", 1)[-1]) for key in place.list(prefix)}
+    missing = [
+        key
+        for key, match in found.items()
+        if match and (rows is None or int(match["row"]) in rows) and not _is_here(key, folder)
+    ]
     with ContextPool(_AT_ONCE, thread_name_prefix="fetch") as pool:
         damaged = [
             key for key in pool.map(lambda key: _fetched(place, key, folder), missing) if key is not None
@@ -135,17 +139,7 @@ def fetch_rows(place: Place, prefix: str, folder: Path) -> None:
 def _fetched(place: Place, key: str, folder: Path) -> str | None:
     """Bring a row onto this disk, shards first, then what says that they are there; return the key if it is damaged."""
     found = place.read(key)
-    if found is None:
-        return None
-    try:
-        files = list(_unpacked(found.data))
-    except (zipfile.BadZipFile, ValueError, EOFError):
-        return key
-    for name, content in files:
-        target = folder / name
-        make_folder(target.parent)
-        write_whole(target, content, waits=False)
-    return None
+    return key if found is not None and not unpack(found.data, folder) else None
 
 
 def _is_here(key: str, folder: Path) -> bool:
@@ -155,30 +149,3 @@ def _is_here(key: str, folder: Path) -> bool:
 
 def _object_name(entry: LedgerEntry) -> str:
     return entry.name.removesuffix(".json") + _ENDING
-
-
-def _packed(files: Iterable[Path], folder: Path) -> bytes:
-    """Return a ZIP of files, by their paths in a folder; the same files give the same bytes."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for file in files:
-            # a time of its own would make other bytes
-            archive.writestr(zipfile.ZipInfo(file.relative_to(folder).as_posix()), file.read_bytes())
-    return packed.getvalue()
-
-
-def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of a ZIP, whose checksums are compared.
-
-    Raises
-    ------
-    BadZipFile, ValueError, EOFError
-        If it is damaged.
-    """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for entry in archive.infolist():
-            parts = Path(entry.filename).parts
-            if Path(entry.filename).is_absolute() or ".." in parts:
-                msg = f"{entry.filename} is outside"
-                raise ValueError(msg)
-            yield entry.filename, archive.read(entry)

@@ -19,6 +19,7 @@ import pytest
 from distributed import Client
 
 from segment_tiles.pipeline.places.address import place_at
+from segment_tiles.workflows.results.formats import vectors
 
 WORKERS = 3
 
@@ -111,9 +112,17 @@ def test_source_model_and_result_in_buckets_are_all_that_is_shared(
         place.put_file(f"small/{name}", small_model / name)
     monkeypatch.setattr(tempfile, "tempdir", str(machines.hidden))
 
+    monkeypatch.setattr(vectors, "VECTOR_TILE", 64)
+    monkeypatch.setattr(vectors, "TILES_OF_A_PROCESS", 1)
+    traced: list[str] = []
+
     class Kills:
-        warn = stage = planned = staticmethod(lambda *_: None)
+        warn = planned = staticmethod(lambda *_: None)
         killed = loses == "nothing"
+
+        def stage(self, name: str) -> None:
+            if name == "polygons":
+                traced.extend(key for key in place.list("maps") if "/tiles-" in key)
 
         def tiles(self, computed: int, skipped: int) -> None:
             if not self.killed:
@@ -128,4 +137,8 @@ def test_source_model_and_result_in_buckets_are_all_that_is_shared(
     assert not result.failures
     assert result.report["workers"] == WORKERS
     same_as_in_folder(out)
+    # 18 x 2 vector tiles of 64 px, in strips of 8 rows
+    assert [key.rpartition("/")[2] for key in traced] == [
+        f"strip-{first:07d}-{stop:07d}.zip" for first, stop in ((0, 8), (8, 16), (16, 18))
+    ]
     assert result.report["place"]["requests"] > 4

@@ -19,10 +19,13 @@ from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
 from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.places.protocol import Traffic
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.polygons.ahead import PROCESS_BYTES, TracingRequest, traced_ahead
 from segment_tiles.workflows.polygons.polygonize import polygonize
+from segment_tiles.workflows.regions.strips import strips_of, trace_strip
+from segment_tiles.workflows.results.formats import vectors
 from segment_tiles.workflows.run.request import plan_run
 from segment_tiles.workflows.run.segment import segment
 from segment_tiles.workflows.run.tracing import with_tracing
@@ -93,6 +96,39 @@ def test_finished_rows_alone_are_traced_and_taken_over(tmp_path: Path) -> None:
     assert taken.read_bytes() == plain.read_bytes()
 
 
+def test_strips_of_several_workers_are_taken_over(tmp_path: Path) -> None:
+    group = create_store(tmp_path / "classes.zarr", (ROWS, COLUMNS), GeoRef.of_pixels(), TABLE)
+    request = TracingRequest(tmp_path / "classes.zarr", tmp_path / "ledger", tmp_path / "traced", OPTIONS)
+    strips = strips_of(request, ROWS, COLUMNS)
+    assert [(strip.first, strip.stop, strip.shard_rows) for strip in strips] == [(0, 6, range(3))]
+    halves = [replace(strips[0], stop=3), replace(strips[0], first=3)]
+    assert [half.shard_rows for half in halves] == [range(2), range(1, 3)]
+    for row in (0, 2):
+        finish_row(tmp_path, group, row)
+    # a shard that is not there would be read as one of nodata
+    assert [trace_strip(half, lambda: False, lambda: False) for half in halves] == [Traffic(), Traffic()]
+    assert names(request.tiles) == of_rows([0, 5])
+    finish_row(tmp_path, group, 1)
+    trace_strip(halves[1], lambda: True, lambda: True)
+    assert names(request.tiles) == of_rows([0, 5])
+    for half in reversed(halves):
+        trace_strip(half, lambda: False, lambda: False)
+    assert names(request.tiles) == of_rows(range(6))
+
+    asked: list[str] = []
+    taken, plain = tmp_path / "taken.parquet", tmp_path / "plain.parquet"
+    polygonize(
+        request.raster,
+        [taken],
+        OPTIONS,
+        traced_ahead=request.tiles,
+        progress=lambda step, *_: asked.append(step),
+    )
+    polygonize(request.raster, [plain], OPTIONS)
+    assert "trace" not in asked
+    assert taken.read_bytes() == plain.read_bytes()
+
+
 def test_a_process_that_fails_costs_nothing_but_its_work(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,17 +165,22 @@ def test_it_stands_in_the_plan_if_it_fits(wide: Path, small_model: Path) -> None
     assert with_tracing(replace(large, memory_limit=enough - 1), asked, alone=True).memory == large.memory
 
 
-def test_a_run_takes_over_what_was_traced(
-    small_model: Path, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = tmp_path / "a.tif"
+def coarse_raster(folder: Path) -> Path:
+    source = folder / "a.tif"
     profile = {"driver": "GTiff", "count": 3, "height": 560, "width": 72, "dtype": "uint8"}
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(1, 0, 500000, 0, -1, 0)}
     with rasterio.open(source, "w", **profile, **place) as dataset:
         coarse = np.random.default_rng(0).integers(0, 255, (3, 70, 9), dtype=np.uint8)
         dataset.write(coarse.repeat(8, 1).repeat(8, 2))
+    return source
+
+
+@pytest.mark.slow
+def test_workers_trace_after_the_last_row(
+    small_model: Path, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = RunConfig(
-        str(source),
+        str(coarse_raster(tmp_path)),
         str(small_model),
         tmp_path / "plain",
         device="cpu",
@@ -147,7 +188,37 @@ def test_a_run_takes_over_what_was_traced(
         formats=("parquet",),
     )
     segment(config, quiet)
-    monkeypatch.setattr("segment_tiles.workflows.results.formats.vectors.TILES_OF_A_PROCESS", 1)
+    monkeypatch.setattr(vectors, "TILES_OF_A_PROCESS", 1)
+    monkeypatch.setattr(vectors, "VECTOR_TILE", 64)
+    traced: set[str] = set()
+
+    class Looks:
+        warn = planned = tiles = staticmethod(lambda *_: None)
+
+        def stage(self, name: str) -> None:
+            if name == "polygons":
+                traced.update(names(tmp_path / "out" / ".segment-tiles" / "traced"))
+
+    segment(replace(config, out=tmp_path / "out", workers=2), Looks())
+    assert len(traced) == 18
+    assert not (tmp_path / "out" / ".segment-tiles" / "traced").exists()
+    files = [folder / "polygons.parquet" for folder in (tmp_path / "plain", tmp_path / "out")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_run_takes_over_what_was_traced(
+    small_model: Path, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(
+        str(coarse_raster(tmp_path)),
+        str(small_model),
+        tmp_path / "plain",
+        device="cpu",
+        precision="fp32",
+        formats=("parquet",),
+    )
+    segment(config, quiet)
+    monkeypatch.setattr(vectors, "TILES_OF_A_PROCESS", 1)
     result = segment(replace(config, out=tmp_path / "out"), quiet)
     assert result.report["memory"]["planned"]["tracing"] > 0
     assert not (tmp_path / "out" / ".segment-tiles" / "traced").exists()

@@ -15,14 +15,17 @@ from uuid import uuid4
 from distributed import Client, KilledWorker
 from distributed.comm import CommClosedError
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.errors import RunFailedError, UsageError, one_line
 from segment_tiles.pipeline.installed import installed_version
+from segment_tiles.pipeline.places.protocol import Traffic
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.executors.dask_cluster.clusters import Cluster, stop
 from segment_tiles.workflows.executors.dask_cluster.dask_settings import TRIES
 from segment_tiles.workflows.executors.dask_cluster.sliding_window import SlidingWindow
 from segment_tiles.workflows.executors.dask_cluster.slots import Slots
 from segment_tiles.workflows.executors.dask_cluster.unopened import submit
+from segment_tiles.workflows.executors.dask_cluster.versions import require_versions
 from segment_tiles.workflows.executors.dask_cluster.whole_run import slot, whole_run
 from segment_tiles.workflows.executors.dask_cluster.worker import (
     RegionWorker,
@@ -44,11 +47,9 @@ from segment_tiles.workflows.logs.context import log_context
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 from segment_tiles.workflows.regions.loaded_model import forget_segmenters
 from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
+from segment_tiles.workflows.regions.strips import Strip, trace_strip
 
 log = logging.getLogger(__name__)
-
-PACKAGES_THAT_DECIDE_BYTES = ("segment-tiles", "torch")
-"""Of which a worker must have the same version as this process."""
 
 ASKED_AGAIN = 2
 """How often all workers are asked once more."""
@@ -97,7 +98,7 @@ class DaskExecutor:
             if self._cluster.has_dashboard and "dashboard" in client.scheduler_info()["services"]:
                 self._tell(f"dashboard: {client.dashboard_link}")
             self._await_first_worker(client)
-            _require_versions(client)
+            require_versions(client)
             plugin = RegionWorker(self._cluster.environment, ignores_interrupts=self._cluster.is_local)
             self._asked(lambda: client.register_plugin(plugin, name=self._name))
             self._has_prepared_workers = True
@@ -191,6 +192,17 @@ class DaskExecutor:
             )
             return window.run()
 
+    def trace(self, strips: Sequence[Strip], interruption: Interruption) -> list[Traffic]:
+        """Trace strips, as many at once as there are workers.
+
+        Raises
+        ------
+        RunFailedError
+            If the scheduler is lost, or three workers ended while they traced one.
+        """
+        with ContextPool(max(1, min(self._capacity.workers, len(strips))), "strips") as pool:
+            return list(pool.map(lambda strip: self.do_whole(trace_strip, strip, interruption), strips))
+
     @property
     def _at_least(self) -> int:
         """What is given to the cluster however few workers there are: an adaptive one starts them when tasks wait."""
@@ -282,19 +294,3 @@ class DaskExecutor:
             if address in free
         ]
         return Capacity(count, int(min(limits) * DEFAULT_MEMORY_SHARE), is_elsewhere=True)
-
-
-def _require_versions(client: Client) -> None:
-    """Refuse workers that would give other bytes."""
-    workers = client.get_versions(packages=PACKAGES_THAT_DECIDE_BYTES)["workers"]
-    for package in PACKAGES_THAT_DECIDE_BYTES:
-        here = installed_version(package)
-        for address, answer in workers.items():
-            there = answer["packages"].get(package)
-            # a build for CUDA and one for the CPU are one version
-            if there is None or there.partition("+")[0] != here.partition("+")[0]:
-                msg = (
-                    f"worker {address} has {package} {there or 'not at all'}, this process has {here}; "
-                    "install the same version there"
-                )
-                raise UsageError(msg)

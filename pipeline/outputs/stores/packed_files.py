@@ -1,0 +1,56 @@
+"""Files of a folder as the bytes of one object: a ZIP whose bytes depend on names and contents alone."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from segment_tiles.pipeline.durable import make_folder, write_whole
+
+
+def packed(files: Iterable[Path], folder: Path) -> bytes:
+    """Return a ZIP of files, by their paths in a folder; the same files give the same bytes."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            # a time of its own would make other bytes
+            archive.writestr(zipfile.ZipInfo(file.relative_to(folder).as_posix()), file.read_bytes())
+    return data.getvalue()
+
+
+def unpack(data: bytes, folder: Path) -> bool:
+    """Write the files of a ZIP into a folder, in the order in which they were packed.
+
+    Returns
+    -------
+    bool
+        False, and nothing is written, if it is damaged or names a file outside.
+    """
+    try:
+        files = list(_unpacked(data))
+    except (zipfile.BadZipFile, ValueError, EOFError):
+        return False
+    for name, content in files:
+        target = folder / name
+        make_folder(target.parent)
+        write_whole(target, content, waits=False)
+    return True
+
+
+def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents of a ZIP, whose checksums are compared.
+
+    Raises
+    ------
+    BadZipFile, ValueError, EOFError
+        If it is damaged.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for entry in archive.infolist():
+            parts = Path(entry.filename).parts
+            if Path(entry.filename).is_absolute() or ".." in parts:
+                msg = f"{entry.filename} is outside"
+                raise ValueError(msg)
+            yield entry.filename, archive.read(entry)
