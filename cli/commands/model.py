@@ -84,7 +84,7 @@ def inspect_command(
 def import_command(options: Given, json: Json = False) -> None:
     """Make a model package of another project's checkpoint or graph."""
     request = import_request_from(**options)
-    from segment_tiles.workflows.buckets.model_packages import import_model
+    from segment_tiles.workflows.buckets.commands.model_packages import import_model
 
     result = import_model(request).to_json()
     if json:
@@ -102,7 +102,7 @@ def stride_command(
     json: Json = False,
 ) -> None:
     """Run the same weights at another output stride: rates and dilation follow."""
-    from segment_tiles.workflows.buckets.model_packages import change_output_stride
+    from segment_tiles.workflows.buckets.commands.model_packages import change_output_stride
 
     (out,) = values_of(STRIDED, options).values()
     architecture = change_output_stride(model, out, output_stride).architecture

@@ -22,7 +22,7 @@ def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Turn a class raster of any size into polygons without seams."""
     config = polygonize_config_from(**options)
     from segment_tiles.cli.terminal.vector_progress import VectorProgress
-    from segment_tiles.workflows.buckets.polygonize import polygonize_as_asked
+    from segment_tiles.workflows.buckets.commands.polygonize import polygonize_as_asked
 
     with VectorProgress(quiet=quiet or json) as progress:
         report = polygonize_as_asked(config, progress.show)

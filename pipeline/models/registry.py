@@ -7,7 +7,7 @@ from pathlib import Path
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.models.packages.fetched import address_of, fetched_package
 from segment_tiles.pipeline.models.packages.manifest_file import MANIFEST_FILE
-from segment_tiles.pipeline.places.address import is_address
+from segment_tiles.pipeline.places.address import is_address, unflattened
 
 _BUNDLED = Path(__file__).parent / "bundled"
 
@@ -29,7 +29,7 @@ def find_model(name_or_path: str | Path) -> Path:
     MissingExtraError
         The URL needs the extra ``object-store``, which is not installed.
     """
-    name = str(name_or_path)
+    name = unflattened(str(name_or_path))
     if is_address(name):
         return fetched_package(name)
     folder = Path(name)

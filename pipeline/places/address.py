@@ -30,6 +30,16 @@ def is_address(name: str) -> bool:
     return _URL.match(name) is not None
 
 
+def unflattened(name: str) -> str:
+    """Return the URL that a path was made of, which loses one of its slashes; any other name as it is.
+
+    >>> unflattened("s3:/bucket/nuclei"), unflattened("models/nuclei")
+    ('s3://bucket/nuclei', 'models/nuclei')
+    """
+    scheme, _, rest = name.partition(":/")
+    return f"{scheme}://{rest}" if scheme in SCHEMES and not rest.startswith("/") else name
+
+
 def place_at(address: str, patience: float | None = None) -> Place:
     """Return the place of an address: a folder, or a URL of one of `SCHEMES`.
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
-from segment_tiles.pipeline.errors import OutputError, PlaceError
+from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress, fetch_rows
 from segment_tiles.pipeline.places.address import place_at
-from segment_tiles.pipeline.places.lease import Lease, acquire, require_conditions
+from segment_tiles.pipeline.places.lease import Lease
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Place, Traffic
+from segment_tiles.workflows.buckets.holding import held_place
 from segment_tiles.workflows.buckets.layout import (
     LAST,
     LEASE,
@@ -272,19 +272,6 @@ def opened(address: str, tell: Callable[[str], None], *, only_looks: bool = Fals
         if only_looks:
             yield BucketResult(address, place, folder, None)
             return
-        is_new = place.read(LEASE) is None
         BucketResult(address, place, folder, None)  # refuses other objects before anything is written
-        require_conditions(place, f"{OWN_FOLDERS[0]}/tried-{uuid4().hex}")
-        try:
-            with acquire(place, LEASE, tell) as lease:
-                yield BucketResult(address, place, folder, lease)
-        finally:
-            if is_new:
-                _leave_no_trace(place)
-
-
-def _leave_no_trace(place: Place) -> None:
-    """Remove the lease of a result that was not begun."""
-    with suppress(PlaceError):
-        if place.list() == [LEASE]:
-            place.delete(LEASE)
+        with held_place(place, LEASE, tell) as lease:
+            yield BucketResult(address, place, folder, lease)

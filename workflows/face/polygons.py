@@ -82,7 +82,7 @@ def polygonize(
     >>> [entry.name for entry in report.classes], report.unit
     (['tree canopy'], 'm')
     """
-    from segment_tiles.workflows.buckets.polygonize import polygonize_as_asked  # noqa: PLC0415 - brings GDAL
+    from segment_tiles.workflows.buckets.commands.polygonize import polygonize_as_asked  # noqa: PLC0415 - brings GDAL
 
     config = polygonize_config_from(raster=str(raster), **options)
     return polygonize_as_asked(config, None if progress is None else _without_step(progress))

@@ -26,7 +26,7 @@ def train(
     progress
         Called with steps done and steps in all. Scores and stages are logged.
     out
-        Folder of the results, made if absent; the model package is its folder ``model``.
+        Folder or URL of the results, made if absent; the model package is its folder ``model``.
     data
         Folder in which relative paths of ``config`` start; None: that of ``config``.
     device
@@ -62,7 +62,7 @@ def train(
     >>> report = st.train("train.yaml", out="training", device="cpu")
     >>> result = st.segment("scene.tif", model=report.model, out="trained-map", format="zarr")
     """
-    from segment_tiles.workflows.training.train import train_as_asked  # noqa: PLC0415 - brings torch
+    from segment_tiles.workflows.buckets.commands.train import train_as_asked  # noqa: PLC0415 - brings torch
 
     return train_as_asked(train_config_from(config=config, **options), TrainingListener(progress))
 
@@ -118,6 +118,6 @@ def evaluate(class_map: str | Path, truth: str | Path, **options: Unpack[Evaluat
     >>> st.evaluate("result", "result/classes.tif")["mean_iou"]
     1.0
     """
-    from segment_tiles.workflows.buckets.evaluate import evaluate_as_asked  # noqa: PLC0415 - slow to import
+    from segment_tiles.workflows.buckets.commands.evaluate import evaluate_as_asked  # noqa: PLC0415 - slow to import
 
     return evaluate_as_asked(evaluate_config_from(class_map=class_map, truth=truth, **options))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.places.address import unflattened
 
 UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
                 "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
@@ -54,7 +55,7 @@ def parse_models(text: str) -> tuple[str, ...]:
     UsageError
         If a name is empty or stands there twice.
     """
-    names = (text,) if Path(text).is_dir() else tuple(part.strip() for part in text.split(","))
+    names = (text,) if Path(text).is_dir() else tuple(unflattened(part.strip()) for part in text.split(","))
     if not all(names) or len(set(names)) < len(names):
         msg = f"--model is {text!r}; give one model, or several different ones by commas"
         raise UsageError(msg)

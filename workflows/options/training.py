@@ -21,7 +21,7 @@ class TrainConfig:
     """One training, as asked for."""
 
     config: Path = argument("Scenes, classes, network, training.", metavar="CONFIG.yaml")
-    out: Path = option("Folder of the model, logs, pictures.", metavar="DIR")
+    out: Path = option("Folder or URL of the model, logs, pictures.", metavar="DIR")
     data: Path | None = option(
         "Where relative paths start; default: beside CONFIG.", default=None, metavar="DIR"
     )

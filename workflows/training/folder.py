@@ -15,16 +15,18 @@ from segment_tiles.workflows.output_folder.lock import held_folder
 REPORT_FILE = "report.json"
 LOCK_FOLDER = ".training"
 """In the folder of a training while one is at work there."""
+LEFT_OUT, SEED = "left-out-", "seed-"
+"""Beginnings of the names of folders of further trainings."""
 
 
 def left_out_folder(out: Path, scene: str) -> Path:
     """Return the folder of the training that leaves a scene out."""
-    return out / f"left-out-{scene}"
+    return out / f"{LEFT_OUT}{scene}"
 
 
 def seed_folder(out: Path, seed: int) -> Path:
     """Return the folder of the training from another seed."""
-    return out / f"seed-{seed}"
+    return out / f"{SEED}{seed}"
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def forget_training(out: Path) -> None:
 
     The model package stays until the new one replaces it.
     """
-    further = (*out.glob(left_out_folder(Path(), "*").name), *out.glob("seed-*"))
+    further = (*out.glob(f"{LEFT_OUT}*"), *out.glob(f"{SEED}*"))
     for folder in (out, *further):
         for name in (CHECKPOINT_NAME, REPORT_FILE):
             remove(folder / name)

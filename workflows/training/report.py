@@ -42,9 +42,9 @@ class TrainingReport:
         return {name: spread for name, spread in found.items() if spread}
 
 
-def write_report(path: Path, report: TrainingReport) -> None:
-    """Write the report as JSON."""
-    document = {
+def report_document(report: TrainingReport) -> dict[str, Any]:
+    """Return the report as plain values."""
+    return {
         "name": report.name,
         "model": str(report.model),
         "steps": report.steps,
@@ -54,7 +54,11 @@ def write_report(path: Path, report: TrainingReport) -> None:
         "spread": report.spread,
         "notes": list(report.notes),
     }
-    write_whole(path, json_text(document) + "\n")
+
+
+def write_report(path: Path, report: TrainingReport) -> None:
+    """Write the report as JSON."""
+    write_whole(path, json_text(report_document(report)) + "\n")
 
 
 def overall(scores: Mapping[str, Any]) -> Mapping[str, Any]:

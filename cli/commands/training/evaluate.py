@@ -18,7 +18,7 @@ from segment_tiles.workflows.options.evaluation import EvaluateConfig, evaluate_
 def command(options: Given, json: Json = False) -> None:
     """Score a class map, or objects, against the truth."""
     config = evaluate_config_from(**options)
-    from segment_tiles.workflows.buckets.evaluate import evaluate_as_asked
+    from segment_tiles.workflows.buckets.commands.evaluate import evaluate_as_asked
 
     document = evaluate_as_asked(config)
     if json:

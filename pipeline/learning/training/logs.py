@@ -13,6 +13,7 @@ from segment_tiles.pipeline.durable import sync_file, sync_folder
 
 STEPS_FILE = "steps.csv"
 SCORES_FILE = "scores.csv"
+TENSORBOARD_FOLDER = "tensorboard"
 
 
 class TrainingLog:
@@ -31,7 +32,7 @@ class TrainingLog:
 
             # what a killed training logged after its checkpoint is logged again
             following = int(history[-1]["step"]) + 1 if history else None
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=following)
+            self._board = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=following)
         for row in history:
             self._write_csv(row)
 
