@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -80,12 +80,14 @@ def place_at(address: str, patience: float | None = None) -> Place:
         raise PlaceError(msg)
     try:
         from segment_tiles.pipeline.places.bucket import opened  # noqa: PLC0415 - of an extra
+        from segment_tiles.pipeline.sources.patience import PATIENCE_SECONDS  # noqa: PLC0415 - brings GDAL
     except ImportError as error:
         from segment_tiles.pipeline.places.settings import missing_extra  # noqa: PLC0415 - brings GDAL
 
         raise missing_extra(shown) from error
     prefix = unquote(parts.path).strip("/")
-    return opened(lambda: SCHEMES[parts.scheme](parts.netloc, prefix, shown, patience), shown.rstrip("/"))
+    make = partial(SCHEMES[parts.scheme], parts.netloc, prefix, shown)
+    return opened(make, shown.rstrip("/"), PATIENCE_SECONDS if patience is None else patience)
 
 
 def _folder(path: str, host: str, shown: str) -> Path:
@@ -95,7 +97,7 @@ def _folder(path: str, host: str, shown: str) -> Path:
     return Path(path)
 
 
-def _s3(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
+def _s3(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
     from obstore.store import S3Store  # noqa: PLC0415 - of an extra
 
     from segment_tiles.pipeline.places.settings import s3_settings  # noqa: PLC0415 - brings GDAL
@@ -103,7 +105,7 @@ def _s3(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectSt
     return S3Store(bucket, prefix=prefix or None, **s3_settings(name, patience))
 
 
-def _gcs(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
+def _gcs(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
     from obstore.store import GCSStore  # noqa: PLC0415 - of an extra
 
     from segment_tiles.pipeline.places.settings import gcs_settings  # noqa: PLC0415 - brings GDAL
@@ -111,7 +113,7 @@ def _gcs(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectS
     return GCSStore(bucket, prefix=prefix or None, **gcs_settings(patience))
 
 
-def _azure(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
+def _azure(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
     from obstore.store import AzureStore  # noqa: PLC0415 - of an extra
 
     from segment_tiles.pipeline.places.azure import azure_settings  # noqa: PLC0415 - brings GDAL
@@ -119,7 +121,7 @@ def _azure(bucket: str, prefix: str, name: str, patience: float | None) -> Objec
     return AzureStore(bucket, prefix=prefix or None, **azure_settings(name, patience))
 
 
-def _memory(bucket: str, prefix: str, name: str, patience: float | None) -> ObjectStore:
+def _memory(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
     return _memory_store(bucket, prefix)
 
 
@@ -131,7 +133,7 @@ def _memory_store(bucket: str, prefix: str) -> ObjectStore:
     return MemoryStore()
 
 
-SCHEMES: Final[Mapping[str, Callable[[str, str, str, float | None], ObjectStore]]] = {
+SCHEMES: Final[Mapping[str, Callable[[str, str, str, float], ObjectStore]]] = {
     "s3": _s3, "gs": _gcs, "az": _azure, "memory": _memory,
 }  # fmt: skip
-"""Makers of stores, by the scheme of a URL; ``file`` is a folder."""
+"""Makers of stores, by the scheme of a URL; ``file`` is a folder. The last argument is that of `retries`."""

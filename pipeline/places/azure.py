@@ -21,7 +21,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 """obstore's settings, and the variables of the environment that hold them; of several the first."""
 
 
-def azure_settings(name: str, patience: float | None) -> dict[str, Any]:
+def azure_settings(name: str, patience: float) -> dict[str, Any]:
     """Return what obstore's AzureStore takes beside the container; what is not here it finds in the environment itself.
 
     A connection string says all: account, key or signature, and endpoint.

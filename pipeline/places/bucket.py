@@ -1,24 +1,30 @@
-"""A bucket of an object store as a place, through obstore: its retries, its timeouts, its conditional requests."""
+"""A bucket of an object store as a place, through obstore: timeouts, conditional requests, uploads in parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import obstore
 from obstore import exceptions
 
-from segment_tiles.pipeline.errors import PlaceError, one_line
-from segment_tiles.pipeline.names import without_secrets
+from segment_tiles.pipeline.errors import PlaceError
+from segment_tiles.pipeline.places.attempts import Attempts, plain
 from segment_tiles.pipeline.places.protocol import Found, Traffic, checked_key
 
 if TYPE_CHECKING:
+    from obstore import GetOptions, ObjectMeta, PutMode
     from obstore.store import ObjectStore
 
 _PART: Final = 8 * 2**20
 """Bytes of a part of a large object."""
+_STEP: Final = 2**20
+"""Bytes that are written into a file at a time."""
+_AROUND_PARTS: Final = 2
+"""Requests before and after the parts."""
 _AT_ONCE: Final = 1000
 """Objects that S3 removes by one request."""
 
@@ -27,15 +33,8 @@ _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
 """What S3 and Google, and Azure, call a bucket that is not there."""
 
 
-def opened(make: Callable[[], ObjectStore], name: str) -> BucketPlace:
-    """Return the place of a store.
-
-    Parameters
-    ----------
-    make
-        Makes the store.
-    name
-        URL, as it may be shown.
+def opened(make: Callable[[float], ObjectStore], name: str, patience: float) -> BucketPlace:
+    """Return the place of a store; parameters are those of `BucketPlace`.
 
     Raises
     ------
@@ -43,26 +42,35 @@ def opened(make: Callable[[], ObjectStore], name: str) -> BucketPlace:
         If its settings cannot be right, such as a key that is none.
     """
     try:
-        return BucketPlace(make(), name)
+        return BucketPlace(make, name, patience)
     except exceptions.BaseError as error:
-        cause = without_secrets(one_line(error)).partition(" Debug source")[0]
-        msg = f"{name}: the credentials or settings in the environment cannot be used ({cause}); correct them"
+        msg = f"{name}: the credentials or settings in the environment cannot be used ({plain(error)}); correct them"
         raise PlaceError(msg) from error
 
 
 class BucketPlace:
-    """A bucket below a prefix, or a store in the memory of this process."""
+    """A bucket below a prefix, or a store in the memory of this process.
 
-    def __init__(self, store: ObjectStore, name: str) -> None:
-        self._store = store
-        self._name = name
-        self._traffic = Traffic()
+    Parameters
+    ----------
+    make
+        Makes the store: with seconds for which obstore asks again by itself.
+    name
+        URL, as it may be shown.
+    patience
+        Seconds for which a request is tried again.
+    """
+
+    def __init__(self, make: Callable[[float], ObjectStore], name: str, patience: float) -> None:
+        self._store = make(0.0)
+        self._make, self._name, self._patience = make, name, patience
+        self._attempts = Attempts(patience)
         self._compares_quotes = False
 
     @property
     def traffic(self) -> Traffic:
         """What was asked of it."""
-        return self._traffic
+        return self._attempts.traffic
 
     @property
     def name(self) -> str:
@@ -72,64 +80,72 @@ class BucketPlace:
     def put(self, key: str, data: bytes) -> None:
         """Write an object, in place of one that is there."""
         with self._told(key):
-            self._traffic.add(sent=len(data))
-            obstore.put(self._store, checked_key(key), data)
+            name = checked_key(key)
+            self._attempts.do(
+                lambda: obstore.put(self._store, name, data, use_multipart=False), sent=len(data)
+            )
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write an object if none has its key."""
         with self._told(key):
-            self._traffic.add(sent=len(data))
-            try:
-                # in parts it would not be conditional
-                obstore.put(self._store, checked_key(key), data, mode="create", use_multipart=False)
-            except exceptions.AlreadyExistsError:
-                return False
-        return True
+            return self._put_on_condition(key, data, "create")
 
     def replace(self, key: str, data: bytes, version: str) -> bool:
         """Write an object if the one that is there has a version still."""
         with self._told(key):
-            if not self._compares_quotes and self._put_over(key, data, version):
+            if not self._compares_quotes and self._put_on_condition(key, data, {"e_tag": version}):
                 return True
             # Ceph's radosgw compares the quotes of the header too, so that a version that is right would never do
             self._compares_quotes = self._compares_quotes or self._version(key) == version
-            return self._compares_quotes and self._put_over(key, data, version.strip('"'))
+            return self._compares_quotes and self._put_on_condition(key, data, {"e_tag": version.strip('"')})
 
-    def _put_over(self, key: str, data: bytes, e_tag: str) -> bool:
-        self._traffic.add(sent=len(data))
+    def _put_on_condition(self, key: str, data: bytes, mode: PutMode) -> bool:
+        name = checked_key(key)
         try:
-            obstore.put(self._store, checked_key(key), data, mode={"e_tag": e_tag}, use_multipart=False)
-        except exceptions.PreconditionError:
+            # in parts it would not be conditional
+            self._attempts.do(
+                lambda: obstore.put(self._store, name, data, mode=mode, use_multipart=False), sent=len(data)
+            )
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             return False
         except FileNotFoundError as error:
             _require_bucket(error)
+            if mode == "create":
+                raise
             return False
         return True
 
     def _version(self, key: str) -> str | None:
-        self._traffic.add()
         try:
-            return obstore.head(self._store, key)["e_tag"]
+            return self._attempts.do(lambda: obstore.head(self._store, key)["e_tag"])
         except FileNotFoundError:
             return None
 
     def read(self, key: str) -> Found | None:
         """Return an object, or None if none has the key."""
         with self._told(key):
+            name = checked_key(key)
+
+            def whole() -> Found:
+                answer = obstore.get(self._store, name)
+                return Found(bytes(answer.bytes()), str(answer.meta["e_tag"]))
+
             try:
-                answer = obstore.get(self._store, checked_key(key))
+                found = self._attempts.do(whole)
             except FileNotFoundError as error:
                 _require_bucket(error)
-                self._traffic.add()
                 return None
-            self._traffic.add(received=answer.meta["size"])
-            return Found(bytes(answer.bytes()), str(answer.meta["e_tag"]))
+            self._attempts.count(received=len(found.data))
+            return found
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return bytes of an object that is there and has them all."""
         with self._told(key):
-            self._traffic.add(received=length)
-            data = bytes(obstore.get_range(self._store, checked_key(key), start=start, length=length))
+            name = checked_key(key)
+            data = self._attempts.do(
+                lambda: bytes(obstore.get_range(self._store, name, start=start, length=length))
+            )
+            self._attempts.count(received=len(data))
         if len(data) < length:
             msg = f"{self.name}/{key}: ends before byte {start + length}"
             raise PlaceError(msg)
@@ -141,51 +157,72 @@ class BucketPlace:
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the keys as `list` does, with the bytes of each object."""
-        found: dict[str, int] = {}
         with self._told(prefix):
-            for page in obstore.list(
-                self._store, checked_key(prefix) if prefix else None, chunk_size=_AT_ONCE
-            ):
-                self._traffic.add()
-                found |= {entry["path"]: entry["size"] for entry in page}
-        return dict(sorted(found.items()))
+            folder = checked_key(prefix) if prefix else None
+
+            def every_page() -> dict[str, int]:
+                found: dict[str, int] = {}
+                for number, page in enumerate(obstore.list(self._store, folder, chunk_size=_AT_ONCE)):
+                    self._attempts.count(int(number > 0))
+                    found |= {entry["path"]: entry["size"] for entry in page}
+                return found
+
+            return dict(sorted(self._attempts.do(every_page).items()))
 
     def put_file(self, key: str, path: Path) -> None:
         """Write an object from a file of any size, in place of one that is there; large ones in parts."""
         with self._told(key):
-            size = path.stat().st_size
-            for part in range(max(1, -(-size // _PART))):
-                self._traffic.add(sent=min(_PART, size - part * _PART))
-            obstore.put(self._store, checked_key(key), path, chunk_size=_PART)
+            name, size = checked_key(key), path.stat().st_size
+            parts = -(-size // _PART)
+            if parts < 2:
+                self.put(key, path.read_bytes())
+                return
+            store = self._make(self._patience)  # which sends a part that failed again, not the whole file
+            self._attempts.do(
+                lambda: obstore.put(store, name, path, chunk_size=_PART),
+                requests=parts + _AROUND_PARTS,
+                sent=size,
+            )
 
     def read_file(self, key: str, path: Path) -> None:
-        """Write an object that is there into a file, whose folder is there."""
-        with self._told(key):
-            answer = obstore.get(self._store, checked_key(key))
-            self._traffic.add(received=answer.meta["size"])
-            with path.open("wb") as file:
-                for part in answer.stream(min_chunk_size=_PART):
+        """Write an object that is there into a file, whose folder is there; one that breaks off goes on from there."""
+        with self._told(key), path.open("wb") as file:
+            name = checked_key(key)
+            first: list[ObjectMeta] = []
+
+            def rest() -> None:
+                if first and file.tell() == first[0]["size"]:
+                    return
+                options: GetOptions | None = (
+                    {"range": {"offset": file.tell()}, "if_match": first[0]["e_tag"]} if first else None
+                )
+                answer = obstore.get(self._store, name, options=options)
+                first.append(answer.meta)
+                for part in answer.stream(min_chunk_size=_STEP):
                     file.write(part)
+
+            self._attempts.do(rest, done=file.tell)
+            self._attempts.count(received=file.tell())
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
         with self._told(key):
-            self._traffic.add()
-            try:
-                obstore.delete(self._store, checked_key(key))
-            except FileNotFoundError as error:
-                _require_bucket(error)
+            name = checked_key(key)
+            self._removed(lambda: obstore.delete(self._store, name))
 
     def delete_all(self, keys: Iterable[str]) -> None:
         """Remove objects, those that are there: a thousand by one request, where the store can."""
         names = [checked_key(key) for key in keys]
         for first in range(0, len(names), _AT_ONCE):
-            with self._told(names[first]):
-                self._traffic.add()
-                try:
-                    obstore.delete(self._store, names[first : first + _AT_ONCE])
-                except FileNotFoundError as error:
-                    _require_bucket(error)
+            some = names[first : first + _AT_ONCE]
+            with self._told(some[0]):
+                self._removed(partial(obstore.delete, self._store, some))
+
+    def _removed(self, request: Callable[[], None]) -> None:
+        try:
+            self._attempts.do(request)
+        except FileNotFoundError as error:
+            _require_bucket(error)
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:
@@ -217,5 +254,4 @@ def _reason(error: BaseException, key: str) -> str:
         return "the clock of this machine is wrong, so that the store takes no request; set it"
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
         return f"no right to {key or 'list it'}; check the credentials, or what they may do"
-    cause = without_secrets(one_line(error))[:200]
-    return f"the store does not answer as it should, after retries ({cause}); try again when it does"
+    return f"the store does not answer as it should, after retries ({plain(error)}); try again when it does"

@@ -136,7 +136,7 @@ class DiskPlace:
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:
-        self._traffic.add()
+        self._traffic += Traffic(1)
         try:
             yield
         except OSError as error:

@@ -26,21 +26,30 @@ class Found:
     """Changes whenever the content does; `Place.replace` takes it."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Traffic:
-    """What was asked of a place, by this process; what a library asks again by itself is not seen."""
+    """What was asked of a place, by this process.
+
+    What obstore asks again by itself is not seen: that is parts of a large file whose sending failed.
+    """
 
     requests: int = 0
+    """All that were sent, also those sent again."""
+    retries: int = 0
+    """Of them, sent again."""
     sent: int = 0
     """Bytes."""
     received: int = 0
     """Bytes."""
 
-    def add(self, sent: int = 0, received: int = 0) -> None:
-        """Count one request."""
-        self.requests += 1
-        self.sent += sent
-        self.received += received
+    def __add__(self, other: Traffic) -> Traffic:
+        """Return the sums."""
+        return Traffic(
+            self.requests + other.requests,
+            self.retries + other.retries,
+            self.sent + other.sent,
+            self.received + other.received,
+        )
 
 
 class Place(Protocol):

@@ -8,21 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from segment_tiles.pipeline.errors import MissingExtraError, PlaceError
-from segment_tiles.pipeline.sources.patience import PATIENCE_SECONDS, RETRY_SECONDS, SILENCE_SECONDS
+from segment_tiles.pipeline.sources.patience import RETRY_SECONDS, SILENCE_SECONDS
 
 
-def retries(patience: float | None = None) -> dict[str, Any]:
+def retries(patience: float) -> dict[str, Any]:
     """Return how often and how long a request is tried again.
 
     Parameters
     ----------
     patience
-        Seconds after the first failure; None: as a source is waited for.
+        Seconds after its begin; 0: it is not tried again.
     """
-    patience, longest = PATIENCE_SECONDS if patience is None else patience, 8
+    longest = 8
     return {
         # the time is the limit: waits are drawn at random below the longest
-        "max_retries": 1000,
+        "max_retries": 1000 if patience else 0,
         "retry_timeout": timedelta(seconds=patience),
         "backoff": {
             "init_backoff": timedelta(seconds=RETRY_SECONDS),
@@ -42,7 +42,7 @@ def client_options() -> dict[str, Any]:
     return {"connect_timeout": timedelta(seconds=SILENCE_SECONDS), "timeout": timedelta(seconds=60)}
 
 
-def s3_settings(name: str, patience: float | None) -> dict[str, Any]:
+def s3_settings(name: str, patience: float) -> dict[str, Any]:
     """Return what obstore's S3Store takes beside the bucket: credentials, region, endpoint, who pays.
 
     Credentials are those that botocore finds: of the environment, a profile, or the role of the machine.
@@ -89,7 +89,7 @@ def s3_settings(name: str, patience: float | None) -> dict[str, Any]:
     return {**settings, "client_options": client, "retry_config": retries(patience)}
 
 
-def gcs_settings(patience: float | None) -> dict[str, Any]:
+def gcs_settings(patience: float) -> dict[str, Any]:
     """Return what obstore's GCSStore takes beside the bucket; it finds credentials itself."""
     unsigned = {"skip_signature": True} if is_set("GS_NO_SIGN_REQUEST") else {}
     return {**unsigned, "client_options": client_options(), "retry_config": retries(patience)}

@@ -172,13 +172,15 @@ class BucketResult:
         assert record is not None
         return RowsAddress(self.address, f"{ROWS}/{record.fingerprint}/{ledger.name}")
 
-    def publish(self, request: Mapping[str, Any]) -> None:
+    def publish(self, request: Mapping[str, Any], write_report: Callable[[], None] = lambda: None) -> None:
         """Write all that has changed, remove what is no part of the result any more, and say that it is whole.
 
         Parameters
         ----------
         request
             What was asked for, as the mark keeps it.
+        write_report
+            Called when all is written but the report and what says that the result is whole.
 
         Raises
         ------
@@ -196,7 +198,9 @@ class BucketResult:
         self._has_begun = True
         self._objects.remove(reversed(LAST))
         self._objects.remove(gone)
-        self._objects.put(key for key in changed if key not in LAST)
+        self._objects.put(key for key in changed if key not in {*LAST, REPORT_KEY})
+        write_report()
+        self._objects.put(key for key in [REPORT_KEY] if key in files and not self._objects.is_same(key))
         self.require()
         objects = {key: path.stat().st_size for key, path in files.items() if key not in LAST}
         content = json_text(
@@ -213,11 +217,12 @@ class BucketResult:
 
     def traffic(self) -> dict[str, int]:
         """Return what was asked of the place until now, by this process and by workers."""
-        counted = [self._place.traffic, *self._of_workers]
+        whole = sum(self._of_workers, start=self._place.traffic)
         return {
-            "requests": sum(one.requests for one in counted),
-            "sent_bytes": sum(one.sent for one in counted),
-            "received_bytes": sum(one.received for one in counted),
+            "requests": whole.requests,
+            "retries": whole.retries,
+            "sent_bytes": whole.sent,
+            "received_bytes": whole.received,
         }
 
     def count(self, traffic: Iterable[Traffic]) -> None:

@@ -69,7 +69,11 @@ def segment(
         inner = executor or stack.enter_context(executor_for(config, listener.stage))
         local = replace(config, out=result.folder)
         made = on_a_disk.segment(local, listener, SendingExecutor(inner, result), in_flight)
-        return _published(made, asked, result, listener)
+        made = _published(made, asked, result, listener)
+    if made.was_finished:
+        return made
+    # now also what came after the report was written
+    return replace(made, report={**made.report, _PLACE: _traffic(result)})
 
 
 @contextmanager
@@ -105,13 +109,21 @@ def _published(
         return made
     directory = OutputDirectory(result.folder)
     listener.stage("upload")
-    report = {**(read_report(directory) or made.report), _PLACE: {"url": result.address, **result.traffic()}}
-    write_report(directory, report)
+    report = read_report(directory) or made.report
+
+    def write() -> None:
+        write_report(directory, {**report, _PLACE: _traffic(result)})
+
     if made.failures:
+        write()
         result.publish_report()
     else:
-        result.publish(asked)
-    return replace(made, report=report)
+        result.publish(asked, write)
+    return replace(made, report={**report, _PLACE: _traffic(result)})
+
+
+def _traffic(result: BucketResult) -> dict[str, Any]:
+    return {"url": result.address, **result.traffic()}
 
 
 def _of_finished(config: RunConfig, asked: Mapping[str, Any], result: BucketResult) -> dict[str, Any] | None:

@@ -80,7 +80,7 @@ class RunResult:
     """What a run gives back."""
 
     report: Mapping[str, Any]
-    """The contents of ``report.json``."""
+    """The contents of ``report.json``; of a run into a bucket also with what was asked of it since that was written."""
     was_finished: bool
     """The output directory held this very run, finished, already."""
     awaits_finishing: bool = False

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import pytest
+from servers.between import serving, unreliable
 
+from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError, SourceChangedError
 from segment_tiles.pipeline.places.address import place_at
 
@@ -109,69 +106,6 @@ def test_nothing_of_a_holder_that_was_stopped_is_in_the_result_of_the_next(
     assert not [key for key in place_at(address).list() if "parquet" in key]
 
 
-class Unreliable(BaseHTTPRequestHandler):
-    """Passes requests on to a server, and answers some with an error, or with nothing."""
-
-    protocol_version = "HTTP/1.1"
-    target: ClassVar[str]
-    chance: ClassVar[random.Random]
-    share: ClassVar[float] = 0.2
-    failed: ClassVar[int] = 0
-
-    def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kind = self.chance.random()
-        happens_after = self.chance.random() < 0.5
-        if kind < self.share and not happens_after:
-            self._fail(kind)
-            return
-        connection = HTTPConnection(urlsplit(self.target).netloc, timeout=30)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-        connection.request(self.command, self.path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        if kind < self.share:
-            self._fail(kind)
-            return
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in {"connection", "transfer-encoding", "content-length", "date", "server"}:
-                self.send_header(name, value)
-        size = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
-        self.send_header("Content-Length", size or "0")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on
-
-    def _fail(self, kind: float) -> None:
-        """Answer 500, 503 SlowDown, or cut the connection."""
-        type(self).failed += 1
-        self.close_connection = True
-        if kind < self.share / 3:
-            self.connection.close()
-            return
-        status, code = (500, "InternalError") if kind < self.share * 2 / 3 else (503, "SlowDown")
-        content = f"<Error><Code>{code}</Code></Error>".encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_arguments: object) -> None: ...
-
-
-@contextmanager
-def unreliable(target: str, seed: int) -> Iterator[type[Unreliable]]:
-    handler = type("Handler", (Unreliable,), {"target": target, "chance": random.Random(seed), "failed": 0})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        handler.url = f"http://127.0.0.1:{server.server_port}"
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield handler
-        server.shutdown()
-
-
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_errors_and_resets_at_random_are_survived(
     seed: int,
@@ -184,8 +118,13 @@ def test_errors_and_resets_at_random_are_survived(
     address = f"{bucket()}/maps"
     with unreliable(s3, seed) as between:
         monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
-        assert not run_into(address).failures
-        assert between.failed > 5
+        result = run_into(address)
+        assert not result.failures
+        assert len(between.failed) > 5
+        assert result.report["place"]["retries"] == len(between.failed), "each is sent again, and counted"
+        assert result.report["place"]["requests"] == len(between.asked), (
+            "nothing is asked that is not counted"
+        )
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     same_as_in_folder(address)
 
@@ -208,3 +147,44 @@ def test_rows_of_two_versions_of_a_source_are_not_mixed(
     with pytest.raises(SegmentTilesError, match="--restart"):
         run_into(address, source=str(source))
     assert not run_into(address, source=str(source), restart=True).failures
+
+
+class WrongClock(BaseHTTPRequestHandler):
+    """Answers as S3 does to a machine whose clock is wrong."""
+
+    asked: ClassVar[list[str]] = []
+
+    def _refuse(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.asked.append(self.requestline)
+        content = (
+            b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>RequestTimeTooSkewed</Code><Message>The difference '
+            b"between the request time and the current time is too large.</Message></Error>"
+        )
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _refuse
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_wrong_clock_is_said_before_anything_is_computed(
+    small_model: Path, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(WrongClock) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        began = time.monotonic()
+        status = run_command_line(
+            ["run", str(scene), "--model", str(small_model), "--out", "s3://bucket/maps"]
+        )
+        assert time.monotonic() - began < 60, "it is not asked again for three minutes"
+    assert status == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "segment-tiles: error: s3://bucket/maps: the clock of this machine is wrong, so that the store takes no "
+        "request; set it"
+    )
+    assert len(WrongClock.asked) == 1
