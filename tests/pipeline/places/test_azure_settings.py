@@ -50,7 +50,7 @@ FOUND = {
 def test_a_connection_string_says_all(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "another")
-    found = azure_settings(AT, None)
+    found = azure_settings(AT, 0.0)
     client = found.pop("client_options")
     del found["retry_config"]
     assert found == FOUND[text]
@@ -68,7 +68,7 @@ def test_a_connection_string_says_all(text: str, monkeypatch: pytest.MonkeyPatch
 def test_names_of_gdal_and_of_adlfs(account: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(account, "one")
     monkeypatch.setenv(key, KEY)
-    found = azure_settings(AT, None)
+    found = azure_settings(AT, 0.0)
     assert (found["account_name"], found["access_key"]) == ("one", KEY)
 
 
