@@ -71,13 +71,14 @@ def command(
 
 def report_batch(result: BatchResult, *, quiet: bool, json: bool) -> None:
     """Print what became of the jobs; leave with status 1 if some failed."""
-    from segment_tiles.workflows.batch.table import job_row
+    from segment_tiles.workflows.batch.results.table import job_row
 
     if json:
         rows = [job_row(outcome) for outcome in result.outcomes]
         print_json({"results": shown_out(result.results), "states": result.states, "jobs": rows})
     elif not quiet:
-        has_table = address_of(result.results) is not None or (result.results / "jobs.csv").exists()
+        is_url = address_of(result.results) is not None
+        has_table = result.has_written if is_url else (result.results / "jobs.csv").exists()
         where = f"; table and collection in {shown_out(result.results)}" if has_table else ""
         print(_sentence(result.states) + where)
     _leave_with_failures([(outcome.job.name, outcome.error) for outcome in result.failures], "failed")

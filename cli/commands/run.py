@@ -57,15 +57,13 @@ def run_folder(config: RunConfig, *, quiet: bool, json: bool) -> bool:
     with importing():
         from segment_tiles.workflows.batch.run import BatchResult, run_jobs
         from segment_tiles.workflows.batch.sources.folder import folder_jobs
-        from segment_tiles.workflows.buckets.copies import written_here
+        from segment_tiles.workflows.buckets.address import on_this_disk
 
     found = folder_jobs(config)
     if found is None:
         return False
-    with (
-        BatchConsole(quiet=quiet or json) as console,
-        written_here(config.out, whatever_happens=True) as results,
-    ):
+    results = on_this_disk(config.out)
+    with BatchConsole(quiet=quiet or json) as console:
         if found.note is not None:
             console.warn(found.note)
         outcomes = run_jobs(found.jobs, console, results=results, title=Path(config.source).absolute().name)

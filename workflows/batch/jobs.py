@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
 from typing import Any
+from urllib.parse import unquote
 
 from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.names import shown_name
@@ -72,12 +73,13 @@ def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
     ------
     UsageError
         With the line: a list of scenes is empty or broken, a job has no model, `out` names an unknown field,
-        two jobs have one output directory or one inside the other, `out` is a URL of a place that is not known,
-        `results` is a URL.
+        two jobs have one output directory or one inside the other, `out` or `results` is a URL of a place that is not
+        known.
     OutputError
         The results folder cannot be written.
     """
-    check_output_folder(file.results, f"{file.path}: results")
+    if address_of(file.results) is None:
+        check_output_folder(file.results, f"{file.path}: results")
     jobs: list[Job] = []
     for entry, line in zip(file.settings.jobs, file.job_lines, strict=True):
         scenes = list_scenes(file, entry, line)
@@ -93,8 +95,12 @@ def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
 
 def _mosaic_scene(file: JobsFile, entry: JobEntry) -> ListedScene:
     name = entry.name or ""
-    index = file.results / MOSAIC_FOLDER / f"{_as_file_name(name)}.gti.gpkg"
-    return ListedScene(str(index), {"stem": name, "id": name, "folder": MOSAIC_FOLDER})
+    results, file_name = shown_out(file.results), _as_file_name(name)
+    if address_of(file.results) is not None:
+        # GDAL knows objects by their names as they are, without escapes
+        results, file_name = unquote(results), re.sub(r"[%?#]", "_", file_name)
+    index = f"{results}/{MOSAIC_FOLDER}/{file_name}.gti.gpkg"
+    return ListedScene(index, {"stem": name, "id": name, "folder": MOSAIC_FOLDER})
 
 
 def _job(
@@ -111,7 +117,7 @@ def _job(
     if "model" not in settings:
         raise file.error(line, "no model is named, here or in defaults")
     fields = {**scene.fields, "number": str(number), "name": entry.name or ""}
-    folders = {"results": str(file.results)}
+    folders = {"results": shown_out(file.results)}
     named = _filled(file, line, entry.out or file.settings.out, fields, folders)
     try:
         out = _out(file.folder, named)
@@ -195,7 +201,8 @@ def _filled(
         if name in fields and not fields[name]:
             raise file.error(line, f"out {pattern!r}: the field {{{name}}} is empty for this scene")
     safe = {name: _as_file_name(value) for name, value in fields.items()}
-    safe = {name: escaped(value) for name, value in safe.items()} if is_address(pattern) else safe
+    is_url = is_address(pattern.replace("{results}", folders["results"]))
+    safe = {name: escaped(value) for name, value in safe.items()} if is_url else safe
     return "".join(
         text + ({**folders, **safe}[name] if name is not None else "")
         for text, name, _, _ in Formatter().parse(pattern)
@@ -228,7 +235,8 @@ def _check_outputs(file: JobsFile, jobs: Sequence[Job]) -> None:
                 f"{first.line} is; let out name a field that differs, such as {{number}} or {{folder}}"
             )
             raise file.error(job.line, msg)
-    results = file.results.resolve()
+    is_url = address_of(file.results) is not None
+    results = same_place(file.results) if is_url else file.results.resolve()
     mosaics: dict[str, Job] = {}
     for job in jobs:
         if job.mosaic is not None and mosaics.setdefault(job.config.source, job) is not job:
@@ -239,6 +247,7 @@ def _check_outputs(file: JobsFile, jobs: Sequence[Job]) -> None:
         if outer is not None:
             msg = f"{job.name} lies inside {outer.name}, the output of line {outer.line}; give another out"
             raise file.error(job.line, msg)
-        if results == job.config.out or job.config.out in results.parents:
-            msg = f"{job.name} is or holds the results folder {results}; give another out or results"
+        if same_place(job.config.out) in (results, *results.parents):
+            where = shown_out(file.results) if is_url else str(results)
+            msg = f"{job.name} is or holds the results folder {where}; give another out or results"
             raise file.error(job.line, msg)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from segment_tiles.pipeline.errors import UsageError, one_line
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.settings import BatchSettings
+from segment_tiles.workflows.buckets.address import address_of, on_this_disk, refuse_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,35 @@ class JobsFile:
 
     @property
     def results(self) -> Path:
-        """Folder of table, collection and mosaics."""
-        named = self.settings.results or f"{self.path.stem}-results"
-        return self.folder / Path(named).expanduser()
+        """Folder of table, collection and mosaics, or its URL as a path.
+
+        Raises
+        ------
+        UsageError
+            If it is a URL of a place that is not known, or has secrets in it.
+        """
+        return self.located(self.settings.results or f"{self.path.stem}-results", "results", self.folder)
+
+    def located(self, name: str, key: str, folder: Path) -> Path:
+        """Return the path that a key names, relative to a folder, or its URL as a path.
+
+        Raises
+        ------
+        UsageError
+            If it is a URL of a place that is not known, or has secrets in it.
+        """
+        address_of(Path(name), f"{self.path}: {key}")  # refuses what is no place
+        named = on_this_disk(Path(name).expanduser())
+        address = address_of(named)
+        if address is None:
+            if ".." in named.parts and address_of(folder) is not None:
+                msg = (
+                    f"{self.path}: {key} {name}: a URL has no '..'; give the whole URL, or a name in results"
+                )
+                raise UsageError(msg)
+            return folder / named
+        refuse_secrets(address, f"{self.path}: {key}")
+        return named
 
     def error(self, line: int, text: str) -> UsageError:
         """Return the error for the user about a line."""

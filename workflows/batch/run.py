@@ -12,20 +12,18 @@ from typing import Any, Protocol
 
 from segment_tiles.pipeline.errors import ChangedRunError, SegmentTilesError, one_line
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.outputs.finished_file import make_output_folder
 from segment_tiles.pipeline.unforeseen import describe_unforeseen
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.batch.collection import write_collection
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.layers.wanted import NONE, Layers, check_layers, layers_of
 from segment_tiles.workflows.batch.outcome import JobOutcome, kept_of
 from segment_tiles.workflows.batch.part import WHOLE, Part
+from segment_tiles.workflows.batch.results.write import check_right, write_results
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.stream.job_stream import JobStream
 from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
 from segment_tiles.workflows.batch.stream.whole_scenes import finish_on_worker, segment_on_worker
-from segment_tiles.workflows.batch.table import write_table
 from segment_tiles.workflows.buckets.segment import segment
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.executors import Executor
@@ -77,7 +75,9 @@ class BatchResult:
     outcomes: tuple[JobOutcome, ...]
     """One per job, in the order of the file."""
     results: Path
-    """Folder of ``jobs.parquet``, ``jobs.csv`` and ``collection.json``."""
+    """Folder or URL of ``jobs.parquet``, ``jobs.csv`` and ``collection.json``."""
+    has_written: bool = True
+    """Whether they are of these jobs: a part writes none."""
 
     @property
     def failures(self) -> list[JobOutcome]:
@@ -133,7 +133,7 @@ def run_batch(
         layers=layers_of(file),
         restart_changed=restart_changed,
     )
-    return BatchResult(outcomes, file.results)
+    return BatchResult(outcomes, file.results, has_written=results is not None)
 
 
 def run_jobs(
@@ -155,7 +155,7 @@ def run_jobs(
     listener
         Told of jobs, stages, tiles and warnings.
     results
-        Folder of table and collection; None writes none.
+        Folder or URL of table and collection; None writes none.
     title
         What the jobs are of: the name of the jobs file, or of a folder.
     layers
@@ -170,6 +170,8 @@ def run_jobs(
     WriteFailedError
         If table or collection cannot be written.
     """
+    if results is not None:
+        check_right(results, layers)
     outcomes = [JobOutcome(job, "waiting") for job in jobs]
     try:
         with (
@@ -195,30 +197,6 @@ def run_jobs(
             for note in notes:
                 listener.warn(note)
     return tuple(outcomes)
-
-
-def write_results(
-    results: Path, title: str, outcomes: Sequence[JobOutcome], layers: Layers = NONE
-) -> tuple[list[str], tuple[JobOutcome, ...]]:
-    """Write the table of jobs, the layers over them and the collection; return what the user should know.
-
-    And what became of the jobs: one whose results are found to be damaged has failed.
-    """
-    make_output_folder(results)
-    write_table(results, outcomes)
-    notes: list[str] = []
-    try:
-        if layers.files:
-            from segment_tiles.workflows.batch.layers.write import write_layers  # noqa: PLC0415 - brings geopandas
-
-            said, found = write_layers(layers, outcomes)
-            notes += said
-            if any(now.state != before.state for now, before in zip(found, outcomes, strict=True)):
-                write_table(results, found)
-            outcomes = found
-    finally:
-        notes += write_collection(results, title, outcomes, layers.files)
-    return notes, tuple(outcomes)
 
 
 def run_job(job: Job, listener: Listener, executor: SharedExecutor, way: Way) -> JobOutcome:

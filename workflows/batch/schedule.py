@@ -46,6 +46,7 @@ from segment_tiles.workflows.batch.run import Way, run_job
 from segment_tiles.workflows.batch.run import run_jobs as run_batch_jobs
 from segment_tiles.workflows.batch.sources.mosaic import write_mosaic
 from segment_tiles.workflows.batch.stream.shared_executor import SharedExecutor
+from segment_tiles.workflows.buckets.address import shown_out
 from segment_tiles.workflows.buckets.copies import report_of
 from segment_tiles.workflows.buckets.request import is_finished_and_same
 from segment_tiles.workflows.logs.output import logging_of_parent
@@ -178,7 +179,7 @@ def _run_all(jobs_file: str, restart_changed: bool, retries: Retries) -> dict[st
     if failed:
         first = f"{failed[0].job.name}: {failed[0].error}"
         all_jobs = counted(len(jobs), "job")
-        msg = f"{len(failed)} of {all_jobs} failed, all are in {file.results}/jobs.csv; the first: {first}"
+        msg = f"{len(failed)} of {all_jobs} failed, all are in {shown_out(file.results)}/jobs.csv; the first: {first}"
         raise RunFailedError(msg)
     return {outcome.job.name: outcome.state for outcome in outcomes}
 

@@ -202,7 +202,7 @@ class BatchSettings(_Keys):
 
     results: str | None = Field(
         default=None,
-        description="Folder of table and collection; default: the name of the jobs file + -results.",
+        description="Folder or URL of table and collection; default: the name of the jobs file + -results.",
     )
     out: str = Field(
         default="{results}/{id}",
@@ -211,7 +211,7 @@ class BatchSettings(_Keys):
     merged: str | None = Field(
         default=None,
         description="GeoParquet file with the polygons of all scenes, in the folder of results, such as "
-        "polygons.parquet.",
+        "polygons.parquet; or its URL.",
     )
     merged_crs: str | None = Field(
         default=None, description="CRS of that file, such as EPSG:4326; needed if scenes have several."
@@ -219,7 +219,7 @@ class BatchSettings(_Keys):
     footprints: str | None = Field(
         default=None,
         description="File with the outline of every scene in longitude and latitude, its state and the areas of its "
-        "classes, in the folder of results, such as footprints.gpkg.",
+        "classes, in the folder of results, such as footprints.gpkg; or its URL.",
     )
     defaults: RunSettings = Field(default=RunSettings(), description="Settings of all jobs.")
     jobs: tuple[JobEntry, ...] = Field(description="What to segment.", min_length=1)

@@ -9,9 +9,8 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-from segment_tiles.pipeline.errors import OutputError, UsageError
+from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.places.address import SCHEMES, place_at
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk, said_of
@@ -159,53 +158,6 @@ def report_of(out: Path) -> dict[str, Any]:
         folder = part_here(out, scratch, REPORT_KEY.__eq__)
         report: dict[str, Any] = json.loads(OutputDirectory(folder).report.read_text(encoding="utf-8"))
     return report
-
-
-@contextmanager
-def written_here(out: Path, *, last: str = "", whatever_happens: bool = False) -> Iterator[Path]:
-    """Give a path on this disk; what was written there, files or a folder, goes to the URL that ``out`` was given as.
-
-    Files are written one after the other when the block ends, each whole.
-
-    Parameters
-    ----------
-    out
-        As the user gave it.
-    last
-        Name of the file that is written after all others.
-    whatever_happens
-        Write what is there also if the block ends with an error.
-
-    Raises
-    ------
-    UsageError
-        If the URL names a bucket, but nothing in it.
-    PlaceError
-        If there is no such bucket or no right to write into it: asked before, with an object that is removed again.
-    """
-    out = on_this_disk(out)
-    address = address_of(out)
-    if address is None:
-        yield out
-        return
-    parent, _, name = address.rstrip("/").rpartition("/")
-    if "://" not in parent or parent.endswith("//"):
-        msg = f"--out {address}: names a bucket, but nothing in it; give {address.rstrip('/')}/NAME"
-        raise UsageError(msg)
-    place, name = place_at(parent, RESULT_SECONDS), unquote(name)
-    probe = f"{name}.segment-tiles-probe"
-    place.put(probe, b"")
-    place.delete(probe)
-    with scratch_folder() as folder, said_of(parent, folder):
-        is_to_be_written = whatever_happens
-        try:
-            yield folder / name
-            is_to_be_written = True
-        finally:
-            if is_to_be_written:
-                for path in sorted(folder.rglob("*"), key=lambda path: (path.name == last, path)):
-                    if path.is_file():
-                        place.put_file(path.relative_to(folder).as_posix(), path)
 
 
 def export(path: Path, formats: list[str], tell: Callable[[str], None], **options: object) -> list[str]:

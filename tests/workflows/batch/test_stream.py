@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from segment_tiles.workflows.batch.jobs import list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
+from segment_tiles.workflows.batch.results.table import job_row
 from segment_tiles.workflows.batch.run import run_batch
 from segment_tiles.workflows.batch.stream import whole_scenes
-from segment_tiles.workflows.batch.table import job_row
 from segment_tiles.workflows.executors.dask_cluster.slots import Slots
 from segment_tiles.workflows.executors.in_process import InProcess
 from segment_tiles.workflows.executors.protocol import Capacity

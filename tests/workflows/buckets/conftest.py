@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import yaml
 from rasterio.transform import from_origin
 from servers.s3_server import bucket, s3, s3_server
 
@@ -20,6 +21,8 @@ __all__ = ["bucket", "s3", "s3_server"]
 SETTINGS: Mapping[str, Any] = {
     "precision": "fp32", "device": "cpu", "backend": "torch", "batch": 4, "formats": ("cog", "geojson"),
 }  # fmt: skip
+SCENES = ("a #1", "b", "c", "d")
+"""Names of the rasters of a batch."""
 OF_TIMES = {"report.json", "item.json"}
 """Have times, names of files and versions in them."""
 
@@ -87,3 +90,35 @@ def same_as() -> Callable[[str, Path], None]:
 def same_as_in_folder(in_folder: Path, same_as: Callable[[str, Path], None]) -> Callable[[str], None]:
     """Asserts that an address holds the result of the run into a folder."""
     return lambda address: same_as(address, in_folder)
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four rasters of four tiles."""
+    folder = tmp_path_factory.mktemp("bucket-scenes")
+    for seed, name in enumerate(SCENES):
+        values = np.random.default_rng(seed).integers(0, 255, (3, 8, 8), dtype=np.uint8)
+        place = {"crs": "EPSG:32633", "transform": rasterio.Affine(1, 0, 1000 + 200 * seed, 0, -1, 2000)}
+        profile = {"driver": "GTiff", "width": 96, "height": 96, "count": 3, "dtype": "uint8"}
+        with rasterio.open(folder / f"{name}.tif", "w", **profile, **place) as file:
+            file.write(values.repeat(12, 1).repeat(12, 2))
+    return folder
+
+
+@pytest.fixture
+def jobs_file(scenes: Path, small_model: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a jobs file over the four rasters."""
+
+    def write(
+        name: str, out: str, settings: dict[str, Any] | None = None, scene: str = "*", **keys: Any
+    ) -> Path:
+        defaults = {
+            "model": str(small_model), "device": "cpu", "precision": "fp32", "backend": "torch", "batch": 4,
+            "format": ["cog", "parquet"], **(settings or {}),
+        }  # fmt: skip
+        jobs = [{"source": str(scenes / f"{scene}.tif"), "out": out}]
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({"jobs": jobs, "defaults": defaults, **keys}))
+        return path
+
+    return write

@@ -10,13 +10,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pystac
 import pytest
-import rasterio
 import yaml
 
 from segment_tiles.cli.main import run_command_line
@@ -27,38 +24,6 @@ from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.buckets.copies import report_of
 
 NAMES = ("a #1", "b", "c", "d")
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of four rasters of four tiles."""
-    folder = tmp_path_factory.mktemp("bucket-scenes")
-    for seed, name in enumerate(NAMES):
-        values = np.random.default_rng(seed).integers(0, 255, (3, 8, 8), dtype=np.uint8)
-        place = {"crs": "EPSG:32633", "transform": rasterio.Affine(1, 0, 1000 + 200 * seed, 0, -1, 2000)}
-        profile = {"driver": "GTiff", "width": 96, "height": 96, "count": 3, "dtype": "uint8"}
-        with rasterio.open(folder / f"{name}.tif", "w", **profile, **place) as file:
-            file.write(values.repeat(12, 1).repeat(12, 2))
-    return folder
-
-
-@pytest.fixture
-def jobs_file(scenes: Path, small_model: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a jobs file over the four rasters."""
-
-    def write(
-        name: str, out: str, settings: dict[str, Any] | None = None, scene: str = "*", **keys: Any
-    ) -> Path:
-        defaults = {
-            "model": str(small_model), "device": "cpu", "precision": "fp32", "backend": "torch", "batch": 4,
-            "format": ["cog", "parquet"], **(settings or {}),
-        }  # fmt: skip
-        jobs = [{"source": str(scenes / f"{scene}.tif"), "out": out}]
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump({"jobs": jobs, "defaults": defaults, **keys}))
-        return path
-
-    return write
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -191,7 +156,7 @@ def test_a_schedule_finds_what_is_finished_in_the_bucket(
 ) -> None:
     pytest.importorskip("prefect", reason="the extra prefect is not installed")
     address = bucket()
-    file = jobs_file("jobs", f"{address}/{{stem}}", scene="[bc]")
+    file = jobs_file("jobs", f"{address}/{{stem}}", scene="[bc]", results=f"{address}/table")
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "NO_COLOR": "1"}
     environment.pop("PREFECT_API_URL", None)
 
@@ -205,6 +170,7 @@ def test_a_schedule_finds_what_is_finished_in_the_bucket(
         return done.stdout.splitlines(), done.stderr
 
     assert states()[0] == [f"{address}/b: done", f"{address}/c: done"]
+    assert place_at(f"{address}/table").list() == ["collection.json", "jobs.csv", "jobs.parquet"]
     before = versions(address)
     place_at(f"{address}/c").delete("polygons.parquet")
     said, log = states()
@@ -287,11 +253,7 @@ def test_places_that_are_shared(
         list_jobs(read_jobs_file(file))
 
 
-def test_a_file_url_is_a_folder_and_results_are_in_one(
-    jobs_file: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_file_url_is_a_folder(jobs_file: Callable[..., Path], tmp_path: Path) -> None:
     jobs = list_jobs(read_jobs_file(jobs_file("jobs", f"file://{tmp_path}/maps/{{stem}}")))
     assert [job.config.out for job in jobs][:2] == [tmp_path / "maps" / name for name in NAMES[:2]]
     assert [job.name for job in jobs][:2] == [f"maps/{name}" for name in NAMES[:2]]
-    with pytest.raises(UsageError, match="results s3://bucket/x: this can be written into a folder only"):
-        list_jobs(read_jobs_file(jobs_file("jobs", "{stem}", results="s3://bucket/x")))

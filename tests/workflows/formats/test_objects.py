@@ -18,7 +18,7 @@ import zarr
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError
-from segment_tiles.workflows.batch.table import class_columns
+from segment_tiles.workflows.batch.results.table import class_columns
 from segment_tiles.workflows.config import run_config_from
 from segment_tiles.workflows.options.polygons import polygonize_config_from
 from segment_tiles.workflows.polygons.request import polygonize_as_asked

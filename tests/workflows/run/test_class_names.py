@@ -30,7 +30,7 @@ from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.batch.outcome import JobOutcome
-from segment_tiles.workflows.batch.table import job_row
+from segment_tiles.workflows.batch.results.table import job_row
 from segment_tiles.workflows.polygons.polygonize import polygonize
 
 NAMES = (

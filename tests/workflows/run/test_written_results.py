@@ -15,7 +15,7 @@ import rasterio
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.workflows.batch.collection import _extent
+from segment_tiles.workflows.batch.results.collection import _extent
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.results.item import portable_href
 from segment_tiles.workflows.run.segment import segment

@@ -28,11 +28,11 @@ class Layers:
     """Layers over all scenes."""
 
     merged: Path | None = None
-    """GeoParquet file of all polygons."""
+    """GeoParquet file of all polygons, or its URL."""
     crs: CRS | None = None
     """Of it; None: that of the scenes."""
     footprints: Path | None = None
-    """File of the outlines of all scenes."""
+    """File of the outlines of all scenes, or its URL."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -45,12 +45,18 @@ NONE: Final = Layers()
 
 
 def layers_of(file: JobsFile) -> Layers:
-    """Return the layers that a jobs file asks for; relative names lie in its folder of results."""
+    """Return the layers that a jobs file asks for; relative names lie in its folder of results.
+
+    Raises
+    ------
+    UsageError
+        If one is a URL of a place that is not known, or has secrets in it.
+    """
     said = file.settings
     return Layers(
-        None if said.merged is None else file.results / said.merged,
+        None if said.merged is None else file.located(said.merged, "merged", file.results),
         None if said.merged_crs is None else CRS.from_user_input(said.merged_crs),
-        None if said.footprints is None else file.results / said.footprints,
+        None if said.footprints is None else file.located(said.footprints, "footprints", file.results),
     )
 
 
@@ -93,7 +99,7 @@ def check_layers(file: JobsFile, jobs: Sequence[Job]) -> None:
 
 def _check_names(file: JobsFile, layers: Layers, jobs: Sequence[Job]) -> None:
     """Refuse layers that would replace each other, another file of the batch, or one that it reads."""
-    from segment_tiles.workflows.batch.collection import COLLECTION, TABLES  # noqa: PLC0415 - few files ask
+    from segment_tiles.workflows.batch.results.collection import COLLECTION, TABLES  # noqa: PLC0415 - few files ask
 
     named = {"merged": layers.merged, "footprints": layers.footprints}
     given = {key: path.resolve() for key, path in named.items() if path is not None}

@@ -23,7 +23,7 @@ from segment_tiles.pipeline.vectors.files.merged import DamagedSceneError, write
 from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.batch.layers.wanted import POLYGONS, Layers
 from segment_tiles.workflows.batch.outcome import JobOutcome
-from segment_tiles.workflows.batch.table import class_columns
+from segment_tiles.workflows.batch.results.table import class_columns
 from segment_tiles.workflows.buckets.address import shown_out
 from segment_tiles.workflows.buckets.copies import part_here
 from segment_tiles.workflows.buckets.scratch import scratch_folder

@@ -31,6 +31,7 @@ from segment_tiles.pipeline.outputs.finished_file import finished_file, make_out
 from segment_tiles.pipeline.sources.rasters.raster_file import gdal_settings
 from segment_tiles.pipeline.sources.versions.version import Version, source_versions
 from segment_tiles.workflows.batch.jobs import Job, Mosaic
+from segment_tiles.workflows.buckets.written import is_written, written_here
 
 LAYER = "scenes"
 """Table of the index."""
@@ -73,14 +74,14 @@ def readable_mosaic(job: Job, folder: Path) -> Job:
     if job.mosaic is None:
         return job
     index = Path(job.config.source)
-    if index.exists():
+    if is_written(index):
         return job
     elsewhere = write_mosaic(job.mosaic, folder / index.name)
     return replace(job, config=replace(job.config, source=str(elsewhere)))
 
 
 def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
-    """Write the index of a mosaic, unless it is there already, and return its path.
+    """Write the index of a mosaic, which may have a URL, unless it is there already, and return its path.
 
     Raises
     ------
@@ -88,6 +89,8 @@ def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
         If a scene cannot be opened, or does not fit the first one: says which and in what.
     WriteFailedError
         If the disk is full or read-only.
+    PlaceError
+        If a bucket does not answer, or lets us not write.
     """
     for uri in mosaic.scenes:
         _refuse_secrets(uri)
@@ -99,10 +102,11 @@ def write_mosaic(mosaic: Mosaic, index: Path) -> Path:
     for grid in grids[1:]:
         _check_fit(grids[0], grid, mosaic)
     frame, settings = _index(mosaic, grids, versions)
-    if not _is_written(index, frame, settings):
-        make_output_folder(index.parent)
-        with finished_file(index) as path:
-            pyogrio.write_dataframe(frame, path, layer=LAYER, driver="GPKG", layer_metadata=settings)
+    with written_here(index, brought=lambda here: [here]) as here:
+        if not _is_same(here, frame, settings):
+            make_output_folder(here.parent)
+            with finished_file(here) as path:
+                pyogrio.write_dataframe(frame, path, layer=LAYER, driver="GPKG", layer_metadata=settings)
     return index
 
 
@@ -253,7 +257,7 @@ def _gdal_name(uri: str, nodata: float | None) -> str:
     return name if nodata is None else f"vrt://{name}?a_nodata={nodata!r}"
 
 
-def _is_written(index: Path, frame: gpd.GeoDataFrame, settings: Mapping[str, str]) -> bool:
+def _is_same(index: Path, frame: gpd.GeoDataFrame, settings: Mapping[str, str]) -> bool:
     if not index.exists():
         return False
     try:

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from segment_tiles.workflows.buckets.copies import is_result, read_here, written_here
+from segment_tiles.workflows.buckets.copies import is_result, read_here
+from segment_tiles.workflows.buckets.written import written_here
 from segment_tiles.workflows.options.evaluation import EvaluateConfig
 from segment_tiles.workflows.training import evaluate as on_a_disk
 

@@ -12,7 +12,7 @@ from segment_tiles.pipeline.models.package import MANIFEST_FILE
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk
-from segment_tiles.workflows.buckets.copies import written_here
+from segment_tiles.workflows.buckets.written import written_here
 from segment_tiles.workflows.model_packages import stride, weights_import
 from segment_tiles.workflows.model_packages.import_result import ImportResult
 from segment_tiles.workflows.options.model_import import ImportRequest

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from segment_tiles.workflows.buckets.copies import is_result, read_here, written_here
+from segment_tiles.workflows.buckets.copies import is_result, read_here
+from segment_tiles.workflows.buckets.written import written_here
 from segment_tiles.workflows.options.polygons import PolygonizeConfig
 from segment_tiles.workflows.polygons import request as on_a_disk
 from segment_tiles.workflows.polygons.report import PolygonizeReport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,8 +15,8 @@ from segment_tiles.pipeline.models.packages.stac_fields import stac_text
 from segment_tiles.pipeline.outputs.finished_file import finished_file
 from segment_tiles.pipeline.outputs.stac_item import read_item
 from segment_tiles.workflows.batch.outcome import JobOutcome
-from segment_tiles.workflows.batch.table import CSV, PARQUET
-from segment_tiles.workflows.buckets.address import said_of, shown_out
+from segment_tiles.workflows.batch.results.table import CSV, PARQUET
+from segment_tiles.workflows.buckets.address import address_of, said_of, shown_out
 from segment_tiles.workflows.buckets.copies import part_here
 from segment_tiles.workflows.buckets.scratch import scratch_folder
 
@@ -35,9 +35,22 @@ _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
 def write_collection(
-    results: Path, title: str, outcomes: Sequence[JobOutcome], layers: Sequence[Path] = ()
+    folder: Path, title: str, outcomes: Sequence[JobOutcome], layers: Mapping[Path, Path], results: Path
 ) -> list[str]:
     """Write the collection; its links lead to the ``item.json`` of every finished job.
+
+    Parameters
+    ----------
+    folder
+        Into which it is written.
+    title
+        What the jobs are of.
+    outcomes
+        What became of them.
+    layers
+        Files over all scenes, as they are on this disk and as the user named them.
+    results
+        Where the folder is for others: itself, or its URL.
 
     Returns
     -------
@@ -50,9 +63,9 @@ def write_collection(
         If the disk is full or read-only.
     """
     items, notes = _items([outcome for outcome in outcomes if outcome.state in {"done", "skipped"}])
-    target = results.resolve() / COLLECTION
+    target = folder.resolve() / COLLECTION
     collection = pystac.Collection(
-        id=results.resolve().name,
+        id=folder.resolve().name,
         description=f"Class maps of the jobs in {title}, made by segment-tiles.",
         extent=_extent([item for _, item in items]),
         license="other",
@@ -61,14 +74,14 @@ def write_collection(
     collection.remove_links(pystac.RelType.ROOT)
     collection.add_link(pystac.Link(pystac.RelType.ROOT, f"./{COLLECTION}", media_type=pystac.MediaType.JSON))
     for outcome, item in items:
-        collection.add_link(_link(outcome, item, target))
+        collection.add_link(_link(outcome, item, None if address_of(results) else target))
     for key, name, kind in TABLES:
         collection.add_asset(
             key, pystac.Asset(f"./{name}", title="Table of jobs", media_type=kind, roles=["metadata"])
         )
-    for layer in layers:
-        if layer.exists():
-            collection.add_asset(layer.stem, _layer_asset(layer, results))
+    for here, layer in layers.items():
+        if here.exists():
+            collection.add_asset(here.stem, _layer_asset(layer, results))
     with finished_file(target) as path:
         path.write_text(stac_text(collection), encoding="utf-8")
     return notes
@@ -77,17 +90,22 @@ def write_collection(
 def _layer_asset(layer: Path, results: Path) -> pystac.Asset:
     """Return the asset of a layer over all scenes."""
     types = {".parquet": "application/vnd.apache.parquet", ".gpkg": "application/geopackage+sqlite3"}
-    href = layer.relative_to(results).as_posix() if layer.is_relative_to(results) else str(layer)
+    is_inside = layer.is_relative_to(results)
+    href = f"./{layer.relative_to(results).as_posix()}" if is_inside else shown_out(layer)
     return pystac.Asset(
-        f"./{href}", title="Layer over all scenes", media_type=types.get(layer.suffix.lower(), "application/geo+json"),
+        href, title="Layer over all scenes", media_type=types.get(layer.suffix.lower(), "application/geo+json"),
         roles=["data"],
     )  # fmt: skip
 
 
-def _link(outcome: JobOutcome, item: pystac.Item, target: Path) -> pystac.Link:
-    """Return the link from the collection to the item of a job."""
-    # relative, but to a URL
-    href = pystac.utils.make_relative_href(f"{shown_out(outcome.job.config.out)}/{ITEM}", str(target))
+def _link(outcome: JobOutcome, item: pystac.Item, target: Path | None) -> pystac.Link:
+    """Return the link to the item of a job: relative to the collection, but to a URL, and from one."""
+    out = outcome.job.config.out
+    href = f"{shown_out(out)}/{ITEM}"
+    if target is not None:
+        href = pystac.utils.make_relative_href(href, str(target))
+    elif address_of(out) is None:
+        href = (out.absolute() / ITEM).as_uri()
     return pystac.Link(
         pystac.RelType.ITEM,
         href,
