@@ -11,50 +11,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.shared.commands import PROGRAM, arguments_of, timed
 from benchmarks.shared.rasters import mirrored_scene
-
-BUCKET = "s3://benchmark"
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[None]:
-    """Serve an empty bucket, which the environment of commands names."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
-        )
-    os.environ.update(
-        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="none",
-        AWS_EC2_METADATA_DISABLED="true",
-    )  # fmt: skip
-    try:
-        for _ in range(300):
-            try:
-                request = urllib.request.Request(
-                    f"http://127.0.0.1:{port}/{BUCKET.partition('//')[2]}", method="PUT"
-                )
-                with urllib.request.urlopen(request, timeout=5):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        yield
-    finally:
-        server.kill()
-        server.wait()
+from tests.servers.local import moto
 
 
 def report_of(address: str) -> dict[str, dict[str, float]]:
@@ -87,10 +50,12 @@ def main() -> None:
             "--model", asked.model, "--format", "zarr", "--no-preview", "--quiet", "--resolution", "native",
             *([] if asked.workers is None else ["--workers", str(asked.workers)]),
         ]  # fmt: skip
-        with served(folder):
+        with moto(folder) as server:
+            os.environ.update(server.settings)
+            address_of_all = server.bucket("benchmark")
             pairs, report, shards = [], {}, 0
             for number in range(asked.repeat + 1):
-                out, address = folder / f"out-{number}", f"{BUCKET}/out-{number}"
+                out, address = folder / f"out-{number}", f"{address_of_all}/out-{number}"
                 disk, _ = timed([PROGRAM, "run", str(raster), "--out", str(out), *options])
                 bucket, _ = timed([PROGRAM, "run", str(raster), "--out", address, *options])
                 shards, report = shards_of(out / "classes.zarr"), report_of(address)

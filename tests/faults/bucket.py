@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree as ET
+
+from servers.local import moto
 
 from faults.command import NOT_OURS
 
@@ -28,36 +26,17 @@ _NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 @contextmanager
 def bucket(folder: Path) -> Iterator[None]:
     """Serve a bucket while commands run, whose environment says where."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
-        )
-    NOT_OURS.add(server.pid)
     before = dict(os.environ)
-    os.environ.update(
-        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
-        AWS_ACCESS_KEY_ID="key",
-        AWS_SECRET_ACCESS_KEY="known to nobody",
-        AWS_EC2_METADATA_DISABLED="true",
-        AWS_CONFIG_FILE=os.devnull,
-        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-    )
-    try:
-        for _ in range(300):
-            try:
-                _ask("PUT", BUCKET)
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield
-    finally:
-        server.kill()
-        server.wait()
-        NOT_OURS.discard(server.pid)
-        os.environ.clear()
-        os.environ.update(before)
+    with moto(folder) as server:
+        NOT_OURS.add(server.process)
+        os.environ.update(server.settings)
+        try:
+            server.make(BUCKET)
+            yield
+        finally:
+            NOT_OURS.discard(server.process)
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _ask(method: str, path: str) -> bytes:

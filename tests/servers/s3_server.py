@@ -1,14 +1,11 @@
-"""A process that serves the protocol of S3 over HTTP, and the settings by which it is found."""
+"""Fixtures of object stores on loopback: each server is started once, when a test first asks for it."""
 
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -17,54 +14,61 @@ import pytest
 pytest.importorskip("obstore", reason="needs the extra object-store")
 pytest.importorskip("moto", reason="needs the extra dev")
 
+from servers import azurite, radosgw
+from servers.local import Server, moto
+
 BUCKETS = count()
+STARTS: Mapping[str, Callable[[Path], AbstractContextManager[Server]]] = {
+    "moto": moto, "azurite": azurite.azurite, "radosgw": radosgw.radosgw,
+}  # fmt: skip
+SERVERS = (
+    "moto",
+    *(
+        pytest.param(
+            module.__name__.rpartition(".")[2],
+            marks=[pytest.mark.slow, pytest.mark.skipif(module.program() is None, reason=module.NEEDS)],
+        )
+        for module in (azurite, radosgw)
+    ),
+)
+"""Names of servers; not every machine has all of them installed."""
+on_every_server = pytest.mark.parametrize("bucket", SERVERS, indirect=True)
+"""Repeats a test that uses `bucket`, itself or by another fixture."""
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A process that serves the protocol of S3 over HTTP."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    log = (tmp_path_factory.mktemp("s3") / "log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
-    )
-    try:
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(f"{url}/moto-api/", timeout=5):
-                    break
-            except OSError:
-                assert process.poll() is None, Path(log.name).read_text()
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """Returns a server by the name of `STARTS`."""
+    with ExitStack() as running:
+        yield cache(lambda name: running.enter_context(STARTS[name](tmp_path_factory.mktemp(name))))
 
 
 @pytest.fixture
-def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Settings of the server in the environment, without any of the user's; returns its URL."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "known to nobody", "AWS_ENDPOINT_URL": s3_server,
-        "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    return s3_server
+def settle(servers: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Server]:
+    """Puts the settings of a server into the environment, and takes the user's out; returns the server."""
+
+    def done(name: str) -> Server:
+        server = servers(name)
+        for variable in [variable for variable in os.environ if variable.startswith(server.own)]:
+            monkeypatch.delenv(variable)
+        for variable, value in server.settings.items():
+            monkeypatch.setenv(variable, value)
+        return server
+
+    return done
 
 
 @pytest.fixture
-def bucket(s3: str) -> Callable[[], str]:
-    """Makes a bucket and returns its URL."""
+def s3(settle: Callable[[str], Server]) -> str:
+    """Settings of moto's server in the environment; returns its URL."""
+    return settle("moto").url
 
-    def make() -> str:
-        name = f"bucket-{next(BUCKETS)}"
-        with urllib.request.urlopen(urllib.request.Request(f"{s3}/{name}", method="PUT"), timeout=10):
-            return f"s3://{name}"
 
-    return make
+@pytest.fixture
+def bucket(settle: Callable[[str], Server], request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes a bucket and returns its URL: on moto's server, or where the test is repeated, such as in memory."""
+    where = getattr(request, "param", "moto")
+    if where == "memory":
+        return lambda: f"memory://bucket-{next(BUCKETS)}"
+    server = settle(where)
+    return lambda: server.bucket(f"bucket-{next(BUCKETS)}")

@@ -1,7 +1,7 @@
-"""Places are asked of a real server."""
+"""Places are asked of real servers."""
 
 from __future__ import annotations
 
-from servers.s3_server import bucket, s3, s3_server
+from servers.s3_server import bucket, s3, servers, settle
 
-__all__ = ["bucket", "s3", "s3_server"]
+__all__ = ["bucket", "s3", "servers", "settle"]

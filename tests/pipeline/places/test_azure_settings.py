@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
 pytest.importorskip("obstore", reason="needs the extra object-store")
+from servers import azurite
+from servers.local import Server
+
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.azure import azure_settings
@@ -91,3 +95,56 @@ def test_what_cannot_be_right_is_refused_in_a_line(
         place_at(AT)
     assert "\n" not in str(refused.value)
     assert "hidden" not in str(refused.value)
+
+
+WAYS = {
+    "emulator": lambda url: {
+        "AZURE_STORAGE_USE_EMULATOR": "YES", "AZURITE_BLOB_STORAGE_URL": url.rpartition("/")[0],
+    },
+    "key": lambda url: {
+        "AZURE_STORAGE_ACCOUNT": azurite.ACCOUNT, "AZURE_STORAGE_ACCESS_KEY": azurite.KEY,
+        "AZURE_STORAGE_ENDPOINT": url,
+    },
+    "signature": lambda url: {
+        "AZURE_STORAGE_ACCOUNT": azurite.ACCOUNT, "AZURE_STORAGE_SAS_TOKEN": azurite.signature(),
+        "AZURE_STORAGE_ENDPOINT": url,
+    },
+    "string with a signature": lambda url: {
+        "AZURE_STORAGE_CONNECTION_STRING": f"BlobEndpoint={url};SharedAccessSignature={azurite.signature()}"
+    },
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(azurite.program() is None, reason=azurite.NEEDS)
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_to_name_the_account_opens_it(
+    way: str, settle: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = settle("azurite")
+    address = server.bucket(f"by-{way.replace(' ', '-')}")
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    for name, value in WAYS[way](server.url).items():
+        monkeypatch.setenv(name, value)
+    place = place_at(address)
+    assert place.put_if_absent("k", b"a")
+    found = place.read("k")
+    assert found is not None
+    assert place.replace("k", b"b", found.version)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(azurite.program() is None, reason=azurite.NEEDS)
+def test_a_wrong_key_is_said_and_not_shown(
+    settle: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = settle("azurite")
+    address = server.bucket("wrong-key")
+    wrong = "aGlkZGVu"
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        f"AccountName={azurite.ACCOUNT};AccountKey={wrong};BlobEndpoint={server.url}",
+    )
+    with pytest.raises(PlaceError, match=f"{address}: no right to k; check the credentials") as refused:
+        place_at(address).put("k", b"")
+    assert wrong not in str(refused.value)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from servers.s3_server import on_every_server
 
 from segment_tiles.pipeline.errors import OutputError, PlaceError, WriteFailedError
 from segment_tiles.pipeline.places import lease as leases
@@ -38,6 +39,7 @@ def on_another_machine(place: Place) -> None:
     assert place.replace(KEY, json.dumps(fields).encode(), found.version)
 
 
+@on_every_server
 def test_numbers_rise_and_one_that_is_given_back_is_free_at_once(place: Place) -> None:
     told: list[str] = []
     numbers = []
@@ -49,6 +51,7 @@ def test_numbers_rise_and_one_that_is_given_back_is_free_at_once(place: Place) -
     assert told == []
 
 
+@on_every_server
 def test_a_holder_at_work_is_named(place: Place) -> None:
     with (
         acquire(place, KEY, print),
@@ -57,6 +60,7 @@ def test_a_holder_at_work_is_named(place: Place) -> None:
         acquire(place, KEY, lambda _text: None)
 
 
+@on_every_server
 def test_of_many_at_once_one_has_it(place: Place) -> None:
     def take(_number: int) -> Lease | None:
         try:
@@ -71,6 +75,7 @@ def test_of_many_at_once_one_has_it(place: Place) -> None:
     held[0].__exit__(None, None, None)
 
 
+@on_every_server
 def test_one_of_a_process_of_this_machine_that_has_ended_is_free_at_once(place: Place) -> None:
     code = (
         "import sys; from segment_tiles.pipeline.places import address, lease\n"
@@ -84,6 +89,7 @@ def test_one_of_a_process_of_this_machine_that_has_ended_is_free_at_once(place: 
     assert told == []
 
 
+@on_every_server
 def test_one_that_stood_still_is_taken_over_and_its_holder_writes_no_more(place: Place) -> None:
     first = acquire(place, KEY, print)  # its heart does not beat
     on_another_machine(place)
@@ -97,6 +103,7 @@ def test_one_that_stood_still_is_taken_over_and_its_holder_writes_no_more(place:
         second.require()
 
 
+@on_every_server
 def test_a_lease_that_was_removed_is_lost(place: Place) -> None:
     with acquire(place, KEY, print) as lease:
         place.delete(KEY)
@@ -122,6 +129,7 @@ class LosesAnswers:
         return False
 
 
+@on_every_server
 def test_an_answer_that_was_lost_loses_no_lease(place: Place) -> None:
     deaf: Any = LosesAnswers(place)
     for number in (1, 2):
@@ -143,6 +151,7 @@ class GoneForAWhile(LosesAnswers):
         return self._place.read(key)
 
 
+@on_every_server
 def test_a_network_that_is_away_loses_no_lease(place: Place) -> None:
     gone: Any = GoneForAWhile(place)
     with acquire(gone, KEY, print) as lease:
@@ -155,6 +164,7 @@ def test_a_network_that_is_away_loses_no_lease(place: Place) -> None:
         assert not lease.is_lost
 
 
+@on_every_server
 def test_an_object_of_others_is_refused(place: Place) -> None:
     place.put(KEY, b"a letter")
     with pytest.raises(PlaceError, match="its lease is not one of this program"):
@@ -183,6 +193,7 @@ class HeedsNothing(LosesAnswers):
         return True
 
 
+@on_every_server
 def test_a_store_that_heeds_no_conditions_is_refused(place: Place) -> None:
     leases.require_conditions(place, "own/tried")
     careless: Any = HeedsNothing(place)

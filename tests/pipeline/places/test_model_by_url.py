@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from servers.s3_server import on_every_server
 
 import segment_tiles as st
 from segment_tiles.pipeline.errors import ModelError
@@ -36,6 +37,7 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@on_every_server
 def test_a_run_of_a_model_in_a_bucket_is_that_of_its_folder(
     bucket: Callable[[], str], small_model: Path, tmp_path: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_the_command_line_takes_urls(bucket: Callable[[], str], small_model: Pat
     ]
 
 
+@on_every_server
 def test_it_is_read_once_and_again_when_it_changed(bucket: Callable[[], str], small_model: Path) -> None:
     url = uploaded(small_model, f"{bucket()}/small")
     first = find_model(url)
@@ -91,6 +94,7 @@ def test_it_is_read_once_and_again_when_it_changed(bucket: Callable[[], str], sm
     assert load_manifest(first).name == "small"
 
 
+@on_every_server
 def test_damage_at_the_url_is_refused_and_not_kept(bucket: Callable[[], str], small_model: Path) -> None:
     url = uploaded(small_model, f"{bucket()}/small")
     place = place_at(url)

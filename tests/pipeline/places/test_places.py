@@ -13,12 +13,14 @@ from threading import Thread
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servers.local import Server
+from servers.s3_server import SERVERS, on_every_server
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.protocol import Place
 
-PLACES = ("disk", "file", "memory", "s3")
+PLACES = ("disk", "file", "memory", *SERVERS)
 NUMBERS = count()
 KEYS = st.sampled_from(["a", ".own/rows", "rows/1", "rows/2", "rows/deep/ä b%20+", "rows-2/1"])
 STEPS = st.lists(
@@ -35,16 +37,17 @@ STEPS = st.lists(
 
 @pytest.fixture(params=PLACES)
 def new_place(
-    request: pytest.FixtureRequest, tmp_path: Path, bucket: Callable[[], str]
+    request: pytest.FixtureRequest, tmp_path: Path, settle: Callable[[str], Server]
 ) -> Callable[[], Place]:
     addresses: dict[str, Callable[[], str]] = {
         "disk": lambda: str(tmp_path / f"{next(NUMBERS)}"),
         "file": lambda: f"file://{tmp_path}/of%20url-{next(NUMBERS)}",
         "memory": lambda: f"memory://store-{next(NUMBERS)}",
-        "s3": lambda: f"{of_all}/under-{next(NUMBERS)}/a b",
     }
-    of_all = bucket()
-    return lambda: place_at(addresses[request.param]())
+    if request.param in addresses:
+        return lambda: place_at(addresses[request.param]())
+    of_all = settle(request.param).bucket(f"places-{next(NUMBERS)}")
+    return lambda: place_at(f"{of_all}/under-{next(NUMBERS)}/a b")
 
 
 @given(steps=STEPS)
@@ -155,11 +158,18 @@ def test_addresses_are_refused_in_a_line(address: str) -> None:
     assert "hidden" not in str(refused.value)
 
 
-@pytest.mark.usefixtures("s3")
-def test_a_bucket_that_is_not_there_is_said() -> None:
-    place = place_at("s3://nowhere/a")
-    for ask in (lambda: place.read("k"), lambda: place.put("k", b""), place.list):
-        with pytest.raises(PlaceError, match=r"s3://nowhere/a: there is no such bucket; make it") as refused:
+@on_every_server
+def test_a_bucket_that_is_not_there_is_said(bucket: Callable[[], str]) -> None:
+    address = f"{bucket().partition('//')[0]}//nowhere/a"
+    place = place_at(address)
+    asked: list[Callable[[], object]] = [
+        lambda: place.read("k"),
+        lambda: place.put("k", b""),
+        lambda: place.put_if_absent("k", b""),
+        place.list,
+    ]
+    for ask in asked:
+        with pytest.raises(PlaceError, match=rf"{address}: there is no such bucket; make it") as refused:
             ask()
         assert "\n" not in str(refused.value)
 

@@ -11,13 +11,13 @@ import pytest
 import rasterio
 import yaml
 from rasterio.transform import from_origin
-from servers.s3_server import bucket, s3, s3_server
+from servers.s3_server import bucket, s3, servers, settle
 
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.workflows.buckets.segment import segment
 from segment_tiles.workflows.config import RunConfig
 
-__all__ = ["bucket", "s3", "s3_server"]
+__all__ = ["bucket", "s3", "servers", "settle"]
 SETTINGS: Mapping[str, Any] = {
     "precision": "fp32", "device": "cpu", "backend": "torch", "batch": 4, "formats": ("cog", "geojson"),
 }  # fmt: skip

@@ -15,6 +15,7 @@ import geopandas as gpd
 import pystac
 import pytest
 import yaml
+from servers.s3_server import on_every_server
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError
@@ -37,6 +38,7 @@ def versions(address: str) -> dict[str, str]:
     return {key: entry.version for key, entry in found.items() if entry is not None}
 
 
+@on_every_server
 def test_scenes_tables_and_layers_are_those_of_a_batch_into_folders(
     jobs_file: Callable[..., Path],
     bucket: Callable[[], str],
@@ -79,6 +81,7 @@ def test_scenes_tables_and_layers_are_those_of_a_batch_into_folders(
     assert versions(address) == before
 
 
+@on_every_server
 def test_what_changed_and_what_was_lost_is_seen_in_the_bucket(
     jobs_file: Callable[..., Path], bucket: Callable[[], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +186,7 @@ def test_a_schedule_finds_what_is_finished_in_the_bucket(
     assert after["c/polygons.parquet"] == before["c/polygons.parquet"]
 
 
+@on_every_server
 def test_a_folder_of_pictures_with_its_table(
     scenes: Path,
     small_model: Path,
@@ -211,7 +215,8 @@ def test_a_folder_of_pictures_with_its_table(
     assert run_command_line(["run", *words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["states"] == {"skipped": len(NAMES)}
     assert run_command_line(["run", *words[:4], address.rpartition("/")[0], *words[5:]]) == 2
-    assert "names a bucket, but nothing in it; give s3://" in capsys.readouterr().err
+    scheme = address.partition("://")[0]
+    assert f"names a bucket, but nothing in it; give {scheme}://" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

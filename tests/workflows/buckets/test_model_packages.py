@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from servers.s3_server import on_every_server
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.models.package import load_manifest
@@ -29,6 +30,7 @@ def stride(model: Path, out: str) -> list[str]:
     return ["model", "stride", str(model), "--output-stride", "8", "--out", out]
 
 
+@on_every_server
 def test_another_stride_by_url_is_a_package(
     small_model: Path,
     bucket: Callable[[], str],

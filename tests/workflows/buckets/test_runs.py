@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers.s3_server import SERVERS, on_every_server
 
 import segment_tiles
 from segment_tiles.cli.main import run_command_line
@@ -22,14 +23,13 @@ def versions(address: str) -> dict[str, str]:
     return {key: entry.version for key, entry in found.items() if entry is not None}
 
 
-@pytest.mark.parametrize("kind", ["s3", "memory"])
+@pytest.mark.parametrize("bucket", [*SERVERS, "memory"], indirect=True)
 def test_the_bytes_are_those_of_a_run_into_a_folder(
-    kind: str,
     run_into: Callable[..., Any],
     same_as_in_folder: Callable[[str], None],
     bucket: Callable[[], str],
 ) -> None:
-    address = f"{bucket()}/maps/a b" if kind == "s3" else "memory://bytes/maps"
+    address = f"{bucket()}/maps/a b"
     result = run_into(address)
     assert not result.was_finished
     same_as_in_folder(address)
@@ -39,6 +39,7 @@ def test_the_bytes_are_those_of_a_run_into_a_folder(
     assert place["sent_bytes"] > 10_000
 
 
+@on_every_server
 def test_a_finished_run_is_not_touched_again(run_into: Callable[..., Any], bucket: Callable[[], str]) -> None:
     address = f"{bucket()}/maps"
     first = run_into(address)
@@ -51,6 +52,7 @@ def test_a_finished_run_is_not_touched_again(run_into: Callable[..., Any], bucke
     assert versions(address) == before
 
 
+@on_every_server
 def test_a_further_format_is_added_and_the_rest_stays(
     run_into: Callable[..., Any], bucket: Callable[[], str]
 ) -> None:
@@ -65,6 +67,7 @@ def test_a_further_format_is_added_and_the_rest_stays(
     assert not [key for key in changed if key.startswith("classes.")]
 
 
+@on_every_server
 def test_what_was_removed_is_made_again(
     run_into: Callable[..., Any], same_as_in_folder: Callable[[str], None], bucket: Callable[[], str]
 ) -> None:
@@ -75,6 +78,7 @@ def test_what_was_removed_is_made_again(
     same_as_in_folder(address)
 
 
+@on_every_server
 def test_a_command_that_was_killed_while_it_added_formats_costs_no_computation(
     run_into: Callable[..., Any], same_as_in_folder: Callable[[str], None], bucket: Callable[[], str]
 ) -> None:
@@ -118,6 +122,7 @@ def test_other_settings_are_refused_by_the_url_and_restart_begins_anew(
     same_as_in_folder(address)
 
 
+@on_every_server
 def test_a_reader_in_the_middle_sees_no_whole_result(
     run_into: Callable[..., Any], bucket: Callable[[], str]
 ) -> None:
@@ -238,6 +243,7 @@ def test_paths_that_were_urls() -> None:
     assert on_this_disk(Path("maps")) == Path("maps")
 
 
+@on_every_server
 def test_python_opens_a_result_by_its_url(
     run_into: Callable[..., Any], bucket: Callable[[], str], in_folder: Path
 ) -> None:
@@ -253,6 +259,7 @@ def test_python_opens_a_result_by_its_url(
     assert not segment_tiles.open_result(address).classes.equals(found.classes)
 
 
+@on_every_server
 def test_commands_read_and_write_by_url(
     run_into: Callable[..., Any], bucket: Callable[[], str], in_folder: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -292,6 +299,7 @@ def test_a_file_of_the_user_with_a_name_of_ours_survives_a_further_format(
     assert {"polygons.gpkg", "polygons.parquet"} <= set(place_at(address).list())
 
 
+@on_every_server
 def test_clean_names_what_is_left_and_removes_it(
     bucket: Callable[[], str], run_into: Callable[..., Any], capsys: Any
 ) -> None:
