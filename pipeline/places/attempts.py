@@ -29,6 +29,8 @@ _PASSES: Final = frozenset({408, 409, 429})
 """Answers that another attempt may not get: too slow, at the same time as another one, too many."""
 _SAID: Final = re.compile(r"InternalError|SlowDown|NoSuchUpload")
 """Errors in an answer that looks well; parts whose end was written, but the answer was lost."""
+_ANSWERS: Final = "BlobAlreadyExists"
+"""How Azure says with status 409 that a put if absent found an object; S3 and Google do with 412."""
 
 Result = TypeVar("Result")
 
@@ -115,6 +117,8 @@ def plain(error: BaseException) -> str:
 def _may_pass(error: BaseException) -> bool:
     """Return whether another attempt may work: no answer, or one that says so."""
     said = str(error)
+    if _ANSWERS in said:
+        return False
     if _SAID.search(said):
         return True
     status = _STATUS.search(said)

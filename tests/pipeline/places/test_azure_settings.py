@@ -128,6 +128,8 @@ def test_each_way_to_name_the_account_opens_it(
         monkeypatch.setenv(name, value)
     place = place_at(address)
     assert place.put_if_absent("k", b"a")
+    assert not place.put_if_absent("k", b"a")
+    assert place.traffic.retries == 0
     found = place.read("k")
     assert found is not None
     assert place.replace("k", b"b", found.version)
