@@ -19,11 +19,12 @@ import pytest
 import yaml
 
 from segment_tiles.cli.main import run_command_line
-from segment_tiles.pipeline.errors import UsageError
+from segment_tiles.pipeline.errors import UsageError, WriteFailedError
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.workflows.batch.jobs import list_jobs
 from segment_tiles.workflows.batch.jobs_file import read_jobs_file
 from segment_tiles.workflows.batch.layers.wanted import check_layers
+from segment_tiles.workflows.batch.results.write import write_results
 
 LAYERS = {"merged": "all/polygons #1.parquet", "footprints": "outlines.geojson"}
 
@@ -153,6 +154,13 @@ def test_a_place_that_takes_nothing_is_refused_before_anything_is_computed(
         assert len(lines) == 1
         assert words in lines[0]
         assert place_at(address).list() == []
+
+
+def test_a_bucket_that_has_gone_by_the_end_is_told_with_what_to_do(s3: str) -> None:
+    with pytest.raises(
+        WriteFailedError, match=r"no such bucket.*; what the jobs made is kept: start the same"
+    ):
+        write_results(Path("s3://there-is-none/x"), "jobs", [])
 
 
 def test_results_and_mosaics_are_found_again_by_another_machine(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,20 @@ def test_a_holder_that_was_overtaken_sends_nothing_more(train: Any, bucket: Call
     with pytest.raises(WriteFailedError, match="nothing more is written by this one"):
         train(address, Overtaken())
     assert contents(address) == {}
+
+
+def test_a_bucket_that_goes_away_ends_the_training(train: Any, bucket: Callable[[], str], s3: str) -> None:
+    address = bucket()
+
+    class Removed(Stops):
+        def started(self, name: str, first_step: int, steps: int) -> None:
+            place_at(address).delete_all(place_at(address).list())
+            gone = urllib.request.Request(f"{s3}/{address.removeprefix('s3://')}", method="DELETE")
+            with urllib.request.urlopen(gone, timeout=10):
+                pass
+
+    with pytest.raises(WriteFailedError, match=r"no such bucket.*; the last checkpoint there is kept"):
+        train(address, Removed())
 
 
 @pytest.mark.slow  # a holder is looked at until its lease beats
