@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from distributed import Client
+from servers.s3_server import on_every_server
 
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.workflows.results.formats import vectors
@@ -41,14 +42,10 @@ class Machines:
 
 
 @pytest.fixture
-def machines(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
+def machines(tmp_path: Path, bucket: Callable[[], str]) -> Iterator[Machines]:
     """A scheduler and three workers, for whom the folder of the client is an empty one."""
     if not can_hide_folders():
         pytest.skip("this user may not make mount namespaces")
-    for name, value in {
-        "AWS_S3_ENDPOINT": s3.removeprefix("http://"), "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
     hidden, other = tmp_path / "client", Path(tempfile.mkdtemp(prefix="machines-"))
     hidden.mkdir()
     file = other / "scheduler.json"
@@ -94,6 +91,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@on_every_server
 @pytest.mark.parametrize("loses", ["a worker", pytest.param("nothing", marks=pytest.mark.slow)])
 def test_source_model_and_result_in_buckets_are_all_that_is_shared(
     loses: str,

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import rasterio
 import yaml
+from servers.s3_server import on_every_server
 
 import segment_tiles
 from segment_tiles.cli.main import run_command_line
@@ -132,6 +133,7 @@ def assert_same(address: str, folder: Path) -> None:
             assert there[key] == here[key], key
 
 
+@on_every_server
 def test_a_training_that_was_cut_off_is_taken_up_from_the_bucket_alone(
     train: Any, bucket: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
