@@ -17,6 +17,7 @@ import pandas as pd
 import pystac
 import pytest
 import yaml
+from servers.s3_server import on_every_server
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError, WriteFailedError
@@ -44,6 +45,7 @@ def run(file: Path, *words: str) -> None:
     assert run_command_line(["batch", str(file), "--quiet", *words]) == 0
 
 
+@on_every_server
 def test_what_a_batch_writes_at_its_end_is_what_a_folder_gets(
     jobs_file: Callable[..., Path], bucket: Callable[[], str], tmp_path: Path
 ) -> None:
