@@ -11,7 +11,7 @@ from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.lease import acquire
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS
 from segment_tiles.workflows.buckets.address import address_of
-from segment_tiles.workflows.buckets.layout import LAST, LEASE, ROWS, is_made_by_runs
+from segment_tiles.workflows.buckets.layout import LAST, LEASE, is_made_by_runs, is_of_work
 from segment_tiles.workflows.buckets.result import BucketResult
 
 
@@ -76,4 +76,4 @@ def clean(out: Path, tell: Callable[[str], None], *, removes: bool) -> Leftovers
 
 def _is_left(key: str) -> bool:
     """Return whether a run writes such an object; those of users stay."""
-    return key.startswith(f"{ROWS}/") or key in LAST or is_made_by_runs(key)
+    return is_of_work(key) or key in LAST or is_made_by_runs(key)

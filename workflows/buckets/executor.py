@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.workflows.buckets.result import BucketResult
 from segment_tiles.workflows.buckets.traced_tiles import TracedTiles
 from segment_tiles.workflows.executors.interruption import Interruption
@@ -19,6 +19,7 @@ from segment_tiles.workflows.executors.protocol import (
     WholeWork,
 )
 from segment_tiles.workflows.regions.own_disk import read_metadata
+from segment_tiles.workflows.scenes.cut import FolderOpener
 
 if TYPE_CHECKING:
     from segment_tiles.pipeline.places.protocol import Traffic
@@ -45,15 +46,27 @@ class SendingExecutor:
         """Start the other executor."""
         return self._inner.start()
 
-    def check(self, paths: RunPaths) -> None:
+    def check(self, paths: RunPaths) -> RunPaths:
         """Refuse a run of which a worker cannot see source or model, or cannot write into the bucket.
+
+        A source of which files are prepared need not be seen: workers are told the one plane that may be measured.
 
         Raises
         ------
         UsageError
             Naming the worker and what it cannot see.
         """
-        self._inner.check(replace(paths, own_folder=None, place=self._result.address))
+        own, asked = paths.own_folder, replace(paths, own_folder=None, place=self._result.address)
+        assert isinstance(own, Path)
+        if not self._inner.start().is_elsewhere:
+            self._inner.check(asked)
+            return paths
+        if isinstance(asked.opener, FolderOpener):
+            self._inner.check(replace(asked, opener=None))
+            asked = replace(asked, opener=asked.opener.with_plane(asked.plane))
+        else:
+            self._inner.check(asked)
+        return replace(asked, own_folder=self._result.work.sent_calibrated(own))
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Return what a function returns where Regions are done."""
@@ -79,16 +92,18 @@ class SendingExecutor:
         """
         self._result.begin()
         is_elsewhere = self._inner.start().is_elsewhere
-        _refuse_what_others_cannot_see(tasks, is_elsewhere=is_elsewhere)
+        work = self._result.work
         stores = {task.store: task.ledger for task in tasks}  # thousands of Regions have one
-        rows = {store: self._result.rows_of(store, ledger) for store, ledger in stores.items()}
+        rows = {store: work.rows_of(store, ledger) for store, ledger in stores.items()}
         metadata = {store: read_metadata(store) if is_elsewhere else None for store in stores}
         sent = [replace(task, rows=rows[task.store], metadata=metadata[task.store]) for task in tasks]
+        if is_elsewhere:
+            sent = [task.sent(work.send) for task in sent]
         reports = self._inner.run(sent, progress, _OrLost(interruption, self._result))
         self._result.require()
         if is_elsewhere:
             for own in {task.store.parent for task in tasks}:
-                self._result.fetch_rows(own)
+                work.fetch_rows(own)
         self._result.count(report.traffic for report in reports)
         return reports
 
@@ -119,28 +134,3 @@ class _OrLost(Interruption):
     def is_requested(self) -> bool:
         """Return whether to stop."""
         return self._asked.is_requested() or self._result.is_lost
-
-
-def _refuse_what_others_cannot_see(tasks: Sequence[RegionTask], *, is_elsewhere: bool) -> None:
-    """Refuse what workers read from the folder of the run, which lies on the disk of this process alone.
-
-    Raises
-    ------
-    UsageError
-        Naming it.
-    """
-    if not is_elsewhere or not tasks:
-        return
-    task = tasks[0]
-    needs = {
-        "--mask-model": task.mask is not None,
-        "--precision int8": bool(task.model.calibrations),
-        "a volume": task.cut.planes > 1,
-    }
-    for what, is_needed in needs.items():
-        if is_needed:
-            msg = (
-                f"--out with a bucket: {what} needs files of the run, which workers elsewhere do not see; compute it "
-                "without workers, or give a folder that all see as --out"
-            )
-            raise UsageError(msg)

@@ -8,6 +8,7 @@
     URL/.segment-tiles/lease.json         who writes here now: `pipeline.places.lease`
     URL/.segment-tiles/run.json           record of the run, as in a folder
     URL/.segment-tiles/rows/FINGERPRINT/  finished rows of shards, until the result is whole
+    URL/.segment-tiles/files/FINGERPRINT/ what workers read that the client has, until then
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from segment_tiles.workflows.results.item import ITEM
 LEASE: Final = f"{OWN_FOLDER}/lease.json"
 MARK: Final = f"{OWN_FOLDER}/complete.json"
 ROWS: Final = f"{OWN_FOLDER}/rows"
+FILES: Final = f"{OWN_FOLDER}/files"
 LAST: Final = (MARK, ITEM)
 """What says that a result is whole: written last, in this order, and removed first."""
 OWN_FOLDERS: Final = (OWN_FOLDER, f"{MASK_FOLDER}/{OWN_FOLDER}")
@@ -43,9 +45,15 @@ def is_published(key: str) -> bool:
     return not any(part.startswith(".") for part in key.split("/"))
 
 
+def is_of_work(key: str, fingerprint: str | None = None) -> bool:
+    """Return whether an object is needed until the result is whole, and no longer; of one run, if one is named."""
+    own = "" if fingerprint is None else f"{fingerprint}/"
+    return key.startswith((f"{ROWS}/{own}", f"{FILES}/{own}"))
+
+
 def is_made_by_runs(key: str) -> bool:
     """Return whether an object has a name that runs give; others in the same place are the user's."""
     top = key.partition("/")[0]
     if top in {OWN_FOLDER, MASK_FOLDER}:
-        return key != LEASE and key not in LAST and not key.startswith(f"{ROWS}/")
+        return key != LEASE and key not in LAST and not is_of_work(key)
     return top in RESULTS and key not in LAST

@@ -1,15 +1,22 @@
-"""A folder of this machine and the objects of a place that stand for its files: brought, put and removed by key."""
+"""A folder of this machine and the objects of a place: those that stand for its files, and those of runs in work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.durable import make_folder
+from segment_tiles.pipeline.models.calibration.calibrated import INT8, copies_of
+from segment_tiles.pipeline.outputs.stores import sent_folder
 from segment_tiles.pipeline.outputs.stores.seals import Seal, seal_of
+from segment_tiles.pipeline.outputs.stores.sent_folder import SentFolder, send_files
+from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress, fetch_rows
 from segment_tiles.pipeline.places.protocol import Place
+from segment_tiles.workflows.buckets.layout import FILES, OWN_FOLDERS, RECORD, ROWS
+from segment_tiles.workflows.plans.record import read_record
 
 _AT_ONCE: Final = 8
 """Objects that are read or written at the same time."""
@@ -99,3 +106,71 @@ class SyncedFolder:
         for key in gone:
             self.there.pop(key)
             self._known.pop(key, None)
+
+
+class WorkObjects:
+    """What runs in work have in a place beside their records: finished rows, and files for workers elsewhere.
+
+    Every key has the fingerprint of its run in it, so that by the law "same bytes" all that is ever written under it
+    is equal.
+
+    Parameters
+    ----------
+    address, place
+        Of the result.
+    folder
+        Of this machine, in which it is made.
+    before_put
+        As of `SyncedFolder`.
+    """
+
+    def __init__(self, address: str, place: Place, folder: Path, before_put: Callable[[], None]) -> None:
+        self._address, self._place, self._folder, self._before_put = address, place, folder, before_put
+        self._sent: dict[tuple[str, Path], SentFolder] = {}
+
+    def rows_of(self, store: Path, ledger: Path) -> RowsAddress:
+        """Return where the rows of a store go, in the folder of whose books the record of its run is."""
+        return RowsAddress(self._address, f"{ROWS}/{_fingerprint(store.parent)}/{ledger.name}")
+
+    def send(self, name: str, folder: Path, files: Callable[[], Mapping[str, Path]]) -> SentFolder:
+        """Send files of a run for workers, unless they are there: a `sent_folder.Send`.
+
+        Raises
+        ------
+        PlaceError
+            If the place does not answer.
+        """
+        if (name, folder) not in self._sent:
+            of_mask, of_run = (self._folder / own for own in reversed(OWN_FOLDERS))
+            own = of_mask if folder.is_relative_to(of_mask.parent) else of_run
+            prefix = f"{FILES}/{_fingerprint(own)}/{name}"
+            checksum = send_files(self._place, prefix, files(), self._before_put)
+            self._sent[name, folder] = SentFolder(self._address, prefix, checksum)
+        return self._sent[name, folder]
+
+    def sent_calibrated(self, own: Path) -> SentFolder | None:
+        """Send the calibrated networks of a run, of which the books are in a folder; None if it has none."""
+        return self.send(INT8, own, partial(copies_of, own)) if copies_of(own) else None
+
+    def fetch_rows(self, own: Path) -> None:
+        """Bring the finished rows of a run here, of all of its stores; its books are in a folder."""
+        record = read_record(own / RECORD)
+        if record is not None:
+            fetch_rows(self._place, f"{ROWS}/{record.fingerprint}", own)
+
+    def fetch_calibrated(self, own: Path) -> None:
+        """Bring the calibrated networks of a run here, with which it goes on."""
+        record = read_record(own / RECORD)
+        if record is None:
+            return
+        head = f"{FILES}/{record.fingerprint}/{INT8}/{sent_folder.FILES}"
+        for key in self._place.list(head):
+            target = own / key.removeprefix(f"{head}/")
+            make_folder(target.parent)
+            self._place.read_file(key, target)
+
+
+def _fingerprint(own: Path) -> str:
+    record = read_record(own / RECORD)
+    assert record is not None, "a run begins with its record"
+    return record.fingerprint

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress, fetch_rows
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.lease import Lease
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Place, Traffic
 from segment_tiles.workflows.buckets.holding import held_place
 from segment_tiles.workflows.buckets.layout import (
+    FILES,
     LAST,
     LEASE,
     MARK,
@@ -27,9 +27,10 @@ from segment_tiles.workflows.buckets.layout import (
     SEALS_KEY,
     STORE,
     is_made_by_runs,
+    is_of_work,
     is_published,
 )
-from segment_tiles.workflows.buckets.objects import SyncedFolder
+from segment_tiles.workflows.buckets.objects import SyncedFolder, WorkObjects
 from segment_tiles.workflows.buckets.scratch import scratch_folder
 from segment_tiles.workflows.plans.record import read_record
 from segment_tiles.workflows.results.item import ITEM
@@ -57,6 +58,8 @@ class BucketResult:
         self.address, self.folder = address, folder
         self._place, self._lease = place, lease
         self._objects = SyncedFolder(place, folder, self._require_soon)
+        self.work = WorkObjects(address, place, folder, self._require_soon)
+        """Of runs that are not whole yet."""
         self._has_begun = False
         self._of_workers: list[Traffic] = []
         there = self._objects.there
@@ -117,11 +120,13 @@ class BucketResult:
             return
         if self._has_store():
             self._objects.bring(key for key in self._objects.there if is_made_by_runs(key) and is_wanted(key))
-            return
-        records = [f"{own}/{RECORD}" for own in OWN_FOLDERS]
-        self._objects.bring(key for key in records if is_wanted(key))
-        for own in self._own_folders() if is_wanted(ROWS) else ():
-            self.fetch_rows(own)
+        else:
+            records = [f"{own}/{RECORD}" for own in OWN_FOLDERS]
+            self._objects.bring(key for key in records if is_wanted(key))
+            for own in self._own_folders() if is_wanted(ROWS) else ():
+                self.work.fetch_rows(own)
+        for own in self._own_folders() if is_wanted(FILES) else ():
+            self.work.fetch_calibrated(own)
 
     def _has_store(self) -> bool:
         """Return whether every file of the store is there in its size, of the run whose record is there."""
@@ -133,12 +138,6 @@ class BucketResult:
             return all(self._objects.there.get(f"{STORE}/{name}") == size for name, (size, _) in files)
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
-
-    def fetch_rows(self, own: Path) -> None:
-        """Bring the finished rows of a run here, of all of its stores; its books are in a folder."""
-        record = read_record(own / RECORD)
-        if record is not None:
-            fetch_rows(self._place, f"{ROWS}/{record.fingerprint}", own)
 
     def begin(self) -> None:
         """Put the records of the runs that begin or go on here into the bucket, before any row is sent.
@@ -153,24 +152,21 @@ class BucketResult:
         self.require()
         records = {own: record for own in self._own_folders() if (record := read_record(own / RECORD))}
         if not self._has_begun:
-            kept = tuple(
-                f"{ROWS}/{record.fingerprint}/" for own, record in records.items() if self._is_known(own)
-            )
+            kept = [record.fingerprint for own, record in records.items() if self._is_known(own)]
             stale = [
-                key for key in self._objects.there if key.startswith(f"{ROWS}/") and not key.startswith(kept)
+                key
+                for key in self._objects.there
+                if is_of_work(key) and not any(is_of_work(key, fingerprint) for fingerprint in kept)
             ]
             older = [key for key in self._objects.there if is_made_by_runs(key)]
             is_new = not self._is_known(self.folder / OWN_FOLDERS[0])
             # as --restart does in a folder; seals of another run would vouch for its store in the name of this one
             self._objects.remove([*reversed(LAST), *stale, *(older if is_new else ())])
-        self._objects.put(self._objects.key(own / RECORD) for own in records if not self._is_known(own))
+        fresh = [own for own in records if not self._is_known(own)]
+        for own in fresh:
+            self.work.sent_calibrated(own)  # first: a record without them could not be continued elsewhere
+        self._objects.put(self._objects.key(own / RECORD) for own in fresh)
         self._has_begun = True
-
-    def rows_of(self, store: Path, ledger: Path) -> RowsAddress:
-        """Return where the rows of a store go, in the folder of whose books the record of its run is."""
-        record = read_record(store.parent / RECORD)
-        assert record is not None
-        return RowsAddress(self.address, f"{ROWS}/{record.fingerprint}/{ledger.name}")
 
     def publish(self, request: Mapping[str, Any], write_report: Callable[[], None] = lambda: None) -> None:
         """Write all that has changed, remove what is no part of the result any more, and say that it is whole.
@@ -208,7 +204,7 @@ class BucketResult:
         ).encode()
         self._objects.put_content(MARK, content)
         self._objects.put(key for key in [ITEM] if key in files)
-        self._place.delete_all(self._place.list(ROWS))
+        self._place.delete_all(filter(is_of_work, self._place.list(OWN_FOLDERS[0])))
 
     def publish_report(self) -> None:
         """Write the report alone, of a run that parts of failed."""

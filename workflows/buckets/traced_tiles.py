@@ -37,7 +37,7 @@ class TracedTiles:
 
     def __init__(self, result: BucketResult, request: TracingRequest) -> None:
         self._result, self._request = result, request
-        self._rows = result.rows_of(request.raster, request.rows)
+        self._rows = result.work.rows_of(request.raster, request.rows)
         way = json_text([request.options_as_values(), installed_version("segment-tiles")], indent=None)
         # beside the rows: what removes those of a run that has ended removes its tiles
         own = self._rows.prefix.rpartition("/")[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from segment_tiles.workflows.executors.interruption import Interruption
 
 if TYPE_CHECKING:  # worker processes are started before this process has spent seconds on importing torch
+    from segment_tiles.pipeline.outputs.stores.sent_folder import SentFolder
     from segment_tiles.pipeline.places.protocol import Traffic
     from segment_tiles.workflows.regions.region_task import Progress, RegionReport, RegionTask
     from segment_tiles.workflows.regions.strips import Strip
@@ -40,14 +41,16 @@ class Capacity:
 class RunPaths:
     """What every worker must see under the same name."""
 
-    opener: Opener
-    """Opens the source."""
+    opener: Opener | None
+    """Opens the source; None: no worker needs to see it."""
+    plane: int
+    """Of the result, on whose tiles is measured what has to be."""
     model: str
     """Name of a bundled model, or absolute folder of a package."""
     checksum: str
     """Of its manifest and weights: `ModelManifest.map_checksum`."""
-    own_folder: Path | None
-    """Where the run keeps its books, in the output directory; None: no worker needs it."""
+    own_folder: Path | SentFolder | None
+    """Where the run keeps its books, in the output directory, or where workers find copies; None: none needs it."""
     place: str | None = None
     """URL that workers write finished rows to instead."""
 
@@ -71,8 +74,8 @@ class Executor(Protocol):
         """
         ...
 
-    def check(self, paths: RunPaths) -> None:
-        """Refuse a run whose source, model or output directory a worker cannot see.
+    def check(self, paths: RunPaths) -> RunPaths:
+        """Refuse a run whose source, model or output directory a worker cannot see; return what workers are told.
 
         Raises
         ------

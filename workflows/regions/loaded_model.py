@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from segment_tiles.pipeline.errors import ModelError
-from segment_tiles.pipeline.models.calibration.calibrated import INT8, Calibrated
+from segment_tiles.pipeline.models.calibration.calibrated import INT8, Calibrated, copies_of
 from segment_tiles.pipeline.models.calibration.kept import calibrated_for
 from segment_tiles.pipeline.models.ensemble import Ensemble
 from segment_tiles.pipeline.models.graphs.rewriting import Rewritten
@@ -23,6 +23,7 @@ from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.outputs.stores.sent_folder import Send, SentFolder, forget_brought
 from segment_tiles.workflows.process_memory import keep_freed_memory
 
 
@@ -52,8 +53,8 @@ class ModelRequest:
     """How each model scales in this run, in the order of the models; None, or an empty tuple: as its package says."""
     is_of_mask: bool = False
     """Whether it is the model of a mask: it is kept beside that of the map, which the next scene needs again too."""
-    own_folder: Path | None = field(default=None, compare=False)
-    """Where the run keeps its books, and copies of the calibrated networks."""
+    own_folder: Path | SentFolder | None = field(default=None, compare=False)
+    """Where the run keeps its books, and copies of the calibrated networks; or where workers find these."""
     keeps_coarse: bool = False
     """Whether scores of a model with a coarser output stay as coarse as they are."""
 
@@ -67,8 +68,15 @@ class ModelRequest:
         """
         if self.precision != INT8:
             return None
-        side = self.tile or manifest.tile
-        return calibrated_for(manifest, side, self.calibrations[position], self.own_folder)
+        side, own = self.tile or manifest.tile, self.own_folder
+        folder = own.whole() if isinstance(own, SentFolder) else own
+        return calibrated_for(manifest, side, self.calibrations[position], folder)
+
+    def sent(self, send: Send, own_folder: Path) -> ModelRequest:
+        """Return it for workers that do not see the folder with the books: calibrated networks are sent."""
+        if not self.calibrations:
+            return self
+        return replace(self, own_folder=send(INT8, own_folder, partial(copies_of, own_folder)))
 
 
 def load_scorer(request: ModelRequest) -> Segmenter | Ensemble:
@@ -173,7 +181,8 @@ def segmenters_kept(*, afterwards: bool = False) -> Iterator[None]:
 
 
 def forget_segmenters() -> None:
-    """Free the loaded model: what follows a run needs the memory and not the network."""
+    """Free the loaded model, and what was brought to this disk: what follows a run needs the room and not these."""
     if not _KEPT.get():
         _load_scorer.cache_clear()
         _load_mask_scorer.cache_clear()
+        forget_brought()

@@ -11,6 +11,7 @@ from pathlib import Path
 from segment_tiles.pipeline.durable import make_folder
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.seals import ZARR_METADATA
+from segment_tiles.pipeline.outputs.stores.sent_folder import taken_traffic
 from segment_tiles.pipeline.outputs.stores.sent_rows import SentLedger
 from segment_tiles.workflows.regions.region_task import RegionReport, RegionTask
 
@@ -35,7 +36,7 @@ def on_disk(task: RegionTask, report: RegionReport) -> Iterator[tuple[RegionTask
         try:
             yield here, ledger
         finally:
-            report.traffic = ledger.traffic
+            report.traffic = ledger.traffic + taken_traffic()
 
 
 def read_metadata(store: Path) -> tuple[tuple[str, bytes], ...]:

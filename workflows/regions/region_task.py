@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from segment_tiles.pipeline.grid.decision import Decision
 from segment_tiles.pipeline.grid.reclass import Reclass
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.stores.sent_folder import Send, SentFile
 from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress
 from segment_tiles.pipeline.places.protocol import Traffic
 from segment_tiles.pipeline.sources.areas.tissue import TissueMask
 from segment_tiles.workflows.regions.loaded_model import ModelRequest
-from segment_tiles.workflows.scenes.computed_area import AreaChecksums
-from segment_tiles.workflows.scenes.cut import Cut
+from segment_tiles.workflows.scenes.computed_area import AreaChecksums, sent_file
+from segment_tiles.workflows.scenes.cut import Cut, FolderOpener
 from segment_tiles.workflows.scenes.mask_area import MaskedClasses
 
 Progress = Callable[[int, int], None]
@@ -48,9 +49,9 @@ class RegionTask:
     """Folder of the ledger."""
     with_scores: bool
     """Whether scores are kept."""
-    aoi: Path | None = None
+    aoi: Path | SentFile | None = None
     """Vector file that limits what is computed."""
-    tissue: TissueMask | Path | None = None
+    tissue: TissueMask | Path | SentFile | None = None
     """Mask or vector file that limits it to tissue."""
     area_checksums: AreaChecksums = (None, None)
     """Of the files of AOI and tissue, when the run was begun."""
@@ -73,6 +74,18 @@ class RegionTask:
         first, stop = self.planes
         return self.cut.tiles_of(self.region) * (stop - first)
 
+    def sent(self, send: Send) -> RegionTask:
+        """Return it for a worker that sees no folder of the client: what it reads there is sent, once."""
+        opener, own, aoi, tissue = self.cut.opener, self.store.parent, self.aoi, self.tissue
+        return replace(
+            self,
+            cut=replace(self.cut, opener=opener.sent(send)) if isinstance(opener, FolderOpener) else self.cut,
+            model=self.model.sent(send, own),
+            aoi=sent_file(aoi, "aoi", send, own) if isinstance(aoi, Path) else aoi,
+            tissue=sent_file(tissue, "tissue", send, own) if isinstance(tissue, Path) else tissue,
+            mask=None if self.mask is None else self.mask.sent(send),
+        )
+
 
 @dataclass(slots=True)
 class RegionReport:
@@ -91,4 +104,4 @@ class RegionReport:
     peak_bytes: int = 0
     """Highest resident set size of the process that did it."""
     traffic: Traffic = field(default_factory=Traffic)
-    """What was asked of the place that rows are sent to."""
+    """What was asked of the place that rows are sent to, and files are brought from."""

@@ -108,8 +108,7 @@ class Run:
             If the run cannot start, or cannot write.
         """
         capacity = executor.start()
-        paths = self._paths()
-        executor.check(paths)
+        paths = executor.check(self._paths())
         measured = self._measured(executor, paths)
         warnings = [*self.scene.warnings, *map(without_secrets, measured.notes)]
         for text in warnings:
@@ -250,6 +249,7 @@ class Run:
         """Return the names under which workers find everything: absolute, for they may work in another folder."""
         return RunPaths(
             self.scene.result.opener,
+            self.scene.result.planes // 2,
             portable_name(self.scene.model_folder),
             self.scene.manifest.map_checksum,
             self.directory.own.absolute(),

@@ -40,9 +40,10 @@ def probe_scene(
     unread: list[str] = []
 
     def sample(positions: Positions) -> Sample | None:
-        with closing(scene.result.opener.open()) as planes:
+        assert paths.opener is not None
+        with closing(paths.opener.open()) as planes:
             try:
-                (source,) = planes.sources((scene.result.planes // 2,))
+                (source,) = planes.sources((paths.plane,))
                 return sample_tiles(scene, source, positions)
             except ReadFailedError as error:
                 unread.append(f"the probe used noise, because the middle cannot be read: {one_line(error)}")

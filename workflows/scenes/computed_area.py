@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,14 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import AreaChangedError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.outputs.stores.sent_folder import Send, SentFile
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area, read_area_of_interest
 from segment_tiles.pipeline.sources.areas.tissue import TissueArea, TissueMask
-from segment_tiles.pipeline.sources.areas.vector_file import content_checksum
+from segment_tiles.pipeline.sources.areas.vector_file import (
+    content_checksum,
+    files_of_vector_file,
+    split_layer,
+)
 from segment_tiles.pipeline.sources.protocol import notes_of
 from segment_tiles.workflows.scenes.mask_area import MaskedClasses
 
@@ -42,8 +48,8 @@ class SharedArea:
 
 
 def computed_area(
-    aoi: Path | None,
-    tissue: TissueMask | Path | None,
+    aoi: Path | SentFile | None,
+    tissue: TissueMask | Path | SentFile | None,
     spec: RasterSpec,
     checksums: AreaChecksums = (None, None),
     mask: MaskedClasses | None = None,
@@ -53,7 +59,7 @@ def computed_area(
     Parameters
     ----------
     aoi
-        Vector file, or None.
+        Vector file, here or sent here, or None.
     tissue
         Mask, or vector file, or None.
     spec
@@ -71,6 +77,8 @@ def computed_area(
         If a file is another than when the run began.
     OutputError
         If the map of the mask is not there.
+    PlaceError
+        If a file was sent by a place that does not answer.
     """
     areas: list[Area] = []
     if aoi is not None:
@@ -86,7 +94,15 @@ def computed_area(
     return areas[0] if areas else None
 
 
-def _area_of_file(path: Path, spec: RasterSpec, option: str, checksum: str | None) -> Area:
+def sent_file(file: Path, name: str, send: Send, own_folder: Path) -> SentFile:
+    """Return a vector file for workers that do not see it; `own_folder` has the books of the run."""
+    sent = send(name, own_folder, partial(files_of_vector_file, file))
+    path, layer = split_layer(file)
+    return SentFile(sent, path.name if layer is None else f"{path.name}:{layer}")
+
+
+def _area_of_file(file: Path | SentFile, spec: RasterSpec, option: str, checksum: str | None) -> Area:
+    path = file if isinstance(file, Path) else file.path()
     _require_same(path, option, checksum)
     area = read_area_of_interest(path, spec.georef, spec.window, option=option)
     _require_same(path, option, checksum)  # it may have changed while it was read

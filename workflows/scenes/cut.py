@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.grid_map import GridMap
@@ -24,6 +24,9 @@ from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.protocol import Source
 from segment_tiles.pipeline.sources.thumbnail import ThumbnailGrid
+
+if TYPE_CHECKING:
+    from segment_tiles.pipeline.outputs.stores.sent_folder import Send
 
 PLANES_AT_ONCE: Final = 32
 """Planes of one task, at most; a batch that is not full at its end is filled up, so few tiles are wasted."""
@@ -69,6 +72,25 @@ class Opener(Protocol):
         ------
         SourceError
             If it is not there.
+        """
+        ...
+
+
+@runtime_checkable
+class FolderOpener(Opener, Protocol):
+    """An Opener of a Kind that prepares files: it reads the folder of the run, and not the source."""
+
+    def sent(self, send: Send) -> Opener:
+        """Return what opens the planes where that folder is not seen: its files are sent."""
+        ...
+
+    def with_plane(self, number: int) -> Opener:
+        """Return what gives one plane, read now, where the source is not seen.
+
+        Raises
+        ------
+        SourceError, ReadFailedError
+            If it cannot be read.
         """
         ...
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.stores.overviews import shard_windows
+from segment_tiles.pipeline.outputs.stores.seals import ZARR_METADATA
+from segment_tiles.pipeline.outputs.stores.sent_folder import Send, SentFolder, files_of
 from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, read_class_table, shard_shape
 
 CELL: Final = 64
@@ -41,8 +44,8 @@ def _rows_kept(asked: int) -> int:
 class MaskedClasses:
     """The finished map of a mask, and which of its classes limit another map; plain data that travels to workers."""
 
-    store: Path
-    """Its Zarr store: absolute."""
+    store: Path | SentFolder
+    """Its Zarr store: absolute; or where workers that do not see that find it."""
     codes: tuple[int, ...]
     """Of the classes."""
     keeps: bool
@@ -60,7 +63,23 @@ class MaskedClasses:
         OutputError
             If it is not there, or a part of it was lost.
         """
-        return MaskArea(self, array_of(open_store(self.store), "masks" if self.may_overlap else "classes"))
+        return MaskArea(self, array_of(self._group(), self._array))
+
+    def sent(self, send: Send) -> MaskedClasses:
+        """Return it for workers that do not see the store: what is read of it is sent."""
+        store, wanted = self.store, (ZARR_METADATA, f"{self._array}/")
+        assert isinstance(store, Path)
+        files = partial(files_of, store, lambda name: name.startswith(wanted))
+        return replace(self, store=send("mask", store, files))
+
+    @property
+    def _array(self) -> str:
+        return "masks" if self.may_overlap else "classes"
+
+    def _group(self) -> zarr.Group:
+        if isinstance(self.store, Path):
+            return open_store(self.store)
+        return zarr.open_group(self.store.zarr_store(), mode="r", zarr_format=3)  # every file is checked
 
     def pixels(self) -> tuple[int, int]:
         """Return how many pixels with a class are left out, and how many stay; all of the map is read.
@@ -70,7 +89,7 @@ class MaskedClasses:
         OutputError
             As `open`.
         """
-        area, group = self.open(), open_store(self.store)
+        area, group = self.open(), self._group()
         classes, nodata = array_of(group, "classes"), read_class_table(group).nodata
         counts = np.zeros(2, np.int64)
         for window in shard_windows(*self.roi.shape):

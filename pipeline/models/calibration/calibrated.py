@@ -104,6 +104,13 @@ def calibrated_folder(folder: Path) -> Path:
     return folder / INT8
 
 
+def copies_of(folder: Path) -> dict[str, Path]:
+    """Return the copies that the folder of a run has, by their path in it."""
+    return {
+        path.relative_to(folder).as_posix(): path for path in sorted(calibrated_folder(folder).glob("*.zip"))
+    }
+
+
 def required_calibrated(checksum: str, paths: tuple[Path, ...]) -> Calibrated:
     """Return the network with this checksum, from the first of some files that holds it.
 

@@ -142,15 +142,22 @@ def is_of_qupath(name: str | Path) -> bool:
 
 def content_checksum(name: str | Path) -> str:
     """Return the sha256 of what a vector file says: its bytes, those of files that belong to it, and the layer."""
-    path, layer = split_layer(name)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    files += [beside for beside in _beside(path) if beside.is_file()]
+    _, layer = split_layer(name)
+    files = list(files_of_vector_file(name).values())
     if len(files) == 1 and layer is None:
         return sha256(files[0].read_bytes()).hexdigest()
     total = sha256(repr((layer, [file.name for file in files])).encode())
     for file in files:
         total.update(sha256(file.read_bytes()).digest())
     return total.hexdigest()
+
+
+def files_of_vector_file(name: str | Path) -> dict[str, Path]:
+    """Return a vector file and those that belong to it, by their path in its folder."""
+    path, _ = split_layer(name)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files += [beside for beside in _beside(path) if beside.is_file()]
+    return {file.relative_to(path.parent).as_posix(): file for file in files}
 
 
 def _beside(path: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ A compressed volume can only be read from its start, and its slices along i and 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import numpy as np
 import zarr
@@ -25,6 +25,9 @@ from zarr.codecs import Crc32cCodec
 from segment_tiles.pipeline.grid.volume import VolumeSpec
 from segment_tiles.pipeline.sources.volumes.selection import Selection
 from segment_tiles.pipeline.sources.volumes.volume import block_depth, read_blocks
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 SIDE: Final = 64
 """Voxels of a cube along i and j; cubes of one block lie in one file."""
@@ -40,9 +43,9 @@ class Voxels(Protocol):
         ...
 
 
-def open_voxels(path: Path) -> Voxels:
-    """Open a copy that is whole."""
-    array: Any = zarr.open_array(path, mode="r")
+def open_voxels(store: Path | Store) -> Voxels:
+    """Open a copy that is whole: its folder, or a store of Zarr that reads it."""
+    array: Any = zarr.open_array(store, mode="r")
     return cast("Voxels", array)
 
 

@@ -307,12 +307,13 @@ def test_clean_names_what_is_left_and_removes_it(
     run_into(address)
     whole = set(place_at(address).list())
     place_at(address).put(".segment-tiles/rows/of-another-run/ledger/row-0-columns-0-1.zip", b"left")
+    place_at(address).put(".segment-tiles/files/of-another-run/mask/index.json", b"{}")
     place_at(address).put("notes.txt", b"mine")
     assert run_command_line(["clean", address]) == 0
     assert "of-another-run" in capsys.readouterr().out
-    assert len(place_at(address).list()) == len(whole) + 2
+    assert len(place_at(address).list()) == len(whole) + 3
     assert run_command_line(["clean", address, "--yes", "--json"]) == 0
-    assert [entry["bytes"] for entry in json.loads(capsys.readouterr().out)["objects"]] == [4]
+    assert sorted(entry["bytes"] for entry in json.loads(capsys.readouterr().out)["objects"]) == [2, 4]
     assert set(place_at(address).list()) == whole | {"notes.txt"}
     place_at(address).delete(".segment-tiles/complete.json")
     assert run_command_line(["clean", address, "--yes"]) == 0

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -27,12 +28,7 @@ from segment_tiles.workflows.executors.dask_cluster.slots import Slots
 from segment_tiles.workflows.executors.dask_cluster.unopened import submit
 from segment_tiles.workflows.executors.dask_cluster.versions import require_versions
 from segment_tiles.workflows.executors.dask_cluster.whole_run import slot, whole_run
-from segment_tiles.workflows.executors.dask_cluster.worker import (
-    RegionWorker,
-    WorkOrder,
-    stop_run,
-    unseen,
-)
+from segment_tiles.workflows.executors.dask_cluster.worker import RegionWorker, WorkOrder, stop_run, unseen
 from segment_tiles.workflows.executors.dask_cluster.worker_log import bring_records, leave_records
 from segment_tiles.workflows.executors.interruption import Interruption
 from segment_tiles.workflows.executors.protocol import (
@@ -106,8 +102,8 @@ class DaskExecutor:
             self._capacity = self._measured_capacity(client)
         log.info("%s of %s", counted(self._capacity.workers or 1, "worker"), client.scheduler.address)
 
-    def check(self, paths: RunPaths) -> None:
-        """Ask every worker whether it sees source, model and output directory.
+    def check(self, paths: RunPaths) -> RunPaths:
+        """Ask every worker whether it sees source, model and output directory; return what they are told.
 
         Raises
         ------
@@ -115,14 +111,15 @@ class DaskExecutor:
             Naming the first that does not, and what.
         """
         marker = f"seen-by-workers-{uuid4().hex}"
-        if paths.own_folder is not None:
-            (paths.own_folder / marker).touch()
+        seen = [paths.own_folder / marker] if isinstance(paths.own_folder, Path) else []
+        for path in seen:
+            path.touch()
         try:
             with self._scheduler_is_there():
                 answers = self._asked(lambda: self._connected().run(unseen, paths, marker))
         finally:
-            if paths.own_folder is not None:
-                (paths.own_folder / marker).unlink()
+            for path in seen:
+                path.unlink()
         problems = {worker: text for worker, text in answers.items() if text is not None}
         for worker, text in problems.items():
             msg = (
@@ -130,6 +127,7 @@ class DaskExecutor:
                 "every worker needs source, model and output directory under the same names"
             )
             raise UsageError(msg)
+        return paths
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Return what a function returns on a worker.

@@ -138,11 +138,12 @@ def unseen(paths: RunPaths, marker: str) -> str | None:
         Name of a file that the client has put into the folder of the run.
     """
     try:
-        if paths.own_folder is not None:
+        if isinstance(paths.own_folder, Path):
             _look_into(paths.own_folder, marker)
         if paths.place is not None:
             _write_to(paths.place, marker)
-        paths.opener.look()
+        if paths.opener is not None:
+            paths.opener.look()
         found = load_manifest(find_model(paths.model)).of_checksum(paths.checksum)
     except SegmentTilesError as error:
         return one_line(error)

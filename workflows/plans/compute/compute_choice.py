@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from segment_tiles.pipeline.models.packages.manifest import ModelManifest
     from segment_tiles.pipeline.models.precision import Sample, Scorer
+    from segment_tiles.pipeline.outputs.stores.sent_folder import SentFolder
 
 Pair = tuple[str, str]
 """Backend and precision."""
@@ -50,7 +51,7 @@ class ComputeOptions:
     """none, flips or rotations."""
     calibrations: Calibrations = NOT_CALIBRATED
     """The calibrated networks of the models: without them `auto` does not take int8, though it is the Choice."""
-    own_folder: Path | None = field(default=None, compare=False)
+    own_folder: Path | SentFolder | None = field(default=None, compare=False)
     """Where the run keeps its books, and copies of these."""
     is_settled: bool = False
     """Whether an earlier start of the run decided: then nothing is measured, and nothing said again."""

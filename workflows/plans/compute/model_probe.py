@@ -39,6 +39,7 @@ from segment_tiles.workflows.scenes.scene import Scene
 
 if TYPE_CHECKING:
     from segment_tiles.pipeline.models.precision import Sample
+    from segment_tiles.pipeline.outputs.stores.sent_folder import SentFolder
 
 
 NOT_CALIBRATED_YET: Final = "not calibrated for int8 yet, the first run does it; the time is that of float32"
@@ -52,7 +53,9 @@ NOT_YET: Final = "not chosen yet, the first run measures"
 
 
 def compute_options(
-    config: RunConfig, recorded: Mapping[str, Any] | None = None, own_folder: Path | None = None
+    config: RunConfig,
+    recorded: Mapping[str, Any] | None = None,
+    own_folder: Path | SentFolder | None = None,
 ) -> ComputeOptions:
     """Return how a run is to compute; one that goes on keeps what its record says was chosen."""
     if recorded is None:
