@@ -13,14 +13,12 @@ from obstore import exceptions
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.places.attempts import Attempts, plain
-from segment_tiles.pipeline.places.protocol import Found, Traffic, checked_key
+from segment_tiles.pipeline.places.protocol import PART_BYTES, Found, Traffic, checked_key
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta, PutMode
     from obstore.store import ObjectStore
 
-_PART: Final = 8 * 2**20
-"""Bytes of a part of a large object."""
 _STEP: Final = 2**20
 """Bytes that are written into a file at a time."""
 _AROUND_PARTS: Final = 2
@@ -173,13 +171,13 @@ class BucketPlace:
         """Write an object from a file of any size, in place of one that is there; large ones in parts."""
         with self._told(key):
             name, size = checked_key(key), path.stat().st_size
-            parts = -(-size // _PART)
+            parts = -(-size // PART_BYTES)
             if parts < 2:
                 self.put(key, path.read_bytes())
                 return
             store = self._make(self._patience)  # which sends a part that failed again, not the whole file
             self._attempts.do(
-                lambda: obstore.put(store, name, path, chunk_size=_PART),
+                lambda: obstore.put(store, name, path, chunk_size=PART_BYTES),
                 requests=parts + _AROUND_PARTS,
                 sent=size,
             )

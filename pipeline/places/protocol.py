@@ -12,6 +12,8 @@ from segment_tiles.pipeline.errors import PlaceError
 
 RESULT_SECONDS: Final = 180.0
 """So long a store is waited for that results go into: nobody else has them."""
+PART_BYTES: Final = 8 * 2**20
+"""Larger files are sent in parts, without a condition."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
 OWN_LOCK: Final = ".segment-tiles.lock"
 """File of a place on a disk that is no object."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -97,6 +97,40 @@ def unreliable(target: str, seed: int, share: float = 0.2) -> Iterator[type[Unre
     )
     with serving(handler) as handler.url:
         yield handler
+
+
+class Holding(Unreliable):
+    """Passes requests on, but holds those to write one object until it is told to let them go."""
+
+    key: ClassVar[str]
+    held: ClassVar[Event]
+    let_go: ClassVar[Event]
+    statuses: ClassVar[list[int]]
+    """What the server answered to those that were held."""
+
+    def _held(self) -> None:
+        is_held = urlsplit(self.path).path.endswith(self.key)
+        if is_held:
+            self.held.set()
+            self.let_go.wait()
+        self._pass_on()
+
+    do_PUT = _held
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        if self.command == "PUT" and urlsplit(self.path).path.endswith(self.key):
+            self.statuses.append(code)
+        super().send_response(code, message)
+
+
+@contextmanager
+def holding(target: str, key: str) -> Iterator[type[Holding]]:
+    """Pass on to a server, and hold what is written to a key."""
+    fields = {"target": target, "key": key, "held": Event(), "let_go": Event(), "statuses": [], "asked": []}
+    handler = type("Handler", (Holding,), {**fields, "chance": random.Random(0), "failed": [], "share": 0.0})
+    with serving(handler) as handler.url:
+        yield handler
+        handler.let_go.set()
 
 
 class Cable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,11 @@ from segment_tiles.pipeline.outputs.stores import sent_folder
 from segment_tiles.pipeline.outputs.stores.seals import Seal, seal_of
 from segment_tiles.pipeline.outputs.stores.sent_folder import SentFolder, send_files
 from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress, fetch_rows
-from segment_tiles.pipeline.places.protocol import Place
+from segment_tiles.pipeline.places.protocol import PART_BYTES, Place
 from segment_tiles.workflows.buckets.layout import FILES, OWN_FOLDERS, RECORD, ROWS
 from segment_tiles.workflows.plans.record import read_record
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 8
 """Objects that are read or written at the same time."""
@@ -84,7 +87,10 @@ class SyncedFolder:
         def send(key: str) -> tuple[str, Seal]:
             self._before_put()
             seal = seal_of(self._folder / key)
-            self._place.put_file(key, self._folder / key)
+            if seal.size > PART_BYTES:
+                self._place.put_file(key, self._folder / key)
+            else:
+                self._put_over(key, (self._folder / key).read_bytes())
             return key, seal
 
         with ContextPool(_AT_ONCE, thread_name_prefix="publish") as pool:
@@ -95,8 +101,28 @@ class SyncedFolder:
     def put_content(self, key: str, content: bytes) -> None:
         """Write an object that is no file of the folder."""
         self._before_put()
-        self._place.put(key, content)
+        self._put_over(key, content)
         self.there[key] = len(content)
+
+    def _put_over(self, key: str, content: bytes) -> None:
+        """Write an object in place of the one that is there, or of none; not over one that was written meanwhile.
+
+        A request of a process that was stopped may arrive when another one has taken over and written the object:
+        then it comes to nothing.
+        """
+        found = self._place.read(key) if key in self.there else None
+        while not (
+            self._place.put_if_absent(key, content)
+            if found is None
+            else self._place.replace(key, content, found.version)
+        ):
+            found = self._place.read(key)
+            if found is not None and found.data == content:
+                return  # of this process, whose answer was lost, or the same of another one
+            self._before_put()  # raises if another process has taken over
+            log.info(
+                "%s was written by a process that held %s before; it is written again", key, self._place.name
+            )
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects, those that are there; the files stay."""

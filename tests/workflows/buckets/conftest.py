@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,20 @@ SETTINGS: Mapping[str, Any] = {
 }  # fmt: skip
 SCENES = ("a #1", "b", "c", "d")
 """Names of the rasters of a batch."""
+COMMAND = """
+import sys, time
+from segment_tiles.pipeline.places import lease
+lease.TERM_SECONDS, lease.BEAT_SECONDS, lease.LOOK_SECONDS = 2.0, 0.4, 0.2
+from segment_tiles.pipeline.outputs.stores import sent_rows
+send = sent_rows.SentLedger.mark
+def slowly(self, *arguments):
+    send(self, *arguments)
+    time.sleep(float(sys.argv[1]))
+sent_rows.SentLedger.mark = slowly
+from segment_tiles.cli.main import run_command_line
+sys.exit(run_command_line(sys.argv[2:]))
+"""
+"""Leases that expire soon, and rows with a pause after each, so that something can happen between two."""
 OF_TIMES = {"report.json", "item.json"}
 """Have times, names of files and versions in them."""
 
@@ -65,6 +82,44 @@ def run_into(scene: Path, small_model: Path, quiet: Any) -> Callable[..., Any]:
         return segment(config, listener, executor)
 
     return run
+
+
+@pytest.fixture
+def start(scene: Path, small_model: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the run as a process of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(address: str, pause: float = 0.0, *more: str) -> subprocess.Popen[str]:
+        options = ["--precision", "fp32", "--device", "cpu", "--backend", "torch", "--batch", "4"]
+        run = ["run", str(scene), "--model", str(small_model), "--out", address, "--format", "cog,geojson"]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", COMMAND, str(pause), *run, *options, *more],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def wait_for_rows() -> Callable[[str, int, subprocess.Popen[str]], None]:
+    """Waits until some rows are in a bucket."""
+
+    def wait(address: str, count: int, process: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + 400
+        while len([key for key in place_at(address).list() if "/rows/" in key]) < count:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -5,70 +5,23 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from servers.between import serving, unreliable
+from servers.between import holding, serving, unreliable
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError, SourceChangedError
 from segment_tiles.pipeline.places.address import place_at
 
-COMMAND = """
-import sys, time
-from segment_tiles.pipeline.places import lease
-lease.TERM_SECONDS, lease.BEAT_SECONDS, lease.LOOK_SECONDS = 2.0, 0.4, 0.2
-from segment_tiles.pipeline.outputs.stores import sent_rows
-send = sent_rows.SentLedger.mark
-def slowly(self, *arguments):
-    send(self, *arguments)
-    time.sleep(float(sys.argv[1]))
-sent_rows.SentLedger.mark = slowly
-from segment_tiles.cli.main import run_command_line
-sys.exit(run_command_line(sys.argv[2:]))
-"""
-"""Leases that expire soon, and rows with a pause after each, so that something can happen between two."""
-
-
-@pytest.fixture
-def start(scene: Path, small_model: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the run as a process of its own."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(address: str, pause: float = 0.0, *more: str) -> subprocess.Popen[str]:
-        options = ["--precision", "fp32", "--device", "cpu", "--backend", "torch", "--batch", "4"]
-        run = ["run", str(scene), "--model", str(small_model), "--out", address, "--format", "cog,geojson"]
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", COMMAND, str(pause), *run, *options, *more],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def wait_for_rows(address: str, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while len([key for key in place_at(address).list() if "/rows/" in key]) < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
 
 def test_a_killed_command_is_continued_from_the_bucket_alone(
     start: Callable[..., subprocess.Popen[str]],
+    wait_for_rows: Callable[..., None],
     run_into: Callable[..., Any],
     same_as_in_folder: Callable[[str], None],
     bucket: Callable[[], str],
@@ -85,6 +38,7 @@ def test_a_killed_command_is_continued_from_the_bucket_alone(
 
 def test_nothing_of_a_holder_that_was_stopped_is_in_the_result_of_the_next(
     start: Callable[..., subprocess.Popen[str]],
+    wait_for_rows: Callable[..., None],
     same_as_in_folder: Callable[[str], None],
     bucket: Callable[[], str],
     tmp_path: Path,
@@ -104,6 +58,37 @@ def test_nothing_of_a_holder_that_was_stopped_is_in_the_result_of_the_next(
     assert "took over meanwhile; nothing more is written by this one" in said
     assert "Traceback" not in said
     assert not [key for key in place_at(address).list() if "parquet" in key]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("key", ["classes.tif", "complete.json"])
+def test_what_a_stopped_holder_had_sent_and_comes_late_is_not_written(
+    key: str,
+    start: Callable[..., subprocess.Popen[str]],
+    same_as_in_folder: Callable[[str], None],
+    s3: str,
+    bucket: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = f"{bucket()}/maps"
+    with holding(s3, key) as between:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        first = start(address, 0.0, "--overlap", "0.5")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+        assert between.held.wait(400)
+        first.send_signal(signal.SIGSTOP)
+        second = start(address, 0.0, "--restart")
+        _, said = second.communicate(timeout=400)
+        assert second.returncode == 0, said
+        same_as_in_folder(address)
+        between.let_go.set()
+        first.send_signal(signal.SIGCONT)
+        _, said = first.communicate(timeout=400)
+        assert between.statuses == [412], "the store refuses it"
+    assert first.returncode == 1
+    assert "took over meanwhile; nothing more is written by this one" in said
+    same_as_in_folder(address)
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
