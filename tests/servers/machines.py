@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Machines:
     workers: list[subprocess.Popen[bytes]]
     hidden: Path
     """Folder of the client, empty for all of them."""
+    all: list[subprocess.Popen[bytes]]
+    """Scheduler and workers."""
 
 
 @pytest.fixture
@@ -41,8 +43,18 @@ def machines(tmp_path: Path, bucket: Callable[[], str]) -> Iterator[Machines]:
     """A scheduler and three workers, for whom the folder of the client is an empty one."""
     if not can_hide_folders():
         pytest.skip("this user may not make mount namespaces")
-    hidden, other = tmp_path / "client", Path(tempfile.mkdtemp(prefix="machines-"))
-    hidden.mkdir()
+    with started(tmp_path / "client") as them:
+        yield them
+
+
+@contextmanager
+def started(hidden: Path, first: str = "") -> Iterator[Machines]:
+    """Start a scheduler and three workers, for whom a folder is an empty one; each worker runs a program first."""
+    other = Path(tempfile.mkdtemp(prefix="machines-"))
+    hidden.mkdir(exist_ok=True)
+    preload = other / "first.py"
+    preload.write_text(first)
+    processes: list[subprocess.Popen[bytes]] = []
     file = other / "scheduler.json"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, other, ignore_errors=True)
@@ -60,21 +72,21 @@ def machines(tmp_path: Path, bucket: Callable[[], str]) -> Iterator[Machines]:
                 stderr=subprocess.DEVNULL,
             )
             stack.callback(stop, process)
+            processes.append(process)
             return process
 
         loopback = ["--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
         start("scheduler", "scheduler", "--port", "0", "--scheduler-file", str(file), *loopback)
-        workers = [
-            start(f"worker-{number}", "worker", "--scheduler-file", str(file), "--nthreads", "1", *loopback)
-            for number in range(WORKERS)
-        ]
+        of_workers = ["--scheduler-file", str(file), "--nthreads", "1", "--preload", str(preload), *loopback]
+        workers = [start(f"worker-{number}", "worker", *of_workers) for number in range(WORKERS)]
         deadline = time.monotonic() + 120
         while not file.exists():
             assert time.monotonic() < deadline
             time.sleep(0.1)
         with Client(scheduler_file=str(file), set_as_default=False) as client:
             client.wait_for_workers(WORKERS, timeout=120)
-            yield Machines(str(client.scheduler.address), workers, hidden)
+            address = str(client.scheduler.address)
+        yield Machines(address, workers, hidden, processes)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
