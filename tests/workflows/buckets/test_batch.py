@@ -81,6 +81,7 @@ def test_scenes_tables_and_layers_are_those_of_a_batch_into_folders(
     assert versions(address) == before
 
 
+@pytest.mark.slow
 @on_every_server
 def test_what_changed_and_what_was_lost_is_seen_in_the_bucket(
     jobs_file: Callable[..., Path], bucket: Callable[[], str], capsys: pytest.CaptureFixture[str]
@@ -134,6 +135,7 @@ def test_a_bucket_that_is_not_there_fails_its_job_alone(
     assert place_at(f"{address}/b").read("item.json") is not None
 
 
+@pytest.mark.slow
 def test_workers_do_whole_scenes_into_a_bucket(
     jobs_file: Callable[..., Path],
     bucket: Callable[[], str],
