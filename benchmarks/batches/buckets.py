@@ -38,6 +38,23 @@ def shards_of(store: Path) -> int:
     return sum(path.is_file() and path.name != "zarr.json" for path in store.rglob("*"))
 
 
+def print_costs(
+    pairs: list[tuple[float, float]], report: dict[str, dict[str, float]], shards: int, side: int
+) -> None:
+    """Print the ratio of pairs of seconds, onto disk and into the bucket, and what the last run asked and took."""
+    ratios = [disk / bucket for disk, bucket in pairs]
+    place, memory = report["place"], report["memory"]
+    print(
+        f"throughput into the bucket over that onto disk: {statistics.median(ratios):.3f} in the median of pairs"
+    )
+    requests = place["requests"] + AFTER_THE_REPORT
+    print(
+        f"requests: {requests}, {place['retries']} of them sent again, for {shards} shards, overviews included: "
+        f"{requests / shards:.2f} for each shard, {requests / side**2 * 1e9:.0f} for a gigapixel"
+    )
+    print(f"peak memory {memory['peak_bytes'] / 1e6:.0f} MB, planned {memory['planned_bytes'] / 1e6:.0f} MB")
+
+
 def main() -> None:
     """Print seconds of both, their ratio in each pair, and what was asked of the bucket."""
     parser = arguments_of(__doc__)
@@ -66,19 +83,7 @@ def main() -> None:
                 if number:  # the first pair warms up
                     pairs.append((disk, bucket))
                     print(f"disk {disk:.2f} s, bucket {bucket:.2f} s", flush=True)
-        ratios = [disk / bucket for disk, bucket in pairs]
-        place, memory = report["place"], report["memory"]
-        print(
-            f"throughput into the bucket over that onto disk: {statistics.median(ratios):.3f} in the median of pairs"
-        )
-        requests = place["requests"] + AFTER_THE_REPORT
-        print(
-            f"requests: {requests}, {place['retries']} of them sent again, for {shards} shards, overviews included: "
-            f"{requests / shards:.2f} for each shard, {requests / asked.side**2 * 1e9:.0f} for a gigapixel"
-        )
-        print(
-            f"peak memory {memory['peak_bytes'] / 1e6:.0f} MB, planned {memory['planned_bytes'] / 1e6:.0f} MB"
-        )
+        print_costs(pairs, report, shards, asked.side)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
