@@ -19,7 +19,7 @@ from benchmarks.shared.commands import PROGRAM, arguments_of, timed
 from benchmarks.shared.rasters import mirrored_scene
 from tests.servers.local import moto
 
-AFTER_THE_REPORT = 8
+AFTER_THE_REPORT = 10
 """Requests that report.json does not count: itself, what says that the result is whole, rows that go, the lease."""
 
 
