@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Final
 
-from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.installed import installed_version
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.outputs.stores.packed_files import unpack
+from segment_tiles.pipeline.outputs.stores.packed_files import fetch_packed
 from segment_tiles.workflows.buckets.result import BucketResult
 from segment_tiles.workflows.polygons.ahead import TracingRequest
 from segment_tiles.workflows.regions.own_disk import read_metadata
 from segment_tiles.workflows.regions.strips import SentStrip, Strip
-
-log = logging.getLogger(__name__)
-
-_AT_ONCE: Final = 8
-"""Objects that are read at the same time."""
 
 
 class TracedTiles:
@@ -55,16 +46,5 @@ class TracedTiles:
 
     def fetch(self) -> None:
         """Bring all tiles here; what is damaged is removed, and traced by whoever needs it."""
-        folder = self._request.tiles.parent
         place = self._result.place
-        with ContextPool(_AT_ONCE, thread_name_prefix="fetch") as pool:
-            keys = place.list(self._prefix)
-            are_whole = list(pool.map(lambda key: self._fetched(key, folder), keys))
-        damaged = [key for key, is_whole in zip(keys, are_whole, strict=True) if not is_whole]
-        for key in damaged:
-            log.warning("%s/%s is damaged: its tiles are traced again", place.name, key)
-        place.delete_all(damaged)
-
-    def _fetched(self, key: str, folder: Path) -> bool:
-        found = self._result.place.read(key)
-        return found is None or unpack(found.data, folder)
+        fetch_packed(place, place.list(self._prefix), self._request.tiles.parent)

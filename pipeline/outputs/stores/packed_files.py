@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import io
+import logging
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
+from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.durable import make_folder, write_whole
+from segment_tiles.pipeline.places.protocol import Place
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 8
+"""Objects that are read at the same time."""
 
 
 def packed(files: Iterable[Path], folder: Path) -> bytes:
@@ -37,6 +46,28 @@ def unpack(data: bytes, folder: Path) -> bool:
         make_folder(target.parent)
         write_whole(target, content, waits=False)
     return True
+
+
+def fetch_packed(place: Place, keys: Iterable[str], folder: Path) -> None:
+    """Write the files of objects into a folder; one that is damaged is removed: what it held can be made again.
+
+    Raises
+    ------
+    PlaceError
+        If the place does not answer.
+    """
+
+    def is_whole(key: str) -> bool:
+        found = place.read(key)
+        return found is None or unpack(found.data, folder)
+
+    keys = list(keys)
+    with ContextPool(_AT_ONCE, thread_name_prefix="fetch") as pool:
+        are_whole = list(pool.map(is_whole, keys))
+    damaged = [key for key, whole in zip(keys, are_whole, strict=True) if not whole]
+    for key in damaged:
+        log.warning("%s/%s is damaged: what it held is made again", place.name, key)
+    place.delete_all(damaged)
 
 
 def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.errors import PlaceError, WriteFailedError, one_line
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
-from segment_tiles.pipeline.outputs.stores.packed_files import packed, unpack
+from segment_tiles.pipeline.outputs.stores.packed_files import fetch_packed, packed
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Place, Traffic
 
@@ -28,8 +27,6 @@ log = logging.getLogger(__name__)
 
 _NAME: Final = re.compile(r"row-(?P<row>\d+)-columns-(?P<first>\d+)-(?P<last>\d+)\.zip")
 _ENDING: Final = ".zip"
-_AT_ONCE: Final = 8
-"""Objects that are read at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +124,7 @@ def fetch_rows(place: Place, prefix: str, folder: Path, rows: range | None = Non
         for key, match in found.items()
         if match and (rows is None or int(match["row"]) in rows) and not _is_here(key, folder)
     ]
-    with ContextPool(_AT_ONCE, thread_name_prefix="fetch") as pool:
-        damaged = [
-            key for key in pool.map(lambda key: _fetched(place, key, folder), missing) if key is not None
-        ]
-    for key in damaged:
-        log.warning("%s/%s is damaged: what it held is computed again", place.name, key)
-    place.delete_all(damaged)
-
-
-def _fetched(place: Place, key: str, folder: Path) -> str | None:
-    """Bring a row onto this disk, shards first, then what says that they are there; return the key if it is damaged."""
-    found = place.read(key)
-    return key if found is not None and not unpack(found.data, folder) else None
+    fetch_packed(place, missing, folder)
 
 
 def _is_here(key: str, folder: Path) -> bool:
