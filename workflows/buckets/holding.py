@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Final
 from uuid import uuid4
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.places.lease import Lease, acquire, require_conditions
 from segment_tiles.pipeline.places.protocol import Place
+
+SURE_SECONDS: Final = 2.0
+"""So long after it was asked the lease is believed to be held, while objects are written."""
 
 
 @contextmanager

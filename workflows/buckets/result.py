@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.lease import Lease
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Place, Traffic
-from segment_tiles.workflows.buckets.holding import held_place
+from segment_tiles.workflows.buckets.holding import SURE_SECONDS, held_place
 from segment_tiles.workflows.buckets.layout import (
     FILES,
     LAST,
@@ -34,9 +34,6 @@ from segment_tiles.workflows.buckets.objects import SyncedFolder, WorkObjects
 from segment_tiles.workflows.buckets.scratch import scratch_folder
 from segment_tiles.workflows.plans.record import read_record
 from segment_tiles.workflows.results.item import ITEM
-
-_SURE_SECONDS: Final = 2.0
-"""So long after it was asked the lease is believed to be held, while objects are written."""
 
 
 class BucketResult:
@@ -245,7 +242,7 @@ class BucketResult:
 
     def _require_soon(self) -> None:
         if self._lease is not None:
-            self._lease.require(again_after=_SURE_SECONDS)
+            self._lease.require(again_after=SURE_SECONDS)
 
 
 @contextmanager

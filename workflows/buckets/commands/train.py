@@ -28,7 +28,7 @@ from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.places.lease import Lease
 from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Place
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk, said_of
-from segment_tiles.workflows.buckets.holding import held_place
+from segment_tiles.workflows.buckets.holding import SURE_SECONDS, held_place
 from segment_tiles.workflows.buckets.objects import SyncedFolder
 from segment_tiles.workflows.buckets.scratch import scratch_folder
 from segment_tiles.workflows.options.training import TrainConfig
@@ -38,8 +38,6 @@ from segment_tiles.workflows.training.package import MODEL_FOLDER, TrainingProgr
 from segment_tiles.workflows.training.report import TrainingReport
 
 LEASE: Final = f"{LOCK_FOLDER}/lease.json"
-_SURE_SECONDS: Final = 2.0
-"""So long after it was asked the lease is believed to be held, while objects are written."""
 _STATE: Final = (CHECKPOINT_NAME, STEPS_FILE, SCORES_FILE)
 """What a training that is not at its end goes on with, beside its folder of TensorBoard."""
 _FORGOTTEN: Final = (CHECKPOINT_NAME, REPORT_FILE)
@@ -171,7 +169,7 @@ class SentTraining:
 
     def _require_soon(self) -> None:
         if self._lease is not None:
-            self._lease.require(again_after=_SURE_SECONDS)
+            self._lease.require(again_after=SURE_SECONDS)
 
 
 def _is_one_of(names: Sequence[str], key: str) -> bool:
