@@ -108,9 +108,9 @@ def _s3(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
 def _gcs(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
     from obstore.store import GCSStore  # noqa: PLC0415 - of an extra
 
-    from segment_tiles.pipeline.places.settings import gcs_settings  # noqa: PLC0415 - brings GDAL
+    from segment_tiles.pipeline.places.google import google_settings  # noqa: PLC0415 - brings GDAL
 
-    return GCSStore(bucket, prefix=prefix or None, **gcs_settings(patience))
+    return GCSStore(bucket, prefix=prefix or None, **google_settings(name, patience))
 
 
 def _azure(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from obstore import exceptions
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.places.attempts import Attempts, plain
-from segment_tiles.pipeline.places.protocol import PART_BYTES, Found, Traffic, checked_key
+from segment_tiles.pipeline.places.protocol import PART_BYTES, Found, Traffic, Version, checked_key
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta, PutMode
@@ -29,6 +30,8 @@ _AT_ONCE: Final = 1000
 
 _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
 """What S3 and Google, and Azure, call a bucket that is not there."""
+_NO_CREDENTIALS: Final = re.compile(r"credential provider: \w+: ([^\n]+)")
+"""How obstore tells of what botocore or google-auth raised."""
 
 
 def opened(make: Callable[[float], ObjectStore], name: str, patience: float) -> BucketPlace:
@@ -88,14 +91,15 @@ class BucketPlace:
         with self._told(key):
             return self._put_on_condition(key, data, "create")
 
-    def replace(self, key: str, data: bytes, version: str) -> bool:
+    def replace(self, key: str, data: bytes, version: Version) -> bool:
         """Write an object if the one that is there has a version still."""
         with self._told(key):
-            if not self._compares_quotes and self._put_on_condition(key, data, {"e_tag": version}):
+            if not self._compares_quotes and self._put_on_condition(key, data, _condition(version)):
                 return True
             # Ceph's radosgw compares the quotes of the header too, so that a version that is right would never do
-            self._compares_quotes = self._compares_quotes or self._version(key) == version
-            return self._compares_quotes and self._put_on_condition(key, data, {"e_tag": version.strip('"')})
+            self._compares_quotes = self._compares_quotes or self.version(key) == version
+            unquoted = Version(version.tag.strip('"'), version.generation)
+            return self._compares_quotes and self._put_on_condition(key, data, _condition(unquoted))
 
     def _put_on_condition(self, key: str, data: bytes, mode: PutMode) -> bool:
         name = checked_key(key)
@@ -113,12 +117,6 @@ class BucketPlace:
             return False
         return True
 
-    def _version(self, key: str) -> str | None:
-        try:
-            return self._attempts.do(lambda: obstore.head(self._store, key)["e_tag"])
-        except FileNotFoundError:
-            return None
-
     def read(self, key: str) -> Found | None:
         """Return an object, or None if none has the key."""
         with self._told(key):
@@ -126,7 +124,7 @@ class BucketPlace:
 
             def whole() -> Found:
                 answer = obstore.get(self._store, name)
-                return Found(bytes(answer.bytes()), str(answer.meta["e_tag"]))
+                return Found(bytes(answer.bytes()), _version(answer.meta))
 
             try:
                 found = self._attempts.do(whole)
@@ -135,6 +133,16 @@ class BucketPlace:
                 return None
             self._attempts.count(received=len(found.data))
             return found
+
+    def version(self, key: str) -> Version | None:
+        """Return the version of an object, or None if none has the key."""
+        with self._told(key):
+            name = checked_key(key)
+            try:
+                return _version(self._attempts.do(lambda: obstore.head(self._store, name)))
+            except FileNotFoundError as error:
+                _require_bucket(error)
+                return None
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return bytes of an object that is there and has them all."""
@@ -231,6 +239,14 @@ class BucketPlace:
             raise PlaceError(msg) from error
 
 
+def _version(meta: ObjectMeta) -> Version:
+    return Version(str(meta["e_tag"]), meta["version"])
+
+
+def _condition(version: Version) -> PutMode:
+    return {"e_tag": version.tag, "version": version.generation}
+
+
 def _require_bucket(error: FileNotFoundError) -> None:
     """Raise an error again that says that the bucket is not there, not only the object."""
     if _is_no_bucket(str(error)):
@@ -250,6 +266,9 @@ def _reason(error: BaseException, key: str) -> str:
         return f"{key} is not there"
     if "RequestTimeTooSkewed" in said:
         return "the clock of this machine is wrong, so that the store takes no request; set it"
+    refused = _NO_CREDENTIALS.search(said)
+    if refused is not None:
+        return f"the credentials cannot be used ({refused[1]}); correct them, or log in again"
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
         return f"no right to {key or 'list it'}; check the credentials, or what they may do"
     return f"the store does not answer as it should, after retries ({plain(error)}); try again when it does"

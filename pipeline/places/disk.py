@@ -20,7 +20,7 @@ from segment_tiles.pipeline.durable import (
     write_whole,
 )
 from segment_tiles.pipeline.errors import PlaceError
-from segment_tiles.pipeline.places.protocol import OWN_LOCK, Found, Traffic, checked_key, is_own
+from segment_tiles.pipeline.places.protocol import OWN_LOCK, Found, Traffic, Version, checked_key, is_own
 
 
 class DiskPlace:
@@ -60,7 +60,7 @@ class DiskPlace:
             sync_folder(path.parent)
         return True
 
-    def replace(self, key: str, data: bytes, version: str) -> bool:
+    def replace(self, key: str, data: bytes, version: Version) -> bool:
         """Write an object if the one that is there has a version still."""
         with self._writing(key) as path:
             if not path.is_file() or _version(path.read_bytes()) != version:
@@ -76,6 +76,11 @@ class DiskPlace:
             except FileNotFoundError:
                 return None
             return Found(data, _version(data))
+
+    def version(self, key: str) -> Version | None:
+        """Return the version of an object, or None if none has the key."""
+        found = self.read(key)
+        return None if found is None else found.version
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return bytes of an object that is there and has them all."""
@@ -144,5 +149,5 @@ class DiskPlace:
             raise PlaceError(msg) from error
 
 
-def _version(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _version(data: bytes) -> Version:
+    return Version(hashlib.sha256(data).hexdigest())

@@ -29,7 +29,7 @@ import psutil
 
 from segment_tiles.pipeline.errors import OutputError, PlaceError, WriteFailedError, one_line
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.places.protocol import Found, Place
+from segment_tiles.pipeline.places.protocol import Found, Place, Version
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Lease:
         As this process wrote it.
     """
 
-    def __init__(self, place: Place, key: str, record: LeaseRecord, version: str) -> None:
+    def __init__(self, place: Place, key: str, record: LeaseRecord, version: Version) -> None:
         self._place, self._key, self._record, self._version = place, key, record, version
         self._changing = threading.Lock()
         self._lost: str | None = None

@@ -20,12 +20,22 @@ OWN_LOCK: Final = ".segment-tiles.lock"
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """Of an object: another one whenever its content is."""
+
+    tag: str
+    """By which S3, Azure and a disk compare."""
+    generation: str | None = None
+    """By which Google compares."""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """An object as it was read."""
 
     data: bytes
-    version: str
-    """Changes whenever the content does; `Place.replace` takes it."""
+    version: Version
+    """`Place.replace` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +84,14 @@ class Place(Protocol):
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write an object if none has its key; return whether it was written. Of many at a time one gets True."""
 
-    def replace(self, key: str, data: bytes, version: str) -> bool:
+    def replace(self, key: str, data: bytes, version: Version) -> bool:
         """Write an object if the one that is there has a version still; return whether it was written."""
 
     def read(self, key: str) -> Found | None:
         """Return an object, or None if none has the key."""
+
+    def version(self, key: str) -> Version | None:
+        """Return the version of an object, or None if none has the key."""
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return bytes of an object that is there and has them all."""

@@ -89,12 +89,6 @@ def s3_settings(name: str, patience: float) -> dict[str, Any]:
     return {**settings, "client_options": client, "retry_config": retries(patience)}
 
 
-def gcs_settings(patience: float) -> dict[str, Any]:
-    """Return what obstore's GCSStore takes beside the bucket; it finds credentials itself."""
-    unsigned = {"skip_signature": True} if is_set("GS_NO_SIGN_REQUEST") else {}
-    return {**unsigned, "client_options": client_options(), "retry_config": retries(patience)}
-
-
 def missing_extra(name: str) -> MissingExtraError:
     """Return the error of an address whose libraries are not installed."""
     return MissingExtraError(f"{name} needs: pip install 'segment-tiles[object-store]'")

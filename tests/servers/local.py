@@ -33,9 +33,10 @@ class Server:
     process: int
 
     @property
-    def own(self) -> str:
+    def own(self) -> tuple[str, ...]:
         """How the names of all variables begin that could lead elsewhere."""
-        return {"s3": "AWS_", "az": "AZUR"}[self.scheme]
+        of_google = ("GOOGLE_", "GS_", "STORAGE_", "CPL_GS_")
+        return {"s3": ("AWS_",), "az": ("AZUR",), "gs": of_google}[self.scheme]
 
     def bucket(self, name: str) -> str:
         """Make a bucket and return its URL."""

@@ -14,12 +14,12 @@ import pytest
 pytest.importorskip("obstore", reason="needs the extra object-store")
 pytest.importorskip("moto", reason="needs the extra dev")
 
-from servers import azurite, radosgw
+from servers import azurite, google, radosgw
 from servers.local import Server, moto
 
 BUCKETS = count()
 STARTS: Mapping[str, Callable[[Path], AbstractContextManager[Server]]] = {
-    "moto": moto, "azurite": azurite.azurite, "radosgw": radosgw.radosgw,
+    "moto": moto, "azurite": azurite.azurite, "radosgw": radosgw.radosgw, "google": google.testbench,
 }  # fmt: skip
 SERVERS = (
     "moto",
@@ -28,7 +28,7 @@ SERVERS = (
             module.__name__.rpartition(".")[2],
             marks=[pytest.mark.slow, pytest.mark.skipif(module.program() is None, reason=module.NEEDS)],
         )
-        for module in (azurite, radosgw)
+        for module in (azurite, radosgw, google)
     ),
 )
 """Names of servers; not every machine has all of them installed."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from segment_tiles.pipeline.errors import OutputError
 from segment_tiles.pipeline.places.address import SCHEMES, place_at
-from segment_tiles.pipeline.places.protocol import RESULT_SECONDS
+from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Version
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk, said_of
 from segment_tiles.workflows.buckets.layout import MARK, REPORT_KEY
 from segment_tiles.workflows.buckets.result import BucketResult, opened
@@ -74,7 +74,7 @@ def copy_until_exit(path: Path) -> Path:
 
 
 @cache
-def _copy(address: str, _version: str | None) -> Path:
+def _copy(address: str, _version: Version | None) -> Path:
     """Return a copy of one state of a result: after another run there is another one."""
     stack = ExitStack()
     atexit.register(stack.close)

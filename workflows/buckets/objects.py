@@ -110,15 +110,16 @@ class SyncedFolder:
         A request of a process that was stopped may arrive when another one has taken over and written the object:
         then it comes to nothing.
         """
-        found = self._place.read(key) if key in self.there else None
+        version = self._place.version(key) if key in self.there else None
         while not (
             self._place.put_if_absent(key, content)
-            if found is None
-            else self._place.replace(key, content, found.version)
+            if version is None
+            else self._place.replace(key, content, version)
         ):
             found = self._place.read(key)
             if found is not None and found.data == content:
                 return  # of this process, whose answer was lost, or the same of another one
+            version = None if found is None else found.version
             self._before_put()  # raises if another process has taken over
             log.info(
                 "%s was written by a process that held %s before; it is written again", key, self._place.name

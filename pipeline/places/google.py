@@ -1,0 +1,90 @@
+"""Settings of Google's buckets from the environment: credentials as Google's own library finds them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, timedelta
+from typing import Any, Final
+
+from segment_tiles.pipeline.errors import PlaceError
+from segment_tiles.pipeline.json_text import json_text
+from segment_tiles.pipeline.places.settings import client_options, is_set, missing_extra, retries
+
+EMULATOR: Final = "STORAGE_EMULATOR_HOST"
+"""Variable by which Google's libraries find a server of the user's own, which asks for no credentials."""
+_SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
+_RENEWED: Final = timedelta(minutes=5)
+"""So long before its end a token is no longer used."""
+
+
+def google_settings(name: str, patience: float) -> dict[str, Any]:
+    """Return what obstore's GCSStore takes beside the bucket: credentials and endpoint.
+
+    Credentials are those that google-auth finds: of the environment, of ``gcloud``, or the role of the machine.
+
+    Parameters
+    ----------
+    name
+        URL, as it may be shown.
+    patience
+        As of `settings.retries`.
+
+    Raises
+    ------
+    PlaceError
+        If there are none, or they cannot be used.
+    MissingExtraError
+        If google-auth is not installed.
+    """
+    client = client_options()
+    host = os.environ.get(EMULATOR)
+    if host:
+        url = host if "://" in host else f"http://{host}"
+        client["allow_http"] = url.startswith("http://")
+        settings: dict[str, Any] = {"service_account_key": _of_nobody(url.rstrip("/"))}
+    elif is_set("GS_NO_SIGN_REQUEST"):
+        settings = {"skip_signature": True, "credential_provider": _refuse}
+    else:
+        settings = {"credential_provider": _credentials(name)}
+    return {**settings, "client_options": client, "retry_config": retries(patience)}
+
+
+def _of_nobody(url: str) -> str:
+    """Return a key that makes obstore ask a server without a token."""
+    empty = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+    return json_text({"gcs_base_url": url, "disable_oauth": True, **empty}, indent=None)
+
+
+def _refuse() -> dict[str, Any]:
+    """Is what obstore asks before it writes, whatever it was told of signatures."""
+    msg = "GS_NO_SIGN_REQUEST is set, and nothing is written without credentials"
+    raise PlaceError(msg)
+
+
+def _credentials(name: str) -> Callable[[], dict[str, Any]]:
+    try:
+        import google.auth  # noqa: PLC0415 - of an extra
+        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
+        from google.auth.transport.requests import Request  # noqa: PLC0415
+    except ImportError as error:
+        raise missing_extra(name) from error
+    try:
+        found, _ = google.auth.default(scopes=[_SCOPE])
+    except DefaultCredentialsError as error:
+        said = str(error.args[0]).strip().partition("\n")[0].rstrip(".")
+        msg = (
+            f"{name}: no credentials ({said}); set GOOGLE_APPLICATION_CREDENTIALS, run "
+            "gcloud auth application-default login, or set GS_NO_SIGN_REQUEST=YES for a public bucket"
+        )
+        raise PlaceError(msg) from error
+
+    def current() -> dict[str, Any]:
+        found.refresh(Request())
+        end = found.expiry
+        return {
+            "token": found.token,
+            "expires_at": None if end is None else end.replace(tzinfo=UTC) - _RENEWED,
+        }
+
+    return current
