@@ -244,6 +244,8 @@ def _version(meta: ObjectMeta) -> Version:
 
 
 def _condition(version: Version) -> PutMode:
+    if version.generation is None:
+        return {"e_tag": version.tag}
     return {"e_tag": version.tag, "version": version.generation}
 
 

@@ -69,6 +69,7 @@ def _credentials(name: str) -> Callable[[], dict[str, Any]]:
         from google.auth.transport.requests import Request  # noqa: PLC0415
     except ImportError as error:
         raise missing_extra(name) from error
+    found: Any  # its own types do not say what they return
     try:
         found, _ = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError as error:
