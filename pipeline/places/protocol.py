@@ -14,6 +14,8 @@ RESULT_SECONDS: Final = 180.0
 """So long a store is waited for that results go into: nobody else has them."""
 PART_BYTES: Final = 8 * 2**20
 """Larger files are sent in parts, without a condition."""
+OBJECTS_AT_ONCE: Final = 8
+"""So many are read or written at the same time: each waits for the network, not for the processor."""
 _NO_PARTS: Final = frozenset({"", ".", ".."})
 OWN_LOCK: Final = ".segment-tiles.lock"
 """File of a place on a disk that is no object."""

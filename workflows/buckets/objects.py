@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.durable import make_folder
@@ -15,14 +14,11 @@ from segment_tiles.pipeline.outputs.stores import sent_folder
 from segment_tiles.pipeline.outputs.stores.seals import Seal, seal_of
 from segment_tiles.pipeline.outputs.stores.sent_folder import SentFolder, send_files
 from segment_tiles.pipeline.outputs.stores.sent_rows import RowsAddress, fetch_rows
-from segment_tiles.pipeline.places.protocol import PART_BYTES, Place
+from segment_tiles.pipeline.places.protocol import OBJECTS_AT_ONCE, PART_BYTES, Place
 from segment_tiles.workflows.buckets.layout import FILES, OWN_FOLDERS, RECORD, ROWS
 from segment_tiles.workflows.plans.record import read_record
 
 log = logging.getLogger(__name__)
-
-_AT_ONCE: Final = 8
-"""Objects that are read or written at the same time."""
 
 
 class SyncedFolder:
@@ -72,7 +68,7 @@ class SyncedFolder:
             self._place.read_file(key, target)
             return key, seal_of(target)
 
-        with ContextPool(_AT_ONCE, thread_name_prefix="fetch") as pool:
+        with ContextPool(OBJECTS_AT_ONCE, thread_name_prefix="fetch") as pool:
             self._known |= dict(pool.map(fetch, [key for key in keys if key in self.there]))
 
     def put(self, keys: Iterable[str]) -> None:
@@ -93,7 +89,7 @@ class SyncedFolder:
                 self._put_over(key, (self._folder / key).read_bytes())
             return key, seal
 
-        with ContextPool(_AT_ONCE, thread_name_prefix="publish") as pool:
+        with ContextPool(OBJECTS_AT_ONCE, thread_name_prefix="publish") as pool:
             written = dict(pool.map(send, keys))
         self._known |= written
         self.there |= {key: seal.size for key, seal in written.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,14 @@ from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.installed import cache_folder
 from segment_tiles.pipeline.library_messages import ONNX_RUNTIME_ERRORS, ignored_warnings
 from segment_tiles.pipeline.models.backends.conversions import Conversion, conversion
+from segment_tiles.pipeline.models.backends.first_inference import FirstInference
 from segment_tiles.pipeline.models.backends.protocol import CONVERSION_FAILURES, Preparation, Runner
 from segment_tiles.pipeline.models.backends.torch_eager import PRECISIONS
 
 FILE = "network.onnx"
 INPUT, OUTPUT = "image", "logits"
 LIBRARIES = ("onnxruntime", "onnx", "onnxscript")
+_FIRST: Final = FirstInference()
 
 
 class OnnxRuntime:
@@ -75,7 +77,8 @@ class _OnProcessor:
         self._session = session
 
     def __call__(self, image: Tensor) -> Tensor:
-        return torch.from_numpy(self._session.run([OUTPUT], {INPUT: image.contiguous().numpy()})[0])
+        with _FIRST.alone():
+            return torch.from_numpy(self._session.run([OUTPUT], {INPUT: image.contiguous().numpy()})[0])
 
 
 class _OnGpu:
@@ -97,7 +100,8 @@ class _OnGpu:
         binding.bind_input(INPUT, shape=tuple(image.shape), buffer_ptr=image.data_ptr(), **bind)
         binding.bind_output(OUTPUT, shape=self._shape, buffer_ptr=logits.data_ptr(), **bind)
         torch.cuda.current_stream(self._device).synchronize()  # the session has a stream of its own
-        self._session.run_with_iobinding(binding)
+        with _FIRST.alone():
+            self._session.run_with_iobinding(binding)
         return logits
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Lock
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from segment_tiles.pipeline.errors import ModelError, one_line
 from segment_tiles.pipeline.models.backends.conversions import Conversion, conversion
+from segment_tiles.pipeline.models.backends.first_inference import FirstInference
 from segment_tiles.pipeline.models.backends.int8 import GRAPH, read_graph
 from segment_tiles.pipeline.models.backends.protocol import CONVERSION_FAILURES, Preparation, Runner
 from segment_tiles.pipeline.models.backends.torch_threads import batches_by_threads
@@ -88,23 +86,7 @@ def _abilities() -> tuple[str, ...]:
     return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-_FIRST = Lock()
-_HAS_INFERRED = Event()
-
-
-@contextmanager
-def _alone_at_first() -> Iterator[None]:
-    """Let the first inference of a process go alone.
-
-    The bindings of OpenVINO fill tables of theirs in it. Two threads that do so wait for each other for ever: one holds
-    the interpreter and waits for a table, the other fills the table and waits for the interpreter.
-    """
-    if _HAS_INFERRED.is_set():
-        yield
-        return
-    with _FIRST:
-        yield
-        _HAS_INFERRED.set()
+_FIRST: Final = FirstInference()
 
 
 class _Requests:
@@ -118,7 +100,7 @@ class _Requests:
     def __call__(self, image: Tensor) -> Tensor:
         request = self._idle.get()
         try:
-            with _alone_at_first():
+            with _FIRST.alone():
                 results = request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)
                 return torch.from_numpy(results[0].copy())  # the request will write there again
         finally:

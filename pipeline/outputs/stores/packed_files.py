@@ -7,16 +7,12 @@ import logging
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.durable import make_folder, write_whole
-from segment_tiles.pipeline.places.protocol import Place
+from segment_tiles.pipeline.places.protocol import OBJECTS_AT_ONCE, Place
 
 log = logging.getLogger(__name__)
-
-_AT_ONCE: Final = 8
-"""Objects that are read at the same time."""
 
 
 def packed(files: Iterable[Path], folder: Path) -> bytes:
@@ -62,7 +58,7 @@ def fetch_packed(place: Place, keys: Iterable[str], folder: Path) -> None:
         return found is None or unpack(found.data, folder)
 
     keys = list(keys)
-    with ContextPool(_AT_ONCE, thread_name_prefix="fetch") as pool:
+    with ContextPool(OBJECTS_AT_ONCE, thread_name_prefix="fetch") as pool:
         are_whole = list(pool.map(is_whole, keys))
     damaged = [key for key, whole in zip(keys, are_whole, strict=True) if not whole]
     for key in damaged:

@@ -31,7 +31,7 @@ from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.json_text import json_text
 from segment_tiles.pipeline.outputs.stores.seals import Seal, as_plain, from_plain, seal_of
 from segment_tiles.pipeline.places.address import place_at
-from segment_tiles.pipeline.places.protocol import RESULT_SECONDS, Place, Traffic
+from segment_tiles.pipeline.places.protocol import OBJECTS_AT_ONCE, RESULT_SECONDS, Place, Traffic
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 INDEX: Final = "index.json"
 FILES: Final = "files"
-_AT_ONCE: Final = 8
-"""Objects that are read or written at the same time."""
 _TRIES: Final = 2
 """How often an object is read that is not what was sent."""
 _FOLDERS_KEPT: Final = 8
@@ -73,7 +71,7 @@ class SentFolder:
             If the place does not answer, or does not hold what was sent.
         """
         brought = _brought(self)
-        with ContextPool(_AT_ONCE, thread_name_prefix="fetch") as pool:
+        with ContextPool(OBJECTS_AT_ONCE, thread_name_prefix="fetch") as pool:
             list(pool.map(brought.bring, brought.seals))
         return brought.folder
 
@@ -132,7 +130,7 @@ def send_files(place: Place, prefix: str, files: Mapping[str, Path], before_put:
     PlaceError
         If the place does not answer.
     """
-    with ContextPool(_AT_ONCE, thread_name_prefix="send") as pool:
+    with ContextPool(OBJECTS_AT_ONCE, thread_name_prefix="send") as pool:
         seals = dict(zip(files, pool.map(seal_of, files.values()), strict=True))
         index, key, there = json_text(as_plain(seals)).encode(), f"{prefix}/{INDEX}", place.sizes(prefix)
         before = place.read(key) if key in there else None

@@ -16,6 +16,7 @@ from servers.between import holding, serving, unreliable
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import SegmentTilesError, SourceChangedError
+from segment_tiles.pipeline.places import attempts
 from segment_tiles.pipeline.places.address import place_at
 
 
@@ -101,6 +102,8 @@ def test_errors_and_resets_at_random_are_survived(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address = f"{bucket()}/maps"
+    monkeypatch.setattr(attempts, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.1)
     with unreliable(s3, seed) as between:
         monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
         result = run_into(address)

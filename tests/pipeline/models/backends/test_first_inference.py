@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
-from segment_tiles.pipeline.models.backends import openvino as backend
+from segment_tiles.pipeline.models.backends.first_inference import FirstInference
 
 
-def test_nobody_is_beside_the_first_and_all_are_beside_each_other_after(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(backend, "_HAS_INFERRED", threading.Event())
+def test_nobody_is_beside_the_first_and_all_are_beside_each_other_after() -> None:
+    inference = FirstInference()
     is_inside, may_leave, entered = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:
-        with backend._alone_at_first():
+        with inference.alone():
             is_inside.set()
             may_leave.wait(30)
 
     def second() -> None:
-        with backend._alone_at_first():
+        with inference.alone():
             entered.set()
 
     threads = [threading.Thread(target=work, daemon=True) for work in (first, second)]
@@ -34,7 +30,7 @@ def test_nobody_is_beside_the_first_and_all_are_beside_each_other_after(
     both = threading.Barrier(2, timeout=30)
 
     def later() -> None:
-        with backend._alone_at_first():
+        with inference.alone():
             both.wait()
 
     threads = [threading.Thread(target=later, daemon=True) for _ in range(2)]
