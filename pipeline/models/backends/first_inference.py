@@ -1,8 +1,8 @@
 """The first inference of a process goes alone, where a library's bindings are filled in it.
 
 Bindings fill tables of theirs when they first convert an array. Two threads that do so can wait for each other for
-ever: one holds the interpreter and waits for a table, the other fills it and waits for the interpreter. Seen with OpenVINO;
-ONNX Runtime's are made by the same tools.
+ever: one holds the interpreter and waits for a table, the other fills it and waits for the interpreter.
+Seen with OpenVINO; ONNX Runtime's are made by the same tools.
 """
 
 from __future__ import annotations
