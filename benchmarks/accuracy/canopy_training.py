@@ -17,7 +17,8 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.workflows import config as workflows_config
 
-RECIPE = Path(workflows_config.__file__).parent / "recipes" / "canopy-rgb.yaml"
+RECIPES = Path(workflows_config.__file__).parent / "recipes"
+RECIPE = RECIPES / "canopy-rgb.yaml"
 AUGMENTATION = {
     "scale": [0.6, 1.8], "rotation": 180, "band_gain": 0.3, "band_offset": 0.4, "brightness": 0.5,
     "gamma": [0.7, 1.4], "grey": 0.8, "noise": 0.1, "blur": 0.8, "probability": 0.5,
