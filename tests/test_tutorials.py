@@ -71,6 +71,7 @@ def held_out_iou(training: Path, name: str) -> float:
     return float(area[name]["iou"])
 
 
+@pytest.mark.slow  # trains on polygons, maps and exports; README and docs/running.md show each step quickly
 def test_orthophoto(follow: Follow) -> None:
     folder = follow("orthophoto.md")
     assert held_out_iou(folder / "training", "tree") > 0.3  # a map that is all tree would have 0.17
@@ -81,7 +82,7 @@ def test_orthophoto(follow: Follow) -> None:
         assert (classes.crs, classes.transform, classes.shape) == (photo.crs, photo.transform, photo.shape)
 
 
-@pytest.mark.slow  # like the orthophoto it trains on polygons, maps and exports; tests of slides show each step quickly
+@pytest.mark.slow  # like the orthophoto
 def test_slide(follow: Follow, shared_real: Path) -> None:
     pytest.importorskip("openslide", reason="the extra slides is not installed")
     shutil.copyfile(shared_real / "openslide-rs" / "default.svs", "CMU-1-Small-Region.svs")

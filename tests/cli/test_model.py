@@ -350,17 +350,17 @@ def test_a_graph_that_may_execute_code_runs_with_trust(tmp_path, capsys, kind):
 
 
 @pytest.mark.parametrize(
-    ("arch", "backbone", "stride", "crf"),
+    ("arch", "backbone", "stride", "crf", "backend"),
     [
-        ("deeplabv1", "vgg16", 8, True),
-        ("deeplabv2", "resnet18", 8, True),
-        ("deeplabv3", "resnet10t", 16, False),
-        ("deeplabv3plus", "resnet10t", 16, False),
-        ("unet", "basic", 16, False),
-        ("segformer", "mit_b0", 32, False),
+        ("deeplabv1", "vgg16", 8, True, "torch"),
+        ("deeplabv2", "resnet18", 8, True, "torch"),
+        ("deeplabv3", "resnet10t", 16, False, "torch"),
+        ("deeplabv3plus", "resnet10t", 16, False, "auto"),
+        ("unet", "basic", 16, False, "torch"),
+        ("segformer", "mit_b0", 32, False, "torch"),
     ],
 )
-def test_every_version_runs(tmp_path, capsys, arch, backbone, stride, crf):
+def test_every_version_runs(tmp_path, capsys, arch, backbone, stride, crf, backend):
     """v1, v2 (both with the fully connected CRF), v3, v3+ and what they compare with, from scene to class map."""
     if crf:
         pytest.importorskip("pydensecrf.densecrf")
@@ -376,7 +376,7 @@ def test_every_version_runs(tmp_path, capsys, arch, backbone, stride, crf):
     scene = write_scene(tmp_path / "scene.tif")
     report = answer(
         capsys, "run", scene, "--model", tmp_path / "model", "--out", tmp_path / "out",
-        "--format", "zarr,cog", "--device", "cpu", "--batch", 2,
+        "--format", "zarr,cog", "--device", "cpu", "--batch", 2, "--backend", backend,
     )  # fmt: skip
     assert report["was_finished"] is False
     with rasterio.open(tmp_path / "out" / "classes.tif") as dataset:

@@ -180,8 +180,8 @@ def survives(job: Job, disk: Any, power_cut: Any, rng: np.random.Generator, cuts
 
 def test_a_few_power_cuts(disk: Any, power_cut: Any, jobs: dict[str, Job]) -> None:
     rng = np.random.default_rng(SEED)
-    assert survives(jobs["raster"], disk, power_cut, rng, 3)
-    assert survives(jobs["polygons"], disk, power_cut, rng, 3)
+    assert survives(jobs["raster"], disk, power_cut, rng, 2)
+    assert survives(jobs["polygons"], disk, power_cut, rng, 2)
 
 
 @pytest.mark.slow

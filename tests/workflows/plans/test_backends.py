@@ -128,8 +128,10 @@ def test_an_average_of_turns_and_models_obeys_the_laws(
 ) -> None:
     twin = Path(shutil.copytree(small_model, tmp_path / "twin"))
     alone, both, cut = tmp_path / "alone", tmp_path / "both", tmp_path / "cut"
-    segment(config(raster, small_model, alone, augmentation="flips", backend="torch"), Quiet())
-    settings = {"augmentation": "flips", "companions": (str(twin),), "backend": "torch"}
+    # two rows of shards, which two workers share
+    part = {"backend": "torch", "roi": (1000.0, 1440.0, 1100.0, 2000.0)}
+    segment(config(raster, small_model, alone, augmentation="flips", **part), Quiet())
+    settings = {"augmentation": "flips", "companions": (str(twin),), **part}
     segment(config(raster, small_model, both, **settings), Quiet())
     segment(config(raster, small_model, cut, **settings), Quiet(), TwoAtOnce())
     for ours, theirs in zip(arrays(both), arrays(cut), strict=True):
@@ -137,7 +139,7 @@ def test_an_average_of_turns_and_models_obeys_the_laws(
     # a model and its twin are the model
     np.testing.assert_array_equal(arrays(alone)[0], arrays(both)[0])
     with pytest.raises(ChangedRunError, match="--tta was flips, is now None"):
-        segment(config(raster, small_model, alone), Quiet())
+        segment(config(raster, small_model, alone, **part), Quiet())
     with pytest.raises(ChangedRunError, match="further --model was None"):
         segment(config(raster, small_model, alone, **settings), Quiet())
 
