@@ -13,6 +13,7 @@ TESTS = Path(__file__).resolve().parents[1]
 QUICK = "SIGKILL of the group,SIGTERM,SIGINT,few descriptors,files of few bytes,rights removed,three at once"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has the libraries loaded")
 def test_a_disturbed_command_says_so_and_is_taken_up_to_the_same_bytes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faults", "--seed", "1", "--kills", "3", "--seconds", "6"]

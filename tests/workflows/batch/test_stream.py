@@ -171,7 +171,7 @@ def test_what_a_worker_cannot_finish_the_client_does(
     assert bytes_of(job.config.out) == bytes_of(out)
 
 
-@pytest.mark.parametrize("workers", ["", "\n  workers: 2"])
+@pytest.mark.parametrize("workers", ["", pytest.param("\n  workers: 2", marks=pytest.mark.slow)])
 def test_a_scene_that_fails_among_others_fails_alone_and_warnings_name_their_job(
     ten: Path, tmp_path: Path, recorder: Any, workers: str
 ) -> None:
@@ -197,11 +197,11 @@ def start(file: Path) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def ten_larger(
+def six_larger(
     tmp_path: Path, aerial_crop: Path, jobs_file: Callable[..., Path], write_crop: Callable[..., Path]
 ) -> Path:
-    """A batch of ten crops of 320 px, 7 tiles by 7 each."""
-    for number in range(10):
+    """A batch of six crops of 320 px, 7 tiles by 7 each."""
+    for number in range(6):
         write_crop(aerial_crop, tmp_path / f"crop_{number:02}.tif", 40 * number, 50 * number, 320, 320)
     return jobs_file({"source": "crop_*.tif"}, out="{results}/{stem}")
 
@@ -216,10 +216,10 @@ def ten_larger(
     ],
 )
 def test_ctrl_c_ends_all_jobs_in_flight_and_the_next_start_goes_on(
-    ten_larger: Path, tmp_path: Path, recorder: Any, workers: str, times: int
+    six_larger: Path, tmp_path: Path, recorder: Any, workers: str, times: int
 ) -> None:
-    ten_larger.write_text(ten_larger.read_text().replace("defaults:", f"defaults:{workers}"))
-    with start(ten_larger) as process:
+    six_larger.write_text(six_larger.read_text().replace("defaults:", f"defaults:{workers}"))
+    with start(six_larger) as process:
         assert process.stderr is not None
         assert any(": done, " in line for line in process.stderr)
         for _ in range(times):
@@ -234,13 +234,13 @@ def test_ctrl_c_ends_all_jobs_in_flight_and_the_next_start_goes_on(
     assert not [
         p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
     ]
-    ten_larger.write_text(ten_larger.read_text().replace("workers: 2", "item: true"))
-    result = run_batch(read_jobs_file(ten_larger), recorder)
+    six_larger.write_text(six_larger.read_text().replace("workers: 2", "item: true"))
+    result = run_batch(read_jobs_file(six_larger), recorder)
     states = [outcome.state for outcome in result.outcomes]
     assert not result.failures
     assert "skipped" in states
     assert "done" in states
-    sample = [job for job in list_jobs(read_jobs_file(ten_larger)) if states[job.number - 1] == "done"][:1]
+    sample = [job for job in list_jobs(read_jobs_file(six_larger)) if states[job.number - 1] == "done"][:1]
     for job in sample:
         out = tmp_path / "alone" / job.config.out.name
         segment(job.config.__class__(**{**fields_of(job.config), "out": out, "workers": None}), recorder)

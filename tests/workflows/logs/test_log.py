@@ -125,6 +125,7 @@ def test_v_logs_on_stderr_and_vv_in_detail(
     assert logging.getLogger("segment_tiles").level == logging.NOTSET
 
 
+@pytest.mark.slow
 def test_workers_log_where_the_run_was_started(small_model: Path, tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "scene.tif", 1200)
     done = subprocess.run(

@@ -223,8 +223,12 @@ def test_no_range_begins_at_byte_0_with_a_users_own_chunks(
 
 @pytest.mark.parametrize(
     ("knows", "side", "workers"),
-    [({"If-Match"}, 640, None), ({"If-Range"}, 640, None), (set(), 640, None), ({"If-Range"}, 1280, 2)],
-    ids=["If-Match", "If-Range", "neither", "If-Range, a large file, workers"],
+    [
+        pytest.param({"If-Match"}, 640, None, id="If-Match"),
+        pytest.param({"If-Range"}, 640, None, id="If-Range"),
+        pytest.param(set(), 640, None, id="neither"),
+        pytest.param({"If-Range"}, 1280, 2, id="If-Range, a large file, workers", marks=pytest.mark.slow),
+    ],
 )
 def test_a_map_is_of_one_version(
     machines: Machines, tmp_path: Path, small_model: Path, knows: set[str], side: int, workers: int | None

@@ -178,7 +178,7 @@ def save(state, path):
 
 
 @pytest.mark.parametrize("plus", [False, True])
-@pytest.mark.parametrize("width", [32, 48])
+@pytest.mark.parametrize("width", [32, pytest.param(48, marks=pytest.mark.slow)])
 def test_logits_of_hrnet(tmp_path, assert_same, vainf_network, width, plus):
     torch.manual_seed(0)
     assert_same(

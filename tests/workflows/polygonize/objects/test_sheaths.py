@@ -119,6 +119,7 @@ def fibres() -> np.ndarray:
     return codes
 
 
+@pytest.mark.slow  # quick ones: the other laws here, and test_object_laws.py for tiles
 def test_workers_and_tiles_change_no_byte(fibres: np.ndarray, class_raster, tmp_path: Path) -> None:
     raster = class_raster(tmp_path / "classes.tif", fibres, crs="EPSG:32612")
     rule = ObjectRule(str(AXON), reach=6, sheath=str(MYELIN), min_pixels=4)
