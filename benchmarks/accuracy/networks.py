@@ -125,7 +125,7 @@ def pairs(task: Task, recipe: dict[str, Any], data: Path, model: Path) -> Iterat
 
 def inside_band(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """Return what of a mask is within some pixels of its outline; the edge of the picture is none."""
-    band: NDArray[np.bool_] = mask & ~binary_erosion(mask, np.ones((3, 3)), pixels, border_value=1)
+    band: NDArray[np.bool_] = mask & ~binary_erosion(mask, np.ones((3, 3), bool), pixels, border_value=1)
     return band
 
 

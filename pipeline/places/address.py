@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,6 +13,7 @@ from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.places.disk import DiskPlace
 from segment_tiles.pipeline.places.protocol import Place
+from segment_tiles.pipeline.sources.buckets.stores import STORES, Maker
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -82,7 +83,7 @@ def place_at(address: str, patience: float | None = None) -> Place:
         from segment_tiles.pipeline.places.bucket import opened  # noqa: PLC0415 - of an extra
         from segment_tiles.pipeline.sources.patience import PATIENCE_SECONDS  # noqa: PLC0415 - brings GDAL
     except ImportError as error:
-        from segment_tiles.pipeline.places.settings import missing_extra  # noqa: PLC0415 - brings GDAL
+        from segment_tiles.pipeline.sources.buckets.settings import missing_extra  # noqa: PLC0415 - brings GDAL
 
         raise missing_extra(shown) from error
     prefix = unquote(parts.path).strip("/")
@@ -97,30 +98,6 @@ def _folder(path: str, host: str, shown: str) -> Path:
     return Path(path)
 
 
-def _s3(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
-    from obstore.store import S3Store  # noqa: PLC0415 - of an extra
-
-    from segment_tiles.pipeline.places.settings import s3_settings  # noqa: PLC0415 - brings GDAL
-
-    return S3Store(bucket, prefix=prefix or None, **s3_settings(name, patience))
-
-
-def _gcs(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
-    from obstore.store import GCSStore  # noqa: PLC0415 - of an extra
-
-    from segment_tiles.pipeline.places.google import google_settings  # noqa: PLC0415 - brings GDAL
-
-    return GCSStore(bucket, prefix=prefix or None, **google_settings(name, patience))
-
-
-def _azure(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
-    from obstore.store import AzureStore  # noqa: PLC0415 - of an extra
-
-    from segment_tiles.pipeline.places.azure import azure_settings  # noqa: PLC0415 - brings GDAL
-
-    return AzureStore(bucket, prefix=prefix or None, **azure_settings(name, patience))
-
-
 def _memory(bucket: str, prefix: str, name: str, patience: float) -> ObjectStore:
     return _memory_store(bucket, prefix)
 
@@ -133,7 +110,5 @@ def _memory_store(bucket: str, prefix: str) -> ObjectStore:
     return MemoryStore()
 
 
-SCHEMES: Final[Mapping[str, Callable[[str, str, str, float], ObjectStore]]] = {
-    "s3": _s3, "gs": _gcs, "az": _azure, "memory": _memory,
-}  # fmt: skip
-"""Makers of stores, by the scheme of a URL; ``file`` is a folder. The last argument is that of `retries`."""
+SCHEMES: Final[Mapping[str, Maker]] = {**STORES, "memory": _memory}
+"""Makers of stores, by the scheme of a URL; ``file`` is a folder."""

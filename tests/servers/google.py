@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 from uuid import uuid4
 from xml.etree import ElementTree
 
-from segment_tiles.pipeline.places.google import EMULATOR
+from segment_tiles.pipeline.sources.buckets.google import EMULATOR
 from servers.local import Server, free_port, process, wait_for
 
 INSTALLED = Path(__file__).parents[2] / "build" / "servers" / "storage-testbench"

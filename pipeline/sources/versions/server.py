@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.util import find_spec
 from typing import Any, Final, Literal
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from segment_tiles.pipeline.sources.buckets.version import object_version
 from segment_tiles.pipeline.sources.http_request import NO_ANSWER, SECONDS, Validator, request_of
 
 BUSY: Final = frozenset({429, 500, 502, 503, 504})
@@ -22,9 +22,6 @@ BUSY: Final = frozenset({429, 500, 502, 503, 504})
 WAITS: Final = (0.5, 1.0)
 """Seconds before it is asked again."""
 _HTTP: Final = re.compile(r"(?:^|/vsicurl/|[a-z]\+)(?P<url>https?://[^\"']+)$")
-_S3: Final = re.compile(r"^(?:s3://|/vsis3/)(?P<key>[^?#]+)")
-
-
 _ARCHIVE: Final = re.compile(r"(?:/vsi(?:zip|tar)/|^(?:zip|tar)\+)", re.IGNORECASE)
 """How the name of a file in an archive begins; what is asked for is the archive."""
 _IN_ARCHIVE: Final = re.compile(r"(?<=\.)(zip|tar|tgz|tar\.gz)(?:[!}/].*|$)", re.IGNORECASE)
@@ -38,10 +35,10 @@ ZARR_FILES: Final = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 def remote_version(uri: str) -> dict[str, Any] | None:
     """Return ETag (else Last-Modified) and size of a remote source; None if nothing is told, or it is local.
 
-    Of ``https`` names and of ``/vsicurl/``, by a request of its own; of ``s3`` names through s3fs, if it is
-    installed. Of a file in an archive that of the archive counts, of a Zarr that of its metadata: other chunks under
-    the same metadata are not noticed. A server that does not answer in time has told nothing: whoever reads the source
-    says what is wrong.
+    Of ``https`` names and of ``/vsicurl/``, by a request of its own; of objects in buckets, if the extra
+    ``object-store`` is installed. Of a file in an archive that of the archive counts, of a Zarr that of its metadata:
+    other chunks under the same metadata are not noticed. A server that does not answer in time has told nothing:
+    whoever reads the source says what is wrong.
     """
     return answer_of(uri) or None
 
@@ -51,16 +48,14 @@ def answer_of(uri: str) -> dict[str, Any] | None:
     name = wrapped["name"] if (wrapped := _WRAPPED.match(uri)) else uri
     if found := _HTTP.search(name):
         url = _IN_ARCHIVE.sub(r"\1", found["url"]) if _ARCHIVE.search(name) else found["url"]
-        return _of_zarr(url) if _ZARR.search(url) else _of_http(url)
-    if found := _S3.match(name):
-        return _of_s3(found["key"].rstrip("/"))
-    return None
+        return _of_zarr(url, _of_http) if _ZARR.search(url) else _of_http(url)
+    return _of_zarr(name, object_version) if _ZARR.search(name) else object_version(name)
 
 
-def _of_zarr(url: str) -> dict[str, Any] | None:
-    for name in ZARR_FILES:
-        if told := _of_http(f"{url.rstrip('/')}/{name}"):
-            return {"file": name, **told}
+def _of_zarr(name: str, told_of: Callable[[str], dict[str, Any] | None]) -> dict[str, Any] | None:
+    for file in ZARR_FILES:
+        if told := told_of(f"{name.rstrip('/')}/{file}"):
+            return {"file": file, **told}
     return None
 
 
@@ -150,17 +145,3 @@ def _described(fields: Mapping[str, str]) -> dict[str, Any]:
     if length.isdigit():
         found["bytes"] = int(length)
     return found
-
-
-def _of_s3(key: str) -> dict[str, Any] | None:
-    if find_spec("s3fs") is None:
-        return None
-    import s3fs  # noqa: PLC0415 - an extra
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - s3fs brings it
-
-    try:
-        told = s3fs.S3FileSystem().info(key)
-    except (OSError, ValueError, BotoCoreError, ClientError):
-        return None
-    changed = {"etag": told.get("ETag"), "bytes": told.get("size") or None}
-    return {name: value for name, value in changed.items() if value is not None} or None

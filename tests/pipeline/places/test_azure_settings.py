@@ -13,7 +13,7 @@ from servers.local import Server
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.places.address import place_at
-from segment_tiles.pipeline.places.azure import azure_settings
+from segment_tiles.pipeline.sources.buckets.azure import azure_settings
 
 AT = "az://maps/a"
 KEY = "a2V5"

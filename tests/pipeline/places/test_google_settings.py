@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.places.address import place_at
-from segment_tiles.pipeline.places.google import google_settings
+from segment_tiles.pipeline.sources.buckets.google import google_settings
 
 AT = "gs://maps/a"
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.json_text import json_text
-from segment_tiles.pipeline.places.settings import client_options, is_set, missing_extra, retries
+from segment_tiles.pipeline.sources.buckets.settings import client_options, is_set, missing_extra, retries
 
 EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 """Variable by which Google's libraries find a server of the user's own, which asks for no credentials."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from segment_tiles.pipeline.errors import PlaceError
-from segment_tiles.pipeline.places.settings import client_options, is_set, retries
+from segment_tiles.pipeline.sources.buckets.settings import client_options, is_set, retries
 
 CONNECTION_STRING: Final = "AZURE_STORAGE_CONNECTION_STRING"
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
