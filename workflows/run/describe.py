@@ -21,7 +21,7 @@ from segment_tiles.workflows.scenes.scene import Scene
 
 EXTRAS = {
     "slides": ("openslide", "tifffile"),
-    "object-store": ("aiohttp", "s3fs"),
+    "object-store": ("aiohttp", "obstore", "s3fs"),
     "openvino": ("openvino",),
     "int8": ("openvino", "nncf"),
     "onnx": ("onnx", "onnxruntime"),
