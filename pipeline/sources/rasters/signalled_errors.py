@@ -8,6 +8,7 @@ rasterio hands to Python's logging, below the level that anybody looks at.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ LOGGERS: Final = ("rasterio._env", "rasterio._err")
 """Those to which rasterio hands what GDAL says: outside its calls, and inside them."""
 SIGNALLED: Final = "GDAL signalled an error"
 """How rasterio's line of an error begins; warnings begin otherwise."""
+_BUCKET_URL: Final = re.compile(r"(?P<scheme>s3|gs|az)://(?P<key>.+)", re.DOTALL)
+"""Rasterio takes what follows a ``#`` off, though keys may have it; GDAL's own names are passed on as they are."""
 
 
 class SignalledError(OSError):
@@ -113,4 +116,6 @@ def open_error(uri: str, level: int, error: Exception) -> SourceError:
         return SourceError(f"{uri}: has no level {level} ({said(error)}); see `segment-tiles info {uri}`")
     # GDAL says of a server that does not give a file that its format is not known
     remedy = "; check the address, and that the server answers" if is_remote(uri) else ""
+    if (found := _BUCKET_URL.match(uri)) and "#" in found["key"]:
+        remedy = f"; a URL ends at its '#': give /vsi{found['scheme']}/{found['key']}"
     return SourceError(f"{uri}: is not a raster that GDAL can read ({said(error)}){remedy}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from servers.s3_server import on_every_server
 
-from segment_tiles.pipeline.errors import SourceChangedError
+from segment_tiles.pipeline.errors import SourceChangedError, SourceError
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.pipeline.sources.versions.server import remote_version
 
@@ -60,3 +60,15 @@ def test_of_a_zarr_its_metadata_have_a_version(bucket: Callable[[], str]) -> Non
     assert first["file"] == "zarr.json"
     place.put("scene.zarr/zarr.json", b'{"a": 1}')
     assert remote_version(f"{address}/scene.zarr") != first
+
+
+def test_of_a_key_that_rasterio_cuts_the_message_names_the_way_round(
+    bucket: Callable[[], str], run_into: Callable[..., Any], scene: Path, tmp_path: Path
+) -> None:
+    address = bucket()
+    place_at(address).put_file("a #1.tif", scene)
+    with pytest.raises(SourceError) as refused:
+        run_into(str(tmp_path / "out"), source=f"{address}/a #1.tif")
+    name = str(refused.value).rpartition("give ")[2]
+    assert name == f"/vsis3/{address.partition('//')[2]}/a #1.tif"
+    assert not run_into(str(tmp_path / "out"), source=name).failures
