@@ -45,7 +45,7 @@ def test_a_command_that_is_killed_and_started_again_makes_the_same_bytes(
         while first.poll() is None and not [key for key in place.list("maps") if "/rows/" in key]:
             time.sleep(0.01)
         first.kill()
-        assert first.wait() == -9, first.stderr
+        assert first.wait() == -9, first.stderr and first.stderr.read()
     assert "item.json" not in place_at(f"{address}/maps").list()
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
