@@ -1,7 +1,7 @@
 """After the last tile: seconds of finishing over seconds of computing, and bytes of the source over its size.
 
     python -m benchmarks.speed.finishing [--sides 8192 16384] [--repeat 1] [--backend torch] [--precision bf16]
-        [--model canopy-rgb] [--folder DIR]
+        [--model canopy-rgb] [--workers N] [--folder DIR]
 
 Whole runs of the command line with its default outputs. The source is the scene that ships with the program, mirrored
 to any side: RGB, deflate in tiles of 256 px, no overviews. It comes from an HTTP server on loopback, which answers
@@ -121,9 +121,11 @@ def main() -> None:
     parser.add_argument("--model", default="canopy-rgb")
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--workers", default=None, help="processes; default: none beside the command")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     arguments = parser.parse_args()
     options = ["--model", arguments.model, "--backend", arguments.backend, "--precision", arguments.precision]
+    options += ["--workers", arguments.workers] if arguments.workers else []
     print("  side  compute s  finish s  finish/compute  processor s  sent/size  (finish/compute of each)")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         for side in arguments.sides:
