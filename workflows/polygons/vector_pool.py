@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.errors import RunFailedError
 from segment_tiles.pipeline.library_messages import silence_libraries
+from segment_tiles.pipeline.main_module import main_not_imported
 from segment_tiles.pipeline.parent_process import end_with_parent
 
 
@@ -158,7 +159,8 @@ class _Processes:
 def _ordered(
     pool: Executor, work: Callable[[str, Any], Any], step: str, tasks: Sequence[Any], ahead: int
 ) -> Iterator[Any]:
-    waiting = deque(pool.submit(work, step, task) for task in tasks[:ahead])
+    with main_not_imported():  # a pool of processes starts them with its first task
+        waiting = deque(pool.submit(work, step, task) for task in tasks[:ahead])
     for number in range(len(tasks)):
         result = waiting.popleft().result()
         if number + ahead < len(tasks):

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from segment_tiles.pipeline.learning.data.windows import TrainingWindows
 from segment_tiles.pipeline.learning.processes import TrainingProcess
+from segment_tiles.pipeline.main_module import main_not_imported
 from segment_tiles.pipeline.parent_process import end_with_parent
 
 
@@ -46,7 +47,9 @@ def batches(
         prefetch_factor=4 if loader_processes else None,
         worker_init_fn=_begin,
     )
-    yield from loader
+    with main_not_imported():
+        ahead = iter(loader)
+    yield from ahead
 
 
 def _begin(_number: int) -> None:

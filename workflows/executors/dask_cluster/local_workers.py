@@ -13,8 +13,10 @@ from multiprocessing import resource_tracker
 
 import psutil
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.core import Status
 
 from segment_tiles.pipeline.errors import RunFailedError, one_line
+from segment_tiles.pipeline.main_module import main_not_imported
 from segment_tiles.pipeline.models.gpu_driver import has_gpu_driver
 from segment_tiles.workflows.executors.dask_cluster.dask_settings import dask_settings
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
@@ -148,7 +150,7 @@ class LocalWorkers:
 
     def _worker(self, number: int) -> dict[str, object]:
         return {
-            "cls": Nanny,
+            "cls": _Nanny,
             "options": {
                 "nthreads": 1,
                 "memory_limit": self.memory,
@@ -159,6 +161,12 @@ class LocalWorkers:
                 "env": threads_of_worker(self.workers) | gpu_of_worker(number, self._device),
             },
         }
+
+
+class _Nanny(Nanny):  # type: ignore[misc] # distributed has no types
+    async def instantiate(self) -> Status:
+        with main_not_imported():  # the first process, and each in place of one that died
+            return await super().instantiate()
 
 
 def _start_silent_resource_tracker() -> None:

@@ -1,0 +1,72 @@
+"""Scripts of users, which have no ``if __name__ == "__main__":``, start processes that do not run them again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+SCRIPT = """
+import json, sys
+import segment_tiles as st
+
+print("the script runs", flush=True)
+scene, model, training = sys.argv[1:]
+{call}
+"""
+CALLS = {
+    "segment": (
+        'st.segment(scene, model=model, out="out", workers=2, precision="fp32", backend="torch", batch=2, '
+        'formats=["cog", "geojson"])'
+    ),
+    "polygonize": 'st.polygonize(scene, ["out.geojsonl"], workers=2, vector_tile=64)',
+    "train": 'st.train(training, data=".", out="out", device="cpu")',
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A scene, its class raster, and a training on them with a process that loads."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 255, (3, 32, 16), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    profile = {"driver": "GTiff", "width": 128, "height": 256, "dtype": "uint8", "crs": "EPSG:32633",
+               "transform": rasterio.Affine(1, 0, 1000, 0, -1, 2000)}  # fmt: skip
+    for name, written in {"scene.tif": values, "classes.tif": values[:1] // 64}.items():
+        with rasterio.open(tmp_path / name, "w", count=len(written), **profile) as dataset:
+            dataset.write(written)
+    training = {
+        "name": "small",
+        "scenes": [
+            {
+                "name": "scene", "raster": "scene.tif", "labels": "classes.tif",
+                "held_out": [{"row": 0, "column": 0, "height": 64, "width": 64}],
+            }
+        ],
+        "classes": [{"name": name, "color": [10 * number, 90, 90]} for number, name in enumerate("abcd")],
+        "network": {
+            "backbone": "test_resnet", "output_stride": 32, "atrous_rates": [1], "image_pooling": "off",
+            "details": {"channels": 16, "low_level_channels": 8},
+        },
+        "window": 64, "tile": 64, "overlap": 0.25, "steps": 2, "batch": 2, "validate_every": 2, "threads": 1,
+    }  # fmt: skip
+    (tmp_path / "training.yaml").write_text(json.dumps(training))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_script_without_a_guard_runs_once(name: str, files: Path, small_model: Path) -> None:
+    script = files / "script.py"
+    script.write_text(SCRIPT.format(call=CALLS[name]))
+    scene = "classes.tif" if name == "polygonize" else "scene.tif"
+    done = subprocess.run(
+        [sys.executable, str(script), scene, str(small_model), "training.yaml"],
+        cwd=files, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the script runs") == 1
+    assert any(path.name.startswith("out") for path in files.iterdir())
