@@ -22,9 +22,9 @@ scene, model, training = sys.argv[1:]
 CALLS = {
     "segment": (
         'st.segment(scene, model=model, out="out", workers=2, precision="fp32", backend="torch", batch=2, '
-        'formats=["cog", "geojson"])'
+        'format="cog,geojson")'
     ),
-    "polygonize": 'st.polygonize(scene, ["out.geojsonl"], workers=2, vector_tile=64)',
+    "polygonize": 'st.polygonize(scene, out="out.geojsonl", workers=2, vector_tile=64)',
     "train": 'st.train(training, data=".", out="out", device="cpu")',
 }
 
