@@ -16,8 +16,9 @@ from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.workflows.results.formats import vectors
 
 
+@pytest.mark.slow  # test_elsewhere.py has three such workers in every run of the suite
 @on_every_server
-@pytest.mark.parametrize("loses", ["a worker", pytest.param("nothing", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("loses", ["a worker", "nothing"])
 def test_source_model_and_result_in_buckets_are_all_that_is_shared(
     loses: str,
     machines: Machines,
