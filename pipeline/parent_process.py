@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however it ends."""
+"""Processes that end with the one that started them, however it ends, and do not import its script."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import parent_process
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -19,6 +20,11 @@ _UNDER_A_PIPE: Final = (
     "import runpy, sys; from segment_tiles.pipeline.parent_process import end_with_input; end_with_input(); "
     "sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
+_NAMES: Final = ("__file__", "__spec__")
+"""By which ``multiprocessing`` tells a new process what to import."""
+_starting = threading.Lock()
+_kept: dict[str, Any] = {}
+_users: list[None] = []
 
 
 def end_with_parent() -> None:
@@ -79,3 +85,26 @@ def end_with_process(pid: int) -> None:
             pass  # it has ended, and so does this one
 
     _end_after(wait)
+
+
+@contextmanager
+def main_not_imported() -> Iterator[None]:
+    """Let processes of ``multiprocessing`` that start meanwhile not import the script that this one runs.
+
+    They would import it to find functions of it, and ours need none. A script that calls this library without
+    ``if __name__ == "__main__":`` would do all of it again in each of them.
+    """
+    main = vars(sys.modules["__main__"])
+    with _starting:
+        if not _users:
+            _kept.update({name: main[name] for name in _NAMES if name in main})
+            main.update(dict.fromkeys(_kept))
+        _users.append(None)
+    try:
+        yield
+    finally:
+        with _starting:
+            _users.pop()
+            if not _users:
+                main.update(_kept)
+                _kept.clear()

@@ -17,8 +17,7 @@ from typing import Any, Protocol
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.errors import RunFailedError
 from segment_tiles.pipeline.library_messages import silence_libraries
-from segment_tiles.pipeline.main_module import main_not_imported
-from segment_tiles.pipeline.parent_process import end_with_parent
+from segment_tiles.pipeline.parent_process import end_with_parent, main_not_imported
 
 
 class Worker(Protocol):

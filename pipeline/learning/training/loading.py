@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from segment_tiles.pipeline.learning.data.windows import TrainingWindows
 from segment_tiles.pipeline.learning.processes import TrainingProcess
-from segment_tiles.pipeline.main_module import main_not_imported
-from segment_tiles.pipeline.parent_process import end_with_parent
+from segment_tiles.pipeline.parent_process import end_with_parent, main_not_imported
 
 
 class WindowNumbers(Sampler[int]):

@@ -16,8 +16,8 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.core import Status
 
 from segment_tiles.pipeline.errors import RunFailedError, one_line
-from segment_tiles.pipeline.main_module import main_not_imported
 from segment_tiles.pipeline.models.gpu_driver import has_gpu_driver
+from segment_tiles.pipeline.parent_process import main_not_imported
 from segment_tiles.workflows.executors.dask_cluster.dask_settings import dask_settings
 from segment_tiles.workflows.process_memory import DEFAULT_MEMORY_SHARE, available_bytes
 
