@@ -27,8 +27,11 @@ LONGEST_WAIT: Final = 8.0
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _PASSES: Final = frozenset({408, 409, 429})
 """Answers that another attempt may not get: too slow, at the same time as another one, too many."""
-_SAID: Final = re.compile(r"InternalError|SlowDown|NoSuchUpload")
-"""Errors in an answer that looks well; parts whose end was written, but the answer was lost."""
+_SAID: Final = re.compile(
+    r"InternalError|SlowDown|NoSuchUpload"
+    r"|provider: (?:TransportError|EndpointConnectionError|ConnectTimeoutError|ReadTimeoutError)"
+)
+"""Errors in an answer that looks well; parts whose end was written, but the answer was lost; no answer about tokens."""
 _ANSWERS: Final = "BlobAlreadyExists"
 """How Azure says with status 409 that a put if absent found an object; S3 and Google do with 412."""
 

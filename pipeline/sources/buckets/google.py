@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, timedelta
+from functools import cache
 from typing import Any, Final
 
 from segment_tiles.pipeline.errors import PlaceError
@@ -14,6 +15,14 @@ from segment_tiles.pipeline.sources.buckets.settings import client_options, is_s
 EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 """Variable by which Google's libraries find a server of the user's own, which asks for no credentials."""
 _SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
+_TELL: Final = (
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "CLOUDSDK_CONFIG",
+    "HOME",
+    "NO_GCE_CHECK",
+    "GCE_METADATA_HOST",
+)
+"""Variables by which google-auth finds them."""
 _RENEWED: Final = timedelta(minutes=5)
 """So long before its end a token is no longer used."""
 
@@ -64,21 +73,17 @@ def _refuse() -> dict[str, Any]:
 
 def _credentials(name: str) -> Callable[[], dict[str, Any]]:
     try:
-        import google.auth  # noqa: PLC0415 - of an extra
-        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
-        from google.auth.transport.requests import Request  # noqa: PLC0415
+        from google.auth.transport.requests import Request  # noqa: PLC0415 - of an extra
     except ImportError as error:
         raise missing_extra(name) from error
-    found: Any  # its own types do not say what they return
-    try:
-        found, _ = google.auth.default(scopes=[_SCOPE])
-    except DefaultCredentialsError as error:
-        said = str(error.args[0]).strip().partition("\n")[0].rstrip(".")
+    found = _default(tuple(os.environ.get(variable) for variable in _TELL))
+    if isinstance(found, Exception):
+        said = str(found.args[0]).strip().partition("\n")[0].rstrip(".")
         msg = (
             f"{name}: no credentials ({said}); set GOOGLE_APPLICATION_CREDENTIALS, run "
             "gcloud auth application-default login, or set GS_NO_SIGN_REQUEST=YES for a public bucket"
         )
-        raise PlaceError(msg) from error
+        raise PlaceError(msg) from found
 
     def current() -> dict[str, Any]:
         found.refresh(Request())
@@ -89,3 +94,15 @@ def _credentials(name: str) -> Callable[[], dict[str, Any]]:
         }
 
     return current
+
+
+@cache
+def _default(_told: tuple[str | None, ...]) -> Any:
+    """Return the credentials, or the error of there being none: that takes seconds to find, and is asked often."""
+    import google.auth  # noqa: PLC0415 - of an extra
+    from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
+
+    try:
+        return google.auth.default(scopes=[_SCOPE])[0]
+    except DefaultCredentialsError as error:
+        return error

@@ -96,6 +96,21 @@ def test_a_key_that_is_refused_is_said_at_once(tokens: type[Tokens]) -> None:
     assert tokens.asked
 
 
+def test_a_server_of_tokens_that_is_away_is_waited_for(
+    tokens: type[Tokens], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = json.loads((tmp_path / "key.json").read_text())
+    path = tmp_path / "elsewhere.json"
+    path.write_text(json.dumps(key | {"token_uri": "http://127.0.0.1:9/token"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    place = place_at(AT, 2.0)
+    with pytest.raises(
+        PlaceError, match=rf"^{AT}: the credentials cannot be used \(.*; correct them, or log in again"
+    ):
+        place.put("k", b"")
+    assert place.traffic.retries > 0
+
+
 def test_no_credentials_are_said_before_anything_is_asked() -> None:
     with pytest.raises(
         PlaceError, match=rf"^{AT}: no credentials \(.*; set GOOGLE_APPLICATION_CREDENTIALS, run "
