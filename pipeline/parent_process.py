@@ -92,7 +92,8 @@ def main_not_imported() -> Iterator[None]:
     """Let processes of ``multiprocessing`` that start meanwhile not import the script that this one runs.
 
     They would import it to find functions of it, and ours need none. A script that calls this library without
-    ``if __name__ == "__main__":`` would do all of it again in each of them.
+    ``if __name__ == "__main__":`` would do all of it again in each of them. Nor do processes import it that another
+    thread of the script starts meanwhile.
     """
     main = vars(sys.modules["__main__"])
     with _starting:

@@ -2,7 +2,7 @@
 
 Bindings fill tables of theirs when they first convert an array. Two threads that do so can wait for each other for
 ever: one holds the interpreter and waits for a table, the other fills it and waits for the interpreter.
-Seen with OpenVINO; ONNX Runtime's are made by the same tools.
+Seen with OpenVINO; whether ONNX Runtime's do it is not known.
 """
 
 from __future__ import annotations

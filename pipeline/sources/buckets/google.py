@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, timedelta
-from functools import cache
+from threading import Lock
 from typing import Any, Final
+
+from cachetools import TTLCache, cached
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.json_text import json_text
@@ -23,6 +25,7 @@ _TELL: Final = (
     "GCE_METADATA_HOST",
 )
 """Variables by which google-auth finds them."""
+_KEPT_SECONDS: Final = 60.0
 _RENEWED: Final = timedelta(minutes=5)
 """So long before its end a token is no longer used."""
 
@@ -96,9 +99,12 @@ def _credentials(name: str) -> Callable[[], dict[str, Any]]:
     return current
 
 
-@cache
+@cached(TTLCache(maxsize=8, ttl=_KEPT_SECONDS), lock=Lock())
 def _default(_told: tuple[str | None, ...]) -> Any:
-    """Return the credentials, or the error of there being none: that takes seconds to find, and is asked often."""
+    """Return the credentials, or the error of there being none: that takes seconds to find, and is asked often.
+
+    Not for ever: a schedule runs for weeks, and somebody may log in meanwhile.
+    """
     import google.auth  # noqa: PLC0415 - of an extra
     from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
 

@@ -18,9 +18,11 @@ pytest.importorskip("obstore", reason="needs the extra object-store")
 pytest.importorskip("google.auth", reason="needs the extra object-store")
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from obstore.store import S3Store
 
 from segment_tiles.pipeline.errors import PlaceError
 from segment_tiles.pipeline.places.address import place_at
+from segment_tiles.pipeline.places.bucket import BucketPlace
 from segment_tiles.pipeline.sources.buckets.google import google_settings
 
 AT = "gs://maps/a"
@@ -139,3 +141,20 @@ def test_a_server_of_ones_own_is_asked_without_a_token(host: str, monkeypatch: p
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
     with pytest.raises(PlaceError, match=r"PUT http://127\.0\.0\.1:9/maps/a%2Fk"):
         place_at(AT, 0.0).put("k", b"")
+
+
+def test_what_anothers_credentials_say_is_passed_on_too() -> None:
+    def logged_out() -> dict[str, str]:
+        msg = "the token has expired, log in"
+        raise ValueError(msg)
+
+    def make(_patience: float) -> S3Store:
+        client = {"allow_http": True}
+        return S3Store(
+            "maps", endpoint="http://127.0.0.1:9", client_options=client, credential_provider=logged_out
+        )  # type: ignore[arg-type, typeddict-item]
+
+    with pytest.raises(
+        PlaceError, match=r"^s3://maps: the credentials cannot be used \(the token has expired, log in\)"
+    ):
+        BucketPlace(make, "s3://maps", 60.0).put("k", b"")
