@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from faults.small_training import TRAINING
 
 SCRIPT = """
 import json, sys
@@ -39,21 +40,7 @@ def files(tmp_path: Path) -> Path:
     for name, written in {"scene.tif": values, "classes.tif": values[:1] // 64}.items():
         with rasterio.open(tmp_path / name, "w", count=len(written), **profile) as dataset:
             dataset.write(written)
-    training = {
-        "name": "small",
-        "scenes": [
-            {
-                "name": "scene", "raster": "scene.tif", "labels": "classes.tif",
-                "held_out": [{"row": 0, "column": 0, "height": 64, "width": 64}],
-            }
-        ],
-        "classes": [{"name": name, "color": [10 * number, 90, 90]} for number, name in enumerate("abcd")],
-        "network": {
-            "backbone": "test_resnet", "output_stride": 32, "atrous_rates": [1], "image_pooling": "off",
-            "details": {"channels": 16, "low_level_channels": 8},
-        },
-        "window": 64, "tile": 64, "overlap": 0.25, "steps": 2, "batch": 2, "validate_every": 2, "threads": 1,
-    }  # fmt: skip
+    training = TRAINING | {"loader_processes": 1}
     (tmp_path / "training.yaml").write_text(json.dumps(training))
     return tmp_path
 
