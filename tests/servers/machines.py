@@ -17,6 +17,8 @@ import psutil
 import pytest
 from distributed import Client
 
+from servers.processes import kill
+
 WORKERS = 3
 
 
@@ -92,7 +94,5 @@ def started(hidden: Path, first: str = "") -> Iterator[Machines]:
 def stop(process: subprocess.Popen[bytes]) -> None:
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.kill()
-    for child in children:
-        if child.is_running():
-            child.kill()
+    kill(children)
     process.wait()

@@ -16,6 +16,7 @@ import pytest
 import rasterio
 import yaml
 from rasterio.windows import Window
+from servers.processes import kill, listens
 
 pytest.importorskip("prefect", reason="the extra prefect is not installed")
 
@@ -116,7 +117,7 @@ def test_a_server_of_a_schedule_ends_with_it(jobs: Path, words: tuple[str, ...],
     )  # fmt: skip
     started: list[psutil.Process] = []
     deadline = time.monotonic() + 240
-    while not any(one.net_connections("tcp") for one in started):  # it listens
+    while not any(listens(one) for one in started):  # it listens
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -124,8 +125,7 @@ def test_a_server_of_a_schedule_ends_with_it(jobs: Path, words: tuple[str, ...],
     process.send_signal(getattr(signal, number))
     process.wait(timeout=20)
     _, alive = psutil.wait_procs(started, timeout=10)
-    for one in alive:
-        one.kill()
+    kill(alive)
     assert not alive
 
 

@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from servers.machines import Machines, can_hide_folders, started
+from servers.processes import kill
 
 from segment_tiles.pipeline.places.address import place_at
 
@@ -84,6 +84,4 @@ def kill_at_once(numbers: list[int]) -> None:
         for number in numbers
         for process in [psutil.Process(number), *psutil.Process(number).children(True)]
     ]
-    for process in trees:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    kill(trees)

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 from servers.machines import WORKERS, Machines
+from servers.processes import kill, started_by
 from servers.s3_server import on_every_server
 
 from segment_tiles.pipeline.places.address import place_at
@@ -51,9 +52,7 @@ def test_source_model_and_result_in_buckets_are_all_that_is_shared(
         def tiles(self, computed: int, skipped: int) -> None:
             if not self.killed:
                 self.killed = True
-                nanny = psutil.Process(machines.workers[0].pid)
-                for child in nanny.children(recursive=True):
-                    child.kill()
+                kill(started_by(psutil.Process(machines.workers[0].pid)))
 
     out, changes = f"{address}/maps", {"source": f"{address}/scene.tif", "model": f"{address}/small"}
     asked = {"scheduler": machines.address, **changes}

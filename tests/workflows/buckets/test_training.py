@@ -19,6 +19,7 @@ import psutil
 import pytest
 import rasterio
 import yaml
+from servers.processes import kill
 from servers.s3_server import on_every_server
 
 import segment_tiles
@@ -325,8 +326,8 @@ def test_processes_of_torchrun_take_a_training_up(
         assert killed.poll() is None
         time.sleep(0.01)
     # torchrun starts each of its processes in a session of its own: they are killed one by one
-    for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
-        process.kill()
+    torchrun = psutil.Process(killed.pid)
+    kill([*torchrun.children(recursive=True), torchrun])
     killed.wait()
     assert start(address, "three", "--resume").wait(timeout=280) == 0
     assert_same(address, tmp_path / "here")

@@ -20,6 +20,7 @@ import psutil
 import pytest
 import rasterio
 from distributed import Client
+from servers.processes import kill, started_by
 
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.run.segment import segment
@@ -109,8 +110,7 @@ class RunningCluster:
         return [
             child
             for nanny in self.nannies
-            for child in psutil.Process(nanny.pid).children()
-            if "spawn_main" in " ".join(child.cmdline())
+            for child in started_by(psutil.Process(nanny.pid), "spawn_main", recursive=False)
         ]
 
 
@@ -147,9 +147,7 @@ def stop(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        for child in children:
-            if child.is_running():
-                child.kill()
+        kill(children)
     process.wait()
 
 

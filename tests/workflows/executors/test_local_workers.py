@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from servers.processes import kill, started_by
 
 from segment_tiles.pipeline.errors import RunFailedError, UsageError
 from segment_tiles.workflows.executors import InProcess, executor_for
@@ -93,10 +94,9 @@ def test_a_region_whose_workers_end_three_times_is_listed(scenario: Any, tmp_pat
     killed: set[int] = set()
 
     def kill_worker() -> None:
-        for child in psutil.Process().children(recursive=True):
-            if "spawn_main" in " ".join(child.cmdline()) and child.pid not in killed:
-                child.kill()
-                killed.add(child.pid)
+        workers = [one for one in started_by(psutil.Process(), "spawn_main") if one.pid not in killed]
+        kill(workers)
+        killed.update(one.pid for one in workers)
 
     told: list[str] = []
     with executor_for(config, told.append) as executor:
@@ -205,12 +205,10 @@ def test_a_worker_that_ends_while_workers_start_is_replaced(
     workers: list[psutil.Process] = []
     while not workers:
         assert process.poll() is None
-        workers = [
-            one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
-        ]
+        workers = started_by(psutil.Process(process.pid), "spawn_main", recursive=False)
         time.sleep(0.02)
     time.sleep(after)
-    workers[0].kill()
+    kill(workers[:1])
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert scenario.bytes_of(out) == scenario.whole

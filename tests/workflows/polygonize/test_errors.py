@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import rasterio
+from servers.processes import kill, started_by
 
 from segment_tiles.pipeline.errors import (
     OutputError,
@@ -130,9 +131,8 @@ def test_workers_that_are_killed_are_said_and_the_rest_is_kept(tmp_path, class_r
     def kill_a_worker(step, done, total):
         # all of them: a single one might have had nothing left to do; and at every start, for the first ones are tried
         # again if only one had done a task. Other tests leave processes too
-        servers = [p for p in psutil.Process().children() if any("forkserver" in w for w in p.cmdline())]
-        for worker in (child for server in servers for child in server.children()):
-            worker.kill()
+        for server in started_by(psutil.Process(), "forkserver", recursive=False):
+            kill(started_by(server))
 
     def run():
         polygonize(raster, [tmp_path / "p.parquet"], options, workers=2, progress=kill_a_worker)

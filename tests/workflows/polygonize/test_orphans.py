@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import rasterio
+from servers.processes import kill
 
 from segment_tiles.pipeline.errors import RunFailedError, SourceError
 from segment_tiles.workflows.polygons.vector_pool import worker_pool
@@ -67,8 +68,7 @@ def sent(process: subprocess.Popen[bytes], folder: Path, workers: int, number: i
 def left(started: list[psutil.Process], seconds: float) -> list[psutil.Process]:
     """Return who is alive after a time, and end them: a test that fails leaves nobody behind either."""
     _, alive = psutil.wait_procs(started, timeout=seconds)
-    for one in alive:
-        one.kill()
+    kill(alive)
     return alive
 
 

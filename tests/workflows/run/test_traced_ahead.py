@@ -14,6 +14,7 @@ import psutil
 import pytest
 import rasterio
 import zarr
+from servers.processes import started_by
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
@@ -55,8 +56,7 @@ def of_rows(rows: Collection[int]) -> set[str]:
 
 def tracing_process() -> psutil.Process:
     """Return the one child of this process that traces; tests before have left others, such as fork servers."""
-    children = psutil.Process().children()
-    (process,) = (child for child in children if any("ahead_process" in part for part in child.cmdline()))
+    (process,) = started_by(psutil.Process(), "ahead_process", recursive=False)
     return process
 
 

@@ -21,6 +21,7 @@ import pytest
 import rasterio
 import torch
 import yaml
+from servers.processes import kill
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.learning.processes import TrainingProcess
@@ -113,8 +114,7 @@ class Pair:
             time.sleep(0.005)
         # torchrun starts each of its processes in a session of its own: they are killed one by one
         torchrun = psutil.Process(process.pid)
-        for one in [*torchrun.children(recursive=True), torchrun]:
-            one.kill()
+        kill([*torchrun.children(recursive=True), torchrun])
         process.communicate()
 
     def checkpoint(self) -> dict[str, Any]:
