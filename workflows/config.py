@@ -10,6 +10,8 @@ from typing import Any, Final
 from segment_tiles.pipeline.accepted import BLENDS, AlphaUse, DicomSegKind, NodataRule
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.models.backends import known
+from segment_tiles.pipeline.models.packages.manifest import ALL_HEADS
+from segment_tiles.pipeline.names import is_there
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.options.decision import DecidedSettings
 from segment_tiles.workflows.options.declare import (
@@ -129,7 +131,7 @@ class RunConfig(
     weights_beside: int = 0
     """Of the run of a mask: bytes of the model of the map, which stays loaded."""
     head: str | None = option(
-        "Of a model with several: the one whose classes are mapped; default: its first.",
+        "Of a model with several: the one whose classes are mapped, or all; default: its first.",
         default=None,
         metavar="NAME",
     )
@@ -216,6 +218,11 @@ class RunConfig(
     def has_workers(self) -> bool:
         """Whether other processes compute."""
         return not (self.workers is None and self.scheduler is None and self.cluster is None)
+
+    @property
+    def may_be_several(self) -> bool:
+        """Whether the source is a folder, perhaps of pictures, or all heads of the model are mapped."""
+        return self.head == ALL_HEADS or (is_there(self.source) and Path(self.source).is_dir())
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from segment_tiles.cli.imports import importing
 from segment_tiles.cli.options.common import Json
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import print_json, text_console
-from segment_tiles.pipeline.names import is_there
 from segment_tiles.workflows.config import PLAN_OPTIONS, RunConfig, plan_config_from
 
 
@@ -18,7 +15,7 @@ from segment_tiles.workflows.config import PLAN_OPTIONS, RunConfig, plan_config_
 def command(options: Given, json: Json = False) -> None:
     """Say what `run` would do: tiles, memory, disk, time. The first plan of a model measures it once."""
     config = plan_config_from(**options)
-    if is_there(config.source) and Path(config.source).is_dir() and plan_folder(config, json=json):
+    if config.may_be_several and plan_several(config, json=json):
         return
     with importing():
         from segment_tiles.workflows.buckets.request import plan_run
@@ -36,15 +33,15 @@ def command(options: Given, json: Json = False) -> None:
     text_console().print(table)
 
 
-def plan_folder(config: RunConfig, *, json: bool) -> bool:
-    """Print the summed Plan of every picture of a folder; False if it is a source itself, or holds no picture."""
+def plan_several(config: RunConfig, *, json: bool) -> bool:
+    """Print the summed Plan of every picture of a folder, or head of a model; False if it is one run."""
     from segment_tiles.cli.commands.batch import report_plan
 
     with importing():
         from segment_tiles.workflows.batch.planning import plan_jobs
-        from segment_tiles.workflows.batch.sources.folder import folder_jobs
+        from segment_tiles.workflows.batch.sources.several import several_jobs
 
-    found = folder_jobs(config)
+    found = several_jobs(config)
     if found is not None:
         report_plan(plan_jobs(found.jobs), json=json)
     return found is not None

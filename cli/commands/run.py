@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,7 +12,6 @@ from segment_tiles.cli.options.common import Json, Quiet
 from segment_tiles.cli.options.declared import Given, with_options
 from segment_tiles.cli.options.logs import logged
 from segment_tiles.cli.terminal.console import Console, print_json, text_console
-from segment_tiles.pipeline.names import is_there
 from segment_tiles.workflows.buckets.address import shown_out
 from segment_tiles.workflows.config import RunConfig, run_config_from
 from segment_tiles.workflows.options.declare import options_of
@@ -24,11 +22,7 @@ from segment_tiles.workflows.options.declare import options_of
 def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
     """Segment a raster, or every picture of a folder; a run that was stopped goes on where it was."""
     config = run_config_from(**options)
-    if (
-        is_there(config.source)
-        and Path(config.source).is_dir()
-        and run_folder(config, quiet=quiet, json=json)
-    ):
+    if config.may_be_several and run_several(config, quiet=quiet, json=json):
         return
     with importing():
         from segment_tiles.workflows.executors import executor_for
@@ -49,24 +43,24 @@ def command(options: Given, quiet: Quiet = False, json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def run_folder(config: RunConfig, *, quiet: bool, json: bool) -> bool:
-    """Run every picture of a folder as `batch` does; False if it is a source itself, or holds no picture."""
+def run_several(config: RunConfig, *, quiet: bool, json: bool) -> bool:
+    """Run every picture of a folder, or every head of a model, as `batch` does; False if it is one run."""
     from segment_tiles.cli.commands.batch import report_batch
     from segment_tiles.cli.terminal.batch_progress import BatchConsole
 
     with importing():
         from segment_tiles.workflows.batch.run import BatchResult, run_jobs
-        from segment_tiles.workflows.batch.sources.folder import folder_jobs
+        from segment_tiles.workflows.batch.sources.several import several_jobs
         from segment_tiles.workflows.buckets.address import on_this_disk
 
-    found = folder_jobs(config)
+    found = several_jobs(config)
     if found is None:
         return False
     results = on_this_disk(config.out)
     with BatchConsole(quiet=quiet or json) as console:
         if found.note is not None:
             console.warn(found.note)
-        outcomes = run_jobs(found.jobs, console, results=results, title=Path(config.source).absolute().name)
+        outcomes = run_jobs(found.jobs, console, results=results, title=found.title)
     report_batch(BatchResult(outcomes, config.out), quiet=quiet, json=json)
     return True
 

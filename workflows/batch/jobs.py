@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any
 from urllib.parse import unquote
 
-from segment_tiles.pipeline.errors import UsageError, one_line
+from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.places.address import is_address
+from segment_tiles.workflows.batch.heads import head_names
 from segment_tiles.workflows.batch.jobs_file import JobsFile
 from segment_tiles.workflows.batch.settings import JobEntry, RunSettings
 from segment_tiles.workflows.batch.sources.scenes import ListedScene, list_scenes, located
@@ -88,9 +89,42 @@ def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
         else:
             mosaic = ()
         for scene in scenes:
-            jobs.append(_job(file, entry, line, len(jobs) + 1, scene, mosaic, restart=restart))
+            job = _job(file, entry, line, len(jobs) + 1, scene, mosaic, restart=restart)
+            try:
+                jobs.extend(each_head(job))
+            except SegmentTilesError as error:
+                raise file.error(line, one_line(error)) from error
     _check_outputs(file, jobs)
     return jobs
+
+
+def each_head(job: Job) -> tuple[Job, ...]:
+    """Return a job for each head of a model, numbered from that of the job, where all are asked for; else the job.
+
+    Raises
+    ------
+    ModelError
+        There is no such model.
+    UsageError
+        The model has one output, or the job is a mosaic, whose index is of one run.
+    """
+    names = head_names(job.config)
+    if not names:
+        return (job,)
+    if job.mosaic is not None:
+        msg = f"head is all, and a mosaic is mapped by one; give a job to each of {', '.join(names)}"
+        raise UsageError(msg)
+    out = on_this_disk(job.config.out)
+    folders = [_as_file_name(name) if address_of(out) is None else escaped(name) for name in names]
+    return tuple(
+        replace(
+            job,
+            number=job.number + position,
+            name=f"{job.name}/{folder}",
+            config=replace(job.config, head=name, out=out / folder),
+        )
+        for position, (name, folder) in enumerate(zip(names, folders, strict=True))
+    )
 
 
 def _mosaic_scene(file: JobsFile, entry: JobEntry) -> ListedScene:

@@ -9,6 +9,7 @@ from typing import Final
 
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.grid.classes import split_names
+from segment_tiles.pipeline.models.packages.manifest import ALL_HEADS
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w-]*")
 
@@ -34,10 +35,13 @@ def asked_heads(texts: Iterable[str]) -> tuple[AskedHead, ...]:
     Raises
     ------
     UsageError
-        One is no NAME=OUTPUT:A,B,.. or two have one name.
+        One is no NAME=OUTPUT:A,B,.. or two have one name, or one is called all.
     """
     found = tuple(map(_asked_head, texts))
     names = [head.name for head in found]
+    if ALL_HEADS in names:
+        msg = f"--head names a head {ALL_HEADS!r}, which is what a run spells for every head; give it another name"
+        raise UsageError(msg)
     if len(set(names)) < len(names):
         msg = f"--head names {', '.join(names)}; give each head another name"
         raise UsageError(msg)

@@ -58,6 +58,10 @@ class Architecture:
         return self.arch in GRAPH_FILES
 
 
+ALL_HEADS = "all"
+"""What ``--head`` spells for one map of every head."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """One of several outputs of a graph: a class map of its own."""
@@ -144,7 +148,12 @@ class ModelManifest:
                 if self.heads
                 else "has one output"
             )
-            msg = f"--head is {name!r}; model {self.name} {has}"
+            one = (
+                "; all of them are runs of the commands run and batch, so name one here"
+                if name == ALL_HEADS
+                else ""
+            )
+            msg = f"--head is {name!r}; model {self.name} {has}{one}"
             raise UsageError(msg)
         return replace(
             self,

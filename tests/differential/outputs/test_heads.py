@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import yaml
 
 import segment_tiles as st
 from segment_tiles.cli.main import run_command_line
@@ -130,10 +133,85 @@ def test_what_is_no_head_is_refused_before_anything_is_computed(
     assert not (tmp_path / "out").exists()
 
 
+def words(**options: Any) -> list[str]:
+    """Return options as the command line spells them."""
+    return [
+        word
+        for name, value in options.items()
+        for word in ([f"--no-{name}"] if value is False else [f"--{name}", str(value)])
+    ]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return class map and polygons of a run."""
+    return {name: (folder / name).read_bytes() for name in ("classes.tif", "polygons.geojson")}
+
+
+def test_all_heads_are_the_runs_of_each(
+    model: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*words(**FIXED, model=model, format="cog,geojson"), "--quiet"]
+    alone = {}
+    for head in ("cover", "crop"):
+        assert (
+            run_command_line(["run", str(scene), "--head", head, "--out", str(tmp_path / head), *options])
+            == 0
+        )
+        alone[head] = files_of(tmp_path / head)
+    assert alone["cover"]["classes.tif"] != alone["crop"]["classes.tif"]
+    out = tmp_path / "both"
+    asked = ["run", str(scene), "--head", "all", "--out", str(out), *options]
+    assert run_command_line(asked) == 0
+    assert {head: files_of(out / head) for head in alone} == alone
+    with (out / "jobs.csv").open() as file:
+        assert [(row["job"], row["state"]) for row in csv.DictReader(file)] == [
+            (f"{out}/cover", "done"), (f"{out}/crop", "done"),
+        ]  # fmt: skip
+    # a folder of pictures, and a jobs file
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shutil.copy(scene, pictures / "scene.tif")
+    assert (
+        run_command_line(["run", str(pictures), *asked[2:4], "--out", str(tmp_path / "many"), *options]) == 0
+    )
+    assert {head: files_of(tmp_path / "many" / "scene" / head) for head in alone} == alone
+    jobs = tmp_path / "jobs.yaml"
+    defaults = {**FIXED, "model": str(model), "format": ["cog", "geojson"], "head": "all"}
+    entry = {"source": str(scene), "name": "fields"}
+    jobs.write_text(
+        yaml.safe_dump({"defaults": defaults, "out": "{results}/{name}-{number}", "jobs": [entry]})
+    )
+    assert run_command_line(["batch", str(jobs), "--quiet"]) == 0
+    assert {head: files_of(tmp_path / "jobs-results" / "fields-1" / head) for head in alone} == alone
+    capsys.readouterr()
+    assert run_command_line(["plan", *asked[1:-1], "--json"]) == 0
+    assert [job["state"] for job in json.loads(capsys.readouterr().out)["jobs"]] == ["skipped", "skipped"]
+
+
+def test_all_heads_where_they_cannot_be(
+    model: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = ["run", str(scene), "--model", "canopy-rgb", "--head", "all", "--out", str(out)]
+    assert run_command_line(asked) == 2
+    assert "--head is all; model canopy-rgb has one output, leave --head out" in capsys.readouterr().err
+    with pytest.raises(
+        UsageError, match="heads cover, crop; all of them are runs of the commands run and batch"
+    ):
+        st.segment(scene, model=model, head="all", out=out)
+    jobs = tmp_path / "jobs.yaml"
+    entry = {"mosaic": {"resampling": "nearest"}, "source": str(scene), "name": "fields"}
+    jobs.write_text(yaml.safe_dump({"defaults": {"model": str(model), "head": "all"}, "jobs": [entry]}))
+    assert run_command_line(["batch", str(jobs)]) == 2
+    assert "a mosaic is mapped by one; give a job to each of cover, crop" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(("asked", "text"), [
     ({"head": ["cover=auxiliary"]}, "--head is 'cover=auxiliary'; give NAME=OUTPUT:A,B"),
     ({"head": ["a b=auxiliary:x,y"]}, "--head is 'a b=auxiliary:x,y'"),
     ({"head": [HEADS[0], HEADS[0]]}, "--head names cover, cover; give each head another name"),
+    ({"head": ["all=auxiliary:x,y,z"]}, "names a head 'all', which is what a run spells for every head"),
     ({"head": HEADS, "classes": "a,b"}, "--classes is of a graph with one class map"),
     ({"head": ["cover=auxiliary:x,y"]}, "has 3 outputs, but --classes names 2"),
     ({"head": ["cover=nothing:x,y,z"]}, "has no output 'nothing'; it has auxiliary, scores"),

@@ -13,7 +13,7 @@ import rasterio
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.outputs.stores.store import open_store
-from segment_tiles.workflows.batch.sources.folder import folder_jobs
+from segment_tiles.workflows.batch.sources.several import several_jobs
 from segment_tiles.workflows.config import RunConfig
 
 
@@ -95,8 +95,8 @@ def test_a_folder_that_is_one_source_is_one(pictures: Path, small_model: Path, t
         run_command_line(["run", *words(pictures / "a.tif", small_model, tmp_path / "out"), "--quiet"]) == 0
     )
     store = tmp_path / "out" / "classes.zarr"
-    assert folder_jobs(RunConfig(str(store), str(small_model), tmp_path / "maps")) is None
-    assert folder_jobs(RunConfig(str(pictures / "a.tif"), str(small_model), tmp_path / "maps")) is None
+    assert several_jobs(RunConfig(str(store), str(small_model), tmp_path / "maps")) is None
+    assert several_jobs(RunConfig(str(pictures / "a.tif"), str(small_model), tmp_path / "maps")) is None
 
 
 def test_a_folder_without_pictures_is_refused(

@@ -1,4 +1,4 @@
-"""A folder of pictures as the source of a run: every picture is a job of its own, and there is one table."""
+"""A run that is several: of every picture of a folder, or of every head of a model; there is one table."""
 
 from __future__ import annotations
 
@@ -7,41 +7,58 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import SegmentTilesError
+from segment_tiles.pipeline.names import is_there, shown_name
 from segment_tiles.pipeline.sources.picture_names import is_picture, is_sidecar
 from segment_tiles.pipeline.wording import counted
-from segment_tiles.workflows.batch.jobs import Job
-from segment_tiles.workflows.buckets.address import address_of, escaped, on_this_disk
+from segment_tiles.workflows.batch.jobs import Job, each_head
+from segment_tiles.workflows.buckets.address import address_of, escaped, on_this_disk, shown_out
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.check import check_output_folder
 from segment_tiles.workflows.scenes.registry import recognised
 
 
 @dataclass(frozen=True, slots=True)
-class FolderJobs:
-    """The pictures of a folder as jobs."""
+class SeveralJobs:
+    """The jobs of one command."""
 
     jobs: tuple[Job, ...]
-    """One for each picture, sorted by name; each writes into a folder of its own in ``--out``."""
-    note: str | None
-    """What of the folder is left out."""
+    """One for each picture, sorted by name, and head; each writes into a folder of its own in ``--out``."""
+    title: str
+    """What the jobs are of."""
+    note: str | None = None
+    """What of a folder is left out."""
 
 
-def folder_jobs(config: RunConfig) -> FolderJobs | None:
-    """Return the jobs of a run whose source is a folder of pictures.
+def several_jobs(config: RunConfig) -> SeveralJobs | None:
+    """Return the jobs of a run whose source is a folder of pictures, or that is to map all heads of its model.
 
     Returns
     -------
-    FolderJobs or None
-        None if the source is no folder, is one source itself (a DICOM series, a Zarr store), or has no picture in it:
-        the run then says what is wrong with it.
+    SeveralJobs or None
+        None if it is one run. So it is if the folder is one source itself (a DICOM series, a Zarr store), or has no
+        picture in it: the run then says what is wrong with it.
 
     Raises
     ------
     OutputError
         If the output directory cannot be written. A URL is not asked.
+    ModelError, UsageError
+        All heads are asked for, and there is no such model, or it has one output.
     """
+    found = _folder_jobs(config)
+    if found is not None:
+        return found
+    heads = each_head(Job(1, shown_out(config.out), config, 0))
+    return (
+        None
+        if len(heads) == 1 and heads[0].config is config
+        else SeveralJobs(heads, shown_name(config.source))
+    )
+
+
+def _folder_jobs(config: RunConfig) -> SeveralJobs | None:
     folder = Path(config.source)
-    if not folder.is_dir() or _is_one_source(config):
+    if not (is_there(config.source) and folder.is_dir()) or _is_one_source(config):
         return None
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     pictures = [entry for entry in entries if entry.is_file() and is_picture(entry.name)]
@@ -53,14 +70,14 @@ def folder_jobs(config: RunConfig) -> FolderJobs | None:
         check_output_folder(out, "--out")
         out = out.absolute()
     alike = Counter(_stem(picture) for picture in pictures)
-    jobs = []
-    for number, picture in enumerate(pictures, 1):
+    jobs: list[Job] = []
+    for picture in pictures:
         name = _stem(picture) if alike[_stem(picture)] == 1 else picture.name
         of_picture = replace(
             config, source=str(picture.absolute()), out=out / (escaped(name) if is_url else name)
         )
-        jobs.append(Job(number, name, of_picture, 0))
-    return FolderJobs(tuple(jobs), _left_out(entries, pictures))
+        jobs.extend(each_head(Job(len(jobs) + 1, name, of_picture, 0)))
+    return SeveralJobs(tuple(jobs), folder.absolute().name, _left_out(entries, pictures))
 
 
 def _is_one_source(config: RunConfig) -> bool:
