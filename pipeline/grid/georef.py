@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from affine import Affine
@@ -23,6 +24,12 @@ def transformed(affine: Affine, points: NDArray[np.float64]) -> NDArray[np.float
     x, y = points[:, 0], points[:, 1]
     moved_x = affine.a * x + affine.b * y + affine.c
     return np.column_stack([moved_x, affine.d * x + affine.e * y + affine.f])
+
+
+@lru_cache(maxsize=8)
+def _crs_of(wkt: str) -> CRS:
+    """Return the CRS of a text, which takes as long as opening a small raster: the same for all scenes of a batch."""
+    return CRS.from_wkt(wkt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ class GeoRef:
     @property
     def crs(self) -> CRS | None:
         """The CRS as a pyproj object, or None."""
-        return None if self.crs_wkt is None else CRS.from_wkt(self.crs_wkt)
+        return None if self.crs_wkt is None else _crs_of(self.crs_wkt)
 
     @property
     def pixel_area(self) -> float:

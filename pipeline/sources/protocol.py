@@ -110,7 +110,10 @@ class Source(Protocol):
 
 def notes_of(source: object) -> tuple[str, ...]:
     """Return what a source has to say, if anything."""
-    return source.notes if isinstance(source, HasNotes) else ()
+    notes: tuple[str, ...] = getattr(
+        source, "notes", ()
+    )  # isinstance would make them twice: they are a property
+    return notes
 
 
 def read_into(source: Source, window: Window, out: NDArray[Any]) -> None:
@@ -123,4 +126,5 @@ def read_into(source: Source, window: Window, out: NDArray[Any]) -> None:
 
 def reductions_of(source: object) -> tuple[float, ...]:
     """Return how many times fewer rows the overviews of a source have, if it has any."""
-    return source.reductions if isinstance(source, HasOverviews) else ()
+    reductions: tuple[float, ...] = getattr(source, "reductions", ())  # as in `notes_of`
+    return reductions

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.models.packages.manifest import ALL_HEADS
+from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.workflows.config import RunConfig
 

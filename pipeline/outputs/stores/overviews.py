@@ -74,15 +74,23 @@ def build_overviews(group: zarr.Group) -> None:
     georef, shape = read_georef(group), _rows_and_columns(group)
     levels = overview_shapes(*shape)
     try:
-        group = group.update_attributes(group_attributes(georef, shape))
+        group = _announced(group, group_attributes(georef, shape))
         finer = group
         for level, level_shape in enumerate(levels, 1):
             coarser = _create_level(group, georef, shape, level, level_shape)
             _fill_level(finer, coarser, read_class_table(group).nodata)
             finer = coarser
-        group.update_attributes(group_attributes(georef, shape, levels))
+        _announced(group, group_attributes(georef, shape, levels))
     except OSError as error:
         raise write_failed(group.store_path, error) from error
+
+
+def _announced(group: zarr.Group, attributes: dict[str, Any]) -> zarr.Group:
+    """Return a group with these attributes, written unless it has them: a new store says that it has no overviews."""
+    own = dict(group.attrs)
+    if {name: own.get(name) for name in attributes} == attributes:
+        return group
+    return group.update_attributes(attributes)
 
 
 def mode_of_four(values: NDArray[Any], nodata: int) -> NDArray[Any]:

@@ -78,10 +78,10 @@ class ShardWriter:
         self._region, self._row_offset, self._ledger = region, row_offset, ledger
         self._nodata, self._codes = nodata, tuple(range(classes) if codes is None else codes)
         self._arrays = {name: array_of(group, name) for name in ("classes", "confidence")}
-        for name in ("scores", "masks"):
-            if name in group:
-                self._arrays[name] = array_of(group, name)
         self._folder = folder_of(group)
+        for name in ("scores", "masks"):
+            if (self._folder / name).is_dir():
+                self._arrays[name] = array_of(group, name)
         for name in self._arrays:
             make_folder(self._folder / name / SHARDS)
         self._shard_rows, self._shard_columns = shard_shape(self._arrays["classes"].shape[-1])

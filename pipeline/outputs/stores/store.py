@@ -68,8 +68,10 @@ def create_store(
     with_scores: bool = False,
     scored: ClassTable | None = None,
     masks: Sequence[int] = (),
-) -> zarr.Group:
+) -> Path:
     """Create the empty arrays of a run, replacing what was there: under another name first, then on the disk.
+
+    Returns the folder of the store.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ def create_store(
         if masks:
             cube = (len(masks) - 1, *shape)
             create_array(group, "masks", cube, "uint8", 0, array_attributes(georef, shape))
-    return open_store(path, "r+")
+    return path
 
 
 def _create(

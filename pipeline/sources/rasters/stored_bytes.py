@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -14,14 +15,24 @@ _ALLOWED: Final = {"GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "ALL"}
 def stored_bytes(dataset: Any, start: int, size: int) -> bytes:
     """Return some bytes of the file behind an open raster, or what there is of them.
 
-    As a virtual raster of one row of raw bytes: rasterio has no other way to GDAL's file systems.
+    Of another file than a local one as a virtual raster of one row of raw bytes: rasterio has no other way to GDAL's
+    file systems.
 
     Raises
     ------
+    OSError
+        If a local file does not reach so far, or cannot be read.
     RasterioError
-        If the file does not reach so far, or cannot be read.
+        If another cannot be read; of what lies beyond its end GDAL makes zeros.
     """
     name = next(iter(dataset.files), dataset.name)
+    if Path(name).is_file():
+        if Path(name).stat().st_size < start + size:  # a damaged header may ask for more than fits in memory
+            msg = f"{name} ends before byte {start + size}"
+            raise OSError(msg)
+        with Path(name).open("rb") as file:
+            file.seek(start)
+            return file.read(size)
     document = (
         f'<VRTDataset rasterXSize="{size}" rasterYSize="1">'
         '<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'

@@ -13,7 +13,7 @@ from pyproj import CRS
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store
 
 UTM_12 = CRS.from_epsg(32612).to_wkt("WKT2_2019")
 TABLE = ClassTable(
@@ -61,7 +61,9 @@ def make_store(tmp_path: Path) -> MakeStore:
     ) -> zarr.Group:
         place = georef or GeoRef((0.5, 0.0, 500000.0, 0.0, -0.5, 4900000.0), UTM_12)
         shape = (classes.shape[0], classes.shape[1])
-        group = create_store(tmp_path / name, shape, place, table, with_scores=scores is not None)
+        group = open_store(
+            create_store(tmp_path / name, shape, place, table, with_scores=scores is not None), "r+"
+        )
         array_of(group, "classes")[:] = classes
         confidence = 100 + (np.indices(shape).sum(axis=0) % 156).astype(np.uint8)
         array_of(group, "confidence")[:] = np.where(classes == table.nodata, 0, confidence)

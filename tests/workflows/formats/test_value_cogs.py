@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store
 from segment_tiles.workflows.run.export import export_run
 
 
@@ -75,12 +75,15 @@ def test_scores_that_were_not_kept_are_refused_in_one_line(
 def test_of_classes_that_may_overlap_a_score_of_zero_is_no_nodata(tmp_path: Path, with_masks: bool) -> None:
     table = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, 7)) for i in range(3)))
     georef = GeoRef((2.0, 0.0, 500_000.0, 0.0, -2.0, 5_000_000.0), rasterio.CRS.from_epsg(32633).to_wkt())
-    store = create_store(
-        tmp_path / "classes.zarr",
-        (600, 700),
-        georef,
-        table,
-        masks=(*table.codes, table.count) if with_masks else (),
+    store = open_store(
+        create_store(
+            tmp_path / "classes.zarr",
+            (600, 700),
+            georef,
+            table,
+            masks=(*table.codes, table.count) if with_masks else (),
+        ),
+        "r+",
     )
     classes = np.full((600, 700), 2, np.uint8)
     classes[:300] = table.nodata
@@ -97,7 +100,7 @@ def test_of_classes_that_may_overlap_a_score_of_zero_is_no_nodata(tmp_path: Path
 def test_of_many_classes_a_probability_of_nearly_zero_is_no_nodata(tmp_path: Path) -> None:
     table = ClassTable(tuple(MapClass(i, f"class {i}", (i % 256, i // 256, 7)) for i in range(600)))
     georef = GeoRef((2.0, 0.0, 500_000.0, 0.0, -2.0, 5_000_000.0), rasterio.CRS.from_epsg(32633).to_wkt())
-    store = create_store(tmp_path / "classes.zarr", (40, 50), georef, table)
+    store = open_store(create_store(tmp_path / "classes.zarr", (40, 50), georef, table), "r+")
     classes = np.arange(2000, dtype=np.uint16).reshape(40, 50) % 600
     classes[:9] = table.nodata
     array_of(store, "classes")[:] = classes

@@ -12,7 +12,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store
 
 NODATA = 9
 WriteRaster = Callable[..., Path]
@@ -63,7 +63,7 @@ def run_folder(tmp_path: Path, land_cover: np.ndarray) -> Path:
         MapClass(2, "tree", (0, 128, 0)), MapClass(3, "développé", (255, 0, 0)),
     ))  # fmt: skip
     georef = GeoRef((10.0, 0.0, 500_000.0, 0.0, -10.0, 4_000_000.0), rasterio.CRS.from_epsg(32612).to_wkt())
-    store = create_store(folder / "classes.zarr", land_cover.shape, georef, table)
+    store = open_store(create_store(folder / "classes.zarr", land_cover.shape, georef, table), "r+")
     codes = np.where(land_cover == NODATA, table.nodata, land_cover)
     array_of(store, "classes")[:] = codes
     array_of(store, "confidence")[:] = np.where(codes == table.nodata, 0, 100 + 30 * codes)

@@ -265,11 +265,11 @@ def test_eight_connected_features_come_back_whole(tmp_path, class_raster, ending
 def test_medical_raster_measures_in_its_unit(tmp_path):
     from segment_tiles.pipeline.grid.classes import ClassTable, MapClass  # noqa: PLC0415
     from segment_tiles.pipeline.grid.georef import GeoRef  # noqa: PLC0415
-    from segment_tiles.pipeline.outputs.stores.store import array_of, create_store  # noqa: PLC0415
+    from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store  # noqa: PLC0415
 
     table = ClassTable((MapClass(0, "stroma", (1, 2, 3)), MapClass(1, "tumour", (200, 0, 0))))
     georef = GeoRef((0.5, 0.0, 0.0, 0.0, 0.5, 0.0), None, "micrometer")
-    store = create_store(tmp_path / "classes.zarr", (8, 10), georef, table)
+    store = open_store(create_store(tmp_path / "classes.zarr", (8, 10), georef, table), "r+")
     array_of(store, "classes")[2:5, 3:7] = 1
     out = [tmp_path / "p.parquet", tmp_path / "p.qupath.geojson"]
     report = polygonize(tmp_path, out)

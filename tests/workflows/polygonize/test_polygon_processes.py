@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store
 from segment_tiles.workflows.polygons.polygonize import polygonize
 from segment_tiles.workflows.results.formats.format import Work
 from segment_tiles.workflows.results.formats.vectors import processes_for
@@ -15,7 +15,7 @@ TABLE = ClassTable((MapClass(0, "a", (9, 9, 9)), MapClass(1, "b", (0, 99, 0))))
 
 
 def work_in(folder: Path, shape: tuple[int, int]) -> Work:
-    group = create_store(folder / "classes.zarr", shape, GeoRef.of_pixels(), TABLE)
+    group = open_store(create_store(folder / "classes.zarr", shape, GeoRef.of_pixels(), TABLE), "r+")
     return Work(folder, group, {}, None, str, workers=3)  # type: ignore[arg-type] # not asked here
 
 

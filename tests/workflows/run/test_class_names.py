@@ -26,7 +26,7 @@ from segment_tiles.pipeline.outputs.cog import write_cog
 from segment_tiles.pipeline.outputs.masks.ome_tiff_mask import write_ome_tiff
 from segment_tiles.pipeline.outputs.masks.ome_zarr_labels import write_ome_zarr_labels
 from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.pipeline.vectors.rasters.opening import open_class_raster
 from segment_tiles.workflows.batch.outcome import JobOutcome
@@ -43,7 +43,7 @@ def store(folder: Path, georef: GeoRef, names: tuple[str, ...] = NAMES) -> Path:
     """A finished store with a square of every class."""
     table = ClassTable(tuple(MapClass(code, name, (code, 7, 9)) for code, name in enumerate(names)))
     codes = np.arange(len(names), dtype=np.uint8).repeat(12)[None, :].repeat(40, 0)
-    group = create_store(folder / "classes.zarr", codes.shape, georef, table)
+    group = open_store(create_store(folder / "classes.zarr", codes.shape, georef, table), "r+")
     array_of(group, "classes")[:] = codes
     array_of(group, "confidence")[:] = 200
     build_overviews(group)

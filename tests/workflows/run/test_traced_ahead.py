@@ -19,7 +19,7 @@ from servers.processes import started_by
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger, LedgerEntry
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store
 from segment_tiles.pipeline.places.protocol import Traffic
 from segment_tiles.pipeline.vectors.options import PolygonizeOptions
 from segment_tiles.workflows.config import RunConfig
@@ -68,7 +68,9 @@ def wait_for(tiles: Path, wanted: set[str]) -> None:
 
 
 def test_finished_rows_alone_are_traced_and_taken_over(tmp_path: Path) -> None:
-    group = create_store(tmp_path / "classes.zarr", (ROWS, COLUMNS), GeoRef.of_pixels(), TABLE)
+    group = open_store(
+        create_store(tmp_path / "classes.zarr", (ROWS, COLUMNS), GeoRef.of_pixels(), TABLE), "r+"
+    )
     request = TracingRequest(tmp_path / "classes.zarr", tmp_path / "ledger", tmp_path / "traced", OPTIONS)
     finish_row(tmp_path, group, 0)
     with traced_ahead(request):
@@ -97,7 +99,9 @@ def test_finished_rows_alone_are_traced_and_taken_over(tmp_path: Path) -> None:
 
 
 def test_strips_of_several_workers_are_taken_over(tmp_path: Path) -> None:
-    group = create_store(tmp_path / "classes.zarr", (ROWS, COLUMNS), GeoRef.of_pixels(), TABLE)
+    group = open_store(
+        create_store(tmp_path / "classes.zarr", (ROWS, COLUMNS), GeoRef.of_pixels(), TABLE), "r+"
+    )
     request = TracingRequest(tmp_path / "classes.zarr", tmp_path / "ledger", tmp_path / "traced", OPTIONS)
     strips = strips_of(request, ROWS, COLUMNS)
     assert [(strip.first, strip.stop, strip.shard_rows) for strip in strips] == [(0, 6, range(3))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from segment_tiles.pipeline.models.registry import find_model
 from segment_tiles.pipeline.sources.kinds import kind_of
 from segment_tiles.pipeline.sources.versions.read_files import read_files
 
@@ -21,6 +23,7 @@ import collections, hashlib, json, sys
 from pathlib import Path
 import openslide, rasterio
 from segment_tiles.pipeline.models.segmenter import Segmenter
+from segment_tiles.pipeline.sources.rasters import placement
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.run.segment import segment
 
@@ -39,6 +42,7 @@ asked = openslide.OpenSlide.detect_format
 openslide.OpenSlide.detect_format = staticmethod(counted("offered to OpenSlide", asked, lambda file: True))
 is_weights = lambda file: Path(file.name).name == "weights.safetensors"
 hashlib.file_digest = counted("weights hashed", hashlib.file_digest, is_weights)
+placement.orientation_of = counted("asked for its orientation", placement.orientation_of, lambda file: True)
 scores = Segmenter.scores
 
 def first_scores(self, *arguments):
@@ -67,18 +71,22 @@ def plain(tmp_path: Path) -> Path:
     values = np.random.default_rng(0).integers(0, 255, (3, 90, 130), dtype=np.uint8)
     with rasterio.open(
         path, "w", driver="GTiff", width=130, height=90, count=3, dtype="uint8", crs="EPSG:32633",
-        transform=rasterio.Affine(1, 0, 1000, 0, -1, 2000), tiled=True, blockxsize=64, blockysize=64,
+        transform=rasterio.Affine(0.1, 0, 1000, 0, -0.1, 2000), tiled=True, blockxsize=64, blockysize=64,
     ) as dataset:  # fmt: skip
         dataset.write(values)
     return path
 
 
+@pytest.mark.parametrize("has_pixel_size", [False, True])
 def test_a_plain_geotiff_is_looked_at_once_and_its_weights_are_hashed_once(
-    plain: Path, small_model: Path, tmp_path: Path
+    plain: Path, small_model: Path, tmp_path: Path, has_pixel_size: bool
 ) -> None:
+    """By a model without a pixel size, and by one that asks the raster for its own."""
     pytest.importorskip("openslide")
+    model = tmp_path / "model"
+    shutil.copytree(find_model("canopy-rgb") if has_pixel_size else small_model, model)
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(plain), str(small_model), str(tmp_path / "out")],
+        [sys.executable, "-c", RUN, str(plain), str(model), str(tmp_path / "out")],
         capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -87,6 +95,7 @@ def test_a_plain_geotiff_is_looked_at_once_and_its_weights_are_hashed_once(
     assert seen["first tile"]["opened"] <= 2
     # the Region has a handle of its own, as on any worker
     assert seen["first tile of the map"]["opened"] <= 3
+    assert seen["first tile"]["asked for its orientation"] == 1
     assert "offered to OpenSlide" not in seen["end"]
     assert seen["end"]["weights hashed"] == 1
 

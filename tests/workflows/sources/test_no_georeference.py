@@ -22,7 +22,7 @@ from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.outputs.cog import write_cog
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store
 from segment_tiles.pipeline.sources.areas.area_of_interest import read_area_of_interest
 from segment_tiles.pipeline.sources.rasters.raster_file import RasterFile
 from segment_tiles.workflows.polygons.polygonize import polygonize
@@ -70,7 +70,7 @@ def drawn_at(path: Path) -> Affine:
 @pytest.mark.parametrize("name", PLACES)
 def test_polygons_of_every_format_lie_over_the_class_map(name: str, tmp_path: Path) -> None:
     table = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, i)) for i in range(3)))
-    store = create_store(tmp_path / "classes.zarr", (HEIGHT, WIDTH), PLACES[name], table)
+    store = open_store(create_store(tmp_path / "classes.zarr", (HEIGHT, WIDTH), PLACES[name], table), "r+")
     array_of(store, "classes")[:] = codes()
     write_cog(store, tmp_path / "classes.tif")
     place = drawn_at(tmp_path / "classes.tif")

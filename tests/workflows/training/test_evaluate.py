@@ -17,7 +17,7 @@ from segment_tiles.pipeline.errors import TrainingError, UsageError
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.learning.scores import evaluation
-from segment_tiles.pipeline.outputs.stores.store import array_of, create_store
+from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store
 from segment_tiles.workflows.training.evaluate import TruthSettings, evaluate
 
 TRANSFORM = rasterio.Affine(2, 0, 5e5, 0, -2, 4e6)
@@ -109,7 +109,7 @@ def test_polygons_as_truth_in_another_crs(tmp_path: Path) -> None:
 def test_a_run_is_scored_with_its_confidence(tmp_path: Path) -> None:
     table = ClassTable((MapClass(0, "ground", (0, 0, 0)), MapClass(1, "tree", (0, 200, 0))))
     georef = GeoRef.from_affine(TRANSFORM, rasterio.CRS.from_string(CRS).to_wkt())
-    group = create_store(tmp_path / "run/classes.zarr", (40, 50), georef, table)
+    group = open_store(create_store(tmp_path / "run/classes.zarr", (40, 50), georef, table), "r+")
     mapped = np.ones((40, 50), dtype=np.uint8)
     mapped[:, :5] = table.nodata
     array_of(group, "classes")[:] = mapped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -145,12 +146,14 @@ def _refuse_missing(drivers: dict[str, str], available: set[str], package: str) 
             raise UsageError(msg)
 
 
+@cache
 def _vector_drivers() -> set[str]:
     import pyogrio  # noqa: PLC0415 - brings pandas, which a run without such a format does not need yet
 
     return set(pyogrio.list_drivers(write=True))
 
 
+@cache
 def _raster_drivers() -> set[str]:
     import rasterio  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segment_tiles.pipeline.context_pool import ContextPool
+from segment_tiles.pipeline.context_pool import kept_thread
 from segment_tiles.pipeline.grid.classes import ClassTable
 from segment_tiles.workflows.options.polygons import given_settings
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
@@ -109,7 +109,7 @@ def _made(work: Work, formats: Sequence[Format]) -> list[str]:
     for group in aside.values():
         work.stage(", ".join(wanted.file for wanted in group))
     untold = replace(work, stage=_tell_nobody)  # progress shows one stage at a time: the last that began
-    with ContextPool(1, thread_name_prefix="formats") as thread:
+    with kept_thread("formats") as thread:
         waiting = [thread.submit(make, untold, group) for make, group in aside.items()]
         notes = [note for make, group in others.items() for note in make(work, group)]
         return [*(note for made in waiting for note in made.result()), *notes]

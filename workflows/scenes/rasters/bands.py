@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import ModelError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
@@ -57,25 +59,40 @@ def choose_bands(
     return _numbers(spec), spec, notes
 
 
-def opened_at(level: int, view: View) -> Opened:
-    """Return what opens the source of a configuration at a Level, or resampled, whatever it asks for."""
+class Looks:
+    """Looks at the sources of a run: each is opened once for every way to read it, and closed."""
 
-    def opened(config: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
-        source = open_source(
-            config.source,
-            bands=config.bands,
-            nodata=config.nodata,
-            nodata_rule=config.nodata_rule,
-            alpha=config.alpha,
-            level=level,
-            view=view,
-        )
-        try:
-            return replace(source.spec, reductions=reductions_of(source)), notes_of(source)
-        finally:
-            source.close()
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Any, ...], tuple[RasterSpec, tuple[str, ...]]] = {}
 
-    return opened
+    def at(self, level: int, view: View) -> Opened:
+        """Return what looks at the source of a configuration at a Level, or resampled, whatever it asks for."""
+
+        def opened(config: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
+            way = (config.source, config.bands, config.nodata, config.nodata_rule, config.alpha, level, view)
+            if way not in self._seen:
+                self._seen[way] = _seen(*way)
+            return self._seen[way]
+
+        return opened
+
+
+def _seen(
+    uri: str,
+    bands: tuple[int, ...] | None,
+    nodata: float | None,
+    rule: NodataRule,
+    alpha: AlphaUse,
+    level: int,
+    view: View,
+) -> tuple[RasterSpec, tuple[str, ...]]:
+    source = open_source(
+        uri, bands=bands, nodata=nodata, nodata_rule=rule, alpha=alpha, level=level, view=view
+    )
+    try:
+        return replace(source.spec, reductions=reductions_of(source)), notes_of(source)
+    finally:
+        source.close()
 
 
 def _numbers(spec: RasterSpec) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from segment_tiles.workflows.scenes.cut import Cut, Opener
 from segment_tiles.workflows.scenes.kind import Extent, Kind, Shards, Sizes, WorkStore
 from segment_tiles.workflows.scenes.model_pixels import model_mpp
 from segment_tiles.workflows.scenes.rasters.areas import codes_of, store_of
+from segment_tiles.workflows.scenes.rasters.bands import Looks
 from segment_tiles.workflows.scenes.rasters.describe import describe_raster
 from segment_tiles.workflows.scenes.rasters.mask import raster_mask
 from segment_tiles.workflows.scenes.rasters.opener import HANDLES_AT_MOST, RasterOpener
@@ -56,7 +57,9 @@ class RasterKind(Kind):
         """Open a raster for its facts."""
         refuse_volume_options(config)
         check_resolution(config)
-        return open_plane(self.name, config, models, raster_resolution(config, models.manifest))
+        looks = Looks()
+        resolution = raster_resolution(config, models.manifest, looks)
+        return open_plane(self.name, config, models, resolution, looks)
 
     def mask_run(self, config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
         """Return the run of that model over the same source."""

@@ -29,7 +29,9 @@ def written(tmp_path: Path) -> tuple[Path, Ledger]:
     classes = np.random.default_rng(0).integers(0, 2, shape, dtype=np.uint8)
     classes[512:] = TABLE.nodata
     confidence = np.where(classes == TABLE.nodata, 0, 200).astype(np.uint8)
-    group = create_store(tmp_path / "classes.zarr", shape, GeoRef.of_pixels(), TABLE, with_scores=True)
+    group = open_store(
+        create_store(tmp_path / "classes.zarr", shape, GeoRef.of_pixels(), TABLE, with_scores=True), "r+"
+    )
     ledger = Ledger(tmp_path / "ledger")
     with ShardWriter(group, Window(0, 0, *shape), 0, ledger, TABLE.nodata, TABLE.count) as writer:
         writer.append(FinishedRows(0, classes, confidence, np.stack([confidence, confidence])))

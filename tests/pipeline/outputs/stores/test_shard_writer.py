@@ -15,7 +15,7 @@ from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.inference.finished_rows import FinishedRows
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
 from segment_tiles.pipeline.outputs.stores.shard_writer import ShardWriter
-from segment_tiles.pipeline.outputs.stores.store import create_store
+from segment_tiles.pipeline.outputs.stores.store import create_store, open_store
 
 TABLE = ClassTable((MapClass(0, "a", (0, 0, 0)), MapClass(1, "b", (9, 9, 9))))
 
@@ -30,7 +30,7 @@ def test_rows_of_any_height(
     rng = np.random.default_rng(0)
     classes = rng.choice(np.array([0, 1, 255], dtype=np.uint8), shape)
     confidence = rng.integers(0, 255, shape, dtype=np.uint8)
-    group = create_store(folder / "classes.zarr", shape, GeoRef.of_pixels(), TABLE)
+    group = open_store(create_store(folder / "classes.zarr", shape, GeoRef.of_pixels(), TABLE), "r+")
     ledger = Ledger(folder / "ledger")
     with ShardWriter(group, Window(0, 0, *shape), offset, ledger, TABLE.nodata, TABLE.count) as writer:
         row = 0
@@ -46,7 +46,7 @@ def test_rows_of_any_height(
 
 
 def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
-    group = create_store(tmp_path / "classes.zarr", (600, 50), GeoRef.of_pixels(), TABLE)
+    group = open_store(create_store(tmp_path / "classes.zarr", (600, 50), GeoRef.of_pixels(), TABLE), "r+")
     rows = np.zeros((10, 50), dtype=np.uint8)
     with (
         pytest.raises(ValueError, match="rows start at 20, but the next row of the Region is 0"),
@@ -56,7 +56,7 @@ def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_row_of_shards_is_not_in_the_ledger(tmp_path: Path) -> None:
-    group = create_store(tmp_path / "classes.zarr", (1200, 50), GeoRef.of_pixels(), TABLE)
+    group = open_store(create_store(tmp_path / "classes.zarr", (1200, 50), GeoRef.of_pixels(), TABLE), "r+")
     rows = np.zeros((700, 50), dtype=np.uint8)
     ledger = Ledger(tmp_path / "ledger")
     writer = ShardWriter(group, Window(0, 0, 1200, 50), 0, ledger, 255, 2)
@@ -74,11 +74,11 @@ def test_the_files_are_those_that_zarr_writes_itself(tmp_path: Path, without_cla
     confidence = random.integers(128, 256, shape, dtype=np.uint8)
     empty = {"nowhere": slice(0), "one chunk": slice(512), "everywhere": slice(None)}[without_class]
     classes[:, empty], confidence[:, empty] = TABLE.nodata, 0
-    group = create_store(tmp_path / "ours.zarr", shape, GeoRef.of_pixels(), TABLE)
+    group = open_store(create_store(tmp_path / "ours.zarr", shape, GeoRef.of_pixels(), TABLE), "r+")
     ledger = Ledger(tmp_path / "ledger")
     with ShardWriter(group, Window(0, 0, *shape), 0, ledger, TABLE.nodata, TABLE.count) as writer:
         writer.append(FinishedRows(0, classes, confidence, None))
-    plain = create_store(tmp_path / "plain.zarr", shape, GeoRef.of_pixels(), TABLE)
+    plain = open_store(create_store(tmp_path / "plain.zarr", shape, GeoRef.of_pixels(), TABLE), "r+")
     plain["classes"][:], plain["confidence"][:] = classes, confidence
     ours, theirs = (_files(tmp_path / name) for name in ("ours.zarr", "plain.zarr"))
     assert ours == theirs
