@@ -11,7 +11,8 @@ output stride 8, as published, v3 and v3+ at 16.
 
 Scores are of the pictures that the recipe holds out, mapped whole and counted here by numpy and SciPy: IoU of each
 class over all labelled pixels, and the same of bands of some pixels inside the outlines (boundary IoU). What is trained
-is kept, so that a second start goes on; ``--only`` and ``--seeds`` take a part, and the table is of what is there.
+is kept, so that a second start goes on; ``--only`` and ``--seeds`` take a part, and the table is of what is there. Each
+training takes one core, and the two tasks can be started side by side.
 """
 
 from __future__ import annotations
@@ -85,18 +86,29 @@ TASKS = {
 BOUNDARY_PIXELS = {"nuclei": 2, "landcover": 5}
 
 
-def document_of(task: Task, network: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
-    """Return a recipe with another network, for fewer steps."""
-    recipe: dict[str, Any] = yaml.safe_load((RECIPES / task.recipe).read_text(encoding="utf-8"))
-    recipe |= {
-        "network": network,
-        "seed": seed,
-        "steps": steps,
-        "validate_every": steps,
-        "average_decay": 0.98,
-    }
-    recipe["optimizer"] = recipe["optimizer"] | {"warm_up_steps": min(20, steps // 4)}
-    return recipe
+@dataclass(frozen=True)
+class Budget:
+    """What every training gets."""
+
+    steps: int
+    window: int
+    batch: int
+
+    def document(self, task: Task, network: dict[str, Any], seed: int) -> dict[str, Any]:
+        """Return a recipe with another network."""
+        recipe: dict[str, Any] = yaml.safe_load((RECIPES / task.recipe).read_text(encoding="utf-8"))
+        recipe |= {
+            "network": network,
+            "seed": seed,
+            "steps": self.steps,
+            "window": self.window,
+            "batch": self.batch,
+            "threads": 1,
+            "validate_every": self.steps,
+            "average_decay": 0.98,
+        }
+        recipe["optimizer"] = recipe["optimizer"] | {"warm_up_steps": min(20, self.steps // 4)}
+        return recipe
 
 
 def truth_of(path: Path, recipe: dict[str, Any]) -> Codes:
@@ -185,7 +197,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def measured(options: argparse.Namespace, title: str, seed: int) -> dict[str, Any]:
     """Train one network from one seed, and return its scores and cost."""
     name = title.lower().replace("+", "plus").replace(" ", "-")
-    document = document_of(TASKS[options.task], NETWORKS[title], seed, options.steps)
+    budget = Budget(options.steps, options.window, options.batch)
+    document = budget.document(TASKS[options.task], NETWORKS[title], seed)
     folder, started = options.out / options.task / f"{name}-{seed}", time.perf_counter()
     model = train(folder, document, options.data)
     seconds = time.perf_counter() - started
@@ -200,7 +213,9 @@ def main() -> None:
     parser.add_argument("--task", choices=list(TASKS), required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/networks"))
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--window", type=int, default=192, help="side of a training window in pixels")
+    parser.add_argument("--batch", type=int, default=4, help="windows of a step")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--repeat", type=int, default=5, help="forward passes that are timed")
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))

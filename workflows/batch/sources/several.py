@@ -10,6 +10,7 @@ from segment_tiles.pipeline.errors import SegmentTilesError
 from segment_tiles.pipeline.names import is_there, shown_name
 from segment_tiles.pipeline.sources.picture_names import is_picture, is_sidecar
 from segment_tiles.pipeline.wording import counted
+from segment_tiles.workflows.batch.heads import head_names
 from segment_tiles.workflows.batch.jobs import Job, each_head
 from segment_tiles.workflows.buckets.address import address_of, escaped, on_this_disk, shown_out
 from segment_tiles.workflows.config import RunConfig
@@ -46,14 +47,19 @@ def several_jobs(config: RunConfig) -> SeveralJobs | None:
         All heads are asked for, and there is no such model, or it has one output.
     """
     found = _folder_jobs(config)
-    if found is not None:
+    if found is not None or not head_names(config):
         return found
-    heads = each_head(Job(1, shown_out(config.out), config, 0))
-    return (
-        None
-        if len(heads) == 1 and heads[0].config is config
-        else SeveralJobs(heads, shown_name(config.source))
-    )
+    config = replace(config, out=_checked(config.out))
+    return SeveralJobs(each_head(Job(1, shown_out(config.out), config, 0)), shown_name(config.source))
+
+
+def _checked(out: Path) -> Path:
+    """Return the folder or URL of all results."""
+    out = on_this_disk(out)
+    if address_of(out) is not None:
+        return out
+    check_output_folder(out, "--out")
+    return out.absolute()
 
 
 def _folder_jobs(config: RunConfig) -> SeveralJobs | None:
@@ -64,11 +70,8 @@ def _folder_jobs(config: RunConfig) -> SeveralJobs | None:
     pictures = [entry for entry in entries if entry.is_file() and is_picture(entry.name)]
     if not pictures:
         return None
-    out = on_this_disk(config.out)
+    out = _checked(config.out)
     is_url = address_of(out) is not None
-    if not is_url:
-        check_output_folder(out, "--out")
-        out = out.absolute()
     alike = Counter(_stem(picture) for picture in pictures)
     jobs: list[Job] = []
     for picture in pictures:
