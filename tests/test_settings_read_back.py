@@ -292,6 +292,7 @@ def test_threads_of_a_worker_are_those_of_its_torch() -> None:
     assert found == [words["OMP_NUM_THREADS"]]
 
 
+@pytest.mark.slow
 def test_settings_of_prefect_are_what_prefect_has(tmp_path: Path) -> None:
     pytest.importorskip("prefect")
     code = (

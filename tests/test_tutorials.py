@@ -94,6 +94,7 @@ def test_slide(follow: Follow, shared_real: Path) -> None:
     assert (folder / "map" / "classes.ome.tif").is_file()
 
 
+@pytest.mark.slow
 def test_volume(follow: Follow) -> None:
     folder = follow("volume.md")
     assert (folder / "brain" / "classes.nii.gz").is_file()

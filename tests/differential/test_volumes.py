@@ -364,7 +364,8 @@ def real_truth(folder: Path) -> Any:
 @pytest.mark.parametrize(
     ("name", "t"),
     [
-        ("hyperfine_enhanced", None), ("siemens_multiframe", None), ("compressed_j2k", None),
+        ("hyperfine_enhanced", None), ("siemens_multiframe", None),
+        pytest.param("compressed_j2k", None, marks=pytest.mark.slow),
         pytest.param("ge_single_slice", None, marks=pytest.mark.slow),
         pytest.param("anatomical", None, marks=pytest.mark.slow),
         *(("philips_enhanced_fmri", t) for t in range(4)),

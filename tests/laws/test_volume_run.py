@@ -141,6 +141,7 @@ def test_the_mask_of_a_roi_lies_in_its_place(
     assert sum(entry["volume_ml"] for entry in report["classes"]) == pytest.approx(40 * 39 * 12 * 9 / 1000)
 
 
+@pytest.mark.slow
 def test_three_directions_are_averaged(
     quiet: Any,
     volume: Path,

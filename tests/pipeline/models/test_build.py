@@ -195,6 +195,7 @@ def test_window_mean_counts_only_what_is_inside(height, width, half, seed):
             torch.testing.assert_close(found[:, :, row, column], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_onnx_takes_any_size(tmp_path):
     """Sizes are read from tensors, so an exported graph follows its input."""
     runtime = pytest.importorskip("onnxruntime")

@@ -214,6 +214,7 @@ class SeesNothing(InProcess):
         return super().run(pickle.loads(pickle.dumps(tasks)), progress, interruption)
 
 
+@pytest.mark.slow
 def test_a_worker_reads_a_mask_and_an_area_from_the_bucket(
     run_into: Callable[..., Any],
     same_as: Callable[[str, Path], None],

@@ -61,6 +61,7 @@ def test_a_worker_killed_in_the_middle_is_replaced(scenario: Any, two_workers: A
     assert killed[0] not in [process.pid for process in two_workers.worker_processes()]
 
 
+@pytest.mark.slow
 def test_a_lost_scheduler_ends_the_run_which_can_be_resumed(
     scenario: Any, installation: Any, taller_raster: Path, tmp_path: Path
 ) -> None:

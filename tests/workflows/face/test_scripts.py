@@ -45,7 +45,9 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name", ["polygonize", *(pytest.param(name, marks=pytest.mark.slow) for name in ("segment", "train"))]
+)
 def test_a_script_without_a_guard_runs_once(name: str, files: Path, small_model: Path) -> None:
     script = files / "script.py"
     script.write_text(SCRIPT.format(call=CALLS[name]))

@@ -123,6 +123,7 @@ def test_what_other_threads_measured_is_not_taken(
     assert plan_run(config(raster, small_model, Path(), **words)).probe != first
 
 
+@pytest.mark.slow
 def test_an_average_of_turns_and_models_obeys_the_laws(
     raster: Path, small_model: Path, tmp_path: Path
 ) -> None:

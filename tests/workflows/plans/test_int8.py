@@ -180,6 +180,7 @@ def test_it_is_calibrated_once_and_gives_the_same_bytes_on_workers(first: FirstR
     assert 1 > trial["agreement"] > 0.95
 
 
+@pytest.mark.slow
 @needs_nncf
 def test_a_calibration_that_memory_cannot_hold_is_refused_before_it_begins(
     first: FirstRun, tmp_path: Path
@@ -193,6 +194,7 @@ def test_a_calibration_that_memory_cannot_hold_is_refused_before_it_begins(
     assert not path_of(load_manifest(first.model), SIDE).exists()
 
 
+@pytest.mark.slow
 @needs_nncf
 def test_a_run_that_goes_on_has_the_network_that_it_was_begun_with(first: FirstRun, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
@@ -206,6 +208,7 @@ def test_a_run_that_goes_on_has_the_network_that_it_was_begun_with(first: FirstR
     np.testing.assert_array_equal(classes(out), classes(first.out))
 
 
+@pytest.mark.slow
 @needs_nncf
 def test_without_its_network_a_run_does_not_go_on_with_another(first: FirstRun, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -222,6 +225,7 @@ def test_without_its_network_a_run_does_not_go_on_with_another(first: FirstRun, 
     assert segment(config(first.scene, first.model, out), Listening()).report["failures"] == []
 
 
+@pytest.mark.slow
 @needs_nncf
 def test_a_network_that_saw_few_tiles_is_used_with_a_warning(first: FirstRun, tmp_path: Path) -> None:
     path = path_of(load_manifest(first.model), SIDE)
