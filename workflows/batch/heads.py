@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from segment_tiles.pipeline.errors import UsageError
-from segment_tiles.pipeline.models.packages.manifest import ALL_HEADS
 from segment_tiles.pipeline.models.packages.manifest_file import load_manifest
 from segment_tiles.pipeline.models.registry import find_model
-from segment_tiles.workflows.config import RunConfig
 
 
-def head_names(config: RunConfig) -> tuple[str, ...]:
-    """Return the heads that a run is to map one by one, which ``--head all`` asks for; else none.
+def head_names(model: str) -> tuple[str, ...]:
+    """Return the heads of a model, all of which ``--head all`` asks for.
 
     Raises
     ------
@@ -19,9 +17,7 @@ def head_names(config: RunConfig) -> tuple[str, ...]:
     UsageError
         The model has one output.
     """
-    if config.head != ALL_HEADS:
-        return ()
-    manifest = load_manifest(find_model(config.model))
+    manifest = load_manifest(find_model(model))
     if not manifest.heads:
         msg = f"--head is all; model {manifest.name} has one output, leave --head out"
         raise UsageError(msg)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from string import Formatter
 from typing import Any
 from urllib.parse import unquote
 
 from segment_tiles.pipeline.errors import SegmentTilesError, UsageError, one_line
+from segment_tiles.pipeline.models.packages.manifest import ALL_HEADS
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.places.address import is_address
 from segment_tiles.workflows.batch.heads import head_names
@@ -33,6 +35,7 @@ from segment_tiles.workflows.options.polygons import OF_SOURCE
 from segment_tiles.workflows.options.scaling import names_scaling_file
 from segment_tiles.workflows.output_folder.check import check_output_folder, refuse_url
 
+HeadsOf = Callable[[str], tuple[str, ...]]
 MOSAIC_FOLDER = "mosaics"
 """Where in the results folder the index of each mosaic lies."""
 
@@ -82,6 +85,7 @@ def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
     if address_of(file.results) is None:
         check_output_folder(file.results, f"{file.path}: results")
     jobs: list[Job] = []
+    heads_of = cache(head_names)
     for entry, line in zip(file.settings.jobs, file.job_lines, strict=True):
         scenes = list_scenes(file, entry, line)
         if entry.mosaic_settings is not None:
@@ -91,15 +95,22 @@ def list_jobs(file: JobsFile, *, restart: bool = False) -> list[Job]:
         for scene in scenes:
             job = _job(file, entry, line, len(jobs) + 1, scene, mosaic, restart=restart)
             try:
-                jobs.extend(each_head(job))
+                jobs.extend(each_head(job, heads_of))
             except SegmentTilesError as error:
                 raise file.error(line, one_line(error)) from error
     _check_outputs(file, jobs)
     return jobs
 
 
-def each_head(job: Job) -> tuple[Job, ...]:
+def each_head(job: Job, heads_of: HeadsOf = head_names) -> tuple[Job, ...]:
     """Return a job for each head of a model, numbered from that of the job, where all are asked for; else the job.
+
+    Parameters
+    ----------
+    job
+        As if it were one.
+    heads_of
+        Gives the heads of a model; of many jobs with a memory, for they have few models.
 
     Raises
     ------
@@ -108,9 +119,9 @@ def each_head(job: Job) -> tuple[Job, ...]:
     UsageError
         The model has one output, or the job is a mosaic, whose index is of one run.
     """
-    names = head_names(job.config)
-    if not names:
+    if job.config.head != ALL_HEADS:
         return (job,)
+    names = heads_of(job.config.model)
     if job.mosaic is not None:
         msg = f"head is all, and a mosaic is mapped by one; give a job to each of {', '.join(names)}"
         raise UsageError(msg)

@@ -20,6 +20,7 @@ from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.grid.objects import ObjectRule
 from segment_tiles.pipeline.models.package import load_manifest
 from segment_tiles.pipeline.models.packages.stac_item import to_stac_item
+from segment_tiles.workflows.batch import heads
 from segment_tiles.workflows.model_packages.weights_import import import_model
 from segment_tiles.workflows.options.model_import import import_request_from
 
@@ -148,7 +149,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_all_heads_are_the_runs_of_each(
-    model: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    scene: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = [*words(**FIXED, model=model, format="cog,geojson"), "--quiet"]
     alone = {}
@@ -170,11 +175,18 @@ def test_all_heads_are_the_runs_of_each(
     # a folder of pictures, and a jobs file
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    shutil.copy(scene, pictures / "scene.tif")
+    for name in ("a.tif", "scene.tif"):
+        shutil.copy(scene, pictures / name)
+    read: list[Path] = []
+    monkeypatch.setattr(
+        heads, "load_manifest", lambda folder: (read.append(folder), load_manifest(folder))[1]
+    )
     assert (
         run_command_line(["run", str(pictures), *asked[2:4], "--out", str(tmp_path / "many"), *options]) == 0
     )
-    assert {head: files_of(tmp_path / "many" / "scene" / head) for head in alone} == alone
+    assert read == [model], "once for all pictures"
+    for name in ("a", "scene"):
+        assert {head: files_of(tmp_path / "many" / name / head) for head in alone} == alone
     jobs = tmp_path / "jobs.yaml"
     defaults = {**FIXED, "model": str(model), "format": ["cog", "geojson"], "head": "all"}
     entry = {"source": str(scene), "name": "fields"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from segment_tiles.pipeline.errors import SegmentTilesError
+from segment_tiles.pipeline.models.packages.manifest import ALL_HEADS
 from segment_tiles.pipeline.names import is_there, shown_name
 from segment_tiles.pipeline.sources.picture_names import is_picture, is_sidecar
 from segment_tiles.pipeline.wording import counted
@@ -47,7 +49,7 @@ def several_jobs(config: RunConfig) -> SeveralJobs | None:
         All heads are asked for, and there is no such model, or it has one output.
     """
     found = _folder_jobs(config)
-    if found is not None or not head_names(config):
+    if found is not None or config.head != ALL_HEADS:
         return found
     config = replace(config, out=_checked(config.out))
     return SeveralJobs(each_head(Job(1, shown_out(config.out), config, 0)), shown_name(config.source))
@@ -74,12 +76,13 @@ def _folder_jobs(config: RunConfig) -> SeveralJobs | None:
     is_url = address_of(out) is not None
     alike = Counter(_stem(picture) for picture in pictures)
     jobs: list[Job] = []
+    heads_of = cache(head_names)
     for picture in pictures:
         name = _stem(picture) if alike[_stem(picture)] == 1 else picture.name
         of_picture = replace(
             config, source=str(picture.absolute()), out=out / (escaped(name) if is_url else name)
         )
-        jobs.extend(each_head(Job(len(jobs) + 1, name, of_picture, 0)))
+        jobs.extend(each_head(Job(len(jobs) + 1, name, of_picture, 0), heads_of))
     return SeveralJobs(tuple(jobs), folder.absolute().name, _left_out(entries, pictures))
 
 
