@@ -21,26 +21,6 @@ class KnowsHoles(Protocol):
 
 
 @runtime_checkable
-class HasNotes(Protocol):
-    """A Source that can say what the user should know before trusting a map of it."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """One line for each thing that is not as it may seem; asked for once, before a run."""
-        ...
-
-
-@runtime_checkable
-class HasOverviews(Protocol):
-    """A Source that may have smaller copies of itself."""
-
-    @property
-    def reductions(self) -> tuple[float, ...]:
-        """How many times fewer rows each of them has, in any order; empty if there are none."""
-        ...
-
-
-@runtime_checkable
 class TellsBands(Protocol):
     """A Source that knows of single bands what they lack, where others have values."""
 
@@ -109,10 +89,11 @@ class Source(Protocol):
 
 
 def notes_of(source: object) -> tuple[str, ...]:
-    """Return what a source has to say, if anything."""
-    notes: tuple[str, ...] = getattr(
-        source, "notes", ()
-    )  # isinstance would make them twice: they are a property
+    """Return what the user should know of a source before trusting a map of it, if it has ``notes``: a line for each.
+
+    A property, which `isinstance` with a protocol would ask for once more.
+    """
+    notes: tuple[str, ...] = getattr(source, "notes", ())
     return notes
 
 
@@ -125,6 +106,6 @@ def read_into(source: Source, window: Window, out: NDArray[Any]) -> None:
 
 
 def reductions_of(source: object) -> tuple[float, ...]:
-    """Return how many times fewer rows the overviews of a source have, if it has any."""
-    reductions: tuple[float, ...] = getattr(source, "reductions", ())  # as in `notes_of`
+    """Return how many times fewer rows the overviews of a source have, in any order, if it has ``reductions``."""
+    reductions: tuple[float, ...] = getattr(source, "reductions", ())
     return reductions

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
 from segment_tiles.pipeline.errors import ModelError
@@ -19,6 +18,8 @@ from segment_tiles.workflows.config import RunConfig
 
 Opened = Callable[[RunConfig], tuple[RasterSpec, tuple[str, ...]]]
 """Gives what is known of the source with the bands of a configuration, and what the user should know of it."""
+Facts = Callable[..., tuple[RasterSpec, tuple[str, ...]]]
+"""`facts_of`, or the same with a memory."""
 
 
 def choose_bands(
@@ -59,25 +60,7 @@ def choose_bands(
     return _numbers(spec), spec, notes
 
 
-class Looks:
-    """Looks at the sources of a run: each is opened once for every way to read it, and closed."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[Any, ...], tuple[RasterSpec, tuple[str, ...]]] = {}
-
-    def at(self, level: int, view: View) -> Opened:
-        """Return what looks at the source of a configuration at a Level, or resampled, whatever it asks for."""
-
-        def opened(config: RunConfig) -> tuple[RasterSpec, tuple[str, ...]]:
-            way = (config.source, config.bands, config.nodata, config.nodata_rule, config.alpha, level, view)
-            if way not in self._seen:
-                self._seen[way] = _seen(*way)
-            return self._seen[way]
-
-        return opened
-
-
-def _seen(
+def facts_of(
     uri: str,
     bands: tuple[int, ...] | None,
     nodata: float | None,
@@ -86,6 +69,7 @@ def _seen(
     level: int,
     view: View,
 ) -> tuple[RasterSpec, tuple[str, ...]]:
+    """Open a source, and return what is known of it and what the user should know of it."""
     source = open_source(
         uri, bands=bands, nodata=nodata, nodata_rule=rule, alpha=alpha, level=level, view=view
     )
@@ -93,6 +77,21 @@ def _seen(
         return replace(source.spec, reductions=reductions_of(source)), notes_of(source)
     finally:
         source.close()
+
+
+def opened_at(level: int, view: View, facts: Facts = facts_of) -> Opened:
+    """Return what opens the source of a configuration at a Level, or resampled, whatever it asks for.
+
+    Parameters
+    ----------
+    level, view
+        How it is read.
+    facts
+        `facts_of`, or what keeps its answers: a source is then opened once for each way to read it.
+    """
+    return lambda asked: facts(
+        asked.source, asked.bands, asked.nodata, asked.nodata_rule, asked.alpha, level, view
+    )
 
 
 def _numbers(spec: RasterSpec) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
@@ -24,7 +24,7 @@ from segment_tiles.workflows.scenes.cut import Cut, Opener
 from segment_tiles.workflows.scenes.kind import Extent, Kind, Shards, Sizes, WorkStore
 from segment_tiles.workflows.scenes.model_pixels import model_mpp
 from segment_tiles.workflows.scenes.rasters.areas import codes_of, store_of
-from segment_tiles.workflows.scenes.rasters.bands import Looks
+from segment_tiles.workflows.scenes.rasters.bands import facts_of
 from segment_tiles.workflows.scenes.rasters.describe import describe_raster
 from segment_tiles.workflows.scenes.rasters.mask import raster_mask
 from segment_tiles.workflows.scenes.rasters.opener import HANDLES_AT_MOST, RasterOpener
@@ -57,9 +57,9 @@ class RasterKind(Kind):
         """Open a raster for its facts."""
         refuse_volume_options(config)
         check_resolution(config)
-        looks = Looks()
-        resolution = raster_resolution(config, models.manifest, looks)
-        return open_plane(self.name, config, models, resolution, looks)
+        facts = cache(facts_of)
+        resolution = raster_resolution(config, models.manifest, facts)
+        return open_plane(self.name, config, models, resolution, facts)
 
     def mask_run(self, config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
         """Return the run of that model over the same source."""

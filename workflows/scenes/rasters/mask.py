@@ -14,7 +14,7 @@ from segment_tiles.pipeline.sources.stacks.stack import StackSource
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.options.pixels import AskedMask
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
-from segment_tiles.workflows.scenes.rasters.bands import Looks, named_bands
+from segment_tiles.workflows.scenes.rasters.bands import named_bands, opened_at
 from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
 from segment_tiles.workflows.scenes.scene import Scene
 
@@ -69,7 +69,7 @@ def raster_mask(config: RunConfig, scene: Scene, asked: AskedMask) -> RunConfig:
 
 def _reads_its_own(own: RunConfig, wanted: Sequence[str], given: int) -> bool:
     """Return whether a mask does without so many bands that are given for the map: by names, or it takes all."""
-    opened = Looks().at(0, own.view)
+    opened = opened_at(0, own.view)
     if named_bands(own, wanted, opened) is not None:
         return True
     return given != len(wanted) == opened(own)[0].bands

@@ -22,7 +22,7 @@ from segment_tiles.pipeline.wording import counted
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.cut import Cut
 from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE, model_metres
-from segment_tiles.workflows.scenes.rasters.bands import Looks, choose_bands
+from segment_tiles.workflows.scenes.rasters.bands import Facts, choose_bands, facts_of, opened_at
 from segment_tiles.workflows.scenes.rasters.coarse import coarse_factor, coarse_lattice
 from segment_tiles.workflows.scenes.rasters.opener import RasterOpener
 from segment_tiles.workflows.scenes.rasters.result_grid import result_grid
@@ -71,7 +71,9 @@ def check_resolution(config: RunConfig) -> None:
         raise UsageError(msg)
 
 
-def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolution, looks: Looks) -> Scene:
+def open_plane(
+    kind: str, config: RunConfig, models: Models, resolution: Resolution, facts: Facts = facts_of
+) -> Scene:
     """Open a source of one plane, and check it against options and model.
 
     Raises
@@ -79,7 +81,8 @@ def open_plane(kind: str, config: RunConfig, models: Models, resolution: Resolut
     SourceError, ModelError, UsageError
         If one of them does not fit the others.
     """
-    bands, spec, notes = choose_bands(config, models.manifest, looks.at(resolution.level, resolution.view))
+    opened = opened_at(resolution.level, resolution.view, facts)
+    bands, spec, notes = choose_bands(config, models.manifest, opened)
     _refuse_other_units(notes, models.manifest)
     if models.manifest.scaling_used.values == "physical" and spec.scale_offsets:
         notes = tuple(note for note in notes if NOT_APPLIED not in note)

@@ -12,11 +12,11 @@ from segment_tiles.pipeline.sources.resampling.pixel_size import pixel_size, sho
 from segment_tiles.pipeline.sources.resampling.resampled_source import level_for
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.model_pixels import is_unlike, model_metres
-from segment_tiles.workflows.scenes.rasters.bands import Looks
+from segment_tiles.workflows.scenes.rasters.bands import Facts, opened_at
 from segment_tiles.workflows.scenes.rasters.opening import Resolution
 
 
-def raster_resolution(config: RunConfig, manifest: ModelManifest, looks: Looks) -> Resolution:
+def raster_resolution(config: RunConfig, manifest: ModelManifest, facts: Facts) -> Resolution:
     """Return the pixel size asked for, else the model's where the raster's is unlike it, else the raster's own.
 
     Raises
@@ -35,7 +35,7 @@ def raster_resolution(config: RunConfig, manifest: ModelManifest, looks: Looks) 
     may_be_resampled = config.metres is not None or model_metres(manifest) is not None
     if config.resolution == "native" or config.level is not None or not may_be_resampled:
         return plain
-    spec, _ = looks.at(0, config.view)(config)
+    spec, _ = opened_at(0, config.view, facts)(config)
     wanted, notes = metres_wanted(config, manifest, spec)
     if wanted is None:
         return plain

@@ -9,7 +9,6 @@ from segment_tiles.pipeline.sources.kinds import PYRAMIDS, kind_of
 from segment_tiles.pipeline.sources.view import View
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.scenes.model_pixels import PIXEL_SIZE_TOLERANCE
-from segment_tiles.workflows.scenes.rasters.bands import Looks
 from segment_tiles.workflows.scenes.rasters.kind import RasterKind
 from segment_tiles.workflows.scenes.rasters.opening import open_plane, refuse_volume_options
 from segment_tiles.workflows.scenes.scene import Models, Scene
@@ -38,7 +37,7 @@ class SlideKind(RasterKind):
             )
             raise UsageError(msg)
         resolution = choose_resolution(config, models.manifest, PIXEL_SIZE_TOLERANCE)
-        return open_plane(self.name, config, models, resolution, Looks())
+        return open_plane(self.name, config, models, resolution)
 
     def is_medical(self, scene: Scene) -> bool:
         """Return whether it is the file of a scanner, or measured in micrometres."""
