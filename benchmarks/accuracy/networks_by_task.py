@@ -12,7 +12,7 @@ output stride 8, as published, v3 and v3+ at 16.
 Scores are of the pictures that the recipe holds out, mapped whole and counted here by numpy and SciPy: IoU of each
 class over all labelled pixels, and the same of bands of some pixels inside the outlines (boundary IoU). What is trained
 is kept, so that a second start goes on; ``--only`` and ``--seeds`` take a part, and the table is of what is there. Each
-training takes one core, and the two tasks can be started side by side.
+training computes in one thread, so that the two tasks can be started side by side.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 import segment_tiles as st
-from benchmarks.accuracy.canopy_training import RECIPES, train
+from benchmarks.accuracy.canopy_training import RECIPES, Budget, train
 from benchmarks.shared.commands import arguments_of
 from segment_tiles.pipeline.learning.objects.borders import border_pixels
 from segment_tiles.pipeline.models.package import load_manifest, load_network
@@ -86,29 +86,18 @@ TASKS = {
 BOUNDARY_PIXELS = {"nuclei": 2, "landcover": 5}
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What every training gets."""
-
-    steps: int
-    window: int
-    batch: int
-
-    def document(self, task: Task, network: dict[str, Any], seed: int) -> dict[str, Any]:
-        """Return a recipe with another network."""
-        recipe: dict[str, Any] = yaml.safe_load((RECIPES / task.recipe).read_text(encoding="utf-8"))
-        recipe |= {
-            "network": network,
-            "seed": seed,
-            "steps": self.steps,
-            "window": self.window,
-            "batch": self.batch,
-            "threads": 1,
-            "validate_every": self.steps,
-            "average_decay": 0.98,
-        }
-        recipe["optimizer"] = recipe["optimizer"] | {"warm_up_steps": min(20, self.steps // 4)}
-        return recipe
+def document_of(task: Task, network: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    """Return a recipe with another network, for less."""
+    recipe: dict[str, Any] = yaml.safe_load((RECIPES / task.recipe).read_text(encoding="utf-8"))
+    recipe |= {
+        "network": network,
+        **asdict(budget),
+        "threads": 1,
+        "validate_every": budget.steps,
+        "average_decay": 0.98,
+    }
+    recipe["optimizer"] = recipe["optimizer"] | {"warm_up_steps": min(20, budget.steps // 4)}
+    return recipe
 
 
 def truth_of(path: Path, recipe: dict[str, Any]) -> Codes:
@@ -197,8 +186,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def measured(options: argparse.Namespace, title: str, seed: int) -> dict[str, Any]:
     """Train one network from one seed, and return its scores and cost."""
     name = title.lower().replace("+", "plus").replace(" ", "-")
-    budget = Budget(options.steps, options.window, options.batch)
-    document = budget.document(TASKS[options.task], NETWORKS[title], seed)
+    budget = Budget(options.steps, options.batch, options.window, seed)
+    document = document_of(TASKS[options.task], NETWORKS[title], budget)
     folder, started = options.out / options.task / f"{name}-{seed}", time.perf_counter()
     model = train(folder, document, options.data)
     seconds = time.perf_counter() - started

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import yaml
+from faults.small_training import TRAINING
 
 RUN_OPTIONS = ("--device", "cpu", "--precision", "fp32", "--backend", "torch", "--batch", "2", "--quiet")
 """Everything that a probe would otherwise measure."""
@@ -153,8 +154,7 @@ def _documents(folder: Path) -> None:
     (folder / "jobs.yaml").write_text(yaml.safe_dump(jobs))
     cluster = {"cluster": "dask.distributed.LocalCluster", "arguments": {}, "workers": 1, "wait_seconds": 20}
     (folder / "cluster.yaml").write_text(yaml.safe_dump(cluster))
-    training = {
-        "name": "small",
+    training = TRAINING | {
         "scenes": [
             {
                 "name": "scene", "raster": "scene.tif", "labels": "codes.tif",
@@ -162,12 +162,7 @@ def _documents(folder: Path) -> None:
             }
         ],
         "classes": [{"name": "ground", "color": [200, 200, 200]}, {"name": "disc", "color": [20, 120, 40]}],
-        "network": {
-            "backbone": "test_resnet", "output_stride": 32, "atrous_rates": [1], "image_pooling": "off",
-            "details": {"channels": 16, "low_level_channels": 8},
-        },
-        "window": 64, "tile": 64, "overlap": 0.25, "steps": 1, "batch": 2, "validate_every": 1, "threads": 1,
-        "loader_processes": 0,
+        "steps": 1,
     }  # fmt: skip
     (folder / "training.yaml").write_text(yaml.safe_dump(training))
 
