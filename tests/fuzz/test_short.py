@@ -22,7 +22,7 @@ def test_no_damaged_input_gives_a_traceback_or_more_than_one_line(tmp_path: Path
         "--seed",
         "1",
         "--count",
-        "6",
+        "12",
         "--seconds",
         "6",
         "--only",
