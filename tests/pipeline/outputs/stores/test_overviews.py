@@ -192,6 +192,18 @@ def test_a_small_raster_has_no_overviews(make_store) -> None:
     assert len(group.attrs["multiscales"]["layout"]) == 1
 
 
+def test_of_a_small_raster_nothing_is_written_again(make_store, tmp_path: Path) -> None:
+    """It says from the beginning that it has no overviews; one that said otherwise is set right."""
+    group = make_store(np.zeros((40, 50), np.uint8))
+    document = tmp_path / "classes.zarr" / "zarr.json"
+    before, content = document.stat().st_ino, document.read_bytes()
+    build_overviews(group)
+    assert (document.stat().st_ino, document.read_bytes()) == (before, content)
+    two = group_attributes(read_georef(group), (40, 50), [(20, 25)])
+    build_overviews(group.update_attributes(two))
+    assert document.read_bytes() == content
+
+
 def test_memory_does_not_grow_with_the_height(make_store) -> None:
     def peak(height: int) -> int:
         group = make_store(np.ones((height, 1024), np.uint8), name=f"{height}.zarr")
