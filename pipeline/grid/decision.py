@@ -78,6 +78,23 @@ def byte_of(threshold: float) -> int:
     return max(1, int(threshold * HIGHEST_BYTE + 0.5))
 
 
+def _bytes_of_classes(
+    thresholds: Iterable[tuple[str, float]], classes: ClassTable, owner: str
+) -> dict[int, int]:
+    """Return the byte that each class named must reach, by its code."""
+    found: dict[int, int] = {}
+    for name, threshold in thresholds:
+        codes = [entry.code for entry in classes.classes if entry.name == name]
+        if not codes:
+            msg = f"--threshold {name}={threshold}: {owner} has no class {name!r}; it has {', '.join(classes.names)}"
+            raise UsageError(msg)
+        if codes[0] in found:
+            msg = f"--threshold names {name} twice; give one threshold for a class"
+            raise UsageError(msg)
+        found[codes[0]] = byte_of(threshold)
+    return found
+
+
 def decision_of(
     thresholds: Iterable[tuple[str, float]],
     unsure: float | None,
@@ -105,16 +122,7 @@ def decision_of(
         If a class is not there or named twice, or one of these is called "not sure" already; or if `unsure` is given
         for classes that may overlap.
     """
-    found: dict[int, int] = {}
-    for name, threshold in thresholds:
-        codes = [entry.code for entry in classes.classes if entry.name == name]
-        if not codes:
-            msg = f"--threshold {name}={threshold}: {owner} has no class {name!r}; it has {', '.join(classes.names)}"
-            raise UsageError(msg)
-        if codes[0] in found:
-            msg = f"--threshold names {name} twice; give one threshold for a class"
-            raise UsageError(msg)
-        found[codes[0]] = byte_of(threshold)
+    found = _bytes_of_classes(thresholds, classes, owner)
     if multi_label:
         if unsure is not None:
             msg = f"--unsure: the classes of {owner} may overlap, and each has its own threshold; give --threshold"

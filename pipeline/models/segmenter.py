@@ -20,7 +20,7 @@ from segment_tiles.pipeline.models.calibration.calibrated import INT8, Calibrate
 from segment_tiles.pipeline.models.graphs.rewriting import Rewritten, Upsampling
 from segment_tiles.pipeline.models.inference_network import rewritten_for
 from segment_tiles.pipeline.models.networks.crf import crf_parameters, refine_batch
-from segment_tiles.pipeline.models.packages.geometry import middle
+from segment_tiles.pipeline.models.packages.geometry import OutputGeometry, middle
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.scaling.scaler import Scaler
 from segment_tiles.pipeline.models.scaling.scaling import Scaling
@@ -110,12 +110,7 @@ class Segmenter:
         self._turns = threading.BoundedSemaphore(self.batches_of_streams)
         self._dtype = runs.input_type(precision, device)
         self._layout = torch.channels_last if runs.channels_last else torch.contiguous_format
-        output = manifest.output
-        self._finer = (
-            Upsampling(align_corners=output.align_corners)
-            if output.coarser > 1 and not keeps_coarse
-            else None
-        )
+        self._finer = None if keeps_coarse else _finer(manifest.output)
         self._crf = crf_parameters(manifest.extra, len(manifest.bands))
         self._scaler = _scaler(manifest, device)
 
@@ -210,6 +205,11 @@ class Segmenter:
         image = self._scaler.scaled(values, valid)
         # in two steps: torch converts type and layout at once value by value, which is slower than both in turn
         return image.to(self._dtype).contiguous(memory_format=self._layout)
+
+
+def _finer(output: OutputGeometry) -> Upsampling | None:
+    """Return what makes logits as fine as the tile; None if they are."""
+    return Upsampling(align_corners=output.align_corners) if output.coarser > 1 else None
 
 
 def _scaler(manifest: ModelManifest, device: torch.device) -> Scaler | None:

@@ -97,12 +97,7 @@ def check_references(
             f"use --format {instead}"
         )
         raise OutputError(msg)
-    # what opening the images has checked of all is not read again: identifiers differ from file to file
-    first = None
-    problems: dict[str, None] = {}
-    for header in headers:
-        first = first if first is not None else header
-        problems |= dict.fromkeys(_problems(header, OF_SLIDES if is_slide else OF_SLICES))
+    first, problems = _first_and_problems(headers, OF_SLIDES if is_slide else OF_SLICES)
     if first is None:
         raise OutputError(f"{source}: holds no DICOM images; DICOM SEG has nothing to refer to")
     if problems:
@@ -113,6 +108,19 @@ def check_references(
         raise OutputError(msg)
     with refusing_bad_references(source, what, instead):
         _try_one_frame(completed(first), table, kind, model, is_slide=is_slide)
+
+
+def _first_and_problems(headers: Iterable[Any], needed: Sequence[str]) -> tuple[Any, list[str]]:
+    """Return the first header, None if there is none, and what is wrong with any, each thing once.
+
+    What opening the images has checked of all is not read again: identifiers differ from file to file.
+    """
+    first = None
+    problems: dict[str, None] = {}
+    for header in headers:
+        first = first if first is not None else header
+        problems |= dict.fromkeys(_problems(header, needed))
+    return first, list(problems)
 
 
 def _problems(header: Any, needed: Sequence[str]) -> list[str]:

@@ -72,13 +72,7 @@ def write_slide_seg(
     check_slide_pixels(rows * columns, table.count - 1, kind)
     require_highdicom()
     levels = dicom_levels(Path(source))
-    step = step_on_slide(georef, (rows, columns), levels[0].shape)
-    if step is None:
-        msg = (
-            f"{source}: has {levels[0].shape} pixels, of which the class map of {(rows, columns)} is only a part; "
-            "DICOM SEG covers whole slides: run without --roi, or use --format ome-tiff"
-        )
-        raise OutputError(msg)
+    step = _step_of_whole(georef, (rows, columns), levels[0].shape, source)
     level = _level_read(levels, step)
     with refusing_bad_references(source, "slide", "ome-tiff"):
         made = segmentation(
@@ -106,6 +100,20 @@ def check_slide_pixels(pixels: int, segments: int = 1, kind: DicomSegKind = "bin
     """
     instead = "use --format ome-tiff, or a coarser --mpp or --level"
     check_size(pixels, "pixels", instead, segments=segments, kind=kind)
+
+
+def _step_of_whole(
+    georef: GeoRef, shape: tuple[int, int], full: tuple[int, int], source: str
+) -> tuple[float, float]:
+    """Return `step_on_slide` of a map of the whole slide; refuse another."""
+    step = step_on_slide(georef, shape, full)
+    if step is None:
+        msg = (
+            f"{source}: has {full} pixels, of which the class map of {shape} is only a part; DICOM SEG covers whole "
+            "slides: run without --roi, or use --format ome-tiff"
+        )
+        raise OutputError(msg)
+    return step
 
 
 def step_on_slide(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -146,11 +146,16 @@ def write_layer(
             f"{path.name} cannot be written as {driver}: {one_line(error)}; check free space and permissions"
         )
         raise WriteFailedError(msg) from error
+    return _notes(said, sum(around_pole))
+
+
+def _notes(said: Iterable[Any], around_pole: int) -> tuple[str, ...]:
+    """Return what the user should know of a file that was written: each warning once, and features around a pole."""
     messages = dict.fromkeys(" ".join(str(warning.message).split()) for warning in said)
     notes = [message for message in messages if not message.startswith(NEEDLESS)]
-    if sum(around_pole):
+    if around_pole:
         notes.append(
-            f"{counted(sum(around_pole), 'feature goes', 'features go')} around a pole, which longitude and latitude "
+            f"{counted(around_pole, 'feature goes', 'features go')} around a pole, which longitude and latitude "
             "cannot show; use .parquet, .gpkg or .fgb for them"
         )
     return tuple(notes)

@@ -144,18 +144,8 @@ def read_polygons(
         msg = f"{path} has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
         raise TrainingError(msg)
     column = column or next((name for name in CLASS_COLUMNS if name in frame.columns), None)
+    codes, others = _classes_of(path, frame, classes, column, class_values)
     geometries = np.asarray(frame.geometry.values, dtype=object)
-    others: tuple[str, ...] = ()
-    if column is None:
-        if len(classes) != 1:
-            msg = f"{path} has no column of classes; name it, or one class by --objects, not {', '.join(classes)}"
-            raise TrainingError(msg)
-        codes = np.zeros(len(frame), dtype=np.int64)
-    else:
-        index = {name: code for code, name in enumerate(classes)}
-        named = [str(bare_class(value)) for value in frame[column]]
-        codes = np.array([index.get(class_values.get(name, name), -1) for name in named], dtype=np.int64)
-        others = tuple(sorted({name for name, code in zip(named, codes, strict=True) if code < 0}))
     broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
     geometries = np.where(broken, shapely.make_valid(geometries), geometries)
     kept = (codes >= 0) & (np.nan_to_num(shapely.area(geometries)) > 0)
@@ -168,6 +158,21 @@ def read_polygons(
     absent = [name for code, name in enumerate(classes) if code not in codes[kept]]
     notes += [f"{path} has no polygon of the class {name}" for name in absent]
     return Polygons(geometries[kept], codes[kept], frame.crs, tuple(notes), others)
+
+
+def _classes_of(
+    path: str, frame: Any, classes: Sequence[str], column: str | None, class_values: Mapping[str, str]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the index of the class of each polygon, -1 for others, and the names of these."""
+    if column is None:
+        if len(classes) != 1:
+            msg = f"{path} has no column of classes; name it, or one class by --objects, not {', '.join(classes)}"
+            raise TrainingError(msg)
+        return np.zeros(len(frame), dtype=np.int64), ()
+    index = {name: code for code, name in enumerate(classes)}
+    named = [str(bare_class(value)) for value in frame[column]]
+    codes = np.array([index.get(class_values.get(name, name), -1) for name in named], dtype=np.int64)
+    return codes, tuple(sorted({name for name, code in zip(named, codes, strict=True) if code < 0}))
 
 
 def listed(names: Sequence[str]) -> str:
