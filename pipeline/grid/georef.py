@@ -28,7 +28,7 @@ def transformed(affine: Affine, points: NDArray[np.float64]) -> NDArray[np.float
 
 @lru_cache(maxsize=8)
 def _crs_of(wkt: str) -> CRS:
-    """Return the CRS of a text, which takes as long as opening a small raster: the same for all scenes of a batch."""
+    """Return the CRS of a text; all scenes of a batch have the same. Within, pyproj has one for each thread."""
     return CRS.from_wkt(wkt)
 
 

@@ -136,7 +136,7 @@ def _check_drivers(formats: Sequence[Format]) -> None:
         _refuse_missing(rasters, _raster_drivers(), "rasterio")
 
 
-def _refuse_missing(drivers: dict[str, str], available: set[str], package: str) -> None:
+def _refuse_missing(drivers: dict[str, str], available: frozenset[str], package: str) -> None:
     for name, driver in drivers.items():
         if driver not in available:
             msg = (
@@ -147,15 +147,15 @@ def _refuse_missing(drivers: dict[str, str], available: set[str], package: str) 
 
 
 @cache
-def _vector_drivers() -> set[str]:
+def _vector_drivers() -> frozenset[str]:
     import pyogrio  # noqa: PLC0415 - brings pandas, which a run without such a format does not need yet
 
-    return set(pyogrio.list_drivers(write=True))
+    return frozenset(pyogrio.list_drivers(write=True))
 
 
 @cache
-def _raster_drivers() -> set[str]:
+def _raster_drivers() -> frozenset[str]:
     import rasterio  # noqa: PLC0415
 
     with rasterio.Env() as environment:
-        return set(environment.drivers())
+        return frozenset(environment.drivers())
