@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # typing is an import too
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
+    try:
+        import signal
+
+        answer = signal.getsignal(signal.SIGINT)
+        if answer is signal.default_int_handler:  # a job in the background ignores Ctrl-C
+            # what Python would raise could be lost: in an object that is freed, in a library that catches everything
+            signal.signal(signal.SIGINT, lambda _number, _frame: _interrupted())
+        run_main = _imported()
+        signal.signal(signal.SIGINT, answer)
+        run_main()  # which answers by itself
+    except KeyboardInterrupt:
+        _interrupted()
+
+
+def _imported() -> Callable[[], None]:
+    """Return the command line, once all that it needs is imported."""
     try:
         from segment_tiles.cli.imports import importing, own_process
         from segment_tiles.cli.terminal.plugin_warnings import tell_of_plugins
 
         own_process()
         tell_of_plugins()  # before options, which name what is installed
-        try:
-            with importing():
-                from segment_tiles.cli.main import main as run_main
-        except Exception as error:
-            _refuse(error)
-            raise
-        run_main()
-    except KeyboardInterrupt:
-        # inside a command this is handled there; here it came while the program was being imported
-        import os
-        import sys
+        with importing():
+            from segment_tiles.cli.main import main as run_main
+    except Exception as error:
+        _refuse(error)
+        raise
+    return run_main
 
-        print("segment-tiles: error: interrupted before anything began", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(130)  # half-imported modules have nothing to put away, and would print as they end
+
+def _interrupted() -> NoReturn:
+    """End at once, while the program is being imported: half-imported modules have nothing to put away."""
+    import os
+
+    os.write(2, b"segment-tiles: error: interrupted before anything began\n")
+    os._exit(130)  # they would print as they end
 
 
 def _refuse(error: Exception) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,60 @@ def test_ctrl_c_while_the_program_starts(delay: float, tmp_path: Path) -> None:
     assert "Traceback" not in errors
     assert started.returncode in {130, 2}
     assert len(errors.splitlines()) == 1
+
+
+LOSES_CTRL_C = {
+    "an object that is freed": """
+        class Freed:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0)
+        Freed()
+    """,
+    "a library that catches everything": """
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0)
+        except BaseException:
+            pass
+    """,
+}
+
+
+@pytest.mark.parametrize("case", LOSES_CTRL_C)
+def test_ctrl_c_is_not_lost_among_imports(case: str, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal, time" + textwrap.dedent(LOSES_CTRL_C[case]))
+    code = """if True:
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+        from segment_tiles.cli.start import main
+        main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, "info", "a.tif"], capture_output=True, text=True, check=False, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["segment-tiles: error: interrupted before anything began"]
+
+
+def test_a_job_in_the_background_ignores_ctrl_c_while_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text(
+        f"import os, signal, sys; sys.path.remove({str(tmp_path)!r}); del sys.modules['typer'];"
+        "os.kill(os.getpid(), signal.SIGINT); import typer; sys.modules['typer'] = typer"
+    )
+    code = """if True:
+        import signal
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        from segment_tiles.cli.start import main
+        main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("segment-tiles ")
 
 
 def test_an_error_in_a_thread_is_one_line_too(tmp_path: Path) -> None:
