@@ -1,20 +1,27 @@
 """Requests to an object store, counted, and tried again until they work or the patience with the store is over.
 
-obstore would try again by itself, but tells nobody how often, and gives up at once when a conditional put gets no
-answer: it is not sure whether that may be sent again. Here it may be; who puts on a condition reads what is there.
+tenacity waits and tries again. obstore would do so by itself, but tells nobody how often, and gives up at once when a
+conditional put gets no answer: it is not sure whether that may be sent again. Here it may be; who puts on a condition
+reads what is there.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import re
 import threading
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from obstore import exceptions
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception,
+    stop_before_delay,
+    wait_random_exponential,
+)
 
 from segment_tiles.pipeline.names import without_secrets
 from segment_tiles.pipeline.places.protocol import Traffic
@@ -46,7 +53,7 @@ class Attempts:
     Parameters
     ----------
     patience
-        Seconds after its begin, or after it last got on, in which a request is tried again.
+        Seconds after its begin in which a request is tried again.
     """
 
     def __init__(self, patience: float) -> None:
@@ -65,14 +72,7 @@ class Attempts:
         with self._counting:
             self._traffic += Traffic(requests, retries, sent, received)
 
-    def do(
-        self,
-        request: Callable[[], Result],
-        *,
-        requests: int = 1,
-        sent: int = 0,
-        done: Callable[[], int] = lambda: 0,
-    ) -> Result:
+    def do(self, request: Callable[[], Result], *, requests: int = 1, sent: int = 0) -> Result:
         """Return what a request gives.
 
         Parameters
@@ -81,44 +81,48 @@ class Attempts:
             Is called without arguments, and again if it fails with what may pass.
         requests, sent
             What one call of it asks, and bytes.
-        done
-            How far it is, if it goes on where it broke off.
 
         Raises
         ------
         BaseError, OSError
             Of obstore, from the last attempt.
         """
-        attempt, before, end = 0, done(), time.monotonic() + self._patience
-        self.count(requests, sent=sent)
-        while True:
-            try:
-                result = request()
-            except (exceptions.BaseError, OSError) as error:
-                now = done()
-                if now > before:
-                    attempt, before, end = 0, now, time.monotonic() + self._patience
-                wait = random.uniform(RETRY_SECONDS, min(LONGEST_WAIT, 2**attempt))
-                passes = _may_pass(error)
-                if not passes or self._is_gone or time.monotonic() + wait > end:
-                    self._is_gone = passes
-                    raise
-                log.info("a request failed, it is sent again in %.1f s: %s", wait, plain(error))
-            else:
-                self._is_gone = False
-                return result
-            time.sleep(wait)
-            attempt += 1
-            self.count(requests, retries=1, sent=sent)
+        attempts = Retrying(
+            retry=retry_if_exception(may_pass),
+            wait=wait_random_exponential(min=RETRY_SECONDS, max=LONGEST_WAIT),
+            stop=self._gives_up,
+            before=lambda state: self.count(requests, retries=int(state.attempt_number > 1), sent=sent),
+            before_sleep=_tell,
+        )
+        try:
+            result = attempts(request)
+        except RetryError as error:
+            self._is_gone = True
+            error.reraise()
+        except (exceptions.BaseError, OSError):  # it answers
+            self._is_gone = False
+            raise
+        self._is_gone = False
+        return result
+
+    def _gives_up(self, state: RetryCallState) -> bool:
+        return self._is_gone or stop_before_delay(self._patience)(state)
 
 
-def plain(error: BaseException) -> str:
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    log.info("a request failed, it is sent again in %.1f s: %s", state.upcoming_sleep, plain(error))
+
+
+def plain(error: BaseException | None) -> str:
     """Return what obstore says in one line, without secrets and without what it is made of inside."""
     return " ".join(without_secrets(str(error).partition("Debug source")[0]).split())[:200]
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_pass(error: BaseException) -> bool:
     """Return whether another attempt may work: no answer, or one that says so."""
+    if not isinstance(error, (exceptions.BaseError, OSError)):
+        return False
     said = str(error)
     if _ANSWERS in said:
         return False

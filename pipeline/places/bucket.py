@@ -13,7 +13,7 @@ import obstore
 from obstore import exceptions
 
 from segment_tiles.pipeline.errors import PlaceError
-from segment_tiles.pipeline.places.attempts import Attempts, plain
+from segment_tiles.pipeline.places.attempts import Attempts, may_pass, plain
 from segment_tiles.pipeline.places.protocol import PART_BYTES, Found, Traffic, Version, checked_key
 
 if TYPE_CHECKING:
@@ -196,18 +196,27 @@ class BucketPlace:
             name = checked_key(key)
             first: list[ObjectMeta] = []
 
-            def rest() -> None:
-                if first and file.tell() == first[0]["size"]:
-                    return
+            def rest() -> bool:
+                """Write what is missing; False if it broke off after some of it."""
+                start = file.tell()
+                if first and start == first[0]["size"]:
+                    return True
                 options: GetOptions | None = (
-                    {"range": {"offset": file.tell()}, "if_match": first[0]["e_tag"]} if first else None
+                    {"range": {"offset": start}, "if_match": first[0]["e_tag"]} if first else None
                 )
-                answer = obstore.get(self._store, name, options=options)
-                first.append(answer.meta)
-                for part in answer.stream(min_chunk_size=_STEP):
-                    file.write(part)
+                try:
+                    answer = obstore.get(self._store, name, options=options)
+                    first.append(answer.meta)
+                    for part in answer.stream(min_chunk_size=_STEP):
+                        file.write(part)
+                except (exceptions.BaseError, OSError) as error:
+                    if file.tell() == start or not may_pass(error):
+                        raise
+                    return False
+                return True
 
-            self._attempts.do(rest, done=file.tell)
+            while not self._attempts.do(rest):
+                self._attempts.count(retries=1)
             self._attempts.count(received=file.tell())
 
     def delete(self, key: str) -> None:
