@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -35,8 +36,18 @@ def container_bytes(root: Path = Path("/")) -> int | None:
     root
         Folder that holds ``sys/fs/cgroup`` and ``proc/self/cgroup``.
     """
-    found = [left for version, folder in _groups(root) if (left := _left_in(folder, version)) is not None]
+    found = [left for version, folder in _limited(root) if (left := _left_in(folder, version)) is not None]
     return min(found, default=None)
+
+
+@cache
+def _limited(root: Path) -> tuple[tuple[_Version, Path], ...]:
+    """Return the groups that have limits, whatever these are now; looked for once, as every scene of a batch asks."""
+    return tuple(
+        (version, folder)
+        for version, folder in dict.fromkeys(_groups(root))
+        if any((folder / name).exists() for name in version.limits)
+    )
 
 
 def _groups(root: Path) -> Iterator[tuple[_Version, Path]]:

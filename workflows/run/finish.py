@@ -77,7 +77,7 @@ def _made(run: Run, report: dict[str, Any]) -> tuple[list[str], list[str]]:
     release_after(report)
     share_arenas()
     if not directory.store.exists():
-        kind.complete_store(directory, stage)
+        kind.complete_store(scene, directory, stage)
         give_store_its_name(directory)
     kind.remove_scores(scene, directory)
     group = open_store(directory.store)

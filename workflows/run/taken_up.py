@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import zarr
-
 from segment_tiles.pipeline.durable import (
     PARTIAL,
     put_in_place,
@@ -42,7 +40,7 @@ from segment_tiles.pipeline.outputs.stores.seals import (
     seals_of_tree,
     write_sealed,
 )
-from segment_tiles.pipeline.outputs.stores.store import array_of, open_store, shard_shape
+from segment_tiles.pipeline.outputs.stores.store import shard_shape
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.record import RunRecord
 from segment_tiles.workflows.scenes.kind import WorkStore
@@ -80,8 +78,7 @@ def _taken_up(
         return []
     if directory.store.exists():
         if is_store_kept(directory) and (
-            read_computed(directory, record) is not None
-            or _is_covered(directory.store, Ledger(directory.ledger))
+            read_computed(directory, record) is not None or _is_covered(stores[0])
         ):
             return []
         _back_into_work(directory)
@@ -90,7 +87,7 @@ def _taken_up(
         notes = []
     for store in stores:
         notes += _mended(store, directory.own)
-    if notes or not _is_covered(directory.store_in_work, Ledger(directory.ledger)):
+    if notes or not _is_covered(stores[0]):
         directory.computed.unlink(missing_ok=True)
     return notes
 
@@ -176,22 +173,18 @@ def require_whole(stores: Sequence[WorkStore]) -> None:
         Naming the store.
     """
     for store in stores:
-        if not _is_covered(store.path, store.ledger):
+        if not _is_covered(store):
             msg = f"{store.path}: rows are missing, though no part failed; start the same command again"
             raise RunFailedError(msg)
 
 
-def _is_covered(path: Path, ledger: Ledger) -> bool:
-    try:
-        array: zarr.Array[Any] = array_of(open_store(path), "classes")
-    except OutputError:
-        return False
-    rows, columns = shard_shape(array.shape[-1])
-    shard_rows = math.prod(array.shape[:-2]) * -(-array.shape[-2] // rows)
-    expected = {
-        (row, column) for row in range(shard_rows) for column in range(-(-array.shape[-1] // columns))
-    }
-    return expected <= ledger.finished().keys()
+def _is_covered(store: WorkStore) -> bool:
+    """Return whether the ledger has all rows of shards of a store."""
+    shape = store.shape
+    rows, columns = shard_shape(shape[-1])
+    shard_rows = math.prod(shape[:-2]) * -(-shape[-2] // rows)
+    expected = {(row, column) for row in range(shard_rows) for column in range(-(-shape[-1] // columns))}
+    return expected <= store.ledger.finished().keys()
 
 
 def give_store_its_name(directory: OutputDirectory) -> None:

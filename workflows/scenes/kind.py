@@ -38,6 +38,8 @@ class WorkStore:
     """Its folder."""
     ledger: Ledger
     """Of its rows of shards."""
+    shape: tuple[int, ...]
+    """Of its class map: rows and columns; of several planes, planes, rows and columns."""
     create: Callable[[Path], None]
     """Makes it, empty, under any name."""
 
@@ -228,7 +230,7 @@ class Kind(ABC):
         raise NotImplementedError(msg)
 
     def complete_store(  # noqa: B027 - most Kinds need none
-        self, directory: OutputDirectory, stage: Callable[[str], None]
+        self, scene: Scene, directory: OutputDirectory, stage: Callable[[str], None]
     ) -> None:
         """Add to the store in work what is made of its class map alone, such as overviews; default nothing."""
 

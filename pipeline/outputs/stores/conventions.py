@@ -20,6 +20,7 @@ reader does so. Specifications: https://github.com/zarr-conventions/spatial, /pr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from pyproj import CRS
@@ -67,9 +68,12 @@ def crs_attributes(georef: GeoRef) -> dict[str, str]:
 
     A code is written only if the CRS that it names equals ours: pyproj also proposes near matches.
     """
-    crs = georef.crs
-    if crs is None:
-        return {}
+    return {} if georef.crs_wkt is None else dict(_crs_attributes(georef.crs_wkt))
+
+
+@lru_cache(maxsize=64)
+def _crs_attributes(wkt: str) -> dict[str, str]:
+    crs = CRS.from_wkt(wkt)
     authority = crs.to_authority(min_confidence=100)
     if authority is not None and CRS.from_authority(*authority) == crs:
         return {"proj:code": ":".join(authority)}

@@ -120,8 +120,9 @@ def write_sealed(path: Path, fields: Mapping[str, Any], *, waits: bool = True) -
     OSError
         If it cannot be written.
     """
-    fields = json.loads(json_text(fields, indent=None))  # as they will be read
-    write_whole(path, json_text({**fields, CHECKSUM: _checksum(fields)}, indent=None), waits=waits)
+    text = json_text(dict(fields), indent=None)
+    checksum = f'"{CHECKSUM}": {_checksum(json.loads(text))}}}'  # of the fields as they will be read
+    write_whole(path, text[:-1] + (", " if fields else "") + checksum, waits=waits)
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:

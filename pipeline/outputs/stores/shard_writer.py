@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 from time import perf_counter
 from types import TracebackType
@@ -16,7 +17,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from segment_tiles.pipeline.context_pool import ContextPool
+from segment_tiles.pipeline.context_pool import kept_thread
 from segment_tiles.pipeline.durable import make_folder, sync_files
 from segment_tiles.pipeline.errors import WriteFailedError, one_line
 from segment_tiles.pipeline.grid.window import Window
@@ -94,7 +95,8 @@ class ShardWriter:
         self._filled = 0
         self._buffers = self._new_buffers()
         self._not_finite = self._by_shard(np.zeros((0, region.width), dtype=bool))
-        self._pool = ContextPool(1, thread_name_prefix="write")
+        self._open = ExitStack()
+        self._pool = self._open.enter_context(kept_thread("write"))
         self._writing: Future[None] | None = None
         self.seconds = 0.0
         self.wait_seconds = 0.0
@@ -110,7 +112,7 @@ class ShardWriter:
                 self._flush()
             self._wait()
         finally:
-            self._pool.shutdown()
+            self._open.close()
 
     def append(self, rows: FinishedRows) -> None:
         """Take rows that continue the last ones.

@@ -23,7 +23,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.core.group import GroupMetadata
+from zarr.core.metadata.v3 import ArrayV3Metadata
+from zarr.dtype import parse_dtype
+from zarr.storage import LocalStore
 
 from segment_tiles.pipeline.errors import OutputError, one_line
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
@@ -92,21 +96,20 @@ def create_store(
     make_output_folder(path.parent)
     with finished_file(path) as partial:
         kept = (scored or table) if with_scores else None
-        group = _create(partial, shape, georef, table, kept, masks)
-        if masks:
-            cube = (len(masks) - 1, *shape)
-            create_array(group, "masks", cube, "uint8", 0, array_attributes(georef, shape))
+        # all at once: each node that is made later costs as much as all of them
+        nodes = _nodes(shape, georef, table, kept, masks)
+        dict(zarr.create_hierarchy(store=LocalStore(partial), nodes=nodes))
     return path
 
 
-def _create(
-    path: Path,
+def _nodes(
     shape: tuple[int, int],
     georef: GeoRef,
     table: ClassTable,
     scored: ClassTable | None,
     masks: Sequence[int],
-) -> zarr.Group:
+) -> dict[str, Any]:
+    """Return what the group and its arrays are, by their path in it."""
     own: dict[str, Any] = {
         "classes": [asdict(entry) | {"color": list(entry.color)} for entry in table.classes],
         "nodata": table.nodata,
@@ -115,16 +118,17 @@ def _create(
         **names_of_scores(table, scored),
         **codes_of_masks(masks),
     }
-    # all at once: each attribute that is set later writes the file anew
-    group = zarr.open_group(
-        path, mode="w", zarr_format=3, attributes={**group_attributes(georef, shape), ATTRIBUTE: own}
-    )
-    create_array(group, "classes", shape, table.dtype, table.nodata, array_attributes(georef, shape))
-    create_array(group, "confidence", shape, "uint8", 0, array_attributes(georef, shape))
+    placed = array_attributes(georef, shape)
+    nodes: dict[str, Any] = {
+        "": GroupMetadata(attributes={**group_attributes(georef, shape), ATTRIBUTE: own}),
+        "classes": _array_metadata(shape, table.dtype, table.nodata, placed),
+        "confidence": _array_metadata(shape, "uint8", 0, placed),
+    }
     if scored is not None:
-        cube = (scored.count, *shape)
-        create_array(group, "scores", cube, "uint8", 0, array_attributes(georef, shape))
-    return group
+        nodes["scores"] = _array_metadata((scored.count, *shape), "uint8", 0, placed)
+    if masks:
+        nodes["masks"] = _array_metadata((len(masks) - 1, *shape), "uint8", 0, placed)
+    return nodes
 
 
 def create_array(
@@ -139,15 +143,25 @@ def create_array(
 
     Shards that hold nothing but the fill value are not stored.
     """
+    path = f"{group.path}/{name}".lstrip("/")
+    node = _array_metadata(shape, dtype, fill_value, attributes)
+    made: dict[str, Any] = dict(zarr.create_hierarchy(store=group.store, nodes={path: node}))
+    array: zarr.Array[Any] = made[path]
+    return array
+
+
+def _array_metadata(
+    shape: Sequence[int], dtype: str, fill_value: int, attributes: dict[str, Any]
+) -> ArrayV3Metadata:
     leading = len(shape) - 2
-    return group.create_array(
-        name,
+    shards, chunks = (*shape[:leading], *shard_shape(shape[-1])), (*(1,) * leading, CHUNK, CHUNK)
+    return ArrayV3Metadata(
         shape=tuple(shape),
-        dtype=dtype,
-        shards=(*shape[:leading], *shard_shape(shape[-1])),
-        chunks=(*(1,) * leading, CHUNK, CHUNK),
-        compressors=COMPRESSORS,
+        data_type=parse_dtype(dtype, zarr_format=3),
+        chunk_grid={"name": "regular", "configuration": {"chunk_shape": shards}},
+        chunk_key_encoding={"name": "default", "configuration": {"separator": "/"}},
         fill_value=fill_value,
+        codecs=[ShardingCodec(chunk_shape=chunks, codecs=[BytesCodec(), *COMPRESSORS])],
         dimension_names=(*("class",) * leading, *DIMENSIONS),
         attributes=attributes,
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import zarr
 
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, ReadFailedError, SourceError
 from segment_tiles.pipeline.outputs.stores.store import open_store
@@ -198,11 +199,14 @@ def test_work_without_a_record_is_begun_anew(killed: Path, whole: Path, go_on: A
 def test_a_store_that_is_half_made_does_not_block(
     source: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, go_on: Any
 ) -> None:
-    def killed(*_: object) -> None:
+    create = zarr.create_hierarchy
+
+    def killed(store: Any, nodes: Any) -> None:
+        dict(create(store=store, nodes={"": nodes[""]}))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("segment_tiles.pipeline.outputs.stores.store.create_array", killed)
+        patched.setattr(zarr, "create_hierarchy", killed)
         with pytest.raises(KeyboardInterrupt):
             segment(config(source, small_model, tmp_path / "out"), Heard())
     assert not (tmp_path / "out" / OWN / "classes.zarr").exists()

@@ -230,9 +230,9 @@ def _with_calibrations(options: ComputeOptions, scene: Scene) -> ComputeOptions:
 def _decided(options: ComputeOptions, choice: Choice, bench: ModelBench) -> tuple[Decision, int, Choice]:
     """Return backend and precision, tiles of a forward pass, and the Choice with what was measured for them."""
     batch, choice = bench.batch(choice)
-    pairs = bench.pairs()
-    decision = decision_of(options, choice, lambda: pairs)
+    decision = decision_of(options, choice, bench.pairs)
     if decision is None:
+        pairs = bench.pairs()
         choice = measured_choice(options, choice, pairs, bench.of(batch))
         decision = decision_of(options, choice, lambda: pairs)
         assert decision is not None, "all pairs were measured"

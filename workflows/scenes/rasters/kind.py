@@ -13,7 +13,7 @@ import zarr
 from segment_tiles.pipeline.grid.georef import GeoRef
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.pipeline.outputs.stores.ledger import Ledger
-from segment_tiles.pipeline.outputs.stores.overviews import build_overviews
+from segment_tiles.pipeline.outputs.stores.overviews import build_overviews, overview_shapes
 from segment_tiles.pipeline.outputs.stores.store import array_of, create_store, open_store, read_georef
 from segment_tiles.pipeline.sources.versions.version import KnownVersion
 from segment_tiles.pipeline.sources.view import View
@@ -68,7 +68,7 @@ class RasterKind(Kind):
     def stores(self, scene: Scene, directory: OutputDirectory, *, with_scores: bool) -> list[WorkStore]:
         """Return the one store of the result."""
         create = partial(_create, scene, with_scores)
-        return [WorkStore(directory.store_in_work, Ledger(directory.ledger), create)]
+        return [WorkStore(directory.store_in_work, Ledger(directory.ledger), scene.roi.shape, create)]
 
     def cuts_in_work(
         self, scene: Scene, directory: OutputDirectory, known: KnownVersion, cache_mib: int
@@ -117,10 +117,11 @@ class RasterKind(Kind):
         """Return bands, size, type and window."""
         return raster_source(scene)
 
-    def complete_store(self, directory: OutputDirectory, stage: Callable[[str], None]) -> None:
-        """Add overviews."""
+    def complete_store(self, scene: Scene, directory: OutputDirectory, stage: Callable[[str], None]) -> None:
+        """Add overviews, if it is not small."""
         stage("overviews")
-        build_overviews(open_store(directory.store_in_work, "r+"))
+        if overview_shapes(*scene.roi.shape):
+            build_overviews(open_store(directory.store_in_work, "r+"))
 
     def formats_of(self, georef: GeoRef) -> str:
         """Return that of slides if pixels are measured in micrometres, else that of rasters."""

@@ -79,11 +79,11 @@ class VolumeKind(Kind):
         """Return the store of the result, and those of three directions."""
         volume = _of(scene)
         create = partial(create_result_store, scene, volume, with_scores)
-        stores = [WorkStore(directory.store_in_work, Ledger(directory.ledger), create)]
+        stores = [WorkStore(directory.store_in_work, Ledger(directory.ledger), volume.shape, create)]
         for direction in volume.directions if volume.is_averaged else ():
             paths = direction_paths(directory, direction.slicing.name)
             create = partial(create_direction_store, scene, volume, direction)
-            stores.append(WorkStore(paths.store, Ledger(paths.ledger), create))
+            stores.append(WorkStore(paths.store, Ledger(paths.ledger), direction.shape, create))
         return stores
 
     def settings(self, scene: Scene) -> dict[str, Any]:

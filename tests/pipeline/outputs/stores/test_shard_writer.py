@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.georef import GeoRef
@@ -89,3 +91,27 @@ def test_the_files_are_those_that_zarr_writes_itself(tmp_path: Path, without_cla
 def _files(folder: Path) -> dict[str, bytes]:
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_arrays_are_described_as_zarr_describes_them_itself(tmp_path: Path) -> None:
+    shape = (700, 5000)
+    path = create_store(tmp_path / "classes.zarr", shape, GeoRef.of_pixels(), TABLE, with_scores=True)
+    ours = open_store(path)
+    theirs = zarr.create_group(tmp_path / "theirs.zarr", attributes=dict(ours.attrs))
+    for name, fill_value in (("classes", TABLE.nodata), ("confidence", 0), ("scores", 0)):
+        leading = (TABLE.count,) if name == "scores" else ()
+        theirs.create_array(
+            name,
+            shape=(*leading, *shape),
+            dtype="uint8",
+            shards=(*leading, 512, 4096),
+            chunks=(*(1 for _ in leading), 512, 512),
+            compressors=(BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"), Crc32cCodec()),
+            fill_value=fill_value,
+            dimension_names=(*("class" for _ in leading), "y", "x"),
+            attributes=dict(ours[name].attrs),
+        )
+    described = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    assert len(described) == 4
+    for name in described:
+        assert (path / name).read_bytes() == (tmp_path / "theirs.zarr" / name).read_bytes()
