@@ -55,6 +55,9 @@ class AugmentationSettings(Settings):
     """Standard deviation of added noise, in standard deviations of the band."""
     blur: Annotated[float, Field(ge=0)] = 1.0
     """Largest sigma of a Gaussian blur, in pixels."""
+    low_resolution: Annotated[float, Field(ge=1)] = 1.0
+    """Largest factor by which pixels are made coarser by their mean, and brought back bilinearly, as a source with
+    larger pixels is; 1 switches it off."""
     probability: Fraction = 0.5
     """Probability of each radiometric change."""
     recolor: dict[str, RecoloringSettings] = Field(default_factory=dict)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], object]
 """Called again and again with what is done and what there is in all: tiles, or steps of a training."""
 LOG = logging.getLogger(__name__)
+# as every library: a program without a log is told by warnings, and Python would print the records beside them
+logging.getLogger("segment_tiles").addHandler(logging.NullHandler())
 
 
 class TileCount:

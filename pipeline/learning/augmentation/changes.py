@@ -15,6 +15,8 @@ from monai.transforms.intensity.array import (
     RandScaleIntensity,
     RandShiftIntensity,
 )
+from monai.transforms.spatial.array import RandSimulateLowResolution
+from monai.transforms.transform import Transform
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -114,18 +116,18 @@ class RadiometricAugmentation:
     def __init__(self, settings: AugmentationSettings) -> None:
         self._settings = settings
         p = settings.probability
-        self._changes = Compose(
-            [
-                RandAdjustContrast(prob=p, gamma=settings.gamma),
-                RandScaleIntensity(factors=settings.band_gain, prob=p, channel_wise=True),
-                RandShiftIntensity(offsets=settings.band_offset, prob=p, channel_wise=True),
-                RandShiftIntensity(offsets=settings.brightness, prob=p),
-                RandGaussianSmooth(
-                    sigma_x=(0.0, settings.blur), sigma_y=(0.0, settings.blur), prob=p * (settings.blur > 0)
-                ),
-                RandGaussianNoise(prob=p * (settings.noise > 0), std=max(settings.noise, 1e-6)),
-            ]
-        )
+        changes = [
+            RandAdjustContrast(prob=p, gamma=settings.gamma),
+            RandScaleIntensity(factors=settings.band_gain, prob=p, channel_wise=True),
+            RandShiftIntensity(offsets=settings.band_offset, prob=p, channel_wise=True),
+            RandShiftIntensity(offsets=settings.brightness, prob=p),
+            RandGaussianSmooth(
+                sigma_x=(0.0, settings.blur), sigma_y=(0.0, settings.blur), prob=p * (settings.blur > 0)
+            ),
+            *_coarser(settings),
+            RandGaussianNoise(prob=p * (settings.noise > 0), std=max(settings.noise, 1e-6)),
+        ]
+        self._changes = Compose(changes)
 
     def __call__(self, values: Tensor, random: np.random.Generator) -> Tensor:
         """Return changed values; the same generator state gives the same change."""
@@ -137,3 +139,14 @@ class RadiometricAugmentation:
         self._changes.set_random_state(seed=int(random.integers(2**31)))
         changed = self._changes(values)
         return torch.as_tensor(np.asarray(changed), dtype=torch.float32)
+
+
+def _coarser(settings: AugmentationSettings) -> list[Transform]:
+    """Return the change to coarser pixels and back; none where it is off, so that it draws no random number."""
+    if settings.low_resolution == 1:
+        return []
+    return [
+        RandSimulateLowResolution(
+            settings.probability, "area", "bilinear", zoom_range=(1 / settings.low_resolution, 1.0)
+        )
+    ]

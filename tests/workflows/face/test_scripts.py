@@ -59,3 +59,23 @@ def test_a_script_without_a_guard_runs_once(name: str, files: Path, small_model:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the script runs") == 1
     assert any(path.name.startswith("out") for path in files.iterdir())
+
+
+def test_what_a_script_is_to_know_is_said_once(files: Path, small_model: Path) -> None:
+    """As a warning of Python, and not by its log too, which a script without handlers has on stderr."""
+    script = files / "script.py"
+    script.write_text(
+        "import sys\nimport segment_tiles as st\n"
+        'st.segment("scene.tif", model=sys.argv[1], out="out", precision="fp32", backend="torch", format="zarr", '
+        'scaling="z-score:tile")\n'
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(small_model)],
+        cwd=files, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("SegmentTilesWarning: ") == 1
+    (said,) = (
+        line.partition("SegmentTilesWarning: ")[2] for line in done.stderr.splitlines() if "Warning: " in line
+    )
+    assert done.stderr.count(said) == 1

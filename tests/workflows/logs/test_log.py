@@ -110,6 +110,7 @@ def test_v_logs_on_stderr_and_vv_in_detail(
 ) -> None:
     scene = write_scene(tmp_path / "scene.tif")
     words = ["run", str(scene), f"--model={small_model}", "--format=zarr", "--device=cpu", "--precision=fp32"]
+    before = list(logging.getLogger("segment_tiles").handlers)
     assert run_command_line([*words, f"--out={tmp_path / 'a'}", "-v"]) == 0
     text = capsys.readouterr().err
     assert " INFO " in text
@@ -121,7 +122,7 @@ def test_v_logs_on_stderr_and_vv_in_detail(
     assert "was finished before" in text
     assert run_command_line([*words, f"--out={tmp_path / 'b'}", "--quiet"]) == 0
     assert not capsys.readouterr().err
-    assert not logging.getLogger("segment_tiles").handlers
+    assert logging.getLogger("segment_tiles").handlers == before
     assert logging.getLogger("segment_tiles").level == logging.NOTSET
 
 

@@ -1,0 +1,118 @@
+"""Maps of pictures written at twice and at half of the pixel size: how many decided pixels get the same class.
+
+    python -m benchmarks.accuracy.pixel_sizes --data ../shared/data/aerial [--model canopy-rgb]
+
+Crops of 0.1 m are written by GDAL at 0.05 m (bilinear) and at 0.2 m (average), each is mapped by ``run``, and maps are
+compared on the coarser grid of the two: pixels whose probabilities differ by more than 0.1 in both. Only "held-out"
+shows what the model of the recipe has not seen.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+from rasterio.windows import Window
+
+import segment_tiles as st
+from benchmarks.shared.commands import arguments_of
+from segment_tiles.pipeline.outputs.stores.store import open_store
+
+CROPS = {
+    "yellowstone": ("yellowstone.tif", Window(600, 600, 1024, 1024)),
+    "yellowstone, held-out": ("yellowstone.tif", Window(1150, 1236, 1024, 1024)),
+    "soaproot": ("soaproot_061.tif", Window(0, 0, 400, 400)),
+    "ordway": ("ordway_029.tif", Window(0, 0, 400, 400)),
+}
+"""File, and columns and rows of the crop."""
+METRES = 0.1
+DECIDED = round(255 * 0.55)
+"""Confidence of two classes whose probabilities differ by 0.1."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A crop, with the corner and CRS of its scene."""
+
+    values: NDArray[np.uint8]
+    corner: Any
+    crs: Any
+
+    def at(self, metres: float, how: Resampling) -> NDArray[np.uint8]:
+        """Return what GDAL makes of it at another size of the pixels."""
+        height, width = (round(side * METRES / metres) for side in self.values.shape[1:])
+        found = np.zeros((3, height, width), np.uint8)
+        reproject(
+            self.values, found, src_transform=self.corner, src_crs=self.crs, dst_crs=self.crs, resampling=how,
+            dst_transform=self.corner @ rasterio.Affine.scale(metres / METRES),
+        )  # fmt: skip
+        return found
+
+
+def read(path: Path, window: Window) -> Picture:
+    """Return a crop of a file."""
+    with rasterio.open(path) as dataset:
+        return Picture(dataset.read(window=window), dataset.window_transform(window), dataset.crs)
+
+
+def mapped(
+    picture: Picture, pixels: NDArray[np.uint8], metres: float, model: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return codes and confidence on the grid of these pixels."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "picture.tif")
+        profile = {"height": pixels.shape[1], "width": pixels.shape[2], "count": 3, "dtype": "uint8"}
+        transform = picture.corner @ rasterio.Affine.scale(metres / METRES)
+        with rasterio.open(
+            path, "w", driver="GTiff", crs=picture.crs, transform=transform, **profile
+        ) as file:
+            file.write(pixels)
+        st.segment(
+            path,
+            model=model,
+            out=Path(name, "out"),
+            device="cpu",
+            precision="fp32",
+            format=["zarr"],
+            preview=False,
+        )
+        group: Any = open_store(Path(name, "out", "classes.zarr"))
+        return np.asarray(group["classes"]), np.asarray(group["confidence"])
+
+
+def agreement(one: tuple[NDArray[Any], NDArray[Any]], other: tuple[NDArray[Any], NDArray[Any]]) -> float:
+    """Return the share of pixels decided in both that have the same class."""
+    decided = (one[1] >= DECIDED) & (other[1] >= DECIDED)
+    return float((one[0] == other[0])[decided].mean())
+
+
+def main() -> None:
+    """Print a line for each crop."""
+    parser = arguments_of(__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="canopy-rgb")
+    options = parser.parse_args()
+    print(f"{'crop':>22} {'0.05 m':>7} {'0.2 m':>7}")
+    for name, (file, window) in CROPS.items():
+        picture = read(options.data / file, window)
+        own = mapped(picture, picture.values, METRES, options.model)
+        fine = mapped(picture, picture.at(METRES / 2, Resampling.bilinear), METRES / 2, options.model)
+        coarse = mapped(picture, picture.at(METRES * 2, Resampling.average), METRES * 2, options.model)
+        codes, confidence = own
+        finer = codes.repeat(2, 0).repeat(2, 1), confidence.repeat(2, 0).repeat(2, 1)
+        of_fine, of_coarse = (
+            agreement(finer, fine),
+            agreement((codes[::2, ::2], confidence[::2, ::2]), coarse),
+        )
+        print(f"{name:>22} {of_fine:>7.1%} {of_coarse:>7.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
