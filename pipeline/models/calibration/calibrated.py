@@ -15,6 +15,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -30,19 +31,19 @@ _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 """What a zip file says of every file in it: the same network has the same checksum whenever it is packed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibrated:
-    """A calibrated network, packed."""
+    """A calibrated network, packed. Without slots, which would leave no room for what is found once."""
 
     packed: bytes = field(repr=False)
     """A zip file: the files of a backend, and `DESCRIPTION`."""
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         """sha256 of the packed file, hexadecimal."""
         return sha256(self.packed).hexdigest()
 
-    @property
+    @cached_property
     def described(self) -> dict[str, Any]:
         """On what it was calibrated, and when."""
         return dict(json.loads(self.file(DESCRIPTION)))
@@ -79,7 +80,19 @@ def pack(files: Mapping[str, bytes], description: Mapping[str, Any]) -> Calibrat
 
 
 def read_calibrated(path: Path) -> Calibrated | None:
-    """Return the network in a file; None if there is none, or if it is damaged: then it is calibrated again."""
+    """Return the network in a file; None if there is none, or if it is damaged: then it is calibrated again.
+
+    The file is read and checked once for each state of it: every scene of a batch asks.
+    """
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return _read_as_it_is(path, (state.st_ino, state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=2)  # that of a batch, and that of its mask
+def _read_as_it_is(path: Path, _state: tuple[int, int, int]) -> Calibrated | None:
     try:
         found = Calibrated(path.read_bytes())
         with zipfile.ZipFile(io.BytesIO(found.packed)) as packed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -49,7 +48,7 @@ NOT_CALIBRATED: Final = Calibrations()
 
 def kept_calibrations(manifests: Sequence[ModelManifest], side: int) -> Calibrations:
     """Return those kept for models and a side of a tile in pixels."""
-    return _of([_described(path_of(manifest, side)) for manifest in manifests])
+    return _of([read_calibrated(path_of(manifest, side)) for manifest in manifests])
 
 
 def path_of(manifest: ModelManifest, side: int) -> Path:
@@ -57,38 +56,16 @@ def path_of(manifest: ModelManifest, side: int) -> Path:
     return kept_path(cache_folder(), manifest.calibration_checksum, side)
 
 
-@dataclass(frozen=True, slots=True)
-class _Described:
-    """What is asked of a calibrated network before it computes."""
-
-    checksum: str
-    made: str
-    tiles: int
-
-
-def _described(path: Path) -> _Described | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return _described_as_it_is(path, (state.st_ino, state.st_mtime_ns, state.st_size))
-
-
-@lru_cache(maxsize=64)
-def _described_as_it_is(path: Path, _state: tuple[int, int, int]) -> _Described | None:
-    """Read all of the file once for each state of it: every scene of a batch asks."""
-    found = read_calibrated(path)
-    if found is None:
-        return None
-    text = found.described
-    return _Described(found.checksum, str(text.get("made", "")), int(text.get("tiles", 0)))
-
-
-def _of(found: list[_Described | None]) -> Calibrations:
+def _of(found: list[Calibrated | None]) -> Calibrations:
     there = [one for one in found if one is not None]
     if len(there) < len(found):
         return NOT_CALIBRATED
-    return Calibrations(tuple(one.checksum for one in there), there[0].made, min(one.tiles for one in there))
+    described = [one.described for one in there]
+    return Calibrations(
+        tuple(one.checksum for one in there),
+        str(described[0].get("made", "")),
+        min(int(text.get("tiles", 0)) for text in described),
+    )
 
 
 def calibrated_for(manifest: ModelManifest, side: int, checksum: str, own_folder: Path | None) -> Calibrated:

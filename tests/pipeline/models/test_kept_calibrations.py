@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from segment_tiles.pipeline.models.calibration import kept
 from segment_tiles.pipeline.models.calibration.calibrated import pack
 from segment_tiles.pipeline.models.calibration.kept import NOT_CALIBRATED, kept_calibrations, path_of
 from segment_tiles.pipeline.models.package import load_manifest
@@ -19,14 +19,13 @@ def test_a_file_is_read_once_for_each_state_of_it(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     manifest, read = load_manifest(small_model), []
-    path = path_of(manifest, SIDE)
+    path, original = path_of(manifest, SIDE), zipfile.ZipFile.testzip
 
-    def counting(file: Path) -> object:
-        read.append(file)
-        return original(file)
+    def counting(packed: zipfile.ZipFile) -> str | None:
+        read.append(packed)
+        return original(packed)
 
-    original = kept.read_calibrated
-    monkeypatch.setattr(kept, "read_calibrated", counting)
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", counting)
     assert kept_calibrations([manifest], SIDE) is NOT_CALIBRATED
     for tiles in (9, 7):
         made = pack({"graph": bytes(100)}, {"made": "2026-11-30", "tiles": tiles})
