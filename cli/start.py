@@ -13,12 +13,14 @@ def main() -> None:
     try:
         import signal
 
-        answer = signal.getsignal(signal.SIGINT)
-        if answer is signal.default_int_handler:  # a job in the background ignores Ctrl-C
+        # a job in the background ignores Ctrl-C
+        is_answered = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if is_answered:
             # what Python would raise could be lost: in an object that is freed, in a library that catches everything
             signal.signal(signal.SIGINT, lambda _number, _frame: _interrupted())
         run_main = _imported()
-        signal.signal(signal.SIGINT, answer)
+        if is_answered:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         run_main()  # which answers by itself
     except KeyboardInterrupt:
         _interrupted()
