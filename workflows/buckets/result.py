@@ -199,9 +199,10 @@ class BucketResult:
         content = json_text(
             {"request": dict(request), "objects": objects, "has item": ITEM in files}
         ).encode()
+        # before it is whole, for nothing asks what a whole result has left; what they hold is in the store by now
+        self._place.delete_all(filter(is_of_work, self._place.list(OWN_FOLDERS[0])))
         self._objects.put_content(MARK, content)
         self._objects.put(key for key in [ITEM] if key in files)
-        self._place.delete_all(filter(is_of_work, self._place.list(OWN_FOLDERS[0])))
 
     def publish_report(self) -> None:
         """Write the report alone, of a run that parts of failed."""

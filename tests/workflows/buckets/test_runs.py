@@ -15,6 +15,7 @@ from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import ChangedRunError, OutputError, PlaceError
 from segment_tiles.pipeline.places.address import place_at
 from segment_tiles.workflows.buckets.address import address_of, on_this_disk
+from segment_tiles.workflows.buckets.objects import SyncedFolder
 
 
 def versions(address: str) -> dict[str, str]:
@@ -91,6 +92,32 @@ def test_a_command_that_was_killed_while_it_added_formats_costs_no_computation(
     same_as_in_folder(address)
     after = versions(address)
     assert all(after[key] == before[key] for key in after if key.startswith("classes."))
+
+
+@pytest.mark.parametrize("last", [".segment-tiles/complete.json", "item.json"])
+def test_a_command_that_is_killed_at_its_very_end_leaves_no_rows(
+    last: str,
+    run_into: Callable[..., Any],
+    same_as_in_folder: Callable[[str], None],
+    bucket: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once a result is whole, nothing asks what is left beside it."""
+    address, put_over = f"{bucket()}/maps", SyncedFolder._put_over
+
+    def killed(self: SyncedFolder, key: str, content: bytes) -> None:
+        put_over(self, key, content)
+        if key == last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SyncedFolder, "_put_over", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_into(address)
+    assert last in place_at(address).list()
+    assert not [key for key in place_at(address).list() if "/rows/" in key]
+    run_into(address)
+    same_as_in_folder(address)
 
 
 def test_the_store_of_another_run_does_not_stand_for_that_of_this_one(
