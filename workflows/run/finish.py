@@ -99,6 +99,7 @@ def _made(run: Run, report: dict[str, Any]) -> tuple[list[str], list[str]]:
     kind.remove_copies(directory)
     remove(calibrated_folder(directory.own))
     remove(directory.traced)
+    directory.remove_leftovers()  # of workers that were killed, on any machine: others did their tasks
     files = [file.name for file in files_of(config.formats, directory.path)]
     has_item = kind.is_placed and config.item
     return [*files, *picture, directory.report.name, *([ITEM] if has_item else [])], notes

@@ -26,6 +26,7 @@ from segment_tiles.pipeline.durable import (
     PARTIAL,
     put_in_place,
     remove,
+    remove_leftovers,
     sync_folder,
     write_whole,
 )
@@ -190,12 +191,15 @@ def _is_covered(store: WorkStore) -> bool:
 def give_store_its_name(directory: OutputDirectory) -> None:
     """Seal the store, wait until all of it is on the disk, and give it its final name.
 
+    What workers left that were killed while they wrote a shard goes first: others did their tasks, under other names.
+
     Raises
     ------
     WriteFailedError
         If the disk is full or read-only.
     """
     try:
+        remove_leftovers(directory.store_in_work)
         known = {
             name: seal for entry in Ledger(directory.ledger).entries() for name, seal in entry.shards.items()
         }

@@ -229,6 +229,41 @@ def test_leftovers_are_cleared(killed: Path, whole: Path, go_on: Any) -> None:
     assert same(killed, whole)
 
 
+def test_what_workers_leave_that_are_killed_during_the_run_is_cleared(
+    source: Path, small_model: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Others do their tasks in the same run, from the same start: nothing is taken up."""
+    out = tmp_path / "out"
+    half = "0.4abc7dc3c8e94da58a10db3e7cbbdabd.partial"
+    places = {
+        "tiles": out / OWN / "classes.zarr" / "confidence" / "c" / "2" / half,
+        "overviews": out / OWN / "classes.zarr" / "1" / "classes" / "c" / "0" / half,
+        "preview": out / ".classes.tif.another-machine-77-0123abcd.partial" / "classes.tif",
+    }
+
+    class Killed(Heard):
+        """Leaves what a killed worker would have, once at each stage."""
+
+        def left(self, stage: str) -> None:
+            place = places.get(stage)
+            if place is not None:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.touch()
+                seen.add(stage)
+
+        def stage(self, name: str) -> None:
+            self.left(name)
+
+        def tiles(self, computed: int, skipped: int) -> None:
+            self.left("tiles")
+
+    seen: set[str] = set()
+    segment(config(source, small_model, out), Killed())
+    assert seen == places.keys()
+    assert same(out, whole)
+    assert not [path for path in out.rglob("*") if ".partial" in path.name]
+
+
 def test_leftovers_are_cleared_if_the_run_was_finished(finished: Path, go_on: Any) -> None:
     """Found by fifty power cuts: the last file had its name, and its temporary folder came back."""
     left = finished / ".item.json.elsewhere-1-0123abcd.partial"
