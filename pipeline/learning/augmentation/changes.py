@@ -124,7 +124,7 @@ class RadiometricAugmentation:
             RandGaussianSmooth(
                 sigma_x=(0.0, settings.blur), sigma_y=(0.0, settings.blur), prob=p * (settings.blur > 0)
             ),
-            *_coarser(settings),
+            *coarser(settings),
             RandGaussianNoise(prob=p * (settings.noise > 0), std=max(settings.noise, 1e-6)),
         ]
         self._changes = Compose(changes)
@@ -141,7 +141,7 @@ class RadiometricAugmentation:
         return torch.as_tensor(np.asarray(changed), dtype=torch.float32)
 
 
-def _coarser(settings: AugmentationSettings) -> list[Transform]:
+def coarser(settings: AugmentationSettings) -> list[Transform]:
     """Return the change to coarser pixels and back; none where it is off, so that it draws no random number."""
     if settings.low_resolution == 1:
         return []

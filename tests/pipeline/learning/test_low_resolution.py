@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from segment_tiles.pipeline.learning.augmentation import changes
 from segment_tiles.pipeline.learning.augmentation.changes import RadiometricAugmentation
 from segment_tiles.pipeline.learning.augmentation_settings import AugmentationSettings
+from segment_tiles.pipeline.sources.resampling.filters import area_taps, resampled
 
 SIDE = 64
 
@@ -61,3 +63,15 @@ def test_the_same_state_gives_the_same_change() -> None:
 def test_pixels_cannot_become_finer() -> None:
     with pytest.raises(ValidationError, match="low_resolution"):
         AugmentationSettings(low_resolution=0.5)
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_it_is_what_a_source_with_larger_pixels_becomes_for_the_model(times: int) -> None:
+    """Means of areas and back again, as `ResampledSource` reads them, edges included."""
+    values = np.random.default_rng(0).normal(size=(3, SIDE, SIDE)).astype(np.float32)
+    [coarser] = changes.coarser(AugmentationSettings(low_resolution=times, probability=1.0))
+    coarser.zoom_range = (1 / times, 1 / times)
+    few = SIDE // times
+    larger, _ = resampled(values, None, *[area_taps(0, few, times, SIDE)] * 2)
+    again, _ = resampled(larger, None, *[area_taps(0, SIDE, 1 / times, few)] * 2)
+    np.testing.assert_allclose(np.asarray(coarser(torch.from_numpy(values))), again, atol=1e-5)
