@@ -18,13 +18,10 @@ from segment_tiles.workflows.buckets.layout import MARK, REPORT_KEY
 from segment_tiles.workflows.buckets.result import BucketResult, opened
 from segment_tiles.workflows.buckets.scratch import scratch_folder
 from segment_tiles.workflows.output_folder.directory import OWN_FOLDER, OutputDirectory
+from segment_tiles.workflows.results.formats.format import tell_nobody
 from segment_tiles.workflows.run.export import export_run
 
 _STORE = "classes.zarr"
-
-
-def _tell_nobody(_text: str) -> None:
-    """Nothing is waited for by who only looks."""
 
 
 @contextmanager
@@ -47,7 +44,7 @@ def read_here(path: Path | str) -> Iterator[Path]:
     if address is None:
         yield on_this_disk(Path(path))
         return
-    with opened(address, _tell_nobody, only_looks=True) as result, said_of(address, result.folder):
+    with opened(address, tell_nobody, only_looks=True) as result, said_of(address, result.folder):
         _require_whole(result)
         result.fetch(
             lambda key: key.startswith((f"{_STORE}/", f"{OWN_FOLDER}/", "report.json", "labels.zarr/"))
@@ -78,7 +75,7 @@ def _copy(address: str, _version: Version | None) -> Path:
     """Return a copy of one state of a result: after another run there is another one."""
     stack = ExitStack()
     atexit.register(stack.close)
-    result = stack.enter_context(opened(address, _tell_nobody, only_looks=True))
+    result = stack.enter_context(opened(address, tell_nobody, only_looks=True))
     _require_whole(result)
     result.fetch()
     return result.folder

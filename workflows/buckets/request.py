@@ -15,6 +15,7 @@ from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
 from segment_tiles.workflows.plans.plan import Plan
 from segment_tiles.workflows.plans.record import read_record
+from segment_tiles.workflows.results.formats.format import tell_nobody
 from segment_tiles.workflows.run import request as on_a_disk
 from segment_tiles.workflows.run.finish import is_finished
 from segment_tiles.workflows.scenes.scene import Scene
@@ -81,7 +82,7 @@ def _looked_at(
     if address is None:
         yield config, None
         return
-    with opened(address, _tell_nobody, only_looks=True) as result, said_of(address, result.folder):
+    with opened(address, tell_nobody, only_looks=True) as result, said_of(address, result.folder):
         result.fetch(is_wanted)
         yield replace(config, out=result.folder), result
 
@@ -95,7 +96,3 @@ def _stand_in(result: BucketResult) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
                 file.truncate(size)
-
-
-def _tell_nobody(_text: str) -> None:
-    """Nothing is waited for by who only looks."""

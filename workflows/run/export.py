@@ -25,7 +25,7 @@ from segment_tiles.workflows.polygons.polygonize import KINDS
 from segment_tiles.workflows.results.finished_report import is_there, with_books
 from segment_tiles.workflows.results.formats.check import check_formats, notes_on_grid
 from segment_tiles.workflows.results.formats.decided import Decided, classes_of_scores, refuse_reclassed
-from segment_tiles.workflows.results.formats.format import FormatOptions, Work
+from segment_tiles.workflows.results.formats.format import FormatOptions, Work, tell_nobody
 from segment_tiles.workflows.results.formats.make import make_decided
 from segment_tiles.workflows.results.formats.subjects import subject_of_result
 from segment_tiles.workflows.results.formats.table import files_of
@@ -90,7 +90,7 @@ def export_run(
         subject = subject_of_result(group, report, options)
         check_formats(formats, subject)
         notes = [*notes_on_grid(formats, subject)]
-        notes += make_decided(Work(path, group, report, subject, _tell_nobody), formats)
+        notes += make_decided(Work(path, group, report, subject, tell_nobody), formats)
         written = [file.name for file in files_of(formats, path)]
         report = {
             **with_books(directory.own, report),
@@ -125,7 +125,3 @@ def _reclass(path: Path, table: ClassTable) -> Reclass:
     found = reclass_of(read_targets(path), table.classes, "the run")
     check_codes_of_run(found)
     return found
-
-
-def _tell_nobody(_stage: str) -> None:
-    """An export is short: nobody listens."""

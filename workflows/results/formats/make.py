@@ -15,7 +15,7 @@ from segment_tiles.workflows.output_folder.made import Way, begin_files, files_b
 from segment_tiles.workflows.polygons.polygonize import take_up_tiles
 from segment_tiles.workflows.results.finished_report import is_there
 from segment_tiles.workflows.results.formats.decided import decided_store
-from segment_tiles.workflows.results.formats.format import AS_USUAL, Format, FormatOptions, Work
+from segment_tiles.workflows.results.formats.format import AS_USUAL, Format, FormatOptions, Work, tell_nobody
 from segment_tiles.workflows.results.formats.other_grid import on_other_grid
 from segment_tiles.workflows.results.formats.reclassed import reclassed_report, reclassed_store
 from segment_tiles.workflows.results.formats.table import format_of
@@ -108,7 +108,7 @@ def _made(work: Work, formats: Sequence[Format]) -> list[str]:
     aside, others = (_together([f for f in formats if f.is_made_aside is side]) for side in (True, False))
     for group in aside.values():
         work.stage(", ".join(wanted.file for wanted in group))
-    untold = replace(work, stage=_tell_nobody)  # progress shows one stage at a time: the last that began
+    untold = replace(work, stage=tell_nobody)  # progress shows one stage at a time: the last that began
     with kept_thread("formats") as thread:
         waiting = [thread.submit(make, untold, group) for make, group in aside.items()]
         notes = [note for make, group in others.items() for note in make(work, group)]
@@ -121,7 +121,3 @@ def _together(formats: Sequence[Format]) -> dict[Make, list[Format]]:
     for wanted in formats:
         together.setdefault(wanted.make, []).append(wanted)
     return together
-
-
-def _tell_nobody(_stage: str) -> None:
-    """Tell nobody."""
