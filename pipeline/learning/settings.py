@@ -27,6 +27,8 @@ from segment_tiles.pipeline.wording import counted
 
 IGNORE_CODE = 255
 """Label of a pixel that neither the loss nor a score counts."""
+TrainingPrecision = Literal["auto", "fp32", "bf16", "mixed"]
+"""Names of what a network computes in while it learns."""
 
 
 class ClassSettings(Settings):
@@ -131,8 +133,9 @@ class TrainingSettings(Settings):
     batch: Annotated[int, Field(ge=2, le=2**31 - 1)] = 8
     """Windows of one step in one process."""
     seed: Annotated[int, Field(ge=0)] = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast if the processor computes it natively, else fp32."""
+    precision: TrainingPrecision = "auto"
+    """bf16: autocast throughout. mixed: with convolutions in groups in fp32, whose backward pass in bf16 is slow on
+    processors. auto: mixed on a processor that computes bf16 natively, bf16 on such a GPU, else fp32."""
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the moving average of the weights that is scored and saved; 0: the weights themselves."""
     validate_every: PositiveCount = 250

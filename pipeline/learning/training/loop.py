@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +23,7 @@ from segment_tiles.pipeline.learning.training.checkpoint import (
 )
 from segment_tiles.pipeline.learning.training.loading import WindowNumbers, batches
 from segment_tiles.pipeline.learning.training.losses import build_loss
+from segment_tiles.pipeline.learning.training.mixed_precision import autocast
 from segment_tiles.pipeline.learning.training.optimization import (
     build_average,
     build_optimizer,
@@ -243,18 +243,6 @@ class Training:
             sources=self._sources,
             history=self.history,
         )
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return bf16 autocast if it was asked for, or if the device computes bf16 natively."""
-    native = (
-        torch.cuda.is_bf16_supported(including_emulation=False)
-        if device.type == "cuda"
-        else bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    )
-    if precision == "bf16" or (precision == "auto" and native):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
 
 
 def _seed_of(*numbers: int) -> int:

@@ -25,8 +25,8 @@ from segment_tiles.pipeline.learning.data.windows import TrainingWindows
 from segment_tiles.pipeline.learning.processes import TrainingProcess
 from segment_tiles.pipeline.learning.settings import TrainingSettings
 from segment_tiles.pipeline.learning.training.loading import WindowNumbers, batches
-from segment_tiles.pipeline.learning.training.loop import autocast
 from segment_tiles.pipeline.learning.training.losses import build_loss
+from segment_tiles.pipeline.learning.training.mixed_precision import autocast
 from segment_tiles.pipeline.learning.training.optimization import build_optimizer
 
 LOWEST, HIGHEST = 1e-6, 1.0
