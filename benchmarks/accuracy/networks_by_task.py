@@ -93,6 +93,7 @@ def document_of(task: Task, network: dict[str, Any], budget: Budget) -> dict[str
         "network": network,
         **asdict(budget),
         "threads": 1,
+        "precision": "auto",
         "validate_every": budget.steps,
         "average_decay": 0.98,
     }
