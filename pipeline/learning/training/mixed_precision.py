@@ -41,7 +41,8 @@ def _chosen(precision: TrainingPrecision, device: torch.device) -> TrainingPreci
 class _GroupsInFloat32(TorchFunctionMode):
     """Convolutions in groups, depthwise ones among them, compute in float32 within bf16 autocast.
 
-    Their backward pass in bf16 takes oneDNN up to ten times as long. What goes in and comes out is what it is without.
+    Their backward pass in bf16 is slow in oneDNN (decision 0180). What goes in and comes out is what it is without, and
+    where a network turns autocast off nothing is changed.
     """
 
     def __torch_function__(
@@ -55,9 +56,16 @@ class _GroupsInFloat32(TorchFunctionMode):
         given = kwargs or {}
         if func is not torch.conv2d or _groups(args, given) == 1:
             return func(*args, **given)
-        with torch.autocast(args[0].device.type, enabled=False):
-            wide: list[Any] = [value.float() if isinstance(value, Tensor) else value for value in args]
-            return func(*wide, **given).to(torch.bfloat16)
+        device = (args[0] if args else given["input"]).device.type
+        if not torch.is_autocast_enabled(device):
+            return func(*args, **given)
+        with torch.autocast(device, enabled=False):
+            wide: list[Any] = [_wide(value) for value in args]
+            return func(*wide, **{name: _wide(value) for name, value in given.items()}).to(torch.bfloat16)
+
+
+def _wide(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) else value
 
 
 def _groups(args: Sequence[Any], given: dict[str, Any]) -> int:

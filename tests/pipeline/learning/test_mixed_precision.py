@@ -63,6 +63,16 @@ def test_what_convolutions_compute_in(
     assert scores.dtype == others
 
 
+def test_where_a_network_turns_autocast_off_nothing_is_changed() -> None:
+    values, weight = torch.randn(2, 4, 16, 16), torch.randn(4, 1, 3, 3)
+    with autocast("mixed", CPU):
+        within = torch.conv2d(input=values, weight=weight, groups=4)
+        with torch.autocast("cpu", enabled=False):
+            exact = torch.conv2d(values, weight, groups=4)
+    assert (within.dtype, exact.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(within, exact.to(torch.bfloat16))
+
+
 def test_mixed_gradients_are_those_of_float32_up_to_rounding() -> None:
     exact = gradients("fp32")
     errors = {name: (gradients(name) - exact).norm() / exact.norm() for name in ("bf16", "mixed")}
