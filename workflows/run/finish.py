@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from segment_tiles.pipeline.durable import remove
+from segment_tiles.pipeline.errors import one_line
 from segment_tiles.pipeline.models.calibration.calibrated import calibrated_folder
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
@@ -94,12 +95,23 @@ def _made(run: Run, report: dict[str, Any]) -> tuple[list[str], list[str]]:
             directory, lambda path: kind.picture(path, scene, directory, group, report)
         )
         notes += cannot
+    notes += _without_leftovers(directory)
     for note in notes:
         run.listener.warn(note)
     kind.remove_copies(directory)
     remove(calibrated_folder(directory.own))
     remove(directory.traced)
-    directory.remove_leftovers()  # of workers that were killed, on any machine: others did their tasks
     files = [file.name for file in files_of(config.formats, directory.path)]
     has_item = kind.is_placed and config.item
     return [*files, *picture, directory.report.name, *([ITEM] if has_item else [])], notes
+
+
+def _without_leftovers(directory: OutputDirectory) -> list[str]:
+    """Remove what killed workers left, on any machine; others did their tasks. Return what could not be removed."""
+    try:
+        directory.remove_leftovers()
+    except OSError as error:  # of another user's worker; the results are whole
+        return [
+            f"{directory.path}: what a killed worker left cannot be removed ({one_line(error)}); remove it"
+        ]
+    return []

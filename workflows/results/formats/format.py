@@ -168,4 +168,4 @@ class Format:
 
 
 def tell_nobody(_text: str) -> None:
-    """Take a stage or a note, for who only looks and is short."""
+    """Take the name of a stage, or a note, where nobody listens."""
