@@ -13,6 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
+from segment_tiles.pipeline.grid.grid_map import AxisMap
 from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.workflows.config import RunConfig
 from segment_tiles.workflows.run.segment import segment
@@ -43,6 +44,18 @@ def written(
         dst_transform=corner @ rasterio.Affine.scale(size / 0.1),
     )  # fmt: skip
     return found
+
+
+def test_the_pixel_that_is_compared_is_the_one_that_gdal_and_a_run_take() -> None:
+    fine = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    coarse, corner = np.zeros((4, 4), np.uint8), rasterio.Affine(0.1, 0, 0, 0, -0.1, 10)
+    reproject(
+        fine, coarse, src_transform=corner, src_crs="EPSG:32633", dst_crs="EPSG:32633",
+        dst_transform=corner @ rasterio.Affine.scale(2), resampling=Resampling.nearest,
+    )  # fmt: skip
+    taken = AxisMap(size=4, computed=8, factor=0.5).indices(0, 4)
+    assert np.array_equal(coarse, fine[NEAREST])
+    assert np.array_equal(coarse, fine[np.ix_(taken, taken)])
 
 
 @pytest.mark.slow
