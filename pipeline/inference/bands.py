@@ -27,6 +27,7 @@ from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.grid.lattice import Lattice
 from segment_tiles.pipeline.grid.window import Window
 from segment_tiles.pipeline.sources.areas.area_of_interest import Area
+from segment_tiles.pipeline.sources.of_bands import Mask, lacking_alone, missing_of, shown
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, read_into
 from segment_tiles.pipeline.sources.validity import both
 from segment_tiles.pipeline.sources.window_parts import parts_of
@@ -46,6 +47,8 @@ class InputBand:
     """bands x T x band width; None if nothing in the row is wanted, so nothing was read."""
     valid: NDArray[np.bool_] | None
     """T x band width: pixels that hold data, for the network; None if all do."""
+    lacking: NDArray[np.bool_] | None
+    """bands x T x band width: values that are missing in pixels that hold data; None if none is."""
     wanted: NDArray[np.bool_] | None
     """Rows and columns that get scores (without the margin): valid pixels inside AOI and raster; None if all are."""
     seconds: float = 0.0
@@ -56,6 +59,11 @@ class InputBand:
         if self.values is None:
             return False
         return self.wanted is None or bool(self.wanted[:, column : column + side].any())
+
+    def shown(self, columns: slice) -> NDArray[np.bool_] | None:
+        """Return what the network sees as it is of some columns: 1 or bands x T x columns; None: all."""
+        valid = None if self.valid is None else self.valid[:, columns]
+        return shown(valid, None if self.lacking is None else self.lacking[:, :, columns])
 
 
 def reflected(length: int, size: int, before: int = 0) -> NDArray[np.intp]:
@@ -112,22 +120,25 @@ class BandReader:
         outside = self._area is not None and not self._area.meets(scored)
         if outside or self._is_surely_empty(inside):
             self._previous = None
-            return InputBand(row_index, None, None, None, perf_counter() - started)
-        values, valid = self._read_pixels(band, inside)
+            return InputBand(row_index, None, None, None, None, perf_counter() - started)
+        values, valid, lacking = self._read_pixels(band, inside)
         wanted = None if valid is None else valid[scored.relative_to(inside).slices()]
         wanted = wanted if self._area is None else both(wanted, self._area.mask(scored))
         read = InputBand(
             row_index,
             values,
-            None if valid is None else self._valid(valid, band, inside),
+            None if valid is None else self._reflected(valid[np.newaxis], band, inside)[0],
+            None if lacking is None else self._reflected(lacking, band, inside),
             _filled_up(wanted, scored, band.grow(-margin)),
             perf_counter() - started,
         )
         self._previous = read
         return read
 
-    def _read_pixels(self, band: Window, inside: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return the values of a band and the valid pixels of its inside; the pixels of both it had before are copied.
+    def _read_pixels(self, band: Window, inside: Window) -> tuple[NDArray[Any], Mask | None, Mask | None]:
+        """Return the values of a band, and of its inside the valid pixels and the values that single bands lack.
+
+        The pixels of both it had before are copied.
 
         ::
 
@@ -136,7 +147,8 @@ class BandReader:
         """
         spec = self._source.spec
         values = np.empty((spec.bands, *band.shape), dtype=spec.dtype)
-        valid: NDArray[np.bool_] | None = None
+        valid: Mask | None = None
+        lacking: Mask | None = None
         carried = 0
         if self._previous is not None and self._previous.values is not None:
             stride = self._lattice.rows.stride
@@ -145,26 +157,37 @@ class BandReader:
             to = slice(inside.row - band.row, inside.row - band.row + carried)
             of = slice(to.start + stride, to.stop + stride)
             values[:, to] = self._previous.values[:, of]
+            own = slice(inside.column - band.column, inside.column - band.column + inside.width)
             if self._previous.valid is not None:
                 valid = np.ones(inside.shape, dtype=bool)
-                left = inside.column - band.column
-                valid[:carried] = self._previous.valid[of, left : left + inside.width]
+                valid[:carried] = self._previous.valid[of, own]
+            if self._previous.lacking is not None:
+                lacking = np.zeros((spec.bands, *inside.shape), dtype=bool)
+                lacking[:, :carried] = self._previous.lacking[:, of, own]
         fresh = Window.from_edges(inside.row + carried, inside.column, inside.row_stop, inside.column_stop)
         for part in () if fresh.is_empty else parts_of(fresh, spec.chunk, -(-fresh.width // READ_AT_ONCE)):
-            part_valid = self._read_part(part, values[(slice(None), *part.relative_to(band).slices())])
-            if part_valid is not None:
+            own_valid, own_lacking = self._read_part(
+                part, values[(slice(None), *part.relative_to(band).slices())]
+            )
+            box = part.relative_to(inside).slices()
+            if own_valid is not None:
                 valid = np.ones(inside.shape, dtype=bool) if valid is None else valid
-                valid[part.relative_to(inside).slices()] = part_valid
+                valid[box] = own_valid
+            if own_lacking is not None:
+                lacking = np.zeros((spec.bands, *inside.shape), dtype=bool) if lacking is None else lacking
+                lacking[(slice(None), *box)] = own_lacking
         self._reflect(values, band, inside)
-        return values, valid if valid is None or not valid.all() else None
+        lacking = lacking if lacking is None or lacking.any() else None
+        return values, valid if valid is None or not valid.all() else None, lacking
 
-    def _read_part(self, part: Window, out: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Fill in the values of a part and return its mask; if it surely holds no data, nothing is decoded."""
+    def _read_part(self, part: Window, out: NDArray[Any]) -> tuple[Mask | None, Mask | None]:
+        """Fill in the values of a part and return its masks; if it surely holds no data, nothing is decoded."""
         if self._is_surely_empty(part):
             out[:] = 0  # no value is seen
-            return np.zeros(part.shape, dtype=bool)
+            return np.zeros(part.shape, dtype=bool), None
         read_into(self._source, part, out)
-        return self._source.valid(part, out)
+        valid = self._source.valid(part, out)
+        return valid, lacking_alone(missing_of(self._source, part, out), valid)
 
     def _is_surely_empty(self, window: Window) -> bool:
         return isinstance(self._source, KnowsHoles) and self._source.is_surely_empty(window)
@@ -188,13 +211,13 @@ class BandReader:
             values[:, :above] = values[:, source[:above]]
             values[:, below:] = values[:, source[below:]]
 
-    def _valid(self, valid: NDArray[np.bool_], band: Window, inside: Window) -> NDArray[np.bool_]:
-        """Return the valid pixels of a band, reflected beyond the edges of the raster."""
+    def _reflected(self, mask: Mask, band: Window, inside: Window) -> Mask:
+        """Return a mask, layers x rows x columns, reflected beyond the edges of the raster."""
         if band == inside:
-            return valid
-        whole = np.empty(band.shape, dtype=bool)
-        whole[inside.relative_to(band).slices()] = valid
-        self._reflect(whole[np.newaxis], band, inside)
+            return mask
+        whole = np.empty((len(mask), *band.shape), dtype=bool)
+        whole[(slice(None), *inside.relative_to(band).slices())] = mask
+        self._reflect(whole, band, inside)
         return whole
 
 

@@ -216,9 +216,9 @@ class RegionStream:
         tile = band.values[:, :, span]
         # a copy, for a batch may run on into the next row: a view would keep the whole band in memory
         self._batch.values.append(torch.from_numpy(tile if self._batch_size == 1 else tile.copy()))
-        valid = None if band.valid is None else band.valid[:, span]
-        whole = valid is None or bool(valid.all())
-        self._batch.valid.append(None if whole or valid is None else torch.from_numpy(valid.copy()))
+        shown = band.shown(span)
+        whole = shown is None or bool(shown.all())
+        self._batch.valid.append(None if whole or shown is None else torch.from_numpy(shown.copy()))
         self._batch.tiles.append((band.row_index, column_index, row))
         row.pending += 1
 
@@ -256,9 +256,13 @@ class RegionStream:
         masks = batch.valid + batch.valid[-1:] * missing
         if all(mask is None for mask in masks):
             return values, None
-        shape = values.shape[2:]
-        whole = [torch.ones(shape, dtype=torch.bool) if mask is None else mask for mask in masks]
-        return values, self._transfers.up(_stack(whole))
+        bands = max(len(mask) for mask in masks if mask is not None)
+        shape = (bands, *values.shape[2:])
+        full = [
+            torch.ones(shape, dtype=torch.bool) if mask is None else mask.expand(shape).contiguous()
+            for mask in masks
+        ]
+        return values, self._transfers.up(_stack(full))
 
     def _finished(self, rows_behind: int) -> Iterator[FinishedRows]:
         """Yield the rows that are done, but for the last ones, which are still being copied."""

@@ -31,7 +31,7 @@ class Sample:
     values: Tensor
     """(tiles, bands, T, T), raw values of the raster."""
     valid: Tensor | None = None
-    """(tiles, T, T) bool; None: all valid."""
+    """(tiles, 1 or bands, T, T) bool: what the network is shown; None: all."""
 
     @property
     def count(self) -> int:
@@ -153,7 +153,8 @@ def compare(
     difference = torch.where(lost | expected, (lost != expected).to(difference.dtype), difference)
     decided = decided_pixels(reference) | expected  # a pixel that float32 says nothing about counts
     if valid is not None:
-        keep = middle(valid, (valid.shape[-1] - same.shape[-1]) // 2).to(same.device)
+        pixels = valid.any(1) if valid.ndim == 4 else valid
+        keep = middle(pixels, (pixels.shape[-1] - same.shape[-1]) // 2).to(same.device)
         same, difference, decided = same[keep], difference[keep], decided[keep]
     if same.numel() == 0:
         return PrecisionTrial(precision, 1.0, 0.0, seconds, backend)

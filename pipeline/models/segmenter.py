@@ -130,7 +130,8 @@ class Segmenter:
         values
             (batch, bands, T, T), raw values of the raster in its own type.
         valid
-            (batch, T, T) bool; invalid pixels are shown to the network as the mean of the band. None: all valid.
+            (batch, T, T) bool, or (batch, bands, T, T) where single bands lack values; what is invalid is shown to the
+            network as the mean of the band. None: all valid.
 
         Returns
         -------

@@ -82,17 +82,33 @@ class ArraySource:
         self, window: Window, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return a window decimated to ``shape`` by the nearest pixel."""
-        window = self._inside(window)
-        rows = window.row + (np.arange(shape[0]) * window.height) // shape[0]
-        columns = window.column + (np.arange(shape[1]) * window.width) // shape[1]
-        values = self._values[:, rows[:, None], columns]
-        mask = None if self._valid is None else self._valid[rows[:, None], columns]
+        picked = self._picked(window, shape)
+        values = self._values[:, *picked]
+        mask = None if self._valid is None else self._valid[picked]
         return values, both(mask, valid_pixels(values, self.spec.nodata, self._rule))
+
+    def thumbnail_of_bands(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """Return what ``thumbnail`` does, and which values are missing."""
+        values, valid = self.thumbnail(window, shape)
+        found = marked(values, self.spec.nodata)
+        if self._hidden is None:
+            return values, valid, found
+        hidden = self._hidden[:, *self._picked(window, shape)]
+        return values, valid, hidden if found is None else hidden | found
 
     def _inside(self, window: Window) -> Window:
         """Return a window of the raster in pixels of the array."""
         row, column = self._corner
         return window.shift(-row, -column)
+
+    def _picked(self, window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return rows and columns of the array that a thumbnail is made of."""
+        window = self._inside(window)
+        rows = window.row + (np.arange(shape[0]) * window.height) // shape[0]
+        columns = window.column + (np.arange(shape[1]) * window.width) // shape[1]
+        return rows[:, None], columns[None, :]
 
     def close(self) -> None:
         """Nothing to release."""

@@ -31,6 +31,12 @@ class TellsBands(Protocol):
         """
         ...
 
+    def thumbnail_of_bands(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """Return what ``thumbnail`` does, and which values are missing: bands x rows x columns; None if none is."""
+        ...
+
 
 @runtime_checkable
 class ReadsInto(Protocol):

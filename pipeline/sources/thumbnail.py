@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.grid.grid_map import GridMap
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.of_bands import missing_of, thumbnail_of_bands
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, read_into
 
 
@@ -204,6 +205,10 @@ class WatchedSource:
         """Return which pixels hold data."""
         return self._source.valid(window, values)
 
+    def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which values of single bands are missing."""
+        return missing_of(self._source, window, values)
+
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the source says, without decoding, that a window holds no data."""
         return isinstance(self._source, KnowsHoles) and self._source.is_surely_empty(window)
@@ -213,6 +218,12 @@ class WatchedSource:
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return a window decimated to ``shape``."""
         return self._source.thumbnail(window, shape)
+
+    def thumbnail_of_bands(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """Return what ``thumbnail`` does, and which values are missing."""
+        return thumbnail_of_bands(self._source, window, shape)
 
     def close(self) -> None:
         """Release the handle."""

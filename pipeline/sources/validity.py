@@ -97,6 +97,21 @@ def marked(values: NDArray[Any], nodata: Sequence[float | None]) -> NDArray[np.b
     return missing if missing.any() else None
 
 
+def may_be_a_value(values: NDArray[Any], mark: float | None) -> NDArray[np.bool_] | None:
+    """Return where one band has its nodata value, if that is as well what is darkest or brightest; None: nowhere.
+
+    Parameters
+    ----------
+    values
+        Of one band, rows x columns.
+    mark
+        Its nodata value. `marked` says which of them are values too.
+    """
+    if mark is None or math.isnan(mark) or (mark != 0 and values.dtype != np.uint8):
+        return None
+    return _is_nodata(values, mark)
+
+
 def stand_in(mark: float | None, dtype: np.dtype[Any]) -> Any:
     """Return what stands in a band for a missing value: its nodata value, else NaN; of integers 0 if they lack it."""
     if dtype.kind == "f":

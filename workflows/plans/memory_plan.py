@@ -117,13 +117,14 @@ def memory_of_region(
     indices = lattice.columns.covering(read.column, read.column_stop)
     width = (len(indices) - 1) * lattice.columns.stride + lattice.tile
     pixel = spec.bands * spec.item_size
+    lacking = 0 if spec.has_no_holes or spec.bands == 1 else spec.bands  # which values single bands lack
     per_result_pixel = code_size + 1 + classes * int(with_scores)
     return MemoryPlan(
         program,
         batch,
         # float32: `up` is as wide as the band, `left` as high as a tile, one more for the mean on its way
         4 * classes * lattice.shared * (width + 2 * lattice.tile),
-        INPUT_BANDS * lattice.tile * width * (pixel + 2)
+        INPUT_BANDS * lattice.tile * width * (pixel + 2 + lacking)
         + HANDLES_AT_MOST * spec.work_bytes
         + _mask_bytes(cut)
         + (_bytes_of_mask(cut, region, mask_code) if mask_code else 0),

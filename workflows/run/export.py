@@ -21,9 +21,14 @@ from segment_tiles.workflows.options.polygons import PolygonSettings
 from segment_tiles.workflows.options.reclass_file import read_targets
 from segment_tiles.workflows.output_folder.check import refuse_url
 from segment_tiles.workflows.output_folder.directory import OutputDirectory
+from segment_tiles.workflows.output_folder.made import ways_of
 from segment_tiles.workflows.polygons.polygonize import KINDS
 from segment_tiles.workflows.results.finished_report import is_there, with_books
-from segment_tiles.workflows.results.formats.check import check_formats, notes_on_grid
+from segment_tiles.workflows.results.formats.check import (
+    check_formats,
+    notes_on_grid,
+    notes_on_other_grids,
+)
 from segment_tiles.workflows.results.formats.decided import Decided, classes_of_scores, refuse_reclassed
 from segment_tiles.workflows.results.formats.format import FormatOptions, Work, tell_nobody
 from segment_tiles.workflows.results.formats.make import make_decided
@@ -90,6 +95,7 @@ def export_run(
         subject = subject_of_result(group, report, options)
         check_formats(formats, subject)
         notes = [*notes_on_grid(formats, subject)]
+        notes += notes_on_other_grids(ways_of(directory.own), formats, subject)
         notes += make_decided(Work(path, group, report, subject, tell_nobody), formats)
         written = [file.name for file in files_of(formats, path)]
         report = {

@@ -13,7 +13,7 @@ from segment_tiles.pipeline.errors import SourceError
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.models.scaling.mlm import record_of, scaling_of_record
 from segment_tiles.pipeline.names import shown_name
-from segment_tiles.pipeline.sources.resampling.looked_at import Pixels, pixels_of
+from segment_tiles.pipeline.sources.resampling.looked_at import Pixels, pixels_of, together
 from segment_tiles.workflows.scenes.scene import Scene
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _measured(scaling: Scaling, manifest: ModelManifest, scene: Scene, pixels: P
 
     values, valid = (torch.from_numpy(np.ascontiguousarray(part)) for part in pixels)
     scaler = Scaler(scaling, len(manifest.bands), torch.device("cpu"))
-    found = scaler.measured(values[None, :, None], valid[None, None])
+    found = scaler.measured(values[None, :, None], valid[None, :, None])
     if found is None:
         msg = (
             f"{shown_name(scene.uri)}: has no valid pixel in a band, so that there are no statistics of the scene, by "
@@ -111,4 +111,4 @@ def _pixels(scene: Scene) -> Pixels:
             for source in opened.sources([planes * (2 * n + 1) // (2 * count) for n in range(count)])
             for part in pixels_of(source)
         ]
-    return np.concatenate([values for values, _ in parts], axis=1), np.concatenate([v for _, v in parts])
+    return together(parts)

@@ -12,7 +12,7 @@ from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.models.scaling.scaler import Scaler
 from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.sources.protocol import Source
-from segment_tiles.pipeline.sources.resampling.looked_at import pixels_of
+from segment_tiles.pipeline.sources.resampling.looked_at import pixels_of, together
 
 CPU = torch.device("cpu")
 
@@ -25,12 +25,10 @@ def measured_in(source: Source, scaling: Scaling, scene: str) -> Scaling:
     TrainingError
         A band has no valid pixel.
     """
-    parts = list(pixels_of(source))
-    values = np.concatenate([part[0] for part in parts], axis=1)
-    valid = np.concatenate([part[1] for part in parts])
+    values, valid = together(list(pixels_of(source)))
     scaler = Scaler(scaling, source.spec.bands, CPU)
     found = scaler.measured(
-        torch.from_numpy(np.ascontiguousarray(values))[None, :, None], torch.from_numpy(valid)[None, None]
+        torch.from_numpy(np.ascontiguousarray(values))[None, :, None], torch.from_numpy(valid)[None, :, None]
     )
     if found is None:
         msg = f"scene {scene} has no valid pixel in a band, so scaling has no numbers of it; leave the scene out"

@@ -22,6 +22,7 @@ from segment_tiles.pipeline.learning.scene_settings import SceneSettings, SliceS
 from segment_tiles.pipeline.learning.settings import IGNORE_CODE
 from segment_tiles.pipeline.models.scaling.scaling import Scaling
 from segment_tiles.pipeline.names import is_url
+from segment_tiles.pipeline.sources.of_bands import missing_of
 from segment_tiles.pipeline.sources.open import open_source
 from segment_tiles.pipeline.sources.protocol import Source, notes_of
 from segment_tiles.pipeline.sources.stacks.elements import located_source
@@ -205,6 +206,9 @@ class LabelledScene:
         values = self.source.read(inside)
         mask = self.source.valid(inside, values)
         valid = np.ones(inside.shape, dtype=bool) if mask is None else mask.copy()
+        missing = missing_of(self.source, inside, values)
+        if missing is not None:  # a pixel that lacks one band is none to learn from
+            valid &= ~missing.any(axis=0)
         if self._wanted.scaling is not None:
             values = scaled_values(self.measured(self._wanted.scaling), values, valid)
         labels = self.labels.read(inside)

@@ -49,7 +49,7 @@ class Scaler:
         values
             (batch, bands, T, T), of any type, anywhere; they stay as they are.
         valid
-            (batch, T, T) bool; None: all.
+            (batch, T, T) or (batch, 1 or bands, T, T) bool: what is shown as it is; None: all.
 
         Returns
         -------
@@ -68,13 +68,13 @@ class Scaler:
         if floating:
             image = image.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         if valid is not None:
-            keep = valid.to(self._device, non_blocking=True).unsqueeze(1)
+            keep = self._kept(valid)
             image = image.masked_fill_(~keep, 0.0)
         return image
 
     def _in_steps(self, values: Tensor, valid: Tensor | None) -> Tensor:
         image = self._physical(values)
-        keep = None if valid is None else valid.to(self._device, non_blocking=True).unsqueeze(1)
+        keep = None if valid is None else self._kept(valid)
         if values.is_floating_point():
             finite = image.isfinite()
             keep = finite if keep is None else keep & finite
@@ -89,6 +89,11 @@ class Scaler:
         if not self._scaling.has_means:
             fill = torch.where(fill.isnan(), _tile_means(image, keep), fill)
         return torch.where(keep, image, fill)
+
+    def _kept(self, valid: Tensor) -> Tensor:
+        """Return (batch, 1 or bands, T, T) on the device."""
+        moved = valid.to(self._device, non_blocking=True)
+        return moved.unsqueeze(1) if moved.ndim == 3 else moved
 
     def _physical(self, values: Tensor) -> Tensor:
         """Return a copy as float32; of physical values each is computed in float64, as GDAL does."""
@@ -106,11 +111,11 @@ class Scaler:
         values
             (1, bands, rows, columns), of any type.
         valid
-            (1, rows, columns) bool.
+            (1, rows, columns) or (1, 1 or bands, rows, columns) bool.
         """
         if not self._scaling.is_measured_in_scene:
             return self._scaling
-        image, keep = self._physical(values), valid.to(self._device).unsqueeze(1)
+        image, keep = self._physical(values), self._kept(valid)
         finite = image.isfinite()
         keep = keep & finite
         image = image.masked_fill_(~finite, 0.0)

@@ -168,7 +168,7 @@ class PyramidSource:
         source = Window.from_edges(rows.start, columns.start, rows.stop, columns.stop)
         values, valid = self._level_values(self.level, source)
         lacking = marked(values, self._nodata)
-        return resampled(values, valid, rows, columns, missing=lacking, marks=self._nodata)
+        return resampled(values, valid, rows, columns, missing=lacking, marks=self._nodata)[:2]
 
     def _level_values(self, level: int, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         values, valid = self._pyramid.read(level, window, self._bands)

@@ -112,10 +112,9 @@ class RasterFile:
 
     def _mask_plan(self, nodata: float | None) -> MaskPlan:
         plan = mask_plan(self._raster.file, self._bands, nodata, self._alpha, self._uri)
-        # the warped view puts every mask of the file into its own alpha band
-        return (
-            MaskPlan(plan.nodata, alpha_bands(self._raster.dataset)[-1]) if self._raster.is_warped else plan
-        )
+        if self._raster.is_warped:  # the view puts every mask of the file into its own alpha band
+            return MaskPlan(plan.nodata, alpha_bands(self._raster.dataset)[-1])
+        return plan
 
     @property
     def _dataset(self) -> Any:
@@ -177,12 +176,8 @@ class RasterFile:
     def _mask(self, band: int, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Return GDAL's mask of a band."""
         box = rasterio_window(window)
-        return (
-            np.asarray(
-                self._retry(lambda: self._dataset.read_masks(band, window=box, out_shape=shape), window)
-            )
-            > 0
-        )
+        read = self._retry(lambda: self._dataset.read_masks(band, window=box, out_shape=shape), window)
+        return np.asarray(read) > 0
 
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the file says, without decoding its values, that a window holds no data.
@@ -205,6 +200,13 @@ class RasterFile:
         """Return a window decimated to ``shape`` by the nearest pixel, from an overview if there is one."""
         values = self._retry(lambda: self._values(window, shape=shape), window)
         return values, self._valid(window, values, shape)
+
+    def thumbnail_of_bands(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """Return what ``thumbnail`` does, and which values of single bands are missing."""
+        values, valid = self.thumbnail(window, shape)
+        return values, valid, self.missing(window, values)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -278,10 +280,8 @@ class RasterFile:
         try:
             return self._patience.read(read_once)
         except GaveUpError as error:
-            msg = (
-                f"{self._uri}: rows {window.row} to {window.row_stop} cannot be read, {error.summary}; "
-                "check the file or the connection, then start the same command again"
-            )
+            found = f"{self._uri}: rows {window.row} to {window.row_stop} cannot be read, {error.summary}"
+            msg = f"{found}; check the file or the connection, then start the same command again"
             raise ReadFailedError(msg) from error
 
     def _reopen(self) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.context_pool import ContextPool
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
+from segment_tiles.pipeline.sources.of_bands import missing_of, thumbnail_of_bands
 from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, read_into
 from segment_tiles.pipeline.sources.window_parts import parts_of
 
@@ -71,6 +72,19 @@ class SeveralHandles:
         self._in_parts(window, read_part)
         return None if mask.all() else mask
 
+    def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which values of a window are missing: bands x rows x columns; None if none is."""
+        lacking = np.zeros(values.shape, dtype=bool)
+
+        def read_part(handle: Source, part: Window) -> None:
+            box = (slice(None), *part.relative_to(window).slices())
+            found = missing_of(handle, part, values[box])
+            if found is not None:
+                lacking[box] = found
+
+        self._in_parts(window, read_part)
+        return lacking if lacking.any() else None
+
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the first handle says, without decoding, that a window holds no data."""
         first = self._handles[0]
@@ -81,6 +95,12 @@ class SeveralHandles:
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return a window decimated to ``shape``, by the first handle."""
         return self._handles[0].thumbnail(window, shape)
+
+    def thumbnail_of_bands(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """Return what ``thumbnail`` does, and which values are missing."""
+        return thumbnail_of_bands(self._handles[0], window, shape)
 
     def close(self) -> None:
         """Release all handles."""

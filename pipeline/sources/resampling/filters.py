@@ -110,8 +110,8 @@ def resampled(
     missing: NDArray[np.bool_] | None = None,
     marks: Sequence[float | None] = (),
     as_gdal: bool = False,
-) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return values and validity of the result.
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Return values and validity of the result, and what single bands lack.
 
     Parameters
     ----------
@@ -133,8 +133,9 @@ def resampled(
     Returns
     -------
     tuple
-        bands x rows x columns of the same type, integers rounded; and which pixels hold data. Source pixels that hold
-        none, and values that are missing, have no part in a value.
+        bands x rows x columns of the same type, integers rounded; which pixels hold data; and which values of pixels
+        that hold data are missing, bands x rows x columns, None if none is. Source pixels that hold none, and values
+        that are missing, have no part in a value.
     """
     work = work_type(values.dtype, rows, columns)
     masked = values if valid is None else np.where(valid, values, values.dtype.type(0))
@@ -145,7 +146,8 @@ def resampled(
     lacking = _lacking(masked, valid, missing)
     if lacking is None:
         mean = along(along(masked, rows, 1, work), columns, 2, work)
-        return _typed(mean if share is None else share.applied(mean), values.dtype, as_gdal=as_gdal), held
+        mean = mean if share is None else share.applied(mean)
+        return _typed(mean, values.dtype, as_gdal=as_gdal), held, None
     kept = np.where(lacking, values.dtype.type(0), masked)
     mean = along(along(kept, rows, 1, work), columns, 2, work)
     # a band may lack a value where others have one (rule all): 0 times infinity would be NaN all around
@@ -154,7 +156,7 @@ def resampled(
     gone = of_bands.is_gone if held is None else of_bands.is_gone & held
     for band, (value, is_gone) in enumerate(zip(found_values, gone, strict=True)):
         value[is_gone] = stand_in(marks[band] if marks else None, values.dtype)
-    return found_values, held
+    return found_values, held, gone if gone.any() else None
 
 
 def work_type(dtype: np.dtype[Any], rows: Taps, columns: Taps) -> np.dtype[Any]:

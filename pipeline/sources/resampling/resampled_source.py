@@ -12,16 +12,10 @@ from numpy.typing import NDArray
 
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.sources.protocol import (
-    KnowsHoles,
-    Source,
-    TellsBands,
-    notes_of,
-    reductions_of,
-)
+from segment_tiles.pipeline.sources.of_bands import Mask, missing_of, thumbnail_of_bands
+from segment_tiles.pipeline.sources.protocol import KnowsHoles, Source, notes_of, reductions_of
 from segment_tiles.pipeline.sources.resampling.filters import Taps, area_taps, resampled
 from segment_tiles.pipeline.sources.resampling.pixel_size import SAME_SIZE, factors
-from segment_tiles.pipeline.sources.validity import marked
 
 PIECE_BYTES: Final = 8 * 2**20
 """Of the source's values in float32 that are resampled at once."""
@@ -80,7 +74,7 @@ class ResampledSource:
     def __init__(self, uri: str, opened: Callable[..., Source], level: int, metres: float) -> None:
         self._whole = opened(level=0)
         self._read_from = self._whole
-        self._read: tuple[Window, NDArray[np.bool_] | None] | None = None
+        self._read: tuple[Window, Mask | None, Mask | None] | None = None
         try:
             self.downsample = factors(self._whole.spec, metres, uri)
             """Full-resolution pixels in one of this source, down and across."""
@@ -114,12 +108,16 @@ class ResampledSource:
         """
         values = np.empty((self.spec.bands, *window.shape), dtype=self.spec.dtype)
         valid = np.ones(window.shape, dtype=bool)
+        missing: Mask | None = None
         for piece in self._pieces(window):
             box = piece.relative_to(window).slices()
-            values[(slice(None), *box)], held = self._resampled(piece)
+            values[(slice(None), *box)], held, lacking = self._resampled(piece)
             if held is not None:
                 valid[box] = held
-        self._read = (window, None if valid.all() else valid)
+            if lacking is not None:
+                missing = np.zeros(values.shape, dtype=bool) if missing is None else missing
+                missing[(slice(None), *box)] = lacking
+        self._read = (window, None if valid.all() else valid, missing)
         return values
 
     def valid(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
@@ -128,6 +126,12 @@ class ResampledSource:
             self.read(window)
         assert self._read is not None  # just read
         return self._read[1]
+
+    def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Return which values of pixels that hold data are missing, as found by the last ``read`` of this window."""
+        self.valid(window, values)
+        assert self._read is not None  # just read
+        return self._read[2]
 
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the raster says, without decoding, that a window holds no data."""
@@ -138,12 +142,13 @@ class ResampledSource:
         self, window: Window, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return a window decimated to ``shape`` by the nearest pixel of the raster, or of an overview."""
-        down, across = self.downsample
-        full = Window.from_edges(
-            math.floor(window.row * down), math.floor(window.column * across),
-            math.ceil(window.row_stop * down), math.ceil(window.column_stop * across),
-        )  # fmt: skip
-        return self._whole.thumbnail(full.intersect(self._whole.spec.window), shape)
+        return self._whole.thumbnail(self._full(window), shape)
+
+    def thumbnail_of_bands(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], Mask | None, Mask | None]:
+        """Return what ``thumbnail`` does, and which values are missing."""
+        return thumbnail_of_bands(self._whole, self._full(window), shape)
 
     def close(self) -> None:
         """Release the raster."""
@@ -151,22 +156,29 @@ class ResampledSource:
         if self._read_from is not self._whole:
             self._whole.close()
 
+    def _full(self, window: Window) -> Window:
+        """Return a window in pixels of full resolution."""
+        down, across = self.downsample
+        full = Window.from_edges(
+            math.floor(window.row * down), math.floor(window.column * across),
+            math.ceil(window.row_stop * down), math.ceil(window.column_stop * across),
+        )  # fmt: skip
+        return full.intersect(self._whole.spec.window)
+
     def _pieces(self, window: Window) -> Iterator[Window]:
         height, width = (max(1, int(self._piece / max(1.0, factor))) for factor in self._factor)
         for row in range(window.row, window.row_stop, height):
             for column in range(window.column, window.column_stop, width):
                 yield Window(row, column, height, width).intersect(window)
 
-    def _resampled(self, piece: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def _resampled(self, piece: Window) -> tuple[NDArray[Any], Mask | None, Mask | None]:
         rows, columns = self._taps(piece)
         window = _box(rows, columns)
         base = self._read_from
         values = base.read(window)
-        missing = (
-            base.missing(window, values) if isinstance(base, TellsBands) else marked(values, base.spec.nodata)
-        )
         return resampled(
-            values, base.valid(window, values), rows, columns, missing=missing, marks=base.spec.nodata, as_gdal=True
+            values, base.valid(window, values), rows, columns, missing=missing_of(base, window, values),
+            marks=base.spec.nodata, as_gdal=True,
         )  # fmt: skip
 
     def _taps(self, window: Window) -> tuple[Taps, Taps]:

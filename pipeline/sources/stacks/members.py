@@ -96,7 +96,7 @@ class Files:
 
 
 def bands_of(description: StackDescription, specs: Specs) -> list[Band]:
-    """Return the bands of all members in their order; a name that two have says of neither which it is.
+    """Return the bands of all members in their order.
 
     Raises
     ------
@@ -113,8 +113,7 @@ def bands_of(description: StackDescription, specs: Specs) -> list[Band]:
             stem = PurePath(shown_name(member.files[0])).stem if count == 1 else ""
             mark = spec.nodata[index] if spec.nodata else None
             found.append(Band(member, numbers, name or own or stem, mark))
-    names = [band.name for band in found]
-    return [replace(band, name="") if names.count(band.name) > 1 else band for band in found]
+    return found
 
 
 def _numbers(spec: RasterSpec) -> tuple[int, ...]:

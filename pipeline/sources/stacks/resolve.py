@@ -13,6 +13,7 @@ from segment_tiles.pipeline.sources.rasters.rpcs import heights_of
 from segment_tiles.pipeline.sources.stacks.description import Member, StackDescription, Told, stack_named
 from segment_tiles.pipeline.sources.stacks.elements import elements_of
 from segment_tiles.pipeline.sources.stacks.items import AssetBand, Item, item_of
+from segment_tiles.pipeline.sources.stacks.signing import callable_named
 from segment_tiles.pipeline.sources.stacks.stack_file import is_stack_file, read_stack_file
 from segment_tiles.pipeline.sources.volumes.volume import volume_kind
 from segment_tiles.pipeline.wording import counted
@@ -113,6 +114,8 @@ def resolved(source: str, options: StackOptions, wanted: Callable[[], Sequence[s
     SourceError, UsageError
         If a stack file or an item cannot be read, or a name is none of a band, or of two.
     """
+    if options.sign:
+        callable_named(options.sign)  # one that is not there is said at once, also if no file needs it
     named = elements_of(source)
     elements = None if named is None else [_looked_at(group) for group in named]
     if elements is None and not is_stack(source) and (item := item_of(source)) is not None:
@@ -177,8 +180,9 @@ def _members(
             yield Member(files)
         elif not are_told:
             are_told = True
-            for name, number in _asked(dated, assets, assets or wanted()):
-                yield from _of_items(dated, name, number)
+            names = tuple(wanted())
+            for name, number in _asked(dated, assets, assets or names):
+                yield from _of_items(dated, name, number, names)
 
 
 Asked = tuple[str, int]
@@ -217,8 +221,14 @@ def _dated(name: str) -> Asked | None:
     return (base, int(number)) if at and base and number.isdecimal() else None
 
 
-def _of_items(dated: Sequence[Sequence[Item]], name: str, number: int) -> Iterator[Member]:
-    """Yield the members of a name: mostly one; more if it is an asset of several bands."""
+def _of_items(
+    dated: Sequence[Sequence[Item]], name: str, number: int, wanted: Sequence[str]
+) -> Iterator[Member]:
+    """Yield the members of a name: mostly one; more if it is an asset of several bands.
+
+    Of the names of such a band it has the one by which the model calls it, else its first.
+    """
+    of_model = {(_dated(own) or (own, 1))[0].lower() for own in wanted}
     found = [item.band(name) for item in dated[number - 1]]
     if len({len(bands) for bands in found}) > 1:
         ids = " and ".join(item.name for item in dated[number - 1])
@@ -231,7 +241,8 @@ def _of_items(dated: Sequence[Sequence[Item]], name: str, number: int) -> Iterat
     )
     for layers in zip(*others, strict=True):
         first = layers[0]
-        shown = name if first.is_alone or not first.names or len(found[0]) == 1 else first.names[0]
+        called = [own for own in first.names if own.lower() in of_model] or list(first.names)
+        shown = name if first.is_alone or not called or len(found[0]) == 1 else called[0]
         files = tuple(layer.href for layer in layers)
         told = tuple(Told(layer.band, layer.nodata, layer.scale, layer.offset) for layer in layers)
         if len(set(told)) > 1:

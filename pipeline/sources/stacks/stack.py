@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,19 @@ from segment_tiles.pipeline.sources.stacks.members import (
     opened_parts,
 )
 from segment_tiles.pipeline.sources.stacks.part import Part, Read
-from segment_tiles.pipeline.sources.validity import marked, stand_in
+from segment_tiles.pipeline.sources.validity import marked, may_be_a_value, stand_in
 
 Filled = list[NDArray[np.bool_] | None]
 """Of each band the pixels that hold data, rows x columns; None if all do."""
+
+
+class Gathered(NamedTuple):
+    """What is known of values that were put together."""
+
+    filled: Filled
+    """By the marks and masks of the files."""
+    values_too: dict[int, NDArray[np.bool_]]
+    """By position of a band: pixels with its nodata value, if that may as well be a value, as `marked` has it."""
 
 
 class StackSource:
@@ -76,7 +85,7 @@ class StackSource:
             msg = f"--level is {level}, but bands of the stack lie in several files each; leave it out"
             raise UsageError(msg)
         self._rule = nodata_rule
-        self._read: tuple[Window, Filled] | None = None
+        self._read: tuple[Window, Gathered] | None = None
         with ExitStack() as stack:
             files = Files(description, opened, stack)
             self.bands = bands_of(description, files.specs)
@@ -108,21 +117,14 @@ class StackSource:
         if self._read is None or self._read[0] != window:
             self.read(window)
         assert self._read is not None  # just read
-        return _combined(self._read[1], self._rule)
+        return _combined(self._read[1].filled, self._rule)
 
     def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Return which values are missing: bands x rows x columns; what no file of the band has, or it marks."""
         if self._read is None or self._read[0] != window:
             self.read(window)
         assert self._read is not None  # just read
-        of_marks = marked(values, self._marks)
-        if all(held is None for held in self._read[1]):
-            return of_marks
-        lacking = np.zeros(values.shape, bool) if of_marks is None else of_marks
-        for band, held in enumerate(self._read[1]):
-            if held is not None:
-                lacking[band] |= ~held
-        return lacking
+        return self._missing(values, self._read[1])
 
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the members say, without decoding, that a window holds no data."""
@@ -135,6 +137,17 @@ class StackSource:
         self, window: Window, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return a window decimated to ``shape``, each member from its overviews if it has some."""
+        values, gathered = self._decimated(window, shape)
+        return values, _combined(gathered.filled, self._rule)
+
+    def thumbnail_of_bands(
+        self, window: Window, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """Return what ``thumbnail`` does, and which values are missing."""
+        values, gathered = self._decimated(window, shape)
+        return values, _combined(gathered.filled, self._rule), self._missing(values, gathered)
+
+    def _decimated(self, window: Window, shape: tuple[int, int]) -> tuple[NDArray[Any], Gathered]:
         out = np.empty((self.spec.bands, *shape), self.spec.dtype)
         scale = [small / side for small, side in zip(shape, window.shape, strict=True)]
 
@@ -142,7 +155,19 @@ class StackSource:
             there = _scaled(inside.relative_to(window), scale)
             return part.thumbnail(inside, there.shape)
 
-        return out, _combined(self._gathered(window, shape, out, decimated), self._rule)
+        return out, self._gathered(window, shape, out, decimated)
+
+    def _missing(self, values: NDArray[Any], gathered: Gathered) -> NDArray[np.bool_] | None:
+        """Return which values are missing: what no file of the band has, or it marks."""
+        of_marks = marked(values, self._marks)
+        if all(held is None for held in gathered.filled):
+            return of_marks
+        lacking = np.zeros(values.shape, bool) if of_marks is None else of_marks
+        for band, held in enumerate(gathered.filled):
+            if held is not None:
+                seen = gathered.values_too.get(band)
+                lacking[band] |= ~held if seen is None else ~(held | seen)
+        return lacking
 
     @property
     def reductions(self) -> tuple[float, ...]:
@@ -180,9 +205,10 @@ class StackSource:
         shape: tuple[int, int],
         out: NDArray[Any],
         read: Callable[[Part, Window], Read],
-    ) -> Filled:
+    ) -> Gathered:
         """Fill ``out`` from all parts; return which pixels hold data, band by band."""
         filled: Filled = [np.zeros(shape, bool) for _ in range(self.spec.bands)]
+        values_too: dict[int, NDArray[np.bool_]] = {}
         marks = self.spec.nodata or (None,) * self.spec.bands
         for band, mark in zip(out, marks, strict=True):
             band[:] = 0 if mark is None else stand_in(mark, out.dtype)
@@ -203,7 +229,12 @@ class StackSource:
                 if held is not None:
                     held[box.slices()] |= True if valid is None else valid
                     filled[position] = None if is_whole else held
-        return filled
+                value_too = (
+                    None if shown is not True or valid is None else may_be_a_value(band, marks[position])
+                )
+                if value_too is not None:
+                    values_too.setdefault(position, np.zeros(shape, bool))[box.slices()] = value_too
+        return Gathered(filled, values_too)
 
 
 def _combined(filled: Filled, rule: NodataRule) -> NDArray[np.bool_] | None:

@@ -72,6 +72,6 @@ def test_it_is_what_a_source_with_larger_pixels_becomes_for_the_model(times: int
     [coarser] = changes.coarser(AugmentationSettings(low_resolution=times, probability=1.0))
     coarser.zoom_range = (1 / times, 1 / times)
     few = SIDE // times
-    larger, _ = resampled(values, None, *[area_taps(0, few, times, SIDE)] * 2)
-    again, _ = resampled(larger, None, *[area_taps(0, SIDE, 1 / times, few)] * 2)
+    larger, *_ = resampled(values, None, *[area_taps(0, few, times, SIDE)] * 2)
+    again, *_ = resampled(larger, None, *[area_taps(0, SIDE, 1 / times, few)] * 2)
     np.testing.assert_allclose(np.asarray(coarser(torch.from_numpy(values))), again, atol=1e-5)

@@ -11,12 +11,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pystac
 import pytest
+import rasterio
 
 from segment_tiles.cli.main import run_command_line
 from segment_tiles.pipeline.errors import UsageError
 from segment_tiles.pipeline.names import shown_name
+from segment_tiles.pipeline.outputs.stores.store import open_store
 from segment_tiles.pipeline.sources.stacks.description import stack_named
 from segment_tiles.pipeline.sources.stacks.resolve import OF_NO_STACK, resolved
 from segment_tiles.workflows.batch.jobs import Job, list_jobs
@@ -27,7 +30,8 @@ COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
 def stac_scenes(href: str, asset: str | None) -> list[tuple[str, dict[str, str]]]:
-    return [scene_of_item(item, asset, is_stack=False) for item in stac_items(href)]
+    found = [scene_of_item(item, asset, is_stack=False) for item in stac_items(href)]
+    return [(scene.source, scene.names) for scene in found]
 
 
 @pytest.fixture
@@ -172,6 +176,60 @@ def test_an_item_says_which_assets_it_has(catalog: Path, tmp_path: Path) -> None
     (tmp_path / "empty.json").write_text(json.dumps(empty))
     with pytest.raises(UsageError, match="has no items"):
         stac_scenes(str(tmp_path / "empty.json"), None)
+
+
+TOLDS: dict[str, list[dict[str, Any]]] = {
+    "eo:bands": [
+        {"name": "B02", "common_name": "blue"}, {"name": "B03", "common_name": "green"},
+        {"name": "B04", "common_name": "red"},
+    ],
+    "bands": [{"name": name, "nodata": 7} for name in ("blue", "green", "red")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asset", [None, "data"])
+@pytest.mark.parametrize("field", ["eo:bands", "bands"])
+def test_the_bands_of_the_only_asset_are_those_that_the_item_says(
+    tmp_path: Path, jobs_file: Callable[..., Path], small_model: Path, field: str, asset: str | None
+) -> None:
+    """As `run` does with the item itself: blue first, and a value is missing that the file does not mark."""
+    values = np.random.default_rng(0).integers(1, 255, (3, 64, 64), dtype=np.uint8)
+    values[:, :20, :30] = 7
+    profile = {
+        "driver": "GTiff",
+        "count": 3,
+        "height": 64,
+        "width": 64,
+        "dtype": "uint8",
+        "crs": "EPSG:32633",
+    }
+    for name, order in (("told", (2, 1, 0)), ("plain", (0, 1, 2))):
+        with rasterio.open(
+            tmp_path / f"{name}.tif", "w", transform=rasterio.Affine(1, 0, 5e5, 0, -1, 5e6), **profile
+        ) as file:
+            file.write(values[list(order)])
+    told = item("one", data=("./told.tif", COG, ["data"]))
+    told.assets["data"].extra_fields[field] = TOLDS[field]
+    if field == "eo:bands":
+        told.assets["data"].extra_fields["raster:bands"] = [{"nodata": 7}] * 3
+    told.save_object(include_self_link=False, dest_href=str(tmp_path / "one.json"))
+    entry = {
+        "stac": "one.json",
+        "model": str(small_model),
+        "out": "batch",
+        "format": ["zarr"],
+        "precision": "fp32",
+    }
+    if asset is not None:
+        entry["asset"] = asset
+    assert run_command_line(["batch", str(jobs_file(entry))]) == 0
+    options = ["--model", str(small_model), "--precision", "fp32", "--format", "zarr", "--nodata", "7"]
+    assert (
+        run_command_line(["run", str(tmp_path / "plain.tif"), *options, "--out", str(tmp_path / "run")]) == 0
+    )
+    maps = [np.asarray(open_store(tmp_path / name / "classes.zarr")["classes"]) for name in ("batch", "run")]
+    assert np.array_equal(*maps)
+    assert (maps[0][:20, :30] == 255).all()
 
 
 def test_a_remote_item_is_segmented(

@@ -172,6 +172,14 @@ def test_a_search_is_segmented_though_its_signatures_run_out(
     assert [row["state"] for row in json.loads(capsys.readouterr().out)["jobs"]] == ["skipped"]
 
 
+def test_a_callable_that_is_not_there_is_refused_though_no_file_needs_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = f"{tmp_path / 'a.tif'},{tmp_path / 'b.tif'}"
+    assert run_command_line(["info", files, "--sign", "nowhere.sign"]) == 2
+    assert "--sign is 'nowhere.sign', which cannot be imported" in capsys.readouterr().err
+
+
 def test_a_callable_that_cannot_sign_is_one_line(
     api: str, jobs_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,28 @@ def test_bands_are_found_by_their_names_and_dimensions_by_theirs(small_model: Pa
     assert (st.segment_array(named, model=small_model, **FIXED).values == plain).all()
 
 
+def test_two_bands_of_one_name_are_refused_and_names_that_say_another_order_are_told(
+    small_model: Path,
+) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (4, 70, 80), dtype=np.uint8)
+    twice = xarray.DataArray(
+        values, dims=("band", "y", "x"), attrs={"long_name": ("blue", "Red", "green", "red")}
+    )
+    with pytest.raises(st.UsageError, match=r"bands 2 and 4 are both called 'red'; choose with --bands"):
+        st.segment_array(twice, model=small_model, **FIXED)
+    partly = xarray.DataArray(values[:3], dims=("band", "y", "x"), attrs={"long_name": ("blue", "green", "")})
+    with pytest.warns(
+        st.SegmentTilesWarning, match=r"read in their order, blue, green, \(none\), as red, green, blue"
+    ):
+        made = st.segment_array(partly, model=small_model, **FIXED)
+    assert (made.values == st.segment_array(values[:3], model=small_model, **FIXED)).all()
+    for names in (("red", "", ""), ("a", "b", "c")):  # no name says another order
+        same = xarray.DataArray(values[:3], dims=("band", "y", "x"), attrs={"long_name": names})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", st.SegmentTilesWarning)
+            st.segment_array(same, model=small_model, **FIXED)
+
+
 def test_dimensions_that_cannot_be_understood_are_refused(small_model: Path) -> None:
     series = xarray.DataArray(np.zeros((2, 3, 8, 9), np.uint8), dims=("time", "band", "y", "x"))
     with pytest.raises(

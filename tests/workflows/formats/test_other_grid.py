@@ -92,6 +92,19 @@ def test_the_map_comes_out_on_the_grid_of_a_raster(exported: Path, like: Path, w
     assert not list((exported / ".segment-tiles").glob("*warped*")), "nothing is left behind"
 
 
+def test_a_grid_that_no_file_follows_is_refused_and_files_on_others_are_told(
+    exported: Path, like: Path
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"--crs: no format that is asked for changes its grid; add one of cog, "
+    ):
+        export_run(exported, ["scores"], crs="EPSG:3857")
+    export_run(exported, ["cog", "confidence"], like=str(like))
+    export_run(exported, ["cog"])
+    told = json.loads((exported / "report.json").read_text())["warnings"]
+    assert any(line.startswith("confidence.tif lies on another grid than what is made now") for line in told)
+
+
 def test_the_map_comes_out_in_another_crs_and_back(exported: Path) -> None:
     classes = np.asarray(open_store(exported / "classes.zarr")["classes"])
     export_run(exported, ["cog"], crs="EPSG:3857")

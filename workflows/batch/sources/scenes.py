@@ -70,9 +70,10 @@ def _of_items(file: JobsFile, entry: JobEntry) -> list[ListedScene]:
     are_stacks = "assets" in {**file.settings.defaults.given(), **entry.given()}
     scenes = []
     for item in items:
-        uri, names = scene_of_item(item, entry.asset, is_stack=are_stacks)
-        of_file = {"stem": item.id, "folder": ""} if is_stack(uri) else _names(uri)
-        scenes.append(ListedScene(uri, {**of_file, **names}))
+        scene = scene_of_item(item, entry.asset, is_stack=are_stacks)
+        of_file = {"stem": item.id, "folder": ""} if scene.file is None else _names(scene.file)
+        assets = {"assets": scene.assets} if scene.assets else {}
+        scenes.append(ListedScene(scene.source, {**of_file, **scene.names}, assets))
     return scenes
 
 

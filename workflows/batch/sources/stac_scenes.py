@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from json import JSONDecodeError
 from pathlib import Path
@@ -59,8 +60,24 @@ def stac_items(href: str) -> list[pystac.Item]:
     return items
 
 
-def scene_of_item(item: pystac.Item, asset: str | None, *, is_stack: bool) -> tuple[str, dict[str, str]]:
-    """Return the source of an item, and its names: id, collection, date.
+@dataclass(frozen=True, slots=True)
+class ItemScene:
+    """A scene that is an item, or an asset of it."""
+
+    source: str = field(repr=False)  # may hold secrets
+    """Path, URL or the item itself."""
+    names: dict[str, str]
+    """What `out` may name: id, collection, date."""
+    file: str | None = field(default=None, repr=False)
+    """Path or URL of the raster, if it is one."""
+    assets: tuple[str, ...] = ()
+    """What is read of the item, if it says something of the bands of its raster."""
+
+
+def scene_of_item(item: pystac.Item, asset: str | None, *, is_stack: bool) -> ItemScene:
+    """Return the source of an item.
+
+    An asset of whose bands the item says something, a name or a missing value, is read as the item says.
 
     Parameters
     ----------
@@ -79,8 +96,12 @@ def scene_of_item(item: pystac.Item, asset: str | None, *, is_stack: bool) -> tu
     """
     rasters = [name for name, one in item.assets.items() if _is_raster(one)]
     if asset is None and (is_stack or len(rasters) != 1):
-        return name_of_elements([plain_item(item)]), names_of_item(item)
-    return _raster(item, asset or rasters[0]), names_of_item(item)
+        return ItemScene(name_of_elements([plain_item(item)]), names_of_item(item))
+    key = asset or rasters[0]
+    href = _raster(item, key)
+    if set(_told(item.assets[key])) & _OF_BANDS:
+        return ItemScene(name_of_elements([plain_item(item)]), names_of_item(item), href, (key,))
+    return ItemScene(href, names_of_item(item), href)
 
 
 def plain_item(item: pystac.Item) -> str:
@@ -119,6 +140,9 @@ _TOLD: Final = (
     "raster:offset",
 )
 """What of an asset says which bands it has."""
+
+
+_OF_BANDS: Final = frozenset(_TOLD) - {"type", "roles"}
 
 
 def _told(asset: pystac.Asset) -> dict[str, Any]:

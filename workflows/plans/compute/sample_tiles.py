@@ -65,7 +65,7 @@ def sample_tiles(scene: Scene, source: Source, positions: Positions = JUDGED) ->
 def _tiles(
     scene: Scene, source: Source, positions: Positions
 ) -> Iterator[tuple[NDArray[np.generic], NDArray[np.bool_]]]:
-    """Yield values (bands, T, T) and valid pixels (T, T) of tiles that have data, each once."""
+    """Yield values (bands, T, T) and which of them count, of the same shape, of tiles that have data, each once."""
     rows, columns, tile = scene.lattice.rows, scene.lattice.columns, scene.lattice.tile
     corners = {
         (rows.count * down // positions.parts, columns.count * across // positions.parts): None
@@ -80,6 +80,7 @@ def _tiles(
             continue
         left = columns.start(column_index) - reader.left
         span = slice(left, left + tile)
-        valid = np.ones((tile, tile), bool) if band.valid is None else band.valid[:, span].copy()
-        if valid.mean() >= ENOUGH_DATA:
-            yield band.values[:, :, span].copy(), valid
+        values, counted = band.values[:, :, span].copy(), band.shown(span)
+        counted = np.ones(values.shape, bool) if counted is None else np.broadcast_to(counted, values.shape)
+        if counted.any(axis=0).mean() >= ENOUGH_DATA:
+            yield values, counted

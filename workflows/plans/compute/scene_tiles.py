@@ -41,9 +41,9 @@ def tiles_of(scenes: Sequence[Scene], positions: Positions) -> Sample | None:
     if all(sample.valid is None for sample in found):
         return Sample(values)
     valid = [
-        torch.ones(sample.values.shape[0], *sample.values.shape[2:], dtype=torch.bool)
+        torch.ones(sample.values.shape, dtype=torch.bool)
         if sample.valid is None
-        else sample.valid
+        else sample.valid.expand(sample.values.shape)
         for sample in found
     ]
     return Sample(values, torch.cat(valid))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from segment_tiles.pipeline.errors import MissingExtraError, UsageError
 from segment_tiles.pipeline.names import shown_name
 from segment_tiles.workflows.options.polygons import given_settings
+from segment_tiles.workflows.output_folder.made import Way
 from segment_tiles.workflows.results.formats.format import Format, Subject
 from segment_tiles.workflows.results.formats.subjects import subject_of_scene
 from segment_tiles.workflows.results.formats.table import (
@@ -65,8 +66,7 @@ def notes_on_grid(names: Sequence[str], subject: Subject) -> tuple[str, ...]:
     staying = [
         wanted.file for wanted in map(format_of, names) if not wanted.follows_grid and wanted.name != STORE
     ]
-    asked = subject.options.map_grid
-    option = "--like" if asked is None or asked.crs is None else "--crs"
+    option = _grid_option(subject)
     rules = zip(subject.table.objects, subject.of_files.table.objects, strict=True)
     cut = [there for own, there in rules if own.reach < there.reach == there.largest_reach]
     return (
@@ -79,6 +79,41 @@ def notes_on_grid(names: Sequence[str], subject: Subject) -> tuple[str, ...]:
             for rule in cut
         ),
     )
+
+
+def notes_on_other_grids(ways: Mapping[str, Way], names: Sequence[str], subject: Subject) -> tuple[str, ...]:
+    """Return which files that were made before lie on another grid than those that are made now.
+
+    Parameters
+    ----------
+    ways
+        How each format was made before.
+    names
+        Of the formats that are made now.
+    subject
+        The class map.
+    """
+    if not any(format_of(name).follows_grid for name in names):
+        return ()
+    asked = subject.options.map_grid
+    own = None if asked is None else asked.as_plain()
+    others = [
+        format_of(name).file
+        for name in format_names()
+        if name not in names
+        and name in ways
+        and format_of(name).follows_grid
+        and ways[name].get("grid") != own
+    ]
+    return tuple(
+        f"{file} lies on another grid than what is made now; give --crs or --like as it was made, or make it anew"
+        for file in others
+    )
+
+
+def _grid_option(subject: Subject) -> str:
+    asked = subject.options.map_grid
+    return "--like" if asked is None or asked.crs is None else "--crs"
 
 
 def check_formats(names: Sequence[str], subject: Subject) -> None:
@@ -104,6 +139,10 @@ def check_formats(names: Sequence[str], subject: Subject) -> None:
                 f"{subject.kind} choose among {', '.join(has)}"
             )
             raise UsageError(msg)
+    if subject.warped is not None and not any(wanted.follows_grid for wanted in formats):
+        can = [name for name in format_names() if _has(name, subject.kind) and format_of(name).follows_grid]
+        msg = f"{_grid_option(subject)}: no format that is asked for changes its grid; add one of {', '.join(can)}"
+        raise UsageError(msg)
     for wanted in formats:
         wanted.check(subject)
         _check_module(wanted)

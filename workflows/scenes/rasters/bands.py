@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from segment_tiles.pipeline.accepted import AlphaUse, NodataRule
-from segment_tiles.pipeline.errors import ModelError
+from segment_tiles.pipeline.errors import ModelError, UsageError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.models.packages.manifest import ModelManifest
 from segment_tiles.pipeline.names import shown_name
@@ -37,7 +37,8 @@ def choose_bands(
     Raises
     ------
     SourceError, UsageError
-        If the source cannot be opened, or a band or an option cannot be one of it.
+        If the source cannot be opened, a band or an option cannot be one of it, or two bands have the name of one of
+        the model's.
     ModelError
         If the model takes another number of bands.
     """
@@ -57,7 +58,7 @@ def choose_bands(
             f"({', '.join(manifest.bands)}); {_advice(config, spec, opened)}"
         )
         raise ModelError(msg)
-    return _numbers(spec), spec, notes
+    return _numbers(spec), spec, (*_order_notes(config, manifest.bands, spec), *notes)
 
 
 def facts_of(
@@ -105,6 +106,8 @@ def named_bands(config: RunConfig, wanted: Sequence[str], opened: Opened) -> tup
     ------
     SourceError
         If it cannot be opened.
+    UsageError
+        If two bands have one of the names.
     """
     spec, _ = opened(config)
     return _by_name(config, wanted, spec, opened)
@@ -114,19 +117,44 @@ def _by_name(
     config: RunConfig, wanted: Sequence[str], spec: RasterSpec, opened: Opened
 ) -> tuple[int, ...] | None:
     """Return the bands that have the names of the model's, among them one tagged alpha; None if one is missing."""
-    found = _named(spec, wanted)
+    found = _named(config, spec, wanted)
     if found is None and config.alpha == "auto" and spec.band_names:
         everything, _ = opened(replace(config, alpha="band"))
-        found = _named(everything, wanted)
+        found = _named(config, everything, wanted)
     return found
 
 
-def _named(spec: RasterSpec, of_model: Sequence[str]) -> tuple[int, ...] | None:
+def _named(config: RunConfig, spec: RasterSpec, of_model: Sequence[str]) -> tuple[int, ...] | None:
     names = [name.lower() for name in spec.band_names]
     wanted = [name.lower() for name in of_model]
     if not all(name in names for name in wanted):
         return None
+    if names == wanted:
+        return _numbers(spec)
+    for name in wanted:
+        same = [str(number) for number, own in zip(_numbers(spec), names, strict=True) if own == name]
+        if len(same) > 1:
+            how = "choose with --bands" if config.lies_on is None else "name the bands in a stack file"
+            msg = f"{shown_name(config.source)}: bands {' and '.join(same)} are both called {name!r}; {how}"
+            raise UsageError(msg)
     return tuple(_numbers(spec)[names.index(name)] for name in wanted)
+
+
+def _order_notes(config: RunConfig, of_model: Sequence[str], spec: RasterSpec) -> tuple[str, ...]:
+    """Return what is to be said of bands that are read in their order, though some names say another one."""
+    names = [name.lower() for name in spec.band_names]
+    others = [
+        name
+        for position, name in enumerate(of_model)
+        if name.lower() in names and names[position : position + 1] != [name.lower()]
+    ]
+    if config.bands is not None or not others:
+        return ()
+    own = ", ".join(name or "(none)" for name in spec.band_names)
+    return (
+        f"bands are read in their order, {own}, as {', '.join(of_model)} of the model: not all names are among them; "
+        "--bands says another order",
+    )
 
 
 def _advice(config: RunConfig, spec: RasterSpec, opened: Opened) -> str:

@@ -25,7 +25,7 @@ def part(
     rows = taps(window.row, window.row_stop, factor, values.shape[1])
     columns = taps(window.column, window.column_stop, factor, values.shape[2])
     box = np.s_[rows.start : rows.stop, columns.start : columns.stop]
-    mean, held = resampled(values[:, *box], None if valid is None else valid[box], rows, columns)
+    mean, held, _ = resampled(values[:, *box], None if valid is None else valid[box], rows, columns)
     return mean, np.ones(window.shape, dtype=bool) if held is None else held
 
 
