@@ -168,7 +168,9 @@ def started_run(command: Call, scene: Any, tmp_path: Path) -> subprocess.Popen[s
 
 
 @pytest.mark.parametrize(
-    "scene", ["raster", pytest.param("slide", marks=SLOW), pytest.param("volume", marks=SLOW)], indirect=True
+    "scene",
+    ["raster", *(pytest.param(kind, marks=SLOW) for kind in ("stack", "ground", "slide", "volume"))],
+    indirect=True,
 )
 def test_an_interrupted_run_says_so_and_goes_on(started_run: subprocess.Popen[str], tmp_path: Path) -> None:
     started_run.send_signal(signal.SIGINT)

@@ -43,6 +43,9 @@ CASES: dict[str, Case] = {
     "512 in, 256 out": Case(
         {"sides": (512, 512), "out": 256, "dilation": 128}, 512, 128, 256, {"margin": 128}, shape=(261, 307)
     ),
+    "1024 in, 512 out": Case(
+        {"sides": (1024, 1024), "out": 512, "dilation": 256}, 1024, 256, 512, {"margin": 256}, shape=(261, 733)
+    ),
     "a quarter": Case(
         {"sides": ("h", "w"), "out": "o", "kernel": 4, "stride": 4, "batch": "n"}, 64, 0, 32, {"tile": 64}, 4
     ),
@@ -56,6 +59,7 @@ CASES: dict[str, Case] = {
     ),
     "fixed 512, batch 1": Case({"sides": (512, 512), "out": 512, "pad": 1}, 512, 0, 256, shape=(301, 613)),
     "batch 3": Case({"sides": (64, 64), "out": 64, "pad": 1, "batch": 3}, 64, 0, 32),
+    "nhwc": Case({"sides": (64, 64), "out": 64, "pad": 1, "channels_last": True}, 64, 0, 32),
     "nhwc, float16, constant, second output": Case(
         {
             "sides": (64, 64), "out": 64, "pad": 1, "channels_last": True, "dtype": "float16", "extra": True,
