@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from segment_tiles.workflows.batch.sources.stac_scenes import moment_of, names_o
 if TYPE_CHECKING:
     import pystac
 
+log = logging.getLogger(__name__)
 _TILES = ("grid:code", "s2:mgrs_tile", "sentinel:grid_square", "landsat:wrs_path_row")
 """Properties that name a tile as a whole, the first that an item has."""
 _PARTS_OF_TILE = (
@@ -81,7 +83,11 @@ def _dated(
             of = f" of {' '.join(values)}" if values else ""
             msg = f"dates names {day}, but no item{of} is of that day; there are {', '.join(sorted(by_date))}"
             raise UsageError(msg)
-    return [by_date[day.isoformat()] for day in dates]
+    asked = [day.isoformat() for day in dates]
+    others = [item.id for day, found in by_date.items() if day not in asked for item in found]
+    if others:
+        log.info("items of other days than dates names are left out: %s", ", ".join(others))
+    return [by_date[day] for day in asked]
 
 
 def _value(item: pystac.Item, key: GroupKey) -> str:
