@@ -56,6 +56,6 @@ def disagreement(trial: PrecisionTrial) -> str:
     """Return what to tell a user who named a precision or backend that changes decided pixels."""
     return (
         f"--precision {trial.precision} by --backend {trial.backend}: {trial.decided_agreement:.2%} of the decided "
-        f"pixels and {trial.agreement:.2%} of all pixels of real tiles keep the class that float32 gives; `auto` takes "
-        f"nothing below {REQUIRED_AGREEMENT:.1%} of the decided ones"
+        f"pixels and {trial.agreement:.2%} of all pixels of the tiles it was tried on keep the class of float32; "
+        f"`auto` takes nothing below {REQUIRED_AGREEMENT:.1%} of the decided ones"
     )
