@@ -31,7 +31,7 @@ class GroupSettings(Settings):
     score_by: str | None = None
     """Column by whose values scores are told too."""
     weight_by: str | None = None
-    """Column whose values are drawn equally often, however many pictures have each."""
+    """Column whose values are drawn equally often, however many pictures have each; held-out pictures are counted."""
     pixel_size: str | None = None
     """Column with the pixel size of a picture in ``pixel_unit``: it is resampled to that of the model."""
 

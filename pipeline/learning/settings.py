@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
@@ -58,6 +58,16 @@ class NetworkSettings(Settings):
     """Parts of the backbone whose weights stay as they are, such as ``conv_stem`` or ``blocks.0``."""
 
 
+_CROSS_ENTROPIES: Final = ("cross_entropy", "dice_cross_entropy", "top_k")
+_HEEDED_BY: Final[dict[str, tuple[str, ...]]] = {
+    "class_weights": (*_CROSS_ENTROPIES, "focal"),
+    "label_smoothing": _CROSS_ENTROPIES,
+    "gamma": ("focal",),
+    "top_fraction": ("top_k",),
+}
+"""Settings of a loss, and the kinds that heed them."""
+
+
 class LossSettings(Settings):
     """What is minimised."""
 
@@ -71,6 +81,16 @@ class LossSettings(Settings):
     """Of focal."""
     top_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Of top_k: share of the pixels, the hardest ones, that count."""
+
+    @model_validator(mode="after")
+    def _kind_heeds_them(self) -> LossSettings:
+        """Refuse what a kind would not heed."""
+        usual = type(self).model_fields
+        for name, kinds in _HEEDED_BY.items():
+            if self.kind not in kinds and getattr(self, name) != usual[name].default:
+                msg = f"loss.{name} says nothing to {self.kind}; leave it out, or take one of {', '.join(kinds)}"
+                raise ValueError(msg)
+        return self
 
 
 class OptimizerSettings(Settings):

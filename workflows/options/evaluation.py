@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from segment_tiles.pipeline.accepted import PolygonShape
 from segment_tiles.pipeline.errors import UsageError
@@ -41,9 +41,12 @@ def parse_widths(option_name: str, text: str) -> tuple[int, ...]:
         raise UsageError(msg) from error
 
 
+USUAL_WIDTHS: Final = (1, 2, 5)
+
+
 def _widths(name: str, help: str) -> Any:
     parse: Callable[[str], tuple[int, ...]] = partial(parse_widths, f"--{name}")
-    return option(help, name=name, default=(1, 2, 5), typed="1,2,5", metavar="PX,PX", parse=parse)
+    return option(help, name=name, default=USUAL_WIDTHS, typed="1,2,5", metavar="PX,PX", parse=parse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,19 @@ class EvaluateConfig:
         if self.objects:
             for name in ("classes", "slices", "unlabelled"):
                 if getattr(self, name):
-                    msg = f"--{name} is about pixels; with --objects leave it out, or score pixels without --objects"
-                    raise UsageError(msg)
+                    self._refuse_beside_objects(name)
+            for name, value, usual in (
+                ("ignore-value", self.ignore_value, ()),
+                ("polygon-shape", self.polygon_shape, "polygon"),
+                ("boundary-width", self.boundary_widths, USUAL_WIDTHS),
+                ("trimap-width", self.trimap_widths, USUAL_WIDTHS),
+            ):
+                if value != usual:
+                    self._refuse_beside_objects(name)
+
+    def _refuse_beside_objects(self, name: str) -> None:
+        msg = f"--{name} is about pixels; with --objects leave it out, or score pixels without --objects"
+        raise UsageError(msg)
 
     @property
     def class_values(self) -> dict[str, str]:

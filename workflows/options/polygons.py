@@ -232,7 +232,8 @@ class PolygonizeConfig(MapSettings):
         repr=False,
     )  # not in repr: it may hold secrets
     out: tuple[Path, ...] = option(
-        "May be repeated: .parquet .gpkg .fgb .geojson .geojsonl .qupath.geojson .pmtiles .shp .kml",
+        "May be repeated: .parquet .gpkg .fgb .geojson .geojsonl .qupath.geojson .pmtiles .shp .kml; of objects "
+        ".objects.parquet .labels.zarr .labels.tif too",
         metavar="FILE",
     )
     formats: tuple[str, ...] = option(

@@ -175,7 +175,7 @@ def evaluate_objects(
     for name, (map_path, truth_path) in scenes.items():
         overlaps, said = _overlaps(map_path, truth_path, classes, class_column, class_values)
         by_scene[name] = [ObjectTotals.of(overlaps.of_class(code)) for code in range(len(classes))]
-        notes += said
+        notes += [*said, *_apart(by_scene[name], map_path, truth_path)]
         log.info("%s: objects are scored against %s", map_path, truth_path)
     totals = [sum(of_class, ObjectTotals()) for of_class in zip(*by_scene.values(), strict=True)]
     document: dict[str, Any] = {
@@ -195,6 +195,17 @@ def evaluate_objects(
     return document | {"notes": notes}
 
 
+def _apart(totals: Sequence[ObjectTotals], map_path: Path, truth_path: Path) -> list[str]:
+    """Return a line if no object of the map meets one of the truth, though both have some."""
+    counts = [sum(total.true for total in totals), sum(max(total.mapped) for total in totals)]
+    if not all(counts) or any(total.shared_area for total in totals):
+        return []
+    return [
+        f"no object of {map_path} meets one of {truth_path}: do both count in the same pixels or units, from the same "
+        "corner, downwards alike?"
+    ]
+
+
 def _refuse_no_class(
     scenes: ScenePairs, classes: Sequence[str], column: str | None, class_values: Mapping[str, str]
 ) -> None:
@@ -202,6 +213,10 @@ def _refuse_no_class(
     others: set[str] = set()
     for _, truth_path in scenes.values():
         truth = _polygons_of(truth_path, classes, column, class_values)
+        if truth is None and (column or class_values):
+            option = "--class-column" if column else "--class-value"
+            msg = f"{option} says the class of polygons, but {truth_path} is a label image; leave it out"
+            raise UsageError(msg)
         if truth is None or len(truth.geometries):
             return
         others.update(truth.others)

@@ -39,6 +39,17 @@ def notes_on_objects(survey: Survey, settings: TrainingSettings) -> list[str]:
     ]
 
 
+def notes_on_unlabelled_classes(survey: Survey, settings: TrainingSettings) -> list[str]:
+    """Return which classes no pixel is labelled as, if there are such."""
+    without = [one.name for one, pixels in zip(settings.classes, survey.pixels, strict=True) if not pixels]
+    if not without:
+        return []
+    return [
+        f"no training pixel is labelled {' or '.join(without)}, so nothing of it is learnt; if it is what lies outside "
+        "all labels, say so: unlabelled: CLASS"
+    ]
+
+
 def notes_on_large_areas(areas: Sequence[ValidationArea]) -> list[str]:
     """Return which held-out areas are too large for their objects to be scored at the end, if there are such."""
     large = [area.name for area in areas if area.is_too_large_for_objects]

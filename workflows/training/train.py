@@ -37,7 +37,12 @@ from segment_tiles.workflows.training.folder import (
     seed_folder,
 )
 from segment_tiles.workflows.training.learning_sources import KnownSources, sources_of_training
-from segment_tiles.workflows.training.notes import notes_on, notes_on_large_areas, notes_on_objects
+from segment_tiles.workflows.training.notes import (
+    notes_on,
+    notes_on_large_areas,
+    notes_on_objects,
+    notes_on_unlabelled_classes,
+)
 from segment_tiles.workflows.training.package import (
     Packager,
     PackagingObserver,
@@ -222,7 +227,7 @@ def _train_on(
     for note in (*notes_on(scenes), *notes_on_large_areas(areas)):
         session.progress.noted(note)
     survey = survey_scenes([s for s in scenes if s.settings.use == "train"], len(settings.classes))
-    for note in notes_on_objects(survey, settings):
+    for note in (*notes_on_objects(survey, settings), *notes_on_unlabelled_classes(survey, settings)):
         session.progress.noted(note)
     make_folder(out)  # not before all else was accepted
     if restart and session.process.is_first:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segment_tiles.pipeline.errors import TrainingError
 from segment_tiles.pipeline.grid.raster import RasterSpec
 from segment_tiles.pipeline.grid.window import Window
-from segment_tiles.pipeline.learning.data.label_rasters import RasterLabels
+from segment_tiles.pipeline.learning.data.label_rasters import RasterLabels, ignored_codes
 from segment_tiles.pipeline.learning.object_settings import BorderSettings, NeighbourWeightSettings
 from segment_tiles.pipeline.learning.objects.borders import border_pixels
 from segment_tiles.pipeline.learning.objects.neighbours import neighbour_weights, reach_of
@@ -44,7 +44,7 @@ class InstanceRaster(RasterLabels):
     """A label image: each number but 0 is an object of one class, whatever numbers are left out.
 
     0 says that there is no object, also if the file declares it as nodata, as label images often do (ours too). Pixels
-    that a mask or an alpha band hides, or that have another nodata value, are not known.
+    that a mask or an alpha band hides, that have another nodata value or an ignored one, are not known.
     """
 
     _zero_is_known: ClassVar[bool] = True
@@ -54,6 +54,7 @@ class InstanceRaster(RasterLabels):
         assert scene.instances is not None  # asked by who opens labels
         self._of = class_names.index(scene.instances)
         self._rest = IGNORE_CODE if scene.unlabelled is None else class_names.index(scene.unlabelled)
+        self._ignored = list(ignored_codes(scene))
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return class codes, rows x columns."""
@@ -77,6 +78,8 @@ class InstanceRaster(RasterLabels):
             known &= values != self._nodata
         if np.issubdtype(values.dtype, np.floating):
             known &= ~np.isnan(values)
+        if self._ignored:
+            known &= ~np.isin(values, self._ignored)
         self._refuse_no_numbers(values[known])
         return np.where(known, values, 0).astype(np.int64), known
 

@@ -53,7 +53,7 @@ class RasterLabels:
             msg = f"labels of scene {scene.name} cannot be read from {path}: {said(error)}"
             raise TrainingError(msg) from error
         self._file = self._raster.dataset
-        self._codes = _code_table(scene.class_values, class_names) | _ignored(scene)
+        self._codes = _code_table(scene.class_values, class_names) | ignored_codes(scene)
         try:
             self._band = self._only_band()
             flags = self._file.mask_flag_enums[self._band - 1]
@@ -205,7 +205,7 @@ def covers_scene(
     return bool(same_crs and transform.almost_equals(spec.georef.affine)), ()
 
 
-def _ignored(scene: SceneSettings) -> dict[int, int]:
+def ignored_codes(scene: SceneSettings) -> dict[int, int]:
     """Return raster value -> code of no label."""
     try:
         return {int(value): IGNORE_CODE for value in scene.ignored_values}

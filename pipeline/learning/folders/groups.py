@@ -82,6 +82,7 @@ def _read_table(
     settings: GroupSettings, folder: str, names: Sequence[str], data_folder: Path
 ) -> dict[str, dict[str, str]]:
     if not settings.file:
+        _refuse_columns_without_table(settings, folder)
         return {name: {settings.key: name} for name in names}
     path = data_folder / settings.file
     try:
@@ -105,6 +106,21 @@ def _read_table(
         msg = f"pictures {folder}: {path} has no row whose {settings.key!r} is {missing[0]!r}{more}"
         raise TrainingError(msg)
     return rows
+
+
+def _refuse_columns_without_table(settings: GroupSettings, folder: str) -> None:
+    asked = {
+        "group": settings.group,
+        "fold": settings.fold,
+        "score_by": settings.score_by,
+        "weight_by": settings.weight_by,
+        "pixel_size": settings.pixel_size,
+        "only": next(iter(settings.only), None),
+    }
+    for key, column in asked.items():
+        if column:
+            msg = f"pictures {folder}: groups.{key} names the column {column!r}, but groups has no file: name a table"
+            raise TrainingError(msg)
 
 
 def _refuse_missing_columns(settings: GroupSettings, folder: str, path: Path, columns: list[str]) -> None:

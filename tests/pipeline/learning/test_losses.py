@@ -1,5 +1,7 @@
 """Losses: ignored pixels never count, and better logits cost less."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,37 @@ def test_weights_from_counts_leave_the_weight_of_all_pixels() -> None:
     assert isinstance(weights, torch.Tensor)
     assert float((weights * torch.tensor(pixels)).sum()) == pytest.approx(1000, rel=1e-4)
     assert float(weights[1] / weights[0]) == pytest.approx(10**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "lovasz", "class_weights": (1.0, 2.0)}, {"kind": "lovasz", "label_smoothing": 0.1},
+        {"kind": "focal", "label_smoothing": 0.1}, {"kind": "cross_entropy", "gamma": 1.0},
+        {"kind": "dice_cross_entropy", "top_fraction": 0.5},
+    ],
+)  # fmt: skip
+def test_a_setting_that_a_loss_would_not_heed_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(
+        ValueError, match=f"loss.{list(settings)[1]} says nothing to {settings['kind']}; leave it out"
+    ):
+        LossSettings.model_validate(settings)
+
+
+def test_every_setting_that_is_accepted_changes_the_loss() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 8, 8), torch.randint(0, 3, (2, 8, 8))
+    others: dict[str, Any] = {
+        "class_weights": (1.0, 5.0, 0.5), "label_smoothing": 0.2, "gamma": 0.5, "top_fraction": 0.7,
+    }  # fmt: skip
+    tried = 0
+    for kind in ("focal", "top_k", "cross_entropy", "dice_cross_entropy"):
+        value = build_loss(LossSettings.model_validate({"kind": kind}))(logits, labels).item()
+        for name, other in others.items():
+            try:
+                settings = LossSettings.model_validate({"kind": kind, name: other})
+            except ValueError:
+                continue
+            tried += 1
+            assert build_loss(settings)(logits, labels).item() != pytest.approx(value, rel=1e-4), (kind, name)
+    assert tried == 9

@@ -152,6 +152,23 @@ def test_folders_are_scored_scene_by_scene_and_together(
     assert "scenes with the lowest F1" in shown
 
 
+def test_a_map_that_meets_nothing_of_the_truth_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As two files that count rows downwards and upwards do."""
+    polygons(tmp_path / "down.gpkg", BOXES)
+    away = {
+        name: [(left + 5000, top, right + 5000, bottom) for left, top, right, bottom in boxes]
+        for name, boxes in BOXES.items()
+    }
+    polygons(tmp_path / "up.gpkg", away)
+    document = scores(capsys, tmp_path / "down.gpkg", tmp_path / "up.gpkg", "--objects", "tree")
+    assert document["classes"]["tree"]["f1"] == 0
+    assert any("meets one of" in note for note in document["notes"])
+    same = scores(capsys, tmp_path / "down.gpkg", tmp_path / "down.gpkg", "--objects", "tree")
+    assert not any("meets one of" in note for note in same["notes"])
+
+
 def test_what_cannot_be_scored_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +187,16 @@ def test_what_cannot_be_scored_is_refused_in_one_line(
     asked = ("--objects", "tree")
     assert "a label image, whose objects have no classes" in refused(capsys, image, image, "--objects", "a,b")
     assert "--slices is about pixels" in refused(capsys, image, image, *asked, "--slices", "1,2")
+    for option, value in (
+        ("--ignore-value", "255"),
+        ("--polygon-shape", "inscribed_ellipse"),
+        ("--boundary-width", "9"),
+        ("--trimap-width", "9"),
+    ):
+        assert f"{option} is about pixels" in refused(capsys, image, image, *asked, option, value)
+    for option, value in (("--class-column", "kind"), ("--class-value", "a=tree")):
+        said = refused(capsys, image, image, *asked, option, value)
+        assert f"{option} says the class of polygons, but {image} is a label image" in said
     assert "bring the polygons into one CRS" in refused(capsys, vector, tmp_path / "far.gpkg", *asked)
     assert "the number -1" in refused(capsys, tmp_path / "minus.tif", tmp_path / "minus.tif", *asked)
     assert "a.tif has none of its name in" in refused(capsys, tmp_path / "maps", tmp_path / "truths", *asked)

@@ -70,6 +70,18 @@ def test_a_label_image_gives_classes_borders_and_weights(folder: Path) -> None:
         assert np.array_equal(part.weights, whole.weights[window.slices()])
 
 
+def test_a_number_that_is_to_be_ignored_is_no_object(folder: Path) -> None:
+    numbers = cells()
+    numbers[:4, :6] = 65535
+    write(folder / "labels.tif", numbers)
+    read = opened(folder, instances="cell", ignored_values=[65535]).read(WHOLE, with_held_out=True).labels
+    write(folder / "labels.tif", cells())
+    expected = opened(folder, instances="cell").read(WHOLE, with_held_out=True).labels
+    assert (read[:4, :6] == 255).all()
+    read[:4, :6] = expected[:4, :6]
+    assert np.array_equal(read, expected)
+
+
 def test_polygons_are_objects_and_later_ones_lie_above(folder: Path) -> None:
     boxes = [shapely.box(5, -15, 17, -5), shapely.box(15, -15, 25, -5), shapely.box(30, -28, 38, -20)]
     features = [

@@ -97,6 +97,22 @@ def test_a_group_is_never_cut(tmp_path: Path) -> None:
     assert notes == ("pictures p: 2 of 4 groups have one picture only",)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("group", "field"), ("fold", "fold"), ("score_by", "stain"), ("weight_by", "stain"), ("pixel_size", "size"),
+        ("only", {"stain": ["grey"]}),
+    ],
+)  # fmt: skip
+def test_columns_without_a_table_are_refused(tmp_path: Path, key: str, value: Any) -> None:
+    column = next(iter(value)) if isinstance(value, dict) else value
+    asked = {"folds": 3} if key != "fold" else {}
+    with pytest.raises(
+        TrainingError, match=f"groups.{key} names the column '{column}', but groups has no file"
+    ):
+        picture_rows(GroupSettings.model_validate({key: value, **asked}), "p", NAMES, tmp_path)
+
+
 def test_only_leaves_pictures_out(tmp_path: Path) -> None:
     rows, notes = rows_of(tmp_path, fold="fold", only={"stain": ["pink"]}, score_by="stain", held_out=[2])
     assert [(r.name, r.fold, r.score_by) for r in rows] == [
