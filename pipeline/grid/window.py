@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -88,6 +89,16 @@ class Window:
         return Window.from_edges(
             self.row - pixels, self.column - pixels, self.row_stop + pixels, self.column_stop + pixels
         )
+
+    def parts(self, height: int, width: int) -> Iterator[Window]:
+        """Yield parts of so many rows and columns at most, row by row of parts.
+
+        >>> [part.shape for part in Window(0, 0, 3, 5).parts(2, 4)]
+        [(2, 4), (2, 1), (1, 4), (1, 1)]
+        """
+        for row in range(self.row, self.row_stop, height):
+            for column in range(self.column, self.column_stop, width):
+                yield Window(row, column, height, width).intersect(self)
 
     def slices(self) -> tuple[slice, slice]:
         """Return the slices that cut this box out of an array rows x columns."""

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
 from segment_tiles.cli.main import run_command_line
@@ -227,6 +227,19 @@ def opened(path: str, level: int | None) -> Any:
     return rasterio.open(path, **({"overview_level": level - 1} if level else {}))
 
 
+def lacking(dataset: Any, bands: tuple[int, ...]) -> Any:
+    """Return what the mask of one band alone hides; 0, and nodata of uint8, mark whole pixels (decision 0183)."""
+    hidden = []
+    for band in bands:
+        flags, mark = set(dataset.mask_flag_enums[band - 1]), dataset.nodatavals[band - 1]
+        is_own = not flags & {MaskFlags.per_dataset, MaskFlags.alpha, MaskFlags.all_valid}
+        if MaskFlags.nodata in flags:
+            is_own = is_own and mark != 0 and dataset.dtypes[band - 1] != "uint8" and len(bands) > 1
+        masked = dataset.read_masks(band) == 0
+        hidden.append(masked if is_own else np.zeros_like(masked))
+    return np.stack(hidden)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_raster_means_what_rasterio_says(
     case: Case, tmp_path, made, threshold_model, expected_classes, thresholded, capsys
@@ -239,7 +252,7 @@ def test_a_raster_means_what_rasterio_says(
         with opened(path, level) as dataset:
             bands = case.bands or tuple(range(1, dataset.count + 1))
             values = np.stack([dataset.read(band).astype(np.float64) for band in bands])
-            by_rasterio = dataset.dataset_mask() > 0
+            by_rasterio, hidden = dataset.dataset_mask() > 0, lacking(dataset, bands)
             check_info(case, path, dataset, bands, capsys)
             crs, transform = dataset.crs, dataset.transform
             valid = made.expected_valid(dataset, values, bands, case.options.get("nodata_rule", "all"))
@@ -251,7 +264,7 @@ def test_a_raster_means_what_rasterio_says(
             dtype = str(np.result_type(*(dataset.dtypes[band - 1] for band in bands)))
     model = threshold_model(len(bands), case.threshold, dtype)
     classes, report, said = thresholded(path, model, bands=case.bands, **case.options)
-    filled = np.where(np.isfinite(values), values, 0)  # the network sees the mean, 0, instead
+    filled = np.where(np.isfinite(values) & ~hidden, values, 0)  # the network sees the mean, 0, instead
     assert np.array_equal(classes, expected_classes(filled, valid, case.threshold))
     assert report["nodata"]["pixels"] == int((~valid).sum())
     assert report["source"]["dtype"] == dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +45,10 @@ NOTES_OF_SCENES: Final = 20
 OF_A_RUN: Final = ("polygons.parquet", "polygons.gpkg", "polygons.geojson", "polygons.fgb", "labels.tif")
 """What the folder of a run may have of its objects; the first that is there is taken: polygons have classes."""
 LABELS_STORE: Final = "labels.zarr"
+OF_POLYGONS: Final = "{} says the class of polygons, but {} is a label image; leave it out"
+APART: Final = (
+    "no object of {} meets one of {}: are both in the same pixels or units, with rows in one direction?"
+)
 
 ScenePairs = Mapping[str, tuple[Path, Path]]
 """Name of a scene -> its map and its truth."""
@@ -175,7 +179,9 @@ def evaluate_objects(
     for name, (map_path, truth_path) in scenes.items():
         overlaps, said = _overlaps(map_path, truth_path, classes, class_column, class_values)
         by_scene[name] = [ObjectTotals.of(overlaps.of_class(code)) for code in range(len(classes))]
-        notes += [*said, *_apart(by_scene[name], map_path, truth_path)]
+        notes += said
+        if sum(by_scene[name], ObjectTotals()).is_apart:
+            notes.append(APART.format(map_path, truth_path))
         log.info("%s: objects are scored against %s", map_path, truth_path)
     totals = [sum(of_class, ObjectTotals()) for of_class in zip(*by_scene.values(), strict=True)]
     document: dict[str, Any] = {
@@ -190,20 +196,9 @@ def evaluate_objects(
             scene: {name: object_summary(total) for name, total in zip(classes, totals, strict=True)}
             for scene, totals in by_scene.items()
         }
-    if more := len(notes) - NOTES_OF_SCENES if len(notes) > NOTES_OF_SCENES else 0:
+    if (more := len(notes) - NOTES_OF_SCENES) > 0:
         notes = [*notes[:NOTES_OF_SCENES], f"there are {counted(more, 'more note')} on scenes"]
     return document | {"notes": notes}
-
-
-def _apart(totals: Sequence[ObjectTotals], map_path: Path, truth_path: Path) -> list[str]:
-    """Return a line if no object of the map meets one of the truth, though both have some."""
-    counts = [sum(total.true for total in totals), sum(max(total.mapped) for total in totals)]
-    if not all(counts) or any(total.shared_area for total in totals):
-        return []
-    return [
-        f"no object of {map_path} meets one of {truth_path}: do both count in the same pixels or units, from the same "
-        "corner, downwards alike?"
-    ]
 
 
 def _refuse_no_class(
@@ -215,8 +210,7 @@ def _refuse_no_class(
         truth = _polygons_of(truth_path, classes, column, class_values)
         if truth is None and (column or class_values):
             option = "--class-column" if column else "--class-value"
-            msg = f"{option} says the class of polygons, but {truth_path} is a label image; leave it out"
-            raise UsageError(msg)
+            raise UsageError(OF_POLYGONS.format(option, truth_path))
         if truth is None or len(truth.geometries):
             return
         others.update(truth.others)
@@ -285,7 +279,7 @@ def _layers(path: Path, polygons: Polygons | None, spec: RasterSpec, classes: Se
 def _counted(truth: ObjectLayers, mapped: ObjectLayers, spec: RasterSpec) -> Overlaps:
     """Count window by window; a pixel that the map does not know is no object, one of the truth is void."""
     counter = OverlapCounter()
-    for window in _windows(spec):
+    for window in spec.window.parts(WINDOW_SIDE, WINDOW_SIDE):
         true_layers, known = truth.read(window)
         map_layers, _ = mapped.read(window)
         counter.add(true_layers, map_layers, known, (truth.classes_of, mapped.classes_of))
@@ -300,9 +294,3 @@ def _counted(truth: ObjectLayers, mapped: ObjectLayers, spec: RasterSpec) -> Ove
 def _is_known(truth: ObjectLayers, row: int, column: int) -> bool:
     known = truth.read(Window(row, column, 1, 1))[1]
     return known is None or bool(known.all())
-
-
-def _windows(spec: RasterSpec) -> Iterator[Window]:
-    for row in range(0, spec.height, WINDOW_SIDE):
-        for column in range(0, spec.width, WINDOW_SIDE):
-            yield Window(row, column, WINDOW_SIDE, WINDOW_SIDE).intersect(spec.window)

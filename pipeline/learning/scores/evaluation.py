@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -117,18 +117,12 @@ def evaluate_map(
         notes=(*class_map.spec.notes, *truth.notes, *([OVERLAP] if class_map.spec.masks else [])),
     )
     halo = largest_width([*boundary_widths, *trimap_widths])
-    for core in _windows(class_map.spec.window):
+    for core in class_map.spec.window.parts(WINDOW_SIDE, WINDOW_SIDE):
         _count_window(class_map, truth, classes, result, core, halo)
     if not result.confusion.pixels:
         msg = "no pixel has both a class in the map and a true class; do map and truth overlap?"
         raise TrainingError(msg)
     return result
-
-
-def _windows(whole: Window) -> Iterator[Window]:
-    for row in range(0, whole.height, WINDOW_SIDE):
-        for column in range(0, whole.width, WINDOW_SIDE):
-            yield Window(row, column, WINDOW_SIDE, WINDOW_SIDE).intersect(whole)
 
 
 def _count_window(

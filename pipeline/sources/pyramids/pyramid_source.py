@@ -157,9 +157,7 @@ class PyramidSource:
 
     def _pieces(self, window: Window) -> Iterator[Window]:
         height, width = (piece_side(factor) for factor in self._factor)
-        for row in range(window.row, window.row_stop, height):
-            for column in range(window.column, window.column_stop, width):
-                yield Window(row, column, height, width).intersect(window)
+        return window.parts(height, width)
 
     def _resampled(self, piece: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         height, width = self.facts.levels[self.level]

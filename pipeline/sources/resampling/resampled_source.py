@@ -167,9 +167,7 @@ class ResampledSource:
 
     def _pieces(self, window: Window) -> Iterator[Window]:
         height, width = (max(1, int(self._piece / max(1.0, factor))) for factor in self._factor)
-        for row in range(window.row, window.row_stop, height):
-            for column in range(window.column, window.column_stop, width):
-                yield Window(row, column, height, width).intersect(window)
+        return window.parts(height, width)
 
     def _resampled(self, piece: Window) -> tuple[NDArray[Any], Mask | None, Mask | None]:
         rows, columns = self._taps(piece)

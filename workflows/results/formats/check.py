@@ -22,6 +22,7 @@ from segment_tiles.workflows.results.formats.table import (
 from segment_tiles.workflows.scenes.registry import kind_named
 
 if TYPE_CHECKING:
+    from segment_tiles.pipeline.grid.georef import GeoRef
     from segment_tiles.workflows.config import RunConfig
     from segment_tiles.workflows.scenes.scene import Scene
 
@@ -111,6 +112,19 @@ def notes_on_other_grids(ways: Mapping[str, Way], names: Sequence[str], subject:
     )
 
 
+def _has_grid(subject: Subject) -> bool:
+    """Return whether the map has the grid that is asked for, or a part of it, as a stack that was read on it."""
+    if subject.warped is None:
+        return True
+    own, asked = subject.georef, subject.warped.georef
+    return own.crs == asked.crs and _side(own) == _side(asked)
+
+
+def _side(georef: GeoRef) -> tuple[float, ...]:
+    a, b, _, d, e, _ = georef.transform
+    return a, b, d, e
+
+
 def _grid_option(subject: Subject) -> str:
     asked = subject.options.map_grid
     return "--like" if asked is None or asked.crs is None else "--crs"
@@ -139,7 +153,7 @@ def check_formats(names: Sequence[str], subject: Subject) -> None:
                 f"{subject.kind} choose among {', '.join(has)}"
             )
             raise UsageError(msg)
-    if subject.warped is not None and not any(wanted.follows_grid for wanted in formats):
+    if not _has_grid(subject) and not any(wanted.follows_grid for wanted in formats):
         can = [name for name in format_names() if _has(name, subject.kind) and format_of(name).follows_grid]
         msg = f"{_grid_option(subject)}: no format that is asked for changes its grid; add one of {', '.join(can)}"
         raise UsageError(msg)

@@ -42,6 +42,11 @@ class ObjectTotals:
     shared_area: float = 0.0
     """Of true and mapped objects, whichever."""
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether there are true objects and mapped ones, and none meets another."""
+        return bool(self.true and max(self.mapped) and not self.shared_area)
+
     @classmethod
     def of(cls, overlaps: Overlaps) -> ObjectTotals:
         """Count the objects of one class in one scene."""
