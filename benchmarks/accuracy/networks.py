@@ -12,7 +12,7 @@ output stride 8, as published, v3 and v3+ at 16.
 
 Scores are of the pictures that the recipe holds out, mapped whole and counted here by numpy and SciPy: IoU of each
 class over all labelled pixels, and the same of bands of some pixels inside the outlines (boundary IoU). What is trained
-is kept, so that a second start goes on; ``--only`` and ``--seeds`` take a part, and the table is of what is there. Each
+is kept, so that a second start goes on; ``--only`` and ``--seeds`` take a part, in the table too. Each
 training computes in one thread, so that the two tasks can be started side by side; ``--timing-only`` repeats the
 forward passes alone, for a time when nothing else runs.
 """
@@ -201,6 +201,11 @@ def measured(options: argparse.Namespace, title: str, seed: int) -> dict[str, An
     return {"network": title, "seed": seed, "scores": scores, "speed": speed}
 
 
+def asked(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return what the options take of all that is there."""
+    return [row for row in rows if row["network"] in options.only and row["seed"] in options.seeds]
+
+
 def main() -> None:
     """Train, score, and print the table."""
     parser = arguments_of(__doc__)
@@ -221,7 +226,7 @@ def main() -> None:
         for row in rows:
             row["speed"] = speed_of(folder_of(options, row["network"], row["seed"]) / "model", options.repeat)
         results.write_text(json.dumps(rows, indent=2) + "\n")
-        print(table(rows))
+        print(table(asked(rows, options)))
         return
     if options.data is None:
         parser.error("--data is needed to train and to score; --timing-only does without")
@@ -230,7 +235,7 @@ def main() -> None:
             if not any(row["network"] == title and row["seed"] == seed for row in rows):
                 rows.append(measured(options, title, seed))
                 results.write_text(json.dumps(rows, indent=2) + "\n")
-    print(table(rows))
+    print(table(asked(rows, options)))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from laws.network_itself import Itself
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.lattice import Lattice
@@ -33,18 +33,6 @@ THREE = ClassTable(tuple(MapClass(i, f"class {i}", (i, i, i)) for i in range(3))
 FIXED = "z-score:400,300"
 TEXTS = (FIXED, "z-score:tile", "z-score:tile:all", "min-max:tile:2,98", "offset:100+scale:500")
 CORNER = rasterio.transform.from_origin(5e5, 5e6, 1, 1)
-
-
-class Itself(nn.Module):
-    """Its logits are what it sees, and it keeps that."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Tensor] = []
-
-    def forward(self, image: Tensor) -> Tensor:
-        self.seen += list(image.clone())
-        return image
 
 
 def seen(source: Source, scaling: Scaling, batch: int = 2) -> list[NDArray[np.float32]]:

@@ -10,8 +10,9 @@ import pytest
 import rasterio
 import torch
 import zarr
+from laws.network_itself import Itself
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from segment_tiles.pipeline.grid.classes import ClassTable, MapClass
 from segment_tiles.pipeline.grid.lattice import Lattice
@@ -36,18 +37,6 @@ TEXTS = (
     "clip:tile:5,95+z-score:tile",
     "min-max:tile",
 )
-
-
-class Itself(nn.Module):
-    """Its logits are what it sees, and it keeps that."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Tensor] = []
-
-    def forward(self, image: Tensor) -> Tensor:
-        self.seen += list(image.clone())
-        return image
 
 
 def scene(dtype: str) -> NDArray[Any]:

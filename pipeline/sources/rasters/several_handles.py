@@ -74,16 +74,21 @@ class SeveralHandles:
 
     def missing(self, window: Window, values: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Return which values of a window are missing: bands x rows x columns; None if none is."""
-        lacking = np.zeros(values.shape, dtype=bool)
+        parts: list[tuple[tuple[slice, ...], NDArray[np.bool_]]] = []
 
         def read_part(handle: Source, part: Window) -> None:
             box = (slice(None), *part.relative_to(window).slices())
             found = missing_of(handle, part, values[box])
             if found is not None:
-                lacking[box] = found
+                parts.append((box, found))
 
         self._in_parts(window, read_part)
-        return lacking if lacking.any() else None
+        if not parts:
+            return None
+        lacking = np.zeros(values.shape, dtype=bool)
+        for box, found in parts:
+            lacking[box] = found
+        return lacking
 
     def is_surely_empty(self, window: Window) -> bool:
         """Return whether the first handle says, without decoding, that a window holds no data."""
